@@ -1,0 +1,3 @@
+"""goodrate: relevant product search, trained by reinforcement learning."""
+
+__version__ = "0.1.0"
