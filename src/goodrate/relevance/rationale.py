@@ -1,0 +1,185 @@
+"""The rationale: five reasoning steps that a machine can write, read and check.
+
+Every step is one line that starts with its name:
+
+    wants <category> ; <attribute> <value> <must|may|not|below> ; ...     query understanding
+    found <category> ; <attribute> <value or none> ; ...                  item understanding
+    category <wanted> : <found> <same|sibling|accessory|other>            category match
+    checks <attribute> <match|unknown|conflict> ; ...                     attribute match
+    verdict <rule id>                                                     verdict
+
+and the label is one digit, label position + 1, on a line of its own: before the steps (label_first, served: one
+prefill gives the probabilities) or after them (reason_first).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+STEPS = ("wants", "found", "category", "checks", "verdict")
+ORDERS = ("label_first", "reason_first")
+STRENGTHS = ("must", "may", "not", "below")
+CHECKS = ("match", "unknown", "conflict")
+RELATIONS = ("same", "sibling", "accessory", "other")
+
+
+@dataclass(frozen=True)
+class Want:
+    """One constraint of a query. value is canonical; `below` is a hard price limit, `not` an exclusion."""
+
+    attribute: str
+    value: str
+    strength: str
+
+
+@dataclass(frozen=True)
+class Rationale:
+    """What a judge says of one pair: the label (position on the scale, 0 = worst) and the content of the five steps."""
+
+    label: int
+    category: str
+    wants: tuple[Want, ...]
+    found_category: str
+    found: tuple[str | None, ...]  # one per want; None = the item does not say
+    relation: str
+    checks: tuple[str, ...]  # one per want
+    rule: str
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A completion, read back. status is "ok" or the name of the first failure; steps hold the lines that were found."""
+
+    label: int | None
+    status: str
+    steps: dict[str, str] = field(default_factory=dict)
+    rationale: Rationale | None = None
+
+
+def step_lines(rationale: Rationale) -> dict[str, str]:
+    """The five lines by step name."""
+    r = rationale
+    wants = "".join(f" ; {w.attribute} {w.value} {w.strength}" for w in r.wants)
+    found = "".join(f" ; {w.attribute} {v or 'none'}" for w, v in zip(r.wants, r.found, strict=True))
+    checks = " ;".join(f" {w.attribute} {c}" for w, c in zip(r.wants, r.checks, strict=True)) or " none"
+    return {
+        "wants": f"wants {r.category}{wants}",
+        "found": f"found {r.found_category}{found}",
+        "category": f"category {r.category} : {r.found_category} {r.relation}",
+        "checks": f"checks{checks}",
+        "verdict": f"verdict {r.rule}",
+    }
+
+
+def label_text(label: int) -> str:
+    """The digit that stands for a label position: 0 (worst) is "1"."""
+    return str(label + 1)
+
+
+def write(rationale: Rationale, order: str = "label_first") -> str:
+    """The completion text of a rationale, label first or last. Lines end in a newline, the last one too."""
+    _check_order(order)
+    lines = list(step_lines(rationale).values())
+    label = label_text(rationale.label)
+    parts = [label, *lines] if order == "label_first" else [*lines, label]
+    return "\n".join(parts) + "\n"
+
+
+def parse(text: str, order: str = "label_first", num_labels: int = 4) -> Parsed:
+    """Read a completion. A failure is named, never turned into a low label.
+
+    Failures: empty, no_label, label_out_of_range, missing_<step>, bad_<step>, trailing_text.
+    """
+    _check_order(order)
+    lines = [line.strip() for line in text.strip().split("\n") if line.strip()]
+    if not lines:
+        return Parsed(None, "empty")
+    label_line = lines[0] if order == "label_first" else lines[-1]
+    if not label_line.isdigit():
+        return Parsed(None, "no_label", _steps_of(lines))
+    label = int(label_line) - 1
+    body = lines[1:] if order == "label_first" else lines[:-1]
+    steps = _steps_of(body)
+    if not 0 <= label < num_labels:
+        return Parsed(None, "label_out_of_range", steps)
+    status, rationale = _read_steps(label, steps)
+    if status == "ok" and len(body) != len(STEPS):
+        status = "trailing_text"
+    return Parsed(label, status, steps, rationale)
+
+
+def contradicts(parsed: Parsed, rule_labels: dict[str, int]) -> bool | None:
+    """Whether the steps name a rule whose label is not the label given (discriminative hallucination). None: unreadable.
+
+    rule_labels: label position by rule id, from the rule book.
+    """
+    if parsed.rationale is None or parsed.label is None or parsed.rationale.rule not in rule_labels:
+        return None
+    return rule_labels[parsed.rationale.rule] != parsed.label
+
+
+def _check_order(order: str) -> None:
+    if order not in ORDERS:
+        raise ValueError(f"order {order!r} is not one of {', '.join(ORDERS)}")
+
+
+def _steps_of(lines: list[str]) -> dict[str, str]:
+    """The first line of each step, by name."""
+    steps: dict[str, str] = {}
+    for line in lines:
+        name = line.split(" ", 1)[0]
+        if name in STEPS:
+            steps.setdefault(name, line)
+    return steps
+
+
+def _fields(line: str) -> list[str]:
+    """The ;-separated fields of a step line, its name dropped."""
+    return [part.strip() for part in line.partition(" ")[2].split(";")]
+
+
+def _read_steps(label: int, steps: dict[str, str]) -> tuple[str, Rationale | None]:
+    for name in STEPS:
+        if name not in steps:
+            return f"missing_{name}", None
+    wants_fields, found_fields = _fields(steps["wants"]), _fields(steps["found"])
+    wants = [_read_want(part) for part in wants_fields[1:]]
+    if not wants_fields[0] or None in wants:
+        return "bad_wants", None
+    found = [_read_found(part) for part in found_fields[1:]]
+    if not found_fields[0] or [w.attribute for w in wants if w] != [f[0] for f in found]:
+        return "bad_found", None
+    relation = steps["category"].rsplit(" ", 1)[-1]
+    if relation not in RELATIONS or " : " not in steps["category"]:
+        return "bad_category", None
+    checks = _read_checks(steps["checks"], [w.attribute for w in wants if w])
+    if checks is None:
+        return "bad_checks", None
+    rule = steps["verdict"].partition(" ")[2].strip()
+    if not rule or " " in rule:
+        return "bad_verdict", None
+    values = tuple(None if value == "none" else value for _, value in found)
+    kept = tuple(w for w in wants if w)
+    return "ok", Rationale(label, wants_fields[0], kept, found_fields[0], values, relation, checks, rule)
+
+
+def _read_want(part: str) -> Want | None:
+    words = part.split()
+    if len(words) < 3 or words[-1] not in STRENGTHS:
+        return None
+    return Want(words[0], " ".join(words[1:-1]), words[-1])
+
+
+def _read_found(part: str) -> tuple[str, str]:
+    name, _, value = part.partition(" ")
+    return name, value or "none"
+
+
+def _read_checks(line: str, attributes: list[str]) -> tuple[str, ...] | None:
+    fields = _fields(line)
+    if not attributes:
+        return () if fields == ["none"] else None
+    pairs = [part.split() for part in fields]
+    if [p[0] for p in pairs if p] != attributes or any(len(p) != 2 or p[1] not in CHECKS for p in pairs):
+        return None
+    return tuple(p[1] for p in pairs)
