@@ -1,0 +1,214 @@
+"""Run folders: what a run was, what it measured, which stages are done. Nothing in them is ever half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from goodrate.settings import read_toml, settings_hash, to_toml
+
+RECORDED_PACKAGES = (
+    "goodrate", "torch", "transformers", "tokenizers", "accelerate", "peft", "sentence-transformers", "lancedb",
+    "polars", "numpy", "ir-measures", "scikit-learn",
+)  # fmt: skip
+
+
+def write_atomic(path: str | Path, content: str | bytes) -> None:
+    """Write a whole file beside `path` and rename it there: a reader sees the old file or the new one, never a part."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(beside, 0o666 & ~_umask())  # mkstemp makes files that only the owner can read
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    """The process's file mode mask; it can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextlib.contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A folder to fill, put in the place of `path` when the block ends without an error.
+
+    A folder that was at `path` stays until the new one is complete.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield beside
+        os.chmod(beside, 0o777 & ~_umask())
+        _swap_in(beside, path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _swap_in(new: Path, path: Path) -> None:
+    """Rename `new` to `path`, moving an old folder aside first because a rename cannot replace a filled one."""
+    old = path.with_name(f"{new.name}.old")
+    if path.exists():
+        os.replace(path, old)
+    os.replace(new, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+class RunFolder:
+    """One run on disk.
+
+    settings.toml   the resolved settings        versions.json   seed, commit, python and package versions
+    metrics.jsonl   one JSON object per record   stages/         one marker per finished stage, with its payload
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._metrics = self.path / "metrics.jsonl"
+
+    def begin(self, settings: BaseModel, seed: int, **facts: Any) -> None:
+        """Write what the run is, or check that the folder already holds this very run (then it resumes).
+
+        facts: further values for versions.json (precision, threads, device). Raises ValueError with the settings
+        that differ when another run lives here.
+        """
+        resolved = self.path / "settings.toml"
+        if resolved.is_file():
+            self._refuse_other(settings, resolved)
+        about = {"seed": seed, "settings_hash": settings_hash(settings), **code_versions(), **facts}
+        write_atomic(resolved, to_toml(settings))
+        write_atomic(self.path / "versions.json", json.dumps(about, indent=2, sort_keys=True) + "\n")
+
+    def _refuse_other(self, settings: BaseModel, resolved: Path) -> None:
+        """ValueError naming the settings that differ from those the folder was made with."""
+        held = _flat(read_toml(resolved))
+        asked = _flat(json.loads(settings.model_dump_json()))
+        differing = sorted(key for key in held.keys() | asked.keys() if held.get(key) != asked.get(key))
+        if differing:
+            changes = ", ".join(f"{key} {held.get(key)!r} -> {asked.get(key)!r}" for key in differing[:5])
+            raise ValueError(f"{self.path} holds another run ({changes}); choose another --out or remove the folder")
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        """Write a file of the run atomically and return its path."""
+        write_atomic(self.path / name, content)
+        return self.path / name
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append one record to metrics.jsonl as one line."""
+        line = (json.dumps(dict(record)) + "\n").encode()
+        with self._metrics.open("ab+") as file:
+            if file.tell() and not _ends_in_newline(file):
+                line = b"\n" + line  # a kill cut the last line; it stays unreadable, the new one does not
+            file.write(line)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All whole records of metrics.jsonl, in order; a line cut off by a kill is left out."""
+        if not self._metrics.is_file():
+            return []
+        records = (_record(line) for line in self._metrics.read_text(encoding="utf-8").splitlines())
+        return [record for record in records if record is not None]
+
+    def keep_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
+        """Rewrite metrics.jsonl with the records to keep: a run resumed at update u drops what came after u."""
+        kept = [json.dumps(record) for record in self.metrics() if keep(record)]
+        write_atomic(self._metrics, "".join(f"{line}\n" for line in kept))
+
+    def stage_done(self, name: str) -> bool:
+        """Whether the stage was marked done."""
+        return self._marker(name).is_file()
+
+    def mark_done(self, name: str, payload: Mapping[str, Any] | None = None) -> None:
+        """Mark a stage as finished, with what later stages need to know of it (JSON)."""
+        write_atomic(self._marker(name), json.dumps(dict(payload or {}), indent=2) + "\n")
+
+    def stage_payload(self, name: str) -> dict[str, Any]:
+        """What mark_done wrote. FileNotFoundError when the stage is not done."""
+        if not self.stage_done(name):
+            raise FileNotFoundError(f"stage {name!r} of {self.path} is not done")
+        return json.loads(self._marker(name).read_text(encoding="utf-8"))
+
+    def _marker(self, name: str) -> Path:
+        """The stage's file. Names are plain words, so that none can leave the folder."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+            raise ValueError(f"stage name {name!r}: expected letters, digits, and _ . - only")
+        return self.path / "stages" / f"{name}.json"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted key -> value, with None written as the word null as in settings.toml."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = "null" if value is None else value
+    return flat
+
+
+def _ends_in_newline(file: Any) -> bool:
+    """Whether the last byte of a non-empty binary file is a newline; leaves the position at the end."""
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    """The JSON object on a line, None when the line is cut off or blank."""
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def code_versions() -> dict[str, Any]:
+    """Commit of this source tree (None when installed without git), python, platform and package versions."""
+    return {
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _installed(name) for name in RECORDED_PACKAGES},
+    }
+
+
+def _installed(name: str) -> str | None:
+    """The installed version, None when the package is absent. Imports nothing."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """HEAD, with "+changes" when tracked files differ from it; None where this very file is not under git."""
+    here = Path(__file__).resolve()
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", here.name)  # site-packages inside somebody else's repository is not ours
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,199 @@
+"""Settings: pydantic models filled from a TOML file and `--set key=value`; an unknown key is an error."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+# TOML has no null, so this word stands for None, in files and in overrides.
+NULL = "null"
+
+
+def load(model_class: type[Settings], path: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+    """Settings from a TOML file (None: the defaults), with "a.b=value" overrides applied in order.
+
+    An override's value is read as TOML (3, 0.5, true, [1, 2], "text"); what is not TOML is taken as text.
+    Raises FileNotFoundError for a missing file, ValueError that names the source and the key: broken TOML, an unknown
+    key (with the nearest known one), a value of the wrong type.
+    """
+    values = read_toml(path) if path is not None else {}
+    check_keys(model_class, values, source=str(path))
+    for override in overrides:
+        change = parse_override(override)
+        check_keys(model_class, change, source=f"--set {override}")
+        values = _merge(values, change)
+    return _validate(model_class, _with_none(values), source=str(path) if path else "settings")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file. ValueError with the file, line and column when it is broken."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no settings file {path}")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid TOML: {error}") from error
+
+
+def parse_override(text: str) -> dict[str, Any]:
+    """A nested mapping for one "a.b=value".
+
+    >>> parse_override("optimizer.learning_rate=1e-3"), parse_override("name=my run")
+    ({'optimizer': {'learning_rate': 0.001}}, {'name': 'my run'})
+    """
+    key, equals, value = text.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise ValueError(f"override {text!r}: expected key=value or part.key=value")
+    nested: Any = _parse_value(value.strip())
+    for part in reversed(parts):
+        nested = {part: nested}
+    return nested
+
+
+def _parse_value(text: str) -> Any:
+    """TOML if it is TOML, otherwise the text itself."""
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if set(parsed) == {"value"} else text
+
+
+def known_keys(model_class: type[BaseModel]) -> Iterator[str]:
+    """Dotted names of all settings of a model, sections included."""
+    for name, field in model_class.model_fields.items():
+        yield name
+        section = _section(field.annotation)
+        if section is not None:
+            yield from (f"{name}.{inner}" for inner in known_keys(section))
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The model inside `Model` or `Model | None`; None for plain values (and for lists and unions of models)."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = [part for part in get_args(annotation) if part is not type(None)]
+    return _section(inner[0]) if len(inner) == 1 and type(None) in get_args(annotation) else None
+
+
+def check_keys(model_class: type[BaseModel], values: Mapping[str, Any], source: str) -> None:
+    """Raise ValueError for the first key that the model does not have, with the nearest that it has."""
+    known = list(known_keys(model_class))
+    for key in _given_keys(model_class, values):
+        if key not in known:
+            hint = f"did you mean {nearest(key, known)!r}? known: {', '.join(known)}"
+            raise ValueError(f"{source}: unknown setting {key!r}; {hint}")
+
+
+def _given_keys(model_class: type[BaseModel], values: Mapping[str, Any]) -> Iterator[str]:
+    """Dotted names of the given values, going down only where the model has a section."""
+    for key, value in values.items():
+        yield key
+        field = model_class.model_fields.get(key)
+        section = _section(field.annotation) if field else None
+        if section is not None and isinstance(value, Mapping):
+            yield from (f"{key}.{inner}" for inner in _given_keys(section, value))
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The known name most like `word`, by its whole dotted name or by its last part; ties go to the first.
+
+    >>> nearest("lerning_rate", ["seed", "optimizer.learning_rate"])
+    'optimizer.learning_rate'
+    """
+
+    def likeness(candidate: str) -> float:
+        whole = difflib.SequenceMatcher(None, word, candidate).ratio()
+        last = difflib.SequenceMatcher(None, word.split(".")[-1], candidate.split(".")[-1]).ratio()
+        return max(whole, 0.99 * last)
+
+    return max(known, key=likeness)
+
+
+def _merge(base: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `change` written over it, section by section."""
+    merged = dict(base)
+    for key, value in change.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _with_none(value: Any) -> Any:
+    """The same values with the word null replaced by None, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: _with_none(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_none(inner) for inner in value]
+    return None if value == NULL else value
+
+
+def _validate(model_class: type[Settings], values: dict[str, Any], source: str) -> Settings:
+    """The model; every wrong value is named with its key and what was given."""
+    try:
+        return model_class.model_validate(values)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(map(str, detail['loc'])) or 'settings'}: {detail['msg']}"
+            + ("" if detail["type"] == "missing" else f" (got {detail['input']!r})")
+            for detail in error.errors()
+        ]
+        raise ValueError(f"{source}: " + "; ".join(lines)) from error
+
+
+def settings_hash(model: BaseModel) -> str:
+    """12 hex digits that change when any resolved value changes, whichever way it was given."""
+    text = json.dumps(model.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def to_toml(model: BaseModel) -> str:
+    """All resolved values as TOML that `load` reads back to an equal model."""
+    return "\n".join(_toml_lines(model.model_dump(mode="json"), prefix="")) + "\n"
+
+
+def _toml_lines(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """Plain values first, then one table per section: in TOML what follows a table header belongs to it."""
+    plain = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+    for key, value in plain.items():
+        yield f"{_toml_key(key)} = {_toml_value(value)}"
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            name = f"{prefix}.{_toml_key(key)}" if prefix else _toml_key(key)
+            yield f"\n[{name}]"
+            yield from _toml_lines(value, name)
+
+
+def _toml_key(key: str) -> str:
+    """A bare key where TOML allows one, else a quoted key."""
+    bare = key.isascii() and key.replace("_", "").replace("-", "").isalnum()
+    return key if bare else _toml_text(key)
+
+
+def _toml_text(text: str) -> str:
+    """A basic TOML string: JSON's escapes are TOML's, except that DEL must be escaped too."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _toml_value(value: Any) -> str:
+    """One value on one line. None is written as the word null."""
+    if value is None:
+        return f'"{NULL}"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return _toml_text(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml_key(key)} = {_toml_value(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_toml_value, value)) + "]"
+    return repr(value)  # repr of int and float is TOML: 3, 0.001, 1e-05, inf, nan

@@ -1,0 +1,104 @@
+"""Run folders: atomic files, resume, stage markers, cut-off metrics."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from goodrate import run_folder
+from goodrate.run_folder import RunFolder, new_folder, write_atomic
+from goodrate.settings import load, settings_hash
+
+
+class Run(BaseModel):
+    seed: int = 1
+    note: str | None = None
+
+
+def test_begin_writes_settings_and_versions(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "a" / "run")
+    folder.begin(Run(seed=9), seed=9, threads=2)
+    assert load(Run, folder.path / "settings.toml") == Run(seed=9)
+    about = json.loads((folder.path / "versions.json").read_text())
+    assert (about["seed"], about["threads"], about["settings_hash"]) == (9, 2, settings_hash(Run(seed=9)))
+    assert about["versions"]["polars"] and "commit" in about
+
+
+def test_the_same_run_resumes_and_another_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.begin(Run(seed=1), seed=1)
+    folder.mark_done("base", {"updates": 5})
+    again = RunFolder(tmp_path)
+    again.begin(Run(seed=1), seed=1)
+    assert again.stage_done("base") and again.stage_payload("base") == {"updates": 5}
+    with pytest.raises(ValueError, match=r"holds another run \(note 'null' -> 'x', seed 1 -> 2\)"):
+        again.begin(Run(seed=2, note="x"), seed=2)
+
+
+def test_stages(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert not folder.stage_done("judge")
+    with pytest.raises(FileNotFoundError, match="stage 'judge'"):
+        folder.stage_payload("judge")
+    for name in ("../judge", "", "a/b", ".hidden"):
+        with pytest.raises(ValueError, match="stage name"):
+            folder.stage_done(name)
+
+
+def test_metrics_survive_a_cut_line(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.metrics() == []
+    folder.log({"update": 1, "loss": 0.5})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"update": 2, "lo')  # killed while writing
+    assert [record["update"] for record in folder.metrics()] == [1]
+    folder.log({"update": 2, "loss": 0.25})
+    folder.log({"update": 3, "loss": 0.125})
+    assert [record["update"] for record in folder.metrics()] == [1, 2, 3]
+    folder.keep_metrics(lambda record: record["update"] <= 2)
+    assert [record["update"] for record in folder.metrics()] == [1, 2]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "report.json"
+    write_atomic(path, "old")
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(run_folder.os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(path, "new")
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["report.json"]
+
+
+def test_written_files_follow_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0o022)
+    try:
+        write_atomic(tmp_path / "file", b"\x00\x01")
+    finally:
+        os.umask(old)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644  # 666 less the mask 022
+    assert (tmp_path / "file").read_bytes() == b"\x00\x01"
+
+
+def test_new_folder_replaces_only_when_complete(tmp_path: Path) -> None:
+    target = tmp_path / "judge"
+    with new_folder(target) as folder:
+        (folder / "a").write_text("1")
+    with pytest.raises(RuntimeError), new_folder(target) as folder:
+        (folder / "b").write_text("2")
+        raise RuntimeError
+    assert os.listdir(target) == ["a"]
+    with new_folder(target) as folder:
+        (folder / "c").write_text("3")
+    assert os.listdir(target) == ["c"] and os.listdir(tmp_path) == ["judge"]
+
+
+def test_commit_names_this_repository_or_nothing() -> None:
+    commit = run_folder._commit()
+    assert commit is None or len(commit.removesuffix("+changes")) == 40
