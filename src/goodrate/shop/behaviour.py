@@ -1,0 +1,43 @@
+"""What shoppers do: sessions with position bias over a utility that nobody sees (relevance, quality, price)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from goodrate.shop.truth import PairTruth
+from goodrate.shop.world import World
+
+PAGE = 20
+ATTRACTION = np.asarray([0.01, 0.08, 0.35, 0.8])  # chance of a click by label, once seen
+POSITION_EXPONENT = 0.7  # a position r is looked at with probability r ** -0.7
+BUY_SHARE = 0.15
+
+
+def utility(world: World, truth: PairTruth) -> np.ndarray:
+    """Latent utility (N,) in 0..1: attraction of the label, raised by quality and lowered by price."""
+    price = (world.price - world.price.min()) / max(1, int(np.ptp(world.price)))
+    return ATTRACTION[truth.label] * (0.6 + 0.4 * world.quality) * (1.0 - 0.2 * price)
+
+
+def _page(truth: PairTruth, rng: np.random.Generator) -> np.ndarray:
+    """What a middling search shows: half of the page from the better-labelled items, half from near ones, mixed."""
+    score = truth.label + rng.gumbel(0.0, 0.5, len(truth.label)) + 0.8 * (truth.relation == 0)
+    top = np.argpartition(-score, PAGE)[:PAGE]
+    return top[np.argsort(-(score[top] + rng.normal(0.0, 1.0, PAGE)), kind="stable")]
+
+
+def simulate_sessions(world: World, truth: PairTruth, rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
+    """`count` sessions of one query as flat columns: session, item, position (1 first), clicked, bought (count * 20,)."""
+    worth = utility(world, truth)
+    pages = np.stack([_page(truth, rng) for _ in range(count)])
+    position = np.tile(np.arange(1, PAGE + 1), (count, 1))
+    seen = rng.random(pages.shape) < position ** (-POSITION_EXPONENT)
+    clicked = seen & (rng.random(pages.shape) < worth[pages])
+    bought = clicked & (rng.random(pages.shape) < BUY_SHARE)
+    return {
+        "session": np.repeat(np.arange(count), PAGE),
+        "item": pages.reshape(-1),
+        "position": position.reshape(-1),
+        "clicked": clicked.reshape(-1),
+        "bought": bought.reshape(-1),
+    }

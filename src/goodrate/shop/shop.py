@@ -1,0 +1,200 @@
+"""The embedded shop: a seeded world, its queries, judgements, behaviour and knowledge, with the truth of every pair."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from goodrate.relevance.rationale import Rationale
+from goodrate.relevance.rulebook import RuleBook, load_rulebook
+from goodrate.shop.behaviour import simulate_sessions
+from goodrate.shop.judged import choose_judged
+from goodrate.shop.knowledge import Chunk, draw_chunk
+from goodrate.shop.queries import FAMILIES, FAMILY_SHARES, Query, QueryWriter
+from goodrate.shop.truth import PairTruth, judge_truth, true_rationale
+from goodrate.shop.world import World, item_records, make_world
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from goodrate.catalog.items import Catalog
+    from goodrate.catalog.judgements import Judgements
+
+SPLITS = ("train", "dev", "test")
+
+
+class ShopSettings(BaseModel):
+    """Size and seed of a shop."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seed: int = Field(0, ge=0, lt=1_000_000)
+    """Evaluation seeds lie below a million; the base model learns from seeds above."""
+    items: int = Field(5000, ge=200)
+    queries: int = Field(2000, ge=30)
+    judged: int = Field(40, ge=8)
+    """Judged items per query."""
+    sessions: int = Field(12, ge=0)
+    """Sessions per training query."""
+    dev_share: float = Field(0.1, gt=0, lt=0.5)
+    test_share: float = Field(0.2, gt=0, lt=0.5)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A world with Q queries. split (Q,) is an index into SPLITS; judged (Q, J) holds item positions."""
+
+    settings: ShopSettings
+    world: World
+    book: RuleBook
+    queries: tuple[Query, ...]
+    split: np.ndarray
+    judged: np.ndarray
+    chunks: tuple[Chunk, ...]
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """The full truth: label position of every (query, item), int8 (Q, N)."""
+        return np.stack([self.truth(q).label for q in range(len(self.queries))]).astype(np.int8)
+
+    def truth(self, query: int, items: np.ndarray | None = None) -> PairTruth:
+        """Step verdicts, rule and label of one query against some items, or all."""
+        return judge_truth(self.world, self.book, self.queries[query], items)
+
+    def rationale(self, query: int, item: int) -> Rationale:
+        """The true steps of one pair."""
+        return true_rationale(self.world, self.book, self.queries[query], item)
+
+    def queries_of(self, split: str) -> np.ndarray:
+        """Positions of the queries of one split."""
+        return np.flatnonzero(self.split == SPLITS.index(split))
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """The catalogue rows, in item order."""
+        return item_records(self.world)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The catalogue as every other stage takes it."""
+        import polars as pl
+
+        from goodrate.catalog.items import Catalog
+
+        return Catalog(pl.DataFrame(self.records))
+
+    def query_id(self, query: int) -> str:
+        """q0000 and so on; the same in every file."""
+        return f"q{query:04d}"
+
+    def query_frame(self) -> pl.DataFrame:
+        """One row per query: query_id, query, family, split, tail, facts, context, context_kind."""
+        import polars as pl
+
+        return pl.DataFrame(
+            {
+                "query_id": [self.query_id(q) for q in range(len(self.queries))],
+                "query": [q.text for q in self.queries],
+                "family": [q.family for q in self.queries],
+                "split": [SPLITS[s] for s in self.split],
+                "tail": [q.tail for q in self.queries],
+                "facts": [q.facts for q in self.queries],
+                "context": [c.text for c in self.chunks],
+                "context_kind": [c.kind for c in self.chunks],
+            }
+        )
+
+    def judgement_frame(self) -> pl.DataFrame:
+        """One row per judged pair: query_id, query, item_id, label (a name of the scale)."""
+        import polars as pl
+
+        count = self.judged.shape[1]
+        rows = np.repeat(np.arange(len(self.queries)), count)
+        items = self.judged.reshape(-1)
+        names = np.asarray(self.book.scale.labels)
+        return pl.DataFrame(
+            {
+                "query_id": [self.query_id(int(q)) for q in rows],
+                "query": [self.queries[int(q)].text for q in rows],
+                "item_id": [self.records[int(i)]["id"] for i in items],
+                "label": names[self.labels[rows, items]],
+            }
+        )
+
+    def judgements(self) -> Judgements:
+        """The judged pairs as every other stage takes them."""
+        from goodrate.catalog.judgements import Judgements
+
+        return Judgements(self.judgement_frame())
+
+    @cached_property
+    def sessions(self) -> dict[str, np.ndarray]:
+        """Behaviour on the training queries as flat columns: query, session, item, position, clicked, bought."""
+        parts = []
+        for q in self.queries_of("train"):
+            rng = np.random.default_rng([self.settings.seed, 19, int(q)])
+            part = simulate_sessions(self.world, self.truth(int(q)), rng, self.settings.sessions)
+            parts.append({"query": np.full(len(part["item"]), q), **part})
+        return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+
+
+def _split_sizes(settings: ShopSettings) -> tuple[int, int, int]:
+    dev, test = round(settings.queries * settings.dev_share), round(settings.queries * settings.test_share)
+    return settings.queries - dev - test, dev, test
+
+
+def _meaning(query: Query) -> tuple[Any, ...]:
+    """Queries that want the same form one group; a group lies in one split."""
+    return (query.category, tuple(sorted((c.attribute, c.value, c.strength) for c in query.constraints)))
+
+
+def _draw_queries(settings: ShopSettings, world: World) -> tuple[list[Query], np.ndarray]:
+    """Training queries avoid the tail; dev and test queries may use it. No text and no meaning is in two splits.
+
+    A small language runs out of head queries: after 40 refusals a family gives way to the next.
+    """
+    rng = np.random.default_rng([settings.seed, 17])
+    home: dict[tuple[Any, ...], int] = {}
+    texts: set[str] = set()
+    queries, split = [], []
+    for s, size in sorted(enumerate(_split_sizes(settings)), key=lambda pair: -pair[0]):
+        writer = QueryWriter(world, rng, rare=s > 0)
+        families = rng.permutation(np.repeat(np.arange(len(FAMILIES)), np.ceil(np.asarray(FAMILY_SHARES) * size).astype(int)))
+        for family in families[:size]:
+            query = _fresh(writer, int(family), texts, home, s)
+            texts.add(query.text)
+            home[_meaning(query)] = s
+            queries.append(query)
+            split.append(s)
+    order = rng.permutation(len(queries))
+    return [queries[i] for i in order], np.asarray(split)[order]
+
+
+def _fresh(writer: QueryWriter, family: int, texts: set[str], home: dict[tuple[Any, ...], int], split: int) -> Query:
+    for attempt in range(40 * len(FAMILIES)):
+        query = writer.draw(FAMILIES[(family + attempt // 40) % len(FAMILIES)])
+        if query.text not in texts and home.get(_meaning(query), split) == split:
+            return query
+    raise ValueError("the shop's language is too small for so many queries; ask for fewer queries")
+
+
+def generate(settings: ShopSettings | None = None, book: RuleBook | None = None) -> Shop:
+    """The shop of these settings. Same settings, same shop.
+
+    >>> shop = generate(ShopSettings(items=400, queries=40))
+    >>> shop.labels.shape, shop.judged.shape
+    ((40, 400), (40, 40))
+    """
+    settings = settings or ShopSettings()
+    book = book or load_rulebook()
+    world = make_world(settings.seed, settings.items)
+    queries, split = _draw_queries(settings, world)
+    rng = np.random.default_rng([settings.seed, 23])
+    judged = np.stack([choose_judged(judge_truth(world, book, q), rng, settings.judged) for q in queries])
+    standards = QueryWriter(world, rng).standards
+    chunks = tuple(draw_chunk(world, q, standards, rng) for q in queries)
+    return Shop(settings, world, book, tuple(queries), split, judged, chunks)
