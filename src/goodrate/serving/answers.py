@@ -1,0 +1,78 @@
+"""The JSON that the HTTP API answers with, made from the pipeline's records."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from goodrate.scale import RelevanceScale
+from goodrate.serving.explain import explain_steps
+from goodrate.serving.judging import ServedVerdict
+from goodrate.serving.pipeline import Result, SearchResponse
+
+
+def verdict_json(verdict: ServedVerdict | None, scale: RelevanceScale) -> dict[str, Any] | None:
+    """A verdict with its probabilities by label name, worst first; None = not judged."""
+    if verdict is None:
+        return None
+    named = dict(zip(scale.labels, verdict.probabilities, strict=True)) if verdict.probabilities else {}
+    return {**asdict(verdict), "probabilities": named}
+
+
+def search_json(response: SearchResponse, scale: RelevanceScale | None) -> dict[str, Any]:
+    """The answer of /search. labels: those of the scale, worst first; none without a judge."""
+    return {
+        **asdict(response.request),
+        "labels": list(scale.labels) if scale else [],
+        "retrieved": response.retrieved,
+        "judged": response.judged,
+        "cached": response.cached,
+        "failed": response.failed,
+        "latency_ms": {stage: round(ms, 2) for stage, ms in response.latency_ms.items()},
+        "results": [_result_json(result, scale) for result in response.results],
+    }
+
+
+def _result_json(result: Result, scale: RelevanceScale | None) -> dict[str, Any]:
+    return {
+        "rank": result.rank,
+        "item_id": result.item["id"],
+        "item": {name: value for name, value in result.item.items() if name != "id"},
+        "retrieval": {"rank": result.retrieval_rank, "score": result.score, "channels": result.channels},
+        "verdict": verdict_json(result.verdict, scale) if scale else None,
+    }
+
+
+def explain_json(
+    query: str, verdict: ServedVerdict, scale: RelevanceScale, because: Mapping[str, str]
+) -> dict[str, Any]:
+    """The answer of /explain: the verdict and its steps in words."""
+    steps = [asdict(step) for step in explain_steps(verdict, because)]
+    return {"query": query, "verdict": verdict_json(verdict, scale), "steps": steps}
+
+
+def rerank_json(
+    model: str, documents: Sequence[Any], verdicts: Sequence[ServedVerdict], top_n: int | None, with_documents: bool
+) -> dict[str, Any]:
+    """The answer of /v1/rerank: indices into documents by expected gain, ties by index.
+
+    relevance_score is the expected gain, 0..1. A document that the judge failed on stands last with score 0, the only
+    number the shape allows; goodrate.failed counts them, so that a failure cannot pass for a low grade unseen.
+    """
+    scores = [verdict.expected_gain or 0.0 for verdict in verdicts]
+    failed = [verdict.label is None for verdict in verdicts]
+    order = sorted(range(len(scores)), key=lambda index: (failed[index], -scores[index], index))
+    results: list[dict[str, Any]] = [{"index": index, "relevance_score": scores[index]} for index in order[:top_n]]
+    if with_documents:
+        for result in results:
+            document = documents[result["index"]]
+            result["document"] = {"text": document} if isinstance(document, str) else document
+    return {
+        "id": str(uuid.uuid4()),
+        "model": model,
+        "results": results,
+        "meta": {"api_version": {"version": "1"}},
+        "goodrate": {"failed": sum(failed)},
+    }

@@ -1,0 +1,157 @@
+"""The HTTP API: /search, /judge, /explain, /healthz, /v1/rerank, and the page at /. One app serves one index."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from goodrate.serving.answers import explain_json, rerank_json, search_json, verdict_json
+from goodrate.serving.pipeline import NoJudge, SearchPipeline, UnknownItem
+from goodrate.serving.requests import JudgeBody, PairBody, RerankBody, SearchBody
+
+PAGE = Path(__file__).parent / "page"
+log = logging.getLogger(__name__)
+# The page loads nothing from elsewhere and runs no inline script; the browser is told to hold it to that.
+SAFETY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def create_app(pipeline: SearchPipeline, because: Mapping[str, str] | None = None) -> FastAPI:
+    """The application over a loaded pipeline. because: reason in words by rule id, for /explain.
+
+    Endpoints are plain functions, so that the framework runs them in its thread pool; the pipeline locks the models.
+    /docs is off because it would load scripts from the internet; /openapi.json describes the API.
+    """
+    app = FastAPI(title="goodrate", version=version("goodrate"), docs_url=None, redoc_url=None)
+    _add_errors(app)
+    _add_search(app, pipeline)
+    _add_judging(app, pipeline, because or {})
+    _add_health(app, pipeline)
+
+    @app.middleware("http")
+    async def _safety(request: Request, call_next: Any) -> Response:
+        response: Response = await call_next(request)
+        response.headers.update(SAFETY_HEADERS)
+        return response
+
+    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    return app
+
+
+def _add_search(app: FastAPI, pipeline: SearchPipeline) -> None:
+    scale = pipeline.judge.scale if pipeline.judge else None
+
+    @app.get("/search")
+    def search(body: Annotated[SearchBody, Query()]) -> dict[str, Any]:
+        """Search; the same fields as the POST body, in the address."""
+        return search_json(pipeline.search(body.request()), scale)
+
+    @app.post("/search")
+    def search_post(body: SearchBody) -> dict[str, Any]:
+        """Search: results in tiers, with label probabilities and each retrieval channel's part."""
+        return search_json(pipeline.search(body.request()), scale)
+
+
+def _add_judging(app: FastAPI, pipeline: SearchPipeline, because: Mapping[str, str]) -> None:
+    def text_of(pair: PairBody) -> str:
+        return pair.item_text if pair.item_text is not None else pipeline.item_text(str(pair.item_id))
+
+    @app.post("/judge")
+    def judge(body: JudgeBody) -> dict[str, Any]:
+        """Verdicts for pairs of a query and an item, in the order of the pairs."""
+        scale = pipeline.need_judge().scale
+        by_query: dict[str, list[int]] = {}
+        for position, pair in enumerate(body.pairs):
+            by_query.setdefault(pair.query, []).append(position)
+        answers: dict[int, Any] = {}
+        for query, positions in by_query.items():
+            verdicts = pipeline.judge_texts(query, [text_of(body.pairs[position]) for position in positions])
+            answers |= zip(positions, [verdict_json(verdict, scale) for verdict in verdicts], strict=True)
+        return {"labels": list(scale.labels), "verdicts": [answers[position] for position in range(len(body.pairs))]}
+
+    @app.get("/explain")
+    def explain(pair: Annotated[PairBody, Query()]) -> dict[str, Any]:
+        """A verdict with its reason, decoded on demand; query and item_id (or item_text) in the address."""
+        return explain_post(pair)
+
+    @app.post("/explain")
+    def explain_post(pair: PairBody) -> dict[str, Any]:
+        """A verdict with its reason, decoded on demand."""
+        judge = pipeline.need_judge()
+        return explain_json(pair.query, pipeline.explain(pair.query, text_of(pair)), judge.scale, because)
+
+    @app.post("/v1/rerank")
+    def rerank(body: RerankBody) -> dict[str, Any]:
+        """Order documents by relevance, in the shape of Cohere's and Jina's rerank."""
+        name = pipeline.need_judge().name
+        verdicts = pipeline.judge_texts(body.query, body.texts())
+        return rerank_json(body.model or name, body.documents, verdicts, body.top_n, body.return_documents)
+
+
+def _add_health(app: FastAPI, pipeline: SearchPipeline) -> None:
+    @app.get("/healthz")
+    def healthz() -> dict[str, Any]:
+        """Whether the index answers, and what is loaded."""
+        judge = pipeline.judge
+        return {
+            "status": "ok",
+            "version": app.version,
+            "items": len(pipeline.store),
+            "modes": list(pipeline.modes),
+            "judge": judge.name if judge else None,
+            "labels": list(judge.scale.labels) if judge else [],
+        }
+
+
+def _add_errors(app: FastAPI) -> None:
+    """Every error has one shape: {"message": what is wrong, "errors": [{"field", "problem"}]}."""
+
+    @app.exception_handler(RequestValidationError)
+    def _fields(_: Request, error: RequestValidationError) -> JSONResponse:
+        problems = [_problem(detail) for detail in error.errors()]
+        message = "; ".join(f"{one['field']}: {one['problem']}" for one in problems)
+        return _error(422, message, problems)
+
+    @app.exception_handler(ValueError)
+    def _value(_: Request, error: ValueError) -> JSONResponse:
+        return _error(400, str(error))
+
+    @app.exception_handler(UnknownItem)
+    def _unknown_item(_: Request, error: UnknownItem) -> JSONResponse:
+        return _error(404, str(error))
+
+    @app.exception_handler(NoJudge)
+    def _no_judge(_: Request, error: NoJudge) -> JSONResponse:
+        return _error(501, str(error))
+
+    @app.exception_handler(HTTPException)
+    def _http(_: Request, error: HTTPException) -> JSONResponse:
+        return _error(error.status_code, str(error.detail))
+
+    @app.exception_handler(Exception)
+    def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return _error(500, "internal error; the server's log says more")
+
+
+def _problem(detail: Mapping[str, Any]) -> dict[str, str]:
+    """One validation error: "pairs.0.query" and what is wrong with it."""
+    place = ".".join(str(part) for part in detail["loc"][1:]) or "request"  # loc[0] is body or query: where it came
+    return {"field": place, "problem": str(detail["msg"]).removeprefix("Value error, ")}
+
+
+def _error(status: int, message: str, problems: list[dict[str, str]] | None = None) -> JSONResponse:
+    return JSONResponse({"message": message, "errors": problems or []}, status_code=status)

@@ -1,0 +1,252 @@
+"""The search pipeline: retrieve, judge the top, put into tiers, rank, and say for every result how it got there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from goodrate.serving.judging import Judging, ServedVerdict
+
+MODES = ("hybrid", "lexical", "dense")
+# An unjudged item is unknown: it stands above what the judge called Bad and below what it called Good or Mid.
+TIER_ORDER: dict[str | None, int] = {"Good": 3, "Mid": 2, None: 1, "Bad": 0}
+
+
+class Searching(Protocol):
+    """What the pipeline needs of `retrieval.search.Searcher`."""
+
+    def search(self, query: str, k: int, where: str | None = None, mode: str = "hybrid") -> list[Any]:
+        """FusedHit(item_id, score, rank, parts) of the best k, best first."""
+        ...
+
+
+class ItemStore(Protocol):
+    """What the pipeline needs of `retrieval.store.Store`."""
+
+    def items(self, ids: Sequence[str]) -> Any:
+        """A polars frame with the item columns, in the order of ids."""
+        ...
+
+    def __len__(self) -> int:
+        """How many items the index holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """One search. k: results wanted. mode: None = the best that the index has.
+
+    depth: how many of the retrieved items the judge sees; 0 = none.
+    """
+
+    query: str
+    k: int = 20
+    where: str | None = None
+    mode: str | None = None
+    depth: int = 50
+
+
+class UnknownItem(LookupError):
+    """An item id that the index does not hold."""
+
+
+class NoJudge(LookupError):
+    """A verdict was asked for and no judge is loaded."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One result. score and retrieval_rank are those of retrieval; channels: rank, score and share of each channel."""
+
+    rank: int
+    item: dict[str, Any]
+    retrieval_rank: int
+    score: float
+    channels: dict[str, dict[str, float | int]]
+    verdict: ServedVerdict | None
+
+
+@dataclass(frozen=True)
+class SearchResponse:
+    """Results in their final order and how they came about. latency_ms: by stage, with "total"."""
+
+    request: SearchRequest
+    results: list[Result]
+    retrieved: int
+    judged: int
+    cached: int
+    failed: int
+    latency_ms: dict[str, float] = field(default_factory=dict)
+
+
+class Stopwatch:
+    """Milliseconds by stage."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time of the block to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[name] = self.stages.get(name, 0.0) + 1000 * (time.perf_counter() - start)
+
+    def report(self) -> dict[str, float]:
+        """All stages and the total since the start."""
+        return {**self.stages, "total": 1000 * (time.perf_counter() - self._start)}
+
+
+class SearchPipeline:
+    """Search over one index, with or without a judge. Safe to call from many threads.
+
+    Models are called under one lock: torch uses all threads for one call already, and fast tokenizers refuse to be
+    used by two threads at once ("Already borrowed").
+    """
+
+    def __init__(
+        self, store: ItemStore, searcher: Searching, judge: Judging | None = None, modes: Sequence[str] = MODES
+    ) -> None:
+        """modes: those that the index supports, the default first."""
+        self.store = store
+        self.judge = judge
+        self.modes = tuple(modes)
+        self._searcher = searcher
+        self._models = threading.Lock()
+
+    def search(self, request: SearchRequest) -> SearchResponse:
+        """Retrieve max(k, depth) items, judge the first `depth`, rank all, return k. Ties: retrieval rank.
+
+        Raises ValueError for an empty query, an unknown mode or a filter that the store refuses.
+        """
+        request = self._checked(request)
+        watch = Stopwatch()
+        depth = request.depth if self.judge is not None else 0
+        with self._locked(watch):
+            with watch.stage("retrieve"):
+                k = max(request.k, depth)
+                hits = self._searcher.search(request.query, k, where=request.where, mode=str(request.mode))
+            with watch.stage("items"):
+                items, texts = self._items([hit.item_id for hit in hits])
+            with watch.stage("judge"):
+                verdicts = self._verdicts(request.query, texts[:depth])
+        with watch.stage("rank"):
+            results = rank(hits, items, verdicts)[: request.k]
+        return SearchResponse(
+            request,
+            results,
+            retrieved=len(hits),
+            judged=sum(verdict.label is not None for verdict in verdicts),
+            cached=sum(verdict.cached for verdict in verdicts),
+            failed=sum(verdict.label is None for verdict in verdicts),
+            latency_ms=watch.report(),
+        )
+
+    def judge_texts(self, query: str, item_texts: Sequence[str]) -> list[ServedVerdict]:
+        """Verdicts for texts that need not be in the index. Raises NoJudge without a judge."""
+        judge = self.need_judge()
+        with self._models:
+            return judge.verdicts(query, item_texts)
+
+    def explain(self, query: str, item_text: str) -> ServedVerdict:
+        """A verdict with its reason. Raises NoJudge without a judge."""
+        judge = self.need_judge()
+        with self._models:
+            return judge.explain(query, item_text)
+
+    def item_text(self, item_id: str) -> str:
+        """The text of an item as the judge reads it. Raises UnknownItem."""
+        items, texts = self._items([item_id])
+        if not items:
+            raise UnknownItem(f"no item {item_id!r} in the index")
+        return texts[0]
+
+    def _checked(self, request: SearchRequest) -> SearchRequest:
+        """The request with its mode filled in."""
+        mode = request.mode or self.modes[0]
+        if not request.query.strip():
+            raise ValueError("query is empty")
+        if mode not in self.modes:
+            raise ValueError(f"mode {mode!r} is not one of those of this index: {', '.join(self.modes)}")
+        if request.k < 1 or request.depth < 0:
+            raise ValueError(f"k is {request.k} and depth {request.depth}; expected k >= 1 and depth >= 0")
+        return replace(request, mode=mode)
+
+    def need_judge(self) -> Judging:
+        """The judge. Raises NoJudge when none is loaded."""
+        if self.judge is None:
+            raise NoJudge("this server has no judge; start it with: goodrate serve DIR --model JUDGE")
+        return self.judge
+
+    @contextlib.contextmanager
+    def _locked(self, watch: Stopwatch) -> Iterator[None]:
+        """Hold the model lock; the wait for other requests is a stage of its own."""
+        with watch.stage("wait"):
+            self._models.acquire()
+        try:
+            yield
+        finally:
+            self._models.release()
+
+    def _items(self, ids: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
+        """The items as mappings, attributes read from JSON, and their texts for the judge."""
+        if not ids:
+            return [], []
+        from goodrate.catalog.items import render_items
+
+        frame = self.store.items(ids)
+        return [_shown(row) for row in frame.to_dicts()], render_items(frame)
+
+    def _verdicts(self, query: str, texts: Sequence[str]) -> list[ServedVerdict]:
+        return self.judge.verdicts(query, texts) if self.judge is not None and texts else []
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An item for JSON: attributes read, and a price or rating that is not a finite number given as none."""
+    numbers = {name: row[name] if _finite(row[name]) else None for name in ("price", "rating")}
+    return {**row, **numbers, "attributes": json.loads(row["attributes"] or "{}")}
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def rank(hits: Sequence[Any], items: Sequence[Mapping[str, Any]], verdicts: Sequence[ServedVerdict]) -> list[Result]:
+    """Results by tier, then expected gain, then retrieval rank.
+
+    hits: K, best first. items: K, same order. verdicts: one for each of the first hits. An item without a label (not
+    judged, or failed) has no gain and keeps its retrieval order among its like.
+    """
+    by_item = [*verdicts, *[None] * (len(hits) - len(verdicts))]
+
+    def key(position: int) -> tuple[int, float, int]:
+        verdict = by_item[position]
+        gain = verdict.expected_gain if verdict is not None and verdict.expected_gain is not None else 0.0
+        return -TIER_ORDER[verdict.tier if verdict else None], -gain, position
+
+    order = sorted(range(len(hits)), key=key)
+    return [
+        Result(
+            rank=place,
+            item=dict(items[position]),
+            retrieval_rank=position + 1,
+            score=float(hits[position].score),
+            channels={name: _part(part) for name, part in hits[position].parts.items()},
+            verdict=by_item[position],
+        )
+        for place, position in enumerate(order, start=1)
+    ]
+
+
+def _part(part: Any) -> dict[str, float | int]:
+    """What one retrieval channel gave: its rank and raw score, and its share of the fused score (0..1)."""
+    return {"rank": int(part.rank), "score": float(part.score), "share": float(part.share)}

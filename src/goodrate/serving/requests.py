@@ -1,0 +1,85 @@
+"""The bodies that the HTTP API accepts. A field that it does not know is refused, except where other clients decide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from goodrate.serving.pipeline import SearchRequest
+
+MAX_QUERY_CHARACTERS = 500
+MAX_RESULTS = 200
+MAX_DEPTH = 500
+MAX_TEXTS = 1000
+MAX_TEXT_CHARACTERS = 20_000
+
+
+class StrictBody(BaseModel):
+    """Our own bodies: a misspelt field is an error, not a default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SearchBody(StrictBody):
+    """POST /search."""
+
+    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)
+    k: int = Field(20, ge=1, le=MAX_RESULTS)
+    where: str | None = Field(None, max_length=2000)
+    mode: str | None = None
+    depth: int = Field(50, ge=0, le=MAX_DEPTH)
+
+    def request(self) -> SearchRequest:
+        """The same search for the pipeline; a blank filter is no filter."""
+        where = self.where.strip() if self.where else ""
+        return SearchRequest(self.query.strip(), self.k, where or None, self.mode, self.depth)
+
+
+class PairBody(StrictBody):
+    """One query and one item: an id of the index, or any text."""
+
+    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)
+    item_id: str | None = None
+    item_text: str | None = Field(None, max_length=MAX_TEXT_CHARACTERS)
+
+    @model_validator(mode="after")
+    def _one_item(self) -> PairBody:
+        if (self.item_id is None) == (self.item_text is None):
+            raise ValueError("expected either item_id or item_text")
+        return self
+
+
+class JudgeBody(StrictBody):
+    """POST /judge."""
+
+    pairs: list[PairBody] = Field(min_length=1, max_length=MAX_TEXTS)
+
+
+class RerankBody(BaseModel):
+    """POST /v1/rerank, as Cohere and Jina clients send it. Fields that only their models know are ignored."""
+
+    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)
+    documents: list[str | dict[str, Any]] = Field(min_length=1, max_length=MAX_TEXTS)
+    model: str | None = None
+    top_n: int | None = Field(None, ge=1)
+    return_documents: bool = False
+    rank_fields: list[str] | None = None
+
+    def texts(self) -> list[str]:
+        """One text per document: the string, its rank_fields, or its "text" field.
+
+        Raises ValueError naming the document and the field it lacks.
+        """
+        return [
+            self._text(position, document)[:MAX_TEXT_CHARACTERS] for position, document in enumerate(self.documents)
+        ]
+
+    def _text(self, position: int, document: str | dict[str, Any]) -> str:
+        if isinstance(document, str):
+            return document
+        fields = self.rank_fields or ["text"]
+        missing = [name for name in fields if name not in document]
+        if missing:
+            raise ValueError(f"documents[{position}] has no field {missing[0]!r}; it has: {', '.join(document)}")
+        return " ".join(str(document[name]) for name in fields)

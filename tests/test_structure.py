@@ -1,0 +1,141 @@
+"""The house's walls: who may import whom, how long things may be, what nothing may be called, what --help may load."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from goodrate.cli import VERBS
+
+PACKAGE = Path(__file__).parents[1] / "src" / "goodrate"
+FILES = sorted(PACKAGE.rglob("*.py"))
+FOUNDATION = {"", "scale", "settings", "run_folder"}  # "" is goodrate/__init__.py
+STAGES = {"catalog", "shop", "retrieval", "relevance", "evaluation"}
+ROOMS = STAGES | {"models", "learning", "recipes", "serving", "cli"}
+# room -> rooms it may import, besides itself and the foundation
+ALLOWED = {
+    "models": set(),
+    "learning": {"models"},
+    "recipes": STAGES | {"models", "learning"},
+    "serving": STAGES | {"models"},
+    "cli": ROOMS,
+    **{stage: STAGES | {"models"} for stage in STAGES},
+}
+FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "manager", "managers", "misc", "common", "base"}
+NAMED_BY_THE_DESIGN = {"recipes/base.py"}  # the recipe that trains the base model
+HEAVY = (
+    "torch", "transformers", "sentence_transformers", "lancedb", "sklearn", "scipy", "polars", "pyarrow", "matplotlib",
+    "fastapi", "pydantic", "numpy",
+)  # fmt: skip
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
+
+
+def room_of(file: Path) -> str:
+    """The folder of the package that a file lives in, or the module's own name at the top."""
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return "" if parts == ("__init__",) else parts[0]
+
+
+def imported_rooms(tree: ast.AST, file: Path) -> Iterator[tuple[str, int]]:
+    """(room, line) of each import of goodrate in a file, those inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: write imports in full, not relative"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == "goodrate":
+                room = rest.split(".")[0]
+                yield (room if room in ROOMS | FOUNDATION else "", node.lineno)
+
+
+def violations(files: dict[Path, ast.AST]) -> list[str]:
+    """Imports that the table does not allow."""
+    found = []
+    for file, tree in files.items():
+        room = room_of(file)
+        allowed = FOUNDATION | {room} | ALLOWED.get(room, set())
+        for imported, line in imported_rooms(tree, file):
+            if imported not in allowed:
+                found.append(f"{file.relative_to(PACKAGE)}:{line} imports {imported}")
+    return found
+
+
+def test_imports_follow_the_table() -> None:
+    assert violations({file: ast.parse(file.read_text(encoding="utf-8")) for file in FILES}) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "code", "bad"),
+    [
+        ("models/encoder.py", "from goodrate.relevance import judge", True),
+        ("relevance/judge.py", "def f():\n    import goodrate.learning.fit", True),
+        ("learning/fit.py", "from goodrate import retrieval", True),
+        ("recipes/judge_sft.py", "from goodrate.serving.pipeline import SearchPipeline", True),
+        ("serving/http.py", "from goodrate.models.encoder import Encoder", False),
+        ("retrieval/search.py", "from goodrate import scale", False),
+    ],
+)
+def test_the_import_rule_itself(place: str, code: str, bad: bool) -> None:
+    assert bool(violations({PACKAGE / place: ast.parse(code)})) == bad
+
+
+def test_every_file_has_a_known_room_and_a_telling_name() -> None:
+    unknown = [str(file) for file in FILES if room_of(file) not in ROOMS | FOUNDATION]
+    named = {file.relative_to(PACKAGE).as_posix() for file in FILES if file.stem in FORBIDDEN_NAMES}
+    folders = [str(file) for file in FILES if FORBIDDEN_NAMES & set(file.relative_to(PACKAGE).parts[:-1])]
+    assert (unknown, named - NAMED_BY_THE_DESIGN, folders) == ([], set(), [])
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(PACKAGE).as_posix())
+def test_lengths(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MAX_FILE_LINES
+    too_long = {
+        node.name: node.end_lineno - node.lineno + 1
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno + 1 > MAX_FUNCTION_LINES
+    }
+    assert too_long == {}
+
+
+def loaded_after(code: str) -> set[str]:
+    """Top-level names in sys.modules after running code in a fresh interpreter."""
+    report = f"{code}\nimport sys; print('LOADED', *sorted({{m.split('.')[0] for m in sys.modules}}))"
+    run = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True, timeout=60)
+    return set(run.stdout.rsplit("LOADED", 1)[1].split())
+
+
+def test_help_loads_no_heavy_library() -> None:
+    code = """
+import sys; sys.argv = ["goodrate", "--help"]
+from goodrate.cli import main
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+"""
+    assert loaded_after(code) & set(HEAVY) == set()
+
+
+def test_package_inits_load_nothing_heavy() -> None:
+    names = [room for room in sorted(ROOMS - {"cli"}) if (PACKAGE / room / "__init__.py").is_file()]
+    assert loaded_after("\n".join(f"import goodrate.{name}" for name in names)) & set(HEAVY) == set()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_command(verb: str) -> None:
+    command = importlib.import_module(VERBS[verb][0]).command
+    assert command.callback is not None and command.help
