@@ -1,0 +1,143 @@
+"""Catalogue and judgement files as others publish them: ESCI, WANDS and the Chorus conversion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+import polars as pl
+
+
+@dataclass(frozen=True)
+class Format:
+    """How to read one published layout.
+
+    columns: our name -> their names, tried in order. ignored: columns that are no item text. parse_attributes: turns
+    their attributes text into a JSON object. price_factor: multiplies prices into whole currency units. locale_column:
+    what the part after ':' of a format such as esci:us selects.
+    """
+
+    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    parse_attributes: Callable[[str], str] | None = None
+    price_factor: float = 1.0
+    locale_columns: tuple[str, ...] = ()
+
+
+def json_object(text: str) -> str:
+    """A JSON object in compact form without nulls. Raises ValueError when it is none.
+
+    >>> json_object('{"color": "red", "size": null}')
+    '{"color":"red"}'
+    """
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, found {type(value).__name__}")
+    return _compact({name: inner for name, inner in value.items() if inner is not None})
+
+
+def wands_features(text: str) -> str:
+    """WANDS writes 'name : value|name:value'; a name that comes again makes a list.
+
+    >>> wands_features("color : red|color:blue| legs : 4|broken")
+    '{"color":["red","blue"],"legs":"4"}'
+    """
+    values: dict[str, list[str]] = {}
+    for part in text.split("|"):
+        name, colon, value = (piece.strip() for piece in part.partition(":"))
+        if name and colon and value and value not in values.setdefault(name, []):
+            values[name].append(value)
+    return _compact({name: found[0] if len(found) == 1 else found for name, found in values.items() if found})
+
+
+def chorus_attributes(text: str) -> str:
+    """Chorus names say the type: attr_t_ text, attr_n_ number, attr_b_ bool. The first of two equal names stays.
+
+    >>> chorus_attributes('{"attr_t_colour":"Black","attr_b_wi_fi":true}')
+    '{"colour":"Black","wi_fi":true}'
+    """
+    named: dict[str, object] = {}
+    for name, value in json.loads(text).items():
+        short = name[7:] if name[:7] in ("attr_t_", "attr_n_", "attr_b_") else name
+        named.setdefault(short.strip("_").replace("__", "_"), value)
+    return _compact(named)
+
+
+def _compact(value: object) -> str:
+    """JSON without spaces and with letters as they are: the form that rendering reads."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+GENERIC = Format({"attributes": ("attributes",)}, parse_attributes=json_object)
+
+ITEM_FORMATS = {
+    "esci": Format(
+        {
+            "id": ("product_id", "id"),
+            "title": ("product_title", "title"),
+            "description": ("product_description", "description"),
+            "brand": ("product_brand", "brand"),
+        },
+        ignored=("product_locale", "locale"),
+        locale_columns=("product_locale", "locale"),
+    ),
+    "wands": Format(
+        {
+            "id": ("product_id",),
+            "title": ("product_name",),
+            "description": ("product_description",),
+            "category": ("category hierarchy", "product_class"),
+            "rating": ("average_rating",),
+            "attributes": ("product_features",),
+        },
+        ignored=("rating_count", "review_count"),
+        parse_attributes=wands_features,
+    ),
+    "chorus": Format(
+        {"description": ("short_description",), "attributes": ("attributes",)},
+        ignored=("date_released", "img_500x500"),
+        parse_attributes=chorus_attributes,
+        price_factor=0.01,
+    ),
+}
+
+JUDGEMENT_FORMATS = {
+    "esci": Format({"item_id": ("product_id",), "label": ("esci_label",)}, locale_columns=("product_locale",)),
+    "wands": Format({"item_id": ("product_id",)}),
+    "chorus": Format({"item_id": ("docid",), "label": ("rating",)}),
+}
+
+
+def find_format(name: str | None, known: dict[str, Format]) -> tuple[Format, str | None]:
+    """The format of that name and the locale after its colon. Raises ValueError with the known names."""
+    if name is None:
+        return GENERIC, None
+    base, _, locale = name.partition(":")
+    if base not in known:
+        raise ValueError(f"unknown format {name!r}; accepted: {', '.join(known)}, or none for a file with a header")
+    if locale and not known[base].locale_columns:
+        raise ValueError(f"format {base!r} has no locales; write {base!r}")
+    return known[base], locale or None
+
+
+def resolve_columns(
+    names: Collection[str], layout: Format, mapping: dict[str, str] | None, found: Collection[str] | None = None
+) -> dict[str, list[str]]:
+    """Our name -> the column names to try, the user's own first. Raises ValueError for a name that is not ours."""
+    mapping = mapping or {}
+    for ours in mapping:
+        if ours not in names:
+            raise ValueError(f"--map knows {', '.join(names)}; got {ours!r}")
+    return {name: [mapping[name]] if name in mapping else [*layout.columns.get(name, (name,))] for name in names}
+
+
+def keep_locale(frame: pl.DataFrame, layout: Format, locale: str | None) -> pl.DataFrame:
+    """The rows of one locale. Raises ValueError with the locales that exist when none matches."""
+    column = next((name for name in layout.locale_columns if name in frame.columns), None)
+    if locale is None or column is None:
+        return frame
+    kept = frame.filter(pl.col(column) == locale)
+    if kept.is_empty():
+        raise ValueError(f"no row has {column} {locale!r}; found: {', '.join(frame[column].unique().sort().to_list())}")
+    return kept

@@ -1,0 +1,83 @@
+"""The catalogue: items with the same columns wherever they came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+
+import polars as pl
+
+from goodrate.catalog.problems import BadRow
+from goodrate.catalog.rendering import render_item, render_items
+
+__all__ = ["ITEM_COLUMNS", "Catalog", "render_item", "render_items"]
+
+ITEM_COLUMNS: dict[str, type[pl.DataType]] = {
+    "id": pl.String,
+    "title": pl.String,
+    "description": pl.String,
+    "brand": pl.String,
+    "category": pl.String,
+    "price": pl.Float64,  # in the shop's currency, null = unknown
+    "rating": pl.Float64,  # null = unknown
+    "attributes": pl.String,  # a JSON object, name -> scalar or list
+}
+
+
+class Catalog:
+    """Items in a fixed order with unique ids.
+
+    frame: columns of ITEM_COLUMNS; id and title are required, the others are filled with "", null and "{}".
+    skipped: rows that the reader left out because --skip-bad allowed it.
+    """
+
+    def __init__(self, frame: pl.DataFrame, skipped: tuple[BadRow, ...] = ()) -> None:
+        self.frame = _normalised(frame)
+        self.skipped = skipped
+        if self.frame["id"].n_unique() < len(self.frame):
+            doubled = self.frame.filter(pl.col("id").is_duplicated())["id"][0]
+            raise ValueError(f"item id {doubled!r} occurs more than once; ids must be unique")
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """All ids in catalogue order."""
+        return self.frame["id"].to_list()
+
+    def rows(self, ids: Sequence[str]) -> pl.DataFrame:
+        """The items with these ids, in the asked order. Raises ValueError for an id that is not here."""
+        wanted = pl.DataFrame({"id": list(ids)}, schema={"id": pl.String})
+        found = wanted.join(self.frame, on="id", how="left", maintain_order="left").select(*ITEM_COLUMNS)
+        missing = found.filter(pl.col("title").is_null())["id"].to_list()
+        if missing:
+            raise ValueError(f"{len(missing)} of {len(wanted)} ids are not in the catalogue, such as {missing[0]!r}")
+        return found
+
+    def text(self) -> list[str]:
+        """Every item as one line of text, in catalogue order."""
+        return render_items(self.frame)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """12 hex digits over all items and their order; the same on every machine."""
+        return hashlib.sha256(self.frame.write_ndjson().encode()).hexdigest()[:12]
+
+
+def _normalised(frame: pl.DataFrame) -> pl.DataFrame:
+    """The columns of ITEM_COLUMNS in order and type, texts without nulls."""
+    for name in ("id", "title"):
+        if name not in frame.columns:
+            raise ValueError(f"items have no column {name!r}; found: {', '.join(frame.columns)}")
+    return frame.select(_column(frame, name, dtype) for name, dtype in ITEM_COLUMNS.items())
+
+
+def _column(frame: pl.DataFrame, name: str, dtype: type[pl.DataType]) -> pl.Expr:
+    """One column in its type, or its empty value."""
+    empty = {"attributes": "{}"}.get(name, "" if dtype is pl.String else None)
+    if name not in frame.columns:
+        return pl.lit(empty, dtype=dtype).alias(name)
+    value = pl.col(name).cast(dtype)
+    return value if empty is None else value.fill_null(empty)

@@ -1,0 +1,183 @@
+"""Judgements: which label people (or an oracle) gave to a query and an item."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from goodrate.catalog.formats import JUDGEMENT_FORMATS, find_format, keep_locale, resolve_columns
+from goodrate.catalog.items import Catalog
+from goodrate.catalog.problems import BadRow, require_columns, tolerate
+from goodrate.catalog.readers import as_text
+from goodrate.catalog.tables import ROW, RawTable, decode, read_table
+from goodrate.scale import RelevanceScale
+
+JUDGEMENT_COLUMNS = ("query_id", "query", "item_id", "label")
+
+
+@dataclass(frozen=True)
+class JoinReport:
+    """What joining judgements with a catalogue kept and lost. Lost pairs are unknown, never grade 0."""
+
+    judged: int
+    joined: int
+    unknown_items: int
+    lost_queries: int
+
+    def __str__(self) -> str:
+        lost = f"; {self.unknown_items:,} judged items are not in the catalogue" if self.unknown_items else ""
+        queries = f" and {self.lost_queries:,} queries lost all their items" if self.lost_queries else ""
+        return f"{self.joined:,} of {self.judged:,} judgements join the catalogue{lost}{queries}"
+
+
+class Judgements:
+    """Labels of (query, item) pairs on one scale.
+
+    frame: query_id, query, item_id, label, all text; one row a pair. Raises ValueError for a missing column, a label
+    that is not on the scale and a pair that occurs twice.
+    """
+
+    def __init__(
+        self, frame: pl.DataFrame, scale: RelevanceScale, skipped: tuple[BadRow, ...] = ()
+    ) -> None:
+        missing = [name for name in JUDGEMENT_COLUMNS if name not in frame.columns]
+        if missing:
+            raise ValueError(f"judgements have no column {missing[0]!r}; found: {', '.join(frame.columns)}")
+        known = {label: scale.labels[scale.index(label)] for label in frame["label"].unique()}
+        label = pl.col("label").replace_strict(known, default=None, return_dtype=pl.String)
+        self.frame = frame.select(*(pl.col(n).cast(pl.String) for n in JUDGEMENT_COLUMNS[:3]), label)
+        self.scale = scale
+        self.skipped = skipped
+        doubled = self.frame.filter(pl.struct("query_id", "item_id").is_duplicated())
+        if len(doubled):
+            query, item = doubled.select("query_id", "item_id").row(0)
+            raise ValueError(f"query {query!r} and item {item!r} are judged more than once")
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def label_indices(self) -> np.ndarray:
+        """Label positions, 0 = worst, int64 (N,), in row order."""
+        return self.scale.indices(self.frame["label"])
+
+    def qrels(self) -> dict[str, dict[str, int]]:
+        """query_id -> item_id -> label position (0 = worst)."""
+        rows: dict[str, dict[str, int]] = {}
+        pairs = self.frame.select("query_id", "item_id").iter_rows()
+        for (query_id, item_id), index in zip(pairs, self.label_indices().tolist(), strict=True):
+            rows.setdefault(query_id, {})[item_id] = index
+        return rows
+
+    def queries(self) -> dict[str, str]:
+        """query_id -> query text, in the order of first appearance."""
+        return dict(self.frame.select("query_id", "query").unique("query_id", keep="first", maintain_order=True).rows())
+
+    def select(self, query_ids: Sequence[str] | set[str]) -> Judgements:
+        """The judgements of these queries."""
+        return Judgements(self.frame.filter(pl.col("query_id").is_in(list(query_ids))), self.scale, self.skipped)
+
+    def join(self, catalog: Catalog) -> tuple[Judgements, JoinReport]:
+        """The judgements whose item is in the catalogue, and what was lost. Raises ValueError when none is."""
+        kept = self.frame.filter(pl.col("item_id").is_in(catalog.ids))
+        if kept.is_empty():
+            raise ValueError(
+                f"none of the {self.frame['item_id'].n_unique():,} judged items is in the catalogue: judgements name "
+                f"{self.frame['item_id'].head(3).to_list()}, the catalogue {catalog.ids[:3]}"
+            )
+        unknown = self.frame.filter(~pl.col("item_id").is_in(catalog.ids))["item_id"].n_unique()
+        lost = self.frame["query_id"].n_unique() - kept["query_id"].n_unique()
+        return Judgements(kept, self.scale, self.skipped), JoinReport(len(self), len(kept), unknown, lost)
+
+
+def read_judgements(
+    path: str | Path,
+    scale: RelevanceScale,
+    format: str | None = None,
+    mapping: dict[str, str] | None = None,
+    skip_bad: int = 0,
+) -> Judgements:
+    """The judgements of a csv, tsv, jsonl or parquet file, plain or .gz or .zst, or of a nested .json list.
+
+    Columns query, item_id, label and, when queries have ids, query_id; without it the query text is the id. format:
+    esci (examples parquet), wands (label.csv with query.csv beside it), chorus (ratings.csv). Equal repeats of a pair
+    are dropped; a pair with two labels is a bad row. Raises ValueError with file, row, column and what was expected.
+    """
+    layout, locale = find_format(format, JUDGEMENT_FORMATS)
+    candidates = resolve_columns(JUDGEMENT_COLUMNS, layout, mapping)
+    chosen = {ours: names[0] for ours, names in candidates.items()}
+    table = _table(Path(path), {*chosen.values(), *layout.locale_columns}, chosen)
+    raw = keep_locale(table.frame, layout, locale)
+    if format == "wands" and chosen["query"] not in raw.columns:
+        raw = _with_wands_queries(raw, Path(path), chosen)
+    columns = [*table.columns, *(name for name in raw.columns if name not in table.columns)]
+    explicit = [ours for ours in mapping or {}]
+    require_columns(table.path, chosen, ["query", "item_id", "label", *explicit], columns)
+    if chosen["query_id"] not in raw.columns:
+        raw = raw.with_columns(pl.col(chosen["query"]).alias(chosen["query_id"]))
+    frame = raw.select(ROW, *(as_text(raw, chosen[name]).alias(name) for name in JUDGEMENT_COLUMNS))
+    frame = frame.unique(["query_id", "item_id", "label"], keep="first", maintain_order=True)
+    skipped = tolerate(table.path, [*table.problems, *_problems(frame, scale)], skip_bad)
+    kept = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame
+    return Judgements(kept.drop(ROW), scale, skipped)
+
+
+def _table(path: Path, wanted: set[str], chosen: dict[str, str]) -> RawTable:
+    """The rows of the file; a folder means its label.csv, a .json file a list of queries with their judgements."""
+    if path.is_dir():
+        path = path / "label.csv"
+    return _nested_json(path) if path.suffix == ".json" and path.is_file() else read_table(path, wanted)
+
+
+def _nested_json(path: Path) -> RawTable:
+    """A list of {query, judgments: [{product_id, esci_label, ...}]} as one row a pair; ROW counts the pairs."""
+    try:
+        lists = pl.read_json(io.BytesIO(decode(path, path.read_bytes()).encode()))
+        frame = lists.explode("judgments").unnest("judgments")
+    except (pl.exceptions.PolarsError, ValueError) as error:
+        raise ValueError(f"{path} is not a list of objects with query and judgments: {error}") from error
+    frame = frame.with_row_index(ROW, offset=1).with_columns(pl.col(ROW).cast(pl.Int64))
+    return RawTable(path, frame, tuple(frame.columns[1:]), ())
+
+
+def _with_wands_queries(raw: pl.DataFrame, path: Path, chosen: dict[str, str]) -> pl.DataFrame:
+    """WANDS keeps the query texts in query.csv, beside label.csv."""
+    beside = (path if path.is_dir() else path.parent) / "query.csv"
+    if not beside.is_file():
+        raise FileNotFoundError(f"no such file: {beside}; WANDS labels need it for the text of the queries")
+    texts = read_table(beside, {"query_id", "query"})
+    require_columns(beside, {"query_id": "query_id", "query": "query"}, ["query_id", "query"], texts.columns)
+    found = texts.frame.select(pl.col("query_id").alias(chosen["query_id"]), pl.col("query").alias(chosen["query"]))
+    return raw.join(found, on=chosen["query_id"], how="left", maintain_order="left")
+
+
+def _problems(frame: pl.DataFrame, scale: RelevanceScale) -> list[BadRow]:
+    """Empty values, labels that are not on the scale, pairs with two labels."""
+    problems = []
+    for name in JUDGEMENT_COLUMNS:
+        empty = frame.filter(pl.col(name).is_null() | (pl.col(name) == ""))
+        problems += [BadRow(row, name, f"a {name}, found nothing") for row in empty[ROW]]
+    accepted = ", ".join([*scale.labels, *scale.aliases])
+    for label in frame["label"].drop_nulls().unique().sort():
+        if label and not _on_scale(label, scale):
+            rows = frame.filter(pl.col("label") == label)[ROW]
+            problems += [BadRow(row, "label", f"one of {accepted} ({scale.name}), found {label!r}") for row in rows]
+    first = pl.col(ROW).min().over("query_id", "item_id").alias("first")
+    other = frame.with_columns(first).filter(pl.col(ROW) > pl.col("first"))
+    problems += [
+        BadRow(row, "label", f"one label a pair; row {seen} gives another") for row, seen in other.select(ROW, "first").rows()
+    ]
+    return problems
+
+
+def _on_scale(label: str, scale: RelevanceScale) -> bool:
+    """Whether the scale knows the label."""
+    try:
+        scale.index(label)
+    except ValueError:
+        return False
+    return True

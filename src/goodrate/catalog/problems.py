@@ -1,0 +1,72 @@
+"""Bad rows of an input file: where they are, what was expected, and how many a reader tolerates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+SHOWN = 20
+
+# Names that other people give to our columns; only ever suggested, never assumed.
+OTHER_NAMES = {
+    "id": ("docid", "product_id", "item_id", "sku", "asin", "doc_id"),
+    "title": ("name", "product_name", "product_title"),
+    "query": ("search_term", "keyword", "q"),
+    "item_id": ("product_id", "docid", "id", "sku", "asin", "doc_id"),
+    "label": ("rating", "grade", "relevance", "judgement", "judgment", "esci_label"),
+}
+
+
+@dataclass(frozen=True, order=True)
+class BadRow:
+    """One value that cannot be used. row: 1 is the first row of the file, which is the header of a csv or tsv."""
+
+    row: int
+    column: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"row {self.row}, column {self.column}: expected {self.expected}"
+
+
+def describe(path: Path, problems: Sequence[BadRow]) -> list[str]:
+    """The first 20 problems, one line each with the file's name, and how many more there are."""
+    lines = [f"{path}, {problem}" for problem in problems[:SHOWN]]
+    if len(problems) > SHOWN:
+        lines.append(f"... and {len(problems) - SHOWN:,} more")
+    return lines
+
+
+def tolerate(path: Path, problems: Iterable[BadRow], skip_bad: int) -> tuple[BadRow, ...]:
+    """The problems in row order when they touch at most `skip_bad` rows, else a ValueError that lists the first 20."""
+    ordered = tuple(sorted(problems))
+    rows = {problem.row for problem in ordered}
+    if len(rows) <= skip_bad:
+        return ordered
+    head = f"{path} has {len(rows):,} bad row{'s' if len(rows) > 1 else ''}"
+    head += f" and --skip-bad tolerates {skip_bad}" if skip_bad else " (--skip-bad N tolerates N of them)"
+    raise ValueError("\n".join([f"{head}:", *(f"  {line}" for line in describe(path, ordered))]))
+
+
+def require_columns(path: Path, mapping: dict[str, str], required: Sequence[str], found: Sequence[str]) -> None:
+    """ValueError for the first required column that the file lacks; it names the nearest column and how to map it.
+
+    mapping: our name -> their name. A column that was mapped by hand has to exist even when it is optional.
+    """
+    mapped = [ours for ours, theirs in mapping.items() if ours != theirs]
+    for ours in dict.fromkeys([*required, *mapped]):
+        if mapping[ours] not in found:
+            raise ValueError(f"{path} has no column {mapping[ours]!r}{_hint(ours, mapping[ours], found)}")
+
+
+def _hint(ours: str, theirs: str, found: Sequence[str]) -> str:
+    """What to do about a missing column: the nearest name, or the list of names."""
+    lower = {name.lower(): name for name in reversed(found)}
+    known = [lower[name] for name in OTHER_NAMES.get(ours, ()) if name in lower]
+    near = [lower[name] for name in get_close_matches(theirs.lower(), list(lower), n=1, cutoff=0.6)]
+    listed = ", ".join(found[:30]) + (", ..." if len(found) > 30 else "")
+    best = (near or known)[:1]
+    advice = f"; nearest: {best[0]!r} (--map {ours}={best[0]})" if best else f"; name it with --map {ours}=COLUMN"
+    return f"{advice}; columns: {listed}"

@@ -1,0 +1,137 @@
+"""Read a catalogue from a file: every row is checked, every refusal names file, row, column and what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from goodrate.catalog.formats import ITEM_FORMATS, Format, find_format, keep_locale, resolve_columns
+from goodrate.catalog.items import ITEM_COLUMNS, Catalog
+from goodrate.catalog.problems import BadRow, require_columns, tolerate
+from goodrate.catalog.tables import EXTRAS, ROW, RawTable, read_table
+
+NUMBERS = ("price", "rating")
+
+
+def read_catalog(
+    path: str | Path, format: str | None = None, mapping: dict[str, str] | None = None, skip_bad: int = 0
+) -> Catalog:
+    """The items of a csv, tsv, jsonl or parquet file, plain or .gz or .zst.
+
+    format: esci, wands, chorus, or None for a file whose columns have our names. mapping: our name -> their column.
+    skip_bad: how many bad rows to leave out; they are listed in Catalog.skipped. Columns that are not ours become
+    attributes. Raises FileNotFoundError, or ValueError with file, row, column and what was expected.
+    """
+    layout, locale = find_format(format, ITEM_FORMATS)
+    candidates = resolve_columns(list(ITEM_COLUMNS), layout, mapping)
+    wanted = {name for names in candidates.values() for name in names} | set(layout.locale_columns)
+    table = read_table(path, wanted, layout.ignored)
+    chosen = {ours: next((n for n in names if n in table.columns), names[0]) for ours, names in candidates.items()}
+    explicit = {ours: theirs for ours, theirs in chosen.items() if mapping and ours in mapping}
+    require_columns(table.path, {**chosen, **explicit}, ["id", "title", *explicit], table.columns)
+    frame, problems = _items(table, chosen, layout, locale)
+    skipped = tolerate(table.path, [*table.problems, *problems], skip_bad)
+    kept = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame
+    if kept.is_empty():
+        raise ValueError(f"{table.path} has no usable row")
+    return Catalog(kept.select(*ITEM_COLUMNS), skipped)
+
+
+def _items(
+    table: RawTable, chosen: dict[str, str], layout: Format, locale: str | None
+) -> tuple[pl.DataFrame, list[BadRow]]:
+    """The rows in our columns, with ROW, and what is wrong with them."""
+    raw = keep_locale(table.frame, layout, locale)
+    present = {ours: theirs for ours, theirs in chosen.items() if theirs in raw.columns}
+    texts = [n for n in ITEM_COLUMNS if n in present and n not in (*NUMBERS, "attributes")]
+    frame = raw.select(
+        ROW,
+        *(as_text(raw, present[name]).alias(name) for name in texts),
+        *(as_text(raw, present[name]).alias(name) for name in NUMBERS if name in present),
+    )
+    problems = [*_identity_problems(frame), *_nested_problems(raw, present, texts)]
+    for name in (n for n in NUMBERS if n in present):
+        frame, bad = _with_number(frame, name, layout.price_factor if name == "price" else 1.0)
+        problems += bad
+    attributes, bad = _attributes(raw, present.get("attributes"), layout)
+    frame = frame.with_columns(attributes.alias("attributes"))
+    missing = [pl.lit(None, dtype=d).alias(n) for n, d in ITEM_COLUMNS.items() if n not in frame.columns]
+    return frame.with_columns(missing), [*problems, *bad]
+
+
+def as_text(frame: pl.DataFrame, name: str) -> pl.Expr:
+    """A column as trimmed text; whole floats lose their ".0", because ids that once passed through pandas have it."""
+    dtype = frame.schema[name]
+    if dtype.is_float():
+        whole = (pl.col(name) % 1 == 0) & (pl.col(name).abs() < 2**53)
+        return pl.when(whole).then(pl.col(name).cast(pl.Int64, strict=False).cast(pl.String)).otherwise(
+            pl.col(name).cast(pl.String)
+        )  # fmt: skip
+    if isinstance(dtype, pl.List) and dtype.inner == pl.String:
+        return pl.col(name).list.join(" ", ignore_nulls=True)
+    return pl.col(name).cast(pl.String).str.strip_chars()
+
+
+def _identity_problems(frame: pl.DataFrame) -> list[BadRow]:
+    """Empty ids, ids that came before, empty titles."""
+    problems = []
+    for name in ("id", "title"):
+        empty = frame.filter(pl.col(name).is_null() | (pl.col(name) == ""))
+        problems += [BadRow(row, name, f"a {name}, found nothing") for row in empty[ROW]]
+    first = pl.col(ROW).min().over("id").alias("first")
+    again = frame.filter(pl.col("id").fill_null("") != "").with_columns(first).filter(pl.col(ROW) > pl.col("first"))
+    expected = "a unique id; {!r} is also in row {}"
+    problems += [
+        BadRow(row, "id", expected.format(value, seen)) for row, value, seen in again.select(ROW, "id", "first").rows()
+    ]
+    return problems
+
+
+def _nested_problems(raw: pl.DataFrame, present: dict[str, str], texts: list[str]) -> list[BadRow]:
+    """Ids and titles that are JSON objects or lists."""
+    problems = []
+    for ours in (name for name in texts if name in ("id", "title")):
+        if raw.schema[present[ours]] == pl.String:
+            nested = raw.filter(pl.col(present[ours]).str.contains(r'^(\{".*\}|\[".*\])$'))
+            problems += [BadRow(row, ours, "a text or a number, found a list or an object") for row in nested[ROW]]
+    return problems
+
+
+def _with_number(frame: pl.DataFrame, name: str, factor: float) -> tuple[pl.DataFrame, list[BadRow]]:
+    """The text column `name` as numbers; anything that is not a finite number from 0 on is a problem."""
+    given = pl.when(~pl.col(name).str.to_lowercase().is_in(["", "null", "none", "nan"])).then(pl.col(name))
+    number = given.cast(pl.Float64, strict=False)
+    usable = number.is_finite() & (number >= 0)
+    wrong = frame.filter(given.is_not_null() & ~usable.fill_null(False)).select(ROW, name)
+    problems = [BadRow(row, name, f"a number such as 19.99, found {value!r}") for row, value in wrong.rows()]
+    scaled = (number * factor).round(4) if factor != 1.0 else number
+    return frame.with_columns(pl.when(usable).then(scaled).alias(name)), problems
+
+
+def _attributes(raw: pl.DataFrame, column: str | None, layout: Format) -> tuple[pl.Series, list[BadRow]]:
+    """The JSON object of each row: their attributes column and all columns that are not ours."""
+    extras = raw[EXTRAS]
+    if column is None:
+        return extras, []
+    given = raw[column].struct.json_encode() if isinstance(raw.schema[column], pl.Struct) else raw[column]
+    parsed, problems = _parsed(given.cast(pl.String), raw[ROW], layout.parse_attributes)
+    pair = pl.DataFrame({"extras": extras, "own": parsed})
+    inner = [pl.col(name).str.slice(1).str.head(-1) for name in ("own", "extras")]
+    kept = [pl.when(text != "").then(text) for text in inner]
+    body = pl.concat_str(kept, separator=",", ignore_nulls=True)
+    return pair.select(text=pl.concat_str([pl.lit("{"), body, pl.lit("}")]))["text"], problems
+
+
+def _parsed(given: pl.Series, rows: pl.Series, parse: Callable[[str], str] | None) -> tuple[list[str], list[BadRow]]:
+    """Every attributes text as a compact JSON object, with the texts that cannot be read."""
+    assert parse is not None
+    parsed, problems = [], []
+    for row, text in zip(rows, given, strict=True):
+        try:
+            parsed.append(parse(text) if text else "{}")
+        except (ValueError, AttributeError):
+            parsed.append("{}")
+            problems.append(BadRow(row, "attributes", f'an object such as {{"color": "red"}}, found {text[:40]!r}'))
+    return parsed, problems

@@ -1,0 +1,97 @@
+"""Items as text: for encoders and judges, and, in a shorter form, for the lexical channel. Polars expressions only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+RENDERED_FIELDS = ("title", "brand", "category", "attributes", "description")
+MAX_CHARS = 2000
+
+# One name and value of a compact JSON object: a quoted text, a list, or a bare number or word.
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_PAIR = rf'{_TEXT}:(?:{_TEXT}|\[(?:{_TEXT}|[^\]"])*\]|[^,"\[\]{{}}]+)'
+_TAG = r"</?[a-zA-Z][^<>]*>"
+
+
+def render_items(
+    frame: pl.DataFrame, fields: Sequence[str] = RENDERED_FIELDS, max_chars: int = MAX_CHARS
+) -> list[str]:
+    """One line a row: title ; brand B ; category C ; name value ; ... ; description. Empty fields are left out.
+
+    frame: needs the columns named in `fields`. The text is cut after `max_chars` characters. A description that
+    repeats the title is dropped, and so are HTML tags.
+    """
+    unknown = [name for name in fields if name not in RENDERED_FIELDS]
+    if unknown:
+        raise ValueError(f"cannot render field {unknown[0]!r}; accepted: {', '.join(RENDERED_FIELDS)}")
+    return _line(frame, [_field(name) for name in fields]).str.head(max_chars).to_list()
+
+
+def render_item(row: Mapping[str, Any]) -> str:
+    """The text of one item, the same as render_items gives it.
+
+    >>> render_item({"title": "desk lamp", "brand": "Kira", "attributes": '{"arm_length":40.0,"dimmable":true}'})
+    'desk lamp ; brand Kira ; arm length 40 ; dimmable yes'
+    """
+    given = row.get("attributes") or "{}"
+    attributes = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
+    compact = json.dumps(json.loads(attributes), ensure_ascii=False, separators=(",", ":"))
+    values = {name: str(row.get(name) or "") for name in RENDERED_FIELDS} | {"attributes": compact}
+    return render_items(pl.DataFrame([values]))[0]
+
+
+def index_texts(frame: pl.DataFrame) -> list[str]:
+    """What the lexical channel reads: as render_items, uncut and without attributes that are false.
+
+    "touchscreen: false" would otherwise make every item without a touchscreen match the query "touchscreen".
+    """
+    true_only = pl.col("attributes").str.replace_all(rf"{_TEXT}:false,?", "").alias("attributes")
+    return _line(frame.with_columns(true_only), [_field(name) for name in RENDERED_FIELDS]).to_list()
+
+
+def _line(frame: pl.DataFrame, parts: list[pl.Expr]) -> pl.Series:
+    """The parts joined by ' ; ', whitespace collapsed."""
+    joined = pl.concat_str(parts, separator=" ; ", ignore_nulls=True)
+    return frame.select(text=joined.str.replace_all(r"\s+", " ").str.strip_chars())["text"]
+
+
+def _field(name: str) -> pl.Expr:
+    """The text of one field, null when it is empty."""
+    value = pl.col(name)
+    if name == "attributes":
+        text = _attributes(value)
+    elif name == "description":
+        clean = value.str.replace_all(_TAG, " ").str.strip_chars()
+        text = pl.when(clean != pl.col("title")).then(clean).otherwise(pl.lit(""))
+    else:
+        text = value if name == "title" else pl.when(value != "").then(pl.lit(f"{name} ") + value)
+    return pl.when(text != "").then(text)
+
+
+def _attributes(value: pl.Expr) -> pl.Expr:
+    """Compact JSON objects as 'name value ; name value', lists joined by commas, true as yes, false as no."""
+    pairs = value.str.extract_all(_PAIR).list.eval(_pair(pl.element()))
+    return pairs.list.join(" ; ")
+
+
+def _pair(element: pl.Expr) -> pl.Expr:
+    """One '"name":value' as 'name value'."""
+    name = element.str.extract(rf"^({_TEXT}):", 1).str.replace_all("_", " ", literal=True)
+    raw = element.str.replace(rf"^{_TEXT}:", "")
+    plain = raw.str.replace(r"^(-?\d+)\.0+$", "${1}").str.replace(r"^true$", "yes").str.replace(r"^false$", "no")
+    inner = raw.str.strip_prefix("[").str.strip_suffix("]")
+    between = pl.when(raw.str.starts_with('["')).then(pl.lit('","')).otherwise(pl.lit(","))
+    listed = inner.str.split(between).list.join(", ")
+    shown = pl.when(raw.str.starts_with("[")).then(listed).otherwise(plain)
+    return _unquoted(name) + " " + _unquoted(shown)
+
+
+def _unquoted(text: pl.Expr) -> pl.Expr:
+    """JSON text without its quotes and escapes; escaped line breaks and tabs become spaces."""
+    bare = text.str.replace(r'^"', "").str.replace(r'"$', "")
+    spaced = bare.str.replace_all(r"\\[nrtbf]", " ")
+    return spaced.str.replace_all(r'\\(["\\/])', "${1}").str.strip_chars()

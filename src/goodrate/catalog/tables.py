@@ -1,0 +1,226 @@
+"""Files as tables: csv, tsv, jsonl and parquet, plain or .gz or .zst, with the row number of everything that is wrong.
+
+A table has the wanted columns as they were found and one JSON object of all the others, so that catalogues with
+thousands of sparse attributes never become thousands of columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zlib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from goodrate.catalog.problems import BadRow
+
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+ROW = "__row__"
+EXTRAS = "__extras__"
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """What a file holds. frame: ROW (i64), EXTRAS (JSON text) and the wanted columns that exist; columns: all names."""
+
+    path: Path
+    frame: pl.DataFrame
+    columns: tuple[str, ...]
+    problems: tuple[BadRow, ...]
+
+
+def read_table(path: str | Path, wanted: Collection[str], ignored: Collection[str] = ()) -> RawTable:
+    """The rows of a csv, tsv, jsonl or parquet file.
+
+    wanted: their column names to keep as columns; ignored: names to leave out; the others go to EXTRAS.
+    Raises FileNotFoundError, or ValueError for an unknown ending, a broken archive, a wrong encoding or an empty file.
+    """
+    path = Path(path)
+    kind = _kind(path)
+    data = _bytes(path)
+    if not data.strip():
+        raise ValueError(f"{path} is empty; expected at least one row")
+    table = READERS[kind](path, data, frozenset(wanted), frozenset(ignored))
+    if not len(table.frame) and not table.problems:
+        raise ValueError(f"{path} has no rows; columns: {', '.join(table.columns)}")
+    return table
+
+
+def _kind(path: Path) -> str:
+    """The ending that says what is inside, below .gz or .zst."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    inner = path.with_suffix("") if path.suffix in COMPRESSIONS else path
+    if inner.suffix.lower() not in READERS:
+        raise ValueError(f"{path}: cannot read {inner.suffix or 'a name without ending'!r}; expected "
+                         f"{', '.join(READERS)}, each also with .gz or .zst")  # fmt: skip
+    return inner.suffix.lower()
+
+
+def _bytes(path: Path) -> bytes:
+    """The unpacked content. Raises ValueError when the archive is broken or cut off."""
+    if path.suffix not in COMPRESSIONS:
+        return path.read_bytes()
+    import pyarrow as pa
+
+    try:
+        with pa.input_stream(str(path), compression=COMPRESSIONS[path.suffix]) as stream:
+            return stream.read()
+    except (OSError, zlib.error) as error:
+        raise ValueError(f"{path} is not a whole {COMPRESSIONS[path.suffix]} file: {error}") from error
+
+
+def decode(path: Path, data: bytes) -> str:
+    """The text of a UTF-8 file, its byte-order mark removed. Raises ValueError with the line of the first wrong byte."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError(f"{path} is UTF-16; expected UTF-8 (iconv -f UTF-16 -t UTF-8 {path.name} > utf8-{path.name})")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8, perhaps Latin-1 or Windows-1252; "
+            f"convert it: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}"
+        ) from error
+
+
+def _read_delimited(path: Path, data: bytes, wanted: frozenset[str], ignored: frozenset[str]) -> RawTable:
+    """Comma, semicolon or tab separated text with a header; quotes may hold separators and line breaks."""
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
+
+    text = decode(path, data)
+    header, separator = _header(path, text)
+    problems: list[BadRow] = []
+
+    def refuse(row: Any) -> str:
+        expected = f"{row.expected_columns} fields, found {row.actual_columns}"
+        problems.append(BadRow(row.number, "(the whole row)", expected))
+        return "skip"
+
+    try:
+        table = arrow_csv.read_csv(
+            io.BytesIO(text.encode()),
+            # One block and one thread: only then does arrow know the numbers of the rows that it refuses.
+            read_options=arrow_csv.ReadOptions(use_threads=False, block_size=max(len(data) + 1, 1024)),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=separator, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=refuse
+            ),
+            convert_options=arrow_csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string())),
+        )
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path} is not a table separated by {separator!r}: {error}") from error
+    frame = _numbered(pl.DataFrame(table), first=2, missing=[problem.row for problem in problems])
+    frame = frame.filter(pl.any_horizontal(pl.col(header).fill_null("").str.strip_chars() != ""))
+    return _tabular(path, frame, header, wanted, ignored, problems)
+
+
+def _header(path: Path, text: str) -> tuple[list[str], str]:
+    """The column names and the separator that splits the first line into most of them."""
+    separators = ["\t"] if ".tsv" in path.suffixes else [",", "\t", ";"]
+    first = next(iter(io.StringIO(text)))
+    separator = max(separators, key=lambda sign: len(next(csv.reader([first], delimiter=sign))))
+    header = next(csv.reader(io.StringIO(text), delimiter=separator))
+    doubled = sorted({name for name in header if header.count(name) > 1})
+    if doubled:
+        raise ValueError(f"{path}, row 1: column {doubled[0]!r} occurs twice in the header")
+    return header, separator
+
+
+def _numbered(frame: pl.DataFrame, first: int, missing: Iterable[int] = ()) -> pl.DataFrame:
+    """The frame with ROW in front: numbers from `first`, leaving out the missing ones."""
+    missing = set(missing)
+    numbers = pl.int_range(first, first + len(frame) + len(missing), eager=True).alias(ROW)
+    return frame.insert_column(0, numbers.filter(~numbers.is_in(list(missing))) if missing else numbers)
+
+
+def _read_parquet(path: Path, data: bytes, wanted: frozenset[str], ignored: frozenset[str]) -> RawTable:
+    """A parquet file; columns keep their types."""
+    try:
+        frame = pl.read_parquet(io.BytesIO(data))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ValueError(f"{path} is not a parquet file: {error}") from error
+    return _tabular(path, _numbered(frame, first=1), frame.columns, wanted, ignored, [])
+
+
+def _tabular(
+    path: Path, frame: pl.DataFrame, names: list[str], wanted: frozenset[str], ignored: frozenset[str],
+    problems: list[BadRow],
+) -> RawTable:  # fmt: skip
+    """A RawTable from a frame: unwanted columns become one JSON object."""
+    names = [name for name in names if name != ROW]
+    others = [name for name in names if name not in wanted and name not in ignored]
+    kept = [pl.col(ROW), json_object(frame, others).alias(EXTRAS), *(pl.col(n) for n in names if n in wanted)]
+    return RawTable(path, frame.select(kept), tuple(names), tuple(problems))
+
+
+def json_object(frame: pl.DataFrame, names: list[str]) -> pl.Expr:
+    """One JSON object a row from these columns, nulls and empty texts left out, as a text expression."""
+    parts = []
+    for name in names:
+        value = pl.col(name)
+        pair = pl.struct(_json_ready(value, frame.schema[name]).alias(name)).struct.json_encode().str.head(-1).str.slice(1)
+        empty = value.is_null() | (value == "") if frame.schema[name] == pl.String else value.is_null()
+        parts.append(pl.when(~empty).then(pair))
+    body = pl.concat_str(parts, separator=",", ignore_nulls=True) if parts else pl.lit("")
+    return pl.concat_str([pl.lit("{"), body, pl.lit("}")])
+
+
+def _json_ready(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Dates and other types that JSON does not know become text."""
+    known = dtype.is_numeric() or dtype.is_nested() or dtype in (pl.String, pl.Boolean)
+    return value if known else value.cast(pl.String, strict=False)
+
+
+def _read_jsonl(path: Path, data: bytes, wanted: frozenset[str], ignored: frozenset[str]) -> RawTable:
+    """One JSON object a line. Parsed line by line: a schema for all lines would be thousands of sparse columns."""
+    rows: list[dict[str, Any]] = []
+    problems: list[BadRow] = []
+    names: dict[str, None] = {}
+    for number, line in enumerate(decode(path, data).split("\n"), start=1):
+        if not line.strip():
+            continue
+        record = _record(line, number, problems)
+        if record is None:
+            continue
+        names.update(dict.fromkeys(record))
+        row: dict[str, Any] = {name: _cell(record[name]) for name in wanted if name in record}
+        others = {k: v for k, v in record.items() if k not in wanted and k not in ignored and v not in (None, "")}
+        row[ROW], row[EXTRAS] = number, json.dumps(others, ensure_ascii=False, separators=(",", ":"))
+        rows.append(row)
+    schema: dict[str, Any] = {ROW: pl.Int64, EXTRAS: pl.String, **{n: pl.String for n in names if n in wanted}}
+    return RawTable(path, pl.DataFrame(rows, schema=schema), tuple(names), tuple(problems))
+
+
+def _record(line: str, number: int, problems: list[BadRow]) -> dict[str, Any] | None:
+    """The object of one line, or None with the reason noted."""
+    try:
+        record = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        problems.append(BadRow(number, "(the whole row)", f"a JSON object: {error}"))
+        return None
+    if not isinstance(record, dict):
+        problems.append(BadRow(number, "(the whole row)", f"a JSON object, found {type(record).__name__}"))
+        return None
+    return record
+
+
+def _cell(value: Any) -> str | None:
+    """A value as text; objects and lists stay JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+READERS = {
+    ".csv": _read_delimited,
+    ".tsv": _read_delimited,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".parquet": _read_parquet,
+}
