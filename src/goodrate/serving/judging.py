@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 from goodrate.scale import RelevanceScale
 
 
@@ -49,7 +51,7 @@ def served(verdict: Any, scale: RelevanceScale, cached: bool = False) -> ServedV
         label=scale.labels[verdict.label] if known else None,
         tier=str(verdict.tier) if known else None,
         probabilities=probabilities,
-        expected_gain=float(scale.expected_gain(probabilities)) if known else None,
+        expected_gain=float(scale.expected_gain(np.asarray(probabilities))) if known else None,
         status=verdict.status,
         reason=verdict.reason,
         inconsistent=verdict.inconsistent,

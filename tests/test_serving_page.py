@@ -1,0 +1,225 @@
+"""The page in Chromium: results, tiers, reasons, filters, keyboard, states, and that no catalogue text can run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from serving_shop import SCRIPT, FakeJudge, FakeSearcher, FakeStore, fake_pipeline
+
+from goodrate.serving.http import create_app
+from goodrate.serving.pipeline import SearchPipeline
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium"),
+]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
+SHOTS = os.environ.get("GOODRATE_SCREENSHOTS")  # a folder to keep pictures in, for people to look at
+
+
+class Served:
+    """An app on a free local port, in a thread."""
+
+    def __init__(self, pipeline: SearchPipeline) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
+        self._server = uvicorn.Server(uvicorn.Config(create_app(pipeline), log_level="error"))
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Stop answering."""
+        self._server.should_exit = True
+        self._thread.join(timeout=10)
+        self._socket.close()
+
+
+@pytest.fixture(scope="module")
+def searcher() -> FakeSearcher:
+    return FakeSearcher()
+
+
+@pytest.fixture(scope="module")
+def served(searcher: FakeSearcher) -> Iterator[Served]:
+    server = Served(SearchPipeline(FakeStore(), searcher, FakeJudge()))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as player:
+        started = player.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1100, "height": 800}, color_scheme="light")
+    context.set_default_timeout(5000)
+    opened = context.new_page()
+    opened.problems = []
+    opened.on("pageerror", lambda error: opened.problems.append(str(error)))
+    yield opened
+    assert opened.problems == []
+    context.close()
+
+
+def shot(page: Any, name: str) -> None:
+    """Keep a picture where one is wanted."""
+    if SHOTS:
+        page.screenshot(path=str(Path(SHOTS) / f"{name}.png"), full_page=True)
+
+
+def search(page: Any, served: Served, query: str) -> None:
+    """Type a query on the start page and wait for the answer."""
+    page.goto(served.url)
+    page.get_by_role("searchbox").fill(query)
+    page.keyboard.press("Enter")
+    page.locator(".result, .notice h2:text('found')").first.wait_for()
+
+
+def test_results_show_tier_odds_and_facts(page: Any, served: Served) -> None:
+    search(page, served, "red running shoes")
+    cards = page.locator(".result")
+    assert cards.count() == 5
+    assert page.locator(".chip").all_inner_texts() == ["Good", "Good", "Mid", "No verdict", "Bad"]
+    first = cards.first
+    assert first.locator("h3").inner_text() == "Road running shoes, blue"
+    assert first.locator(".facts").inner_text().split("\n") == ["120.50", "★ 4.1", "Zorvo", "running shoes"]
+    assert (
+        first.locator(".odds").get_attribute("aria-label") == "irrelevant 0%, mismatch 0%, related 20%, excellent 80%"
+    )
+    assert first.locator(".label").inner_text() == "excellent 80%"
+    assert "5 results: 2 Good, 1 Mid, 1 Bad" in page.locator("#status").inner_text()
+    assert "1 could not be judged" in page.locator("#status").inner_text()
+    assert "query=red+running+shoes" in page.url
+    shot(page, "desktop")
+
+
+def test_why_opens_reason_channels_and_attributes(page: Any, served: Served) -> None:
+    search(page, served, "red running shoes")
+    why = page.locator(".result").nth(1).get_by_role("button", name="Why")
+    why.click()
+    detail = page.locator(".result").nth(1).locator(".detail")
+    detail.locator("dt").first.wait_for()
+    text = detail.inner_text()
+    assert "running shoes; colour red (required); price 100 (at most)" in text
+    assert "lexical\t1\t8.000\t75%" in text and "41, 42" in text and "excellent\t50.0%" in text
+    assert why.get_attribute("aria-expanded") == "true"
+    page.locator(".result").nth(0).get_by_role("button", name="Why").click()
+    page.get_by_text("These steps lead to another label").wait_for()
+    shot(page, "desktop_why")
+    why.click()
+    assert not detail.is_visible()
+
+
+def test_no_text_of_the_catalogue_runs(page: Any, served: Served) -> None:
+    search(page, served, SCRIPT)
+    polish = page.locator(".result", has_text="Shoe polish")
+    assert polish.locator("h3").inner_text() == f"Shoe polish {SCRIPT}"
+    polish.get_by_role("button").click()
+    assert SCRIPT in polish.locator(".description").inner_text()
+    page.wait_for_timeout(100)
+    assert page.evaluate("window.harmed") is None
+    assert page.locator("main script, main img").count() == 0
+
+
+def test_filters_become_one_condition(page: Any, served: Served, searcher: FakeSearcher) -> None:
+    page.goto(served.url)
+    page.get_by_role("searchbox").fill("shoes")
+    page.get_by_label("Price from").fill("10")
+    page.get_by_label("to", exact=True).fill("99.5")
+    page.get_by_label("Rating").select_option("4")
+    page.get_by_label("Brand").fill("O'Dare")
+    page.get_by_label("Filter", exact=True).fill("category = 'socks' OR true")
+    page.get_by_role("button", name="Search").click()
+    page.locator(".result").first.wait_for()
+    wanted = (
+        "price >= 10 AND price <= 99.5 AND rating >= 4 AND lower(brand) = 'o''dare' AND (category = 'socks' OR true)"
+    )
+    assert searcher.asked[-1] == ("shoes", 50, wanted, "hybrid")
+    page.reload()
+    page.locator(".result").first.wait_for()
+    assert page.get_by_label("Brand").input_value() == "O'Dare" and searcher.asked[-1][2] == wanted
+    page.get_by_role("button", name="Clear").click()
+    page.wait_for_function("!location.search.includes('brand')")
+    page.locator("#results:not(.waiting)").wait_for()
+    assert searcher.asked[-1][2] is None
+
+
+def test_empty_error_and_start_states(page: Any, served: Served) -> None:
+    page.goto(served.url)
+    page.get_by_text("What would a customer type?").wait_for()
+    shot(page, "start")
+    search(page, served, "nothing")
+    assert "Nothing found for “nothing”" in page.locator(".notice").inner_text()
+    shot(page, "empty")
+    page.get_by_label("Filter", exact=True).fill("bad")
+    page.get_by_role("searchbox").fill("shoes")
+    page.keyboard.press("Enter")
+    page.get_by_text("no such column").wait_for()
+    shot(page, "error")
+    page.get_by_label("Filter", exact=True).fill("")
+    page.get_by_role("button", name="Try again").click()
+    page.locator(".result").first.wait_for()
+
+
+def test_a_stopped_server_is_said_so(page: Any) -> None:
+    server = Served(fake_pipeline())
+    page.goto(server.url)
+    page.get_by_text("no judge").wait_for()
+    server.stop()
+    page.get_by_role("searchbox").fill("shoes")
+    page.keyboard.press("Enter")
+    page.get_by_text("The server does not answer. Is goodrate serve").wait_for()
+
+
+def test_keyboard(page: Any, served: Served) -> None:
+    search(page, served, "shoes")
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    assert page.evaluate("document.activeElement.querySelector('.place').textContent") == "2"
+    page.keyboard.press("k")
+    page.keyboard.press("o")
+    assert page.locator(".result").first.locator(".detail").is_visible()
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "query"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_mobile_does_not_scroll_sideways(browser: Any, served: Served, scheme: str) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme=scheme)
+    page = context.new_page()
+    search(page, served, "red running shoes")
+    page.locator(".result").first.get_by_role("button", name="Why").click()
+    page.locator("dt").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    shot(page, f"mobile_{scheme}")
+    context.close()
+
+
+def test_dark_scheme_changes_the_ground(browser: Any, served: Served) -> None:
+    context = browser.new_context(viewport={"width": 1100, "height": 800}, color_scheme="dark")
+    page = context.new_page()
+    search(page, served, "red running shoes")
+    page.locator(".result").first.get_by_role("button", name="Why").click()
+    page.locator("dt").first.wait_for()
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 22, 19)"
+    shot(page, "dark")
+    context.close()

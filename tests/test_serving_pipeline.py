@@ -1,0 +1,108 @@
+"""The pipeline: order by tier and gain, what is unknown, depth, latency, threads."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from serving_shop import FakeJudge, FakeSearcher, FakeStore, Hit, fake_pipeline
+
+from goodrate.serving.judging import ServedVerdict
+from goodrate.serving.pipeline import NoJudge, SearchPipeline, SearchRequest, UnknownItem, rank
+
+
+def test_ranks_by_tier_then_gain_and_keeps_the_unknown_above_bad() -> None:
+    response = fake_pipeline(FakeJudge()).search(SearchRequest("red running shoes"))
+    # gains 0, 1, 3, 7 over 7: trail (0.1 + 3 * 0.4 + 7 * 0.5) / 7 = 4.8 / 7; road (3 * 0.2 + 7 * 0.8) / 7 = 6.2 / 7
+    assert [r.item["id"] for r in response.results] == ["a2", "a1", "a3", "a4", "a5"]
+    gains = [r.verdict.expected_gain if r.verdict else None for r in response.results]
+    assert gains[:2] == pytest.approx([6.2 / 7, 4.8 / 7]) and gains[3] is None
+    assert [r.retrieval_rank for r in response.results] == [2, 1, 3, 4, 5]
+    assert (response.retrieved, response.judged, response.failed, response.cached) == (5, 4, 1, 0)
+    assert {"retrieve", "judge", "total"} <= response.latency_ms.keys()
+
+
+def test_depth_limits_the_judge_and_k_the_answer() -> None:
+    searcher = FakeSearcher()
+    pipeline = SearchPipeline(FakeStore(), searcher, FakeJudge())
+    response = pipeline.search(SearchRequest("shoes", k=3, depth=1))
+    assert searcher.asked == [("shoes", 3, None, "hybrid")]
+    assert [r.verdict is not None for r in response.results] == [True, False, False]
+    response = pipeline.search(SearchRequest("shoes", k=1, depth=4))
+    # the best of the four judged, not the first retrieved
+    assert searcher.asked[-1][1] == 4 and [r.item["id"] for r in response.results] == ["a2"]
+
+
+def test_a_second_search_is_served_from_kept_verdicts() -> None:
+    pipeline = fake_pipeline(FakeJudge())
+    pipeline.search(SearchRequest("shoes"))
+    assert pipeline.search(SearchRequest("shoes")).cached == 4
+
+
+def test_without_a_judge_retrieval_order_stands() -> None:
+    pipeline = fake_pipeline()
+    response = pipeline.search(SearchRequest("shoes", k=2))
+    assert [(r.item["id"], r.verdict) for r in response.results] == [("a1", None), ("a2", None)]
+    assert response.results[0].channels["lexical"] == {"rank": 1, "score": 8.0, "share": 0.75}
+    with pytest.raises(NoJudge, match="--model"):
+        pipeline.explain("shoes", "text")
+
+
+def test_nothing_found_and_wrong_input() -> None:
+    pipeline = fake_pipeline(FakeJudge())
+    assert pipeline.search(SearchRequest("nothing")).results == []
+    for request, message in [
+        (SearchRequest("  "), "query is empty"),
+        (SearchRequest("x", mode="magic"), "hybrid, lexical, dense"),
+        (SearchRequest("x", k=0), "k is 0"),
+        (SearchRequest("x", where="bad"), "no such column"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            pipeline.search(request)
+    with pytest.raises(UnknownItem, match="'zz'"):
+        pipeline.item_text("zz")
+    assert pipeline.search(SearchRequest("shoes")).results, "a failed search must release the lock"
+
+
+def test_the_default_mode_is_the_first_that_the_index_has() -> None:
+    searcher = FakeSearcher()
+    SearchPipeline(FakeStore(), searcher, modes=("lexical",)).search(SearchRequest("shoes"))
+    assert searcher.asked[0][3] == "lexical"
+
+
+def test_models_are_never_called_by_two_threads_at_once() -> None:
+    inside = threading.Semaphore(1)
+
+    class Watched(FakeSearcher):
+        def search(self, *arguments: object, **named: object) -> list[Hit]:
+            assert inside.acquire(blocking=False), "two threads in the models"
+            threading.Event().wait(0.005)
+            inside.release()
+            return super().search(*arguments, **named)  # type: ignore[arg-type]
+
+    pipeline = SearchPipeline(FakeStore(), Watched(), FakeJudge())
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda n: pipeline.search(SearchRequest(f"q{n}")), range(16)))
+    assert [answer.request.query for answer in answers] == [f"q{n}" for n in range(16)]
+
+
+verdicts = st.builds(
+    lambda tier, gain: ServedVerdict("x" if tier else None, tier, (), gain if tier else None),
+    st.sampled_from(["Good", "Mid", "Bad", None]),
+    st.floats(0, 1),
+)
+
+
+@given(given_verdicts=st.lists(verdicts, max_size=8), unjudged=st.integers(0, 3))
+def test_ranking_is_a_permutation_sorted_by_tier_and_gain(given_verdicts: list[ServedVerdict], unjudged: int) -> None:
+    count = len(given_verdicts) + unjudged
+    hits = [Hit(str(n), 1.0, n + 1, {}) for n in range(count)]
+    results = rank(hits, [{"id": hit.item_id} for hit in hits], given_verdicts)
+    assert sorted(int(r.item["id"]) for r in results) == list(range(count))
+    tiers = [{"Good": 3, "Mid": 2, None: 1, "Bad": 0}[r.verdict.tier if r.verdict else None] for r in results]
+    assert tiers == sorted(tiers, reverse=True)
+    good = [r.verdict.expected_gain for r in results if r.verdict and r.verdict.tier == "Good"]
+    assert good == sorted(good, reverse=True)
