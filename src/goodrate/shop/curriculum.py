@@ -1,7 +1,7 @@
 """Documents that teach the base model the shop's language. Never a judgement: no label and no deciding rule in them.
 
-Kinds: pair documents (a query, a listing, and the steps wants, found, category and checks in any order and number, so
-that each is also learned without the help of the others), cards (look-ups in a listing), glossaries, comparisons and
+Kinds: pair documents (a query, a listing, and the steps wants, found, category and checks in any order, so that each
+is also learned without the help of the others), cards (look-ups in a listing), glossaries, comparisons and
 category relations. They come from world seeds that no evaluation uses (BASE_SEEDS).
 """
 
@@ -77,7 +77,7 @@ class Curriculum:
         item = sample_item(self.world, query, self.rng)
         lines = step_lines(true_rationale(self.world, self.book, query, item))
         steps = [str(s) for s in self.rng.permutation(SKILL_STEPS)]
-        steps = [first] if first else steps[: int(self.rng.integers(1, 5))]
+        steps = [first] if first else steps
         context = ""
         if query.term:
             context = standard_text(self.world, next(s for s in self.writer.standards if s.term == query.term))

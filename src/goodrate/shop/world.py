@@ -13,7 +13,7 @@ ONSETS = "b br d dr f fl g gr h j k kl l m n p pr r s sk st t tr v w z".split()
 VOWELS = "a e i o u ai ea io".split()
 CODAS = "l m n r s t x nd rk".split()
 PRICES = (10, 99)  # whole units; two digits, one token each
-STATED_SHARE = 0.8  # how often an item states an attribute, the same in every category
+STATED_SHARE = 0.7  # how often an item states an attribute, the same in every category
 SIGNATURE_ATTRIBUTES = ("feature", "material", "style", "weight")
 DISTRACTORS = ("new", "deluxe", "bestseller", "limited", "plus", "special", "original", "edition")
 RARE_SURFACE_SHARE = 0.15
@@ -71,6 +71,15 @@ def draw_surfaces(rng: np.random.Generator, counts: np.ndarray) -> np.ndarray:
     return np.where(rare, counts - 1, rng.integers(0, np.maximum(counts - 1, 1)))
 
 
+def _model_numbers(rng: np.random.Generator, line: np.ndarray) -> np.ndarray:
+    """Two-digit model numbers (N,), distinct within a line as long as it has at most 90 models."""
+    model = np.zeros(len(line), dtype=np.int64)
+    for index in range(int(line.max()) + 1):
+        members = np.flatnonzero(line == index)
+        model[members] = 10 + rng.permutation(np.arange(len(members)) % 90)
+    return model
+
+
 def make_world(seed: int, num_items: int = 5000, num_brands: int = 64, lines_per_brand: int = 4) -> World:
     """The world of a seed. Same arguments, same world."""
     taxonomy = load_taxonomy()
@@ -108,7 +117,7 @@ def make_world(seed: int, num_items: int = 5000, num_brands: int = 64, lines_per
         category=category,
         brand=line // lines_per_brand,
         line=line,
-        model=rng.integers(10, 100, num_items),
+        model=_model_numbers(rng, line),
         price=np.clip(spread, *PRICES).astype(np.int64),
         quality=rng.beta(4, 2, num_items),
         values=values,
