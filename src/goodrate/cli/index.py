@@ -1,0 +1,174 @@
+"""goodrate index: put a catalogue into a search index, or take items out of one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from goodrate.catalog.items import Catalog
+    from goodrate.retrieval.store import Store
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+console = Console(stderr=True)
+
+HELP = """Put a catalogue into a search index: items, full text and, with an encoder, vectors.
+
+Run it again after the catalogue has changed: only new and changed items are encoded. An interrupted run has kept what it
+wrote; the same command goes on from there.
+
+Examples:
+
+  goodrate index products.csv --out shop-index
+
+  goodrate index feed.jsonl.gz --out shop-index --map id=sku,title=name --encoder ./my-encoder
+
+  goodrate index product.csv --format wands --out wands-index --skip-bad 10
+
+  goodrate index --out shop-index --remove sku-17,sku-18
+"""
+
+
+@app.command(help=HELP)
+def index(
+    out: Annotated[Path, typer.Option(help="The folder of the index; made when it is not there.")],
+    catalog: Annotated[
+        Path | None, typer.Argument(help="csv, tsv, jsonl or parquet, also with .gz or .zst.", show_default=False)
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Folder or hub id of a sentence-transformers model. Without it: full text only.", show_default=False),
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(help="esci, wands or chorus; esci:us takes one locale.", show_default=False)
+    ] = None,
+    map: Annotated[
+        str | None, typer.Option(help="Our names for their columns: id=docid,title=name.", show_default=False)
+    ] = None,
+    skip_bad: Annotated[int, typer.Option(min=0, help="Leave out up to N bad rows and list them.")] = 0,
+    remove: Annotated[
+        str | None, typer.Option(help="Ids to take out: a,b,c, or @FILE with one a line.", show_default=False)
+    ] = None,
+) -> None:
+    """See HELP."""
+    if catalog is None and remove is None:
+        raise ValueError("give a CATALOG to index, or --remove IDS")
+    if remove is not None:
+        _remove(out, remove)
+    if catalog is not None:
+        _index(out, _read(catalog, format, map, skip_bad), encoder)
+
+
+def _remove(out: Path, remove: str) -> None:
+    """Take items out of an existing index."""
+    from goodrate.retrieval.store import Store
+
+    ids = [item.strip() for item in (_lines(remove[1:]) if remove.startswith("@") else remove.split(",")) if item.strip()]
+    if not ids:
+        raise ValueError("--remove names no id; write --remove a,b,c or --remove @FILE")
+    store = Store.open(out)
+    removed = store.remove(ids)
+    console.print(f"removed {removed:,} of {len(set(ids)):,} ids; {len(store):,} items left in {escape(str(out))}", highlight=False)
+
+
+def _lines(path: str) -> list[str]:
+    """The lines of a file of ids."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such file: {path} (--remove @FILE reads one id a line)")
+    return Path(path).read_text(encoding="utf-8-sig").splitlines()
+
+
+def parse_mapping(text: str | None) -> dict[str, str] | None:
+    """--map as a dictionary: our name -> their column.
+
+    >>> parse_mapping("id=docid, title=product name")
+    {'id': 'docid', 'title': 'product name'}
+    """
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    for ours, equals, theirs in pairs:
+        if not (ours.strip() and equals and theirs.strip()):
+            raise ValueError(f"--map expects OURS=THEIRS,OURS=THEIRS, such as id=docid,title=name; got {text!r}")
+    return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+
+
+def _read(path: Path, format: str | None, map: str | None, skip_bad: int) -> Catalog:
+    """The catalogue, with the rows that were left out listed."""
+    from goodrate.catalog.problems import describe
+    from goodrate.catalog.readers import read_catalog
+
+    with console.status(f"reading {path.name}"):
+        items = read_catalog(path, format=format, mapping=parse_mapping(map), skip_bad=skip_bad)
+    rows = len({problem.row for problem in items.skipped})
+    left_out = f", {rows:,} bad rows left out" if rows else ""
+    console.print(f"read {len(items):,} items from {escape(str(path))}{left_out}", highlight=False)
+    for line in describe(path, items.skipped):
+        console.print(f"  {escape(line)}", highlight=False)
+    return items
+
+
+def _index(out: Path, items: Catalog, encoder_path: str | None) -> None:
+    """Encode and write what is new, with a progress bar, and say what was done."""
+    from goodrate.retrieval.indexing import index_catalog
+
+    store, encoder = _open(out, encoder_path)
+    start = time.perf_counter()
+    with _progress("encoding and writing" if encoder else "writing") as report:
+        done = index_catalog(store, items, encoder, report)
+    seconds = time.perf_counter() - start
+    rate = f" ({done.encoded / seconds:,.0f} items/s)" if done.encoded else ""
+    console.print(
+        f"{done.added:,} added, {done.changed:,} changed, {done.unchanged:,} unchanged; {done.encoded:,} encoded in "
+        f"{seconds:.1f} s{rate}; {len(store):,} items in {escape(str(out))}", highlight=False,
+    )  # fmt: skip
+
+
+def _open(out: Path, encoder_path: str | None) -> tuple[Store, Any]:
+    """The index, made when it is not there, and its encoder: the given one, or the one it remembers."""
+    from goodrate.retrieval.store import Store
+
+    exists = (out / "store.json").is_file()
+    if not exists and out.is_dir() and any(entry.name != "items.lance" for entry in out.iterdir()):
+        raise ValueError(f"{out} is not empty and holds no index; choose another --out")
+    if exists:
+        store = Store.open(out)
+        encoder = load_encoder(encoder_path or store.about["encoder"])
+        store.require_encoder(encoder.fingerprint if encoder else None)
+        return store, encoder
+    encoder = load_encoder(encoder_path)
+    remembered = str(Path(encoder_path).resolve()) if encoder_path and Path(encoder_path).exists() else encoder_path
+    if encoder is None:
+        return Store.create(out, None, None), None
+    return Store.create(out, encoder.fingerprint, encoder.dimension, remembered), encoder
+
+
+def load_encoder(path: str | None) -> Any:
+    """The encoder of a folder or hub id, None for none. Torch is imported here and not before."""
+    if path is None:
+        return None
+    with console.status("loading the encoder"):
+        from goodrate.models.encoder import Encoder
+
+        return Encoder.load(path)
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr that is fed with (done, total)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+command = typer.main.get_command(app)

@@ -1,0 +1,132 @@
+"""goodrate search: search an index from the terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from goodrate.retrieval.fusion import FusedHit
+    from goodrate.retrieval.search import Searcher
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+HELP = """Search an index by words, by meaning, or by both.
+
+Examples:
+
+  goodrate search shop-index "usb c cable 2m"
+
+  goodrate search shop-index "desk lamp" --where "price < 50 AND brand = 'Anker'"
+
+  goodrate search shop-index "laptop sleeve" -k 50 --mode lexical --json
+"""
+
+
+class Mode(StrEnum):
+    """The channels that take part."""
+
+    hybrid = "hybrid"
+    lexical = "lexical"
+    dense = "dense"
+
+
+@app.command(help=HELP)
+def search(
+    index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
+    query: Annotated[str, typer.Argument(help="What a shopper would type.")],
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many results.")] = 10,
+    where: Annotated[
+        str | None, typer.Option(help="SQL over id, title, brand, category, price, rating.", show_default=False)
+    ] = None,
+    mode: Annotated[
+        Mode | None, typer.Option(help="Default: hybrid, or lexical when the index has no vectors.", show_default=False)
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Where the index's encoder lies, if it has moved.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """See HELP."""
+    searcher = _searcher(index, mode, encoder)
+    start = time.perf_counter()
+    hits = searcher.search(query, k, where, mode.value if mode else None)
+    milliseconds = (time.perf_counter() - start) * 1000
+    rows = [_result(hit, item) for hit, item in zip(hits, _items(searcher, hits), strict=True)]
+    if as_json:
+        document = {"query": query, "where": where, "milliseconds": round(milliseconds, 1), "results": rows}
+        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+    else:
+        _print(query, rows, f"{len(rows)} of {len(searcher.store):,} items in {milliseconds:.0f} ms")
+
+
+def _searcher(index: Path, mode: Mode | None, encoder_path: str | None) -> Searcher:
+    """The index with its encoder, which is only loaded when the mode needs it."""
+    from goodrate.cli.index import load_encoder
+    from goodrate.retrieval.search import Searcher
+    from goodrate.retrieval.store import Store
+
+    store = Store.open(index)
+    if store.fingerprint is None or mode is Mode.lexical:
+        return Searcher(store, None)
+    return Searcher(store, load_encoder(encoder_path or store.about["encoder"]))
+
+
+def _items(searcher: Searcher, hits: list[FusedHit]) -> list[dict[str, Any]]:
+    """The rows of the hits, in their order."""
+    return searcher.store.items([hit.item_id for hit in hits]).to_dicts()
+
+
+def _result(hit: FusedHit, item: dict[str, Any]) -> dict[str, Any]:
+    """One result as JSON: its rank, score, item and what each channel said."""
+    channels = {
+        name: {"rank": part.rank, "score": round(part.score, 6), "share": round(part.share, 4)}
+        for name, part in hit.parts.items()
+    }
+    item = {**item, "attributes": json.loads(item["attributes"])}
+    return {"rank": hit.rank, "score": round(hit.score, 6), **item, "channels": channels}
+
+
+def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:
+    """The results as a table; columns that would be empty are left out."""
+    console = Console()
+    if not rows:
+        console.print(f"nothing found for [bold]{escape(query)}[/bold] ({summary})", highlight=False)
+        return
+    shown = [name for name in ("brand", "category", "price", "rating") if any(row[name] not in ("", None) for row in rows)]
+    table = Table(title=escape(query), title_justify="left", title_style="bold", caption=summary, caption_justify="left", box=None)
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("title", overflow="ellipsis", no_wrap=True, ratio=1)
+    for name in shown:
+        table.add_column(name, justify="right" if name in ("price", "rating") else "left", no_wrap=True)
+    table.add_column("id", style="dim", no_wrap=True)
+    table.add_column("found by", style="cyan", no_wrap=True)
+    for row in rows:
+        values = [_shown(row[name], name) for name in shown]
+        table.add_row(str(row["rank"]), escape(row["title"]), *values, escape(row["id"]), _found_by(row["channels"]))
+    console.print(table)
+
+
+def _shown(value: Any, name: str) -> str:
+    """A value for the table."""
+    if value is None:
+        return ""
+    return f"{value:,.2f}" if name == "price" else f"{value:.1f}" if name == "rating" else escape(str(value))
+
+
+def _found_by(channels: dict[str, dict[str, Any]]) -> str:
+    """Which channel ranked it where: words #3 meaning #1."""
+    words = {"lexical": "words", "dense": "meaning"}
+    return " ".join(f"{words[name]} #{part['rank']}" for name, part in channels.items())
+
+
+command = typer.main.get_command(app)

@@ -1,0 +1,271 @@
+"""The index on disk: items, vectors and full text in one LanceDB table, and a store.json that says what made it.
+
+A write is one atomic commit, so an index that was being filled when the power went can be searched and filled further:
+rows that the full-text index does not know yet are scanned by the engine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from goodrate import __version__
+from goodrate.catalog.items import ITEM_COLUMNS, Catalog
+from goodrate.catalog.rendering import index_texts, render_items
+from goodrate.retrieval.filters import DECLARED_COLUMNS, checked_filter, engine_reason, filter_error
+from goodrate.retrieval.fusion import Hit
+from goodrate.run_folder import write_atomic
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TABLE = "items"
+FORMAT_VERSION = 1
+WRITE_ROWS = 10_000  # rows a commit: bounds the memory of a large upsert
+TIE_MARGIN = 16  # hits fetched beyond k, so that ties at the edge are usually settled by one search
+
+
+def text_hashes(catalog: Catalog) -> list[str]:
+    """A hash of what the encoder reads of each item: equal hash and encoder, equal vector."""
+    return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in render_items(catalog.frame)]
+
+
+class Store:
+    """An open index. Scores are higher-is-better; equal scores are ordered by item id."""
+
+    def __init__(self, path: Path, about: dict[str, Any], table: Any) -> None:
+        self.path, self.about, self._table = path, about, table
+
+    @classmethod
+    def create(
+        cls, path: str | Path, encoder_fingerprint: str | None, dimension: int | None, encoder_path: str | None = None
+    ) -> Store:
+        """A new, empty index. dimension: D of its vectors, None for full text only.
+
+        Raises ValueError when there is an index already, or when only one of fingerprint and dimension is given.
+        """
+        path = Path(path)
+        if (path / "store.json").exists():
+            raise ValueError(f"{path} already holds an index; open it, or choose another folder")
+        if (encoder_fingerprint is None) != (dimension is None):
+            raise ValueError("an index has both an encoder fingerprint and a dimension, or neither")
+        about = {
+            "format": FORMAT_VERSION, "goodrate": __version__, "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "fingerprint": encoder_fingerprint, "dimension": dimension, "encoder": encoder_path,
+            "columns": list(ITEM_COLUMNS), "filters": list(DECLARED_COLUMNS),
+        }  # fmt: skip
+        table = _connect(path).create_table(TABLE, schema=_schema(dimension), mode="overwrite")
+        store = cls(path, about, table)
+        store.refresh()
+        # Written last: a folder without it is no index, so a creation that was cut off is simply repeated.
+        write_atomic(path / "store.json", json.dumps(about, indent=2) + "\n")
+        return store
+
+    @classmethod
+    def open(cls, path: str | Path, version: int | None = None) -> Store:
+        """The index in a folder; version: an older state of it, for reading only. Raises FileNotFoundError, ValueError."""
+        path = Path(path)
+        if not (path / "store.json").is_file():
+            raise FileNotFoundError(f"no index in {path}: it has no store.json (make one: goodrate index CATALOG --out {path})")
+        about = json.loads((path / "store.json").read_text())
+        if about.get("format") != FORMAT_VERSION:
+            raise ValueError(f"{path} has index format {about.get('format')}; this goodrate reads {FORMAT_VERSION}")
+        table = _connect(path).open_table(TABLE)
+        if version is not None:
+            known = [entry["version"] for entry in table.list_versions()]
+            if version not in known:
+                raise ValueError(f"{path} has no version {version}; it keeps {known[0]} to {known[-1]}")
+            table.checkout(version)
+        return cls(path, about, table)
+
+    def __len__(self) -> int:
+        return self._table.count_rows()
+
+    @property
+    def version(self) -> int:
+        """Grows with every change; Store.open(path, version) reads an old one while it is kept (seven days)."""
+        return self._table.version
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the encoder whose vectors these are."""
+        return self.about["fingerprint"]
+
+    @property
+    def dimension(self) -> int | None:
+        """D, None when the index has no vectors."""
+        return self.about["dimension"]
+
+    def require_encoder(self, fingerprint: str | None) -> None:
+        """ValueError unless this is the encoder that made the vectors: others live in another space."""
+        if fingerprint == self.fingerprint:
+            return
+        made = f"encoder {_short(self.fingerprint)} ({self.about['encoder']})" if self.fingerprint else "no encoder"
+        given = f"encoder {_short(fingerprint)}" if fingerprint else "no encoder"
+        raise ValueError(f"{self.path} was made with {made}, not with {given}; use the same or index into a new folder")
+
+    def upsert(self, catalog: Catalog, vectors: np.ndarray | None, refresh: bool = True) -> None:
+        """Add items and replace those whose id is there; doing it again changes nothing.
+
+        vectors: (N, D) float32 in catalogue order, None when the index has none. refresh: bring the full-text index up
+        to date at once; callers that write in parts do that at the end. Raises ValueError for a wrong shape or NaN.
+        """
+        vectors = self._checked(vectors, len(catalog))
+        columns = {"text": index_texts(catalog.frame), "text_hash": text_hashes(catalog)}
+        frame = catalog.frame.with_columns(pl.Series(name, values, pl.String) for name, values in columns.items())
+        for start in range(0, len(frame), WRITE_ROWS):
+            part = slice(start, start + WRITE_ROWS)
+            rows = _rows(frame[part], None if vectors is None else vectors[part], _schema(self.dimension))
+            self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
+        if refresh:
+            self.refresh()
+
+    def _checked(self, vectors: np.ndarray | None, count: int) -> np.ndarray | None:
+        """The vectors as float32 (N, D), or None for an index without vectors."""
+        shape = None if vectors is None else tuple(vectors.shape)
+        expected = None if self.dimension is None else (count, self.dimension)
+        if shape != expected:
+            raise ValueError(f"vectors have shape {shape}; this index expects {expected}")
+        if vectors is not None and not np.isfinite(vectors).all():
+            raise ValueError("vectors contain NaN or infinity")
+        return None if vectors is None else np.ascontiguousarray(vectors, dtype=np.float32)
+
+    def remove(self, ids: Sequence[str]) -> int:
+        """Delete items by id; returns how many were there."""
+        before = len(self)
+        for start in range(0, len(ids), 1000):
+            quoted = ", ".join("'" + item.replace("'", "''") + "'" for item in ids[start : start + 1000])
+            self._table.delete(f"id IN ({quoted})")
+        removed = before - len(self)
+        if removed:
+            self.refresh()
+        return removed
+
+    def refresh(self) -> None:
+        """Rebuild the full-text index and compact the files, so that statistics are those of the items that are there."""
+        from lancedb.index import FTS
+
+        self._table.optimize()
+        # Stop words stay: "the north face" and "on running" are brands. Positions are only needed for phrases.
+        self._table.create_index("text", config=FTS(remove_stop_words=False, with_position=False), replace=True)
+
+    def items(self, ids: Sequence[str]) -> pl.DataFrame:
+        """The items with these ids in the asked order, in ITEM_COLUMNS. Raises ValueError for an unknown id."""
+        if not ids:
+            return pl.DataFrame(schema=ITEM_COLUMNS)
+        quoted = ", ".join("'" + item.replace("'", "''") + "'" for item in set(ids))
+        found = self._scan(list(ITEM_COLUMNS), f"id IN ({quoted})")
+        return Catalog(found).rows(ids)
+
+    def all_items(self) -> Catalog:
+        """Every item, ordered by id."""
+        return Catalog(self._scan(list(ITEM_COLUMNS)).sort("id"))
+
+    def vectors(self) -> tuple[list[str], np.ndarray]:
+        """All ids in order and their vectors (N, D) float32. Raises ValueError when the index has none."""
+        if self.dimension is None:
+            raise ValueError(f"{self.path} has no vectors: it was made without an encoder")
+        found = self._scan(["id", "vector"]).sort("id")
+        return found["id"].to_list(), found["vector"].to_numpy().reshape(-1, self.dimension)
+
+    def stored_hashes(self) -> dict[str, str]:
+        """id -> hash of the text that was encoded, for all items."""
+        return dict(self._scan(["id", "text_hash"]).rows())
+
+    def _scan(self, columns: list[str], where: str | None = None) -> pl.DataFrame:
+        """Columns of the matching rows, in no particular order."""
+        query = self._table.search().select(columns)
+        query = query.where(where) if where else query
+        return pl.DataFrame(query.limit(max(len(self), 1)).to_arrow()).select(columns)
+
+    def search_text(self, query: str, k: int, where: str | None = None) -> list[Hit]:
+        """The k items with the highest BM25 score among those that `where` lets through. Any characters are fine.
+
+        An item that shares no word with the query is no hit, so there may be fewer than k.
+        """
+        from lancedb.query import MatchQuery
+
+        if not any(sign.isalnum() for sign in query):
+            return []
+        return self._search(lambda: self._table.search(MatchQuery(query, "text")), "_score", lambda s: s, k, where)
+
+    def score_text(self, queries: Sequence[str], k: int, where: str | None = None) -> list[list[Hit]]:
+        """search_text for many queries, several at a time; results in the order of the queries."""
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            return list(pool.map(lambda query: self.search_text(query, k, where), queries))
+
+    def search_vector(self, vector: np.ndarray, k: int, where: str | None = None) -> list[Hit]:
+        """The k items with the largest dot product, exactly, among those that `where` lets through. vector: (D,)."""
+        vector = np.asarray(vector, dtype=np.float32)
+        if self.dimension is None or vector.shape != (self.dimension,):
+            raise ValueError(f"the query vector has shape {vector.shape}; this index expects ({self.dimension},)")
+        return self._search(
+            lambda: self._table.search(vector, vector_column_name="vector").distance_type("dot"),
+            "_distance", lambda distance: 1.0 - distance, k, where,
+        )  # fmt: skip
+
+    def _search(
+        self, start: Callable[[], Any], column: str, score: Callable[[float], float], k: int, where: str | None
+    ) -> list[Hit]:
+        """The best k of a search. Fetches more until no item outside can tie with the last one inside."""
+        if k < 1:
+            raise ValueError(f"k must be at least 1; got {k}")
+        condition, limit = checked_filter(where), k + TIE_MARGIN
+        while True:
+            rows = self._fetch(start(), column, condition, where, limit)
+            scored = sorted(((-score(value), item) for item, value in rows))
+            if len(rows) < limit or scored[-1][0] > scored[k - 1][0]:
+                return [Hit(item, -negative, rank) for rank, (negative, item) in enumerate(scored[:k], start=1)]
+            limit *= 4
+
+    def _fetch(self, query: Any, column: str, condition: str | None, where: str | None, limit: int) -> list[tuple]:
+        """(id, value) rows of one search, filtered before the top is taken."""
+        if condition is not None:
+            query = query.where(condition, prefilter=True)
+        try:
+            found = query.select(["id", column]).limit(limit).to_arrow()
+        except (ValueError, RuntimeError) as error:
+            if where is None:
+                raise
+            raise filter_error(where, engine_reason(error)) from error
+        return list(zip(found["id"].to_pylist(), found[column].to_pylist(), strict=True))
+
+
+def _connect(path: Path) -> Any:
+    """The LanceDB database of a folder."""
+    import lancedb
+
+    return lancedb.connect(str(path))
+
+
+def _schema(dimension: int | None) -> pa.Schema:
+    """The columns of the table."""
+    import pyarrow as pa
+
+    numbers = {"price", "rating"}
+    fields = [(name, pa.float64() if name in numbers else pa.string()) for name in ITEM_COLUMNS]
+    vector = [("vector", pa.list_(pa.float32(), dimension))] if dimension else []
+    return pa.schema([*fields, ("text", pa.string()), ("text_hash", pa.string()), *vector])
+
+
+def _rows(frame: pl.DataFrame, vectors: np.ndarray | None, schema: pa.Schema) -> pa.Table:
+    """An Arrow table for one commit."""
+    import pyarrow as pa
+
+    columns = {name: frame[name].to_arrow().cast(schema.field(name).type) for name in frame.columns}
+    if vectors is not None:
+        columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _short(fingerprint: str | None) -> str:
+    """The first digits of a fingerprint, enough to tell two apart."""
+    return (fingerprint or "none")[:12]
