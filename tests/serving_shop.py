@@ -17,18 +17,14 @@ from goodrate.serving.pipeline import SearchPipeline
 SCRIPT = "<script>window.harmed = true</script><img src=x onerror='window.harmed = true'>"
 ITEMS = [
     # id, title, brand, category, price, rating, attributes, description
-    ("a1", "Trail running shoes, red", "Zorvo", "running shoes", 89.0, 4.6, {"colour": "red", "sizes": [41, 42]}, "Light."),
+    ("a1", "Trail running shoes, red", "Zorvo", "running shoes", 89.0, 4.6, {"sizes": [41, 42]}, "Light."),
     ("a2", "Road running shoes, blue", "Zorvo", "running shoes", 120.5, 4.1, {"colour": "blue"}, "For hard roads."),
     ("a3", "Running socks, red", "Mel & Quist", "socks", 9.9, 3.9, {"colour": "red"}, "Three pairs."),
     ("a4", f"Shoe polish {SCRIPT}", "O'Dare", "shoe care", None, None, {"scent": SCRIPT}, SCRIPT),
     ("a5", "Red kettle", "Brumm", "kettles", 35.0, 4.9, {"litres": 1.5}, "Boils water."),
 ]  # fmt: skip
-CATALOGUE = pl.DataFrame(
-    [
-        {"id": i, "title": t, "description": d, "brand": b, "category": c, "price": p, "rating": r, "attributes": json.dumps(a)}
-        for i, t, b, c, p, r, a, d in ITEMS
-    ]
-)  # fmt: skip
+COLUMNS = ["id", "title", "brand", "category", "price", "rating", "attributes", "description"]
+CATALOGUE = pl.DataFrame([(*item[:6], json.dumps(item[6]), item[7]) for item in ITEMS], schema=COLUMNS, orient="row")
 
 
 @dataclass(frozen=True)
@@ -57,10 +53,13 @@ class FakeSearcher:
         if where == "(bad)" or where == "bad":
             raise ValueError("filter 'bad': no such column; columns: id, title, brand, category, price, rating")
         ids = [] if query == "nothing" else [item[0] for item in ITEMS][:k]
-        return [
-            Hit(item_id, 1 / (60 + rank), rank, {"lexical": Part(rank, 9.0 - rank, 0.75), "dense": Part(rank, 0.5, 0.25)})
-            for rank, item_id in enumerate(ids, start=1)
-        ]  # fmt: skip
+        return [hit_at(rank, item_id) for rank, item_id in enumerate(ids, start=1)]
+
+
+def hit_at(rank: int, item_id: str) -> Hit:
+    """A hit that both channels put at the same rank; three quarters of its score are lexical."""
+    parts = {"lexical": Part(rank, 9.0 - rank, 0.75), "dense": Part(rank, 0.5, 0.25)}
+    return Hit(item_id, 1 / (60 + rank), rank, parts)
 
 
 class FakeStore:
@@ -70,8 +69,11 @@ class FakeStore:
         return len(ITEMS)
 
     def items(self, ids: Sequence[str]) -> pl.DataFrame:
-        order = pl.DataFrame({"id": list(ids)}, schema={"id": pl.String})
-        return order.join(CATALOGUE, on="id", how="inner", maintain_order="left")
+        rows = {row["id"]: row for row in CATALOGUE.to_dicts()}
+        unknown = [item_id for item_id in ids if item_id not in rows]
+        if unknown:
+            raise ValueError(f"unknown ids: {unknown}")
+        return pl.DataFrame([rows[item_id] for item_id in ids], schema=CATALOGUE.schema)
 
 
 REASON = write(

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from serving_shop import FakeJudge, fake_pipeline
 
 from goodrate.serving.http import create_app
+from serving_shop import FakeJudge, fake_pipeline
 
 BECAUSE = {"same_unknown": "the item does not say all that was required"}
 

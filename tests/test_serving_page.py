@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import uvicorn
-from serving_shop import SCRIPT, FakeJudge, FakeSearcher, FakeStore, fake_pipeline
 
 from goodrate.serving.http import create_app
 from goodrate.serving.pipeline import SearchPipeline
+from serving_shop import SCRIPT, FakeJudge, FakeSearcher, FakeStore, fake_pipeline
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -120,7 +120,7 @@ def test_why_opens_reason_channels_and_attributes(page: Any, served: Served) -> 
     text = detail.inner_text()
     assert "running shoes; colour red (required); price 100 (at most)" in text
     assert "lexical\t1\t8.000\t75%" in text and "41, 42" in text and "excellent\t50.0%" in text
-    assert why.get_attribute("aria-expanded") == "true"
+    assert why.get_attribute("aria-expanded") == "true" and "null" not in text
     page.locator(".result").nth(0).get_by_role("button", name="Why").click()
     page.get_by_text("These steps lead to another label").wait_for()
     shot(page, "desktop_why")
@@ -209,6 +209,10 @@ def test_mobile_does_not_scroll_sideways(browser: Any, served: Served, scheme: s
     search(page, served, "red running shoes")
     page.locator(".result").first.get_by_role("button", name="Why").click()
     page.locator("dt").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert not page.get_by_label("Brand").is_visible()
+    page.get_by_role("button", name="Filters").click()
+    assert page.get_by_label("Brand").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     shot(page, f"mobile_{scheme}")
     context.close()

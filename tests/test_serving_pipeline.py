@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serving_shop import FakeJudge, FakeSearcher, FakeStore, Hit, fake_pipeline
 
 from goodrate.serving.judging import ServedVerdict
 from goodrate.serving.pipeline import NoJudge, SearchPipeline, SearchRequest, UnknownItem, rank
+from serving_shop import FakeJudge, FakeSearcher, FakeStore, Hit, fake_pipeline
 
 
 def test_ranks_by_tier_then_gain_and_keeps_the_unknown_above_bad() -> None:

@@ -30,7 +30,7 @@ class ItemStore(Protocol):
     """What the pipeline needs of `retrieval.store.Store`."""
 
     def items(self, ids: Sequence[str]) -> Any:
-        """A polars frame with the item columns, in the order of ids."""
+        """A polars frame with the item columns, in the order of ids. Raises ValueError for an unknown id."""
         ...
 
     def __len__(self) -> int:
@@ -165,10 +165,10 @@ class SearchPipeline:
 
     def item_text(self, item_id: str) -> str:
         """The text of an item as the judge reads it. Raises UnknownItem."""
-        items, texts = self._items([item_id])
-        if not items:
-            raise UnknownItem(f"no item {item_id!r} in the index")
-        return texts[0]
+        try:
+            return self._items([item_id])[1][0]
+        except ValueError as error:
+            raise UnknownItem(f"no item {item_id!r} in the index") from error
 
     def _checked(self, request: SearchRequest) -> SearchRequest:
         """The request with its mode filled in."""
@@ -201,7 +201,7 @@ class SearchPipeline:
         """The items as mappings, attributes read from JSON, and their texts for the judge."""
         if not ids:
             return [], []
-        from goodrate.catalog.items import render_items
+        from goodrate.catalog.rendering import render_items
 
         frame = self.store.items(ids)
         return [_shown(row) for row in frame.to_dicts()], render_items(frame)

@@ -109,7 +109,7 @@ function summaryOf(answer) {
   const tiers = ["Good", "Mid", "Bad"].filter(count).map((tier) => `${count(tier)} ${tier}`);
   const noun = answer.results.length === 1 ? "result" : "results";
   const lines = [`${answer.results.length} ${noun}${tiers.length ? `: ${tiers.join(", ")}` : ""}`];
-  if (answer.labels.length) lines.push(`${answer.judged} of ${answer.retrieved} judged${answer.cached ? `, ${answer.cached} of them before` : ""}`);
+  if (answer.labels.length) lines.push(`${answer.judged} of ${answer.retrieved} judged${answer.cached ? ` (${answer.cached} remembered)` : ""}`);
   if (answer.failed) lines.push(`${answer.failed} could not be judged`);
   const stages = Object.entries(answer.latency_ms).filter(([name, ms]) => name !== "total" && ms >= 1);
   const shares = stages.map(([name, ms]) => `${name} ${Math.round(ms)}`).join(", ");
@@ -156,6 +156,7 @@ function oddsBar(labels, probabilities) {
   bar.setAttribute("aria-label", labels.map((label) => `${label} ${percent(probabilities[label])}`).join(", "));
   bar.title = bar.getAttribute("aria-label");
   labels.forEach((label, index) => {
+    if (probabilities[label] < 0.005) return;
     const part = make("span", { className: shade(index, labels.length) });
     part.style.flexGrow = String(probabilities[label]);
     bar.prepend(part);
@@ -202,7 +203,7 @@ function reasonOf(answer) {
   const { verdict, steps } = answer;
   const shown = steps.length ? definitions(steps.map((step) => [step.title, step.text])) : make("p", {}, "The judge gave no reason that can be read.");
   const doubt = verdict.inconsistent ? "These steps lead to another label than the one given. Trust neither without a look." : verdict.status === "ok" ? null : `The reason could not be read: ${verdict.status}.`;
-  return [shown, doubt && make("p", { className: "warning" }, doubt)];
+  return doubt ? [shown, make("p", { className: "warning" }, doubt)] : [shown];
 }
 
 function probabilityTable(labels, probabilities) {
@@ -256,6 +257,8 @@ async function start() {
   form.addEventListener("submit", (event) => { event.preventDefault(); search(); });
   form.addEventListener("reset", (event) => { event.preventDefault(); clearFilters(); search(); });
   form.querySelector(".filters").addEventListener("change", () => { if (form.elements.query.value.trim()) search(); });
+  const fold = form.querySelector(".fold");
+  fold.addEventListener("click", () => fold.setAttribute("aria-expanded", String(form.classList.toggle("open"))));
   document.addEventListener("keydown", onKey);
   await describeServer();
   for (const [name, value] of new URLSearchParams(location.search)) if (form.elements[name]) form.elements[name].value = value;
