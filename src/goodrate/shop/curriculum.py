@@ -90,7 +90,8 @@ class Curriculum:
         item = int(self.rng.integers(0, len(w)))
         asked = self.rng.permutation(len(t.attributes))[: int(self.rng.integers(3, 9))]
         found = [f"{t.attributes[a]} {t.values[a][w.values[item, a]] if w.stated[item, a] else 'none'}" for a in asked]
-        text = f"item: {listing(item_record(w, item))}\nlook:\n"
+        names = " , ".join(t.attributes[a] for a in asked)
+        text = f"item: {listing(item_record(w, item))}\nlook: {names}\n"
         return Document((text,), f"found {t.categories[w.category[item]]} ; {' ; '.join(found)}\n", "found")
 
     def glossary(self) -> Document:

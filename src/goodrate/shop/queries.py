@@ -80,7 +80,9 @@ class QueryWriter:
         """One query of a family. Every constraint is met by at least one item that states it, where families allow."""
         self.used_tail = False
         query = getattr(self, f"_{family}")()
-        return _with(query, text=self._noise(query.text), tail=self.used_tail)
+        # The order of the taxonomy, brand first and price last: a parse has one right answer whatever the word order.
+        ordered = tuple(sorted(query.constraints, key=lambda c: 99 if c.attribute == PRICE else c.attribute))
+        return _with(query, text=self._noise(query.text), tail=self.used_tail, constraints=ordered)
 
     # ---- pieces of text
 
