@@ -1,0 +1,90 @@
+"""goodrate serve: search over HTTP, with a web page."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from goodrate.serving.pipeline import SearchPipeline
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+HELP = """Serve search over HTTP with a web page.
+
+The page is at /, the API at /search, /judge, /explain, /v1/rerank and /healthz; /openapi.json describes it.
+
+Examples:
+
+  goodrate serve shop-index
+
+  goodrate serve shop-index --model runs/judge --port 9000
+"""
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@app.command(help=HELP)
+def serve(
+    index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
+    model: Annotated[
+        str | None, typer.Option(help="A judge's folder. Without one, results have no tiers.", show_default=False)
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    encoder: Annotated[
+        str | None, typer.Option(help="Where the index's encoder lies, if it has moved.", show_default=False)
+    ] = None,
+    verdicts: Annotated[
+        Path | None,
+        typer.Option(help="File that keeps verdicts. Default: verdicts.sqlite in INDEX.", show_default=False),
+    ] = None,
+) -> None:
+    """See HELP."""
+    from goodrate.serving.loading import load_pipeline
+
+    console = Console(stderr=True)
+    with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
+        with console.status("loading"):
+            pipeline = load_pipeline(index, model, encoder, verdicts or index / "verdicts.sqlite")
+        console.print(announcement(pipeline, host, listener.getsockname()[1]), highlight=False)
+        _run(pipeline, listener)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ValueError when the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ValueError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port or --host"
+        ) from error
+
+
+def announcement(pipeline: SearchPipeline, host: str, port: int) -> str:
+    """What is served and where, and a warning when others can reach it."""
+    shown = f"[{host}]" if ":" in host else host
+    judge = f"judge {pipeline.judge.name}" if pipeline.judge else "no judge"
+    lines = [f"{len(pipeline.store):,} items, {judge}, at http://{shown}:{port} (Ctrl-C stops)"]
+    if host not in LOOPBACK:
+        lines.append("others can reach this address and goodrate asks nobody who they are: put a proxy in front")
+    return escape("\n".join(lines))
+
+
+def _run(pipeline: SearchPipeline, listener: socket.socket) -> None:
+    """Answer until Ctrl-C or SIGTERM; requests under way are finished."""
+    import uvicorn
+
+    from goodrate.relevance.rulebook import load_rulebook
+    from goodrate.serving.http import create_app
+
+    because = {rule.id: rule.because for rule in load_rulebook().rules}
+    uvicorn.Server(uvicorn.Config(create_app(pipeline, because), log_level="warning")).run(sockets=[listener])
+
+
+command = typer.main.get_command(app)

@@ -1,0 +1,85 @@
+"""goodrate serve, as a process over a real index: start, answer, stop; wrong folders and taken ports."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from goodrate.catalog.items import Catalog
+from goodrate.retrieval.store import Store
+from serving_shop import CATALOGUE
+
+COMMAND = [sys.executable, "-c", "from goodrate.cli import main; main()", "serve"]
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("serve") / "index"
+    Store.create(folder, None, None).upsert(Catalog(CATALOGUE), None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(index: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    process = subprocess.Popen([*COMMAND, str(index), "--port", "0"], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = ""
+    while not (found := re.search(r"http://127\.0\.0\.1:\d+", said)):
+        line = process.stderr.readline()
+        assert line, f"the server ended: {said}"
+        said += line
+    yield found.group(), process
+    process.kill()
+    process.wait(timeout=10)
+
+
+def get(url: str, path: str, **parameters: str) -> Any:
+    """The JSON of an address of the server."""
+    with urllib.request.urlopen(f"{url}{path}?{urllib.parse.urlencode(parameters)}", timeout=10) as answer:
+        return json.load(answer)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60)
+
+
+def test_it_answers_from_the_index_and_stops_on_interrupt(server: tuple[str, subprocess.Popen[str]]) -> None:
+    url, process = server
+    assert get(url, "/healthz")["modes"] == ["lexical"] and get(url, "/healthz")["items"] == 5
+    answer = get(url, "/search", query="red shoes")
+    # a1 has both words, a2 to a5 have one; only the words count in an index without vectors
+    assert answer["mode"] == "lexical" and answer["results"][0]["item_id"] == "a1"
+    filtered = get(url, "/search", query="running", where="lower(brand) = 'zorvo' AND price <= 100")
+    assert [result["item_id"] for result in filtered["results"]] == ["a1"]
+    quoted = get(url, "/search", query="polish", where="lower(brand) = 'o''dare'")
+    assert [result["item_id"] for result in quoted["results"]] == ["a4"]
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        get(url, "/search", query="shoes", where="colour = 'red'")
+    assert refused.value.code == 400 and b"columns: id, title, brand" in refused.value.read()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 130
+
+
+def test_a_taken_port_is_said_before_anything_is_loaded(index: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run(str(index), "--port", str(port))
+    assert ended.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in ended.stderr and "--port" in ended.stderr
+
+
+def test_a_folder_without_an_index_exits_2(tmp_path: Path) -> None:
+    ended = run(str(tmp_path), "--port", "0")
+    assert ended.returncode == 2 and "no index in" in ended.stderr and "Traceback" not in ended.stderr
