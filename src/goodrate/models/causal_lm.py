@@ -1,0 +1,248 @@
+"""A causal language model in any Hugging Face folder: label logits behind shared prefixes, decoding, save and load."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from goodrate.models import decoding, label_forward
+from goodrate.models.decoding import Completion
+from goodrate.models.label_forward import IdPair
+from goodrate.models.precision import autocast, default_device, evaluating, resolve_precision
+
+__all__ = ["CausalLM", "Completion", "Prompt"]
+
+Prompt = str | tuple[str, str] | list[int]  # a text, (shared prefix, suffix), or token ids
+# Bidirectional unless told otherwise: read as decoders here, or every token would see the ones behind it.
+ENCODER_FAMILIES = {"bert", "roberta", "xlm-roberta", "electra", "camembert", "roformer"}
+log = logging.getLogger(__name__)
+
+
+class CausalLM:
+    """A network, its tokenizer and the arithmetic they run in.
+
+    network: a Hugging Face causal LM (nn.Module). precision: "fp32" or "bf16" (autocast over the weights as they are).
+    device: where the weights lie.
+    """
+
+    def __init__(self, network: Any, tokenizer: Any, precision: str = "auto") -> None:
+        self.network = network
+        self.tokenizer = tokenizer
+        self.precision = resolve_precision(precision, self.device)
+        self._sharing: bool | None = None  # None: not checked yet
+        self._check_lock = threading.Lock()
+
+    @classmethod
+    def load(
+        cls,
+        folder_or_hub_id: str | Path,
+        adapter: str | Path | None = None,
+        dtype: torch.dtype | str | None = None,
+        device: torch.device | str | None = None,
+        precision: str = "auto",
+    ) -> CausalLM:
+        """Read a model folder or hub id. adapter: a peft folder, merged into the weights. dtype: float32 unless said.
+
+        Encoder families such as BERT are read as decoders. Raises FileNotFoundError for a path without a config.json.
+        """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        name = _existing(folder_or_hub_id)
+        config = decoder_config(name)
+        network: Any = AutoModelForCausalLM.from_pretrained(name, config=config, dtype=dtype or torch.float32)
+        if adapter is not None:
+            from peft import PeftModel
+
+            network = PeftModel.from_pretrained(network, str(adapter)).merge_and_unload()
+        network = network.to(device or default_device()).eval()
+        return cls(network, AutoTokenizer.from_pretrained(name), precision)
+
+    def save(self, folder: str | Path) -> None:
+        """Write weights (safetensors), configuration and tokenizer; any Hugging Face tool reads the folder."""
+        self.network.save_pretrained(str(folder))
+        self.tokenizer.save_pretrained(str(folder))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.network.parameters()).device
+
+    @property
+    def max_length(self) -> int | None:
+        """The most tokens a prompt and its completion may have together; None where the configuration does not say."""
+        limit = getattr(self.network.config, "max_position_embeddings", None)
+        return int(limit) if limit else None
+
+    @property
+    def pad_id(self) -> int:
+        """What fills short rows. Never seen by a real token, so any id will do where there is no pad token."""
+        return int(self.tokenizer.pad_token_id) if self.tokenizer.pad_token_id is not None else 0
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids without special tokens."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def encode_pair(self, prefix: str, suffix: str) -> list[int]:
+        """Token ids of the two parts, tokenised apart and joined as ids: no token ever crosses the seam.
+
+        The one way to tokenise a judge's prompt, in training and in serving: "ab"+"c" as one text may be other tokens
+        than the two parts, and a prefix could then not be shared.
+        """
+        return self.encode(prefix) + self.encode(suffix)
+
+    def prompt_ids(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt in any of its forms. ValueError when it is empty or longer than the model takes."""
+        prefix, suffix = self._split(prompt)
+        return list(prefix + suffix)
+
+    def label_logits(
+        self, prompts: Sequence[Prompt], label_token_ids: Sequence[int], chunk: int = label_forward.CHUNK
+    ) -> np.ndarray:
+        """Logits (N, L) float32 of the label tokens as the next token of each prompt; softmax is the caller's.
+
+        Pairs with an equal prefix share its forward, exactly in fp32. Sharing is checked once per loaded model
+        against the model's plain forward and left off, with a warning, where the two differ.
+        """
+        pairs = self._pairs(prompts)
+        if not pairs:
+            return np.zeros((0, len(label_token_ids)), dtype=np.float32)
+        tokens = torch.tensor(list(label_token_ids), device=self.device)
+        with evaluating(self.network), autocast(self.precision, self.device):
+            if self._shares(pairs, tokens):
+                logits = label_forward.label_logits(self.network, pairs, tokens, self.pad_id, chunk=chunk)
+            else:
+                logits = self._plain(pairs, tokens, chunk)
+        return logits.float().cpu().numpy()
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        max_new_tokens: int,
+        stop_token_id: int | None,
+        temperature: float = 0.0,
+        seed: int | Sequence[int] = 0,
+        batch_size: int = decoding.BATCH,
+    ) -> list[Completion]:
+        """Continue each prompt until stop_token_id or max_new_tokens; temperature 0 is greedy.
+
+        seed: one number, mixed with each row's place, or one seed per row; draws never depend on the batch.
+        Equal prompts are read once. Raises ValueError for a prompt that leaves no room for max_new_tokens.
+        """
+        ids = [tuple(self.prompt_ids(prompt)) for prompt in prompts]
+        self._check_room(ids, max_new_tokens)
+        settings = decoding.DecodeSettings(max_new_tokens, stop_token_id, temperature, self.pad_id)
+        with evaluating(self.network), autocast(self.precision, self.device):
+            written = decoding.decode(self.network, ids, settings, seed, self.device, batch_size)
+        return [
+            Completion(tuple(t), self._text(t, stop_token_id), why, tuple(logprobs)) for t, logprobs, why in written
+        ]
+
+    def _text(self, tokens: list[int], stop_token_id: int | None) -> str:
+        """The text of a completion, its stop token left out."""
+        kept = tokens[:-1] if tokens and tokens[-1] == stop_token_id else tokens
+        return str(self.tokenizer.decode(kept))
+
+    def _split(self, prompt: Prompt) -> IdPair:
+        if isinstance(prompt, str):
+            pair: IdPair = ((), tuple(self.encode(prompt)))
+        elif isinstance(prompt, tuple):
+            pair = tuple(self.encode(prompt[0])), tuple(self.encode(prompt[1]))
+        else:
+            pair = ((), tuple(prompt))
+        self._check_length(len(pair[0]) + len(pair[1]), prompt)
+        return pair
+
+    def _pairs(self, prompts: Sequence[Prompt]) -> list[IdPair]:
+        """Ids of all prompts; each distinct prefix text is tokenised once."""
+        known: dict[str, tuple[int, ...]] = {}
+        pairs: list[IdPair] = []
+        for prompt in prompts:
+            if not isinstance(prompt, tuple):
+                pairs.append(self._split(prompt))
+                continue
+            if prompt[0] not in known:
+                known[prompt[0]] = tuple(self.encode(prompt[0]))
+            pair = known[prompt[0]], tuple(self.encode(prompt[1]))
+            self._check_length(len(pair[0]) + len(pair[1]), prompt)
+            pairs.append(pair)
+        return pairs
+
+    def _check_length(self, length: int, prompt: Prompt) -> None:
+        if length == 0:
+            raise ValueError("a prompt has no tokens")
+        if self.max_length is not None and length > self.max_length:
+            shown = str(prompt)[:80]
+            raise ValueError(f"a prompt has {length} tokens, the model takes {self.max_length}: {shown!r}")
+
+    def _check_room(self, ids: Sequence[Sequence[int]], new_tokens: int) -> None:
+        longest = max((len(row) for row in ids), default=0)
+        if self.max_length is not None and longest + new_tokens > self.max_length:
+            raise ValueError(
+                f"a prompt of {longest} tokens and {new_tokens} new ones exceed the {self.max_length} the model takes"
+            )
+
+    def _plain(self, pairs: Sequence[IdPair], tokens: torch.Tensor, chunk: int) -> torch.Tensor:
+        """Label logits through the model's own forward and head, chunk by chunk."""
+        rows = [prefix + suffix for prefix, suffix in pairs]
+        result = torch.empty(len(rows), len(tokens), device=tokens.device)
+        for part in label_forward.chunks_by_length(range(len(rows)), [len(r) for r in rows], chunk):
+            result[part] = label_forward.plain_logits(self.network, [rows[i] for i in part], tokens, self.pad_id)
+        return result
+
+    def _shares(self, pairs: Sequence[IdPair], tokens: torch.Tensor) -> bool:
+        """Whether the fast forward gives this model's own numbers: tried once, on the first prompts."""
+        with self._check_lock:
+            if self._sharing is None:
+                self._sharing = self._try_sharing(_probe(pairs, self.max_length), tokens)
+        return self._sharing
+
+    def _try_sharing(self, probe: list[IdPair], tokens: torch.Tensor) -> bool:
+        weights = next(self.network.parameters()).dtype
+        tolerance = 1e-3 if weights in (torch.float32, torch.float64) else 0.1
+        with torch.autocast(self.device.type, enabled=False):
+            expected = self._plain(probe, tokens, len(probe))
+            try:
+                shared = label_forward.label_logits(self.network, probe, tokens, self.pad_id)
+            except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+                log.warning("%s: no shared prefix (%s); judging runs unshared", type(self.network).__name__, error)
+                return False
+        gap = float((shared - expected).abs().max())
+        if gap > tolerance * max(1.0, float(expected.abs().max())):
+            log.warning("%s: shared prefix is off by %.2g; judging runs unshared", type(self.network).__name__, gap)
+            return False
+        return True
+
+
+def _probe(pairs: Sequence[IdPair], limit: int | None) -> list[IdPair]:
+    """A few short prompts of unequal length behind one prefix, cut from the first real one."""
+    whole = (pairs[0][0] + pairs[0][1])[: min(64, limit or 64)]
+    half = max(1, len(whole) // 2)
+    prefix, rest = whole[:half], whole[half:] or whole[:1]
+    if limit is not None and half + len(rest) > limit:
+        rest = rest[: limit - half]
+    return [(prefix, rest[: max(1, len(rest) - n)]) for n in range(label_forward.MIN_SHARED)]
+
+
+def _existing(folder_or_hub_id: str | Path) -> str:
+    """The name as transformers takes it. A path that looks local must hold a model."""
+    name = str(folder_or_hub_id)
+    local = isinstance(folder_or_hub_id, Path) or Path(name).exists() or name.startswith((".", "/", "~"))
+    if local and not (Path(name).expanduser() / "config.json").is_file():
+        raise FileNotFoundError(f"{name}: no config.json there; expected a Hugging Face model folder or a hub id")
+    return str(Path(name).expanduser()) if local else name
+
+
+def decoder_config(name: str) -> Any:
+    """The configuration of a folder or hub id, with encoder families switched to decoders."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(name)
+    if config.model_type in ENCODER_FAMILIES:
+        config.is_decoder = True
+    return config

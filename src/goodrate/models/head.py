@@ -1,0 +1,35 @@
+"""From final states to logits, for all of the vocabulary or a few of its tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def head_logits(network: Any, hidden: Tensor, token_ids: Tensor | None = None) -> Tensor:
+    """Logits of final states (N, D): (N, V), or (N, L) with only the head's rows of token_ids (L,).
+
+    Knows the heads of Hugging Face causal models: a linear layer, BERT's dense layer before it, Gemma's soft cap,
+    Cohere's and Granite's scale. CausalLM checks the result against the model's own logits before it relies on it.
+    """
+    predictions = getattr(getattr(network, "cls", None), "predictions", None)
+    if predictions is not None:
+        hidden = predictions.transform(hidden)
+    head = network.get_output_embeddings()
+    weight, bias = head.weight, getattr(head, "bias", None)
+    if token_ids is not None:
+        weight = weight[token_ids]
+        bias = None if bias is None else bias[token_ids]
+    return _scaled(network.config, torch.nn.functional.linear(hidden, weight, bias))
+
+
+def _scaled(config: Any, logits: Tensor) -> Tensor:
+    """What some families do to logits after the head."""
+    if getattr(config, "logit_scale", None) is not None:
+        logits = logits * config.logit_scale
+    if getattr(config, "logits_scaling", None) is not None:
+        logits = logits / config.logits_scaling
+    cap = getattr(config, "final_logit_softcapping", None)
+    return logits if cap is None else torch.tanh(logits / cap) * cap

@@ -1,0 +1,70 @@
+"""Random models of a few thousand parameters, built in the test: what is tested is arithmetic, not skill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    BertConfig,
+    BertLMHeadModel,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)  # fmt: skip
+
+from goodrate.models.causal_lm import CausalLM
+
+torch.set_num_threads(1)
+CORPUS = [
+    "query: red lamp for a desk\nitem: lamp red steel 40 cm\nanswer: 4\n",
+    "query: blue chair\nitem: chair oak\nanswer: 2\n",
+    "wants lamp ; color red must\nfound lamp ; color red\ncategory lamp : lamp same\n"
+    "checks color match\nverdict exact\n",
+    "1 2 3 4 facts: context:",
+]
+
+
+def tokenizer() -> Any:
+    """Byte-level BPE over a few invented lines, with a pad and an end token."""
+    words = Tokenizer(models.BPE())
+    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=["<pad>", "<end>"], initial_alphabet=alphabet)
+    words.train_from_iterator(CORPUS * 3, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>")
+
+
+def network(family: str, vocabulary: int, seed: int = 0) -> Any:
+    """A random network with init std 0.1, so that a fault shows in the logits."""
+    torch.manual_seed(seed)
+    size = {"vocab_size": vocabulary, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "max_position_embeddings": 256, "initializer_range": 0.1}  # fmt: skip
+    grouped = {**size, "num_key_value_heads": 2, "head_dim": 8}
+    if family == "qwen3":
+        return Qwen3ForCausalLM(Qwen3Config(**grouped, tie_word_embeddings=True)).eval()
+    if family == "llama":
+        return LlamaForCausalLM(LlamaConfig(**grouped)).eval()
+    if family == "gemma2":
+        return Gemma2ForCausalLM(Gemma2Config(**grouped, sliding_window=8, final_logit_softcapping=2.0)).eval()
+    return BertLMHeadModel(BertConfig(**size, is_decoder=True)).eval()
+
+
+def causal_lm(family: str = "qwen3", seed: int = 0) -> CausalLM:
+    """A random causal LM in fp32 with the tokenizer above."""
+    words = tokenizer()
+    return CausalLM(network(family, len(words), seed), words, precision="fp32")
+
+
+def tokenizer_file(folder: Path) -> Path:
+    """The tokenizer above as a tokenizer.json."""
+    path = folder / "tokenizer.json"
+    path.write_text(tokenizer().backend_tokenizer.to_str(), encoding="utf-8")
+    return path
