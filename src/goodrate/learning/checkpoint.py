@@ -1,0 +1,68 @@
+"""Checkpoints: one file, replaced whole, that holds all a run needs to continue as if it had not been killed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from goodrate.run_folder import write_atomic
+
+FILE = "checkpoint.pt"
+
+
+class Stateful(Protocol):
+    """Anything whose state travels with a checkpoint: plain values and tensors only."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+def _frozen(model: nn.Module) -> set[str]:
+    """Names of parameters that do not train: the caller rebuilds them (base weights, a frozen reference)."""
+    return {name for name, parameter in model.named_parameters(remove_duplicate=False) if not parameter.requires_grad}
+
+
+def model_state(model: nn.Module) -> dict[str, Tensor]:
+    """Trainable parameters and buffers by name."""
+    frozen = _frozen(model)
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+
+
+def load_model_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load what model_state gave. ValueError when the model has other trainable parts than the checkpoint."""
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    lost = sorted(set(missing) - _frozen(model))
+    if lost or unexpected:
+        raise ValueError(f"the checkpoint is of another model: missing {lost[:3]}, unexpected {list(unexpected)[:3]}")
+
+
+def save(folder: Path, model: nn.Module, parts: Mapping[str, Stateful], facts: Mapping[str, Any]) -> None:
+    """Write the checkpoint of a run. facts: plain numbers such as the update and the seconds spent."""
+    payload = {
+        "model": model_state(model),
+        "parts": {name: part.state_dict() for name, part in parts.items()},
+        "facts": dict(facts),
+    }
+    buffer = io.BytesIO()
+    torch.save(payload, buffer)
+    write_atomic(folder / FILE, buffer.getvalue())
+
+
+def load(folder: Path, model: nn.Module, parts: Mapping[str, Stateful]) -> dict[str, Any] | None:
+    """Put model and parts back and return the facts; None when the folder has no checkpoint."""
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    payload = torch.load(path, map_location="cpu", weights_only=True)
+    if payload["parts"].keys() != parts.keys():
+        raise ValueError(f"{path}: holds {sorted(payload['parts'])}, this run has {sorted(parts)}")
+    load_model_state(model, payload["model"])
+    for name, part in parts.items():
+        part.load_state_dict(payload["parts"][name])
+    return payload["facts"]

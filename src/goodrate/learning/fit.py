@@ -1,0 +1,253 @@
+"""The one training loop: take an update from the source, sum its terms, step, log, checkpoint."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from goodrate.learning import checkpoint
+from goodrate.learning.records import MicroBatch, Update
+from goodrate.learning.reduction import denominators, reduced
+from goodrate.learning.schedule import Schedule, factor, run_progress
+from goodrate.learning.source import Source, seed_of
+from goodrate.models.precision import autocast, resolve_precision
+from goodrate.run_folder import RunFolder
+
+Record = dict[str, Any]
+
+
+class FitSettings(BaseModel):
+    """How long and how to step. At least one budget, or a source that ends."""
+
+    model_config = ConfigDict(extra="forbid")
+    updates: int | None = Field(default=None, gt=0, description="stop after so many updates; the deterministic budget")
+    seconds: float | None = Field(default=None, gt=0, description="stop after so much training time, over all sittings")
+    schedule: Schedule = Field(default="cosine", description="of the learning rate, over the budget")
+    warmup: float = Field(default=0.05, ge=0, le=1, description="share of the budget in which the rate rises")
+    clip_norm: float = Field(default=1.0, gt=0, description="limit of the gradient's norm; inf = none")
+    precision: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="auto = bf16 where the processor has it")
+    log_every: int = Field(default=10, gt=0, description="updates between records in metrics.jsonl")
+    evaluate_every: int = Field(default=0, ge=0, description="updates between calls of evaluate; 0 = never")
+    checkpoint_updates: int = Field(default=0, ge=0, description="updates between checkpoints; 0 = by time only")
+    checkpoint_seconds: float = Field(default=60.0, gt=0, description="seconds between checkpoints")
+    seed: int = Field(default=0, description="of dropout and of whatever else draws inside an update")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Where a run stands: updates done, training seconds, why it stopped, precision, the last record."""
+
+    updates: int
+    seconds: float
+    stopped_by: str
+    precision: str
+    last: Record
+
+
+def accumulate(
+    model: nn.Module,
+    update: Update,
+    backward: Callable[[Tensor], None],
+    *,
+    share: slice = slice(None),
+    forward_context: Callable[[], AbstractContextManager] = nullcontext,
+    no_sync: Callable[[], AbstractContextManager] = nullcontext,
+) -> dict[str, float]:
+    """Forward and backward of every micro-batch in the share; returns the value of each term and "loss".
+
+    Denominators are those of the whole update, so the gradients of all shares add up to the update's gradient.
+    backward: gets each micro-batch's scalar. no_sync: entered for all but the last, so that ranks talk once.
+    """
+    totals = dict.fromkeys([*(term.name for term in update.terms), "loss"], 0.0)
+    whole = denominators(update)
+    batches = update.micro_batches[share]
+    for position, batch in enumerate(batches):
+        with nullcontext() if position == len(batches) - 1 else no_sync():
+            with forward_context():
+                outputs = model(batch)
+            # Terms are computed in full precision: exp and logs of bf16 numbers lose ratios and probabilities.
+            exact = {name: _exact(value) for name, value in outputs.items()}
+            parts = {t.name: reduced(t, t.loss(exact, batch), update, batch, whole[t.name]) for t in update.terms}
+            loss = torch.stack(list(parts.values())).sum()
+            backward(loss)
+        for name, value in (*parts.items(), ("loss", loss)):
+            totals[name] += float(value.detach())
+    return totals
+
+
+def _exact(value: Tensor) -> Tensor:
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+
+
+def _on_device(update: Update, device: torch.device) -> Update:
+    """The update with its tensors on the device."""
+    if device.type == "cpu":
+        return update
+
+    def moved(batch: MicroBatch) -> dict[str, Any]:
+        return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+
+    return Update([moved(batch) for batch in update.micro_batches], update.terms, update.facts)
+
+
+class _Run:
+    """A run in progress: everything the loop needs between two updates."""
+
+    def __init__(self, model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], settings: FitSettings) -> None:
+        from accelerate import Accelerator
+
+        # Its own accumulation stays off: it would divide a second time.
+        self.accelerator = Accelerator(gradient_accumulation_steps=1, mixed_precision="no")
+        self.settings = settings
+        self.device = self.accelerator.device
+        self.precision = resolve_precision(settings.precision, self.device)
+        self.model = self.accelerator.prepare(model)
+        self.optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        for group in self._groups():
+            group.setdefault("initial_lr", group["lr"])
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def step(self, update: Update, number: int, progress: float) -> Record:
+        """One optimizer step; returns what happened. FloatingPointError when the loss is not a finite number."""
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        if len(update.micro_batches) < world:
+            raise ValueError(f"update {number} has {len(update.micro_batches)} micro-batches for {world} processes")
+        torch.manual_seed(seed_of(self.settings.seed, number, rank))
+        self.model.train()
+        values = accumulate(
+            self.model,
+            _on_device(update, self.device),
+            lambda loss: self.accelerator.backward(loss * world),  # processes average their gradients; we sum
+            share=slice(rank, None, world),
+            forward_context=lambda: autocast(self.precision, self.device),
+            no_sync=lambda: self.accelerator.no_sync(self.model),
+        )
+        if not math.isfinite(values["loss"]):
+            raise FloatingPointError(f"update {number}: the loss is not finite: {values}")
+        norm = float(self.accelerator.clip_grad_norm_(self.parameters, self.settings.clip_norm))
+        rate = factor(progress, schedule=self.settings.schedule, warmup=self.settings.warmup)
+        for group in self._groups():
+            group["lr"] = group["initial_lr"] * rate
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return {**values, "gradient_norm": norm, "learning_rate": self._groups()[0]["lr"], **update.facts}
+
+
+def fit(
+    model: nn.Module,
+    source: Source,
+    optimizers: Sequence[torch.optim.Optimizer],
+    settings: FitSettings,
+    *,
+    folder: RunFolder | None = None,
+    stateful: Mapping[str, checkpoint.Stateful] | None = None,
+    evaluate: Callable[[int], Mapping[str, float]] | None = None,
+    on_update: Callable[[Record], None] | None = None,
+) -> FitResult:
+    """Train `model` in place on the updates of `source` until a budget or the source ends; resumes from `folder`.
+
+    model: its forward(micro_batch) gives the tensors that the terms read. stateful: further parts to checkpoint.
+    evaluate: called with the update count, its numbers are logged. on_update: sees every record (progress bars).
+    Ctrl-C or a kill loses the updates since the last checkpoint, which a resumed run repeats: with an update budget it
+    ends with the very same weights; with a time budget the learning rate follows the clock, only the data order stays.
+    """
+    run = _Run(model, optimizers, settings)
+    bare = run.accelerator.unwrap_model(run.model)
+    parts = {"source": source, **(stateful or {})}
+    parts |= {f"optimizer{i}": optimizer for i, optimizer in enumerate(run.optimizers)}
+    facts = (checkpoint.load(folder.path, bare, parts) if folder else None) or {"update": 0, "seconds": 0.0}
+    if folder:
+        folder.keep_metrics(lambda record: record.get("update", 0) <= facts["update"])
+    loop = _Loop(run, source, settings, folder, facts, lambda facts: _save(run, folder, bare, parts, facts))
+    stopped_by, last = loop.run(evaluate, on_update)
+    return FitResult(loop.done, loop.seconds, stopped_by, run.precision, last)
+
+
+def _save(run: _Run, folder: RunFolder | None, bare: nn.Module, parts: Mapping[str, Any], facts: Record) -> None:
+    if folder and run.accelerator.is_main_process:
+        checkpoint.save(folder.path, bare, parts, facts)
+
+
+class _Loop:
+    """Counting, stopping, logging and checkpointing around the steps of a run."""
+
+    def __init__(
+        self,
+        run: _Run,
+        source: Source,
+        settings: FitSettings,
+        folder: RunFolder | None,
+        facts: Mapping[str, Any],
+        save: Callable[[Record], None],
+    ) -> None:
+        self._run, self._source, self._settings, self._folder, self._save_facts = run, source, settings, folder, save
+        self.done, self._before = int(facts["update"]), float(facts["seconds"])
+        self._started = self._saved = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Training seconds over all sittings."""
+        return self._before + time.monotonic() - self._started
+
+    def _budget_spent(self) -> str | None:
+        if self._settings.updates is not None and self.done >= self._settings.updates:
+            return "updates"
+        if self._settings.seconds is not None and self.seconds >= self._settings.seconds:
+            return "seconds"
+        return None
+
+    def save(self) -> None:
+        """Checkpoint now."""
+        self._save_facts({"update": self.done, "seconds": self.seconds})
+        self._saved = time.monotonic()
+
+    def _save_if_due(self) -> None:
+        every = self._settings.checkpoint_updates
+        by_count = every and self.done % every == 0
+        if by_count or time.monotonic() - self._saved >= self._settings.checkpoint_seconds:
+            self.save()
+
+    def run(
+        self,
+        evaluate: Callable[[int], Mapping[str, float]] | None,
+        on_update: Callable[[Record], None] | None,
+    ) -> tuple[str, Record]:
+        """Step until something ends the run; returns what ended it and the last record."""
+        record: Record = {}
+        while (stopped_by := self._budget_spent()) is None:
+            update = self._source.next(self.done)
+            if update is None:
+                stopped_by = "source"
+                break
+            record = self._step(update, evaluate)
+            if on_update:
+                on_update(record)
+            self._save_if_due()
+        self.save()
+        return stopped_by, record
+
+    def _step(self, update: Update, evaluate: Callable[[int], Mapping[str, float]] | None) -> Record:
+        settings = self._settings
+        progress = run_progress(self.done, self.seconds, updates=settings.updates, budget=settings.seconds)
+        values = self._run.step(update, self.done, progress)
+        self.done += 1
+        record = {"update": self.done, "seconds": round(self.seconds, 3), **values}
+        due = bool(settings.evaluate_every) and self.done % settings.evaluate_every == 0
+        if evaluate and due:
+            record |= evaluate(self.done)
+        main = self._run.accelerator.is_main_process
+        if self._folder and main and (due or self.done % settings.log_every == 0 or self.done == settings.updates):
+            self._folder.log(record)
+        return record

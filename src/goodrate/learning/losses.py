@@ -1,0 +1,109 @@
+"""Losses, unreduced: tensors in, a tensor of the same shape out, to be minimised. No mask, no mean, no configuration.
+
+Reduction is the only place that divides. Values at masked positions must be finite: a mask stops numbers, not NaN.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from goodrate.learning.records import Unit
+
+# What a split of an update into micro-batches may not tear apart; each is tested for it.
+LOSS_UNITS: dict[str, Unit] = {
+    "cross_entropy": "token",
+    "policy_gradient": "token",
+    "off_policy_shaped": "token",
+    "probability_weighted": "token",
+    "kl_k3": "token",
+    "binary": "token",
+    "kl_categorical": "group",
+    "dpo": "pair",
+    "info_nce": "update",
+    "listwise": "update",
+}
+
+
+def cross_entropy(logprobs: Tensor) -> Tensor:
+    """-log p of the given tokens, any shape."""
+    return -logprobs
+
+
+def policy_gradient(
+    logprobs: Tensor, behaviour: Tensor, advantages: Tensor, *, clip_low: float, clip_high: float
+) -> Tensor:
+    """-min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A), rho = exp(logprobs - behaviour).
+
+    With one update per rollout pass behaviour = logprobs.detach(): rho is 1 and the gradient is -A grad log p.
+    Infinite clip_low and clip_high switch clipping off. GRPO: arXiv 2402.03300; unequal clips: DAPO, 2503.14476.
+    """
+    ratio = torch.exp(logprobs - behaviour)
+    clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
+    return -torch.minimum(ratio * advantages, clipped * advantages)
+
+
+def off_policy_shaped(logprobs: Tensor, behaviour: Tensor, advantages: Tensor, *, constant: float = 0.1) -> Tensor:
+    """-f(rho) A with f(rho) = rho / (rho + constant), for rollouts sampled under another prompt; no clip, f < 1 bounds.
+
+    The gradient weight is constant rho / (rho + constant)^2: 0.139 at rho = 0.02, where a plain ratio gives 0.02.
+    LUFFY, arXiv 2504.14945. Computed as sigmoid(log rho - log constant), which cannot overflow.
+    """
+    return -torch.sigmoid(logprobs - behaviour - torch.log(logprobs.new_tensor(constant))) * advantages
+
+
+def probability_weighted(logprobs: Tensor, advantages: Tensor) -> Tensor:
+    """-p A with p = exp(logprobs) in float32: a plain probability, no ratio and no clip (DyKnow-RAG eq. 11)."""
+    return -torch.exp(logprobs.float()) * advantages
+
+
+def dpo(
+    chosen: Tensor, rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor, *, beta: float
+) -> Tensor:
+    """-log sigmoid(beta ((chosen - reference_chosen) - (rejected - reference_rejected))), one value per pair.
+
+    Arguments are sequence log probabilities (sums over the completion). arXiv 2305.18290.
+    """
+    return -F.logsigmoid(beta * ((chosen - reference_chosen) - (rejected - reference_rejected)))
+
+
+def info_nce(scores: Tensor, positive: Tensor, allowed: Tensor, *, temperature: float) -> Tensor:
+    """-log(exp(s_+ / t) / sum over allowed c of exp(s_c / t)), one value per query (Q,).
+
+    scores: (Q, C). positive: (Q,) column of each query's positive. allowed: (Q, C) bool, false takes a candidate (a
+    false negative, a duplicate) out of the sum; the positive itself always counts. Only the positive: loss 0.
+    """
+    own = F.one_hot(positive, scores.shape[1]).bool()
+    logits = (scores / temperature).masked_fill(~(allowed | own), float("-inf"))
+    return -F.log_softmax(logits, dim=1).gather(1, positive[:, None]).squeeze(1)
+
+
+def listwise(scores: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy from the target distribution to softmax(scores) over each list, one value per list (Q,).
+
+    scores, target: (Q, K); target sums to 1 over the masked-in candidates and is 0 elsewhere. A list without
+    candidates has loss 0. (ListNet; with target = softmax(reward / t) the listwise distillation of a reward.)
+    """
+    logprobs = F.log_softmax(scores.masked_fill(~mask, torch.finfo(scores.dtype).min), dim=1)
+    return -(target * logprobs.masked_fill(~mask, 0.0)).sum(dim=1)
+
+
+def kl_k3(logprobs: Tensor, reference: Tensor) -> Tensor:
+    """exp(d) - d - 1 with d = reference - logprobs: KL(policy || reference) per sampled token, never negative."""
+    difference = reference - logprobs
+    return torch.exp(difference) - difference - 1
+
+
+def kl_categorical(logprobs: Tensor, reference: Tensor) -> Tensor:
+    """sum_k p_k (log p_k - log r_k) over the last axis: exact KL(policy || reference), shape (...).
+
+    A candidate that both give log probability -inf contributes 0.
+    """
+    p = torch.exp(logprobs)
+    return torch.where(p > 0, p * (logprobs - reference), torch.zeros_like(p)).sum(dim=-1)
+
+
+def binary(logits: Tensor, target: Tensor) -> Tensor:
+    """-(y log sigmoid(z) + (1 - y) log(1 - sigmoid(z))), any shape, target in 0..1."""
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none")

@@ -1,0 +1,119 @@
+"""Token sequences with a loss on some of their tokens, and the model part that scores them."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from goodrate.learning.losses import cross_entropy
+from goodrate.learning.records import MicroBatch, Outputs, Term, Update
+from goodrate.learning.source import EpochOrder, split_by_tokens
+from goodrate.models.head import head_logits
+
+
+@dataclass(frozen=True)
+class TokenExample:
+    """Token ids, and for each token the weight of its loss; 0 = only read. The first token is never predicted."""
+
+    token_ids: tuple[int, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.token_ids) != len(self.weights) or len(self.token_ids) < 2:
+            raise ValueError(f"{len(self.token_ids)} tokens, {len(self.weights)} weights; expected as many, at least 2")
+
+
+def collate(examples: Sequence[TokenExample]) -> dict[str, Tensor]:
+    """One right-padded micro-batch: input_ids (N, T), mask (N, T) bool on predicted tokens, weights (N, T)."""
+    longest = max(len(example.token_ids) for example in examples)
+    input_ids = torch.zeros(len(examples), longest, dtype=torch.long)
+    weights = torch.zeros(len(examples), longest)
+    for row, example in enumerate(examples):
+        input_ids[row, : len(example.token_ids)] = torch.tensor(example.token_ids)
+        weights[row, : len(example.weights)] = torch.tensor(example.weights)
+    weights[:, 0] = 0.0
+    return {"input_ids": input_ids, "mask": weights > 0, "weights": weights}
+
+
+class TokenScorer(nn.Module):
+    """forward: micro-batch -> {"logprobs": (N, T)}, log p(token | the tokens before it) where mask, 0 elsewhere.
+
+    Logits are computed at masked-in positions only. Rows are padded on the right, where a causal network's real tokens
+    cannot see: so no attention mask is passed, and the network must be causal.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: MicroBatch) -> dict[str, Tensor]:
+        causal = self.network.get_base_model() if hasattr(self.network, "get_base_model") else self.network
+        ids, predicted = batch["input_ids"], batch["mask"][:, 1:]
+        hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        logits = head_logits(causal, hidden[:, :-1][predicted]).float()
+        scores = -F.cross_entropy(logits, ids[:, 1:][predicted], reduction="none")
+        logprobs = torch.zeros(predicted.shape, dtype=scores.dtype, device=scores.device)
+        return {"logprobs": F.pad(logprobs.masked_scatter(predicted, scores), (1, 0))}
+
+
+def weighted_cross_entropy(outputs: Outputs, batch: MicroBatch) -> Tensor:
+    """Cross-entropy of every token times its weight; the denominator counts tokens, not weights."""
+    return cross_entropy(outputs["logprobs"]) * batch["weights"]
+
+
+LANGUAGE_TERM = Term("cross_entropy", weighted_cross_entropy, mask="mask", reduction="token_mean")
+
+
+def token_update(examples: Sequence[TokenExample], max_tokens: int) -> Update:
+    """An update over these examples, cut into micro-batches of at most max_tokens padded tokens."""
+    lengths = [len(example.token_ids) for example in examples]
+    parts = split_by_tokens(range(len(examples)), lengths, max_tokens)
+    return Update([collate([examples[row] for row in part]) for part in parts], [LANGUAGE_TERM])
+
+
+def _fingerprint(examples: Sequence[TokenExample]) -> str:
+    """sha256 over all tokens and weights."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(array("q", [len(example.token_ids), *example.token_ids]))
+        digest.update(array("d", example.weights))
+    return digest.hexdigest()
+
+
+class TokenExampleSource:
+    """Updates over a fixed list of examples, epoch by epoch, in batches of similar length."""
+
+    def __init__(
+        self, examples: Sequence[TokenExample], batch_size: int, max_tokens: int, seed: int, epochs: int | None = None
+    ) -> None:
+        """max_tokens: padded tokens of a micro-batch; it changes memory and speed, never the update."""
+        self._examples, self._max_tokens = examples, max_tokens
+        self._order = EpochOrder([len(example.token_ids) for example in examples], batch_size, seed, epochs)
+        self._state = {"sha256": _fingerprint(examples), "seed": seed, "batch_size": batch_size}
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Updates in one pass over the examples."""
+        return self._order.batches_per_epoch
+
+    def next(self, step: int) -> Update | None:
+        """The update of that number, None after the last epoch."""
+        rows = self._order.rows(step)
+        return None if rows is None else token_update([self._examples[row] for row in rows], self._max_tokens)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the order depends on; the position is the update's number."""
+        return dict(self._state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Refuse to go on with other data: ValueError naming what differs."""
+        differing = [name for name, value in self._state.items() if state.get(name) != value]
+        if differing:
+            raise ValueError(f"the checkpoint was made with other training data: {', '.join(differing)} differ")

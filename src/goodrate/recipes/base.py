@@ -1,0 +1,92 @@
+"""Training of the base model: language-model loss over a stream of documents of the shop's language."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from goodrate.learning.document_stream import DocumentSource, DocumentStream
+from goodrate.learning.fit import FitSettings, fit
+from goodrate.learning.token_examples import TokenScorer
+from goodrate.models.causal_lm import CausalLM
+from goodrate.run_folder import RunFolder, new_folder
+
+
+class NetworkSettings(BaseModel):
+    """A Qwen3 configuration; the vocabulary comes from the tokenizer."""
+
+    model_config = ConfigDict(extra="forbid")
+    hidden: int = Field(default=192, gt=0)
+    layers: int = Field(default=6, gt=0)
+    heads: int = Field(default=6, gt=0)
+    key_value_heads: int = Field(default=2, gt=0)
+    intermediate: int = Field(default=512, gt=0)
+    max_positions: int = Field(default=1024, gt=0)
+
+
+class Settings(BaseModel):
+    """How to train a base model."""
+
+    model_config = ConfigDict(extra="forbid")
+    network: NetworkSettings = Field(default_factory=NetworkSettings)
+    learning_rate: float = Field(default=2e-3, gt=0, description="peak rate")
+    weight_decay: float = Field(default=0.05, ge=0)
+    batch_size: int = Field(default=64, gt=0, description="documents in one update")
+    micro_tokens: int = Field(default=16384, gt=1, description="padded tokens of a micro-batch; memory and speed only")
+    fit: FitSettings = Field(default_factory=lambda: FitSettings(seconds=3600))
+
+
+def make_network(settings: NetworkSettings, tokenizer: Any, seed: int) -> Any:
+    """A Qwen3 causal LM with tied embeddings, initialised from the seed."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=settings.hidden,
+        intermediate_size=settings.intermediate,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.key_value_heads,
+        head_dim=settings.hidden // settings.heads,
+        max_position_embeddings=settings.max_positions,
+        tie_word_embeddings=True,
+        **{f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")},
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Qwen3ForCausalLM(config)
+
+
+def train_base(
+    settings: Settings,
+    documents: DocumentStream,
+    tokenizer: Any,
+    out: str | Path,
+    *,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+    evaluate: Callable[[CausalLM, int], dict[str, float]] | None = None,
+) -> Path:
+    """Train from scratch and write the model folder `out/model`; a killed run resumes from `out`.
+
+    documents(start): the documents from number `start` on, each a TokenExample whose weights say where the loss is.
+    evaluate(model, update): numbers for the log, for example the gates, every fit.evaluate_every updates.
+    """
+    run = RunFolder(out)
+    run.begin(settings, settings.fit.seed)
+    model = CausalLM(make_network(settings.network, tokenizer, settings.fit.seed), tokenizer)
+    source = DocumentSource(documents, settings.batch_size, settings.micro_tokens, settings.fit.seed)
+    parameters = model.network.parameters()
+    optimizer = torch.optim.AdamW(parameters, settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay)
+    check = (lambda update: evaluate(model, update)) if evaluate else None
+    result = fit(
+        TokenScorer(model.network), source, [optimizer], settings.fit, folder=run, evaluate=check, on_update=progress
+    )
+    run.write("result.json", json.dumps(vars(result), indent=2) + "\n")
+    with new_folder(run.path / "model") as beside:
+        model.save(beside)
+    return run.path / "model"

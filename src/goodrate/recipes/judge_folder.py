@@ -1,0 +1,57 @@
+"""What a judge folder says about itself (judge.json), and writing one beside the model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from goodrate.models.causal_lm import CausalLM
+from goodrate.run_folder import new_folder
+from goodrate.scale import get_scale
+
+
+class JudgeFormat(BaseModel):
+    """What a judge was trained to read and write."""
+
+    model_config = ConfigDict(extra="forbid")
+    scale: str = Field(default="four_level", description="name of the relevance scale")
+    order: Literal["label_first", "reason_first"] = Field(default="label_first", description="where the label stands")
+    template: str = Field(default="nano", description="id of the prompt template")
+    rule_book_hash: str = Field(default="", description="hash of the rule book that the rationales cite")
+    temperature: float = Field(default=1.0, gt=0, description="of the label softmax; set by calibration on a dev set")
+    beta_cum: float = Field(default=0.5, gt=0, le=1, description="cumulative mass that makes a tier (CumPT)")
+
+
+def label_token_ids(model: CausalLM, scale: str) -> list[int]:
+    """The token of each label position, worst first: the digits from "1". ValueError when one is not a single token."""
+    digits = [str(position + 1) for position in range(len(get_scale(scale)))]
+    ids = [model.encode(digit) for digit in digits]
+    split = [digit for digit, tokens in zip(digits, ids, strict=True) if len(tokens) != 1]
+    if split:
+        raise ValueError(f"label {split[0]!r} is {len(model.encode(split[0]))} tokens in this tokenizer; must be 1")
+    chosen = [tokens[0] for tokens in ids]
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"labels {digits} share a token in this tokenizer: {chosen}")
+    return chosen
+
+
+def stop_token_id(model: CausalLM) -> int:
+    """The token that ends a completion: the tokenizer's end token. ValueError when it has none (BERT: its [SEP])."""
+    for token in (model.tokenizer.eos_token_id, model.tokenizer.sep_token_id):
+        if token is not None:
+            return int(token)
+    raise ValueError("the tokenizer has neither an end token nor a separator to stop a completion with")
+
+
+def write_judge(model: CausalLM, judge_format: JudgeFormat, folder: Path) -> Path:
+    """Save the model with its judge.json; the folder appears complete or not at all."""
+    facts = judge_format.model_dump()
+    facts["label_token_ids"] = label_token_ids(model, judge_format.scale)
+    facts["stop_token_id"] = stop_token_id(model)
+    with new_folder(folder) as beside:
+        model.save(beside)
+        (beside / "judge.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return folder

@@ -1,0 +1,81 @@
+"""Supervised fine-tuning of a judge: cross-entropy on the completion (TaoSR1 stage 1, arXiv 2508.12365)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from goodrate.learning.fit import FitSettings, fit
+from goodrate.learning.token_examples import TokenExample, TokenExampleSource, TokenScorer
+from goodrate.models.causal_lm import CausalLM
+from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, stop_token_id, write_judge
+from goodrate.run_folder import RunFolder
+
+
+class Settings(BaseModel):
+    """How to fine-tune a judge."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: str = Field(description="folder or hub id of the model to start from")
+    format: JudgeFormat = Field(default_factory=JudgeFormat, description="what prompts and completions look like")
+    learning_rate: float = Field(default=5e-4, gt=0, description="peak; 1e-5 for pretrained models of 0.5B up")
+    weight_decay: float = Field(default=0.01, ge=0)
+    batch_size: int = Field(default=64, gt=0, description="examples in one update")
+    max_tokens: int = Field(default=512, gt=1, description="longer examples are left out and counted")
+    micro_tokens: int = Field(default=16384, gt=1, description="padded tokens of a micro-batch; memory and speed only")
+    label_weight: float = Field(default=1.0, gt=0, description="weight of the label token's loss against the others'")
+    epochs: int = Field(default=2, gt=0, description="passes over the examples; fit can end it sooner")
+    fit: FitSettings = Field(default_factory=FitSettings)
+
+
+@dataclass(frozen=True)
+class JudgeExample:
+    """One training example: the two parts of a prompt, what to answer, and how much it counts (silver labels: 0.5)."""
+
+    prefix: str
+    suffix: str
+    completion: str
+    weight: float = 1.0
+
+
+def encode(model: CausalLM, example: JudgeExample, settings: Settings, labels: Sequence[int]) -> TokenExample:
+    """Loss on the completion and its stop token. ValueError when no label token is where the order wants it."""
+    prompt = model.encode_pair(example.prefix, example.suffix)
+    completion = [*model.encode(example.completion), stop_token_id(model)]
+    places = [place for place, token in enumerate(completion) if token in labels]
+    first = settings.format.order == "label_first"
+    if not places or (first and places[0] != 0):
+        raise ValueError(f"completion {example.completion[:40]!r}: no label where {settings.format.order} has it")
+    weights = [example.weight] * len(completion)
+    weights[0 if first else places[-1]] *= settings.label_weight
+    return TokenExample((*prompt, *completion), (*([0.0] * len(prompt)), *weights))
+
+
+def train(
+    settings: Settings, examples: Sequence[JudgeExample], out: str | Path, progress: Callable[[Any], None] | None = None
+) -> Path:
+    """Train and write the judge folder `out/judge`; a killed run resumes from `out`. Returns the judge folder."""
+    run = RunFolder(out)
+    model = CausalLM.load(settings.model)
+    labels = label_token_ids(model, settings.format.scale)
+    encoded = [encode(model, example, settings, labels) for example in examples]
+    kept = [example for example in encoded if len(example.token_ids) <= settings.max_tokens]
+    if not kept:
+        raise ValueError(f"none of {len(encoded)} examples has at most max_tokens = {settings.max_tokens} tokens")
+    run.begin(settings, settings.fit.seed, examples=len(kept), left_out=len(encoded) - len(kept))
+    seed = settings.fit.seed
+    source = TokenExampleSource(kept, settings.batch_size, settings.micro_tokens, seed, settings.epochs)
+    planned = settings.fit.updates or source.batches_per_epoch * settings.epochs  # the schedule needs an end
+    optimizer = torch.optim.AdamW(
+        model.network.parameters(), settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay
+    )
+    budget = settings.fit.model_copy(update={"updates": planned})
+    result = fit(TokenScorer(model.network), source, [optimizer], budget, folder=run, on_update=progress)
+    run.write("result.json", json.dumps(vars(result), indent=2) + "\n")
+    return write_judge(model, settings.format, run.path / "judge")
