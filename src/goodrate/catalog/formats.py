@@ -87,7 +87,7 @@ ITEM_FORMATS = {
             "id": ("product_id",),
             "title": ("product_name",),
             "description": ("product_description",),
-            "category": ("category hierarchy", "product_class"),
+            "category": ("category hierarchy",),
             "rating": ("average_rating",),
             "attributes": ("product_features",),
         },

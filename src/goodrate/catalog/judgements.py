@@ -160,7 +160,7 @@ def _problems(frame: pl.DataFrame, scale: RelevanceScale) -> list[BadRow]:
     problems = []
     for name in JUDGEMENT_COLUMNS:
         empty = frame.filter(pl.col(name).is_null() | (pl.col(name) == ""))
-        problems += [BadRow(row, name, f"a {name}, found nothing") for row in empty[ROW]]
+        problems += [BadRow(row, name, f"{name} to be filled, found nothing") for row in empty[ROW]]
     accepted = ", ".join([*scale.labels, *scale.aliases])
     for label in frame["label"].drop_nulls().unique().sort():
         if label and not _on_scale(label, scale):

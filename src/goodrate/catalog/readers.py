@@ -79,7 +79,7 @@ def _identity_problems(frame: pl.DataFrame) -> list[BadRow]:
     problems = []
     for name in ("id", "title"):
         empty = frame.filter(pl.col(name).is_null() | (pl.col(name) == ""))
-        problems += [BadRow(row, name, f"a {name}, found nothing") for row in empty[ROW]]
+        problems += [BadRow(row, name, f"{name} to be filled, found nothing") for row in empty[ROW]]
     first = pl.col(ROW).min().over("id").alias("first")
     again = frame.filter(pl.col("id").fill_null("") != "").with_columns(first).filter(pl.col(ROW) > pl.col("first"))
     expected = "a unique id; {!r} is also in row {}"

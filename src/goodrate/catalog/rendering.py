@@ -44,13 +44,16 @@ def render_item(row: Mapping[str, Any]) -> str:
     return render_items(pl.DataFrame([values]))[0]
 
 
-def index_texts(frame: pl.DataFrame) -> list[str]:
-    """What the lexical channel reads: as render_items, uncut and without attributes that are false.
+def lexical_texts(frame: pl.DataFrame) -> tuple[list[str], list[str]]:
+    """What the lexical channel reads, uncut: the core (title, brand, category, description) and the attributes.
 
-    "touchscreen: false" would otherwise make every item without a touchscreen match the query "touchscreen".
+    Attributes that are false are left out: "touchscreen: false" would otherwise make every item without a touchscreen
+    match the query "touchscreen".
     """
+    core = _line(frame, [_field(name) for name in RENDERED_FIELDS if name != "attributes"])
     true_only = pl.col("attributes").str.replace_all(rf"{_TEXT}:false,?", "").alias("attributes")
-    return _line(frame.with_columns(true_only), [_field(name) for name in RENDERED_FIELDS]).to_list()
+    attributes = _line(frame.with_columns(true_only), [_field("attributes")])
+    return core.to_list(), attributes.to_list()
 
 
 def _line(frame: pl.DataFrame, parts: list[pl.Expr]) -> pl.Series:

@@ -43,7 +43,7 @@ def read_table(path: str | Path, wanted: Collection[str], ignored: Collection[st
     path = Path(path)
     kind = _kind(path)
     data = _bytes(path)
-    if not data.strip():
+    if not data.removeprefix(b"\xef\xbb\xbf").strip():
         raise ValueError(f"{path} is empty; expected at least one row")
     table = READERS[kind](path, data, frozenset(wanted), frozenset(ignored))
     if not len(table.frame) and not table.problems:

@@ -155,20 +155,40 @@ def load_encoder(path: str | None) -> Any:
     if path is None:
         return None
     with console.status("loading the encoder"):
+        from transformers.utils import logging
+
         from goodrate.models.encoder import Encoder
 
-        return Encoder.load(path)
+        logging.set_verbosity_error()  # its report on unused pooler weights reads like a fault
+        logging.disable_progress_bar()
+        return Encoder.load(path, precision="auto")
 
 
 @contextmanager
 def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr that is fed with (done, total)."""
+    """A progress bar on stderr that is fed with (done, total); in a log file, a line for every tenth."""
+    if not console.is_terminal:
+        yield _logged(label)
+        return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _logged(label: str) -> Callable[[int, int], None]:
+    """Progress as plain lines."""
+    tenths = {0}
+
+    def report(done: int, total: int) -> None:
+        tenth = 10 * done // max(total, 1)
+        if tenth not in tenths:
+            tenths.add(tenth)
+            console.print(f"{label}: {done:,} of {total:,}", highlight=False)
+
+    return report
 
 
 command = typer.main.get_command(app)

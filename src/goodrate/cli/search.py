@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
+CHANNELS = {"lexical": "words", "dense": "meaning"}  # channel -> the heading of its ranks
+TITLE_CHARS = 120  # marketplaces have titles of 500
+
 HELP = """Search an index by words, by meaning, or by both.
 
 Examples:
@@ -103,17 +106,25 @@ def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:
         console.print(f"nothing found for [bold]{escape(query)}[/bold] ({summary})", highlight=False)
         return
     shown = [name for name in ("brand", "category", "price", "rating") if any(row[name] not in ("", None) for row in rows)]
+    channels = [name for name in CHANNELS if any(name in row["channels"] for row in rows)]
     table = Table(title=escape(query), title_justify="left", title_style="bold", caption=summary, caption_justify="left", box=None)
-    table.add_column("#", justify="right", style="dim")
-    table.add_column("title", overflow="ellipsis", no_wrap=True, ratio=1)
+    table.add_column("#", justify="right", style="dim", no_wrap=True)
+    table.add_column("title", min_width=24)
     for name in shown:
-        table.add_column(name, justify="right" if name in ("price", "rating") else "left", no_wrap=True)
-    table.add_column("id", style="dim", no_wrap=True)
-    table.add_column("found by", style="cyan", no_wrap=True)
+        table.add_column(name, justify="right" if name in ("price", "rating") else "left", no_wrap=True, max_width=16)
+    table.add_column("id", style="dim", no_wrap=True, max_width=16)
+    for name in channels:
+        table.add_column(CHANNELS[name], justify="right", style="cyan", no_wrap=True)
     for row in rows:
         values = [_shown(row[name], name) for name in shown]
-        table.add_row(str(row["rank"]), escape(row["title"]), *values, escape(row["id"]), _found_by(row["channels"]))
+        ranks = [f"#{row['channels'][name]['rank']}" if name in row["channels"] else "-" for name in channels]
+        table.add_row(str(row["rank"]), escape(_cut(row["title"])), *values, escape(row["id"]), *ranks)
     console.print(table)
+
+
+def _cut(title: str) -> str:
+    """A title that fits in two or three lines."""
+    return title if len(title) <= TITLE_CHARS else title[: TITLE_CHARS - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _shown(value: Any, name: str) -> str:
@@ -121,12 +132,6 @@ def _shown(value: Any, name: str) -> str:
     if value is None:
         return ""
     return f"{value:,.2f}" if name == "price" else f"{value:.1f}" if name == "rating" else escape(str(value))
-
-
-def _found_by(channels: dict[str, dict[str, Any]]) -> str:
-    """Which channel ranked it where: words #3 meaning #1."""
-    words = {"lexical": "words", "dense": "meaning"}
-    return " ".join(f"{words[name]} #{part['rank']}" for name, part in channels.items())
 
 
 command = typer.main.get_command(app)

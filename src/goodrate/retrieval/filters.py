@@ -6,7 +6,7 @@ import re
 
 # What --where sees. Everything else about an item lives in its attributes, which are for reading, not for filtering.
 DECLARED_COLUMNS = ("id", "title", "brand", "category", "price", "rating")
-HIDDEN_COLUMNS = ("description", "attributes", "text", "text_hash", "vector", "_rowid", "_score", "_distance")
+HIDDEN_COLUMNS = ("description", "attributes", "text", "attribute_text", "text_hash", "vector", "_rowid", "_score", "_distance")
 
 EXAMPLE = "price < 50 AND brand = 'Anker'"
 
@@ -45,4 +45,7 @@ def filter_error(where: str, reason: str) -> ValueError:
 def engine_reason(error: Exception) -> str:
     """The engine's own words without its list of all stored columns."""
     text = str(error).removeprefix("Invalid input, ").removeprefix("Schema error: ")
+    parser = re.search(r"sql parser error: (.*)\)", text)
+    if parser:
+        return parser.group(1).replace("found: )", "found the end")
     return re.split(r"\.? Valid fields are|, rust/|\n", text)[0].replace("No field named", "no column named").strip()

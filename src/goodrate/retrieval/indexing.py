@@ -11,7 +11,7 @@ import polars as pl
 
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.rendering import render_items
-from goodrate.retrieval.store import Store, text_hashes
+from goodrate.retrieval.store import WRITE_ROWS, Store, text_hashes
 
 ENCODE_ROWS = 512  # items a part: what an interruption can lose
 
@@ -53,8 +53,9 @@ def index_catalog(
     if write:
         store.upsert(_subset(catalog, write), _kept_vectors(store, write), refresh=False)
         report(len(write), len(write) + len(encode))
-    for start in range(0, len(encode), ENCODE_ROWS):
-        part = _subset(catalog, encode[start : start + ENCODE_ROWS])
+    size = ENCODE_ROWS if encoder else WRITE_ROWS
+    for start in range(0, len(encode), size):
+        part = _subset(catalog, encode[start : start + size])
         store.upsert(part, _encoded(encoder, part), refresh=False)
         report(len(write) + start + len(part), len(write) + len(encode))
     store.refresh()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ import polars as pl
 
 from goodrate import __version__
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
-from goodrate.catalog.rendering import index_texts, render_items
+from goodrate.catalog.rendering import lexical_texts, render_items
 from goodrate.retrieval.filters import DECLARED_COLUMNS, checked_filter, engine_reason, filter_error
 from goodrate.retrieval.fusion import Hit
 from goodrate.run_folder import write_atomic
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 TABLE = "items"
 FORMAT_VERSION = 1
 WRITE_ROWS = 10_000  # rows a commit: bounds the memory of a large upsert
+# Long specification sheets drown the title when they are one text with it: on the judged Chorus lists (66 queries) nDCG@10
+# was 0.77 as one text, 0.83 without attributes, 0.82 with weight 1, 0.84 with 0.25. One data set, so no finer than that.
+ATTRIBUTE_WEIGHT = 0.25
 TIE_MARGIN = 16  # hits fetched beyond k, so that ties at the edge are usually settled by one search
 
 
@@ -119,7 +123,8 @@ class Store:
         to date at once; callers that write in parts do that at the end. Raises ValueError for a wrong shape or NaN.
         """
         vectors = self._checked(vectors, len(catalog))
-        columns = {"text": index_texts(catalog.frame), "text_hash": text_hashes(catalog)}
+        core, attributes = lexical_texts(catalog.frame)
+        columns = {"text": core, "attribute_text": attributes, "text_hash": text_hashes(catalog)}
         frame = catalog.frame.with_columns(pl.Series(name, values, pl.String) for name, values in columns.items())
         for start in range(0, len(frame), WRITE_ROWS):
             part = slice(start, start + WRITE_ROWS)
@@ -155,7 +160,8 @@ class Store:
 
         self._table.optimize()
         # Stop words stay: "the north face" and "on running" are brands. Positions are only needed for phrases.
-        self._table.create_index("text", config=FTS(remove_stop_words=False, with_position=False), replace=True)
+        for column in ("text", "attribute_text"):
+            self._table.create_index(column, config=FTS(remove_stop_words=False, with_position=False), replace=True)
 
     def items(self, ids: Sequence[str]) -> pl.DataFrame:
         """The items with these ids in the asked order, in ITEM_COLUMNS. Raises ValueError for an unknown id."""
@@ -187,15 +193,14 @@ class Store:
         return pl.DataFrame(query.limit(max(len(self), 1)).to_arrow()).select(columns)
 
     def search_text(self, query: str, k: int, where: str | None = None) -> list[Hit]:
-        """The k items with the highest BM25 score among those that `where` lets through. Any characters are fine.
+        """The k items with the highest lexical score among those that `where` lets through. Any characters are fine.
 
-        An item that shares no word with the query is no hit, so there may be fewer than k.
+        score = BM25(title, brand, category, description) + 0.25 * BM25(attributes). An item that shares no word with
+        the query is no hit, so there may be fewer than k.
         """
-        from lancedb.query import MatchQuery
-
         if not any(sign.isalnum() for sign in query):
             return []
-        return self._search(lambda: self._table.search(MatchQuery(query, "text")), "_score", lambda s: s, k, where)
+        return self._search(lambda: self._table.search(_words(query)), "_score", lambda score: score, k, where)
 
     def score_text(self, queries: Sequence[str], k: int, where: str | None = None) -> list[list[Hit]]:
         """search_text for many queries, several at a time; results in the order of the queries."""
@@ -239,8 +244,18 @@ class Store:
         return list(zip(found["id"].to_pylist(), found[column].to_pylist(), strict=True))
 
 
+def _words(query: str) -> Any:
+    """The full-text query: any word may match, in either column."""
+    from lancedb.query import BooleanQuery, MatchQuery, Occur
+
+    core, attributes = MatchQuery(query, "text"), MatchQuery(query, "attribute_text", boost=ATTRIBUTE_WEIGHT)
+    return BooleanQuery([(Occur.SHOULD, core), (Occur.SHOULD, attributes)])
+
+
 def _connect(path: Path) -> Any:
     """The LanceDB database of a folder."""
+    # Its engine logs "no existing dataset" as a warning whenever a table is made.
+    os.environ.setdefault("LANCEDB_LOG", "error")
     import lancedb
 
     return lancedb.connect(str(path))
@@ -253,7 +268,7 @@ def _schema(dimension: int | None) -> pa.Schema:
     numbers = {"price", "rating"}
     fields = [(name, pa.float64() if name in numbers else pa.string()) for name in ITEM_COLUMNS]
     vector = [("vector", pa.list_(pa.float32(), dimension))] if dimension else []
-    return pa.schema([*fields, ("text", pa.string()), ("text_hash", pa.string()), *vector])
+    return pa.schema([*fields, ("text", pa.string()), ("attribute_text", pa.string()), ("text_hash", pa.string()), *vector])
 
 
 def _rows(frame: pl.DataFrame, vectors: np.ndarray | None, schema: pa.Schema) -> pa.Table:

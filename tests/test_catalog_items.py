@@ -1,0 +1,83 @@
+"""Items and their text."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from goodrate.catalog.items import ITEM_COLUMNS, Catalog, render_item, render_items
+from goodrate.catalog.rendering import lexical_texts
+
+
+def catalog(*titles: str) -> Catalog:
+    return Catalog(pl.DataFrame({"id": [f"i{n}" for n in range(len(titles))], "title": list(titles)}))
+
+
+def test_missing_columns_get_their_empty_value_and_rows_keep_the_asked_order() -> None:
+    items = catalog("lamp", "desk", "chair")
+    assert items.frame.schema == ITEM_COLUMNS
+    assert items.frame.row(0) == ("i0", "lamp", "", "", "", None, None, "{}")
+    assert items.rows(["i2", "i0", "i2"])["title"].to_list() == ["chair", "lamp", "chair"]
+    with pytest.raises(ValueError, match="1 of 2 ids are not in the catalogue, such as 'x'"):
+        items.rows(["i0", "x"])
+    with pytest.raises(ValueError, match="'i0' occurs more than once"):
+        Catalog(pl.concat([items.frame, items.frame]))
+
+
+def test_content_hash_sees_every_value_and_the_order() -> None:
+    one = catalog("lamp", "desk")
+    assert one.content_hash == catalog("lamp", "desk").content_hash
+    assert one.content_hash != catalog("lamp", "desks").content_hash
+    assert one.content_hash != Catalog(one.frame.reverse()).content_hash
+
+
+def test_rendering_of_every_kind_of_value() -> None:
+    row = {
+        "title": "Zeno hub", "brand": "Zeno", "category": "hubs", "description": "Fast <b>hub</b>\nwith 4&nbsp;ports",
+        "attributes": {"usb_ports": 4.0, "weight": 0.25, "black": True, "wifi": False, "for": ["PC", "Mac, iPad"], "note": 'a "b"\\c'},
+    }  # fmt: skip
+    assert render_item(row) == (
+        "Zeno hub ; brand Zeno ; category hubs ; usb ports 4 ; weight 0.25 ; black yes ; wifi no ; for PC, Mac, iPad ; "
+        'note a "b"\\c ; Fast hub with 4&nbsp;ports'
+    )
+    assert render_item({"title": "lamp", "description": "lamp"}) == "lamp"  # a description that says nothing new
+
+
+def test_fields_and_length_can_be_chosen() -> None:
+    frame = Catalog(pl.DataFrame({"id": ["1"], "title": ["lamp"], "brand": ["Velto"]})).frame
+    assert render_items(frame, fields=("brand", "title")) == ["brand Velto ; lamp"]
+    assert render_items(frame, max_chars=6) == ["lamp ;"]
+    with pytest.raises(ValueError, match="cannot render field 'price'"):
+        render_items(frame, fields=("price",))
+
+
+def test_false_attributes_are_no_words_of_the_lexical_channel() -> None:
+    attributes = '{"touchscreen":false,"backlit":true,"note":"true:false,"}'
+    frame = Catalog(pl.DataFrame({"id": ["1"], "title": ["hub"], "attributes": [attributes]})).frame
+    assert lexical_texts(frame) == (["hub"], ["backlit yes ; note true:false,"])
+
+
+plain = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8)
+value = st.one_of(plain, st.text(max_size=12), st.integers(-999, 999), st.booleans(), st.lists(plain, min_size=1, max_size=3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(plain, value, max_size=5))
+def test_every_word_of_every_attribute_is_rendered(attributes: dict) -> None:
+    """No value can break the reading of its neighbours: all words of all texts come out, in order."""
+    text = render_item({"title": "t", "attributes": json.dumps(attributes)})
+    position = 0
+    for name, given_value in attributes.items():
+        shown = given_value if isinstance(given_value, list) else [given_value]
+        words = [name, *(word for part in shown if isinstance(part, str) for word in _words(part))]
+        for word in words:
+            position = text.index(word, position) + len(word)
+
+
+def _words(text: str) -> list[str]:
+    """Runs of letters and digits."""
+    return "".join(sign if sign.isalnum() else " " for sign in text).split()
