@@ -1,0 +1,117 @@
+"""goodrate train: run a recipe on judgements or on an embedded shop, then say what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from goodrate.cli.training_data import DataSettings
+
+app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+# recipe -> the module that runs it from the command line. Imported only when it is asked for: recipes import torch.
+RECIPES = {
+    "base": "goodrate.cli.train_base",
+    "judge_sft": "goodrate.cli.train_judge",
+    "retriever_contrastive": "goodrate.cli.train_retriever",
+}
+
+HELP = f"""Train a base, a judge or a retriever: {", ".join(RECIPES)}.
+
+What to train on stands in the settings: data.catalog with data.judgements, or data.shop for a generated shop. Queries that
+are nearly the same stay on one side of the split. A run that was stopped goes on when it is started again as it was.
+
+Examples:
+
+  goodrate train judge_sft --config configs/judge_sft.toml --out runs/judge
+
+  goodrate train judge_sft --config own.toml --set model=Qwen/Qwen3-0.6B --set learning_rate=1e-5 --out runs/judge
+"""
+console = Console(stderr=True)
+
+
+@app.command(help=HELP)
+def train(
+    recipe: Annotated[str, typer.Argument(help=f"One of {', '.join(RECIPES)}.")],
+    out: Annotated[Path, typer.Option(help="Run folder: settings, metrics, checkpoints and the trained model.")],
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.", show_default=False)] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting.", show_default=False)
+    ] = None,
+) -> None:
+    """See HELP."""
+    from goodrate.settings import load, nearest
+
+    if recipe not in RECIPES:
+        raise ValueError(
+            f"unknown recipe {recipe!r}; did you mean {nearest(recipe, list(RECIPES))!r}? known: {', '.join(RECIPES)}"
+        )
+    runner = importlib.import_module(RECIPES[recipe])
+    settings = load(runner.Settings, config, overrides or [])
+    with training_progress(planned_updates(settings)) as progress:
+        result = runner.run(settings, out, progress)
+    report(result)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training run left: the model's folder, and rows of dev numbers, the trivial predictor's among them."""
+
+    model: Path
+    rows: dict[str, dict[str, float]]
+    notes: tuple[str, ...] = ()
+
+
+def with_data(recipe_settings: type[BaseModel], data: type[DataSettings]) -> type[BaseModel]:
+    """The settings of a recipe with a section `data`, as one model for files and --set."""
+    from pydantic import create_model
+
+    return create_model(recipe_settings.__name__, __base__=recipe_settings, data=(data, ...))
+
+
+def planned_updates(settings: BaseModel) -> int | None:
+    """How many updates the settings ask for, None when time or the data decides."""
+    return getattr(getattr(settings, "fit", None), "updates", None)
+
+
+@contextlib.contextmanager
+def training_progress(total: int | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A progress bar on stderr, fed with the record of each update."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("preparing", total=total)
+
+        def update(record: dict[str, Any]) -> None:
+            loss = f"loss {record['loss']:.3f}" if "loss" in record else "training"
+            bar.update(task, completed=record.get("update", 0), description=loss)
+
+        yield update
+
+
+def report(outcome: Outcome) -> None:
+    """The table on stdout, notes and the place of the model on stderr."""
+    for note in outcome.notes:
+        console.print(note, style="dim", highlight=False)
+    if outcome.rows:
+        names = list(next(iter(outcome.rows.values())))
+        table = Table("", *names, title="dev", title_justify="left", box=None)
+        for name, row in outcome.rows.items():
+            table.add_row(name, *(f"{row[column]:.3f}" for column in names))
+        Console().print(table)
+    console.print(f"model: {outcome.model}", highlight=False)
+
+
+command = typer.main.get_command(app)

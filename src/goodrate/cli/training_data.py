@@ -1,0 +1,134 @@
+"""What `goodrate train` trains on: own catalogue and judgements, or an embedded shop, split by query group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from goodrate.scale import RelevanceScale, get_scale
+from goodrate.shop.shop import SPLITS, ShopSettings
+
+if TYPE_CHECKING:
+    from goodrate.catalog.items import Catalog
+    from goodrate.catalog.judgements import Judgements
+    from goodrate.relevance.rationale import Rationale
+
+
+class DataSettings(BaseModel):
+    """Either a catalogue with judgements, or a shop to generate."""
+
+    model_config = ConfigDict(extra="forbid")
+    catalog: str | None = Field(None, description="file of items: csv, tsv, jsonl or parquet")
+    catalog_format: str | None = Field(None, description="esci, wands, chorus, or null for our own columns")
+    catalog_map: dict[str, str] = Field({}, description="our column = the file's column")
+    judgements: str | None = Field(
+        None, description="file of labels: query, item_id, label, and query_id if there is one"
+    )
+    judgements_format: str | None = None
+    judgements_map: dict[str, str] = {}
+    scale: str = Field("four_level", description="the labels' scale")
+    skip_bad: int = Field(0, ge=0, description="bad rows to tolerate in each file")
+    dev_share: float = Field(0.1, gt=0, lt=0.5, description="of the query groups, for the table at the end")
+    test_share: float = Field(0.1, ge=0, lt=0.5, description="of the query groups, touched by nothing here")
+    split_seed: int = 0
+    shop: ShopSettings | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSettings:
+        own = self.catalog is not None and self.judgements is not None
+        if own == (self.shop is not None) or (self.catalog is None) != (self.judgements is None):
+            raise ValueError("expected either data.catalog with data.judgements, or data.shop")
+        return self
+
+
+@dataclass(frozen=True)
+class LabelledPair:
+    """One judged pair. label: position on the scale, 0 = worst. rationale: the true steps, where they are known."""
+
+    query: str
+    item_id: str
+    item_text: str
+    label: int
+    facts: str = ""
+    rationale: Rationale | None = None
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Items, and judgements in parts "train", "dev" and perhaps "test" that share no query group.
+
+    facts: by query id, what the shop knows of a query besides its text. notes: what reading the files lost.
+    """
+
+    catalog: Catalog
+    scale: RelevanceScale
+    parts: dict[str, Judgements]
+    facts: dict[str, str] = field(default_factory=dict)
+    rationale: Callable[[str, str], Rationale] | None = None
+    notes: tuple[str, ...] = ()
+
+    def pairs(self, part: str) -> Iterator[LabelledPair]:
+        """The judged pairs of a part, in file order."""
+        judgements = self.parts[part]
+        texts = dict(zip(self.catalog.ids, self.catalog.text(), strict=True))
+        rows = judgements.frame.select("query_id", "query", "item_id").iter_rows()
+        for (query_id, query, item), label in zip(rows, judgements.label_indices().tolist(), strict=True):
+            rationale = self.rationale(query_id, item) if self.rationale else None
+            yield LabelledPair(query, item, texts[item], label, self.facts.get(query_id, ""), rationale)
+
+
+def load_data(settings: DataSettings) -> TrainingData:
+    """The data of the settings. Raises FileNotFoundError and ValueError naming file, row and column."""
+    data = _from_shop(settings.shop) if settings.shop else _from_files(settings)
+    for part in ("train", "dev"):
+        if not len(data.parts[part]):
+            raise ValueError(f"no judgements are left for {part}; give more queries or another data.{part}_share")
+    return data
+
+
+def _from_files(settings: DataSettings) -> TrainingData:
+    from goodrate.catalog.judgements import read_judgements
+    from goodrate.catalog.readers import read_catalog
+    from goodrate.catalog.splits import split_by_group
+
+    assert settings.catalog is not None and settings.judgements is not None
+    scale = get_scale(settings.scale)
+    skip = settings.skip_bad
+    catalog = read_catalog(settings.catalog, settings.catalog_format, settings.catalog_map or None, skip_bad=skip)
+    read = read_judgements(
+        settings.judgements, scale, settings.judgements_format, settings.judgements_map or None, skip_bad=skip
+    )
+    judgements, report = read.join(catalog)
+    shares = {"dev": settings.dev_share, "test": settings.test_share}
+    shares = {"train": 1 - sum(shares.values())} | {part: share for part, share in shares.items() if share}
+    queries = judgements.queries()
+    split = split_by_group(list(queries.values()), shares, settings.split_seed)
+    parts = {
+        part: judgements.select({query_id for query_id, text in queries.items() if text in texts})
+        for part, texts in split.items()
+    }
+    skipped = len(catalog.skipped) + len(read.skipped)
+    return TrainingData(
+        catalog, scale, parts, notes=(str(report), *([f"{skipped} bad rows skipped"] if skipped else []))
+    )
+
+
+def _from_shop(settings: ShopSettings) -> TrainingData:
+    """A generated shop: its own splits, its facts, and the true steps of every pair."""
+    from goodrate.catalog.judgements import Judgements
+    from goodrate.shop.shop import generate
+
+    shop = generate(settings)
+    judgements = Judgements(shop.judgement_frame(), shop.book.scale)
+    query_at = {shop.query_id(q): q for q in range(len(shop.queries))}
+    item_at = {record["id"]: i for i, record in enumerate(shop.records)}
+    parts = {part: judgements.select({shop.query_id(int(q)) for q in shop.queries_of(part)}) for part in SPLITS}
+    facts = dict(shop.query_frame().select("query_id", "facts").iter_rows())
+
+    def rationale(query_id: str, item_id: str) -> Rationale:
+        return shop.rationale(query_at[query_id], item_at[item_id])
+
+    return TrainingData(shop.catalog, shop.book.scale, parts, facts, rationale)

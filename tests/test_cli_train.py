@@ -1,0 +1,90 @@
+"""goodrate train: settings, data and its split, the dev table's numbers, messages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from pydantic import BaseModel
+
+from goodrate import settings
+from goodrate.cli import train
+from goodrate.cli.training_data import DataSettings, load_data
+from goodrate.shop.shop import ShopSettings
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    code = "from goodrate.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, "train", *arguments], capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def own_files(tmp_path: Path) -> dict[str, str]:
+    """20 queries in 10 pairs of near-identical ones, two items each; one judged item is not in the catalogue."""
+    nouns = ["lamp", "kettle", "chair", "sofa", "spoon", "tent", "radio", "glove", "scarf", "clock"]
+    queries = [f"{colour} {noun} {number}" for noun in nouns for colour, number in (("red", 1), ("red", 2))]
+    rows = [(query, f"i{n}", "related" if n else "excellent") for query in queries for n in (0, 1)]
+    pl.DataFrame(
+        [*rows, ("red lamp 1", "gone", "mismatch")], schema=["query", "item_id", "label"], orient="row"
+    ).write_csv(tmp_path / "labels.csv")
+    pl.DataFrame({"id": ["i0", "i1"], "title": ["Lamp", "Kettle"]}).write_csv(tmp_path / "items.csv")
+    return {"catalog": str(tmp_path / "items.csv"), "judgements": str(tmp_path / "labels.csv")}
+
+
+def test_own_labels_are_split_by_query_group(own_files: dict[str, str]) -> None:
+    data = load_data(DataSettings(**own_files, dev_share=0.2, test_share=0.2))
+    queries = {part: set(judgements.queries()) for part, judgements in data.parts.items()}
+    # 20 queries: 60, 20 and 20 per cent, in groups of two that no part shares
+    assert {part: len(texts) for part, texts in queries.items()} == {"train": 12, "dev": 4, "test": 4}
+    groups = {part: {text[:-2] for text in texts} for part, texts in queries.items()}
+    assert not groups["train"] & groups["dev"] and not groups["train"] & groups["test"]
+    assert "1 judged items are not in the catalogue" in data.notes[0]
+
+
+def test_pairs_carry_text_and_label(own_files: dict[str, str]) -> None:
+    data = load_data(DataSettings(**own_files))
+    pairs = list(data.pairs("train"))
+    assert {(pair.item_text, pair.label) for pair in pairs} == {("Lamp", 3), ("Kettle", 2)}
+    assert all(pair.rationale is None for pair in pairs)
+
+
+def test_a_shop_brings_its_split_and_its_reasons() -> None:
+    data = load_data(DataSettings(shop=ShopSettings(items=300, queries=30, judged=8)))
+    # a tenth of 30 queries for dev, a fifth for test
+    assert {part: len(judgements.queries()) for part, judgements in data.parts.items()} == {
+        "train": 21,
+        "dev": 3,
+        "test": 6,
+    }
+    pairs = list(data.pairs("dev"))
+    assert len(pairs) == 3 * 8 and all(pair.rationale and pair.rationale.label == pair.label for pair in pairs)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"catalog": "a.csv"}, {"judgements": "b.csv"}, {"catalog": "a", "judgements": "b", "shop": ShopSettings()}],
+)
+def test_data_is_own_files_or_a_shop(given: dict) -> None:
+    with pytest.raises(ValueError, match=r"data\.catalog with data\.judgements, or data\.shop"):
+        DataSettings(**given)
+
+
+def test_recipe_settings_and_data_are_one_model() -> None:
+    class Recipe(BaseModel):
+        learning_rate: float = 1.0
+
+    both = train.with_data(Recipe, DataSettings)
+    loaded = settings.load(both, None, ["learning_rate=2", "data.shop.items=300"])
+    assert (loaded.learning_rate, loaded.data.shop.items) == (2.0, 300)
+    with pytest.raises(ValueError, match=r"did you mean 'data\.shop\.items'"):
+        settings.load(both, None, ["data.shop.itms=300"])
+
+
+def test_unknown_recipes_and_settings_name_the_nearest(tmp_path: Path) -> None:
+    ended = run("judge_stf", "--out", str(tmp_path))
+    assert ended.returncode == 2 and "did you mean 'judge_sft'?" in ended.stderr
