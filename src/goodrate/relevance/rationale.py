@@ -14,6 +14,7 @@ prefill gives the probabilities) or after them (reason_first).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 STEPS = ("wants", "found", "category", "checks", "verdict")
@@ -21,6 +22,7 @@ ORDERS = ("label_first", "reason_first")
 STRENGTHS = ("must", "may", "not", "below")
 CHECKS = ("match", "unknown", "conflict")
 RELATIONS = ("same", "sibling", "accessory", "other")
+LABEL_LINE = re.compile(r"[0-9]{1,3}")  # str.isdigit would let superscripts through, and int() refuses them
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Rationale:
 
 @dataclass(frozen=True)
 class Parsed:
-    """A completion, read back. status is "ok" or the name of the first failure; steps hold the lines that were found."""
+    """A completion, read back. status is "ok" or the name of the first failure; steps are the lines that were found."""
 
     label: int | None
     status: str
@@ -95,7 +97,7 @@ def parse(text: str, order: str = "label_first", num_labels: int = 4) -> Parsed:
     if not lines:
         return Parsed(None, "empty")
     label_line = lines[0] if order == "label_first" else lines[-1]
-    if not label_line.isdigit():
+    if not LABEL_LINE.fullmatch(label_line):
         return Parsed(None, "no_label", _steps_of(lines))
     label = int(label_line) - 1
     body = lines[1:] if order == "label_first" else lines[:-1]
@@ -109,7 +111,9 @@ def parse(text: str, order: str = "label_first", num_labels: int = 4) -> Parsed:
 
 
 def contradicts(parsed: Parsed, rule_labels: dict[str, int]) -> bool | None:
-    """Whether the steps name a rule whose label is not the label given (discriminative hallucination). None: unreadable.
+    """Whether the steps name a rule whose label is not the label given (discriminative hallucination).
+
+    None when the completion cannot be read or names a rule that the book does not have.
 
     rule_labels: label position by rule id, from the rule book.
     """

@@ -42,7 +42,9 @@ class RuleBook:
     hash: str
 
     def codes(self, column: str, values: list[str]) -> np.ndarray:
-        """Value names of a column as codes, int64 (N,). Raises ValueError naming the accepted values."""
+        """Value names of a column as codes, int64 (N,). Raises ValueError naming the accepted columns or values."""
+        if column not in self.columns:
+            raise ValueError(f"no column {column!r}; columns: {', '.join(self.columns)}")
         accepted = self.columns[column]
         unknown = sorted(set(values) - set(accepted))
         if unknown:
@@ -75,10 +77,12 @@ def _check_rule(rule: Rule, columns: dict[str, tuple[str, ...]], scale: Relevanc
             raise ValueError(f"{source}: rule {rule.id!r} names column {column!r}; columns: {', '.join(columns)}")
         for value in values:
             if value not in columns[column]:
-                raise ValueError(
-                    f"{source}: rule {rule.id!r}, column {column!r}: {value!r} is not one of {', '.join(columns[column])}"
-                )
-    scale.index(rule.label)
+                known = ", ".join(columns[column])
+                raise ValueError(f"{source}: rule {rule.id!r}, column {column!r}: {value!r} is not one of {known}")
+    try:
+        scale.index(rule.label)
+    except ValueError as error:
+        raise ValueError(f"{source}: rule {rule.id!r}: {error}") from error
 
 
 def _compile(columns: dict[str, tuple[str, ...]], rules: tuple[Rule, ...], source: str) -> np.ndarray:
@@ -98,27 +102,63 @@ def _compile(columns: dict[str, tuple[str, ...]], rules: tuple[Rule, ...], sourc
     return table
 
 
-def _parse_rule(raw: Mapping[str, Any], position: int, source: str) -> Rule:
+def _names(values: Any, where: str) -> tuple[str, ...]:
+    """A non-empty list of distinct texts, as a tuple."""
+    if not isinstance(values, list) or not values or not all(isinstance(v, str) for v in values):
+        raise ValueError(f'{where}: expected a list of texts such as ["none", "match"], got {values!r}')
+    if len(set(values)) < len(values):
+        raise ValueError(f"{where}: {next(v for v in values if values.count(v) > 1)!r} occurs twice")
+    return tuple(values)
+
+
+def _parse_rule(raw: Any, position: int, source: str) -> Rule:
+    where = f"{source}: rule number {position + 1}"
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"{where} is not a [[rules]] table, but {raw!r}")
     for key in ("id", "when", "label"):
         if key not in raw:
-            raise ValueError(f"{source}: rule number {position + 1} has no {key!r}")
-    when = {column: tuple(values) for column, values in raw["when"].items()}
+            raise ValueError(f"{where} has no {key!r}")
+    where = f"{source}: rule {str(raw['id'])!r}"
+    if not isinstance(raw["when"], Mapping):
+        raise ValueError(f"{where}: when must be a table such as {{ category = [\"same\"] }}, got {raw['when']!r}")
+    when = {column: _names(values, f"{where}, column {column!r}") for column, values in raw["when"].items()}
     return Rule(str(raw["id"]), when, str(raw["label"]), str(raw.get("because", raw["id"])))
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text and the TOML content of a rule book file, with its three required keys there."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not valid TOML: {error}") from error
+    for key, kind in (("scale", str), ("columns", dict), ("rules", list)):
+        if not isinstance(raw.get(key), kind) or not raw[key]:
+            state = "missing" if key not in raw else "empty or of the wrong kind"
+            raise ValueError(f"{path}: {key!r} is {state}; a rule book has scale, [columns] and [[rules]]")
+    return text, raw
+
+
+def _check_ids(rules: tuple[Rule, ...], source: str) -> None:
+    """An id names one rule and is one word, because the verdict step of a rationale is one word."""
+    ids = [rule.id for rule in rules]
+    for rule_id in ids:
+        if ids.count(rule_id) > 1:
+            raise ValueError(f"{source}: rule id {rule_id!r} occurs {ids.count(rule_id)} times; ids must be unique")
+        if len(rule_id.split()) != 1:
+            raise ValueError(f"{source}: rule id {rule_id!r} must be one word without spaces")
 
 
 def load_rulebook(path: Path = DEFAULT_RULES) -> RuleBook:
     """Read and validate a rule book. Raises ValueError naming the file and the rule, column or combination at fault."""
-    text = path.read_text(encoding="utf-8")
+    text, raw = _read(path)
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: not valid TOML: {error}") from error
-    for key in ("scale", "columns", "rules"):
-        if key not in raw:
-            raise ValueError(f"{path}: missing {key!r}; a rule book has scale, columns and rules")
-    scale = get_scale(raw["scale"])
-    columns = {name: tuple(values) for name, values in raw["columns"].items()}
+        scale = get_scale(raw["scale"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    columns = {name: _names(values, f"{path}: column {name!r}") for name, values in raw["columns"].items()}
     rules = tuple(_parse_rule(rule, n, str(path)) for n, rule in enumerate(raw["rules"]))
+    _check_ids(rules, str(path))
     for rule in rules:
         _check_rule(rule, columns, scale, str(path))
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -27,7 +27,7 @@ def _page(truth: PairTruth, rng: np.random.Generator) -> np.ndarray:
 
 
 def simulate_sessions(world: World, truth: PairTruth, rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
-    """`count` sessions of one query as flat columns: session, item, position (1 first), clicked, bought (count * 20,)."""
+    """`count` sessions of one query, flat: session, item, position (1 = top), clicked, bought, (20 * count,)."""
     worth = utility(world, truth)
     pages = np.stack([_page(truth, rng) for _ in range(count)])
     position = np.tile(np.arange(1, PAGE + 1), (count, 1))

@@ -32,17 +32,31 @@ def _other_value(rng: np.random.Generator, count: int, value: int) -> int:
     return int((value + rng.integers(1, count)) % count)
 
 
+def _typed(query: Query, phrases: tuple[str, ...]) -> str | None:
+    """The longest of the phrases that the query's text holds as whole words."""
+    held = [phrase for phrase in phrases if f" {phrase} " in f" {query.text} "]
+    return max(held, key=len, default=None)
+
+
 def _glossary_text(world: World, query: Query, rng: np.random.Generator, wrong: bool) -> str:
-    """A statement on the query's first typed constraint or, without one, on its kind of product."""
+    """What a word of the query means: of its first typed constraint or, where none is typed, of its kind of product.
+
+    Only words that the query holds are explained: another word would help nobody, and rare words stay out of training.
+    An alternative query types no word of its constraints, and a typing error hides one; then the canonical name stands.
+    """
     t = world.taxonomy
     for c in query.constraints:
-        if c.attribute not in (PRICE, BRAND):
+        if c.attribute in (PRICE, BRAND):
+            continue
+        needs = tuple(phrase for phrase, a, v in t.usages if (a, v) == (c.attribute, c.value))
+        word = _typed(query, (*t.value_surfaces[c.attribute][c.value], *needs))
+        if word:
             count = len(t.values[c.attribute])
             value = _other_value(rng, count, c.value) if wrong else c.value
-            word = t.value_surfaces[c.attribute][c.value][-1]
             return f"{word} means {t.attributes[c.attribute]} {t.values[c.attribute][value]}"
+    surfaces = t.category_surfaces[query.category]
     category = _other_value(rng, len(t.categories), query.category) if wrong else query.category
-    return f"{t.category_surfaces[query.category][-1]} means {t.categories[category]}"
+    return f"{_typed(query, surfaces) or surfaces[0]} means {t.categories[category]}"
 
 
 def draw_chunk(world: World, query: Query, standards: list[Standard], rng: np.random.Generator) -> Chunk:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ KNOWLEDGE_CUES = ("{kind} approved for {term}", "{term} certified {kind}", "{kin
 
 @dataclass(frozen=True)
 class Constraint:
-    """attribute: 0..A-1, PRICE or BRAND. value: value index, price or brand index. strength: must, may, not or below."""
+    """attribute: 0..A-1, PRICE or BRAND. value: value or brand index, or price. strength: must, may, not or below."""
 
     attribute: int
     value: int
@@ -61,7 +62,8 @@ class Standard:
 def make_standards(world: World, count: int = 60) -> list[Standard]:
     """Seed-specific facts that no text of the catalogue tells."""
     rng = np.random.default_rng([world.seed, 11])
-    terms = invent_names(rng, count, {*world.brands, *world.lines})
+    words = {word for surface in world.taxonomy.words() for word in surface.split()}
+    terms = invent_names(rng, count, {*words, *world.brands, *world.lines})
     attributes = rng.integers(0, len(world.taxonomy.attributes), count)
     sizes = np.asarray([len(v) for v in world.taxonomy.values])
     values = rng.integers(0, sizes[attributes])
@@ -82,7 +84,8 @@ class QueryWriter:
         query = getattr(self, f"_{family}")()
         # The order of the taxonomy, brand first and price last: a parse has one right answer whatever the word order.
         ordered = tuple(sorted(query.constraints, key=lambda c: 99 if c.attribute == PRICE else c.attribute))
-        return _with(query, text=self._noise(query.text), tail=self.used_tail, constraints=ordered)
+        tail = self.used_tail or wants_held_out_pair(query)
+        return _with(query, text=self._noise(query.text), tail=tail, constraints=ordered)
 
     # ---- pieces of text
 
@@ -116,7 +119,9 @@ class QueryWriter:
     def _attribute_constraints(self, item: int, count: int) -> list[Constraint]:
         """Constraints that an existing item states, over distinct attributes; a price limit now and then."""
         w = self.world
-        attributes = self._combination(self.rng.permutation(np.flatnonzero(w.stated[item])), count)
+        told = np.flatnonzero(w.stated[item])
+        told = told if len(told) else np.arange(len(w.taxonomy.attributes))  # one listing in two million tells nothing
+        attributes = self._combination(self.rng.permutation(told), count)
         chosen = [Constraint(a, int(w.values[item, a]), self._strength()) for a in attributes]
         if self.rng.random() < 0.25 and w.price[item] < 95:
             chosen[-1:] = [Constraint(PRICE, int(w.price[item] + self.rng.integers(1, 20)), "below")]
@@ -128,7 +133,6 @@ class QueryWriter:
         for candidate in candidates:
             held_out = any(is_held_out_pair(int(candidate), other) for other in chosen)
             if len(chosen) < count and (self.rare or not held_out):
-                self.used_tail |= held_out
                 chosen.append(int(candidate))
         return chosen
 
@@ -192,7 +196,8 @@ class QueryWriter:
 
     def _phrase(self, category: int, constraints: list[Constraint]) -> str:
         """Hard values before or after the kind, soft ones and exclusions after a cue."""
-        before, after = [], []
+        before: list[str] = []
+        after: list[str] = []
         for c in constraints:
             if c.strength == "below":
                 after.append(f"{self._pick(BELOW_CUES)} {c.value}")
@@ -217,6 +222,12 @@ def is_held_out_pair(first: int, second: int) -> bool:
     """A fixed eighth of the attribute pairs is wanted together only in held-out queries."""
     low, high = sorted((first, second))
     return (low * 5 + high * 3) % 8 == 0
+
+
+def wants_held_out_pair(query: Query) -> bool:
+    """Whether two of the query's attributes are a held-out pair; price and brand pair with everything."""
+    wanted = [c.attribute for c in query.constraints if c.attribute not in (PRICE, BRAND)]
+    return any(is_held_out_pair(first, second) for first, second in itertools.combinations(wanted, 2))
 
 
 def wants_of(query: Query, world: World) -> tuple[Want, ...]:

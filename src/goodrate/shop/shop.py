@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from goodrate.catalog.judgements import Judgements
 
 SPLITS = ("train", "dev", "test")
+NO_SESSIONS = {
+    **{name: np.zeros(0, dtype=np.int64) for name in ("query", "session", "item", "position")},
+    **{name: np.zeros(0, dtype=bool) for name in ("clicked", "bought")},
+}
 
 
 class ShopSettings(BaseModel):
@@ -32,16 +36,16 @@ class ShopSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    seed: int = Field(0, ge=0, lt=1_000_000)
+    seed: int = Field(default=0, ge=0, lt=1_000_000)
     """Evaluation seeds lie below a million; the base model learns from seeds above."""
-    items: int = Field(5000, ge=200)
-    queries: int = Field(2000, ge=30)
-    judged: int = Field(40, ge=8)
+    items: int = Field(default=5000, ge=200)
+    queries: int = Field(default=2000, ge=30)
+    judged: int = Field(default=40, ge=8)
     """Judged items per query."""
-    sessions: int = Field(12, ge=0)
+    sessions: int = Field(default=12, ge=0)
     """Sessions per training query."""
-    dev_share: float = Field(0.1, gt=0, lt=0.5)
-    test_share: float = Field(0.2, gt=0, lt=0.5)
+    dev_share: float = Field(default=0.1, gt=0, lt=0.5)
+    test_share: float = Field(default=0.2, gt=0, lt=0.5)
 
 
 @dataclass(frozen=True)
@@ -129,13 +133,13 @@ class Shop:
         """The judged pairs as every other stage takes them."""
         from goodrate.catalog.judgements import Judgements
 
-        return Judgements(self.judgement_frame())
+        return Judgements(self.judgement_frame(), self.book.scale)
 
     @cached_property
     def sessions(self) -> dict[str, np.ndarray]:
         """Behaviour on the training queries as flat columns: query, session, item, position, clicked, bought."""
-        parts = []
-        for q in self.queries_of("train"):
+        parts = [dict(NO_SESSIONS)]
+        for q in self.queries_of("train") if self.settings.sessions else ():
             rng = np.random.default_rng([self.settings.seed, 19, int(q)])
             part = simulate_sessions(self.world, self.truth(int(q)), rng, self.settings.sessions)
             parts.append({"query": np.full(len(part["item"]), q), **part})
@@ -163,7 +167,8 @@ def _draw_queries(settings: ShopSettings, world: World) -> tuple[list[Query], np
     queries, split = [], []
     for s, size in sorted(enumerate(_split_sizes(settings)), key=lambda pair: -pair[0]):
         writer = QueryWriter(world, rng, rare=s > 0)
-        families = rng.permutation(np.repeat(np.arange(len(FAMILIES)), np.ceil(np.asarray(FAMILY_SHARES) * size).astype(int)))
+        counts = np.ceil(np.asarray(FAMILY_SHARES) * size).astype(int)
+        families = rng.permutation(np.repeat(np.arange(len(FAMILIES)), counts))
         for family in families[:size]:
             query = _fresh(writer, int(family), texts, home, s)
             texts.add(query.text)

@@ -17,7 +17,7 @@ NONE = 0  # the first code of the columns must, may, not and alternative
 
 @dataclass(frozen=True)
 class PairTruth:
-    """Truth of one query against n items: relation (n,), checks (n, W) over the query's W constraints, rule, label (n,)."""
+    """Truth of one query against n items: relation, rule and label (n,), checks (n, W) over its W constraints."""
 
     relation: np.ndarray
     checks: np.ndarray
@@ -26,7 +26,7 @@ class PairTruth:
 
 
 def check_constraint(world: World, constraint: Constraint, items: np.ndarray) -> np.ndarray:
-    """match, unknown or conflict per item (n,). What a listing does not state is unknown; price and brand are stated."""
+    """match, unknown or conflict per item (n,). Not stated is unknown; price and brand are stated."""
     if constraint.attribute == PRICE:
         return np.where(world.price[items] < constraint.value, MATCH, CONFLICT)
     if constraint.attribute == BRAND:

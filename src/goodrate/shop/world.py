@@ -9,9 +9,9 @@ import numpy as np
 
 from goodrate.shop.taxonomy import Taxonomy, load_taxonomy
 
-ONSETS = "b br d dr f fl g gr h j k kl l m n p pr r s sk st t tr v w z".split()
-VOWELS = "a e i o u ai ea io".split()
-CODAS = "l m n r s t x nd rk".split()
+ONSETS = "b br d dr f fl g gr h j k kl l m n p pr r s sk st t tr v w z".split()  # noqa: SIM905
+VOWELS = "a e i o u ai ea io".split()  # noqa: SIM905
+CODAS = "l m n r s t x nd rk".split()  # noqa: SIM905
 PRICES = (10, 99)  # whole units; two digits, one token each
 STATED_SHARE = 0.7  # how often an item states an attribute, the same in every category
 SIGNATURE_ATTRIBUTES = ("feature", "material", "style", "weight")
@@ -130,7 +130,7 @@ def make_world(seed: int, num_items: int = 5000, num_brands: int = 64, lines_per
 
 
 def item_record(world: World, i: int) -> dict[str, object]:
-    """One item as the catalogue row that a shop would publish (the latent values that it does not state are not there)."""
+    """One item as a shop would publish it (the latent values that it does not state are left out)."""
     t = world.taxonomy
     attributes = {
         t.attributes[a]: t.value_surfaces[a][world.values[i, a]][world.surfaces[i, a]]
@@ -147,7 +147,7 @@ def item_record(world: World, i: int) -> dict[str, object]:
         "category": "",
         "price": float(world.price[i]),
         "rating": round(1 + 4 * float(world.quality[i]), 1),
-        "attributes": json.dumps(attributes),
+        "attributes": json.dumps(attributes, separators=(",", ":")),  # compact, as the catalogue's renderer reads it
     }
 
 

@@ -1,0 +1,135 @@
+"""The shop as files that every other stage, and any other program, reads. A folder is written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from goodrate.relevance.facts import to_jsonl
+from goodrate.relevance.rationale import write
+from goodrate.run_folder import new_folder
+from goodrate.shop.world import World
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from goodrate.shop.shop import Shop
+
+FILES = (
+    "shop.json",
+    "catalog.parquet",
+    "queries.csv",
+    "judgements.csv",
+    "sessions.parquet",
+    "rationales.jsonl",
+    "facts.jsonl",
+)
+
+
+def write_shop(shop: Shop, out: Path) -> Path:
+    """Write the shop's files to the folder `out`, beside it first, and return it.
+
+    The full truth is not written: it follows from the settings in shop.json in under a second. An older shop at `out`
+    is replaced; a folder that holds anything else is refused with a ValueError, and nothing in it is touched.
+    """
+    _refuse_other(out)
+    with new_folder(out) as folder:
+        for name, content in contents(shop):
+            (folder / name).write_bytes(content)
+    return out
+
+
+def contents(shop: Shop) -> Iterator[tuple[str, bytes]]:
+    """(file name, bytes) of every file, in the order of FILES. The same bytes for the same settings."""
+    yield "shop.json", (json.dumps(about(shop), indent=2) + "\n").encode()
+    yield "catalog.parquet", _parquet(shop.catalog.frame)
+    yield "queries.csv", shop.query_frame().write_csv().encode()
+    yield "judgements.csv", shop.judgement_frame().write_csv().encode()
+    yield "sessions.parquet", _parquet(session_frame(shop))
+    yield "rationales.jsonl", "".join(_rationale_lines(shop)).encode()
+    yield "facts.jsonl", to_jsonl(fact_entries(shop.world)).encode()
+
+
+def about(shop: Shop) -> dict[str, Any]:
+    """What shop.json says: the settings that make this very shop again, and what was counted."""
+    from goodrate.shop.shop import SPLITS
+
+    return {
+        "settings": shop.settings.model_dump(mode="json"),
+        "taxonomy_version": shop.world.taxonomy.version,
+        "rulebook_hash": shop.book.hash,
+        "catalog_hash": shop.catalog.content_hash,
+        "scale": shop.book.scale.name,
+        "labels": list(shop.book.scale.labels),
+        "items": len(shop.world),
+        "judged_pairs": int(shop.judged.size),
+        "queries": {split: len(shop.queries_of(split)) for split in SPLITS},
+    }
+
+
+def session_frame(shop: Shop) -> pl.DataFrame:
+    """Behaviour by ids: query_id, session, item_id, position (1 = top), clicked, bought."""
+    import polars as pl
+
+    ids = np.asarray(shop.catalog.ids)
+    sessions = shop.sessions
+    return pl.DataFrame(
+        {
+            "query_id": pl.Series([shop.query_id(int(q)) for q in sessions["query"]], dtype=pl.String),
+            "session": sessions["session"],
+            "item_id": pl.Series(ids[sessions["item"]].tolist(), dtype=pl.String),
+            "position": sessions["position"],
+            "clicked": sessions["clicked"],
+            "bought": sessions["bought"],
+        }
+    )
+
+
+def fact_entries(world: World) -> list[tuple[str, str]]:
+    """(name, fact) of every model ("velto 17") and line ("velto"), as alternative queries tell them.
+
+    Where a line has more than 90 models, numbers repeat; such a name means no one item and gets no fact.
+    """
+    names = [f"{world.lines[line]} {model}" for line, model in zip(world.line, world.model, strict=True)]
+    prices: dict[str, int | None] = {}
+    for name, price in zip(names, world.price.tolist(), strict=True):
+        prices[name] = None if name in prices else price
+    models = [(name, f"{name} : price {price}") for name, price in prices.items() if price is not None]
+    return models + [(world.lines[line], _line_fact(world, line)) for line in range(len(world.lines))]
+
+
+def _line_fact(world: World, line: int) -> str:
+    """What every item of a line shares: its kind and its signature value."""
+    t = world.taxonomy
+    a, v = int(world.line_attribute[line]), int(world.line_value[line])
+    kind = t.categories[world.line_category[line]]
+    return f"{world.lines[line]} : {kind} , {t.attributes[a]} {t.values[a][v]}"
+
+
+def _rationale_lines(shop: Shop) -> Iterator[str]:
+    """One JSON line per judged pair: its true rationale, label first."""
+    ids = shop.catalog.ids
+    for q, items in enumerate(shop.judged.tolist()):
+        for i in items:
+            text = write(shop.rationale(q, i), "label_first")
+            yield json.dumps({"query_id": shop.query_id(q), "item_id": ids[i], "rationale": text}) + "\n"
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _refuse_other(out: Path) -> None:
+    """A ValueError when `out` is a file or holds what no export wrote."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file; choose a folder")
+    strangers = sorted(entry.name for entry in out.iterdir() if entry.name not in FILES) if out.is_dir() else []
+    if strangers:
+        raise ValueError(f"{out} holds other files, such as {strangers[0]!r}; choose a new or an empty folder")
