@@ -88,3 +88,20 @@ def test_recipe_settings_and_data_are_one_model() -> None:
 def test_unknown_recipes_and_settings_name_the_nearest(tmp_path: Path) -> None:
     ended = run("judge_stf", "--out", str(tmp_path))
     assert ended.returncode == 2 and "did you mean 'judge_sft'?" in ended.stderr
+
+
+def test_facts_come_from_the_book(own_files: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "facts.jsonl").write_text('{"name": "red lamp", "fact": "red lamp : price 40"}\n', encoding="utf-8")
+    data = load_data(DataSettings(**own_files, facts=str(tmp_path / "facts.jsonl")))
+    assert data.facts["red lamp 1"] == "red lamp : price 40" and data.facts["red tent 1"] == ""
+    with pytest.raises(FileNotFoundError, match=r"absent\.jsonl"):
+        load_data(DataSettings(**own_files, facts="absent.jsonl"))
+
+
+def test_base_config_is_valid_and_its_run_asks_for_settings_that_exist(tmp_path: Path) -> None:
+    from goodrate.cli import train_base
+
+    loaded = settings.load(train_base.Settings, CONFIGS / "base.toml")
+    assert (loaded.network.hidden, loaded.fit.seconds) == (192, 3600)
+    ended = run("base", "--out", str(tmp_path / "run"), "--set", "fit.secnds=3")
+    assert ended.returncode == 2 and "did you mean 'fit.seconds'?" in ended.stderr and not (tmp_path / "run").exists()

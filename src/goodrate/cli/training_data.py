@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -29,6 +30,9 @@ class DataSettings(BaseModel):
     )
     judgements_format: str | None = None
     judgements_map: dict[str, str] = {}
+    facts: str | None = Field(
+        None, description="facts.jsonl: what the shop knows of names in queries (relevance/facts)"
+    )
     scale: str = Field("four_level", description="the labels' scale")
     skip_bad: int = Field(0, ge=0, description="bad rows to tolerate in each file")
     dev_share: float = Field(0.1, gt=0, lt=0.5, description="of the query groups, for the table at the end")
@@ -60,7 +64,7 @@ class LabelledPair:
 class TrainingData:
     """Items, and judgements in parts "train", "dev" and perhaps "test" that share no query group.
 
-    facts: by query id, what the shop knows of a query besides its text. notes: what reading the files lost.
+    facts: by query id, what the shop knows of the names in a query. notes: what reading the files lost.
     """
 
     catalog: Catalog
