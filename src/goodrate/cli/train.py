@@ -30,7 +30,7 @@ RECIPES = {
 HELP = f"""Train a base, a judge or a retriever: {", ".join(RECIPES)}.
 
 What to train on stands in the settings: data.catalog with data.judgements, or data.shop for a generated shop. Queries
-that are nearly the same stay on one side of the split. A run that was stopped goes on when it is started again as it was.
+that are nearly the same stay on one side of the split. A run that was stopped goes on when it is started again.
 
 Examples:
 

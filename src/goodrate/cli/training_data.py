@@ -115,9 +115,20 @@ def _from_files(settings: DataSettings) -> TrainingData:
         for part, texts in split.items()
     }
     skipped = len(catalog.skipped) + len(read.skipped)
-    return TrainingData(
-        catalog, scale, parts, notes=(str(report), *([f"{skipped} bad rows skipped"] if skipped else []))
-    )
+    notes = (str(report), *([f"{skipped} bad rows skipped"] if skipped else []))
+    return TrainingData(catalog, scale, parts, _facts(settings.facts, queries), notes=notes)
+
+
+def _facts(path: str | None, queries: dict[str, str]) -> dict[str, str]:
+    """Facts by query id. FileNotFoundError when a file was named that is not there."""
+    from goodrate.relevance.facts import FactBook
+
+    if path is None:
+        return {}
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"data.facts: no file {path}")
+    book = FactBook.load(Path(path))
+    return {query_id: book.of(text) for query_id, text in queries.items()}
 
 
 def _from_shop(settings: ShopSettings) -> TrainingData:
