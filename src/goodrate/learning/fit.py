@@ -33,7 +33,7 @@ class FitSettings(BaseModel):
     schedule: Schedule = Field(default="cosine", description="of the learning rate, over the budget")
     warmup: float = Field(default=0.05, ge=0, le=1, description="share of the budget in which the rate rises")
     clip_norm: float = Field(default=1.0, gt=0, description="limit of the gradient's norm; inf = none")
-    precision: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="auto = bf16 where the processor has it")
+    precision: Literal["auto", "bf16", "fp32"] = Field(default="auto", description="auto = bf16 where the CPU has it")
     log_every: int = Field(default=10, gt=0, description="updates between records in metrics.jsonl")
     evaluate_every: int = Field(default=0, ge=0, description="updates between calls of evaluate; 0 = never")
     checkpoint_updates: int = Field(default=0, ge=0, description="updates between checkpoints; 0 = by time only")

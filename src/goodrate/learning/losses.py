@@ -98,10 +98,11 @@ def kl_k3(logprobs: Tensor, reference: Tensor) -> Tensor:
 def kl_categorical(logprobs: Tensor, reference: Tensor) -> Tensor:
     """sum_k p_k (log p_k - log r_k) over the last axis: exact KL(policy || reference), shape (...).
 
-    A candidate that both give log probability -inf contributes 0.
+    A candidate of probability 0 (log probability -inf, filtered out) contributes 0, in value and gradient.
     """
     p = torch.exp(logprobs)
-    return torch.where(p > 0, p * (logprobs - reference), torch.zeros_like(p)).sum(dim=-1)
+    # The selection stands before the product: 0 * (-inf - -inf) would be NaN in the backward pass.
+    return (p * torch.where(p > 0, logprobs - reference, torch.zeros_like(p))).sum(dim=-1)
 
 
 def binary(logits: Tensor, target: Tensor) -> Tensor:

@@ -1,0 +1,73 @@
+"""Which groups are worth an update: difficulty band, label quota after filtering."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from goodrate.learning.advantages import group_statistics
+
+
+def difficulty_band(
+    correct: Tensor, group: Tensor, *, low: float = 0.0, high: float = 1.0, inclusive: bool = False
+) -> Tensor:
+    """Which rollouts belong to a group with low < accuracy < high (inclusive: <=); bool (N,).
+
+    Reads label accuracy, never the reward: a shaped reward has spread in groups that are all right or all wrong.
+    correct: (N,) 1, 0 or NaN (not scored, not counted); a group with nothing scored is out. Defaults: TaoSR1's
+    0 < right < G. DyKnow-RAG's window is 0.01 to 0.9 inclusive.
+    """
+    stats = group_statistics(correct, group)
+    inside = (stats.mean >= low) & (stats.mean <= high) if inclusive else (stats.mean > low) & (stats.mean < high)
+    return inside & (stats.count > 0)
+
+
+def band_counts(correct: Tensor, group: Tensor, kept: Tensor) -> dict[str, int]:
+    """Groups kept, and those dropped by why: all right, all wrong, mixed but outside the band, nothing scored."""
+    stats = group_statistics(correct, group)
+    counts: Counter[str] = Counter()
+    for name in torch.unique(group):
+        row = int((group == name).nonzero()[0])
+        if kept[row]:
+            counts["kept"] += 1
+        elif stats.count[row] == 0:
+            counts["unscored"] += 1
+        else:
+            mean = float(stats.mean[row])
+            counts["all_right" if mean == 1 else "all_wrong" if mean == 0 else "outside_band"] += 1
+    return dict(counts)
+
+
+def label_quota(labels: Sequence[int], per_label: int, seed: int) -> list[int]:
+    """Positions of at most `per_label` groups of each label, in their order; chosen by the seed.
+
+    Apply it to the groups that are left AFTER the difficulty filter: the drop rate differs by label, so a balance
+    made before does not survive it.
+    """
+    rng = random.Random(seed)
+    kept: list[int] = []
+    for label in sorted(set(labels)):
+        places = [place for place, value in enumerate(labels) if value == label]
+        kept += rng.sample(places, min(per_label, len(places)))
+    return sorted(kept)
+
+
+def missing_labels(labels: Iterable[int], num_labels: int, per_label: int) -> dict[int, int]:
+    """How many groups of each label a refill still has to bring: label -> count, full ones left out."""
+    have = Counter(labels)
+    return {label: per_label - have[label] for label in range(num_labels) if have[label] < per_label}
+
+
+def coefficient_of_variation(labels: Iterable[int], num_labels: int) -> float:
+    """Population std / mean of the label counts, 0 when balanced; NaN without labels. (TaoSR1: keep it at 0.)
+
+    >>> round(coefficient_of_variation([3] * 50 + [2] * 5 + [1] * 36 + [0] * 9, 4), 3)
+    0.749
+    """
+    have = Counter(labels)
+    counts = torch.tensor([have[label] for label in range(num_labels)], dtype=torch.float64)
+    return float(counts.std(correction=0) / counts.mean()) if counts.sum() else float("nan")
