@@ -70,9 +70,13 @@ class Curriculum:
         kind = str(self.rng.choice(list(KIND_SHARES), p=list(KIND_SHARES.values())))
         return getattr(self, kind)()
 
-    def pair(self, first: str | None = None) -> Document:
-        """Query and listing, then steps in random order; `first` asks for one step directly after the prompt."""
+    def pair(self, first: str | None = None, without: str = "") -> Document:
+        """Query and listing, then the steps in random order.
+
+        first: one step only, directly after the prompt. without: a family to leave out; another stands in for it.
+        """
         family = FAMILIES[int(self.rng.choice(len(FAMILIES), p=FAMILY_SHARES))]
+        family = "attribute" if family == without else family
         query = self.writer.draw(family)
         item = sample_item(self.world, query, self.rng)
         lines = step_lines(true_rationale(self.world, self.book, query, item))

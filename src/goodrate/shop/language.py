@@ -11,7 +11,7 @@ from goodrate.shop.taxonomy import load_taxonomy
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-VOCABULARY = 3072
+VOCABULARY = 2048
 END = "<end>"
 PAD = "<pad>"
 
