@@ -85,7 +85,7 @@ class Encoder:
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = BertModel(config, add_pooling_layer=False)
+            network: Any = BertModel(config, add_pooling_layer=False)
         rules = EncoderRules("mean", max_length, query_prompt, item_prompt)
         return cls(network.to(device or default_device()).eval(), tokenizer, rules)
 

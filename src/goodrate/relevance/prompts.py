@@ -1,0 +1,100 @@
+"""The judge's prompt: what all items of a query share (the prefix), and the item's own part (the suffix).
+
+Both parts are tokenised apart (CausalLM.encode_pair), so that the prefix's forward pass serves every item of a query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Template:
+    """instruction: what stands before the query. answer: the line that asks for the label."""
+
+    instruction: str
+    answer: str
+
+
+V1_INSTRUCTION = (
+    "Say how well the item answers the shopper's query.\n"
+    "4: all that was asked for. 3: the right kind of product, not all of it certain. "
+    "2: the right kind, but a requirement fails. 1: another kind of product.\n"
+)
+# A template id is part of a judge: its text is never changed, a new text gets a new id.
+TEMPLATES = {
+    "nano": Template("", "answer:\n"),
+    "v1": Template(V1_INSTRUCTION, "answer: "),
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What is judged. facts: what is known of the query. context: a retrieved text, None without one."""
+
+    query: str
+    item_text: str
+    facts: str = ""
+    context: str | None = None
+
+
+def judge_prompt(
+    query: str, item_text: str, facts: str = "", context: str | None = None, template: str = "v1"
+) -> tuple[str, str]:
+    """Prefix and suffix of a pair's prompt. Line breaks inside the parts become spaces: each part is one line.
+
+    Raises ValueError naming the known templates.
+    >>> judge_prompt("red lamp", "lamp ; color red", facts="price below 40", template="nano")
+    ('query: red lamp\\nfacts: price below 40\\n', 'item: lamp ; color red\\nanswer:\\n')
+    """
+    if template not in TEMPLATES:
+        raise ValueError(f"unknown prompt template {template!r}; known: {', '.join(TEMPLATES)}")
+    form = TEMPLATES[template]
+    parts = {"query": query, "facts": facts, "context": context or ""}
+    lines = [f"{name}: {_one_line(text)}\n" for name, text in parts.items() if name == "query" or _one_line(text)]
+    return form.instruction + "".join(lines), f"item: {_one_line(item_text)}\n{form.answer}"
+
+
+def _one_line(text: str) -> str:
+    """The text without line breaks: an item cannot write an answer line of its own."""
+    return " ".join(text.split())
+
+
+def fitted_prompt(model: Any, pair: Pair, template: str, room: int | None) -> tuple[tuple[str, str], bool]:
+    """The prompt of a pair in at most `room` tokens (None: no limit), its item text cut at the end where it must be.
+
+    model: a CausalLM. Returns the prompt and whether the item was cut. Raises ValueError when query, facts and context
+    alone leave no room for an item.
+    """
+    prompt = judge_prompt(pair.query, pair.item_text, pair.facts, pair.context, template)
+    if room is None or _surely_fits(prompt, room) or len(model.encode_pair(*prompt)) <= room:
+        return prompt, False
+
+    def length(characters: int) -> int:
+        item = _one_line(pair.item_text)[:characters]
+        return len(model.encode_pair(*judge_prompt(pair.query, item, pair.facts, pair.context, template)))
+
+    kept = _largest(length, len(pair.item_text), room)
+    if kept == 0:
+        raise ValueError(f"query, facts and context leave no room for an item in {room} tokens: {pair.query[:60]!r}")
+    item = _one_line(pair.item_text)[:kept]
+    return judge_prompt(pair.query, item, pair.facts, pair.context, template), True
+
+
+def _surely_fits(prompt: tuple[str, str], room: int) -> bool:
+    """Whether counting bytes is enough: tokens are at least a byte long, but for a mark that some put in front."""
+    return len("".join(prompt).encode()) + 2 <= room
+
+
+def _largest(length: Callable[[int], int], most: int, room: int) -> int:
+    """The most characters whose prompt fits, by bisection; 0 when none does."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        if length(middle) <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return low
