@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from goodrate.catalog.rendering import render_items
 from goodrate.relevance.rationale import Rationale, Want, write
 from goodrate.scale import FOUR_LEVEL
 from goodrate.serving.judging import ServedVerdict
@@ -104,6 +105,9 @@ class FakeJudge:
 
     def __init__(self) -> None:
         self.seen: set[tuple[str, str]] = set()
+
+    def item_texts(self, frame: pl.DataFrame) -> list[str]:
+        return render_items(frame)
 
     def verdicts(self, query: str, item_texts: Sequence[str]) -> list[ServedVerdict]:
         return [self._verdict(query, text) for text in item_texts]

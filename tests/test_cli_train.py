@@ -105,3 +105,13 @@ def test_base_config_is_valid_and_its_run_asks_for_settings_that_exist(tmp_path:
     assert (loaded.network.hidden, loaded.fit.seconds) == (192, 3600)
     ended = run("base", "--out", str(tmp_path / "run"), "--set", "fit.secnds=3")
     assert ended.returncode == 2 and "did you mean 'fit.seconds'?" in ended.stderr and not (tmp_path / "run").exists()
+
+
+def test_a_written_shop_is_the_shop_of_its_settings(tmp_path: Path) -> None:
+    (tmp_path / "shop.json").write_text('{"settings": {"items": 300, "queries": 30, "judged": 8}}', encoding="utf-8")
+    written = load_data(DataSettings(shop_folder=str(tmp_path)))
+    generated = load_data(DataSettings(shop=ShopSettings(items=300, queries=30, judged=8)))
+    assert list(written.pairs("dev")) == list(generated.pairs("dev"))
+    (tmp_path / "shop.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"shop\.json is not what goodrate shop writes"):
+        load_data(DataSettings(shop_folder=str(tmp_path)))

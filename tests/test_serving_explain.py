@@ -51,7 +51,13 @@ def test_what_cannot_be_read_is_given_as_it_stands() -> None:
 def given(label: int | None, probabilities: list[float] | None, status: str = "ok") -> SimpleNamespace:
     """A verdict as the judge gives it."""
     return SimpleNamespace(
-        label=label, probabilities=probabilities, tier="Mid", status=status, reason=None, inconsistent=None
+        label=label,
+        probabilities=probabilities,
+        tier="Mid",
+        status=status,
+        reason=None,
+        reason_status=None,
+        inconsistent=None,
     )
 
 

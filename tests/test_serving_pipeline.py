@@ -53,6 +53,7 @@ def test_without_a_judge_retrieval_order_stands() -> None:
 
 def test_nothing_found_and_wrong_input() -> None:
     pipeline = fake_pipeline(FakeJudge())
+    assert pipeline.item_text("a5") == "Red kettle ; brand Brumm ; category kettles ; litres 1.5 ; Boils water."
     assert pipeline.search(SearchRequest("nothing")).results == []
     for request, message in [
         (SearchRequest("  "), "query is empty"),

@@ -43,14 +43,23 @@ def serve(
         Path | None,
         typer.Option(help="File that keeps verdicts. Default: verdicts.sqlite in INDEX.", show_default=False),
     ] = None,
+    facts: Annotated[
+        Path | None,
+        typer.Option(
+            help="What the shop knows of names in queries. Default: facts.jsonl in INDEX, if any.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """See HELP."""
     from goodrate.serving.loading import load_pipeline
 
+    if facts is not None and not facts.is_file():
+        raise FileNotFoundError(f"--facts: no file {facts}")
+    facts, verdicts = facts or index / "facts.jsonl", verdicts or index / "verdicts.sqlite"
     console = Console(stderr=True)
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
         with console.status("loading"):
-            pipeline = load_pipeline(index, model, encoder, verdicts or index / "verdicts.sqlite")
+            pipeline = load_pipeline(index, model, encoder, verdicts, facts)
         console.print(announcement(pipeline, host, listener.getsockname()[1]), highlight=False)
         _run(pipeline, listener)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from goodrate.relevance.listing import listings
 from goodrate.scale import RelevanceScale, get_scale
 from goodrate.shop.shop import SPLITS, ShopSettings
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class DataSettings(BaseModel):
-    """Either a catalogue with judgements, or a shop to generate."""
+    """Either a catalogue with judgements, or an embedded shop."""
 
     model_config = ConfigDict(extra="forbid")
     catalog: str | None = Field(None, description="file of items: csv, tsv, jsonl or parquet")
@@ -38,19 +40,23 @@ class DataSettings(BaseModel):
     dev_share: float = Field(0.1, gt=0, lt=0.5, description="of the query groups, for the table at the end")
     test_share: float = Field(0.1, ge=0, lt=0.5, description="of the query groups, touched by nothing here")
     split_seed: int = 0
-    shop: ShopSettings | None = None
+    shop: ShopSettings | None = Field(None, description="generate this shop")
+    shop_folder: str | None = Field(None, description="generate the shop that `goodrate shop` wrote to this folder")
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSettings:
-        own = self.catalog is not None and self.judgements is not None
-        if own == (self.shop is not None) or (self.catalog is None) != (self.judgements is None):
-            raise ValueError("expected either data.catalog with data.judgements, or data.shop")
+        sources = [self.catalog or self.judgements, self.shop, self.shop_folder]
+        if sum(source is not None for source in sources) != 1 or (self.catalog is None) != (self.judgements is None):
+            raise ValueError("expected either data.catalog with data.judgements, or data.shop, or data.shop_folder")
         return self
 
 
 @dataclass(frozen=True)
 class LabelledPair:
-    """One judged pair. label: position on the scale, 0 = worst. rationale: the true steps, where they are known."""
+    """One judged pair. item_text: its listing, as judges read it. label: position on the scale, 0 = worst.
+
+    rationale: the true steps, where they are known.
+    """
 
     query: str
     item_id: str
@@ -77,7 +83,7 @@ class TrainingData:
     def pairs(self, part: str) -> Iterator[LabelledPair]:
         """The judged pairs of a part, in file order."""
         judgements = self.parts[part]
-        texts = dict(zip(self.catalog.ids, self.catalog.text(), strict=True))
+        texts = dict(zip(self.catalog.ids, listings(self.catalog.frame.iter_rows(named=True)), strict=True))
         rows = judgements.frame.select("query_id", "query", "item_id").iter_rows()
         for (query_id, query, item), label in zip(rows, judgements.label_indices().tolist(), strict=True):
             rationale = self.rationale(query_id, item) if self.rationale else None
@@ -86,7 +92,8 @@ class TrainingData:
 
 def load_data(settings: DataSettings) -> TrainingData:
     """The data of the settings. Raises FileNotFoundError and ValueError naming file, row and column."""
-    data = _from_shop(settings.shop) if settings.shop else _from_files(settings)
+    shop = _written_shop(Path(settings.shop_folder)) if settings.shop_folder else settings.shop
+    data = _from_shop(shop) if shop else _from_files(settings)
     for part in ("train", "dev"):
         if not len(data.parts[part]):
             raise ValueError(f"no judgements are left for {part}; give more queries or another data.{part}_share")
@@ -129,6 +136,17 @@ def _facts(path: str | None, queries: dict[str, str]) -> dict[str, str]:
         raise FileNotFoundError(f"data.facts: no file {path}")
     book = FactBook.load(Path(path))
     return {query_id: book.of(text) for query_id, text in queries.items()}
+
+
+def _written_shop(folder: Path) -> ShopSettings:
+    """The settings that make the shop of a folder again. Raises FileNotFoundError, ValueError naming the file."""
+    path = folder / "shop.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"data.shop_folder: no file {path}; write a shop with: goodrate shop --out {folder}")
+    try:
+        return ShopSettings.model_validate(json.loads(path.read_text(encoding="utf-8"))["settings"])
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not what goodrate shop writes: {error!r}") from error
 
 
 def _from_shop(settings: ShopSettings) -> TrainingData:

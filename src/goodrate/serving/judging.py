@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from goodrate.scale import RelevanceScale
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,7 @@ class ServedVerdict:
     """What is shown of a verdict. A failed one has a status other than "ok" and no label: unknown is not irrelevant.
 
     probabilities: one per label of the scale, worst first, empty when the judge failed. expected_gain: 0..1.
+    reason_status: "ok" or what makes the reason unreadable; None until a reason was asked for.
     """
 
     label: str | None
@@ -24,6 +28,7 @@ class ServedVerdict:
     expected_gain: float | None
     status: str = "ok"
     reason: str | None = None
+    reason_status: str | None = None
     inconsistent: bool | None = None
     cached: bool = False
 
@@ -32,7 +37,15 @@ class Judging(Protocol):
     """What the pipeline needs of a judge."""
 
     name: str
-    scale: RelevanceScale
+
+    @property
+    def scale(self) -> RelevanceScale:
+        """The scale of its labels."""
+        ...
+
+    def item_texts(self, frame: pl.DataFrame) -> list[str]:
+        """Items (rows with the item columns) as this judge reads them."""
+        ...
 
     def verdicts(self, query: str, item_texts: Sequence[str]) -> list[ServedVerdict]:
         """One verdict per item text, without reasons."""
@@ -54,6 +67,7 @@ def served(verdict: Any, scale: RelevanceScale, cached: bool = False) -> ServedV
         expected_gain=float(scale.expected_gain(np.asarray(probabilities))) if known else None,
         status=verdict.status,
         reason=verdict.reason,
+        reason_status=verdict.reason_status,
         inconsistent=verdict.inconsistent,
         cached=cached,
     )

@@ -14,19 +14,24 @@ if TYPE_CHECKING:
 
 
 def load_pipeline(
-    index: Path, model: str | None = None, encoder: str | None = None, verdicts: Path | None = None
+    index: Path,
+    model: str | None = None,
+    encoder: str | None = None,
+    verdicts: Path | None = None,
+    facts: Path | None = None,
 ) -> SearchPipeline:
     """The pipeline over an index folder.
 
     model: a judge's folder; None = search without verdicts. encoder: where the index's encoder lies, if it has moved.
-    verdicts: the SQLite file of kept verdicts, made when absent; None = verdicts are not kept.
+    verdicts: the SQLite file of kept verdicts, made when absent; None = verdicts are not kept. facts: a facts.jsonl
+    (relevance.facts); None or an absent file = no facts.
     Raises FileNotFoundError and ValueError for a folder that is not what it should be.
     """
     from goodrate.retrieval.search import Searcher
     from goodrate.retrieval.store import Store
 
     store = Store.open(index)
-    judge = load_judge(model, verdicts) if model else None
+    judge = load_judge(model, verdicts, facts) if model else None
     loaded = _load_encoder(store, encoder)
     return SearchPipeline(store, Searcher(store, loaded), judge, MODES if loaded else ("lexical",))
 
@@ -43,9 +48,13 @@ def _load_encoder(store: Store, path: str | None) -> Encoder | None:
     return Encoder.load(where)
 
 
-def load_judge(model: str, verdicts: Path | None) -> Judging:
-    """The judge of a folder, with the verdicts it has given before."""
+def load_judge(model: str, verdicts: Path | None, facts: Path | None) -> Judging:
+    """The judge of a folder, with the verdicts it has given before and the shop's facts."""
+    from goodrate.relevance.facts import FactBook
     from goodrate.relevance.judge import Judge
+    from goodrate.relevance.verdict_store import VerdictStore
     from goodrate.serving.kept import KeptVerdicts
 
-    return KeptVerdicts(Judge.load(model), Path(model).name, verdicts)
+    judge = Judge.load(model)
+    kept = VerdictStore(verdicts) if verdicts else None
+    return KeptVerdicts(judge, Path(model).name, kept, FactBook.load(facts) if facts else None)

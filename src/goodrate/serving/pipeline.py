@@ -164,7 +164,8 @@ class SearchPipeline:
             return judge.explain(query, item_text)
 
     def item_text(self, item_id: str) -> str:
-        """The text of an item as the judge reads it. Raises UnknownItem."""
+        """The text of an item as the judge reads it. Raises UnknownItem, and NoJudge without a judge."""
+        self.need_judge()
         try:
             return self._items([item_id])[1][0]
         except ValueError as error:
@@ -198,13 +199,12 @@ class SearchPipeline:
             self._models.release()
 
     def _items(self, ids: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
-        """The items as mappings, attributes read from JSON, and their texts for the judge."""
+        """The items as mappings, attributes read from JSON, and their texts for the judge (none without one)."""
         if not ids:
             return [], []
-        from goodrate.catalog.rendering import render_items
-
         frame = self.store.items(ids)
-        return [_shown(row) for row in frame.to_dicts()], render_items(frame)
+        texts = self.judge.item_texts(frame) if self.judge is not None else []
+        return [_shown(row) for row in frame.to_dicts()], texts
 
     def _verdicts(self, query: str, texts: Sequence[str]) -> list[ServedVerdict]:
         return self.judge.verdicts(query, texts) if self.judge is not None and texts else []

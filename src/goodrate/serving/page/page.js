@@ -202,7 +202,7 @@ async function loadReason(place, query, itemId) {
 function reasonOf(answer) {
   const { verdict, steps } = answer;
   const shown = steps.length ? definitions(steps.map((step) => [step.title, step.text])) : make("p", {}, "The judge gave no reason that can be read.");
-  const doubt = verdict.inconsistent ? "These steps lead to another label than the one given. Trust neither without a look." : verdict.status === "ok" ? null : `The reason could not be read: ${verdict.status}.`;
+  const doubt = verdict.inconsistent ? "These steps lead to another label than the one given. Trust neither without a look." : verdict.status !== "ok" ? `The judge failed: ${verdict.status}.` : verdict.reason_status && verdict.reason_status !== "ok" ? `The reason is not whole: ${verdict.reason_status}.` : null;
   return doubt ? [shown, make("p", { className: "warning" }, doubt)] : [shown];
 }
 

@@ -1,0 +1,62 @@
+"""A judge folder behind the pipeline: facts looked up, verdicts kept, reasons decoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from goodrate.relevance.facts import FactBook
+from goodrate.relevance.judge import Judge, Pair
+from goodrate.relevance.verdict_store import VerdictStore, judge_once
+from goodrate.serving.judging import ServedVerdict, served
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from goodrate.scale import RelevanceScale
+
+
+class KeptVerdicts:
+    """A judge that remembers.
+
+    kept: None = remember nothing. facts: what the shop knows of the names in queries; None = nothing.
+    """
+
+    def __init__(
+        self, judge: Judge, name: str, kept: VerdictStore | None = None, facts: FactBook | None = None
+    ) -> None:
+        self.name = name
+        self._judge = judge
+        self._kept = kept
+        self._facts = facts or FactBook.create([])
+
+    @property
+    def scale(self) -> RelevanceScale:
+        """The scale of the labels."""
+        return self._judge.scale
+
+    def item_texts(self, frame: pl.DataFrame) -> list[str]:
+        """The items as this judge was trained to read them."""
+        if self._judge.card.item_form == "listing":
+            from goodrate.relevance.listing import listings
+
+            return listings(frame.iter_rows(named=True))
+        from goodrate.catalog.rendering import render_items
+
+        return render_items(frame)
+
+    def verdicts(self, query: str, item_texts: Sequence[str]) -> list[ServedVerdict]:
+        """One verdict per text; only texts that were not judged before reach the model."""
+        return self._judged(query, item_texts, reasons=False)
+
+    def explain(self, query: str, item_text: str) -> ServedVerdict:
+        """The verdict with its reason, decoded when it is not kept."""
+        return self._judged(query, [item_text], reasons=True)[0]
+
+    def _judged(self, query: str, item_texts: Sequence[str], reasons: bool) -> list[ServedVerdict]:
+        facts = self._facts.of(query)
+        pairs = [Pair(query, text, facts=facts) for text in item_texts]
+        if self._kept is None:
+            return [served(verdict, self.scale) for verdict in self._judge.judge(pairs, reasons)]
+        kept = judge_once(self._judge, self._kept, pairs, reasons)
+        return [served(verdict, self.scale, cached) for verdict, cached in zip(kept.verdicts, kept.cached, strict=True)]
