@@ -1,0 +1,71 @@
+"""Contrastive training of the retriever: InfoNCE over batch and random negatives (stage 1 of Retrieval-GRPO).
+
+Paper: arXiv 2511.13885 eq. 5. Here items known to answer a query are never its negatives.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from goodrate.learning.contrastive import Pair, PairSource, TwoTower
+from goodrate.learning.fit import FitSettings, fit
+from goodrate.models.encoder import Encoder
+from goodrate.run_folder import RunFolder, new_folder
+
+__all__ = ["Pair", "Settings", "train"]
+
+
+class Settings(BaseModel):
+    """How to train a retriever."""
+
+    model_config = ConfigDict(extra="forbid")
+    encoder: str = Field(description="sentence-transformers folder or hub id to start from")
+    learning_rate: float = Field(default=5e-4, gt=0, description="peak; 2e-5 for pretrained encoders")
+    weight_decay: float = Field(default=0.01, ge=0)
+    batch_size: int = Field(default=64, gt=1, description="pairs in one update, each the others' negatives")
+    random_negatives: int = Field(default=64, ge=0, description="items drawn from the whole catalogue for each update")
+    temperature: float = Field(default=0.05, gt=0, description="of the softmax over cosines")
+    epochs: int = Field(default=3, gt=0, description="passes over the pairs; fit can end it sooner")
+    fit: FitSettings = Field(default_factory=FitSettings)
+
+
+def train(
+    settings: Settings,
+    pairs: Sequence[Pair],
+    items: Mapping[str, str],
+    out: str | Path,
+    *,
+    positives: Mapping[str, AbstractSet[str]] | None = None,
+    encoder: Encoder | None = None,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+) -> Path:
+    """Train and write the encoder folder `out/encoder`; a killed run resumes from `out`. Returns that folder.
+
+    items: text by item id, the whole catalogue. positives: query -> ids of all items known to answer it.
+    encoder: start from this one (a new small one) instead of loading settings.encoder.
+    """
+    run = RunFolder(out)
+    run.begin(settings, settings.fit.seed, pairs=len(pairs), items=len(items))
+    encoder = encoder or Encoder.load(settings.encoder)
+    source = PairSource(
+        pairs, items, positives or {}, encoder.tokenize,
+        batch_size=settings.batch_size, random_negatives=settings.random_negatives,
+        temperature=settings.temperature, seed=settings.fit.seed, epochs=settings.epochs,
+    )  # fmt: skip
+    planned = settings.fit.updates or source.batches_per_epoch * settings.epochs  # the schedule needs an end
+    parameters = encoder.network.parameters()
+    optimizer = torch.optim.AdamW(parameters, settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay)
+    budget = settings.fit.model_copy(update={"updates": planned})
+    result = fit(TwoTower(encoder), source, [optimizer], budget, folder=run, on_update=progress)
+    run.write("result.json", json.dumps(vars(result), indent=2) + "\n")
+    encoder.network.eval()
+    with new_folder(run.path / "encoder") as beside:
+        encoder.save(beside)
+    return run.path / "encoder"
