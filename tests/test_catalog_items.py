@@ -38,7 +38,10 @@ def test_content_hash_sees_every_value_and_the_order() -> None:
 def test_rendering_of_every_kind_of_value() -> None:
     row = {
         "title": "Zeno hub", "brand": "Zeno", "category": "hubs", "description": "Fast <b>hub</b>\nwith 4&nbsp;ports",
-        "attributes": {"usb_ports": 4.0, "weight": 0.25, "black": True, "wifi": False, "for": ["PC", "Mac, iPad"], "note": 'a "b"\\c'},
+        "attributes": {
+            "usb_ports": 4.0, "weight": 0.25, "black": True, "wifi": False, "for": ["PC", "Mac, iPad"],
+            "note": 'a "b"\\c',
+        },
     }  # fmt: skip
     assert render_item(row) == (
         "Zeno hub ; brand Zeno ; category hubs ; usb ports 4 ; weight 0.25 ; black yes ; wifi no ; for PC, Mac, iPad ; "
@@ -62,7 +65,9 @@ def test_false_attributes_are_no_words_of_the_lexical_channel() -> None:
 
 
 plain = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8)
-value = st.one_of(plain, st.text(max_size=12), st.integers(-999, 999), st.booleans(), st.lists(plain, min_size=1, max_size=3))
+value = st.one_of(
+    plain, st.text(max_size=12), st.integers(-999, 999), st.booleans(), st.lists(plain, min_size=1, max_size=3)
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -81,3 +86,17 @@ def test_every_word_of_every_attribute_is_rendered(attributes: dict) -> None:
 def _words(text: str) -> list[str]:
     """Runs of letters and digits."""
     return "".join(sign if sign.isalnum() else " " for sign in text).split()
+
+
+def test_attributes_written_with_spaces_or_escapes_are_read_too() -> None:
+    loose = ['{"color": "r\\u00e9d", "sizes": [1, 2], "wifi": false}', '{ "color" :"x"}', '{"a":"say \\": hi"}']
+    items = Catalog(pl.DataFrame({"id": ["1", "2", "3"], "title": ["t"] * 3, "attributes": loose}))
+    assert items.frame["attributes"].to_list() == [
+        '{"color":"r\u00e9d","sizes":[1,2],"wifi":false}',
+        '{"color":"x"}',
+        '{"a":"say \\": hi"}',
+    ]
+    assert items.text() == ["t ; color r\u00e9d ; sizes 1, 2 ; wifi no", "t ; color x", 't ; a say ": hi']
+    for wrong in ("[1]", "red", '{"a": }'):
+        with pytest.raises(ValueError, match="attributes .* are not"):
+            Catalog(pl.DataFrame({"id": ["1"], "title": ["t"], "attributes": [wrong]}))

@@ -51,9 +51,18 @@ def test_join_counts_what_is_lost() -> None:
 
 
 def test_esci_and_wands_as_published(tmp_path: Path) -> None:
-    esci = {"query": ["lamp", "lampe"], "query_id": [5, 6], "product_id": ["B1", "B2"], "product_locale": ["us", "de"], "esci_label": ["E", "C"]}
+    esci = {
+        "query": ["lamp", "lampe"],
+        "query_id": [5, 6],
+        "product_id": ["B1", "B2"],
+        "product_locale": ["us", "de"],
+        "esci_label": ["E", "C"],
+    }
     pl.DataFrame(esci).write_parquet(tmp_path / "examples.parquet")
-    assert read_judgements(tmp_path / "examples.parquet", ESCI, format="esci").qrels() == {"5": {"B1": 3}, "6": {"B2": 1}}
+    assert read_judgements(tmp_path / "examples.parquet", ESCI, format="esci").qrels() == {
+        "5": {"B1": 3},
+        "6": {"B2": 1},
+    }
     assert len(read_judgements(tmp_path / "examples.parquet", ESCI, format="esci:us")) == 1
 
     (tmp_path / "label.csv").write_text("id\tquery_id\tproduct_id\tlabel\n0\t7\t12\tPartial\n")
@@ -69,7 +78,16 @@ def test_esci_and_wands_as_published(tmp_path: Path) -> None:
 
 
 def test_near_identical_queries_share_a_group() -> None:
-    queries = ["iphone 7", "iphone 8", "iPhone X", "aa", "AA battery", "bluetooth speakers", "speaker bluetooth", "desk"]
+    queries = [
+        "iphone 7",
+        "iphone 8",
+        "iPhone X",
+        "aa",
+        "AA battery",
+        "bluetooth speakers",
+        "speaker bluetooth",
+        "desk",
+    ]
     assert query_groups(queries) == [0, 0, 0, 1, 1, 2, 2, 3]
     assert query_groups(["7", "8", "watches", "watch", "glass"]) == [0, 1, 2, 2, 3]  # bare numbers stay apart
     # "lamp" is in four other queries: it says nothing about which of them are alike.
@@ -78,9 +96,18 @@ def test_near_identical_queries_share_a_group() -> None:
 
 
 def test_no_group_is_cut_and_the_order_of_queries_does_not_matter() -> None:
-    queries = [f"{color} {thing} {n}" for color in ("red", "oak", "big") for thing in ("lamp", "desk", "rug", "bed") for n in range(5)]
+    queries = [
+        f"{color} {thing} {n}"
+        for color in ("red", "oak", "big")
+        for thing in ("lamp", "desk", "rug", "bed")
+        for n in range(5)
+    ]
     parts = split_by_group(queries, {"train": 0.5, "dev": 0.25, "test": 0.25}, seed=3)
-    assert {name: len(members) for name, members in parts.items()} == {"train": 30, "dev": 15, "test": 15}  # 12 groups of 5
+    assert {name: len(members) for name, members in parts.items()} == {
+        "train": 30,
+        "dev": 15,
+        "test": 15,
+    }  # 12 groups of 5
     groups = dict(zip(queries, query_groups(queries), strict=True))
     owners = {(groups[query], name) for name, members in parts.items() for query in members}
     assert len(owners) == 12  # every group in one part only

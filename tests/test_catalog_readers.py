@@ -144,19 +144,28 @@ def test_byte_order_mark_semicolons_and_blank_lines_are_fine(tmp_path: Path) -> 
 def test_chorus_prices_are_cents_and_attribute_prefixes_go(tmp_path: Path) -> None:
     path = tmp_path / "products.jsonl"
     row = {
-        "id": "9", "name": "X-1", "title": "Zeno hub", "short_description": None, "brand": "Zeno", "price": 4995, "ean": ["1"],
-        "img_500x500": "http://x", "attributes": {"attr_t_colour": "Black", "attr_b_wi_fi": True, "attr_n_width": 17.0},
+        "id": "9", "name": "X-1", "title": "Zeno hub", "short_description": None, "brand": "Zeno", "price": 4995,
+        "ean": ["1"], "img_500x500": "http://x", "attributes": {"attr_t_colour": "Black", "attr_b_wi_fi": True, "attr_n_width": 17.0},
     }  # fmt: skip
     path.write_text(json.dumps(row))
     item = read_catalog(path, format="chorus").frame.row(0, named=True)
     assert (item["price"], item["description"]) == (49.95, "")
-    assert json.loads(item["attributes"]) == {"colour": "Black", "wi_fi": True, "width": 17.0, "name": "X-1", "ean": ["1"]}
+    assert json.loads(item["attributes"]) == {
+        "colour": "Black",
+        "wi_fi": True,
+        "width": 17.0,
+        "name": "X-1",
+        "ean": ["1"],
+    }
 
 
 def test_wands_is_tab_separated_with_a_feature_column(tmp_path: Path) -> None:
     path = tmp_path / "product.csv"
-    header = "product_id\tproduct_name\tproduct_class\tcategory hierarchy\tproduct_description\tproduct_features\taverage_rating\trating_count"
-    path.write_text(f"{header}\n0\toak bed\tBeds\tFurniture / Beds\tsolid\tcolor : oak|color:white|size : 90 cm\t4.5\t12.0\n")
+    names = ("product_id", "product_name", "product_class", "category hierarchy", "product_description")
+    header = "\t".join([*names, "product_features", "average_rating", "rating_count"])
+    path.write_text(
+        f"{header}\n0\toak bed\tBeds\tFurniture / Beds\tsolid\tcolor : oak|color:white|size : 90 cm\t4.5\t12.0\n"
+    )
     item = read_catalog(path, format="wands").frame.row(0, named=True)
     assert (item["id"], item["category"], item["rating"]) == ("0", "Furniture / Beds", 4.5)
     assert json.loads(item["attributes"]) == {"color": ["oak", "white"], "size": "90 cm", "product_class": "Beds"}
@@ -164,7 +173,14 @@ def test_wands_is_tab_separated_with_a_feature_column(tmp_path: Path) -> None:
 
 def test_esci_selects_a_locale(tmp_path: Path) -> None:
     path = tmp_path / "products.parquet"
-    names = ["product_id", "product_title", "product_description", "product_bullet_point", "product_brand", "product_locale"]
+    names = [
+        "product_id",
+        "product_title",
+        "product_description",
+        "product_bullet_point",
+        "product_brand",
+        "product_locale",
+    ]
     rows = [("B1", "lamp", None, "bright", "Velto", "us"), ("B1", "lampe", None, None, "Velto", "de")]
     pl.DataFrame(rows, schema=names, orient="row").write_parquet(path)
     assert read_catalog(path, format="esci:de").frame["title"].to_list() == ["lampe"]

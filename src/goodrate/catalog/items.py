@@ -9,7 +9,7 @@ from functools import cached_property
 import polars as pl
 
 from goodrate.catalog.problems import BadRow
-from goodrate.catalog.rendering import render_item, render_items
+from goodrate.catalog.rendering import compact_attributes, render_item, render_items
 
 __all__ = ["ITEM_COLUMNS", "Catalog", "render_item", "render_items"]
 
@@ -71,7 +71,8 @@ def _normalised(frame: pl.DataFrame) -> pl.DataFrame:
     for name in ("id", "title"):
         if name not in frame.columns:
             raise ValueError(f"items have no column {name!r}; found: {', '.join(frame.columns)}")
-    return frame.select(_column(frame, name, dtype) for name, dtype in ITEM_COLUMNS.items())
+    typed = frame.select(_column(frame, name, dtype) for name, dtype in ITEM_COLUMNS.items())
+    return typed.with_columns(compact_attributes(typed["attributes"]))
 
 
 def _column(frame: pl.DataFrame, name: str, dtype: type[pl.DataType]) -> pl.Expr:

@@ -42,9 +42,7 @@ class Judgements:
     that is not on the scale and a pair that occurs twice.
     """
 
-    def __init__(
-        self, frame: pl.DataFrame, scale: RelevanceScale, skipped: tuple[BadRow, ...] = ()
-    ) -> None:
+    def __init__(self, frame: pl.DataFrame, scale: RelevanceScale, skipped: tuple[BadRow, ...] = ()) -> None:
         missing = [name for name in JUDGEMENT_COLUMNS if name not in frame.columns]
         if missing:
             raise ValueError(f"judgements have no column {missing[0]!r}; found: {', '.join(frame.columns)}")
@@ -115,7 +113,7 @@ def read_judgements(
     if format == "wands" and chosen["query"] not in raw.columns:
         raw = _with_wands_queries(raw, Path(path), chosen)
     columns = [*table.columns, *(name for name in raw.columns if name not in table.columns)]
-    explicit = [ours for ours in mapping or {}]
+    explicit = list(mapping or {})
     require_columns(table.path, chosen, ["query", "item_id", "label", *explicit], columns)
     if chosen["query_id"] not in raw.columns:
         raw = raw.with_columns(pl.col(chosen["query"]).alias(chosen["query_id"]))
@@ -168,10 +166,8 @@ def _problems(frame: pl.DataFrame, scale: RelevanceScale) -> list[BadRow]:
             problems += [BadRow(row, "label", f"one of {accepted} ({scale.name}), found {label!r}") for row in rows]
     first = pl.col(ROW).min().over("query_id", "item_id").alias("first")
     other = frame.with_columns(first).filter(pl.col(ROW) > pl.col("first"))
-    problems += [
-        BadRow(row, "label", f"one label a pair; row {seen} gives another") for row, seen in other.select(ROW, "first").rows()
-    ]
-    return problems
+    twice = "one label a pair; row {} gives another"
+    return problems + [BadRow(row, "label", twice.format(seen)) for row, seen in other.select(ROW, "first").rows()]
 
 
 def _on_scale(label: str, scale: RelevanceScale) -> bool:

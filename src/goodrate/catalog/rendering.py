@@ -14,12 +14,12 @@ MAX_CHARS = 2000
 # One name and value of a compact JSON object: a quoted text, a list, or a bare number or word.
 _TEXT = r'"(?:[^"\\]|\\.)*"'
 _PAIR = rf'{_TEXT}:(?:{_TEXT}|\[(?:{_TEXT}|[^\]"])*\]|[^,"\[\]{{}}]+)'
+# What json.dumps writes by default, and anything that is no object: it has to be parsed before the patterns fit.
+_LOOSE = r'": |\\u|^[^{]|[^}]$|^\{ |, "|" [:,]|\n'
 _TAG = r"</?[a-zA-Z][^<>]*>"
 
 
-def render_items(
-    frame: pl.DataFrame, fields: Sequence[str] = RENDERED_FIELDS, max_chars: int = MAX_CHARS
-) -> list[str]:
+def render_items(frame: pl.DataFrame, fields: Sequence[str] = RENDERED_FIELDS, max_chars: int = MAX_CHARS) -> list[str]:
     """One line a row: title ; brand B ; category C ; name value ; ... ; description. Empty fields are left out.
 
     frame: needs the columns named in `fields`. The text is cut after `max_chars` characters. A description that
@@ -28,7 +28,7 @@ def render_items(
     unknown = [name for name in fields if name not in RENDERED_FIELDS]
     if unknown:
         raise ValueError(f"cannot render field {unknown[0]!r}; accepted: {', '.join(RENDERED_FIELDS)}")
-    return _line(frame, [_field(name) for name in fields]).str.head(max_chars).to_list()
+    return _line(_compacted(frame), [_field(name) for name in fields]).str.head(max_chars).to_list()
 
 
 def render_item(row: Mapping[str, Any]) -> str:
@@ -38,9 +38,8 @@ def render_item(row: Mapping[str, Any]) -> str:
     'desk lamp ; brand Kira ; arm length 40 ; dimmable yes'
     """
     given = row.get("attributes") or "{}"
-    attributes = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
-    compact = json.dumps(json.loads(attributes), ensure_ascii=False, separators=(",", ":"))
-    values = {name: str(row.get(name) or "") for name in RENDERED_FIELDS} | {"attributes": compact}
+    attributes = given if isinstance(given, str) else json.dumps(given)
+    values = {name: str(row.get(name) or "") for name in RENDERED_FIELDS} | {"attributes": attributes}
     return render_items(pl.DataFrame([values]))[0]
 
 
@@ -50,10 +49,39 @@ def lexical_texts(frame: pl.DataFrame) -> tuple[list[str], list[str]]:
     Attributes that are false are left out: "touchscreen: false" would otherwise make every item without a touchscreen
     match the query "touchscreen".
     """
+    frame = _compacted(frame)
     core = _line(frame, [_field(name) for name in RENDERED_FIELDS if name != "attributes"])
     true_only = pl.col("attributes").str.replace_all(rf"{_TEXT}:false,?", "").alias("attributes")
     attributes = _line(frame.with_columns(true_only), [_field("attributes")])
     return core.to_list(), attributes.to_list()
+
+
+def compact_attributes(attributes: pl.Series) -> pl.Series:
+    """JSON objects without spaces between values and with letters as they are; only those that need it are parsed.
+
+    Raises ValueError with the offending text when one is no JSON object.
+    """
+    loose = attributes.str.contains(_LOOSE).fill_null(False)
+    if not loose.any():
+        return attributes
+    known = {text: _compact(text) for text in attributes.filter(loose).unique()}
+    return attributes.replace(known)
+
+
+def _compact(text: str) -> str:
+    """One JSON object in compact form."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"attributes {text[:60]!r} are not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"attributes {text[:60]!r} are not a JSON object")
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _compacted(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with compact attributes, when it has any."""
+    return frame.with_columns(compact_attributes(frame["attributes"])) if "attributes" in frame.columns else frame
 
 
 def _line(frame: pl.DataFrame, parts: list[pl.Expr]) -> pl.Series:
@@ -96,5 +124,5 @@ def _pair(element: pl.Expr) -> pl.Expr:
 def _unquoted(text: pl.Expr) -> pl.Expr:
     """JSON text without its quotes and escapes; escaped line breaks and tabs become spaces."""
     bare = text.str.replace(r'^"', "").str.replace(r'"$', "")
-    spaced = bare.str.replace_all(r"\\[nrtbf]", " ")
+    spaced = bare.str.replace_all(r"\\([nrtbf]|u[0-9a-fA-F]{4})", " ")
     return spaced.str.replace_all(r'\\(["\\/])', "${1}").str.strip_chars()

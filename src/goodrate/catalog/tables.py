@@ -76,7 +76,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def decode(path: Path, data: bytes) -> str:
-    """The text of a UTF-8 file, its byte-order mark removed. Raises ValueError with the line of the first wrong byte."""
+    """The text of a UTF-8 file without byte-order mark. Raises ValueError with the line of the first wrong byte."""
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise ValueError(f"{path} is UTF-16; expected UTF-8 (iconv -f UTF-16 -t UTF-8 {path.name} > utf8-{path.name})")
     try:
@@ -164,7 +164,8 @@ def json_object(frame: pl.DataFrame, names: list[str]) -> pl.Expr:
     parts = []
     for name in names:
         value = pl.col(name)
-        pair = pl.struct(_json_ready(value, frame.schema[name]).alias(name)).struct.json_encode().str.head(-1).str.slice(1)
+        encoded = pl.struct(_json_ready(value, frame.schema[name]).alias(name)).struct.json_encode()
+        pair = encoded.str.head(-1).str.slice(1)  # without the braces
         empty = value.is_null() | (value == "") if frame.schema[name] == pl.String else value.is_null()
         parts.append(pl.when(~empty).then(pair))
     body = pl.concat_str(parts, separator=",", ignore_nulls=True) if parts else pl.lit("")

@@ -21,8 +21,8 @@ console = Console(stderr=True)
 
 HELP = """Put a catalogue into a search index: items, full text and, with an encoder, vectors.
 
-Run it again after the catalogue has changed: only new and changed items are encoded. An interrupted run has kept what it
-wrote; the same command goes on from there.
+Run it again after the catalogue has changed: only new and changed items are encoded. An interrupted run has kept what
+it wrote; the same command goes on from there.
 
 Examples:
 
@@ -44,7 +44,7 @@ def index(
     ] = None,
     encoder: Annotated[
         str | None,
-        typer.Option(help="Folder or hub id of a sentence-transformers model. Without it: full text only.", show_default=False),
+        typer.Option(help="A sentence-transformers folder or hub id. Without it: full text only.", show_default=False),
     ] = None,
     format: Annotated[
         str | None, typer.Option(help="esci, wands or chorus; esci:us takes one locale.", show_default=False)
@@ -70,12 +70,14 @@ def _remove(out: Path, remove: str) -> None:
     """Take items out of an existing index."""
     from goodrate.retrieval.store import Store
 
-    ids = [item.strip() for item in (_lines(remove[1:]) if remove.startswith("@") else remove.split(",")) if item.strip()]
+    named = _lines(remove[1:]) if remove.startswith("@") else remove.split(",")
+    ids = [item.strip() for item in named if item.strip()]
     if not ids:
         raise ValueError("--remove names no id; write --remove a,b,c or --remove @FILE")
     store = Store.open(out)
     removed = store.remove(ids)
-    console.print(f"removed {removed:,} of {len(set(ids)):,} ids; {len(store):,} items left in {escape(str(out))}", highlight=False)
+    left = f"{len(store):,} items left in {escape(str(out))}"
+    console.print(f"removed {removed:,} of {len(set(ids)):,} ids; {left}", highlight=False)
 
 
 def _lines(path: str) -> list[str]:
@@ -170,10 +172,16 @@ def _progress(label: str) -> Iterator[Callable[[int, int], None]]:
     if not console.is_terminal:
         yield _logged(label)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich import progress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

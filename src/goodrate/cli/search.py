@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 CHANNELS = {"lexical": "words", "dense": "meaning"}  # channel -> the heading of its ranks
+COLUMNS = ("brand", "category", "price", "rating")  # shown when any result has one
 TITLE_CHARS = 120  # marketplaces have titles of 500
 
 HELP = """Search an index by words, by meaning, or by both.
@@ -105,9 +106,10 @@ def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:
     if not rows:
         console.print(f"nothing found for [bold]{escape(query)}[/bold] ({summary})", highlight=False)
         return
-    shown = [name for name in ("brand", "category", "price", "rating") if any(row[name] not in ("", None) for row in rows)]
+    shown = [name for name in COLUMNS if any(row[name] not in ("", None) for row in rows)]
     channels = [name for name in CHANNELS if any(name in row["channels"] for row in rows)]
-    table = Table(title=escape(query), title_justify="left", title_style="bold", caption=summary, caption_justify="left", box=None)
+    table = Table(title=escape(query), title_style="bold", caption=summary, box=None)
+    table.title_justify = table.caption_justify = "left"
     table.add_column("#", justify="right", style="dim", no_wrap=True)
     table.add_column("title", min_width=24)
     for name in shown:

@@ -6,15 +6,18 @@ import re
 
 # What --where sees. Everything else about an item lives in its attributes, which are for reading, not for filtering.
 DECLARED_COLUMNS = ("id", "title", "brand", "category", "price", "rating")
-HIDDEN_COLUMNS = ("description", "attributes", "text", "attribute_text", "text_hash", "vector", "_rowid", "_score", "_distance")
+HIDDEN_COLUMNS = (
+    "description", "attributes", "text", "attribute_text", "text_hash", "vector",
+    "_rowid", "_rowaddr", "_score", "_distance",
+)  # fmt: skip
 
 EXAMPLE = "price < 50 AND brand = 'Anker'"
 
 
 def checked_filter(where: str | None) -> str | None:
-    """The condition in parentheses, or None for none. Raises ValueError for a column that is not declared.
+    """The condition in parentheses, or None for none. Raises ValueError for a column that cannot be filtered.
 
-    The parentheses matter: the engine's parser stops silently at a stray ')' and would ignore the rest of the condition.
+    The parentheses matter: the engine's parser stops silently at a stray ')' or word and would ignore the rest.
     >>> checked_filter("price < 50")
     '(price < 50)'
     """

@@ -34,9 +34,7 @@ class FusedHit:
     parts: dict[str, ChannelPart]
 
 
-def reciprocal_rank_fusion(
-    channels: Mapping[str, Sequence[Hit]], k0: int = 60, k: int | None = None
-) -> list[FusedHit]:
+def reciprocal_rank_fusion(channels: Mapping[str, Sequence[Hit]], k0: int = 60, k: int | None = None) -> list[FusedHit]:
     """score(item) = sum over the channels that found it of 1 / (k0 + rank), best first, ties by id.
 
     channels: name -> hits, best first. k0: > 0, larger flattens the ranks (Cormack et al. 2009 use 60). k: how many to

@@ -66,7 +66,8 @@ def index_catalog(
 
 def _pending(store: Store, catalog: Catalog, before: dict[str, str]) -> tuple[list[str], list[str]]:
     """Ids to write with the vector they have, and ids to encode."""
-    same_text = {i for i, text_hash in zip(catalog.ids, text_hashes(catalog), strict=True) if before.get(i) == text_hash}
+    hashes = zip(catalog.ids, text_hashes(catalog), strict=True)
+    same_text = {item for item, text_hash in hashes if before.get(item) == text_hash}
     encode = [item for item in catalog.ids if item not in same_text]
     if not same_text:
         return [], encode

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 TABLE = "items"
 FORMAT_VERSION = 1
 WRITE_ROWS = 10_000  # rows a commit: bounds the memory of a large upsert
-# Long specification sheets drown the title when they are one text with it: on the judged Chorus lists (66 queries) nDCG@10
-# was 0.77 as one text, 0.83 without attributes, 0.82 with weight 1, 0.84 with 0.25. One data set, so no finer than that.
+# Long specification sheets drown the title when they are one text with it. nDCG@10 on the judged Chorus lists (66
+# queries): 0.77 as one text, 0.83 without attributes, 0.82 with weight 1, 0.84 with 0.25. One data set: no finer.
 ATTRIBUTE_WEIGHT = 0.25
 TIE_MARGIN = 16  # hits fetched beyond k, so that ties at the edge are usually settled by one search
 
@@ -62,7 +62,8 @@ class Store:
         if (encoder_fingerprint is None) != (dimension is None):
             raise ValueError("an index has both an encoder fingerprint and a dimension, or neither")
         about = {
-            "format": FORMAT_VERSION, "goodrate": __version__, "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "format": FORMAT_VERSION, "goodrate": __version__,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "fingerprint": encoder_fingerprint, "dimension": dimension, "encoder": encoder_path,
             "columns": list(ITEM_COLUMNS), "filters": list(DECLARED_COLUMNS),
         }  # fmt: skip
@@ -75,10 +76,14 @@ class Store:
 
     @classmethod
     def open(cls, path: str | Path, version: int | None = None) -> Store:
-        """The index in a folder; version: an older state of it, for reading only. Raises FileNotFoundError, ValueError."""
+        """The index in a folder. version: an older state of it, for reading only.
+
+        Raises FileNotFoundError when there is no index, ValueError for another format or a version that is not kept.
+        """
         path = Path(path)
         if not (path / "store.json").is_file():
-            raise FileNotFoundError(f"no index in {path}: it has no store.json (make one: goodrate index CATALOG --out {path})")
+            hint = f"make one: goodrate index CATALOG --out {path}"
+            raise FileNotFoundError(f"no index in {path}: it has no store.json ({hint})")
         about = json.loads((path / "store.json").read_text())
         if about.get("format") != FORMAT_VERSION:
             raise ValueError(f"{path} has index format {about.get('format')}; this goodrate reads {FORMAT_VERSION}")
@@ -155,7 +160,7 @@ class Store:
         return removed
 
     def refresh(self) -> None:
-        """Rebuild the full-text index and compact the files, so that statistics are those of the items that are there."""
+        """Rebuild the full-text index and compact the files: then statistics are those of the items that are there."""
         from lancedb.index import FTS
 
         self._table.optimize()
@@ -246,10 +251,11 @@ class Store:
 
 def _words(query: str) -> Any:
     """The full-text query: any word may match, in either column."""
-    from lancedb.query import BooleanQuery, MatchQuery, Occur
+    from lancedb import query as full_text
 
-    core, attributes = MatchQuery(query, "text"), MatchQuery(query, "attribute_text", boost=ATTRIBUTE_WEIGHT)
-    return BooleanQuery([(Occur.SHOULD, core), (Occur.SHOULD, attributes)])
+    match: Any = full_text.MatchQuery  # its signature hides its defaults from type checkers
+    core, attributes = match(query, "text"), match(query, "attribute_text", boost=ATTRIBUTE_WEIGHT)
+    return full_text.BooleanQuery([(full_text.Occur.SHOULD, core), (full_text.Occur.SHOULD, attributes)])
 
 
 def _connect(path: Path) -> Any:
@@ -268,7 +274,9 @@ def _schema(dimension: int | None) -> pa.Schema:
     numbers = {"price", "rating"}
     fields = [(name, pa.float64() if name in numbers else pa.string()) for name in ITEM_COLUMNS]
     vector = [("vector", pa.list_(pa.float32(), dimension))] if dimension else []
-    return pa.schema([*fields, ("text", pa.string()), ("attribute_text", pa.string()), ("text_hash", pa.string()), *vector])
+    return pa.schema(
+        [*fields, ("text", pa.string()), ("attribute_text", pa.string()), ("text_hash", pa.string()), *vector]
+    )
 
 
 def _rows(frame: pl.DataFrame, vectors: np.ndarray | None, schema: pa.Schema) -> pa.Table:

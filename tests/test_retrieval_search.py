@@ -1,0 +1,105 @@
+"""Fusion and the searcher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from goodrate.catalog.items import Catalog
+from goodrate.retrieval.fusion import ChannelPart, Hit, reciprocal_rank_fusion
+from goodrate.retrieval.search import Searcher
+from goodrate.retrieval.store import Store
+
+
+def ranked(*ids: str) -> list[Hit]:
+    return [Hit(item, float(len(ids) - index), index + 1) for index, item in enumerate(ids)]
+
+
+def test_fused_scores_and_shares() -> None:
+    hits = reciprocal_rank_fusion({"lexical": ranked("a", "b"), "dense": ranked("b", "c")}, k0=60)
+    # b: 1/62 + 1/61 = 0.032522; a: 1/61 = 0.016393; c: 1/62 = 0.016129
+    assert [(hit.item_id, round(hit.score, 6), hit.rank) for hit in hits] == [
+        ("b", 0.032522, 1),
+        ("a", 0.016393, 2),
+        ("c", 0.016129, 3),
+    ]
+    # shares of b: (1/62) / (1/62 + 1/61) = 61/123 and 62/123
+    assert hits[0].parts["lexical"] == ChannelPart(2, 1.0, pytest.approx(61 / 123))
+    assert hits[0].parts["dense"] == ChannelPart(1, 2.0, pytest.approx(62 / 123))
+    assert set(hits[1].parts) == {"lexical"} and hits[1].parts["lexical"].share == 1.0
+
+
+def test_ties_go_by_id_and_wrong_input_is_refused() -> None:
+    assert [hit.item_id for hit in reciprocal_rank_fusion({"x": ranked("b"), "y": ranked("a")})] == ["a", "b"]
+    assert reciprocal_rank_fusion({}) == [] and reciprocal_rank_fusion({"x": []}, k=3) == []
+    with pytest.raises(ValueError, match="names item 'a' twice"):
+        reciprocal_rank_fusion({"x": ranked("a", "a")})
+    with pytest.raises(ValueError, match="k0 must be positive"):
+        reciprocal_rank_fusion({"x": ranked("a")}, k0=0)
+
+
+orders = st.lists(st.permutations(list("abcdef")), min_size=1, max_size=3)
+
+
+@given(orders, st.integers(1, 6))
+def test_k_is_a_prefix_and_channel_order_does_not_matter(given_orders: list[list[str]], k: int) -> None:
+    channels = {f"c{index}": ranked(*order) for index, order in enumerate(given_orders)}
+    whole = reciprocal_rank_fusion(channels)
+    assert reciprocal_rank_fusion(channels, k=k) == whole[:k]
+    scores = [hit.score for hit in whole]
+    assert scores == sorted(scores, reverse=True)
+    turned = reciprocal_rank_fusion(dict(reversed(channels.items())))
+    assert {hit.item_id: round(hit.score, 12) for hit in turned} == {hit.item_id: round(hit.score, 12) for hit in whole}
+    assert all(sum(part.share for part in hit.parts.values()) == pytest.approx(1.0) for hit in whole)
+
+
+class Signs:
+    """A fake encoder: everything about seating is +1 on the first axis, everything else on the second."""
+
+    fingerprint, dimension = "signs", 2
+
+    def encode_items(self, texts: list[str]) -> np.ndarray:
+        return np.array([[1, 0] if "chair" in text or "sofa" in text else [0, 1] for text in texts], dtype=np.float32)
+
+    encode_queries = encode_items
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    items = Catalog(
+        pl.DataFrame({"id": ["a", "b", "c"], "title": ["oak chair", "red sofa", "oak lamp"], "price": [9.0, 5.0, 1.0]})
+    )
+    made = Store.create(tmp_path / "s", "signs", 2)
+    made.upsert(items, Signs().encode_items(items.frame["title"].to_list()))
+    return made
+
+
+def test_modes(store: Store) -> None:
+    searcher = Searcher(store, Signs())
+    assert [hit.item_id for hit in searcher.search("oak chair", mode="lexical")] == ["a", "c"]
+    dense = searcher.search("oak chair", mode="dense", k=2)
+    assert [(hit.item_id, hit.score) for hit in dense] == [("a", 1.0), ("b", 1.0)]
+    hybrid = searcher.search("oak chair")
+    # a: first in both, 2/61; b: second by meaning, 1/62; c: second by words 1/62 and third by meaning 1/63
+    assert [hit.item_id for hit in hybrid] == ["a", "c", "b"]
+    assert [hit.score for hit in hybrid] == pytest.approx([2 / 61, 1 / 62 + 1 / 63, 1 / 62])
+    assert [hit.item_id for hit in searcher.search("oak chair", where="price < 6")] == ["c", "b"]
+
+
+def test_what_a_searcher_refuses(store: Store) -> None:
+    assert [hit.item_id for hit in Searcher(store, None).search("chair")] == ["a"]  # no encoder: words only
+    with pytest.raises(ValueError, match="without an encoder; only mode lexical"):
+        Searcher(store, None).search("chair", mode="hybrid")
+    with pytest.raises(ValueError, match="unknown mode 'fuzzy'; accepted: hybrid, lexical, dense"):
+        Searcher(store, Signs()).search("chair", mode="fuzzy")
+    with pytest.raises(ValueError, match="the query is empty"):
+        Searcher(store, Signs()).search("  ")
+    other = Signs()
+    other.fingerprint = "another"
+    with pytest.raises(ValueError, match="made with encoder signs .*not with encoder another"):
+        Searcher(store, other)
