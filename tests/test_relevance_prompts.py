@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from goodrate.relevance.prompts import TEMPLATES, Pair, fitted_prompt, judge_prompt
-from goodrate.shop.curriculum import pair_prompt
 from tiny_models import causal_lm
 
 
 def test_nano_template_is_the_prompt_the_base_was_trained_on() -> None:
-    assert judge_prompt("a", "b", "f", "c", template="nano") == pair_prompt("a", "b", "f", "c")
-    assert judge_prompt("a", "b", template="nano") == pair_prompt("a", "b")
+    assert judge_prompt("a", "b", "f", "c", template="nano") == ("query: a\nfacts: f\ncontext: c\n", "item: b\nanswer:\n")
+    assert judge_prompt("a", "b", template="nano") == ("query: a\n", "item: b\nanswer:\n")
 
 
 def test_an_item_cannot_write_an_answer_line() -> None:

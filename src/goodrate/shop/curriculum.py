@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from goodrate.relevance.listing import listing
+from goodrate.relevance.prompts import judge_prompt
 from goodrate.relevance.rationale import step_lines
 from goodrate.relevance.rulebook import RuleBook, load_rulebook
 from goodrate.shop.knowledge import standard_text
@@ -34,12 +35,6 @@ class Document:
     read: tuple[str, ...]
     say: str
     skill: str
-
-
-def pair_prompt(query: str, item: str, facts: str = "", context: str = "") -> tuple[str, str]:
-    """The judge's prompt: what all items of a query share, and the item's own part."""
-    head = f"query: {query}\n" + (f"facts: {facts}\n" if facts else "") + (f"context: {context}\n" if context else "")
-    return head, f"item: {item}\nanswer:\n"
 
 
 def sample_item(world: World, query: Query, rng: np.random.Generator) -> int:
@@ -85,7 +80,7 @@ class Curriculum:
         context = ""
         if query.term:
             context = standard_text(self.world, next(s for s in self.writer.standards if s.term == query.term))
-        read = pair_prompt(query.text, listing(item_record(self.world, item)), query.facts, context)
+        read = judge_prompt(query.text, listing(item_record(self.world, item)), query.facts, context, template="nano")
         return Document(read, "".join(lines[s] + "\n" for s in steps), steps[0])
 
     def card(self) -> Document:

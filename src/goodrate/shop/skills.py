@@ -1,4 +1,4 @@
-"""Probes of the skills that the base model must have before judging can be learned: texts with the words to be scored."""
+"""Probes of the skills without which judging is not learned: texts, and the words in them that are scored."""
 
 from __future__ import annotations
 
