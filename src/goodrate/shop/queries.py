@@ -219,7 +219,7 @@ def is_held_out_brand(brand: int, num_brands: int) -> bool:
 
 
 def is_held_out_pair(first: int, second: int) -> bool:
-    """A fixed eighth of the attribute pairs is wanted together only in held-out queries."""
+    """Attributes eight places apart (4 of the 66 pairs) are wanted together only in held-out queries."""
     low, high = sorted((first, second))
     return (low * 5 + high * 3) % 8 == 0
 
