@@ -39,9 +39,8 @@ def test_on_policy_gradient_is_the_advantage_and_clipping_kills_it() -> None:
 
 def test_label_first_trap_the_shaped_ratio_keeps_the_label_alive() -> None:
     # Under the hint the label had probability 1; without it the policy gives 0.02, so rho = 0.02.
-    plain = gradient(
-        lambda lp: losses.policy_gradient(lp, torch.zeros(1), torch.ones(1), clip_low=0.2, clip_high=0.2), math.log(0.02)
-    )
+    clips = {"clip_low": 0.2, "clip_high": 0.2}
+    plain = gradient(lambda lp: losses.policy_gradient(lp, torch.zeros(1), torch.ones(1), **clips), math.log(0.02))
     shaped = gradient(lambda lp: losses.off_policy_shaped(lp, torch.zeros(1), torch.ones(1)), math.log(0.02))
     assert plain == pytest.approx([-0.02])
     assert shaped == pytest.approx([-0.1 * 0.02 / 0.12**2])  # -0.1389: seven times the plain push

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
@@ -172,7 +173,10 @@ def fit(
         folder.keep_metrics(lambda record: record.get("update", 0) <= facts["update"])
     loop = _Loop(run, source, settings, folder, facts, lambda facts: _save(run, folder, bare, parts, facts))
     stopped_by, last = loop.run(evaluate, on_update)
-    return FitResult(loop.done, loop.seconds, stopped_by, run.precision, last)
+    result = FitResult(loop.done, loop.seconds, stopped_by, run.precision, last)
+    if folder and run.accelerator.is_main_process:
+        folder.write("result.json", json.dumps(asdict(result), indent=2) + "\n")
+    return result
 
 
 def _save(run: _Run, folder: RunFolder | None, bare: nn.Module, parts: Mapping[str, Any], facts: Record) -> None:

@@ -54,7 +54,7 @@ def rule_aware_reward(
     """gate * (w_L label + w_C category + w_A attributes + w_R rule), gate = well_formed and not breaks_rule.
 
     All arguments (N,); category and rule 0/1, attributes an F1 in 0..1, NaN = no gold for that part (it then adds 0).
-    A failed rollout has 0 whatever its parts. `correct` stays the label's. (papers/taosr_agrl.md section 5, our design.)
+    A failed rollout has 0 whatever its parts; `correct` stays the label's. (papers/taosr_agrl.md 5: our design.)
     """
     w = weights or RuleWeights()
     parts = {"label": w.label * label.outcome}

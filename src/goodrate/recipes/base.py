@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,10 +85,9 @@ def train_base(
     source = DocumentSource(documents, settings.batch_size, settings.micro_tokens, settings.fit.seed, pool=1)
     optimizers = make_optimizers(model.network, settings.optimizer, settings.learning_rate, settings.weight_decay)
     check = (lambda update: evaluate(model, update)) if evaluate else None
-    result = fit(
+    fit(
         TokenScorer(model.network), source, optimizers, settings.fit, folder=run, evaluate=check, on_update=progress
     )
-    run.write("result.json", json.dumps(vars(result), indent=2) + "\n")
     with new_folder(run.path / "model") as beside:
         model.save(beside)
     return run.path / "model"

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.models.causal_lm import CausalLM
+from goodrate.relevance.judge_card import JudgeCard, write_judge_card
 from goodrate.run_folder import new_folder
 from goodrate.scale import get_scale
 
 
 class JudgeFormat(BaseModel):
-    """What a judge was trained to read and write."""
+    """What a judge is trained to read and write; it becomes its judge card."""
 
     model_config = ConfigDict(extra="forbid")
     scale: str = Field(default="four_level", description="name of the relevance scale")
     order: Literal["label_first", "reason_first"] = Field(default="label_first", description="where the label stands")
     template: str = Field(default="nano", description="id of the prompt template")
-    rule_book_hash: str = Field(default="", description="hash of the rule book that the rationales cite")
-    temperature: float = Field(default=1.0, gt=0, description="of the label softmax; set by calibration on a dev set")
-    beta_cum: float = Field(default=0.5, gt=0, le=1, description="cumulative mass that makes a tier (CumPT)")
+    item_form: Literal["listing", "text"] = Field(default="listing", description="how a row becomes the item's text")
+    rule_book: Path | None = Field(default=None, description="rule book to keep with the judge; none = the package's")
+    rule_book_hash: str = Field(default="", description="hash of the rule book that the rationales cite; empty = none")
+    max_new_tokens: int = Field(default=200, gt=0, description="longest completion")
 
 
 def label_token_ids(model: CausalLM, scale: str) -> list[int]:
@@ -46,12 +47,17 @@ def stop_token_id(model: CausalLM) -> int:
     raise ValueError("the tokenizer has neither an end token nor a separator to stop a completion with")
 
 
+def judge_card(model: CausalLM, judge_format: JudgeFormat) -> JudgeCard:
+    """The card of a freshly trained judge: not calibrated, tiers at the median."""
+    facts = judge_format.model_dump(exclude={"rule_book"})
+    return JudgeCard(
+        label_token_ids=tuple(label_token_ids(model, judge_format.scale)), stop_token_id=stop_token_id(model), **facts
+    )
+
+
 def write_judge(model: CausalLM, judge_format: JudgeFormat, folder: Path) -> Path:
     """Save the model with its judge.json; the folder appears complete or not at all."""
-    facts = judge_format.model_dump()
-    facts["label_token_ids"] = label_token_ids(model, judge_format.scale)
-    facts["stop_token_id"] = stop_token_id(model)
     with new_folder(folder) as beside:
         model.save(beside)
-        (beside / "judge.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        write_judge_card(beside, judge_card(model, judge_format), judge_format.rule_book)
     return folder

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.learning.fit import FitSettings, fit
+from goodrate.learning.optimizers import OptimizerName, make_optimizers
 from goodrate.learning.token_examples import TokenExample, TokenExampleSource, TokenScorer
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, stop_token_id, write_judge
@@ -24,6 +23,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid")
     model: str = Field(description="folder or hub id of the model to start from")
     format: JudgeFormat = Field(default_factory=JudgeFormat, description="what prompts and completions look like")
+    optimizer: OptimizerName = Field(default="adamw", description="adamw, or muon for small models")
     learning_rate: float = Field(default=5e-4, gt=0, description="peak; 1e-5 for pretrained models of 0.5B up")
     weight_decay: float = Field(default=0.01, ge=0)
     batch_size: int = Field(default=64, gt=0, description="examples in one update")
@@ -69,13 +69,11 @@ def train(
     if not kept:
         raise ValueError(f"none of {len(encoded)} examples has at most max_tokens = {settings.max_tokens} tokens")
     run.begin(settings, settings.fit.seed, examples=len(kept), left_out=len(encoded) - len(kept))
-    seed = settings.fit.seed
-    source = TokenExampleSource(kept, settings.batch_size, settings.micro_tokens, seed, settings.epochs)
+    if model.device.type == "cpu":
+        model.network.set_attn_implementation("eager")  # sdpa's backward is slower on CPUs, most of all in bf16
+    source = TokenExampleSource(kept, settings.batch_size, settings.micro_tokens, settings.fit.seed, settings.epochs)
     planned = settings.fit.updates or source.batches_per_epoch * settings.epochs  # the schedule needs an end
-    optimizer = torch.optim.AdamW(
-        model.network.parameters(), settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay
-    )
+    optimizers = make_optimizers(model.network, settings.optimizer, settings.learning_rate, settings.weight_decay)
     budget = settings.fit.model_copy(update={"updates": planned})
-    result = fit(TokenScorer(model.network), source, [optimizer], budget, folder=run, on_update=progress)
-    run.write("result.json", json.dumps(vars(result), indent=2) + "\n")
+    fit(TokenScorer(model.network), source, optimizers, budget, folder=run, on_update=progress)
     return write_judge(model, settings.format, run.path / "judge")

@@ -5,7 +5,6 @@ Paper: arXiv 2511.13885 eq. 5. Here items known to answer a query are never its 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -63,8 +62,7 @@ def train(
     parameters = encoder.network.parameters()
     optimizer = torch.optim.AdamW(parameters, settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay)
     budget = settings.fit.model_copy(update={"updates": planned})
-    result = fit(TwoTower(encoder), source, [optimizer], budget, folder=run, on_update=progress)
-    run.write("result.json", json.dumps(vars(result), indent=2) + "\n")
+    fit(TwoTower(encoder), source, [optimizer], budget, folder=run, on_update=progress)
     encoder.network.eval()
     with new_folder(run.path / "encoder") as beside:
         encoder.save(beside)
