@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog, render_item, render_items
-from goodrate.catalog.rendering import lexical_texts
+from goodrate.catalog.rendering import lexical_form, lexical_texts
 
 
 def catalog(*titles: str) -> Catalog:
@@ -100,3 +100,9 @@ def test_attributes_written_with_spaces_or_escapes_are_read_too() -> None:
     for wrong in ("[1]", "red", '{"a": }'):
         with pytest.raises(ValueError, match="attributes .* are not"):
             Catalog(pl.DataFrame({"id": ["1"], "title": ["t"], "attributes": [wrong]}))
+
+
+def test_a_number_and_its_unit_are_one_word() -> None:
+    texts = pl.Series(["cable 2 m (6.6 ft)", "2-m cable", "500 GB", "4 mats", "a 2 b", "7 Metal legs"])
+    expected = ["cable 2m (6.6ft)", "2m cable", "500GB", "4 mats", "a 2 b", "7 Metal legs"]
+    assert lexical_form(texts).to_list() == expected

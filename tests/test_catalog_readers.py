@@ -145,7 +145,8 @@ def test_chorus_prices_are_cents_and_attribute_prefixes_go(tmp_path: Path) -> No
     path = tmp_path / "products.jsonl"
     row = {
         "id": "9", "name": "X-1", "title": "Zeno hub", "short_description": None, "brand": "Zeno", "price": 4995,
-        "ean": ["1"], "img_500x500": "http://x", "attributes": {"attr_t_colour": "Black", "attr_b_wi_fi": True, "attr_n_width": 17.0},
+        "ean": ["1"], "img_500x500": "http://x",
+        "attributes": {"attr_t_colour": "Black", "attr_b_wi_fi": True, "attr_n_width": 17.0},
     }  # fmt: skip
     path.write_text(json.dumps(row))
     item = read_catalog(path, format="chorus").frame.row(0, named=True)

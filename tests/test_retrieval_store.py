@@ -230,3 +230,9 @@ def test_many_queries_give_what_single_ones_give(tmp_path: Path) -> None:
     store = text_store(tmp_path / "s", catalog(random_titles(60)))
     queries = ["oak lamp", "rug", "", "desk", "nothing like it"]
     assert store.score_text(queries, 7) == [store.search_text(query, 7) for query in queries]
+
+
+def test_units_match_however_they_are_written(tmp_path: Path) -> None:
+    store = text_store(tmp_path / "s", catalog(["usb cable 2 m", "usb cable 3m", "usb-c cable, 2m"]))
+    assert {hit.item_id for hit in store.search_text("2m", 5)} == {"i0000", "i0002"}
+    assert store.search_text("2 m", 5) == store.search_text("2m", 5)

@@ -14,6 +14,9 @@ MAX_CHARS = 2000
 # One name and value of a compact JSON object: a quoted text, a list, or a bare number or word.
 _TEXT = r'"(?:[^"\\]|\\.)*"'
 _PAIR = rf'{_TEXT}:(?:{_TEXT}|\[(?:{_TEXT}|[^\]"])*\]|[^,"\[\]{{}}]+)'
+_UNITS = "mm|cm|m|km|ft|in|mg|g|kg|oz|lbs?|ml|cl|l|kb|mb|gb|tb|hz|khz|mhz|ghz|w|kw|v|mah|mp|dpi|rpm"
+_QUANTITY = rf"(?i)\b(\d+)[ -]({_UNITS})\b"
+
 # What json.dumps writes by default, and anything that is no object: it has to be parsed before the patterns fit.
 _LOOSE = r'": |\\u|^[^{]|[^}]$|^\{ |, "|" [:,]|\n'
 _TAG = r"</?[a-zA-Z][^<>]*>"
@@ -53,7 +56,15 @@ def lexical_texts(frame: pl.DataFrame) -> tuple[list[str], list[str]]:
     core = _line(frame, [_field(name) for name in RENDERED_FIELDS if name != "attributes"])
     true_only = pl.col("attributes").str.replace_all(rf"{_TEXT}:false,?", "").alias("attributes")
     attributes = _line(frame.with_columns(true_only), [_field("attributes")])
-    return core.to_list(), attributes.to_list()
+    return lexical_form(core).to_list(), lexical_form(attributes).to_list()
+
+
+def lexical_form(texts: pl.Series) -> pl.Series:
+    """Texts as the lexical channel compares them, items and queries alike: a number and its unit are one word.
+
+    Shops write "2 m" and "2m", "500 GB" and "500GB"; a tokenizer would make them different words.
+    """
+    return texts.str.replace_all(_QUANTITY, "${1}${2}")
 
 
 def compact_attributes(attributes: pl.Series) -> pl.Series:

@@ -82,7 +82,7 @@ def _searcher(index: Path, mode: Mode | None, encoder_path: str | None) -> Searc
     store = Store.open(index)
     if store.fingerprint is None or mode is Mode.lexical:
         return Searcher(store, None)
-    return Searcher(store, load_encoder(encoder_path or store.about["encoder"]))
+    return Searcher(store, load_encoder(encoder_path or store.about["encoder"], threads=1))
 
 
 def _items(searcher: Searcher, hits: list[FusedHit]) -> list[dict[str, Any]]:

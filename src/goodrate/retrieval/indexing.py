@@ -91,11 +91,5 @@ def _kept_vectors(store: Store, ids: Sequence[str]) -> np.ndarray | None:
 
 
 def _encoded(encoder: ItemEncoder | None, part: Catalog) -> np.ndarray | None:
-    """Vectors of the items (N, D). Encoded longest first, so that a batch holds texts of like length."""
-    if encoder is None:
-        return None
-    texts = render_items(part.frame)
-    order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
-    vectors = np.empty((len(texts), encoder.dimension), dtype=np.float32)
-    vectors[order] = encoder.encode_items([texts[index] for index in order])
-    return vectors
+    """Vectors of the items (N, D) float32, None without an encoder."""
+    return None if encoder is None else encoder.encode_items(render_items(part.frame))

@@ -20,7 +20,7 @@ import polars as pl
 
 from goodrate import __version__
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
-from goodrate.catalog.rendering import lexical_texts, render_items
+from goodrate.catalog.rendering import lexical_form, lexical_texts, render_items
 from goodrate.retrieval.filters import DECLARED_COLUMNS, checked_filter, engine_reason, filter_error
 from goodrate.retrieval.fusion import Hit
 from goodrate.run_folder import write_atomic
@@ -253,6 +253,7 @@ def _words(query: str) -> Any:
     """The full-text query: any word may match, in either column."""
     from lancedb import query as full_text
 
+    query = lexical_form(pl.Series([query]))[0]
     match: Any = full_text.MatchQuery  # its signature hides its defaults from type checkers
     core, attributes = match(query, "text"), match(query, "attribute_text", boost=ATTRIBUTE_WEIGHT)
     return full_text.BooleanQuery([(full_text.Occur.SHOULD, core), (full_text.Occur.SHOULD, attributes)])
