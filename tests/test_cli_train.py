@@ -115,3 +115,58 @@ def test_a_written_shop_is_the_shop_of_its_settings(tmp_path: Path) -> None:
     (tmp_path / "shop.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match=r"shop\.json is not what goodrate shop writes"):
         load_data(DataSettings(shop_folder=str(tmp_path)))
+
+
+def test_agreement_by_hand() -> None:
+    import numpy as np
+
+    from goodrate.cli.train_judge import FAILED, agreement, likeliest
+    from goodrate.scale import FOUR_LEVEL
+
+    nan = float("nan")
+    probabilities = np.array([[0.1, 0.9, 0, 0], [nan] * 4, [0, 0, 0.4, 0.6], [0, 0, 0.6, 0.4]])
+    predicted = likeliest(probabilities)
+    assert predicted.tolist() == [1, FAILED, 3, 2]
+    numbers = agreement(np.array([1, 0, 3, 3]), predicted, FOUR_LEVEL)
+    # 2 of 4 right; F1 of label 0: 0 (the failure is no hit), of 1: 1, of 3: precision 1, recall 1/2, so 2/3
+    assert numbers == pytest.approx({"accuracy": 0.5, "macro_f1": (0 + 1 + 2 / 3) / 3, "failed": 1, "pairs": 4})
+    constant = agreement(np.array([0, 0, 0, 1]), np.zeros(4, dtype=int), FOUR_LEVEL)
+    assert constant["macro_f1"] == pytest.approx((2 * 0.75 * 1 / 1.75 + 0) / 2)
+
+
+def test_spread_takes_from_the_whole_list() -> None:
+    from goodrate.cli.train_judge import spread
+
+    assert spread(list(range(100)), 5) == [0, 25, 50, 74, 99]  # type: ignore[arg-type, comparison-overlap]
+    assert spread([1, 2], 5) == [1, 2]  # type: ignore[arg-type, comparison-overlap]
+
+
+def test_recall_by_hand(own_files: dict[str, str]) -> None:
+    import numpy as np
+
+    from goodrate.cli.train_retriever import good_items, recalls
+
+    data = load_data(DataSettings(**own_files))
+    assert all(good == {"i0", "i1"} for good in good_items(data.parts["train"]).values())
+
+    class Fixed:
+        """Items are one-hot; a query scores them by its own numbers."""
+
+        def encode_items(self, texts: list[str]) -> np.ndarray:
+            return np.eye(len(texts))
+
+        def encode_queries(self, texts: list[str]) -> np.ndarray:
+            return np.stack([np.arange(20) * (1 if text == "up" else -1) for text in texts])
+
+    items = {f"i{n:02d}": "" for n in range(20)}
+    found = recalls(Fixed(), items, {"up": {"i19", "i00"}, "down": {"i00"}})  # type: ignore[arg-type]
+    # top 10 of "up" are i19 .. i10: 1 of 2; of "down" i00 .. i09: 1 of 1; all 20 are within 50
+    assert found == {"recall@10": 0.75, "recall@50": 1.0, "queries": 2.0}
+
+
+@pytest.mark.parametrize("name", ["judge_sft", "retriever_contrastive"])
+def test_shipped_configs_are_valid(name: str) -> None:
+    import importlib
+
+    loaded = settings.load(importlib.import_module(train.RECIPES[name]).Settings, CONFIGS / f"{name}.toml")
+    assert loaded.data.shop == ShopSettings(seed=0, items=5000, queries=2000)

@@ -38,6 +38,7 @@ Examples:
 
   goodrate train judge_sft --config own.toml --set model=Qwen/Qwen3-0.6B --set learning_rate=1e-5 --out runs/judge
 """
+COUNTS = ("pairs", "failed", "queries", "words")
 console = Console(stderr=True)
 
 
@@ -109,9 +110,14 @@ def report(outcome: Outcome) -> None:
         names = list(next(iter(outcome.rows.values())))
         table = Table("", *names, title="dev", title_justify="left", box=None)
         for name, row in outcome.rows.items():
-            table.add_row(name, *(f"{row[column]:.3f}" for column in names))
+            table.add_row(name, *(shown(column, row[column]) for column in names))
         Console().print(table)
     console.print(f"model: {outcome.model}", highlight=False)
+
+
+def shown(column: str, value: float) -> str:
+    """A count as a whole number, a share with three digits."""
+    return f"{value:,.0f}" if column in COUNTS else f"{value:.3f}"
 
 
 command = typer.main.get_command(app)

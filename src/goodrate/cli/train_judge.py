@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ from goodrate.cli.training_data import DataSettings, LabelledPair, TrainingData,
 from goodrate.recipes import judge_sft
 from goodrate.relevance.prompts import judge_prompt
 from goodrate.relevance.rationale import label_text, write
+from goodrate.relevance.rulebook import load_rulebook
 from goodrate.run_folder import RunFolder
 from goodrate.scale import RelevanceScale
 
 Settings: Any = with_data(judge_sft.Settings, DataSettings)
 DEV_PAIRS = 2000  # a standard error of about one point of accuracy
+FAILED = -1
 
 
 def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) -> Outcome:
@@ -29,6 +31,8 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
             f"format.scale is {recipe.format.scale!r} and data.scale {settings.data.scale!r}; make them equal"
         )
     data = load_data(settings.data)
+    if data.rationale and not recipe.format.rule_book_hash:
+        recipe.format.rule_book_hash = load_rulebook().hash  # the book that a shop's rationales cite
     RunFolder(out / "data").begin(settings.data, settings.data.split_seed)  # refuses to resume on other data
     examples = [example(pair, recipe.format.order, recipe.format.template) for pair in data.pairs("train")]
     folder = judge_sft.train(recipe, examples, out, progress)
@@ -51,7 +55,7 @@ def dev_table(folder: Path, data: TrainingData) -> dict[str, dict[str, float]]:
     dev = spread(list(data.pairs("dev")), DEV_PAIRS)
     gold = np.asarray([pair.label for pair in dev])
     pairs = [Pair(pair.query, pair.item_text, facts=pair.facts) for pair in dev]
-    predicted = np.asarray(Judge.load(folder).probabilities(pairs)).argmax(axis=1)
+    predicted = likeliest(Judge.load(folder).probabilities(pairs))
     most = np.bincount(data.parts["train"].label_indices(), minlength=len(data.scale)).argmax()
     constant = f"always {data.scale.labels[most]}"
     return {
@@ -67,15 +71,24 @@ def spread(pairs: list[LabelledPair], limit: int) -> list[LabelledPair]:
     return [pairs[round(position)] for position in np.linspace(0, len(pairs) - 1, limit)]
 
 
-def agreement(gold: Iterable[int], predicted: Iterable[int], scale: RelevanceScale) -> dict[str, float]:
-    """Accuracy and macro-F1 over the labels that occur in gold or prediction, and the number of pairs."""
+def likeliest(probabilities: np.ndarray) -> np.ndarray:
+    """The most probable label (N,), FAILED where the judge gave none: NaN would count as the worst label."""
+    failed = np.isnan(probabilities).any(axis=1)
+    return np.where(failed, FAILED, np.nan_to_num(probabilities).argmax(axis=1))
+
+
+def agreement(gold: np.ndarray, predicted: np.ndarray, scale: RelevanceScale) -> dict[str, float]:
+    """Accuracy and macro-F1 over the labels that occur in gold; a failure is wrong in both, and counted.
+
+    gold, predicted: (N,) label positions, predicted may be FAILED.
+    """
     from sklearn.metrics import accuracy_score, f1_score
 
-    gold, predicted = np.asarray(list(gold)), np.asarray(list(predicted))
-    present = sorted(set(gold.tolist()) | set(predicted.tolist()))
-    assert present[-1] < len(scale)
+    assert gold.max() < len(scale)
+    labels = np.unique(gold).tolist()
     return {
         "accuracy": float(accuracy_score(gold, predicted)),
-        "macro_f1": float(f1_score(gold, predicted, labels=present, average="macro", zero_division=0)),
+        "macro_f1": float(f1_score(gold, predicted, labels=labels, average="macro", zero_division=0)),
+        "failed": float((predicted == FAILED).sum()),
         "pairs": float(len(gold)),
     }

@@ -1,0 +1,65 @@
+"""`goodrate train retriever_contrastive`: pairs of queries and good items, training, and recall on dev queries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from goodrate.catalog.judgements import Judgements
+from goodrate.cli.train import Outcome, with_data
+from goodrate.cli.training_data import DataSettings, load_data
+from goodrate.models.encoder import Encoder
+from goodrate.recipes import retriever_contrastive
+from goodrate.run_folder import RunFolder
+
+Settings: Any = with_data(retriever_contrastive.Settings, DataSettings)
+DEPTHS = (10, 50)
+
+
+def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) -> Outcome:
+    """Train an encoder on the good pairs of the training part; measure it, and what it started from, on dev queries."""
+    recipe = retriever_contrastive.Settings.model_validate(settings.model_dump(exclude={"data"}))
+    data = load_data(settings.data)
+    RunFolder(out / "data").begin(settings.data, settings.data.split_seed)  # refuses to resume on other data
+    items = dict(zip(data.catalog.ids, data.catalog.text(), strict=True))  # as `goodrate index` encodes them
+    positives = good_items(data.parts["train"])
+    pairs = [retriever_contrastive.Pair(query, item) for query, good in positives.items() for item in sorted(good)]
+    if not pairs:
+        raise ValueError(f"no training pair has a good label; good on this scale: {', '.join(data.scale.positive)}")
+    dev = good_items(data.parts["dev"])
+    before = recalls(Encoder.load(recipe.encoder), items, dev)
+    folder = retriever_contrastive.train(recipe, pairs, items, out, positives=positives, progress=progress)
+    chance = {f"recall@{k}": min(k / len(items), 1.0) for k in DEPTHS} | {"queries": float(len(dev))}
+    rows = {"trained": recalls(Encoder.load(folder), items, dev), "before": before, "random order": chance}
+    RunFolder(out).write("dev.json", json.dumps(rows, indent=2) + "\n")
+    return Outcome(folder, rows, data.notes)
+
+
+def good_items(judgements: Judgements) -> dict[str, set[str]]:
+    """Query text -> ids of its items with a positive label; queries without one are left out."""
+    good: dict[str, set[str]] = {}
+    positive = judgements.scale.is_positive[judgements.label_indices()]
+    for (query, item), is_good in zip(judgements.frame.select("query", "item_id").iter_rows(), positive, strict=True):
+        if is_good:
+            good.setdefault(query, set()).add(item)
+    return good
+
+
+def recalls(encoder: Encoder, items: Mapping[str, str], good: Mapping[str, AbstractSet[str]]) -> dict[str, float]:
+    """Mean over queries of the share of known good items among the first k of the whole catalogue, exact search."""
+    if not good:
+        raise ValueError("no dev query has a good item")
+    ids = np.asarray(sorted(items))
+    vectors = encoder.encode_items([items[item] for item in ids])
+    scores = encoder.encode_queries(list(good)) @ vectors.T
+    order = np.argsort(-scores, axis=1, kind="stable")[:, : max(DEPTHS)]  # ids are sorted: ties go by id
+    found = [np.isin(ids[row], list(wanted)) for row, wanted in zip(order, good.values(), strict=True)]
+    return {
+        f"recall@{k}": float(np.mean([hit[:k].sum() / len(w) for hit, w in zip(found, good.values(), strict=True)]))
+        for k in DEPTHS
+    } | {"queries": float(len(good))}
