@@ -8,12 +8,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 from pydantic import BaseModel
 
 from goodrate import settings
 from goodrate.cli import train
 from goodrate.cli.training_data import DataSettings, load_data
 from goodrate.shop.shop import ShopSettings
+from tiny_models import causal_lm
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -51,6 +53,26 @@ def test_pairs_carry_text_and_label(own_files: dict[str, str]) -> None:
     pairs = list(data.pairs("train"))
     assert {(pair.item_text, pair.label) for pair in pairs} == {("Lamp", 3), ("Kettle", 2)}
     assert all(pair.rationale is None for pair in pairs)
+
+
+def test_a_judge_is_trained_measured_and_not_resumed_on_other_data(own_files: dict[str, str], tmp_path: Path) -> None:
+    from goodrate.cli import train_judge
+    from goodrate.relevance.judge import read_judge_card
+
+    torch.set_num_threads(1)
+    causal_lm().save(tmp_path / "base")
+    given = ["fit.updates=2", "batch_size=4", f"model={tmp_path / 'base'}"]
+    given += [f"data.{name}={path}" for name, path in own_files.items()]
+    updates: list[dict] = []
+    outcome = train_judge.run(settings.load(train_judge.Settings, None, given), tmp_path / "run", updates.append)
+    assert len(updates) == 2 and read_judge_card(outcome.model).scale == "four_level"
+    # two queries for dev, each with an excellent and a related item: a constant is right once in two
+    constant = outcome.rows["always related"]
+    assert (constant["accuracy"], constant["pairs"], set(outcome.rows)) == (0.5, 4, {"judge", "always related"})
+    with pytest.raises(ValueError, match="holds another run"):
+        train_judge.run(
+            settings.load(train_judge.Settings, None, [*given, "data.split_seed=1"]), tmp_path / "run", print
+        )
 
 
 def test_a_shop_brings_its_split_and_its_reasons() -> None:

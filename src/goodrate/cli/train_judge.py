@@ -34,9 +34,12 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
     if data.rationale and not recipe.format.rule_book_hash:
         recipe.format.rule_book_hash = load_rulebook().hash  # the book that a shop's rationales cite
     RunFolder(out / "data").begin(settings.data, settings.data.split_seed)  # refuses to resume on other data
-    examples = [example(pair, recipe.format.order, recipe.format.template) for pair in data.pairs("train")]
+    examples = [
+        example(pair, recipe.format.order, recipe.format.template)
+        for pair in data.pairs("train", recipe.format.item_form)
+    ]
     folder = judge_sft.train(recipe, examples, out, progress)
-    rows = dev_table(folder, data)
+    rows = dev_table(folder, data, recipe.format.item_form)
     RunFolder(out).write("dev.json", json.dumps(rows, indent=2) + "\n")
     return Outcome(folder, rows, data.notes)
 
@@ -48,11 +51,11 @@ def example(pair: LabelledPair, order: str, template: str) -> judge_sft.JudgeExa
     return judge_sft.JudgeExample(prefix, suffix, completion)
 
 
-def dev_table(folder: Path, data: TrainingData) -> dict[str, dict[str, float]]:
+def dev_table(folder: Path, data: TrainingData, item_form: str) -> dict[str, dict[str, float]]:
     """The judge on dev pairs, beside the constant that is most frequent in training."""
     from goodrate.relevance.judge import Judge, Pair
 
-    dev = spread(list(data.pairs("dev")), DEV_PAIRS)
+    dev = spread(list(data.pairs("dev", item_form)), DEV_PAIRS)
     gold = np.asarray([pair.label for pair in dev])
     pairs = [Pair(pair.query, pair.item_text, facts=pair.facts) for pair in dev]
     predicted = likeliest(Judge.load(folder).probabilities(pairs))

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from goodrate.relevance.listing import listings
 from goodrate.scale import RelevanceScale, get_scale
 from goodrate.shop.shop import SPLITS, ShopSettings
 
@@ -53,7 +52,7 @@ class DataSettings(BaseModel):
 
 @dataclass(frozen=True)
 class LabelledPair:
-    """One judged pair. item_text: its listing, as judges read it. label: position on the scale, 0 = worst.
+    """One judged pair. item_text: as the judge reads it. label: position on the scale, 0 = worst.
 
     rationale: the true steps, where they are known.
     """
@@ -80,10 +79,12 @@ class TrainingData:
     rationale: Callable[[str, str], Rationale] | None = None
     notes: tuple[str, ...] = ()
 
-    def pairs(self, part: str) -> Iterator[LabelledPair]:
-        """The judged pairs of a part, in file order."""
+    def pairs(self, part: str, item_form: str = "listing") -> Iterator[LabelledPair]:
+        """The judged pairs of a part, in file order. item_form: how a row becomes text, "listing" or "text"."""
+        from goodrate.relevance.pair_file import item_texts
+
         judgements = self.parts[part]
-        texts = dict(zip(self.catalog.ids, listings(self.catalog.frame.iter_rows(named=True)), strict=True))
+        texts = dict(zip(self.catalog.ids, item_texts(self.catalog.frame, item_form), strict=True))
         rows = judgements.frame.select("query_id", "query", "item_id").iter_rows()
         for (query_id, query, item), label in zip(rows, judgements.label_indices().tolist(), strict=True):
             rationale = self.rationale(query_id, item) if self.rationale else None

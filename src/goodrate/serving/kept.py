@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from goodrate.relevance.facts import FactBook
 from goodrate.relevance.judge import Judge, Pair
+from goodrate.relevance.pair_file import item_texts
 from goodrate.relevance.verdict_store import VerdictStore, judge_once
 from goodrate.serving.judging import ServedVerdict, served
 
@@ -37,13 +38,7 @@ class KeptVerdicts:
 
     def item_texts(self, frame: pl.DataFrame) -> list[str]:
         """The items as this judge was trained to read them."""
-        if self._judge.card.item_form == "listing":
-            from goodrate.relevance.listing import listings
-
-            return listings(frame.iter_rows(named=True))
-        from goodrate.catalog.rendering import render_items
-
-        return render_items(frame)
+        return item_texts(frame, self._judge.card.item_form)
 
     def verdicts(self, query: str, item_texts: Sequence[str]) -> list[ServedVerdict]:
         """One verdict per text; only texts that were not judged before reach the model."""
