@@ -117,6 +117,9 @@ def test_only_twenty_bad_rows_are_printed(tmp_path: Path) -> None:
         ("a.jsonl.gz", b"not packed", "is not a whole gzip file"),
         ("a.jsonl.gz", gzip.compress(b'{"id": "1", "title": "a"}\n' * 99)[:-20], "is not a whole gzip file"),
         ("a.parquet", b"PAR1 nonsense", "is not a parquet file"),
+        ("a.csv", b'id,title\n1,"open\n2,b\n', "row 2: a quote opens and never closes"),
+        ("a.jsonl", b'{"id": "1", "title": "a\\ud800"}\n', "row 1, .*half of a surrogate pair"),
+        ("a.jsonl", b'[{"id": "1"}]', "row 1, .*expected a JSON object, found list"),
         ("a.xlsx", b"PK", r"cannot read '.xlsx'; expected .csv"),
     ],
 )  # fmt: skip
@@ -139,6 +142,20 @@ def test_byte_order_mark_semicolons_and_blank_lines_are_fine(tmp_path: Path) -> 
     path.write_bytes("id;title\n1;caf\u00e9, small\n\n2;tea\n\n".encode("utf-8-sig"))
     catalog = read_catalog(path)
     assert catalog.ids == ["1", "2"] and catalog.frame["title"][0] == "caf\u00e9, small"
+
+
+def test_the_untidy_tables_of_spreadsheets_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for content in (
+        b" id , title ,\r\n1, a ,\r\n",
+        b"id,title\r1,a\r",
+        b'__row__,id,title\n9,1,"a"\n',
+        b"id,title\n1,a",
+    ):
+        path.write_bytes(content)
+        assert read_catalog(path).frame.row(0) == ("1", "a", "", "", "", None, None, "{}")
+    path.write_bytes(b'id,title\n1,5" pipe\n2,"a ""b"", c"\n')
+    assert read_catalog(path).frame["title"].to_list() == ['5" pipe', 'a "b", c']
 
 
 def test_chorus_prices_are_cents_and_attribute_prefixes_go(tmp_path: Path) -> None:

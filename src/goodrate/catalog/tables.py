@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import zlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from typing import Any
 
 import polars as pl
 
-from goodrate.catalog.problems import BadRow
+from goodrate.catalog.problems import BadRow, tolerate
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 ROW = "__row__"
 EXTRAS = "__extras__"
+_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")  # an escape that may be half of a surrogate pair
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ def read_table(path: str | Path, wanted: Collection[str], ignored: Collection[st
     if not data.removeprefix(b"\xef\xbb\xbf").strip():
         raise ValueError(f"{path} is empty; expected at least one row")
     table = READERS[kind](path, data, frozenset(wanted), frozenset(ignored))
-    if not len(table.frame) and not table.problems:
+    if table.frame.is_empty() and table.problems:
+        tolerate(path, table.problems, 0)  # nothing is left that a column could be missing from
+    if table.frame.is_empty():
         raise ValueError(f"{path} has no rows; columns: {', '.join(table.columns)}")
     return table
 
@@ -95,7 +99,8 @@ def _read_delimited(path: Path, data: bytes, wanted: frozenset[str], ignored: fr
     from pyarrow import csv as arrow_csv
 
     text = decode(path, data)
-    header, separator = _header(path, text)
+    text = text.replace("\r", "\n") if "\n" not in text else text  # old Mac line ends
+    header, names, separator = _header(path, text)
     problems: list[BadRow] = []
 
     def refuse(row: Any) -> str:
@@ -115,25 +120,37 @@ def _read_delimited(path: Path, data: bytes, wanted: frozenset[str], ignored: fr
         )
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path} is not a table separated by {separator!r}: {error}") from error
-    frame = _numbered(pl.DataFrame(table), first=2, missing=[problem.row for problem in problems])
-    frame = frame.filter(pl.any_horizontal(pl.col(header).fill_null("").str.strip_chars() != ""))
-    return _tabular(path, frame, header, wanted, ignored, problems)
+    frame = pl.DataFrame(table.rename_columns(names))
+    frame = _numbered(frame, first=2, missing=[problem.row for problem in problems])
+    _refuse_open_quote(path, text, frame)
+    frame = frame.filter(pl.any_horizontal(pl.exclude(ROW).fill_null("").str.strip_chars() != ""))
+    return _tabular(path, frame, names, wanted, ignored, problems)
 
 
-def _header(path: Path, text: str) -> tuple[list[str], str]:
-    """The column names and the separator that splits the first line into most of them."""
+def _refuse_open_quote(path: Path, text: str, frame: pl.DataFrame) -> None:
+    """ValueError when a quote swallowed the rest of the file: the last row then holds line breaks and quotes are odd."""
+    last = "".join(value or "" for value in frame.drop(ROW).row(-1)) if len(frame) else ""
+    if "\n" in last and text.count('"') % 2:
+        raise ValueError(f'{path}, row {frame[ROW][-1]}: a quote opens and never closes; expected one more "')
+
+
+def _header(path: Path, text: str) -> tuple[list[str], list[str], str]:
+    """The first row as it stands, the column names it gives, and the separator that splits it into most columns."""
     separators = ["\t"] if ".tsv" in path.suffixes else [",", "\t", ";"]
     first = next(iter(io.StringIO(text)))
     separator = max(separators, key=lambda sign: len(next(csv.reader([first], delimiter=sign))))
     header = next(csv.reader(io.StringIO(text), delimiter=separator))
-    doubled = sorted({name for name in header if header.count(name) > 1})
+    # Spreadsheets leave trailing separators behind: nameless columns, mostly empty.
+    names = [name.strip() or f"column_{number}" for number, name in enumerate(header, start=1)]
+    doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
         raise ValueError(f"{path}, row 1: column {doubled[0]!r} occurs twice in the header")
-    return header, separator
+    return header, names, separator
 
 
 def _numbered(frame: pl.DataFrame, first: int, missing: Iterable[int] = ()) -> pl.DataFrame:
     """The frame with ROW in front: numbers from `first`, leaving out the missing ones."""
+    frame = frame.drop(ROW, EXTRAS, strict=False)  # our own names
     missing = set(missing)
     numbers = pl.int_range(first, first + len(frame) + len(missing), eager=True).alias(ROW)
     return frame.insert_column(0, numbers.filter(~numbers.is_in(list(missing))) if missing else numbers)
@@ -153,7 +170,7 @@ def _tabular(
     problems: list[BadRow],
 ) -> RawTable:  # fmt: skip
     """A RawTable from a frame: unwanted columns become one JSON object."""
-    names = [name for name in names if name != ROW]
+    names = [name for name in names if name not in (ROW, EXTRAS)]
     others = [name for name in names if name not in wanted and name not in ignored]
     kept = [pl.col(ROW), json_object(frame, others).alias(EXTRAS), *(pl.col(n) for n in names if n in wanted)]
     return RawTable(path, frame.select(kept), tuple(names), tuple(problems))
@@ -208,7 +225,19 @@ def _record(line: str, number: int, problems: list[BadRow]) -> dict[str, Any] | 
     if not isinstance(record, dict):
         problems.append(BadRow(number, "(the whole row)", f"a JSON object, found {type(record).__name__}"))
         return None
+    if _HALF_CHARACTER.search(line) and not _is_unicode(record):
+        problems.append(BadRow(number, "(the whole row)", "whole characters, found half of a surrogate pair"))
+        return None
     return record
+
+
+def _is_unicode(record: dict[str, Any]) -> bool:
+    """Whether every text can be written as UTF-8."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _cell(value: Any) -> str | None:
