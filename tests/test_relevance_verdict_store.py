@@ -92,6 +92,8 @@ def test_reasons_are_added_to_kept_verdicts(tmp_path: Path) -> None:
     judge = CountingJudge()
     with VerdictStore(tmp_path / "v") as store:
         judge_once(judge, store, [Pair("a", "x")])  # type: ignore[arg-type]
+        left = judge_once(judge, store, [Pair("a", "x")], reasons=True, missing=True)  # type: ignore[arg-type]
+        assert left.verdicts[0].reason is None and judge.explained == []
         told = judge_once(judge, store, [Pair("a", "x"), Pair("b", "x")], reasons=True)  # type: ignore[arg-type]
         judge_once(judge, store, [Pair("a", "x"), Pair("b", "x")], reasons=True)  # type: ignore[arg-type]
     assert [v.reason for v in told.verdicts] == ["why", "why"]

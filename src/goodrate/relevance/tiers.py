@@ -22,7 +22,8 @@ def cumpt(
 
     probabilities: (N, L), worst label first, calibrated. A row of NaN is UNKNOWN (-1). The paper walks down four
     labels; this is the same rule for any number of them. Raising beta_cum only ever lowers tiers. At 0.5 the tier is
-    that of the ordinal median. Raises ValueError for a wrong width, rows that are not probabilities, beta_cum outside (0, 1).
+    that of the ordinal median. Raises ValueError for a wrong width, rows that are no probabilities and a beta_cum
+    outside 0..1.
     >>> from goodrate.scale import FOUR_LEVEL
     >>> cumpt([[0.1, 0.2, 0.3, 0.4], [0.2, 0.5, 0.2, 0.1], [0.6, 0.2, 0.1, 0.1]], FOUR_LEVEL).tolist()
     [2, 1, 0]

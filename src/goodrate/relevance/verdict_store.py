@@ -88,6 +88,20 @@ class VerdictStore:
         found = self.get_many(keys)
         return [key for key in keys if key in found and found[key].status != OK]
 
+    def pending(
+        self, keys: Sequence[str], reasons: bool = False, retry_failed: bool = False, missing: bool = False
+    ) -> set[str]:
+        """The keys on which judge_once, told the same, has work to do."""
+        found = self.get_many(keys)
+        told = reasons and not missing
+
+        def open_work(key: str) -> bool:
+            if key not in found or (retry_failed and found[key].status != OK):
+                return True
+            return told and _lacks_reason(found[key])
+
+        return {key for key in keys if open_work(key)}
+
     def counts(self) -> dict[str, int]:
         """How many verdicts are kept by status; "ok" apart from each kind of failure."""
         with self._lock:
@@ -122,6 +136,10 @@ def _verdict(row: tuple[Any, ...]) -> Verdict:
     )
 
 
+def _lacks_reason(verdict: Verdict) -> bool:
+    return verdict.status == OK and verdict.reason is None
+
+
 @dataclass(frozen=True)
 class Kept:
     """Verdicts in the order of the pairs, and which of them came from the store as they are."""
@@ -131,23 +149,27 @@ class Kept:
 
 
 def judge_once(
-    judge: Judge, store: VerdictStore, pairs: Sequence[Pair], reasons: bool = False, retry_failed: bool = False
+    judge: Judge,
+    store: VerdictStore,
+    pairs: Sequence[Pair],
+    reasons: bool = False,
+    retry_failed: bool = False,
+    missing: bool = False,
 ) -> Kept:
     """Verdicts of the pairs: kept ones from the store, the others judged now and kept.
 
     Equal pairs are judged once. A kept verdict without a reason gets one when reasons are asked for. A kept failure is
-    judged again only with retry_failed.
+    judged again only with retry_failed. missing: kept verdicts stay as they are, also those without a reason.
     """
     keys = [verdict_key(pair, judge.identity) for pair in pairs]
     by_key = dict(zip(keys, pairs, strict=True))
     found = store.get_many(by_key)
-    again = {k for k in by_key if k not in found or (retry_failed and found[k].status != OK)}
-    unexplained = [
-        k for k in by_key if reasons and k not in again and found[k].status == OK and found[k].reason is None
-    ]
+    todo = store.pending(keys, reasons, retry_failed, missing)
+    again = {key for key in todo if key not in found or found[key].status != OK}
+    unexplained = sorted(todo - again)
     new = dict(zip(sorted(again), judge.judge([by_key[k] for k in sorted(again)], reasons), strict=True))
-    told = judge.explain([by_key[k] for k in unexplained], [found[k] for k in unexplained])
-    new.update(zip(unexplained, told, strict=True))
+    explained = judge.explain([by_key[k] for k in unexplained], [found[k] for k in unexplained])
+    new.update(zip(unexplained, explained, strict=True))
     if new:
         store.put_many(new)
     everything = {**found, **new}

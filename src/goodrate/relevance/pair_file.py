@@ -1,0 +1,107 @@
+"""Pairs to judge, read from a file: queries with item texts, or with item ids that a catalogue resolves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from goodrate.catalog.problems import BadRow, require_columns, tolerate
+from goodrate.catalog.readers import as_text
+from goodrate.catalog.tables import ROW, RawTable, read_table
+from goodrate.relevance.prompts import Pair
+
+PAIR_COLUMNS = ("query_id", "query", "item_id", "item_text", "facts", "context")
+KEPT_COLUMNS = ("query_id", "query", "item_id")  # what the verdicts are written with; item_text where there is no id
+FindTexts = Callable[[Sequence[str]], dict[str, str]]  # item ids -> the texts of those that exist
+
+
+@dataclass(frozen=True)
+class PairFile:
+    """The pairs of a file in row order; None for an item id that nobody knows. shown: their columns for the output."""
+
+    pairs: list[Pair | None]
+    shown: pl.DataFrame
+    skipped: tuple[BadRow, ...]
+
+    @property
+    def unknown_items(self) -> int:
+        """How many rows name an item that the catalogue does not have."""
+        return sum(pair is None for pair in self.pairs)
+
+
+def item_texts(frame: pl.DataFrame, form: str) -> list[str]:
+    """Catalogue rows (ITEM_COLUMNS) as a judge reads them; form: JudgeCard.item_form."""
+    if form == "listing":
+        from goodrate.relevance.listing import listings
+
+        return listings(frame.iter_rows(named=True))
+    from goodrate.catalog.rendering import render_items
+
+    return render_items(frame)
+
+
+def read_pairs(
+    path: str | Path, mapping: dict[str, str] | None = None, find_texts: FindTexts | None = None, skip_bad: int = 0
+) -> PairFile:
+    """Read csv, tsv, jsonl or parquet with the columns query and item_text, or query and item_id.
+
+    mapping: our name -> their column. find_texts: the texts of item ids, see item_texts; with it item_id is
+    used, without it item_text. query_id, facts and context are optional.
+    Raises ValueError with file, row, column and what was expected, and when no item id is known.
+    """
+    names = {ours: (mapping or {}).get(ours, ours) for ours in PAIR_COLUMNS}
+    unknown = sorted(set(mapping or {}) - set(PAIR_COLUMNS))
+    if unknown:
+        raise ValueError(f"--map: no column {unknown[0]!r} in pairs; ours are {', '.join(PAIR_COLUMNS)}")
+    table = read_table(path, set(names.values()))
+    needed = "item_id" if find_texts else "item_text"
+    _require(table, names, needed, mapping or {})
+    present = [ours for ours in PAIR_COLUMNS if names[ours] in table.columns]
+    frame = table.frame.select(ROW, *(as_text(table.frame, names[ours]).alias(ours) for ours in present))
+    problems = [*table.problems, *_empty(frame, ("query", needed), names)]
+    skipped = tolerate(table.path, problems, skip_bad)
+    frame = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame
+    if frame.is_empty():
+        raise ValueError(f"{table.path} has no usable row")
+    texts = _texts(table.path, frame["item_id"].to_list(), find_texts) if find_texts else frame["item_text"].to_list()
+    shown = frame.select(*(n for n in KEPT_COLUMNS if n in present), *([] if "item_id" in present else ["item_text"]))
+    return PairFile(_pairs(frame, texts), shown, skipped)
+
+
+def _require(table: RawTable, names: dict[str, str], needed: str, mapping: dict[str, str]) -> None:
+    """ValueError when a column is missing; pairs with ids alone are told where item texts come from."""
+    lacks_text = needed == "item_text" and names["item_text"] not in table.columns
+    if lacks_text and names["item_id"] in table.columns and "item_text" not in mapping:
+        raise ValueError(
+            f"{table.path} has item ids and no column {names['item_text']!r}: give --catalog FILE or --index DIR, "
+            "or name the text's column with --map item_text=COLUMN"
+        )
+    require_columns(table.path, names, ["query", needed, *mapping], table.columns)
+
+
+def _empty(frame: pl.DataFrame, columns: Sequence[str], names: dict[str, str]) -> list[BadRow]:
+    """The rows in which a needed column is empty."""
+    found = []
+    for ours in columns:
+        rows = frame.filter(pl.col(ours).fill_null("") == "")[ROW].to_list()
+        found += [BadRow(row, names[ours], "a text, found nothing") for row in rows]
+    return found
+
+
+def _texts(path: Path, ids: list[str], find_texts: FindTexts) -> list[str | None]:
+    """The text of each id, None for an unknown one. Raises ValueError when all are unknown."""
+    known = find_texts(list(dict.fromkeys(ids)))
+    if not known:
+        raise ValueError(f"{path}: none of the item ids is in the catalogue, such as {ids[0]!r}")
+    return [known.get(item_id) for item_id in ids]
+
+
+def _pairs(frame: pl.DataFrame, texts: Sequence[str | None]) -> list[Pair | None]:
+    def column(name: str) -> list[str | None]:
+        return frame[name].to_list() if name in frame.columns else [None] * len(frame)
+
+    rows = zip(frame["query"], texts, column("facts"), column("context"), strict=True)
+    return [None if text is None else Pair(query, text, facts or "", context) for query, text, facts, context in rows]

@@ -1,0 +1,166 @@
+"""goodrate judge: what it writes, what it keeps, and that an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from goodrate.cli import judge as verb
+from goodrate.relevance.judge import Judge, JudgeCard, Pair, Verdict, write_judge_card
+from goodrate.relevance.pair_file import read_pairs
+from goodrate.relevance.verdict_store import VerdictStore
+from tiny_models import causal_lm
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("judge")
+    lm = causal_lm()
+    lm.save(folder)
+    tokens = tuple(lm.encode(digit)[0] for digit in "1234")
+    write_judge_card(folder, JudgeCard("four_level", tokens, stop_token_id=1, max_new_tokens=4))
+    return folder
+
+
+def run(*arguments: str | Path) -> int | None:
+    """The exit code that the command asks for, None for none."""
+    return verb.command.main([str(a) for a in arguments], standalone_mode=False)
+
+
+def pairs_file(folder: Path, count: int = 6) -> Path:
+    path = folder / "pairs.csv"
+    rows = [f"q{n % 2},lamp {n % 2},red lamp {n}" for n in range(count)]
+    path.write_text("\n".join(["query_id,query,item_text", *rows]) + "\n")
+    return path
+
+
+def test_verdicts_in_the_order_of_the_pairs(model: Path, tmp_path: Path) -> None:
+    pairs = pairs_file(tmp_path)
+    run(pairs, "--model", model, "--out", tmp_path / "v.csv")
+    written = pl.read_csv(tmp_path / "v.csv")
+    expected = Judge.load(model).judge([Pair(f"lamp {n % 2}", f"red lamp {n}") for n in range(6)])
+    assert written["item_text"].to_list() == [f"red lamp {n}" for n in range(6)]
+    assert written["query_id"].to_list() == ["q0", "q1"] * 3
+    assert written["tier"].to_list() == [v.tier for v in expected]
+    labels = ("irrelevant", "mismatch", "related", "excellent")
+    assert written["label"].to_list() == [labels[v.label] for v in expected]  # type: ignore[index]
+    for row, verdict in zip(written.iter_rows(named=True), expected, strict=True):
+        p = verdict.probabilities
+        assert p is not None
+        # bf16 of another batch may round differently; a pair is judged in whatever batch it lands in.
+        assert [row[f"p_{label}"] for label in labels] == pytest.approx(p, abs=0.02)
+        gain = (p[1] + 3 * p[2] + 7 * p[3]) / 7  # gains 0, 1, 3, 7 over the largest
+        assert row["expected_gain"] == pytest.approx(gain, abs=0.02)
+
+
+def test_reasons_as_json_lines(model: Path, tmp_path: Path) -> None:
+    run(pairs_file(tmp_path, 2), "--model", model, "--out", tmp_path / "v.jsonl", "--reasons")
+    rows = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text().splitlines()]
+    assert [row["item_text"] for row in rows] == ["red lamp 0", "red lamp 1"]
+    # A random model writes nothing readable: the label stays, the reason's failure has a name.
+    assert all(row["status"] == "ok" and row["reason_status"] not in (None, "ok") for row in rows)
+
+
+def test_interrupted_and_resumed(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verb, "FIRST", 2)
+    monkeypatch.setattr(verb, "BLOCK", 2)
+    pairs, out = pairs_file(tmp_path, 10), tmp_path / "v.csv"
+    judged: list[int] = []
+    whole = Judge.judge
+
+    def counted(self: Judge, pairs: list[Pair], reasons: bool = False) -> list[Verdict]:
+        if len(judged) == 3:
+            raise KeyboardInterrupt
+        judged.append(len(pairs))
+        return whole(self, pairs, reasons)
+
+    monkeypatch.setattr(Judge, "judge", counted)
+    assert run(pairs, "--model", model, "--out", out) == 130
+    assert judged == [2, 2, 2] and not out.exists()
+    with VerdictStore(tmp_path / "verdicts.sqlite") as store:
+        assert store.counts() == {"ok": 6}
+    rest: list[int] = []
+    monkeypatch.setattr(Judge, "judge", lambda self, p, r=False: (rest.append(len(p)), whole(self, p, r))[1])
+    run(pairs, "--model", model, "--out", out)
+    assert sum(rest) == 4 and len(pl.read_csv(out)) == 10
+    before = out.read_bytes()
+    rest.clear()
+    run(pairs, "--model", model, "--out", out)  # all kept: nothing is judged, the file is the same
+    assert sum(rest) == 0 and out.read_bytes() == before
+
+
+def test_failures_are_not_low_grades(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    rows = [{"query": "lamp", "item_text": "lamp"}, {"query": "lamp " * 400, "item_text": "lamp"}]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run(pairs, "--model", model, "--out", tmp_path / "v.csv")
+    written = pl.read_csv(tmp_path / "v.csv")
+    assert written["status"].to_list() == ["ok", "prompt_too_long"]
+    assert written["label"][1] is None and written["tier"][1] is None and written["expected_gain"][1] is None
+    assert "no verdict: prompt_too_long 1" in capsys.readouterr().err
+    asked: list[int] = []
+    whole = Judge.judge
+    monkeypatch.setattr(Judge, "judge", lambda self, p, r=False: (asked.append(len(p)), whole(self, p, r))[1])
+    run(pairs, "--model", model, "--out", tmp_path / "v.csv", "--missing")
+    assert sum(asked) == 0
+    run(pairs, "--model", model, "--out", tmp_path / "v.csv", "--retry-failed")
+    assert sum(asked) == 1
+
+
+def test_item_ids_with_a_catalogue_and_facts(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "items.csv").write_text("id,title,price\na,red lamp,40\nb,oak chair,90\n")
+    (tmp_path / "clicks.csv").write_text("q,sku\ncheaper than Velto,b\nlamp,a\nlamp,gone\n")
+    (tmp_path / "facts.jsonl").write_text('{"name": "velto", "fact": "velto : price 50"}\n')
+    seen: list[Pair] = []
+    whole = Judge.judge
+    monkeypatch.setattr(Judge, "judge", lambda self, p, r=False: (seen.extend(p), whole(self, p, r))[1])
+    options = ("--catalog", tmp_path / "items.csv", "--map", "query=q,item_id=sku", "--facts", tmp_path / "facts.jsonl")
+    run(tmp_path / "clicks.csv", "--model", model, "--out", tmp_path / "v.csv", *options)
+    texts = {("lamp", "red lamp ; price 40", ""), ("cheaper than Velto", "oak chair ; price 90", "velto : price 50")}
+    assert {(p.query, p.item_text, p.facts) for p in seen} == texts
+    written = pl.read_csv(tmp_path / "v.csv")
+    assert written["item_id"].to_list() == ["b", "a", "gone"]
+    assert written["status"].to_list() == ["ok", "ok", "unknown_item"]
+    assert "1 of 3 rows name an item that is not in the catalogue" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("query,item_id\nlamp,a\n", "give --catalog FILE or --index DIR"),
+        ("q,item_text\nlamp,a\n", "no column 'query'"),
+        ("query,item_text\nlamp,\n", "row 2, column item_text: expected a text"),
+    ],
+)
+def test_wrong_pairs_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_pairs(path)
+
+
+def test_bad_rows_can_be_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text("query,item_text\nlamp,\nchair,oak\n")
+    table = read_pairs(path, skip_bad=1)
+    assert table.pairs == [Pair("chair", "oak")] and [p.row for p in table.skipped] == [2]
+    with pytest.raises(ValueError, match="none of the item ids"):
+        path.write_text("query,item_id\nlamp,a\n")
+        read_pairs(path, find_texts=lambda ids: {})
+
+
+def test_wrong_options_are_named_before_anything_is_loaded(model: Path, tmp_path: Path) -> None:
+    pairs = pairs_file(tmp_path)
+    with pytest.raises(ValueError, match="ends in .csv or .jsonl"):
+        run(pairs, "--model", model, "--out", tmp_path / "v.xlsx")
+    with pytest.raises(FileNotFoundError, match="judge.json"):
+        run(pairs, "--model", tmp_path, "--out", tmp_path / "v.csv")
+    with pytest.raises(ValueError, match="no column 'titel'"):
+        run(pairs, "--model", model, "--out", tmp_path / "v.csv", "--map", "titel=x")
