@@ -85,9 +85,7 @@ def train_base(
     source = DocumentSource(documents, settings.batch_size, settings.micro_tokens, settings.fit.seed, pool=1)
     optimizers = make_optimizers(model.network, settings.optimizer, settings.learning_rate, settings.weight_decay)
     check = (lambda update: evaluate(model, update)) if evaluate else None
-    fit(
-        TokenScorer(model.network), source, optimizers, settings.fit, folder=run, evaluate=check, on_update=progress
-    )
+    fit(TokenScorer(model.network), source, optimizers, settings.fit, folder=run, evaluate=check, on_update=progress)
     with new_folder(run.path / "model") as beside:
         model.save(beside)
     return run.path / "model"
