@@ -114,7 +114,10 @@ def test_a_process_killed_outright_resumes(tmp_path: Path) -> None:
 import os, signal, sys
 sys.path[:0] = [{str(Path(__file__).parent)!r}]
 import test_learning_fit as t
-t.train(t.Path({str(tmp_path)!r}), on_update=lambda r: os.kill(os.getpid(), signal.SIGKILL) if r["update"] == 6 else None)
+def kill(record):
+    if record["update"] == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+t.train(t.Path({str(tmp_path)!r}), on_update=kill)
 """
     process = subprocess.run([sys.executable, "-c", code], timeout=60, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert process.returncode == -signal.SIGKILL
@@ -179,7 +182,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_clipping_and_schedule_reach_the_optimizer() -> None:
     seen: list[dict[str, Any]] = []
     train(None, updates=4, schedule="linear", warmup=0.5, on_update=seen.append)
-    # middles of the updates: 1/8, 3/8, 5/8, 7/8; up to 1/2 the rate is progress / .5, then (1 - progress) / .5; times .01
+    # middles of the updates: 1/8, 3/8, 5/8, 7/8; until 1/2 the factor is progress / .5, then (1 - progress) / .5
     assert [r["learning_rate"] for r in seen] == pytest.approx([0.0025, 0.0075, 0.0075, 0.0025])
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 2.0)

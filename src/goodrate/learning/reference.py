@@ -20,5 +20,5 @@ def freeze_reference(network: Network) -> Network:
     the KL would measure noise.
     """
     frozen = copy.deepcopy(network).eval().requires_grad_(False)
-    frozen.train = types.MethodType(lambda self, mode=True: self, frozen)
+    setattr(frozen, "train", types.MethodType(lambda self, mode=True: self, frozen))  # noqa: B010
     return frozen
