@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from goodrate.cli import judge as verb
-from goodrate.relevance.judge import Judge, JudgeCard, Pair, Verdict, write_judge_card
+from goodrate.relevance.judge import Judge, JudgeCard, Pair, Verdict, read_judge_card, write_judge_card
 from goodrate.relevance.pair_file import read_pairs
+from goodrate.relevance.tuning import tune
 from goodrate.relevance.verdict_store import VerdictStore
 from tiny_models import causal_lm
 
@@ -129,6 +131,25 @@ def test_item_ids_with_a_catalogue_and_facts(
     assert written["item_id"].to_list() == ["b", "a", "gone"]
     assert written["status"].to_list() == ["ok", "ok", "unknown_item"]
     assert "1 of 3 rows name an item that is not in the catalogue" in capsys.readouterr().err
+
+
+def test_calibration_is_written_into_the_card(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "judge"
+    shutil.copytree(model, folder)
+    pairs = tmp_path / "dev.csv"
+    labels = ["excellent", "1", "", "mismatch"]  # names and aliases; an empty one is left out
+    pairs.write_text("query,item_text,label\n" + "".join(f"lamp,lamp {n},{x}\n" for n, x in enumerate(labels)))
+    run(pairs, "--model", folder, "--calibrate")
+    before, after = read_judge_card(model), read_judge_card(folder)
+    dev = [Pair("lamp", f"lamp {n}") for n in (0, 1, 3)]
+    expected = tune(Judge.load(model), dev, [3, 0, 1]).card
+    assert after == expected and after.temperature != before.temperature
+    assert "3 labelled pairs" in capsys.readouterr().err
+    pairs.write_text("query,item_text\nlamp,lamp\n")
+    with pytest.raises(ValueError, match="needs a column label"):
+        run(pairs, "--model", folder, "--calibrate")
+    with pytest.raises(ValueError, match="give --out FILE"):
+        run(pairs, "--model", folder)
 
 
 @pytest.mark.parametrize(

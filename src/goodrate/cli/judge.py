@@ -6,7 +6,6 @@ import io
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,9 +13,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from goodrate.cli.judge_input import Sources, read_input
+
 if TYPE_CHECKING:
     from goodrate.relevance.judge import Judge, Pair, Verdict
-    from goodrate.relevance.pair_file import FindTexts, PairFile
+    from goodrate.relevance.pair_file import PairFile
     from goodrate.relevance.verdict_store import VerdictStore
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -29,7 +30,8 @@ UNKNOWN_ITEM = "unknown_item"
 HELP = """Say of query-item pairs how relevant they are, with probabilities, tier and, with --reasons, the reason.
 
 PAIRS is a csv, tsv, jsonl or parquet file with the columns query and item_text, or query and item_id together with
---catalog or --index. facts, context and query_id are read when they are there.
+--catalog or --index. facts, context and query_id are read when they are there. With --calibrate, labelled pairs set the
+judge's two scalars instead.
 
 Every verdict is kept in an SQLite file once it is given: interrupt when you like, the same command goes on. A pair is
 judged once for each judge; changed items, queries or judges are judged anew.
@@ -41,6 +43,8 @@ Examples:
   goodrate judge pairs.jsonl --model runs/judge --out verdicts.jsonl --reasons
 
   goodrate judge clicks.csv --model runs/judge --out verdicts.csv --index shop-index --map query=q,item_id=sku
+
+  goodrate judge dev.csv --model runs/judge --calibrate
 """
 
 
@@ -48,12 +52,18 @@ Examples:
 def judge(
     pairs: Annotated[Path, typer.Argument(help="What to judge.", show_default=False)],
     model: Annotated[str, typer.Option(help="The judge's folder (a model with judge.json).")],
-    out: Annotated[Path, typer.Option(help="Where the verdicts go: .csv or .jsonl, written whole at the end.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Where the verdicts go: .csv or .jsonl, whole at the end.", show_default=False)
+    ] = None,
     reasons: Annotated[bool, typer.Option("--reasons", help="Decode the reason of every verdict; slow.")] = False,
     missing: Annotated[
         bool, typer.Option("--missing", help="Judge only what was never judged; add no reasons to kept verdicts.")
     ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Judge kept failures again.")] = False,
+    calibrate: Annotated[
+        bool,
+        typer.Option("--calibrate", help="Set the judge's temperature and tier threshold from PAIRS' label column."),
+    ] = False,
     catalog: Annotated[Path | None, typer.Option(help="Item texts by item_id: a file.", show_default=False)] = None,
     format: Annotated[str | None, typer.Option(help="Of --catalog: esci, wands, chorus.", show_default=False)] = None,
     index: Annotated[Path | None, typer.Option(help="Item texts by item_id: an index.", show_default=False)] = None,
@@ -74,87 +84,31 @@ def judge(
     skip_bad: Annotated[int, typer.Option(min=0, help="Leave out up to N bad rows and list them.")] = 0,
 ) -> None:
     """See HELP."""
-    _check_out(out)
+    out = None if calibrate else _checked(out)
     if catalog is not None and index is not None:
         raise ValueError("give --catalog or --index, not both")
-    if facts is not None and not facts.is_file():
-        raise FileNotFoundError(f"--facts: no file {facts}")
-    from goodrate.relevance.judge_card import read_judge_card
-    from goodrate.relevance.verdict_store import VerdictStore
-
-    find = _finder(catalog, format, index, read_judge_card(model).item_form)
-    table = _read(pairs, map, find, skip_bad)
-    known = _with_facts(table, facts or (index / "facts.jsonl" if index else None))
+    table, known = read_input(pairs, model, Sources(catalog, format, index, facts), map, skip_bad, console)
     loaded = _load(model)
-    with VerdictStore(verdicts or out.parent / "verdicts.sqlite") as store:
-        try:
-            judged = _judge_all(loaded, store, known, reasons, missing, retry_failed)
-        except KeyboardInterrupt:
-            console.print(f"interrupted; {escape(str(store.path))} keeps what was judged, the same command goes on")
-            raise
-    _write(out, table, judged, loaded)
-    _summarise(out, table, judged)
+    if out is None:
+        from goodrate.cli.judge_calibration import calibrate as calibrate_judge
+
+        calibrate_judge(model, loaded, table, known, console)
+    else:
+        options = {"reasons": reasons, "retry_failed": retry_failed, "missing": missing}
+        judged = _judge_kept(loaded, known, verdicts or out.parent / "verdicts.sqlite", options)
+        _write(out, table, judged, loaded)
+        _summarise(out, table, judged)
 
 
-def _check_out(out: Path) -> None:
-    """Hours of judging should not end at a name that cannot be written."""
+def _checked(out: Path | None) -> Path:
+    """The output file. Hours of judging should not end at a name that cannot be written."""
+    if out is None:
+        raise ValueError("give --out FILE for the verdicts, or --calibrate")
     if out.suffix.lower() not in (".csv", ".jsonl"):
         raise ValueError(f"--out {out}: expected a name that ends in .csv or .jsonl")
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; expected a file")
-
-
-def _finder(catalog: Path | None, format: str | None, index: Path | None, form: str) -> FindTexts | None:
-    """Item texts by id from a catalogue file or an index; None when neither was given."""
-    if catalog is None and index is None:
-        return None
-
-    def find(ids: Sequence[str]) -> dict[str, str]:
-        from goodrate.relevance.pair_file import item_texts
-
-        frame = _items(catalog, format, index).frame
-        frame = frame.filter(frame["id"].is_in(list(ids)))
-        return dict(zip(frame["id"], item_texts(frame, form), strict=True))
-
-    return find
-
-
-def _with_facts(table: PairFile, path: Path | None) -> list[Pair]:
-    """The pairs that can be judged, with what the shop knows of their queries where the file did not say it."""
-    pairs = [pair for pair in table.pairs if pair is not None]
-    if path is None or not path.is_file():
-        return pairs
-    from goodrate.relevance.facts import FactBook
-
-    book = FactBook.load(path)
-    return [pair if pair.facts else replace(pair, facts=book.of(pair.query)) for pair in pairs]
-
-
-def _read(path: Path, map: str | None, find: FindTexts | None, skip_bad: int) -> PairFile:
-    """The pairs, with the rows that were left out and the items that nobody knows reported."""
-    from goodrate.catalog.problems import describe
-    from goodrate.cli.index import parse_mapping
-    from goodrate.relevance.pair_file import read_pairs
-
-    with console.status(f"reading {path.name}"):
-        table = read_pairs(path, parse_mapping(map), find, skip_bad)
-    for line in describe(path, table.skipped):
-        console.print(f"  left out: {escape(line)}", highlight=False)
-    if table.unknown_items:
-        console.print(f"{table.unknown_items:,} of {len(table.pairs):,} rows name an item that is not in the catalogue")
-    return table
-
-
-def _items(catalog: Path | None, format: str | None, index: Path | None) -> Any:
-    """The catalogue of a file or of an index."""
-    if catalog is not None:
-        from goodrate.catalog.readers import read_catalog
-
-        return read_catalog(catalog, format=format)
-    from goodrate.retrieval.store import Store
-
-    assert index is not None
-    return Store.open(index).all_items()
+    return out
 
 
 def _load(model: str) -> Judge:
@@ -167,20 +121,29 @@ def _load(model: str) -> Judge:
         return Judge.load(model)
 
 
-def _judge_all(
-    loaded: Judge, store: VerdictStore, pairs: list[Pair], reasons: bool, missing: bool, retry_failed: bool
-) -> list[Verdict]:
-    """All verdicts in the order of the pairs: kept ones at once, the others block by block."""
+def _judge_kept(loaded: Judge, pairs: list[Pair], path: Path, options: dict[str, bool]) -> list[Verdict]:
+    """All verdicts in the order of the pairs, kept in the store at `path` as soon as they are given."""
+    from goodrate.relevance.verdict_store import VerdictStore
+
+    with VerdictStore(path) as store:
+        try:
+            return _judge_all(loaded, store, pairs, options)
+        except KeyboardInterrupt:
+            console.print(f"interrupted; {escape(str(path))} keeps what was judged, the same command goes on")
+            raise
+
+
+def _judge_all(loaded: Judge, store: VerdictStore, pairs: list[Pair], options: dict[str, bool]) -> list[Verdict]:
+    """Kept verdicts at once, the others block by block."""
     from goodrate.relevance.verdict_store import judge_once, verdict_key
 
     keys = [verdict_key(pair, loaded.identity) for pair in pairs]
-    options = {"reasons": reasons, "retry_failed": retry_failed, "missing": missing}
     todo = store.pending(keys, **options)
     places = {key: place for place, key in enumerate(keys) if key in todo}
     # Items of one query side by side share its forward pass.
     order = sorted(places.values(), key=lambda i: (pairs[i].query, pairs[i].facts, pairs[i].context or "", i))
     console.print(f"{len(pairs):,} pairs: {len(pairs) - len(todo):,} kept, {len(order):,} to judge", highlight=False)
-    for block in _blocks(order, BLOCK_WITH_REASONS if reasons else BLOCK):
+    for block in _blocks(order, BLOCK_WITH_REASONS if options["reasons"] else BLOCK):
         judge_once(loaded, store, [pairs[i] for i in block], **options)
     found = store.get_many(keys)
     return [loaded.tiered(found[key]) for key in keys]

@@ -13,18 +13,22 @@ from goodrate.catalog.readers import as_text
 from goodrate.catalog.tables import ROW, RawTable, read_table
 from goodrate.relevance.prompts import Pair
 
-PAIR_COLUMNS = ("query_id", "query", "item_id", "item_text", "facts", "context")
+PAIR_COLUMNS = ("query_id", "query", "item_id", "item_text", "facts", "context", "label")
 KEPT_COLUMNS = ("query_id", "query", "item_id")  # what the verdicts are written with; item_text where there is no id
 FindTexts = Callable[[Sequence[str]], dict[str, str]]  # item ids -> the texts of those that exist
 
 
 @dataclass(frozen=True)
 class PairFile:
-    """The pairs of a file in row order; None for an item id that nobody knows. shown: their columns for the output."""
+    """The pairs of a file in row order; None for an item id that nobody knows. shown: their columns for the output.
+
+    labels: what the file says of each pair, as it stands there; None where it says nothing.
+    """
 
     pairs: list[Pair | None]
     shown: pl.DataFrame
     skipped: tuple[BadRow, ...]
+    labels: list[str | None]
 
     @property
     def unknown_items(self) -> int:
@@ -49,7 +53,7 @@ def read_pairs(
     """Read csv, tsv, jsonl or parquet with the columns query and item_text, or query and item_id.
 
     mapping: our name -> their column. find_texts: the texts of item ids, see item_texts; with it item_id is
-    used, without it item_text. query_id, facts and context are optional.
+    used, without it item_text. query_id, facts, context and label are optional.
     Raises ValueError with file, row, column and what was expected, and when no item id is known.
     """
     names = {ours: (mapping or {}).get(ours, ours) for ours in PAIR_COLUMNS}
@@ -68,7 +72,8 @@ def read_pairs(
         raise ValueError(f"{table.path} has no usable row")
     texts = _texts(table.path, frame["item_id"].to_list(), find_texts) if find_texts else frame["item_text"].to_list()
     shown = frame.select(*(n for n in KEPT_COLUMNS if n in present), *([] if "item_id" in present else ["item_text"]))
-    return PairFile(_pairs(frame, texts), shown, skipped)
+    labels = frame["label"].to_list() if "label" in present else [None] * len(frame)
+    return PairFile(_pairs(frame, texts), shown, skipped, labels)
 
 
 def _require(table: RawTable, names: dict[str, str], needed: str, mapping: dict[str, str]) -> None:

@@ -1,0 +1,94 @@
+"""What `goodrate judge` judges: the pairs of a file, item texts by id, and what the shop knows of the queries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from goodrate.relevance.judge import Pair
+    from goodrate.relevance.pair_file import FindTexts, PairFile
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where item texts come from (a catalogue file and its format, or an index), and the facts file."""
+
+    catalog: Path | None = None
+    format: str | None = None
+    index: Path | None = None
+    facts: Path | None = None
+
+
+def read_input(
+    path: Path, model: str, sources: Sources, map: str | None, skip_bad: int, console: Console
+) -> tuple[PairFile, list[Pair]]:
+    """The file, and its pairs that can be judged, written as the judge in the folder `model` reads them.
+
+    Reports rows that were left out and items that nobody knows. Raises ValueError or FileNotFoundError naming the file.
+    """
+    from goodrate.relevance.judge_card import read_judge_card
+
+    if sources.facts is not None and not sources.facts.is_file():
+        raise FileNotFoundError(f"--facts: no file {sources.facts}")
+    find = _finder(sources, read_judge_card(model).item_form)
+    table = _read(path, map, find, skip_bad, console)
+    return table, _with_facts(table, sources.facts or (sources.index / "facts.jsonl" if sources.index else None))
+
+
+def _finder(sources: Sources, form: str) -> FindTexts | None:
+    """Item texts by id from a catalogue file or an index; None when neither was given."""
+    if sources.catalog is None and sources.index is None:
+        return None
+
+    def find(ids: Sequence[str]) -> dict[str, str]:
+        from goodrate.relevance.pair_file import item_texts
+
+        frame = _items(sources).frame
+        frame = frame.filter(frame["id"].is_in(list(ids)))
+        return dict(zip(frame["id"], item_texts(frame, form), strict=True))
+
+    return find
+
+
+def _with_facts(table: PairFile, path: Path | None) -> list[Pair]:
+    """The pairs that can be judged, with what the shop knows of their queries where the file did not say it."""
+    pairs = [pair for pair in table.pairs if pair is not None]
+    if path is None or not path.is_file():
+        return pairs
+    from goodrate.relevance.facts import FactBook
+
+    book = FactBook.load(path)
+    return [pair if pair.facts else replace(pair, facts=book.of(pair.query)) for pair in pairs]
+
+
+def _read(path: Path, map: str | None, find: FindTexts | None, skip_bad: int, console: Console) -> PairFile:
+    """The pairs, with the rows that were left out and the items that nobody knows reported."""
+    from goodrate.catalog.problems import describe
+    from goodrate.cli.index import parse_mapping
+    from goodrate.relevance.pair_file import read_pairs
+
+    with console.status(f"reading {path.name}"):
+        table = read_pairs(path, parse_mapping(map), find, skip_bad)
+    for line in describe(path, table.skipped):
+        console.print(f"  left out: {escape(line)}", highlight=False)
+    if table.unknown_items:
+        console.print(f"{table.unknown_items:,} of {len(table.pairs):,} rows name an item that is not in the catalogue")
+    return table
+
+
+def _items(sources: Sources) -> Any:
+    """The catalogue of a file or of an index."""
+    if sources.catalog is not None:
+        from goodrate.catalog.readers import read_catalog
+
+        return read_catalog(sources.catalog, format=sources.format)
+    from goodrate.retrieval.store import Store
+
+    assert sources.index is not None
+    return Store.open(sources.index).all_items()
