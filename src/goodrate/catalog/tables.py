@@ -128,7 +128,7 @@ def _read_delimited(path: Path, data: bytes, wanted: frozenset[str], ignored: fr
 
 
 def _refuse_open_quote(path: Path, text: str, frame: pl.DataFrame) -> None:
-    """ValueError when a quote swallowed the rest of the file: the last row then holds line breaks and quotes are odd."""
+    """ValueError when a quote swallowed the rest of the file: the last row holds line breaks, quotes are odd."""
     last = "".join(value or "" for value in frame.drop(ROW).row(-1)) if len(frame) else ""
     if "\n" in last and text.count('"') % 2:
         raise ValueError(f'{path}, row {frame[ROW][-1]}: a quote opens and never closes; expected one more "')

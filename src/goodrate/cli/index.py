@@ -123,8 +123,12 @@ def _index(out: Path, items: Catalog, encoder_path: str | None) -> None:
 
     store, encoder = _open(out, encoder_path)
     start = time.perf_counter()
-    with _progress("encoding and writing" if encoder else "writing") as report:
-        done = index_catalog(store, items, encoder, report)
+    try:
+        with _progress("encoding and writing" if encoder else "writing") as report:
+            done = index_catalog(store, items, encoder, report)
+    except KeyboardInterrupt:
+        console.print(f"interrupted; {len(store):,} items can be searched; the same command goes on", highlight=False)
+        raise
     seconds = time.perf_counter() - start
     rate = f" ({done.encoded / seconds:,.0f} items/s)" if done.encoded else ""
     console.print(
