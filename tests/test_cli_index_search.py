@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +23,6 @@ class LetterEncoder:
     def __init__(self, path: str) -> None:
         self.fingerprint = f"letters-{Path(path).name}"
 
-    @classmethod
-    def load(cls, path: str, precision: str = "fp32") -> LetterEncoder:
-        return cls(path)
-
     def encode_items(self, texts: list[str]) -> np.ndarray:
         letters = "abcdefghijklmnopqrstuvwxyz"
         counts = np.array([[text.count(letter) for letter in letters] for text in texts], dtype=np.float32)
@@ -39,9 +34,7 @@ class LetterEncoder:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Call goodrate with arguments; gives (exit code, stdout, stderr with its wrapping undone)."""
-    fake = types.ModuleType("goodrate.models.encoder")
-    fake.Encoder = LetterEncoder
-    monkeypatch.setitem(sys.modules, "goodrate.models.encoder", fake)
+    monkeypatch.setattr("goodrate.cli.index.load_encoder", lambda path, threads=None: path and LetterEncoder(path))
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments: object) -> tuple[int, str, str]:
