@@ -119,6 +119,21 @@ class _Run:
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
+    def _summed(self, values: dict[str, float]) -> dict[str, float]:
+        """Values added up over the processes; each holds the part of its own micro-batches."""
+        if self.accelerator.num_processes == 1:
+            return values
+        parts = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
+        return dict(zip(values, self.accelerator.reduce(parts, "sum").tolist(), strict=True))
+
+    def agreed(self, seconds: float) -> float:
+        """The first process's clock: all must stop at the same update and step at the same rate."""
+        if self.accelerator.num_processes == 1:
+            return seconds
+        from accelerate.utils import broadcast_object_list
+
+        return float(broadcast_object_list([seconds])[0])
+
     def step(self, update: Update, number: int, progress: float) -> Record:
         """One optimizer step; returns what happened. FloatingPointError when the loss is not a finite number."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
@@ -134,6 +149,7 @@ class _Run:
             forward_context=lambda: autocast(self.precision, self.device),
             no_sync=lambda: self.accelerator.no_sync(self.model),
         )
+        values = self._summed(values)
         if not math.isfinite(values["loss"]):
             raise FloatingPointError(f"update {number}: the loss is not finite: {values}")
         norm = float(self.accelerator.clip_grad_norm_(self.parameters, self.settings.clip_norm))
@@ -169,7 +185,7 @@ def fit(
     parts = {"source": source, **(stateful or {})}
     parts |= {f"optimizer{i}": optimizer for i, optimizer in enumerate(run.optimizers)}
     facts = (checkpoint.load(folder.path, bare, parts) if folder else None) or {"update": 0, "seconds": 0.0}
-    if folder:
+    if folder and run.accelerator.is_main_process:
         folder.keep_metrics(lambda record: record.get("update", 0) <= facts["update"])
     loop = _Loop(run, source, settings, folder, facts, lambda facts: _save(run, folder, bare, parts, facts))
     stopped_by, last = loop.run(evaluate, on_update)
@@ -205,10 +221,10 @@ class _Loop:
         """Training seconds over all sittings."""
         return self._before + time.monotonic() - self._started
 
-    def _budget_spent(self) -> str | None:
+    def _budget_spent(self, seconds: float) -> str | None:
         if self._settings.updates is not None and self.done >= self._settings.updates:
             return "updates"
-        if self._settings.seconds is not None and self.seconds >= self._settings.seconds:
+        if self._settings.seconds is not None and seconds >= self._settings.seconds:
             return "seconds"
         return None
 
@@ -230,21 +246,21 @@ class _Loop:
     ) -> tuple[str, Record]:
         """Step until something ends the run; returns what ended it and the last record."""
         record: Record = {}
-        while (stopped_by := self._budget_spent()) is None:
+        while (stopped_by := self._budget_spent(seconds := self._run.agreed(self.seconds))) is None:
             update = self._source.next(self.done)
             if update is None:
                 stopped_by = "source"
                 break
-            record = self._step(update, evaluate)
+            record = self._step(update, seconds, evaluate)
             if on_update:
                 on_update(record)
             self._save_if_due()
         self.save()
         return stopped_by, record
 
-    def _step(self, update: Update, evaluate: Callable[[int], Mapping[str, float]] | None) -> Record:
+    def _step(self, update: Update, seconds: float, evaluate: Callable[[int], Mapping[str, float]] | None) -> Record:
         settings = self._settings
-        progress = run_progress(self.done, self.seconds, updates=settings.updates, budget=settings.seconds)
+        progress = run_progress(self.done, seconds, updates=settings.updates, budget=settings.seconds)
         values = self._run.step(update, self.done, progress)
         self.done += 1
         record = {"update": self.done, "seconds": round(self.seconds, 3), **values}

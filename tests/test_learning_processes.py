@@ -1,0 +1,77 @@
+"""Two processes that share an update make the same step as one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from goodrate.learning.fit import FitSettings, fit
+from goodrate.run_folder import RunFolder
+from test_learning_fit import Noisy, Walk
+
+WORKER = """
+import sys
+sys.path[:0] = [{here!r}]
+from test_learning_processes import train
+train({out!r}, seconds={seconds})
+"""
+
+
+def train(out: str, seconds: float | None = None) -> nn.Module:
+    """Six updates (or as many as the seconds allow) without dropout; the weights go to out/rank<r>.pt."""
+    torch.set_num_threads(1)
+    model = Noisy()
+    for part in model.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    updates = None if seconds else 6
+    settings = FitSettings(updates=updates, seconds=seconds, precision="fp32", log_every=1, checkpoint_updates=2)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1, momentum=0.9)
+    fit(model, Walk(), [optimizer], settings, folder=RunFolder(out))
+    torch.save(model.state_dict(), Path(out) / f"rank{os.environ.get('RANK', 'alone')}.pt")
+    return model
+
+
+def launch(out: Path, seconds: float | None = None) -> None:
+    """Train in two gloo processes on this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = WORKER.format(here=str(Path(__file__).parent), out=str(out), seconds=seconds)
+    common = {
+        **os.environ, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", code], env={**common, "RANK": str(r), "LOCAL_RANK": str(r)})
+        for r in (0, 1)
+    ]
+    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(tmp_path: Path) -> None:
+    alone = train(str(tmp_path / "alone")).state_dict()
+    launch(tmp_path / "two")
+    first, second = (torch.load(tmp_path / "two" / f"rank{rank}.pt") for rank in (0, 1))
+    for name, weight in alone.items():
+        # Two summation orders of float32 gradients: equal to rounding, and the ranks to the bit.
+        torch.testing.assert_close(first[name], weight, rtol=1e-5, atol=1e-6)
+        assert torch.equal(first[name], second[name])
+    losses = [[record["loss"] for record in RunFolder(tmp_path / kind).metrics()] for kind in ("alone", "two")]
+    torch.testing.assert_close(*map(torch.tensor, losses), rtol=1e-5, atol=1e-6)
+    assert len(losses[1]) == 6
+
+
+@pytest.mark.slow
+def test_two_processes_stop_on_one_clock(tmp_path: Path) -> None:
+    launch(tmp_path, seconds=0.3)
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
