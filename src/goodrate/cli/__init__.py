@@ -6,9 +6,8 @@ import importlib
 import sys
 from typing import Any
 
-import click
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 # verb -> (module, one line of help). The module is imported only when its verb runs, so --help stays fast.
 VERBS = {
@@ -23,20 +22,22 @@ VERBS = {
 }
 
 
+class LazyVerb(TyperCommand):
+    """A verb by name and help line; its module is imported when the verb is called, never to list it."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Hand over to the verb's own command, whose context then carries it."""
+        assert self.name is not None
+        command = importlib.import_module(VERBS[self.name][0]).command
+        return command.make_context(info_name, args, parent=parent, **extra)
+
+
 class LazyVerbs(TyperGroup):
-    """A command group that knows its verbs by name and imports each only when it is used."""
+    """A command group that knows its verbs by name, so that help and "did you mean" import none of them."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            return None
-        module, help_line = VERBS[cmd_name]
-        if "--help" in sys.argv and cmd_name not in sys.argv:
-            return click.Command(cmd_name, help=help_line)
-        command: Any = importlib.import_module(module).command
-        return command
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = {name: LazyVerb(name, help=line) for name, (_, line) in VERBS.items()}
 
 
 app = typer.Typer(
