@@ -121,7 +121,11 @@ def token_losses(outputs: Any, batch: Any) -> Tensor:
 
 
 def group_losses(outputs: Any, batch: Any) -> Tensor:
-    return losses.kl_categorical(outputs["logprobs"], batch["old"])
+    target = torch.softmax(batch["advantages"], dim=1)
+    everyone = torch.ones_like(target, dtype=torch.bool)
+    return losses.kl_categorical(outputs["logprobs"], batch["old"]) + losses.listwise(
+        outputs["scores"], target, everyone
+    )
 
 
 def gradient_of(cuts: list[int], loss: Any, mask: Tensor, reduction: str) -> Tensor:
@@ -158,3 +162,11 @@ def pair_loss(outputs: Any, batch: Any) -> Tensor:
 def test_pair_and_group_losses_do_not_depend_on_the_split(cuts: set[int], loss: Any) -> None:
     mask = tensor([True, True, False, True, True, True])
     torch.testing.assert_close(gradient_of(sorted(cuts), loss, mask, "mean"), gradient_of([], loss, mask, "mean"))
+
+
+def test_an_update_loss_does_depend_on_the_split() -> None:
+    # Two queries with equal scores: against two candidates log 2 each, alone 0. So the unit is the whole update.
+    scores, allowed = torch.zeros(2, 2), torch.ones(2, 2).bool()
+    whole = losses.info_nce(scores, tensor([0, 1]), allowed, temperature=1.0)
+    part = losses.info_nce(scores[:1, :1], tensor([0]), allowed[:1, :1], temperature=1.0)
+    assert whole.tolist() == pytest.approx([0.6931472] * 2) and part.tolist() == [0.0]

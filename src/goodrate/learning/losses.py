@@ -20,9 +20,9 @@ LOSS_UNITS: dict[str, Unit] = {
     "kl_k3": "token",
     "binary": "token",
     "kl_categorical": "group",
+    "listwise": "group",  # a list brings its own candidates; only in-batch candidates would tie it to the update
     "dpo": "pair",
     "info_nce": "update",
-    "listwise": "update",
 }
 
 
