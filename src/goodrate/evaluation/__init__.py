@@ -1,1 +1,1 @@
-
+"""Evidence: ranking and classification metrics, significance, reports."""
