@@ -67,6 +67,17 @@ def test_a_model_that_cannot_share_is_judged_plainly(
     assert "off by 1" in caplog.text and lm._sharing is False
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bf16_does_not_round_the_label_logits(family: str) -> None:
+    lm = causal_lm(family)
+    exact = lm.label_logits([(PREFIXES[0], item) for item in ITEMS], [3, 4, 5, 6])
+    lm.precision = "bf16"
+    coarse = lm.label_logits([(PREFIXES[0], item) for item in ITEMS], [3, 4, 5, 6])
+    np.testing.assert_allclose(coarse, exact, atol=0.15 * float(np.abs(exact).max()))
+    rounded = torch.tensor(coarse).bfloat16().float().numpy()
+    assert (rounded != coarse).mean() > 0.9  # eight bits of mantissa would have tied items
+
+
 def test_the_seam_is_never_crossed() -> None:
     lm = causal_lm()
     whole = lm.encode("query")

@@ -27,14 +27,16 @@ BLOCK, BLOCK_WITH_REASONS = 200, 40  # pairs judged and kept at once: what Ctrl-
 FIRST = 40  # pairs of the first block, on which the time is measured
 UNKNOWN_ITEM = "unknown_item"
 
-HELP = """Say of query-item pairs how relevant they are, with probabilities, tier and, with --reasons, the reason.
+HELP = """Say of query-item pairs how relevant they are, and why.
 
-PAIRS is a csv, tsv, jsonl or parquet file with the columns query and item_text, or query and item_id together with
---catalog or --index. facts, context and query_id are read when they are there. With --calibrate, labelled pairs set the
-judge's two scalars instead.
+PAIRS is a csv, tsv, jsonl or parquet file with the columns query and
+item_text, or query and item_id together with --catalog or --index. facts,
+context and query_id are read when they are there. With --calibrate, pairs
+with a label column set the judge's two scalars instead.
 
-Every verdict is kept in an SQLite file once it is given: interrupt when you like, the same command goes on. A pair is
-judged once for each judge; changed items, queries or judges are judged anew.
+Every verdict is kept in an SQLite file once it is given: interrupt when you
+like, the same command goes on. A pair is judged once for each judge; changed
+items, queries or judges are judged anew.
 
 Examples:
 
@@ -72,12 +74,12 @@ def judge(
     ] = None,
     verdicts: Annotated[
         Path | None,
-        typer.Option(help="Where verdicts are kept.  [default: verdicts.sqlite beside --out]", show_default=False),
+        typer.Option(help="Where verdicts are kept. Default: verdicts.sqlite beside --out.", show_default=False),
     ] = None,
     facts: Annotated[
         Path | None,
         typer.Option(
-            help="What the shop knows of names in queries (facts.jsonl).  [default: that of --index, if any]",
+            help="What the shop knows of names in queries (facts.jsonl). Default: that of --index, if any.",
             show_default=False,
         ),
     ] = None,

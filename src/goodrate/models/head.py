@@ -19,10 +19,12 @@ def head_logits(network: Any, hidden: Tensor, token_ids: Tensor | None = None) -
         hidden = predictions.transform(hidden)
     head = network.get_output_embeddings()
     weight, bias = head.weight, getattr(head, "bias", None)
-    if token_ids is not None:
-        weight = weight[token_ids]
-        bias = None if bias is None else bias[token_ids]
-    return _scaled(network.config, torch.nn.functional.linear(hidden, weight, bias))
+    if token_ids is None:
+        return _scaled(network.config, torch.nn.functional.linear(hidden, weight, bias))
+    # A bf16 logit near 10 moves in steps of 0.06, which ties items; L rows cost nothing in fp32.
+    with torch.autocast(hidden.device.type, enabled=False):
+        chosen = None if bias is None else bias[token_ids].float()
+        return _scaled(network.config, torch.nn.functional.linear(hidden.float(), weight[token_ids].float(), chosen))
 
 
 def _scaled(config: Any, logits: Tensor) -> Tensor:
