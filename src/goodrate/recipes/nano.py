@@ -1,4 +1,4 @@
-"""The shipped base: `python -m goodrate.recipes.nano OUT` trains it on the shop's language and packs it with its gates."""
+"""The shipped base: `python -m goodrate.recipes.nano OUT` trains and packs it, with its gates."""
 
 from __future__ import annotations
 

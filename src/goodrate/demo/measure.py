@@ -1,0 +1,129 @@
+"""What the demo measures: five systems by the shop's full truth, and the judge beside judges that need no training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from goodrate.demo.settings import DemoSettings
+from goodrate.demo.stages import judged_pairs
+from goodrate.evaluation.classification import Classification, classify, constant_label, with_intervals
+from goodrate.evaluation.report import Report, evaluate_systems
+from goodrate.evaluation.systems import SystemRuns, Task, judge_runs, random_runs, search_runs
+from goodrate.relevance.listing import listing
+from goodrate.shop.gates import pairs_of
+from goodrate.shop.shop import Shop
+
+METRICS = ("ndcg@10", "recall@100", "goodrate@10")
+NAMES = {"random": "random", "lexical": "lexical", "dense": "encoder", "hybrid": "hybrid", "judge": "hybrid + judge"}
+JUDGED_PAIRS = 4000
+
+
+def full_truth(shop: Shop, queries: np.ndarray, runs: list[SystemRuns]) -> dict[str, dict[str, int]]:
+    """Judgements of every item that is relevant to a degree or was returned: all others are irrelevant by the truth.
+
+    Leaving those out changes no metric (they have no gain and stand in no run) and saves two million entries.
+    """
+    ids, position = shop.catalog.ids, {item: i for i, item in enumerate(shop.catalog.ids)}
+    qrels = {}
+    for q in queries.tolist():
+        labels = shop.labels[q]
+        kept = set(np.flatnonzero(labels > 0).tolist())
+        for system in runs:
+            for run in system.runs:
+                kept |= {position[item] for item, _ in run.get(shop.query_id(q), [])}
+        qrels[shop.query_id(q)] = {ids[i]: int(labels[i]) for i in sorted(kept)}
+    return qrels
+
+
+def compare_systems(
+    settings: DemoSettings, shop: Shop, index: Path, judge_folder: Path, tick: Callable[[str], None]
+) -> tuple[Report, dict[str, float]]:
+    """Every system on the same test queries. Returns the report and milliseconds per query, retrieval and judging.
+
+    The judge sees the first `depth` results of the hybrid search; the others follow in their order.
+    """
+    from goodrate.models.encoder import Encoder
+    from goodrate.relevance.judge import Judge
+    from goodrate.retrieval.search import Searcher
+    from goodrate.retrieval.store import Store
+
+    store = Store.open(index)
+    searcher = Searcher(store, Encoder.load(str(store.about["encoder"])))
+    judge = Judge.load(judge_folder)
+    queries = shop.queries_of("test")[: settings.queries_measured]
+    texts = {shop.query_id(q): shop.queries[q].text for q in queries.tolist()}
+    facts = {shop.queries[q].text: shop.queries[q].facts for q in queries.tolist()}
+    listings = {str(r["id"]): listing(r) for r in shop.records}
+    task = Task(texts, {query_id: {} for query_id in texts})
+    runs, milliseconds = [], {}
+
+    def timed(name: str, make: Callable[[], SystemRuns]) -> SystemRuns:
+        tick(NAMES[name])
+        start = time.perf_counter()
+        made = make()
+        milliseconds[name] = 1000 * (time.perf_counter() - start) / len(queries)
+        runs.append(made)
+        return made
+
+    timed("random", lambda: random_runs(task, shop.catalog.ids, settings.seed))
+    for mode in ("lexical", "dense", "hybrid"):
+        found = timed(mode, lambda mode=mode: search_runs(task, searcher, mode))  # type: ignore[misc]
+    candidates = found.runs[0]
+    timed("judge", lambda: judge_runs(task, judge, listings, candidates, lambda text: facts[text]))
+    milliseconds["judge"] += milliseconds["hybrid"]
+    milliseconds.pop("random")
+    measured = Task(texts, full_truth(shop, queries, runs))
+    return evaluate_systems(runs, measured, shop.book.scale, METRICS, 10, settings.seed), milliseconds
+
+
+def measure_judge(shop: Shop, judge_folder: Path, seed: int) -> dict[str, Any]:
+    """The judge on test pairs: scores, their intervals over queries, each family's accuracy, and the trivial judges."""
+    from goodrate.relevance.judge import Judge
+
+    pairs, gold, rows = judged_pairs(shop, "test", JUDGED_PAIRS, seed)
+    judge = Judge.load(judge_folder)
+    probabilities = judge.probabilities(pairs)
+    predicted = np.where(np.isnan(probabilities).any(axis=1), -1, np.nan_to_num(probabilities).argmax(axis=1))
+    scale = shop.book.scale
+    constant = np.full_like(gold, constant_label(pairs_of(shop, "train")[2]))
+    chance = np.random.default_rng([seed, 37]).permutation(gold)
+    intervals = with_intervals(gold, predicted, scale, rows.tolist(), seed=seed, resamples=300)
+    families = np.asarray([shop.queries[q].family for q in rows.tolist()])
+    tail = np.asarray([shop.queries[q].tail for q in rows.tolist()])
+    return {
+        "pairs": len(gold),
+        "judge": scores(classify(gold, predicted, scale, scale.expected_gain(np.nan_to_num(probabilities)))),
+        "intervals": {name: interval.as_dict() for name, interval in intervals.items()},
+        "trivial": {
+            f"always {scale.labels[int(constant[0])]}": scores(classify(gold, constant, scale)),
+            "labels shuffled": scores(classify(gold, chance, scale)),
+        },
+        "accuracy_by_family": {
+            f: float((gold == predicted)[families == f].mean()) for f in sorted(set(families.tolist()))
+        },
+        "accuracy_tail": float((gold == predicted)[tail].mean()) if tail.any() else None,
+        "temperature": judge.card.temperature,
+        "beta_cum": judge.card.beta_cum,
+    }
+
+
+def scores(result: Classification) -> dict[str, Any]:
+    """Accuracy, macro-F1, F1 of the positive set and F1 by label."""
+    return {name: value for name, value in result.as_dict().items() if name != "confusion"}
+
+
+def as_mapping(report: Report, milliseconds: Mapping[str, float]) -> list[dict[str, Any]]:
+    """One row per system for report.json: name, each metric with its interval, milliseconds per query."""
+    return [
+        {
+            "system": NAMES[system.name],
+            **{metric: interval.as_dict() for metric, interval in system.metrics.items()},
+            "milliseconds_per_query": milliseconds.get(system.name),
+        }
+        for system in report.systems
+    ]

@@ -1,0 +1,23 @@
+"""What the demo does and how long each stage may take."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DemoSettings(BaseModel):
+    """The demo's settings. Seconds are training time on this machine; set updates for a run that repeats exactly."""
+
+    model_config = ConfigDict(extra="forbid")
+    seed: int = Field(default=0, ge=0, lt=1_000_000)
+    items: int = Field(default=5000, ge=200)
+    queries: int = Field(default=2000, ge=100)
+    encoder_seconds: float = Field(default=75.0, gt=0, description="budget of the contrastive stage")
+    encoder_hidden: int = Field(default=128, gt=0)
+    encoder_layers: int = Field(default=2, gt=0)
+    judge_seconds: float = Field(default=210.0, gt=0, description="budget of the judge's fine-tuning")
+    judge_updates: int | None = Field(default=None, gt=0, description="instead of judge_seconds: a repeatable budget")
+    encoder_updates: int | None = Field(default=None, gt=0, description="instead of encoder_seconds")
+    judge_pairs: int = Field(default=24_000, gt=0, description="judged training pairs that the judge may read")
+    depth: int = Field(default=50, gt=0, description="retrieved items that the judge sees per query")
+    queries_measured: int = Field(default=400, gt=0, description="test queries in the table")

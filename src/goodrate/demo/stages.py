@@ -1,0 +1,152 @@
+"""The stages of the demo: shop, encoder, index, judge. Each leaves files in the run folder and is done once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from goodrate.demo.settings import DemoSettings
+from goodrate.learning.fit import FitSettings
+from goodrate.relevance.listing import listing
+from goodrate.relevance.prompts import Pair, judge_prompt
+from goodrate.relevance.rationale import write
+from goodrate.shop.gates import pairs_of
+from goodrate.shop.shop import Shop, ShopSettings, generate
+
+Progress = Callable[[dict[str, Any]], None]
+CALIBRATION_PAIRS = 1500
+
+
+def make_shop(settings: DemoSettings) -> Shop:
+    """The shop of the demo's settings."""
+    return generate(ShopSettings(seed=settings.seed, items=settings.items, queries=settings.queries))
+
+
+def click_pairs(shop: Shop) -> tuple[list[Any], dict[str, set[str]]]:
+    """Contrastive pairs (query, clicked item, clicks) and the clicked items of each query text."""
+    from goodrate.learning.contrastive import Pair as ClickPair
+
+    sessions, ids = shop.sessions, [str(r["id"]) for r in shop.records]
+    clicked = sessions["clicked"]
+    pairs = np.stack([sessions["query"][clicked], sessions["item"][clicked]], axis=1)
+    unique, counts = np.unique(pairs, axis=0, return_counts=True)
+    positives: dict[str, set[str]] = {}
+    made = []
+    for (q, i), count in zip(unique.tolist(), counts.tolist(), strict=True):
+        text = shop.queries[q].text
+        positives.setdefault(text, set()).add(ids[i])
+        made.append(ClickPair(text, ids[i], float(count)))
+    return made, positives
+
+
+def train_encoder(settings: DemoSettings, shop: Shop, out: Path, progress: Progress) -> Path:
+    """A two-tower encoder from scratch, on what shoppers clicked. Returns its folder."""
+    from goodrate.catalog.rendering import render_items
+    from goodrate.models.encoder import Encoder
+    from goodrate.models.nano import nano_folder
+    from goodrate.recipes import retriever_contrastive
+
+    encoder = Encoder.create(
+        nano_folder() / "tokenizer.json",
+        settings.encoder_hidden,
+        settings.encoder_layers,
+        query_prompt="query: ",
+        item_prompt="item: ",
+        seed=settings.seed,
+    )
+    pairs, positives = click_pairs(shop)
+    items = dict(zip(shop.catalog.ids, render_items(shop.catalog.frame), strict=True))
+    fit = FitSettings(**_budget(settings.encoder_updates, settings.encoder_seconds), seed=settings.seed)
+    recipe = retriever_contrastive.Settings(
+        encoder="from scratch", batch_size=96, learning_rate=1e-3, epochs=6, fit=fit
+    )
+    return retriever_contrastive.train(
+        recipe, pairs, items, out, positives=positives, encoder=encoder, progress=progress
+    )
+
+
+def build_index(shop: Shop, encoder_folder: Path, out: Path) -> int:
+    """The search index over the shop's catalogue, with vectors. Returns the number of items."""
+    from goodrate.models.encoder import Encoder
+    from goodrate.retrieval.indexing import index_catalog
+    from goodrate.retrieval.store import Store
+
+    encoder = Encoder.load(encoder_folder)
+    if (out / "store.json").is_file():
+        store = Store.open(out)
+    else:
+        store = Store.create(out, encoder.fingerprint, encoder.dimension, str(encoder_folder))
+    index_catalog(store, shop.catalog, encoder)
+    return len(store)
+
+
+def judge_examples(shop: Shop, count: int, seed: int) -> list[Any]:
+    """Training pairs as prompts with the shop's written rationales, label first; a random part of all."""
+    from goodrate.recipes.judge_sft import JudgeExample
+
+    rows, items, _ = pairs_of(shop, "train")
+    chosen = np.random.default_rng([seed, 29]).permutation(len(rows))[:count]
+    examples = []
+    for q, i in zip(rows[chosen].tolist(), items[chosen].tolist(), strict=True):
+        query = shop.queries[q]
+        prefix, suffix = judge_prompt(query.text, listing(shop.records[i]), query.facts, template="nano")
+        examples.append(JudgeExample(prefix, suffix, write(shop.rationale(q, i))))
+    return examples
+
+
+def train_judge(settings: DemoSettings, shop: Shop, out: Path, progress: Progress) -> Path:
+    """The judge by SFT from the shipped base, then its temperature and tier threshold on dev pairs."""
+    from goodrate.models.nano import nano_folder
+    from goodrate.recipes import judge_sft
+    from goodrate.recipes.judge_folder import JudgeFormat
+
+    fit = FitSettings(**_budget(settings.judge_updates, settings.judge_seconds), seed=settings.seed)
+    recipe = judge_sft.Settings(
+        model=str(nano_folder()),
+        format=JudgeFormat(rule_book_hash=shop.book.hash),
+        optimizer="muon",
+        learning_rate=1e-3,
+        batch_size=32,
+        micro_tokens=4096,
+        label_weight=8.0,
+        epochs=4,
+        fit=fit,
+    )
+    examples = judge_examples(shop, settings.judge_pairs, settings.seed)
+    folder = judge_sft.train(recipe, examples, out, progress)
+    calibrate(shop, folder, settings.seed)
+    return folder
+
+
+def judged_pairs(shop: Shop, split: str, limit: int, seed: int) -> tuple[list[Pair], np.ndarray, np.ndarray]:
+    """Pairs of a split for the judge, their gold labels, and the query position of each; a random part of all."""
+    rows, items, labels = pairs_of(shop, split)
+    chosen = np.sort(np.random.default_rng([seed, 31]).permutation(len(rows))[:limit])
+    pairs = [
+        Pair(shop.queries[q].text, listing(shop.records[i]), shop.queries[q].facts)
+        for q, i in zip(rows[chosen].tolist(), items[chosen].tolist(), strict=True)
+    ]
+    return pairs, labels[chosen], rows[chosen]
+
+
+def calibrate(shop: Shop, folder: Path, seed: int) -> None:
+    """Set temperature and beta_cum of a judge folder on dev pairs."""
+    from dataclasses import replace
+
+    from goodrate.relevance.calibration import fit_temperature, softmax
+    from goodrate.relevance.judge import Judge
+    from goodrate.relevance.judge_card import read_judge_card, write_judge_card
+    from goodrate.relevance.tiers import choose_beta
+
+    pairs, gold, _ = judged_pairs(shop, "dev", CALIBRATION_PAIRS, seed)
+    logits = Judge.load(folder).logits(pairs)
+    temperature = fit_temperature(logits, gold)
+    beta = choose_beta(softmax(logits, temperature), gold, shop.book.scale).beta_cum
+    write_judge_card(folder, replace(read_judge_card(folder), temperature=temperature, beta_cum=beta))
+
+
+def _budget(updates: int | None, seconds: float) -> dict[str, Any]:
+    return {"updates": updates} if updates else {"seconds": seconds}
