@@ -193,3 +193,21 @@ def test_dropout_is_off_and_training_mode_comes_back() -> None:
     first, second = lm.label_logits(prompts, [3]), lm.label_logits(prompts, [3])
     np.testing.assert_array_equal(first, second)
     assert lm.network.training
+
+
+def test_an_adapter_is_merged_into_the_weights(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    lm = causal_lm()
+    lm.save(tmp_path / "base")
+    prompts = [(PREFIXES[0], item) for item in ITEMS]
+    plain = lm.label_logits(prompts, [3, 9])
+    adapted = get_peft_model(lm.network, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    adapted.save_pretrained(tmp_path / "adapter")
+    with torch.no_grad():
+        ids = torch.tensor([lm.prompt_ids(prompts[0])])
+        expected = adapted.eval()(input_ids=ids).logits[0, -1, [3, 9]].numpy()
+    merged = CausalLM.load(tmp_path / "base", adapter=tmp_path / "adapter", precision="fp32")
+    np.testing.assert_allclose(merged.label_logits(prompts, [3, 9])[0], expected, atol=1e-5)
+    assert not np.allclose(expected, plain[0], atol=1e-3)
+    assert type(merged.network).__name__ == "Qwen3ForCausalLM"  # no wrapper left: saved, it is a plain model again
