@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn, tensor
 
@@ -218,6 +218,7 @@ def test_progress_is_the_further_budget() -> None:
     assert run_progress(4, 90.0, updates=None, budget=None) == 1.0
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=60), st.integers(1, 7), st.integers(1, 3), st.integers(0, 9))
 def test_every_row_once_per_epoch(lengths: list[int], batch_size: int, pool: int, seed: int) -> None:
     batches = bucketed_batches(lengths, batch_size, seed, pool)
@@ -226,6 +227,7 @@ def test_every_row_once_per_epoch(lengths: list[int], batch_size: int, pool: int
     assert batches == bucketed_batches(lengths, batch_size, seed, pool)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 120))
 def test_micro_batches_stay_within_their_tokens(lengths: list[int], max_tokens: int) -> None:
     parts = split_by_tokens(range(len(lengths)), lengths, max_tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import tensor
 
@@ -73,6 +73,7 @@ def test_an_ungated_exclusivity_pays_for_irrelevance() -> None:
         assert gated.outcome.tolist() == pytest.approx([0.6, 0.0])
 
 
+@settings(deadline=None)
 @given(st.floats(0.5, 1), st.floats(0, 0.49), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
 def test_gated_irrelevant_never_beats_relevant(good: float, bad: float, quality: float, h1: float, h2: float) -> None:
     reward = rewards.retrieval_reward(
