@@ -84,6 +84,7 @@ def baselines(shop: Shop, seed: int = 0) -> dict[str, tuple[float, float]]:
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import accuracy_score, f1_score
+    from threadpoolctl import threadpool_limits
 
     train, test = _sample_pairs(shop, "train", FIT_PAIRS, seed), pairs_of(shop, "test")
     (tq, ti), (eq, ei) = pair_texts(shop, *train[:2]), pair_texts(shop, *test[:2])
@@ -102,7 +103,8 @@ def baselines(shop: Shop, seed: int = 0) -> dict[str, tuple[float, float]]:
     for name, (fit_on, apply_to) in features.items():
         dense = name in ("overlap", "category_blind")
         model = HistGradientBoostingClassifier(random_state=seed) if dense else LogisticRegression(C=0.3, max_iter=1000)
-        predictions[name] = model.fit(fit_on, train[2]).predict(apply_to)
+        with threadpool_limits(1):  # small data: more threads only wait for each other, for minutes on a busy machine
+            predictions[name] = model.fit(fit_on, train[2]).predict(apply_to)
     return {
         name: (float(accuracy_score(test[2], p)), float(f1_score(test[2], p, average="macro")))
         for name, p in predictions.items()
