@@ -137,8 +137,7 @@ def metric_names(k: int, judged_only: bool) -> list[str]:
     """
     whole = ["ndcg"] if judged_only else []
     deep = [] if judged_only or k >= CATALOG_DEPTH else [f"recall@{CATALOG_DEPTH}"]
-    shown = [] if judged_only else [f"judged@{k}"]
-    return [f"ndcg@{k}", *whole, f"mrr@{k}", f"recall@{k}", *deep, f"goodrate@{k}", *shown]
+    return [f"ndcg@{k}", *whole, f"mrr@{k}", f"recall@{k}", *deep, f"goodrate@{k}"]
 
 
 def _judgements(path: Path, store: Store, scale: str, format: str | None, map: str | None, skip_bad: int) -> Judgements:

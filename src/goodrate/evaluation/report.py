@@ -72,7 +72,7 @@ def evaluate_systems(
 ) -> Report:
     """Score every system on the queries of the task and compare each with the first."""
     qrels = {query_id: task.qrels[query_id] for query_id in task.queries}
-    wanted = list(dict.fromkeys([*metrics, f"judged@{k}"]))
+    wanted = list(dict.fromkeys([*metrics, f"judged@{k}"]))  # the unjudged share comes from the last
     tables = [average([evaluate_run(run, qrels, scale, wanted, task.judged_only) for run in s.runs]) for s in systems]
     shown = [name for name in metrics if not (task.judged_only and name.startswith("judged"))]  # 1 by construction
     reports = [
@@ -170,12 +170,11 @@ def as_table(report: Report) -> Table:
     for name in report.metrics:
         table.add_column(name, justify="right")
     counts = not report.judged_only
-    for name in ("unjudged", "missing") if counts else ():
-        table.add_column(name, justify="right", style="dim")
+    if counts:
+        table.add_column("unjudged", justify="right", style="dim")
     for system in report.systems:
         cells = [_cell(system, name) for name in report.metrics]
-        extra = [_percent(system.unjudged), str(system.missing)] if counts else []
-        table.add_row(system.name, *cells, *extra)
+        table.add_row(system.name, *cells, *([_percent(system.unjudged)] if counts else []))
     return table
 
 
@@ -191,8 +190,8 @@ def _cell(system: SystemReport, metric: str) -> str:
 
 
 def _short(share: float) -> str:
-    """A number in 0..1 without its leading zero, so that six metrics fit on 80 columns."""
-    return f"{share:.3f}".removeprefix("0")
+    """A number in 0..1 without its leading zero, so that five metrics fit on 80 columns."""
+    return f"{share:.2f}".removeprefix("0")
 
 
 def _percent(share: float) -> str:
@@ -214,4 +213,8 @@ def footnotes(report: Report) -> list[str]:
     if cannot:
         told = ", ".join(f"{name} {count}" for name, count in cannot.items())
         lines.append(f"queries where it is undefined and left out of the mean ({report.systems[0].name}): {told}.")
-    return lines + [f"{system.name}: {note}." for system in report.systems for note in system.notes]
+    for system in report.systems:
+        if system.missing:
+            lines.append(f"{system.name}: {system.missing} queries without a result; they count 0.")
+        lines += [f"{system.name}: {note}." for note in system.notes]
+    return lines

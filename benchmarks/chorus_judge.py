@@ -1,0 +1,251 @@
+"""A judge on human labels (Chorus): trained on half the query groups, measured on the judged lists of the others.
+
+python benchmarks/chorus_judge.py run --seeds 0,1,2,3,4     one JSON per (arm, seed) in benchmarks/results/chorus_judge
+python benchmarks/chorus_judge.py table                     the table of all that is there
+
+A result whose settings are unchanged is not made again; a run that was cut off goes on where it was. Results hold
+numbers only, no text of the data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from pydantic import BaseModel, ConfigDict
+
+from chorus_data import Chorus, cosines, lexical_scores, load, minilm_folder, movable
+from goodrate.evaluation.classification import area_under_curve, classify, constant_label, with_intervals
+from goodrate.evaluation.metrics import evaluate_run
+from goodrate.evaluation.report import numbers
+from goodrate.evaluation.significance import bootstrap_interval, bootstrap_over_groups
+from goodrate.evaluation.systems import Task, random_runs
+from goodrate.run_folder import code_versions, write_atomic
+from goodrate.scale import GRADED_0_3 as SCALE
+from goodrate.settings import settings_hash
+
+RESULTS = Path(__file__).parent / "results" / "chorus_judge"
+WORK = Path(__file__).parents[1] / "runs" / "chorus_judge"
+FREE = ("random", "constant", "bm25", "cosine")  # arms that learn nothing: one seed
+ARMS = (*FREE, "judge", "cosine+judge")
+
+
+class Settings(BaseModel):
+    """All that decides the numbers. The hash of it names the result."""
+
+    model_config = ConfigDict(extra="forbid")
+    split_seed: int = 0
+    item_chars: int = 160
+    epochs: int = 4
+    learning_rate: float = 2e-4
+    batch_size: int = 32
+    max_tokens: int = 80
+    label_weight: float = 1.0
+
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command()
+def run(
+    seeds: Annotated[str, typer.Option(help="Of the judge: 0,1,2,3,4.")] = "0,1,2,3,4",
+    part: Annotated[str, typer.Option(help="What is measured: test, or dev for screening.")] = "test",
+    change: Annotated[list[str] | None, typer.Option("--set", help="A setting to change: epochs=2.")] = None,
+    threads: Annotated[int, typer.Option(help="Of torch.")] = 1,
+) -> None:
+    """Make the results that are not there yet."""
+    import torch
+
+    torch.set_num_threads(threads)
+    settings = Settings.model_validate(dict(text.split("=", 1) for text in change or []))
+    chorus = load(settings.split_seed, settings.item_chars)
+    for arm in FREE:
+        if part == "test" and not result_file(arm, 0, settings, part).is_file():
+            start = time.perf_counter()
+            keep(arm, 0, settings, part, measured(chorus, part, *free_arm(chorus, arm, part)), start)
+    for seed in [int(text) for text in seeds.split(",")]:
+        if not result_file("cosine+judge", seed, settings, part).is_file():
+            judge_seed(chorus, settings, seed, part)
+
+
+def judge_seed(chorus: Chorus, settings: Settings, seed: int, part: str) -> None:
+    """Train one judge and keep its result and that of its sum with the cosine."""
+    start = time.perf_counter()
+    p = judged(chorus, trained(chorus, settings, seed), part)
+    gain, positive = SCALE.expected_gain(p), p[:, SCALE.is_positive].sum(axis=1)
+    keep("judge", seed, settings, part, measured(chorus, part, gain, positive, p.argmax(axis=1)), start)
+    together = gain + cosines(chorus, part)  # both lie in 0..1; equal weights, not tuned
+    keep("cosine+judge", seed, settings, part, measured(chorus, part, together, together, None), start)
+
+
+def trained(chorus: Chorus, settings: Settings, seed: int) -> Path:
+    """The folder of a trained judge; a run that was cut off goes on."""
+    from goodrate.recipes import judge_sft
+    from goodrate.recipes.judge_folder import JudgeFormat
+    from goodrate.relevance.prompts import judge_prompt
+    from goodrate.relevance.rationale import label_text
+
+    examples = [
+        judge_sft.JudgeExample(*judge_prompt(query, chorus.texts[item], template="nano"), f"{label_text(label)}\n")
+        for query, item, label in chorus.rows("train")
+    ]
+    recipe = judge_sft.Settings(
+        model=str(decoder_folder(seed)),
+        format=JudgeFormat(scale=SCALE.name, template="nano", item_form="text", max_new_tokens=8),
+        **settings.model_dump(include={"epochs", "learning_rate", "batch_size", "max_tokens", "label_weight"}),
+        fit=judge_sft.FitSettings(seed=seed),
+    )
+    return judge_sft.train(recipe, examples, WORK / f"{settings_hash(settings)}-{seed}", print_record)
+
+
+def print_record(record: Any) -> None:
+    """One line of a training's progress."""
+    print(json.dumps(record, default=str)[:160], flush=True)
+
+
+def decoder_folder(seed: int) -> Path:
+    """MiniLM as a causal LM. The package has no language-model head, so its transform starts as identity + noise."""
+    import torch
+
+    from goodrate.models.causal_lm import CausalLM
+    from goodrate.run_folder import new_folder
+
+    folder = WORK / f"minilm-decoder-{seed}"
+    if not folder.is_dir():
+        torch.manual_seed(seed)
+        model = CausalLM.load(minilm_folder(), precision="fp32")
+        dense = model.network.cls.predictions.transform.dense
+        with torch.no_grad():
+            dense.weight.add_(torch.eye(dense.weight.shape[0]))
+        with new_folder(folder) as beside:
+            model.save(beside)
+    return folder
+
+
+def judged(chorus: Chorus, folder: Path, part: str) -> np.ndarray:
+    """Probabilities (N, L) of the part's pairs."""
+    from goodrate.relevance.judge import Judge, Pair
+
+    p = Judge.load(folder).probabilities([Pair(query, chorus.texts[item]) for query, item, _ in chorus.rows(part)])
+    assert not np.isnan(p).any(), "a prompt did not fit"
+    return p
+
+
+def free_arm(chorus: Chorus, arm: str, part: str) -> tuple[Any, np.ndarray | None, np.ndarray | None]:
+    """Scores for ordering (N,) or a list of runs, scores of good against bad, and labels, where there are."""
+    if arm == "random":
+        task = Task(chorus.parts[part].queries(), chorus.parts[part].qrels(), judged_only=True)
+        return random_runs(task, [], orders=200).runs, None, None
+    if arm == "constant":
+        label = constant_label([label for _, _, label in chorus.rows("train")])
+        same = np.zeros(len(chorus.rows(part)))
+        return same, same, np.full(len(same), label)
+    score = cosines if arm == "cosine" else _bm25
+    return score(chorus, part), score(chorus, part), None
+
+
+def _bm25(chorus: Chorus, part: str) -> np.ndarray:
+    return lexical_scores(chorus, part, WORK / "lexical-index")
+
+
+def measured(
+    chorus: Chorus, part: str, order: Any, score: np.ndarray | None, labels: np.ndarray | None
+) -> dict[str, Any]:
+    """Numbers of one arm: nDCG@10 per query that an order can change, AUC of good against bad, label agreement."""
+    rows, qrels = chorus.rows(part), movable(chorus.parts[part])
+    runs = order if isinstance(order, list) else [_run(rows, order)]
+    tables = [numbers(evaluate_run(run, qrels, SCALE, ["ndcg@10"], judged_only=True), "ndcg@10") for run in runs]
+    ndcg = np.mean(tables, axis=0)
+    found: dict[str, Any] = {
+        "pairs": len(rows),
+        "queries": len(chorus.parts[part].queries()),
+        "ndcg@10": bootstrap_interval(ndcg).as_dict(),
+        "ndcg@10_by_query": [round(float(value), 6) for value in ndcg],
+    }
+    gold = np.asarray([label for _, _, label in rows])
+    groups = [query for query, _, _ in rows]
+    if score is not None:
+        good = SCALE.is_positive[gold]
+        auc = bootstrap_over_groups(lambda rows: area_under_curve(good[rows], score[rows]), groups)
+        found["auc"] = auc.as_dict()
+    if labels is not None:
+        found["labels"] = classify(gold, labels, SCALE).as_dict()
+        found |= {name: value.as_dict() for name, value in with_intervals(gold, labels, SCALE, groups).items()}
+    return found
+
+
+def _run(rows: list[tuple[str, str, int]], scores: np.ndarray) -> dict[str, list[tuple[str, float]]]:
+    """The scores as a run."""
+    run: dict[str, list[tuple[str, float]]] = {}
+    for (query, item, _), score in zip(rows, scores.tolist(), strict=True):
+        run.setdefault(query, []).append((item, score))
+    return run
+
+
+def result_file(arm: str, seed: int, settings: Settings, part: str) -> Path:
+    """Where a result lies: named by arm, part, seed and the settings that matter to the arm."""
+    matters = settings if arm in ("judge", "cosine+judge") else settings.model_copy(update=Settings().model_dump(
+        exclude={"split_seed", "item_chars"}
+    ))  # fmt: skip
+    return RESULTS / f"{arm}-{part}-seed{seed}-{settings_hash(matters)}.json"
+
+
+def keep(arm: str, seed: int, settings: Settings, part: str, found: dict[str, Any], start: float) -> None:
+    """Write a result with what it takes to make it again."""
+    about = {
+        "arm": arm, "seed": seed, "part": part, "settings": settings.model_dump(), **code_versions(),
+        "hardware": {"cpus": os.cpu_count(), "machine": platform.machine()},
+        "minutes": round((time.perf_counter() - start) / 60, 2),
+    }  # fmt: skip
+    path = result_file(arm, seed, settings, part)
+    write_atomic(path, json.dumps({**about, **found}, indent=1) + "\n")
+    print(path.name, {name: round(found[name]["value"], 4) for name in ("ndcg@10", "auc", "macro_f1") if name in found})
+
+
+@app.command()
+def table(part: Annotated[str, typer.Option(help="test, or dev.")] = "test") -> None:
+    """One row per arm and settings; seeds are averaged per query before the interval over queries is taken."""
+    from goodrate.evaluation.significance import paired_bootstrap_difference, paired_randomisation
+
+    grouped: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for path in sorted(RESULTS.glob(f"*-{part}-seed*.json")):
+        found = json.loads(path.read_text())
+        grouped.setdefault((ARMS.index(found["arm"]), path.stem.rpartition("-")[2]), []).append(found)
+    by_query = {key: np.mean([f["ndcg@10_by_query"] for f in found], axis=0) for key, found in grouped.items()}
+    cosine = next((values for key, values in by_query.items() if ARMS[key[0]] == "cosine"), None)
+    print("arm | settings | seeds | nDCG@10 | minus cosine | AUC | F1 good | accuracy | macro-F1 | minutes")
+    print("--- | --- | --- | --- | --- | --- | --- | --- | --- | ---")
+    for key in sorted(grouped):
+        found, values = grouped[key], by_query[key]
+        gap = "-"
+        if cosine is not None and ARMS[key[0]] != "cosine":
+            gap = _spread(paired_bootstrap_difference(values, cosine).as_dict(), "+.3f")
+            gap += f", p {paired_randomisation(values, cosine):.3f}"
+        cells = [_mean(found, name) for name in ("auc", "good_f1", "accuracy", "macro_f1")]
+        minutes = np.mean([f["minutes"] for f in found])
+        ndcg = _spread(bootstrap_interval(values).as_dict(), ".3f")
+        print(" | ".join([ARMS[key[0]], key[1], str(len(found)), ndcg, gap, *cells, f"{minutes:.1f}"]))
+
+
+def _spread(interval: dict[str, Any], form: str) -> str:
+    """A value with its interval."""
+    return f"{interval['value']:{form}} ({interval['low']:{form}} to {interval['high']:{form}})"
+
+
+def _mean(found: list[dict[str, Any]], name: str) -> str:
+    """The mean over seeds of a value and of the ends of its interval over queries."""
+    given = [f[name] for f in found if name in f]
+    if not given or given[0]["value"] is None:
+        return "-"
+    whole = {end: np.mean([one[end] for one in given]) for end in ("value", "low", "high")}
+    return _spread(whole, ".3f")
+
+
+if __name__ == "__main__":
+    app()
