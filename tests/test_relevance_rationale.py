@@ -71,7 +71,7 @@ def test_what_was_written_is_read_back(rationale: Rationale, order: str) -> None
 @given(st.text(max_size=200), st.sampled_from(ORDERS))
 def test_no_text_breaks_the_parser(text: str, order: str) -> None:
     parsed = parse(text, order)
-    assert parsed.label is None or 0 <= parsed.label
+    assert parsed.label is None or parsed.label >= 0
     assert (parsed.rationale is not None) == (parsed.status in ("ok", "trailing_text"))
 
 

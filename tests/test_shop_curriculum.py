@@ -63,7 +63,7 @@ def test_lines_end_and_nothing_is_empty(documents: list[Document]) -> None:
 
 
 def test_the_stream_is_the_same_each_time_and_resumes_by_world() -> None:
-    once = [d for d in itertools.islice(stream(BASE_SEEDS, per_world=5), 10)]
-    assert once == [d for d in itertools.islice(stream(BASE_SEEDS, per_world=5), 10)]
-    assert once[5:] == [d for d in itertools.islice(stream(BASE_SEEDS, per_world=5, start=1), 5)]
+    once = list(itertools.islice(stream(BASE_SEEDS, per_world=5), 10))
+    assert once == list(itertools.islice(stream(BASE_SEEDS, per_world=5), 10))
+    assert once[5:] == list(itertools.islice(stream(BASE_SEEDS, per_world=5, start=1), 5))
     assert once[:5] != once[5:]

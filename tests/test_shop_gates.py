@@ -13,7 +13,7 @@ NAMES = ("majority", "query_only", "item_only", "bag_of_words", "overlap", "cate
 
 @pytest.fixture(scope="module")
 def shop() -> Shop:
-    return generate(ShopSettings(seed=4, items=1500, queries=150))
+    return generate(ShopSettings(seed=4, items=800, queries=100))
 
 
 @pytest.fixture(scope="module")

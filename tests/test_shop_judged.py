@@ -94,8 +94,8 @@ def constant_truth(label: int) -> PairTruth:
 def test_utility_of_two_items() -> None:
     world = make_world(2, 200)
     world.quality[:2], world.price[:2] = (1.0, 0.0), (world.price.min(), world.price.max())
-    truth = PairTruth(np.zeros(200, np.int64), np.zeros((200, 0), np.int64), np.zeros(200, np.int64), np.zeros(200, np.int64))
-    truth.label[0] = 3
+    label = np.asarray([3] + [0] * 199)
+    truth = PairTruth(np.zeros(200, np.int64), np.zeros((200, 0), np.int64), np.zeros(200, np.int64), label)
     worth = utility(world, truth)
     assert worth[0] == pytest.approx(0.8)  # 0.8 * (0.6 + 0.4 * 1) * (1 - 0.2 * 0)
     assert worth[1] == pytest.approx(0.0048)  # 0.01 * 0.6 * (1 - 0.2 * 1)

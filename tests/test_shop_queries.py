@@ -118,7 +118,8 @@ def test_held_out_pairs_are_symmetric_and_eight_places_apart() -> None:
 
 def test_price_and_brand_make_no_held_out_pair() -> None:
     # -1 * 5 + 7 * 3 = 16 would be one if price counted as an attribute.
-    assert not wants_held_out_pair(Query("x", "attribute", 0, (Constraint(7, 0, "must"), Constraint(PRICE, 9, "below"))))
+    priced = (Constraint(7, 0, "must"), Constraint(PRICE, 9, "below"))
+    assert not wants_held_out_pair(Query("x", "attribute", 0, priced))
     assert wants_held_out_pair(Query("x", "attribute", 0, (Constraint(1, 0, "must"), Constraint(9, 0, "may"))))
 
 
@@ -172,8 +173,8 @@ def test_the_meaning_of_a_knowledge_term_is_in_no_catalogue_text(shop: Shop) -> 
 
 def test_wants_are_canonical(shop: Shop) -> None:
     brand = shop.world.brands[2]
-    query = Query("x", "head", 0, (Constraint(BRAND, 2, "must"), Constraint(0, 1, "not"), Constraint(PRICE, 40, "below")))
-    wants = [(w.attribute, w.value, w.strength) for w in wants_of(query, shop.world)]
+    constraints = (Constraint(BRAND, 2, "must"), Constraint(0, 1, "not"), Constraint(PRICE, 40, "below"))
+    wants = [(w.attribute, w.value, w.strength) for w in wants_of(Query("x", "head", 0, constraints), shop.world)]
     assert wants == [("brand", brand, "must"), ("color", "blue", "not"), ("price", "40", "below")]
 
 

@@ -34,7 +34,7 @@ FILES = (
 def write_shop(shop: Shop, out: Path) -> Path:
     """Write the shop's files to the folder `out`, beside it first, and return it.
 
-    The full truth is not written: it follows from the settings in shop.json in under a second. An older shop at `out`
+    The full truth is not written: it follows from the settings in shop.json in about a second. An older shop at `out`
     is replaced; a folder that holds anything else is refused with a ValueError, and nothing in it is touched.
     """
     _refuse_other(out)
