@@ -1,0 +1,192 @@
+"""goodrate evaluate, run as a user runs it, on an invented index."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from goodrate import cli
+from goodrate.catalog.items import Catalog
+from goodrate.cli.evaluate import chosen_systems, metric_names
+from goodrate.evaluation.metrics import evaluate_run
+from goodrate.evaluation.report import evaluate_systems, footnotes
+from goodrate.evaluation.systems import SystemRuns, Task, judge_runs, random_runs
+from goodrate.retrieval.store import Store
+from goodrate.scale import FOUR_LEVEL, GRADED_0_3
+
+LABELS = """query,item_id,label
+desk lamp,1,excellent
+desk lamp,2,irrelevant
+desk lamp,3,related
+red rug,2,excellent
+red rug,3,irrelevant
+sofa,3,irrelevant
+sofa,gone,excellent
+"""
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluate") / "index"
+    titles = {"1": "oak desk lamp", "2": "red wool rug", "3": "brass lamp"}
+    Store.create(folder, None, None).upsert(Catalog(pl.DataFrame({"id": [*titles], "title": [*titles.values()]})), None)
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, index: Path):
+    """Call goodrate evaluate on the index; gives (exit code, stdout, stderr with its wrapping undone)."""
+    labels = tmp_path / "labels.csv"
+    labels.write_text(LABELS)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        given = ["goodrate", "evaluate", str(index), "--judgements", str(labels), *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", given)
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+            sys.exit(0)
+        out, err = capsys.readouterr()
+        return done.value.code or 0, out, " ".join(err.split())
+
+    return call
+
+
+def test_judged_lists(run) -> None:
+    """Lexical: desk lamp gives 1, 3, then 2 (no common word); red rug 2, 3. Both are ideal. sofa has no gain."""
+    code, out, err = run("--judged-only", "--systems", "random,lexical", "--json")
+    report = json.loads(out)
+    random, lexical = report["systems"]
+    assert code == 0 and "6 of 7 judgements join" in err and "1 judged items are not in the catalogue" in err
+    assert (report["queries"], report["judged_pairs"], report["single_grade_queries"]) == (3, 6, 1)
+    assert lexical["metrics"]["ndcg@10"] == {"value": 1.0, "low": 1.0, "high": 1.0, "units": 2}
+    assert lexical["undefined"]["ndcg@10"] == 1 and random["metrics"]["ndcg@10"]["value"] < 1
+    against = lexical["against_first"]["ndcg@10"]
+    assert against["side_by_side"] == {"good": 2, "same": 0, "bad": 0, "unknown": 1}
+    assert against["p"] == 0.5  # two queries, both better: ++ and -- of four patterns
+    assert random["against_first"] == {} and random["notes"] == ["mean of 20 random orders"]
+
+
+def test_whole_index_counts_what_was_not_found_and_not_judged(run) -> None:
+    """sofa finds nothing: missing. red rug finds 2 only, desk lamp 1 and 3: all judged."""
+    lexical = json.loads(run("--systems", "lexical", "--json")[1])["systems"][0]
+    assert lexical["missing_queries"] == 1 and lexical["unjudged_share"] == 0.0
+    assert lexical["metrics"]["recall@10"]["value"] == 1.0
+    assert lexical["metrics"]["goodrate@10"]["value"] == pytest.approx((1 + 1 + 0) / 3)
+
+
+def test_table_plot_and_dropped_queries(run, tmp_path: Path) -> None:
+    picture = tmp_path / "systems.png"
+    code, out, err = run("--judged-only", "--single-grade", "drop", "--plot", picture)
+    assert code == 0 and "1 of 3 queries have one grade only and are left out" in err
+    assert "2 queries, 5 judged pairs" in out and "1.000" in out and "goodrate@10" in out
+    assert "gains: irrelevant=0, mismatch=1, related=3, excellent=7" in out
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_same_command_gives_the_same_numbers(run) -> None:
+    first, again, other = (run("--judged-only", "--json", "--seed", seed)[1] for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_wrong_use_exits_2_with_one_clear_message(run, tmp_path: Path) -> None:
+    empty = tmp_path / "one.csv"
+    empty.write_text("query,item_id,label\nlamp,1,related\n")
+    cases = {
+        ("--systems", "bm25"): "unknown system 'bm25'; accepted: random, lexical, dense, hybrid, judge",
+        ("--systems", "dense"): "dense cannot run: the index has no vectors",
+        ("--systems", "judge"): "judge cannot run: give its folder with --model",
+        ("--systems", ","): "--systems names none",
+        ("--scale", "stars"): "unknown scale 'stars'",
+        ("--scale", "graded_0_3"): "one of 0, 1, 2, 3 (graded_0_3), found 'excellent'",
+        ("--plot", "a.txt"): "expected a name that ends in .png, .svg or .pdf",
+        ("--judgements", "nowhere.csv"): "no such file: nowhere.csv",
+        ("--judgements", empty, "--single-grade", "drop"): "every query has one grade only",
+    }
+    for arguments, message in cases.items():
+        code, out, err = run(*arguments)
+        assert code == 2 and out == "" and message in err, (arguments, err)
+
+
+def test_choice_of_systems_and_metrics() -> None:
+    assert chosen_systems(None, True, Path("j")) == ["random", "lexical", "dense", "hybrid", "judge"]
+    assert chosen_systems("hybrid, lexical,hybrid", True, None) == ["hybrid", "lexical"]
+    assert metric_names(5, False) == ["ndcg@5", "mrr@5", "recall@5", "recall@100", "goodrate@5"]
+    assert "recall@100" in metric_names(100, False) and len(set(metric_names(100, False))) == 4
+
+
+class LengthJudge:
+    """A fake for relevance.judge.Judge: the longer the item text, the better; an empty one is a failure."""
+
+    scale = FOUR_LEVEL
+
+    def probabilities(self, pairs) -> np.ndarray:
+        rows = [np.eye(4)[len(pair.item_text)] if pair.item_text else np.full(4, np.nan) for pair in pairs]
+        return np.asarray(rows)
+
+
+def test_a_judge_orders_and_its_failures_are_counted_not_graded() -> None:
+    task = Task({"q": "lamp"}, {"q": {"a": 0, "b": 3, "c": 1}}, judged_only=True)
+    found = judge_runs(task, LengthJudge(), {"a": "", "b": "xxx", "c": "x"})
+    assert found.runs[0]["q"] == [("a", -1.0), ("b", 1.0), ("c", pytest.approx(1 / 7))]  # gain 1 of 7
+    assert found.notes == ("1 pairs failed",)
+    assert found.labels == {("q", "a"): -1, ("q", "b"): 3, ("q", "c"): 1}
+
+
+def test_a_judge_reranks_the_head_and_leaves_the_tail_in_order() -> None:
+    """60 candidates, 50 are judged: the long one at place 50 rises to the top, the rest stay below all judged ones."""
+    found = {"q": [(f"i{n:02}", 100.0 - n) for n in range(60)], "none": []}
+    texts = {item: "x" for item, _ in found["q"]} | {"i49": "xxx", "i50": "xxx"}
+    task = Task({"q": "lamp", "none": "?"}, {"q": {"i49": 3}, "none": {"i49": 3}})
+    judged = judge_runs(task, LengthJudge(), texts, found)
+    order = sorted(judged.runs[0]["q"], key=lambda pair: (-pair[1], pair[0]))
+    assert [item for item, _ in order][:2] == ["i49", "i00"] and [item for item, _ in order][49:52] == [
+        "i48", "i50", "i51",
+    ]  # fmt: skip
+    table = evaluate_run(judged.runs[0], task.qrels, FOUR_LEVEL, ["ndcg@10"])
+    assert table["missing"].to_list() == [False, True]
+
+
+def test_random_orders_reach_the_expected_ndcg() -> None:
+    """One good item among two: nDCG is 1 or 1 / log2(3), on average 0.815; the input's order changes nothing."""
+    qrels = {f"q{n}": {"a": 3, "b": 0} for n in range(100)}
+    task = Task({query: query for query in qrels}, qrels, judged_only=True)
+    runs = random_runs(task, [], seed=1).runs
+    mean = np.mean([evaluate_run(run, qrels, GRADED_0_3, ["ndcg"])["ndcg"].mean() for run in runs])
+    assert mean == pytest.approx((1 + 1 / np.log2(3)) / 2, abs=0.02)
+    turned = Task(dict(reversed(task.queries.items())), qrels, judged_only=True)
+    assert random_runs(turned, [], seed=1).runs[3]["q7"] == runs[3]["q7"]
+
+
+def test_footnotes_name_what_was_left_out() -> None:
+    task = Task({"q": "q", "r": "r"}, {"q": {"a": 0}, "r": {"a": 3, "b": 0}})
+    report = evaluate_systems([SystemRuns("mine", [{"q": [("a", 1.0)]}])], task, GRADED_0_3, ["ndcg@10"], k=10)
+    text = "\n".join(footnotes(report))
+    assert "1 queries have one grade only" in text and "(mine): ndcg@10 1" in text
+    assert "mine: 1 queries without a result; they count 0" in text
+    assert report.systems[0].metrics["ndcg@10"].value == 0.0
+
+
+def test_labels_of_a_judge_stand_beside_the_constant(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The judge says label 3 for 13 letters or more, else 0: right on 1 (excellent), 2 / lamp wrong, and so on."""
+
+    class Fake:
+        scale = FOUR_LEVEL
+        card = SimpleNamespace(item_form="listing")
+
+        def probabilities(self, pairs) -> np.ndarray:
+            return np.asarray([np.eye(4)[3 if len(pair.item_text) >= 13 else 0] for pair in pairs])
+
+    monkeypatch.setattr("goodrate.relevance.judge.Judge.load", lambda folder: Fake())
+    labels = json.loads(run("--judged-only", "--systems", "judge", "--model", "x", "--json")[1])["labels"]
+    # titles: "oak desk lamp" 13 -> 3, "red wool rug" 12 -> 0, "brass lamp" 10 -> 0; gold 3 0 2, 3 0, 0
+    assert labels["judge"]["accuracy"] == pytest.approx(4 / 6)
+    assert labels["always irrelevant"]["accuracy"] == pytest.approx(3 / 6)
+    out = run("--judged-only", "--systems", "judge", "--model", "x")[1]
+    assert "labels, judge: accuracy 0.667" in out and "labels, always irrelevant: accuracy 0.500" in out
