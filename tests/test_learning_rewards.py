@@ -115,3 +115,8 @@ def test_quota_after_the_filter() -> None:
     assert kept == sampling.label_quota(labels, per_label=2, seed=5)
     assert sampling.missing_labels([labels[i] for i in kept], 4, 2) == {0: 1, 2: 2}
     assert sampling.coefficient_of_variation([0, 1, 2, 3], 4) == 0.0
+
+
+def test_a_group_with_nothing_scored_is_out_of_every_band() -> None:
+    kept = sampling.difficulty_band(tensor([NAN, NAN]), tensor([0, 0]), low=0.0, high=1.0, inclusive=True)
+    assert kept.tolist() == [False, False]

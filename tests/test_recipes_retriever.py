@@ -80,3 +80,12 @@ def test_training_finds_the_thing_and_resumes_exactly(encoder: Encoder, tmp_path
     again = Encoder.load(recipe.train(settings, PAIRS, ITEMS, tmp_path / "b"))
     assert again.fingerprint == trained.fingerprint
     assert np.array_equal(again.encode_items(["red cup"]), trained.encode_items(["red cup"]))
+
+
+def test_random_negatives_change_from_update_to_update(encoder: Encoder) -> None:
+    # 6 pairs in one batch: the same 6 own items in each epoch, so what differs beyond their order is drawn
+    whole = source(encoder, batch_size=6, random_negatives=3)
+    drawn = [
+        {tuple(row) for row in whole.next(n).micro_batches[0]["candidates"]["input_ids"].tolist()} for n in range(6)
+    ]
+    assert len({frozenset(rows) for rows in drawn}) > 1
