@@ -59,6 +59,7 @@ def demo(
         f'search    goodrate search {out / "demo" / "index"} "crimson anorak"\n'
         f"page      goodrate serve {out / 'demo' / 'index'} --model {out / 'demo' / 'judge' / 'judge'}",
         highlight=False,
+        soft_wrap=True,
     )
 
 
@@ -87,7 +88,18 @@ def show(report: dict[str, Any]) -> None:
     title = (
         f"search: {report['test_queries']} test queries, full truth of {report['settings']['items']} items, one seed"
     )
-    table = Table("", "nDCG@10", "recall@100", "Goodrate@10", "ms/query", title=title, title_justify="left", box=None)
+    table = Table(
+        "",
+        "nDCG@10",
+        "recall@100",
+        "Goodrate@10",
+        "ms",
+        title=title,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 1),
+    )
     for row in report["systems"]:
         speed = row["milliseconds_per_query"]
         cells = [_interval(row[metric]) for metric in ("ndcg@10", "recall@100", "goodrate@10")]
@@ -100,7 +112,7 @@ def show(report: dict[str, Any]) -> None:
     judged.add_row("judge", _interval(intervals["macro_f1"]), _interval(intervals["accuracy"]))
     for name, scores in found["trivial"].items():
         judged.add_row(name, f"{scores['macro_f1']:.3f}", f"{scores['accuracy']:.3f}")
-    printer = Console()
+    printer = Console(soft_wrap=True)
     printer.print(table)
     printer.print(judged)
     printer.print(
@@ -111,8 +123,8 @@ def show(report: dict[str, Any]) -> None:
 
 
 def _interval(found: dict[str, Any]) -> str:
-    """value [low, high]"""
-    return f"{found['value']:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
+    """value [low, high], the bounds to two digits so that a table fits 80 columns."""
+    return f"{found['value']:.3f} [{found['low']:.2f}, {found['high']:.2f}]"
 
 
 command = typer.main.get_command(app)
