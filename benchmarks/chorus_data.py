@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class Chorus:
     catalog: Catalog
     parts: dict[str, Judgements]
     texts: dict[str, str]
+    item_chars: int
 
     def rows(self, part: str) -> list[tuple[str, str, int]]:
         """(query, item_id, label position) of a part, in file order."""
@@ -53,7 +55,7 @@ def load(split_seed: int, item_chars: int) -> Chorus:
     frame = catalog.rows(judgements.frame["item_id"].unique().sort().to_list())
     texts = render_items(frame, fields=("title", "description"), max_chars=item_chars)
     parts = {part: judgements.select(queries) for part, queries in split.items()}
-    return Chorus(catalog, parts, dict(zip(frame["id"], texts, strict=True)))
+    return Chorus(catalog, parts, dict(zip(frame["id"], texts, strict=True)), item_chars)
 
 
 def movable(judgements: Judgements) -> dict[str, dict[str, int]]:
@@ -100,3 +102,27 @@ def lexical_scores(chorus: Chorus, part: str, folder: Path) -> np.ndarray:
 def _searchable(catalog: Catalog) -> Catalog:
     """The catalogue with the fields that the other arms read: title and description."""
     return Catalog(catalog.frame.select(pl.col("id"), pl.col("title"), pl.col("description")))
+
+
+def silver_pairs(chorus: Chorus, count: int, seed: int) -> list[tuple[str, str, int]]:
+    """(query, item text, label position) without a human: one or two words of a title as the query.
+
+    A third has the item of the title (best label), two thirds another item whose text lacks those words (worst label).
+    Only items that nobody judged are used, so nothing of dev and test is seen.
+    """
+    rng = np.random.default_rng(seed)
+    frame = chorus.catalog.frame.filter(~pl.col("id").is_in(list(chorus.texts)))
+    texts = render_items(frame, fields=("title", "description"), max_chars=chorus.item_chars)
+    titles = frame["title"].to_list()
+    pairs: list[tuple[str, str, int]] = []
+    while len(pairs) < count:
+        own, other, third = rng.integers(0, len(texts), 3)
+        words = re.findall(r"[A-Za-z]{4,}", titles[own])
+        if not words:
+            continue
+        start = int(rng.integers(0, len(words)))
+        query = words[start : start + int(rng.integers(1, 3))]
+        pairs.append((" ".join(query).lower(), texts[own], len(GRADED_0_3) - 1))
+        lacking = [n for n in (other, third) if not any(word.lower() in texts[n].lower() for word in query)]
+        pairs += [(" ".join(query).lower(), texts[n], 0) for n in lacking]
+    return pairs[:count]

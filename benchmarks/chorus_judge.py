@@ -20,7 +20,7 @@ import numpy as np
 import typer
 from pydantic import BaseModel, ConfigDict
 
-from chorus_data import Chorus, cosines, lexical_scores, load, minilm_folder, movable
+from chorus_data import Chorus, cosines, lexical_scores, load, minilm_folder, movable, silver_pairs
 from goodrate.evaluation.classification import area_under_curve, classify, constant_label, with_intervals
 from goodrate.evaluation.metrics import evaluate_run
 from goodrate.evaluation.report import numbers
@@ -33,7 +33,8 @@ from goodrate.settings import settings_hash
 RESULTS = Path(__file__).parent / "results" / "chorus_judge"
 WORK = Path(__file__).parents[1] / "runs" / "chorus_judge"
 FREE = ("random", "constant", "bm25", "cosine")  # arms that learn nothing: one seed
-ARMS = (*FREE, "judge", "cosine+judge")
+WEIGHTS = (0.03, 0.1, 0.3, 1.0)
+ARMS = (*FREE, "judge", "cosine+judge", "judge_silver", "cosine+judge_silver")
 
 
 class Settings(BaseModel):
@@ -41,12 +42,30 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     split_seed: int = 0
-    item_chars: int = 160
-    epochs: int = 4
+    item_chars: int = 120
+    epochs: int = 3
     learning_rate: float = 2e-4
     batch_size: int = 32
     max_tokens: int = 80
     label_weight: float = 1.0
+
+    @property
+    def arm(self) -> str:
+        """The name of the judge's arm."""
+        return "judge"
+
+
+class SilverSettings(Settings):
+    """The judge trained on silver pairs too: query words out of titles, see chorus_data.silver_pairs."""
+
+    silver: int = 3000
+    silver_weight: float = 0.5
+    epochs: int = 2
+
+    @property
+    def arm(self) -> str:
+        """The name of the judge's arm."""
+        return "judge_silver"
 
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -57,31 +76,51 @@ def run(
     seeds: Annotated[str, typer.Option(help="Of the judge: 0,1,2,3,4.")] = "0,1,2,3,4",
     part: Annotated[str, typer.Option(help="What is measured: test, or dev for screening.")] = "test",
     change: Annotated[list[str] | None, typer.Option("--set", help="A setting to change: epochs=2.")] = None,
+    silver: Annotated[bool, typer.Option("--silver", help="The judge with silver pairs.")] = False,
     threads: Annotated[int, typer.Option(help="Of torch.")] = 1,
 ) -> None:
     """Make the results that are not there yet."""
     import torch
 
     torch.set_num_threads(threads)
-    settings = Settings.model_validate(dict(text.split("=", 1) for text in change or []))
+    settings = (SilverSettings if silver else Settings).model_validate(
+        dict(text.split("=", 1) for text in change or [])
+    )
     chorus = load(settings.split_seed, settings.item_chars)
     for arm in FREE:
         if part == "test" and not result_file(arm, 0, settings, part).is_file():
             start = time.perf_counter()
             keep(arm, 0, settings, part, measured(chorus, part, *free_arm(chorus, arm, part)), start)
     for seed in [int(text) for text in seeds.split(",")]:
-        if not result_file("cosine+judge", seed, settings, part).is_file():
+        if not result_file(f"cosine+{settings.arm}", seed, settings, part).is_file():
             judge_seed(chorus, settings, seed, part)
 
 
 def judge_seed(chorus: Chorus, settings: Settings, seed: int, part: str) -> None:
     """Train one judge and keep its result and that of its sum with the cosine."""
     start = time.perf_counter()
-    p = judged(chorus, trained(chorus, settings, seed), part)
+    folder = trained(chorus, settings, seed)
+    p = judged(chorus, folder, part)
     gain, positive = SCALE.expected_gain(p), p[:, SCALE.is_positive].sum(axis=1)
-    keep("judge", seed, settings, part, measured(chorus, part, gain, positive, p.argmax(axis=1)), start)
-    together = gain + cosines(chorus, part)  # both lie in 0..1; equal weights, not tuned
-    keep("cosine+judge", seed, settings, part, measured(chorus, part, together, together, None), start)
+    keep(settings.arm, seed, settings, part, measured(chorus, part, gain, positive, p.argmax(axis=1)), start)
+    weight = chosen_weight(chorus, SCALE.expected_gain(judged(chorus, folder, "dev")))
+    together = cosines(chorus, part) + weight * gain
+    found = {"weight": weight, **measured(chorus, part, together, together, None)}
+    keep(f"cosine+{settings.arm}", seed, settings, part, found, start)
+
+
+def chosen_weight(chorus: Chorus, gain: np.ndarray) -> float:
+    """The weight of the judge beside the cosine (both lie in 0..1) with the best nDCG@10 on dev, the smaller of equals.
+
+    gain: (N,) expected gains of the dev pairs.
+    """
+    rows, qrels, cosine = chorus.rows("dev"), movable(chorus.parts["dev"]), cosines(chorus, "dev")
+
+    def ndcg(weight: float) -> float:
+        table = evaluate_run(_run(rows, cosine + weight * gain), qrels, SCALE, ["ndcg@10"], judged_only=True)
+        return float(np.nanmean(numbers(table, "ndcg@10")))
+
+    return max(WEIGHTS, key=lambda weight: (round(ndcg(weight), 6), -weight))
 
 
 def trained(chorus: Chorus, settings: Settings, seed: int) -> Path:
@@ -95,6 +134,13 @@ def trained(chorus: Chorus, settings: Settings, seed: int) -> Path:
         judge_sft.JudgeExample(*judge_prompt(query, chorus.texts[item], template="nano"), f"{label_text(label)}\n")
         for query, item, label in chorus.rows("train")
     ]
+    if isinstance(settings, SilverSettings):
+        examples += [
+            judge_sft.JudgeExample(
+                *judge_prompt(query, text, template="nano"), f"{label_text(label)}\n", settings.silver_weight
+            )
+            for query, text, label in silver_pairs(chorus, settings.silver, seed)
+        ]
     recipe = judge_sft.Settings(
         model=str(decoder_folder(seed)),
         format=JudgeFormat(scale=SCALE.name, template="nano", item_form="text", max_new_tokens=8),
@@ -190,10 +236,8 @@ def _run(rows: list[tuple[str, str, int]], scores: np.ndarray) -> dict[str, list
 
 def result_file(arm: str, seed: int, settings: Settings, part: str) -> Path:
     """Where a result lies: named by arm, part, seed and the settings that matter to the arm."""
-    matters = settings if arm in ("judge", "cosine+judge") else settings.model_copy(update=Settings().model_dump(
-        exclude={"split_seed", "item_chars"}
-    ))  # fmt: skip
-    return RESULTS / f"{arm}-{part}-seed{seed}-{settings_hash(matters)}.json"
+    shared = Settings(split_seed=settings.split_seed, item_chars=settings.item_chars)
+    return RESULTS / f"{arm}-{part}-seed{seed}-{settings_hash(shared if arm in FREE else settings)}.json"
 
 
 def keep(arm: str, seed: int, settings: Settings, part: str, found: dict[str, Any], start: float) -> None:

@@ -10,8 +10,8 @@ from goodrate.evaluation.report import Report, SystemReport
 from goodrate.run_folder import write_atomic
 
 INK, MUTED, ACCENT = "#1f2933", "#9aa5b1", "#0b6e99"
-PANEL_WIDTH, ROW_HEIGHT = 2.5, 0.42  # inches
-MOST_PANELS = 4  # more do not fit beside each other
+PANEL_WIDTH, ROW_HEIGHT = 2.2, 0.42  # inches
+MOST_PANELS = 5  # more do not fit beside each other
 
 
 def write_plot(report: Report, path: Path) -> None:
