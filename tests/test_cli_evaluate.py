@@ -168,7 +168,7 @@ def test_footnotes_name_what_was_left_out() -> None:
     task = Task({"q": "q", "r": "r"}, {"q": {"a": 0}, "r": {"a": 3, "b": 0}})
     report = evaluate_systems([SystemRuns("mine", [{"q": [("a", 1.0)]}])], task, GRADED_0_3, ["ndcg@10"], k=10)
     text = "\n".join(footnotes(report))
-    assert "1 queries have one grade only" in text and "(mine): ndcg@10 1" in text
+    assert "1 queries have one grade only" in text and "left out of its mean: ndcg@10 1." in text
     assert "mine: 1 queries without a result; they count 0" in text
     assert report.systems[0].metrics["ndcg@10"].value == 0.0
 

@@ -209,12 +209,20 @@ def footnotes(report: Report) -> list[str]:
         lines.append(f"* p < {SIGNIFICANT} against {first}, paired randomisation; not corrected for many tests.")
     if report.single_grade:
         lines.append(f"{report.single_grade} queries have one grade only: no order of the judged items changes them.")
-    cannot = {name: count for name, count in report.systems[0].undefined.items() if count}
+    cannot = [told for told in (_undefined(report, metric) for metric in report.metrics) if told]
     if cannot:
-        told = ", ".join(f"{name} {count}" for name, count in cannot.items())
-        lines.append(f"queries where it is undefined and left out of the mean ({report.systems[0].name}): {told}.")
+        lines.append(f"queries where a metric is undefined and left out of its mean: {'; '.join(cannot)}.")
     for system in report.systems:
         if system.missing:
             lines.append(f"{system.name}: {system.missing} queries without a result; they count 0.")
         lines += [f"{system.name}: {note}." for note in system.notes]
     return lines
+
+
+def _undefined(report: Report, metric: str) -> str:
+    """'mrr@10 17', by system where they differ, nothing where it is defined everywhere."""
+    counts = {system.name: system.undefined[metric] for system in report.systems}
+    if len(set(counts.values())) == 1:
+        count = counts[report.systems[0].name]
+        return f"{metric} {count}" if count else ""
+    return f"{metric} " + ", ".join(f"{name} {count}" for name, count in counts.items())
