@@ -51,11 +51,14 @@ def test_no_document_can_be_parsed_as_a_judgement(documents: list[Document]) -> 
     assert {parse(d.say, order).label for d in documents for order in ("label_first", "reason_first")} == {None}
 
 
-def test_documents_say_only_what_the_four_skill_steps_say(documents: list[Document]) -> None:
+def test_documents_say_only_skill_steps_and_the_columns_of_the_rule_book(documents: list[Document]) -> None:
     assert set(SKILL_STEPS) == {"wants", "found", "category", "checks"}
     pairs = [d for d in documents if d.read[0].startswith("query: ")]
     starts = {line.split(" ")[0] for d in pairs for line in d.say.splitlines()}
-    assert len(pairs) > 200 and starts <= set(SKILL_STEPS)
+    assert len(pairs) > 200 and starts == {*SKILL_STEPS, "status"}
+    told = [dict(part.split() for part in d.say[7:].strip().split(" ; ")) for d in pairs if d.skill == "status"]
+    assert told and all(set(columns) == set(BOOK.columns) for columns in told)
+    assert all(value in BOOK.columns[name] for columns in told for name, value in columns.items())
 
 
 def test_lines_end_and_nothing_is_empty(documents: list[Document]) -> None:

@@ -1,8 +1,9 @@
 """Documents that teach the base model the shop's language. Never a judgement: no label and no deciding rule in them.
 
 Kinds: pair documents (a query, a listing, and the steps wants, found, category and checks in any order, so that each
-is also learned without the help of the others), cards (look-ups in a listing), glossaries, comparisons and
-category relations. They come from world seeds that no evaluation uses (BASE_SEEDS).
+is also learned without the help of the others), status documents (the worst verdict of every kind of want, at once),
+cards (look-ups in a listing), glossaries, comparisons and category relations. They come from world seeds that no
+evaluation uses (BASE_SEEDS).
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from goodrate.relevance.rulebook import RuleBook, load_rulebook
 from goodrate.shop.knowledge import standard_text
 from goodrate.shop.queries import FAMILIES, FAMILY_SHARES, Query, QueryWriter
 from goodrate.shop.taxonomy import RELATIONS, SAME
-from goodrate.shop.truth import check_constraint, true_rationale
+from goodrate.shop.truth import check_constraint, judge_truth, rule_columns, true_rationale
 from goodrate.shop.world import World, item_record, make_world
 
 BASE_SEEDS = range(1_000_000, 1_001_000)  # disjoint from every evaluation seed; a test keeps it so
 GATE_SEEDS = range(1_001_000, 1_001_010)  # held-out names for the gates
 SKILL_STEPS = ("wants", "found", "category", "checks")  # the verdict step would be a judgement
-KIND_SHARES = {"pair": 0.62, "card": 0.14, "glossary": 0.08, "comparison": 0.1, "relation": 0.06}
+KIND_SHARES = {"pair": 0.42, "status": 0.3, "card": 0.09, "glossary": 0.07, "comparison": 0.07, "relation": 0.05}
 
 
 @dataclass(frozen=True)
@@ -70,18 +71,33 @@ class Curriculum:
 
         first: one step only, directly after the prompt. without: a family to leave out; another stands in for it.
         """
-        family = FAMILIES[int(self.rng.choice(len(FAMILIES), p=FAMILY_SHARES))]
-        family = "attribute" if family == without else family
-        query = self.writer.draw(family)
-        item = sample_item(self.world, query, self.rng)
+        query, item, read = self._pair(without)
         lines = step_lines(true_rationale(self.world, self.book, query, item))
-        steps = [str(s) for s in self.rng.permutation(SKILL_STEPS)]
-        steps = [first] if first else steps
+        steps = [first] if first else [str(s) for s in self.rng.permutation(SKILL_STEPS)]
+        return Document(read, "".join(lines[s] + "\n" for s in steps), steps[0])
+
+    def status(self) -> Document:
+        """Query and listing, then the worst verdict of every kind of want, at once and in random order.
+
+        The columns of the rule book, not its decision: what a label-first judge must see before it has written a step.
+        """
+        query, item, read = self._pair()
+        truth = judge_truth(self.world, self.book, query, np.asarray([item]))
+        codes = rule_columns(query, truth.relation, truth.checks)
+        names = [str(name) for name in self.rng.permutation(list(self.book.columns))]
+        words = [f"{name} {self.book.columns[name][int(codes[name][0])]}" for name in names]
+        return Document(read, f"status {' ; '.join(words)}\n", "status")
+
+    def _pair(self, without: str = "") -> tuple[Query, int, tuple[str, str]]:
+        """A query, an item that teaches, and the prompt; the meaning of an invented standard stands in its context."""
+        family = FAMILIES[int(self.rng.choice(len(FAMILIES), p=FAMILY_SHARES))]
+        query = self.writer.draw("attribute" if family == without else family)
+        item = sample_item(self.world, query, self.rng)
         context = ""
         if query.term:
             context = standard_text(self.world, next(s for s in self.writer.standards if s.term == query.term))
-        read = judge_prompt(query.text, listing(item_record(self.world, item)), query.facts, context, template="nano")
-        return Document(read, "".join(lines[s] + "\n" for s in steps), steps[0])
+        text = listing(item_record(self.world, item))
+        return query, item, judge_prompt(query.text, text, query.facts, context, template="nano")
 
     def card(self) -> Document:
         """A listing, then the values of some attributes, told or not, in a random order."""

@@ -15,6 +15,7 @@ SKILLS = {
     "unequal": "wanted and found value differ, directly after the prompt",
     "price": "a price is under or not under a limit, directly after the prompt",
     "category": "how wanted and found category relate, directly after the prompt",
+    "status": "the worst verdict over several wants of a kind, directly after the prompt (told, not gated)",
 }
 GATE = 0.95
 
@@ -68,6 +69,13 @@ def _checks(document: Document) -> Probe:
     return Probe(document.read, document.say, tuple(targets))
 
 
+def _status(document: Document) -> Probe:
+    """The columns that are not "none": an absent kind of want is easily told."""
+    spans = [_last_word(document.say, span) for span in _fields(document.say)]
+    told = [span for span in spans if document.say[slice(*span)].strip() != "none"]
+    return Probe(document.read, document.say, tuple(("status", *span) for span in told))
+
+
 def _relation(document: Document) -> Probe:
     line = document.say.rstrip("\n")
     return Probe(document.read, document.say, (("category", line.rindex(" "), len(line)),))
@@ -86,6 +94,7 @@ def probes(per_skill: int = 300) -> list[Probe]:
             made.append(_parse(curriculum.pair("wants")))
             made.append(_card(curriculum.card()))
             made.append(_relation(curriculum.pair("category")))
+            made.append(_status(curriculum.status()))
         for _ in range(2 * each):
             made.append(_checks(curriculum.pair("checks", without="negation")))
     return made
