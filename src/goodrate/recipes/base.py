@@ -71,15 +71,19 @@ def train_base(
     *,
     progress: Callable[[dict[str, Any]], None] | None = None,
     evaluate: Callable[[CausalLM, int], dict[str, float]] | None = None,
+    start: str | Path | None = None,
 ) -> Path:
-    """Train from scratch and write the model folder `out/model`; a killed run resumes from `out`.
+    """Train and write the model folder `out/model`; a killed run resumes from `out`.
+
+    start: a model folder to go on from; None = from scratch.
 
     documents(start): the documents from number `start` on, each a TokenExample whose weights say where the loss is.
     evaluate(model, update): numbers for the log, for example the gates, every fit.evaluate_every updates.
     """
     run = RunFolder(out)
     run.begin(settings, settings.fit.seed)
-    model = CausalLM(make_network(settings.network, tokenizer, settings.fit.seed), tokenizer)
+    scratch = None if start else make_network(settings.network, tokenizer, settings.fit.seed)
+    model = CausalLM.load(start) if start else CausalLM(scratch, tokenizer)
     model.network.set_attn_implementation("eager")  # on CPUs sdpa's backward is the slower one, most of all in bf16
     # pool=1: every update mixes kinds of documents; batches of one length are batches of one kind, and training swings.
     source = DocumentSource(documents, settings.batch_size, settings.micro_tokens, settings.fit.seed, pool=1)

@@ -43,15 +43,24 @@ def document_stream(tokenizer: Any) -> Callable[[int], Iterator[TokenExample]]:
     return stream
 
 
-def train(settings: base.Settings, out: Path, progress: Callable[[dict[str, Any]], None] | None = None) -> Path:
-    """Train tokenizer and base; gates are measured every fit.evaluate_every updates. Returns the model folder."""
-    tokenizer = train_tokenizer()
+def train(
+    settings: base.Settings,
+    out: Path,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+    start: Path | None = None,
+) -> Path:
+    """Train tokenizer and base; gates are measured every fit.evaluate_every updates. Returns the model folder.
+
+    start: a base to go on from, with its tokenizer.
+    """
+    tokenizer = CausalLM.load(start).tokenizer if start else train_tokenizer()
     few = probes(100)
 
     def gates(model: CausalLM, update: int) -> dict[str, float]:
         return {f"gate_{skill}": round(s.accuracy, 4) for skill, s in score_skills(model, few).items()}
 
-    return base.train_base(settings, document_stream(tokenizer), tokenizer, out, progress=progress, evaluate=gates)
+    documents = document_stream(tokenizer)
+    return base.train_base(settings, documents, tokenizer, out, progress=progress, evaluate=gates, start=start)
 
 
 def pack(model_folder: Path, folder: Path, about: dict[str, Any]) -> dict[str, SkillScore]:
@@ -64,11 +73,21 @@ def pack(model_folder: Path, folder: Path, about: dict[str, Any]) -> dict[str, S
     model.network.to(torch.bfloat16)
     with new_folder(folder) as beside:
         model.save(beside)
-        digest = hashlib.sha256((beside / "model.safetensors").read_bytes()).hexdigest()
+        digest = _sha256(beside)
         gates = {skill: {"accuracy": round(s.accuracy, 4), "count": s.count} for skill, s in scores.items()}
         facts = {"sha256": digest, "taxonomy": load_taxonomy().version, "gates": gates, **about, **code_versions()}
         (beside / "nano.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return scores
+
+
+def _print_gates(record: dict[str, Any]) -> None:
+    if "gate_parse" in record:
+        print(json.dumps(record), flush=True)
+
+
+def _sha256(folder: Path) -> str:
+    """Of the weights of a model folder."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 def main() -> None:
@@ -78,12 +97,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3600, help="training time over all sittings")
     parser.add_argument("--pack", type=Path, help="folder to pack into; src/goodrate/models/nano is the shipped one")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="a base to go on from, such as the shipped one")
     arguments = parser.parse_args()
     fit = FitSettings(seconds=arguments.seconds, evaluate_every=200, seed=arguments.seed, warmup=0.02)
     settings = base.Settings(fit=fit)
-    folder = train(settings, arguments.out, lambda r: print(json.dumps(r), flush=True) if "gate_parse" in r else None)
+    folder = train(settings, arguments.out, _print_gates, arguments.start)
     if arguments.pack:
         about = {"seed": arguments.seed, "seconds": arguments.seconds, "settings": settings.model_dump()}
+        about |= {"start": _sha256(arguments.start)} if arguments.start else {}
         for skill, score in pack(folder, arguments.pack, about).items():
             print(f"{skill:10s} {score.accuracy:.4f} of {score.count} {'passed' if score.passed else 'NOT passed'}")
 
