@@ -53,7 +53,7 @@ def train(
 
     start: a base to go on from, with its tokenizer.
     """
-    tokenizer = CausalLM.load(start).tokenizer if start else train_tokenizer()
+    tokenizer = _tokenizer(out / "tokenizer", start)
     few = probes(100)
 
     def gates(model: CausalLM, update: int) -> dict[str, float]:
@@ -61,6 +61,18 @@ def train(
 
     documents = document_stream(tokenizer)
     return base.train_base(settings, documents, tokenizer, out, progress=progress, evaluate=gates, start=start)
+
+
+def _tokenizer(kept: Path, start: Path | None) -> Any:
+    """The tokenizer of the run: kept from its first sitting (the words may have changed since), of `start`, or new."""
+    from transformers import AutoTokenizer
+
+    if kept.is_dir() or start:
+        return AutoTokenizer.from_pretrained(str(kept if kept.is_dir() else start))
+    tokenizer = train_tokenizer()
+    with new_folder(kept) as beside:
+        tokenizer.save_pretrained(str(beside))
+    return tokenizer
 
 
 def pack(model_folder: Path, folder: Path, about: dict[str, Any]) -> dict[str, SkillScore]:
