@@ -1,7 +1,8 @@
 """A judge on human labels (Chorus): trained on half the query groups, measured on the judged lists of the others.
 
-python benchmarks/chorus_judge.py run --seeds 0,1,2,3,4     one JSON per (arm, seed) in benchmarks/results/chorus_judge
-python benchmarks/chorus_judge.py table                     the table of all that is there
+python benchmarks/chorus_judge.py --seeds 0,1,2,3,4     one JSON per (arm, seed) in benchmarks/results/chorus_judge
+python benchmarks/chorus_judge.py --seeds 0,1 --silver  the arms with silver pairs
+python benchmarks/chorus_table.py                       the table of all that is there
 
 A result whose settings are unchanged is not made again; a run that was cut off goes on where it was. Results hold
 numbers only, no text of the data.
@@ -90,7 +91,7 @@ def run(
     for arm in FREE:
         if part == "test" and not result_file(arm, 0, settings, part).is_file():
             start = time.perf_counter()
-            keep(arm, 0, settings, part, measured(chorus, part, *free_arm(chorus, arm, part)), start)
+            keep(arm, 0, settings, part, free_arm(chorus, arm, part), start)
     for seed in [int(text) for text in seeds.split(",")]:
         if not result_file(f"cosine+{settings.arm}", seed, settings, part).is_file():
             judge_seed(chorus, settings, seed, part)
@@ -103,24 +104,37 @@ def judge_seed(chorus: Chorus, settings: Settings, seed: int, part: str) -> None
     p = judged(chorus, folder, part)
     gain, positive = SCALE.expected_gain(p), p[:, SCALE.is_positive].sum(axis=1)
     keep(settings.arm, seed, settings, part, measured(chorus, part, gain, positive, p.argmax(axis=1)), start)
-    weight = chosen_weight(chorus, SCALE.expected_gain(judged(chorus, folder, "dev")))
+    dev_gain, dev_cosine = SCALE.expected_gain(judged(chorus, folder, "dev")), cosines(chorus, "dev")
+    weight = chosen_weight(chorus, dev_cosine, dev_gain)
     together = cosines(chorus, part) + weight * gain
-    found = {"weight": weight, **measured(chorus, part, together, together, None)}
+    limit = threshold(chorus, dev_cosine + weight * dev_gain)
+    found = {"weight": weight, **measured(chorus, part, together, together, None, limit)}
     keep(f"cosine+{settings.arm}", seed, settings, part, found, start)
 
 
-def chosen_weight(chorus: Chorus, gain: np.ndarray) -> float:
+def chosen_weight(chorus: Chorus, cosine: np.ndarray, gain: np.ndarray) -> float:
     """The weight of the judge beside the cosine (both lie in 0..1) with the best nDCG@10 on dev, the smaller of equals.
 
-    gain: (N,) expected gains of the dev pairs.
+    cosine, gain: (N,) scores of the dev pairs.
     """
-    rows, qrels, cosine = chorus.rows("dev"), movable(chorus.parts["dev"]), cosines(chorus, "dev")
+    rows, qrels = chorus.rows("dev"), movable(chorus.parts["dev"])
 
     def ndcg(weight: float) -> float:
         table = evaluate_run(_run(rows, cosine + weight * gain), qrels, SCALE, ["ndcg@10"], judged_only=True)
         return float(np.nanmean(numbers(table, "ndcg@10")))
 
     return max(WEIGHTS, key=lambda weight: (round(ndcg(weight), 6), -weight))
+
+
+def threshold(chorus: Chorus, dev_scores: np.ndarray) -> float:
+    """The score from which a pair is called good: the best F1 on dev."""
+    good = SCALE.is_positive[[label for _, _, label in chorus.rows("dev")]]
+    return max(np.unique(dev_scores), key=lambda limit: good_f1(good, dev_scores >= limit))
+
+
+def good_f1(good: np.ndarray, called: np.ndarray) -> float:
+    """F1 of (N,) bool against bool, 0 without a hit."""
+    return float(2 * (good & called).sum() / max(1, good.sum() + called.sum()))
 
 
 def trained(chorus: Chorus, settings: Settings, seed: int) -> Path:
@@ -183,17 +197,18 @@ def judged(chorus: Chorus, folder: Path, part: str) -> np.ndarray:
     return p
 
 
-def free_arm(chorus: Chorus, arm: str, part: str) -> tuple[Any, np.ndarray | None, np.ndarray | None]:
-    """Scores for ordering (N,) or a list of runs, scores of good against bad, and labels, where there are."""
+def free_arm(chorus: Chorus, arm: str, part: str) -> dict[str, Any]:
+    """The numbers of an arm that learns nothing."""
     if arm == "random":
         task = Task(chorus.parts[part].queries(), chorus.parts[part].qrels(), judged_only=True)
-        return random_runs(task, [], orders=200).runs, None, None
+        return measured(chorus, part, random_runs(task, [], orders=200).runs, None, None)
     if arm == "constant":
         label = constant_label([label for _, _, label in chorus.rows("train")])
         same = np.zeros(len(chorus.rows(part)))
-        return same, same, np.full(len(same), label)
+        return measured(chorus, part, same, same, np.full(len(same), label))
     score = cosines if arm == "cosine" else _bm25
-    return score(chorus, part), score(chorus, part), None
+    scores = score(chorus, part)
+    return measured(chorus, part, scores, scores, None, threshold(chorus, score(chorus, "dev")))
 
 
 def _bm25(chorus: Chorus, part: str) -> np.ndarray:
@@ -201,9 +216,18 @@ def _bm25(chorus: Chorus, part: str) -> np.ndarray:
 
 
 def measured(
-    chorus: Chorus, part: str, order: Any, score: np.ndarray | None, labels: np.ndarray | None
+    chorus: Chorus,
+    part: str,
+    order: Any,
+    score: np.ndarray | None,
+    labels: np.ndarray | None,
+    limit: float | None = None,
 ) -> dict[str, Any]:
-    """Numbers of one arm: nDCG@10 per query that an order can change, AUC of good against bad, label agreement."""
+    """Numbers of one arm: nDCG@10 per query that an order can change, AUC and F1 of good against bad, label agreement.
+
+    order: scores (N,) or a list of runs. score: (N,) of good against bad. labels: (N,) predicted positions. limit: the
+    score from which a pair is called good, for arms that predict no labels.
+    """
     rows, qrels = chorus.rows(part), movable(chorus.parts[part])
     runs = order if isinstance(order, list) else [_run(rows, order)]
     tables = [numbers(evaluate_run(run, qrels, SCALE, ["ndcg@10"], judged_only=True), "ndcg@10") for run in runs]
@@ -216,10 +240,14 @@ def measured(
     }
     gold = np.asarray([label for _, _, label in rows])
     groups = [query for query, _, _ in rows]
+    good = SCALE.is_positive[gold]
     if score is not None:
-        good = SCALE.is_positive[gold]
         auc = bootstrap_over_groups(lambda rows: area_under_curve(good[rows], score[rows]), groups)
         found["auc"] = auc.as_dict()
+    if score is not None and limit is not None:
+        called = score >= limit
+        f1 = bootstrap_over_groups(lambda rows: good_f1(good[rows], called[rows]), groups)
+        found["good_f1"] = f1.as_dict()
     if labels is not None:
         found["labels"] = classify(gold, labels, SCALE).as_dict()
         found |= {name: value.as_dict() for name, value in with_intervals(gold, labels, SCALE, groups).items()}
@@ -250,45 +278,6 @@ def keep(arm: str, seed: int, settings: Settings, part: str, found: dict[str, An
     path = result_file(arm, seed, settings, part)
     write_atomic(path, json.dumps({**about, **found}, indent=1) + "\n")
     print(path.name, {name: round(found[name]["value"], 4) for name in ("ndcg@10", "auc", "macro_f1") if name in found})
-
-
-@app.command()
-def table(part: Annotated[str, typer.Option(help="test, or dev.")] = "test") -> None:
-    """One row per arm and settings; seeds are averaged per query before the interval over queries is taken."""
-    from goodrate.evaluation.significance import paired_bootstrap_difference, paired_randomisation
-
-    grouped: dict[tuple[int, str], list[dict[str, Any]]] = {}
-    for path in sorted(RESULTS.glob(f"*-{part}-seed*.json")):
-        found = json.loads(path.read_text())
-        grouped.setdefault((ARMS.index(found["arm"]), path.stem.rpartition("-")[2]), []).append(found)
-    by_query = {key: np.mean([f["ndcg@10_by_query"] for f in found], axis=0) for key, found in grouped.items()}
-    cosine = next((values for key, values in by_query.items() if ARMS[key[0]] == "cosine"), None)
-    print("arm | settings | seeds | nDCG@10 | minus cosine | AUC | F1 good | accuracy | macro-F1 | minutes")
-    print("--- | --- | --- | --- | --- | --- | --- | --- | --- | ---")
-    for key in sorted(grouped):
-        found, values = grouped[key], by_query[key]
-        gap = "-"
-        if cosine is not None and ARMS[key[0]] != "cosine":
-            gap = _spread(paired_bootstrap_difference(values, cosine).as_dict(), "+.3f")
-            gap += f", p {paired_randomisation(values, cosine):.3f}"
-        cells = [_mean(found, name) for name in ("auc", "good_f1", "accuracy", "macro_f1")]
-        minutes = np.mean([f["minutes"] for f in found])
-        ndcg = _spread(bootstrap_interval(values).as_dict(), ".3f")
-        print(" | ".join([ARMS[key[0]], key[1], str(len(found)), ndcg, gap, *cells, f"{minutes:.1f}"]))
-
-
-def _spread(interval: dict[str, Any], form: str) -> str:
-    """A value with its interval."""
-    return f"{interval['value']:{form}} ({interval['low']:{form}} to {interval['high']:{form}})"
-
-
-def _mean(found: list[dict[str, Any]], name: str) -> str:
-    """The mean over seeds of a value and of the ends of its interval over queries."""
-    given = [f[name] for f in found if name in f]
-    if not given or given[0]["value"] is None:
-        return "-"
-    whole = {end: np.mean([one[end] for one in given]) for end in ("value", "low", "high")}
-    return _spread(whole, ".3f")
 
 
 if __name__ == "__main__":
