@@ -103,7 +103,8 @@ def judge_seed(chorus: Chorus, settings: Settings, seed: int, part: str) -> None
     folder = trained(chorus, settings, seed)
     p = judged(chorus, folder, part)
     gain, positive = SCALE.expected_gain(p), p[:, SCALE.is_positive].sum(axis=1)
-    keep(settings.arm, seed, settings, part, measured(chorus, part, gain, positive, p.argmax(axis=1)), start)
+    if not result_file(settings.arm, seed, settings, part).is_file():  # its minutes are those of the training
+        keep(settings.arm, seed, settings, part, measured(chorus, part, gain, positive, p.argmax(axis=1)), start)
     dev_gain, dev_cosine = SCALE.expected_gain(judged(chorus, folder, "dev")), cosines(chorus, "dev")
     weight = chosen_weight(chorus, dev_cosine, dev_gain)
     together = cosines(chorus, part) + weight * gain
