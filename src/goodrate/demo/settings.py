@@ -20,4 +20,4 @@ class DemoSettings(BaseModel):
     encoder_updates: int | None = Field(default=None, gt=0, description="instead of encoder_seconds")
     judge_pairs: int = Field(default=24_000, gt=0, description="judged training pairs that the judge may read")
     depth: int = Field(default=50, gt=0, description="retrieved items that the judge sees per query")
-    queries_measured: int = Field(default=400, gt=0, description="test queries in the table")
+    queries_measured: int = Field(default=300, gt=0, description="test queries in the table")
