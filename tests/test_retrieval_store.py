@@ -236,3 +236,29 @@ def test_units_match_however_they_are_written(tmp_path: Path) -> None:
     store = text_store(tmp_path / "s", catalog(["usb cable 2 m", "usb cable 3m", "usb-c cable, 2m"]))
     assert {hit.item_id for hit in store.search_text("2m", 5)} == {"i0000", "i0002"}
     assert store.search_text("2 m", 5) == store.search_text("2m", 5)
+
+
+def test_an_index_remembers_what_its_encoder_reads(tmp_path: Path) -> None:
+    """Only a change in an encoded field asks for a new vector."""
+    seen: list[str] = []
+
+    class Reader:
+        fingerprint, dimension = "reader", 1
+
+        def encode_items(self, texts: list[str]) -> np.ndarray:
+            seen.extend(texts)
+            return np.ones((len(texts), 1), dtype=np.float32)
+
+        encode_queries = encode_items
+
+    def catalog(brand: str) -> Catalog:
+        return Catalog(pl.DataFrame({"id": ["a"], "title": ["red lamp"], "brand": [brand]}))
+
+    Store.create(tmp_path / "s", "reader", 1, encoded_fields=["title"])
+    store = Store.open(tmp_path / "s")
+    assert index_catalog(store, catalog("kira"), Reader()).encoded == 1 and seen == ["red lamp"]
+    report = index_catalog(store, catalog("velto"), Reader())
+    assert (report.changed, report.encoded) == (1, 0) and store.items(["a"])["brand"][0] == "velto"
+    assert [hit.item_id for hit in store.search_text("velto", 5)] == ["a"]
+    with pytest.raises(ValueError, match="cannot render field 'colour'; accepted: title"):
+        Store.create(tmp_path / "t", "reader", 1, encoded_fields=["colour"])

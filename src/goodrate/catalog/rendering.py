@@ -28,10 +28,16 @@ def render_items(frame: pl.DataFrame, fields: Sequence[str] = RENDERED_FIELDS, m
     frame: needs the columns named in `fields`. The text is cut after `max_chars` characters. A description that
     repeats the title is dropped, and so are HTML tags.
     """
-    unknown = [name for name in fields if name not in RENDERED_FIELDS]
-    if unknown:
-        raise ValueError(f"cannot render field {unknown[0]!r}; accepted: {', '.join(RENDERED_FIELDS)}")
+    check_fields(fields)
     return _line(_compacted(frame), [_field(name) for name in fields]).str.head(max_chars).to_list()
+
+
+def check_fields(fields: Sequence[str]) -> None:
+    """Raise ValueError for a field that no item is rendered with, or for no field at all."""
+    unknown = [name for name in fields if name not in RENDERED_FIELDS]
+    if unknown or not fields:
+        what = f"cannot render field {unknown[0]!r}" if unknown else "no field to render"
+        raise ValueError(f"{what}; accepted: {', '.join(RENDERED_FIELDS)}")
 
 
 def render_item(row: Mapping[str, Any]) -> str:

@@ -30,6 +30,8 @@ Examples:
 
   goodrate index feed.jsonl.gz --out shop-index --map id=sku,title=name --encoder ./my-encoder
 
+  goodrate index products.csv --out shop-index --encoder ./my-encoder --encode title,description
+
   goodrate index product.csv --format wands --out wands-index --skip-bad 10
 
   goodrate index --out shop-index --remove sku-17,sku-18
@@ -53,6 +55,10 @@ def index(
         str | None, typer.Option(help="Our names for their columns: id=docid,title=name.", show_default=False)
     ] = None,
     skip_bad: Annotated[int, typer.Option(min=0, help="Leave out up to N bad rows and list them.")] = 0,
+    encode: Annotated[
+        str | None,
+        typer.Option(help="What the encoder reads: title,description. All fields unless said.", show_default=False),
+    ] = None,
     remove: Annotated[
         str | None, typer.Option(help="Ids to take out: a,b,c, or @FILE with one a line.", show_default=False)
     ] = None,
@@ -63,7 +69,7 @@ def index(
     if remove is not None:
         _remove(out, remove)
     if catalog is not None:
-        _index(out, _read(catalog, format, map, skip_bad), encoder)
+        _index(out, _read(catalog, format, map, skip_bad), encoder, parse_fields(encode))
 
 
 def _remove(out: Path, remove: str) -> None:
@@ -117,11 +123,20 @@ def _read(path: Path, format: str | None, map: str | None, skip_bad: int) -> Cat
     return items
 
 
-def _index(out: Path, items: Catalog, encoder_path: str | None) -> None:
+def parse_fields(text: str | None) -> list[str] | None:
+    """--encode as a list of fields, None when it was not given.
+
+    >>> parse_fields("title, description")
+    ['title', 'description']
+    """
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _index(out: Path, items: Catalog, encoder_path: str | None, fields: list[str] | None = None) -> None:
     """Encode and write what is new, with a progress bar, and say what was done."""
     from goodrate.retrieval.indexing import index_catalog
 
-    store, encoder = _open(out, encoder_path)
+    store, encoder = _open(out, encoder_path, fields)
     start = time.perf_counter()
     try:
         with _progress("encoding and writing" if encoder else "writing") as report:
@@ -137,15 +152,20 @@ def _index(out: Path, items: Catalog, encoder_path: str | None) -> None:
     )  # fmt: skip
 
 
-def _open(out: Path, encoder_path: str | None) -> tuple[Store, Any]:
+def _open(out: Path, encoder_path: str | None, fields: list[str] | None) -> tuple[Store, Any]:
     """The index, made when it is not there, and its encoder: the given one, or the one it remembers."""
+    from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields
     from goodrate.retrieval.store import Store
+
+    check_fields(fields if fields is not None else RENDERED_FIELDS)
 
     exists = (out / "store.json").is_file()
     if not exists and out.is_dir() and any(entry.name != "items.lance" for entry in out.iterdir()):
         raise ValueError(f"{out} is not empty and holds no index; choose another --out")
     if exists:
         store = Store.open(out)
+        if fields is not None and fields != store.encoded_fields:
+            raise ValueError(f"{out} encodes {','.join(store.encoded_fields)}; for other fields make another index")
         encoder = load_encoder(encoder_path or store.about["encoder"])
         store.require_encoder(encoder.fingerprint if encoder else None)
         return store, encoder
@@ -153,7 +173,8 @@ def _open(out: Path, encoder_path: str | None) -> tuple[Store, Any]:
     remembered = str(Path(encoder_path).resolve()) if encoder_path and Path(encoder_path).exists() else encoder_path
     if encoder is None:
         return Store.create(out, None, None), None
-    return Store.create(out, encoder.fingerprint, encoder.dimension, remembered), encoder
+    made = Store.create(out, encoder.fingerprint, encoder.dimension, remembered, fields or RENDERED_FIELDS)
+    return made, encoder
 
 
 def load_encoder(path: str | None, threads: int | None = None) -> Any:

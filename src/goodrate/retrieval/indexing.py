@@ -56,7 +56,7 @@ def index_catalog(
     size = ENCODE_ROWS if encoder else WRITE_ROWS
     for start in range(0, len(encode), size):
         part = _subset(catalog, encode[start : start + size])
-        store.upsert(part, _encoded(encoder, part), refresh=False)
+        store.upsert(part, _encoded(store, encoder, part), refresh=False)
         report(len(write) + start + len(part), len(write) + len(encode))
     store.refresh()
     added = sum(item not in before for item in catalog.ids)
@@ -66,7 +66,7 @@ def index_catalog(
 
 def _pending(store: Store, catalog: Catalog, before: dict[str, str]) -> tuple[list[str], list[str]]:
     """Ids to write with the vector they have, and ids to encode."""
-    hashes = zip(catalog.ids, text_hashes(catalog), strict=True)
+    hashes = zip(catalog.ids, text_hashes(catalog, store.encoded_fields), strict=True)
     same_text = {item for item, text_hash in hashes if before.get(item) == text_hash}
     encode = [item for item in catalog.ids if item not in same_text]
     if not same_text:
@@ -90,6 +90,6 @@ def _kept_vectors(store: Store, ids: Sequence[str]) -> np.ndarray | None:
     return vectors[[row[item] for item in ids]]
 
 
-def _encoded(encoder: ItemEncoder | None, part: Catalog) -> np.ndarray | None:
+def _encoded(store: Store, encoder: ItemEncoder | None, part: Catalog) -> np.ndarray | None:
     """Vectors of the items (N, D) float32, None without an encoder."""
-    return None if encoder is None else encoder.encode_items(render_items(part.frame))
+    return None if encoder is None else encoder.encode_items(render_items(part.frame, store.encoded_fields))

@@ -20,7 +20,7 @@ import polars as pl
 
 from goodrate import __version__
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
-from goodrate.catalog.rendering import lexical_form, lexical_texts, render_items
+from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields, lexical_form, lexical_texts, render_items
 from goodrate.retrieval.filters import DECLARED_COLUMNS, checked_filter, engine_reason, filter_error
 from goodrate.retrieval.fusion import Hit
 from goodrate.run_folder import write_atomic
@@ -37,9 +37,9 @@ ATTRIBUTE_WEIGHT = 0.25
 TIE_MARGIN = 16  # hits fetched beyond k, so that ties at the edge are usually settled by one search
 
 
-def text_hashes(catalog: Catalog) -> list[str]:
+def text_hashes(catalog: Catalog, fields: Sequence[str] = RENDERED_FIELDS) -> list[str]:
     """A hash of what the encoder reads of each item: equal hash and encoder, equal vector."""
-    return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in render_items(catalog.frame)]
+    return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in render_items(catalog.frame, fields)]
 
 
 class Store:
@@ -50,21 +50,30 @@ class Store:
 
     @classmethod
     def create(
-        cls, path: str | Path, encoder_fingerprint: str | None, dimension: int | None, encoder_path: str | None = None
+        cls,
+        path: str | Path,
+        encoder_fingerprint: str | None,
+        dimension: int | None,
+        encoder_path: str | None = None,
+        encoded_fields: Sequence[str] = RENDERED_FIELDS,
     ) -> Store:
         """A new, empty index. dimension: D of its vectors, None for full text only.
 
-        Raises ValueError when there is an index already, or when only one of fingerprint and dimension is given.
+        encoded_fields: what the encoder reads of an item; the full text always reads everything.
+        Raises ValueError when there is an index already, when only one of fingerprint and dimension is given, or for a
+        field that items do not have.
         """
         path = Path(path)
         if (path / "store.json").exists():
             raise ValueError(f"{path} already holds an index; open it, or choose another folder")
         if (encoder_fingerprint is None) != (dimension is None):
             raise ValueError("an index has both an encoder fingerprint and a dimension, or neither")
+        check_fields(encoded_fields)
         about = {
             "format": FORMAT_VERSION, "goodrate": __version__,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "fingerprint": encoder_fingerprint, "dimension": dimension, "encoder": encoder_path,
+            "encoded_fields": list(encoded_fields),
             "columns": list(ITEM_COLUMNS), "filters": list(DECLARED_COLUMNS),
         }  # fmt: skip
         table = _connect(path).create_table(TABLE, schema=_schema(dimension), mode="overwrite")
@@ -113,6 +122,11 @@ class Store:
         """D, None when the index has no vectors."""
         return self.about["dimension"]
 
+    @property
+    def encoded_fields(self) -> list[str]:
+        """What the encoder reads of an item; an index from before this could be chosen reads everything."""
+        return self.about.get("encoded_fields", list(RENDERED_FIELDS))
+
     def require_encoder(self, fingerprint: str | None) -> None:
         """ValueError unless this is the encoder that made the vectors: others live in another space."""
         if fingerprint == self.fingerprint:
@@ -129,7 +143,7 @@ class Store:
         """
         vectors = self._checked(vectors, len(catalog))
         core, attributes = lexical_texts(catalog.frame)
-        columns = {"text": core, "attribute_text": attributes, "text_hash": text_hashes(catalog)}
+        columns = {"text": core, "attribute_text": attributes, "text_hash": text_hashes(catalog, self.encoded_fields)}
         frame = catalog.frame.with_columns(pl.Series(name, values, pl.String) for name, values in columns.items())
         for start in range(0, len(frame), WRITE_ROWS):
             part = slice(start, start + WRITE_ROWS)
