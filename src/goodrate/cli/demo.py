@@ -111,7 +111,7 @@ def show(report: dict[str, Any]) -> None:
     intervals = found["intervals"]
     judged.add_row("judge", _interval(intervals["macro_f1"]), _interval(intervals["accuracy"]))
     for name, scores in found["trivial"].items():
-        judged.add_row(name, f"{scores['macro_f1']:.3f}", f"{scores['accuracy']:.3f}")
+        judged.add_row(name.replace("_", " "), f"{scores['macro_f1']:.3f}", f"{scores['accuracy']:.3f}")
     printer = Console(soft_wrap=True)
     printer.print(table)
     printer.print(judged)

@@ -11,11 +11,11 @@ import numpy as np
 
 from goodrate.demo.settings import DemoSettings
 from goodrate.demo.stages import judged_pairs
-from goodrate.evaluation.classification import Classification, classify, constant_label, with_intervals
+from goodrate.evaluation.classification import Classification, classify, with_intervals
 from goodrate.evaluation.report import Report, evaluate_systems
 from goodrate.evaluation.systems import SystemRuns, Task, judge_runs, random_runs, search_runs
 from goodrate.relevance.listing import listing
-from goodrate.shop.gates import pairs_of
+from goodrate.shop.gates import shortcuts
 from goodrate.shop.shop import Shop
 
 METRICS = ("ndcg@10", "recall@100", "goodrate@10")
@@ -85,24 +85,19 @@ def measure_judge(shop: Shop, judge_folder: Path, seed: int) -> dict[str, Any]:
     """The judge on test pairs: scores, their intervals over queries, each family's accuracy, and the trivial judges."""
     from goodrate.relevance.judge import Judge
 
-    pairs, gold, rows = judged_pairs(shop, "test", JUDGED_PAIRS, seed)
-    judge = Judge.load(judge_folder)
-    probabilities = judge.probabilities(pairs)
+    test = judged_pairs(shop, "test", JUDGED_PAIRS, seed)
+    judge, scale, gold = Judge.load(judge_folder), shop.book.scale, test.gold
+    probabilities = judge.probabilities(test.pairs)
     predicted = np.where(np.isnan(probabilities).any(axis=1), -1, np.nan_to_num(probabilities).argmax(axis=1))
-    scale = shop.book.scale
-    constant = np.full_like(gold, constant_label(pairs_of(shop, "train")[2]))
-    chance = np.random.default_rng([seed, 37]).permutation(gold)
-    intervals = with_intervals(gold, predicted, scale, rows.tolist(), seed=seed, resamples=300)
-    families = np.asarray([shop.queries[q].family for q in rows.tolist()])
-    tail = np.asarray([shop.queries[q].tail for q in rows.tolist()])
+    intervals = with_intervals(gold, predicted, scale, test.rows.tolist(), seed=seed, resamples=300)
+    families = np.asarray([shop.queries[q].family for q in test.rows.tolist()])
+    tail = np.asarray([shop.queries[q].tail for q in test.rows.tolist()])
+    trivial = shortcuts(shop, test.rows, test.items, seed)
     return {
         "pairs": len(gold),
         "judge": scores(classify(gold, predicted, scale, scale.expected_gain(np.nan_to_num(probabilities)))),
         "intervals": {name: interval.as_dict() for name, interval in intervals.items()},
-        "trivial": {
-            f"always {scale.labels[int(constant[0])]}": scores(classify(gold, constant, scale)),
-            "labels shuffled": scores(classify(gold, chance, scale)),
-        },
+        "trivial": {name: scores(classify(gold, labels, scale)) for name, labels in trivial.items()},
         "accuracy_by_family": {
             f: float((gold == predicted)[families == f].mean()) for f in sorted(set(families.tolist()))
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -121,31 +122,35 @@ def train_judge(settings: DemoSettings, shop: Shop, out: Path, progress: Progres
     return folder
 
 
-def judged_pairs(shop: Shop, split: str, limit: int, seed: int) -> tuple[list[Pair], np.ndarray, np.ndarray]:
-    """Pairs of a split for the judge, their gold labels, and the query position of each; a random part of all."""
+@dataclass(frozen=True)
+class JudgedPairs:
+    """Pairs as the judge reads them, with query position, item position and gold label of each (n,)."""
+
+    pairs: list[Pair]
+    rows: np.ndarray
+    items: np.ndarray
+    gold: np.ndarray
+
+
+def judged_pairs(shop: Shop, split: str, limit: int, seed: int) -> JudgedPairs:
+    """A random part of a split's judged pairs."""
     rows, items, labels = pairs_of(shop, split)
     chosen = np.sort(np.random.default_rng([seed, 31]).permutation(len(rows))[:limit])
     pairs = [
         Pair(shop.queries[q].text, listing(shop.records[i]), shop.queries[q].facts)
         for q, i in zip(rows[chosen].tolist(), items[chosen].tolist(), strict=True)
     ]
-    return pairs, labels[chosen], rows[chosen]
+    return JudgedPairs(pairs, rows[chosen], items[chosen], labels[chosen])
 
 
 def calibrate(shop: Shop, folder: Path, seed: int) -> None:
     """Set temperature and beta_cum of a judge folder on dev pairs."""
-    from dataclasses import replace
-
-    from goodrate.relevance.calibration import fit_temperature, softmax
     from goodrate.relevance.judge import Judge
-    from goodrate.relevance.judge_card import read_judge_card, write_judge_card
-    from goodrate.relevance.tiers import choose_beta
+    from goodrate.relevance.judge_card import write_judge_card
+    from goodrate.relevance.tuning import tune
 
-    pairs, gold, _ = judged_pairs(shop, "dev", CALIBRATION_PAIRS, seed)
-    logits = Judge.load(folder).logits(pairs)
-    temperature = fit_temperature(logits, gold)
-    beta = choose_beta(softmax(logits, temperature), gold, shop.book.scale).beta_cum
-    write_judge_card(folder, replace(read_judge_card(folder), temperature=temperature, beta_cum=beta))
+    dev = judged_pairs(shop, "dev", CALIBRATION_PAIRS, seed)
+    write_judge_card(folder, tune(Judge.load(folder), dev.pairs, dev.gold).card)
 
 
 def _budget(updates: int | None, seconds: float) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from goodrate.shop.world import World, item_record, make_world
 BASE_SEEDS = range(1_000_000, 1_001_000)  # disjoint from every evaluation seed; a test keeps it so
 GATE_SEEDS = range(1_001_000, 1_001_010)  # held-out names for the gates
 SKILL_STEPS = ("wants", "found", "category", "checks")  # the verdict step would be a judgement
-KIND_SHARES = {"pair": 0.42, "status": 0.3, "card": 0.09, "glossary": 0.07, "comparison": 0.07, "relation": 0.05}
+KIND_SHARES = {"pair": 0.3, "status": 0.47, "card": 0.07, "glossary": 0.05, "comparison": 0.06, "relation": 0.05}
 
 
 @dataclass(frozen=True)
