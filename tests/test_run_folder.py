@@ -86,6 +86,22 @@ def test_written_files_follow_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b"\x00\x01"
 
 
+def test_files_of_a_new_folder_follow_the_umask(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        with new_folder(tmp_path / "model") as folder:
+            (folder / "inner").mkdir()
+            for name, mode in (("model.safetensors", 0o600), ("inner/private", 0o600), ("run.sh", 0o755)):
+                (folder / name).touch()
+                (folder / name).chmod(mode)
+    finally:
+        os.umask(old)
+    names = ("", "inner", "model.safetensors", "inner/private", "run.sh")
+    modes = {name: (tmp_path / "model" / name).stat().st_mode & 0o777 for name in names}
+    # 777 and 666 less the mask 027; a mode that somebody chose stays
+    assert modes == {"": 0o750, "inner": 0o750, "model.safetensors": 0o640, "inner/private": 0o640, "run.sh": 0o755}
+
+
 def test_new_folder_replaces_only_when_complete(tmp_path: Path) -> None:
     target = tmp_path / "judge"
     with new_folder(target) as folder:

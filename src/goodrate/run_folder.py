@@ -60,10 +60,19 @@ def new_folder(path: str | Path) -> Iterator[Path]:
     beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield beside
-        os.chmod(beside, 0o777 & ~_umask())
+        _open_up(beside)
         _swap_in(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _open_up(folder: Path) -> None:
+    """Give a folder, and the files that a library (safetensors) made readable to the owner alone, the umask's modes."""
+    mask = _umask()
+    os.chmod(folder, 0o777 & ~mask)
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink() and file.stat().st_mode & 0o777 == 0o600:
+            os.chmod(file, 0o666 & ~mask)
 
 
 def _swap_in(new: Path, path: Path) -> None:
