@@ -151,7 +151,7 @@ def _read_prompts(
     last = out.last_hidden_state[torch.arange(len(distinct), device=device), lengths - 1]
     index = torch.tensor([distinct.index(p) for p in prompts], device=device)
     cache.batch_select_indices(index)
-    return _Batch(rows, head_logits(network, last)[index], cache, mask[index], lengths[index])
+    return _Batch(rows, head_logits(network, last, exact=True)[index], cache, mask[index], lengths[index])
 
 
 def _advance(network: Any, batch: _Batch, tokens: list[int]) -> None:
@@ -166,7 +166,7 @@ def _advance(network: Any, batch: _Batch, tokens: list[int]) -> None:
         use_cache=True,
     )
     batch.lengths = batch.lengths + 1
-    batch.logits = head_logits(network, out.last_hidden_state[:, -1])
+    batch.logits = head_logits(network, out.last_hidden_state[:, -1], exact=True)
 
 
 def _write_batch(network: Any, batch: _Batch, settings: DecodeSettings) -> None:

@@ -64,6 +64,7 @@ class Encoder:
         query_prompt: str = "",
         item_prompt: str = "",
         seed: int = 0,
+        dropout: float = 0.0,
         pad_token: str | None = None,
         device: torch.device | str | None = None,
     ) -> Encoder:
@@ -82,6 +83,8 @@ class Encoder:
             intermediate_size=4 * hidden,
             max_position_embeddings=max_length,
             pad_token_id=tokenizer.pad_token_id,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 
-def head_logits(network: Any, hidden: Tensor, token_ids: Tensor | None = None) -> Tensor:
+def head_logits(network: Any, hidden: Tensor, token_ids: Tensor | None = None, exact: bool = False) -> Tensor:
     """Logits of final states (N, D): (N, V), or (N, L) with only the head's rows of token_ids (L,).
+
+    exact: the head computes in its weights' precision and not in autocast's: log probabilities that are compared with
+    one another (behaviour against policy) need it.
 
     Knows the heads of Hugging Face causal models: a linear layer, BERT's dense layer before it, Gemma's soft cap,
     Cohere's and Granite's scale. CausalLM checks the result against the model's own logits before it relies on it.
@@ -19,6 +22,9 @@ def head_logits(network: Any, hidden: Tensor, token_ids: Tensor | None = None) -
         hidden = predictions.transform(hidden)
     head = network.get_output_embeddings()
     weight, bias = head.weight, getattr(head, "bias", None)
+    if token_ids is None and exact:
+        with torch.autocast(hidden.device.type, enabled=False):
+            return _scaled(network.config, torch.nn.functional.linear(hidden.to(weight.dtype), weight, bias))
     if token_ids is None:
         return _scaled(network.config, torch.nn.functional.linear(hidden, weight, bias))
     # A bf16 logit near 10 moves in steps of 0.06, which ties items; L rows cost nothing in fp32.

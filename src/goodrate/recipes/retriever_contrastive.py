@@ -53,6 +53,8 @@ def train(
     run = RunFolder(out)
     run.begin(settings, settings.fit.seed, pairs=len(pairs), items=len(items))
     encoder = encoder or Encoder.load(settings.encoder)
+    if encoder.device.type == "cpu":
+        encoder.network.set_attn_implementation("eager")  # sdpa's backward takes twice the time on CPUs, in bf16
     source = PairSource(
         pairs, items, positives or {}, encoder.tokenize,
         batch_size=settings.batch_size, random_negatives=settings.random_negatives,

@@ -166,4 +166,3 @@ def stream(seeds: range = BASE_SEEDS, per_world: int = 400, start: int = 0) -> I
         for _ in range(per_world):
             yield curriculum.draw()
         position += 1
-
