@@ -69,10 +69,55 @@ def test_a_judge_is_trained_measured_and_not_resumed_on_other_data(own_files: di
     # two queries for dev, each with an excellent and a related item: a constant is right once in two
     constant = outcome.rows["always related"]
     assert (constant["accuracy"], constant["pairs"], set(outcome.rows)) == (0.5, 4, {"judge", "always related"})
+    assert constant["tier_accuracy"] == 1  # both labels are Good: a constant tier is always right here
+    assert "not set: dev has one group of queries" in outcome.notes[-1]
     with pytest.raises(ValueError, match="holds another run"):
         train_judge.run(
             settings.load(train_judge.Settings, None, [*given, "data.split_seed=1"]), tmp_path / "run", print
         )
+
+
+def test_a_judge_is_tuned_on_one_half_of_the_dev_queries_and_measured_on_the_other(tmp_path: Path) -> None:
+    from goodrate.cli import train_judge
+    from goodrate.relevance.judge import Judge, read_judge_card
+    from goodrate.relevance.rulebook import load_rulebook
+    from goodrate.relevance.tuning import tune
+
+    torch.set_num_threads(1)
+    causal_lm().save(tmp_path / "base")
+    given = ["fit.updates=1", "batch_size=4", f"model={tmp_path / 'base'}", "format.max_new_tokens=64"]
+    given += ["data.shop.items=300", "data.shop.queries=60", "data.shop.judged=8"]
+    settings_ = settings.load(train_judge.Settings, None, given)
+    outcome = train_judge.run(settings_, tmp_path / "run", lambda record: None)
+    card = read_judge_card(outcome.model)
+    assert card.rule_book_hash == load_rulebook().hash  # the reasons of a shop can be checked
+    tuning, measuring = train_judge.halves(list(load_data(settings_.data).pairs("dev")), 0)
+    assert not {p.query for p in tuning} & {p.query for p in measuring} and len(tuning) + len(measuring) == 6 * 8
+    expected = tune(Judge.load(outcome.model), *train_judge.as_pairs(tuning))
+    assert card.temperature == pytest.approx(expected.card.temperature, rel=0.05) != 1.0
+    assert f"(beta_cum) {card.beta_cum:.2f}, set on {len(tuning)} dev pairs" in outcome.notes[-1]
+    assert outcome.rows["judge"]["pairs"] == len(measuring)
+
+
+def test_long_items_are_cut_in_training_as_in_judging() -> None:
+    from goodrate.cli import train_judge
+    from goodrate.cli.training_data import LabelledPair
+    from goodrate.recipes import judge_sft
+    from goodrate.relevance.prompts import Pair, fitted_prompt
+
+    model = causal_lm()  # takes 256 tokens
+    recipe = judge_sft.Settings(model="none", format={"max_new_tokens": 100})
+    long, short = (LabelledPair("lamp", "i", text, 3) for text in ("steel " * 400, "steel"))
+    endless = LabelledPair("lamp " * 400, "i", "steel", 3)
+    examples, lost = train_judge.read_examples(model, [long, short, endless], recipe)
+    # a hundred tokens and a stop token are kept free for the answer: 256 - 101 = 155
+    judged, cut = fitted_prompt(model, Pair("lamp", long.item_text), "nano", 155)
+    assert cut and [(e.prefix, e.suffix) for e in examples][0] == judged and len(examples) == 2
+    cut_note, refused_note = lost
+    assert cut_note == "1 training item texts were too long and lost their end"
+    assert refused_note == "1 training pairs left out: no room for an item"
+    narrow = train_judge.example(model, long, recipe.model_copy(update={"max_tokens": 60}))[0]
+    assert len(model.encode_pair(narrow.prefix, narrow.suffix) + model.encode(narrow.completion)) < 60
 
 
 def test_a_shop_brings_its_split_and_its_reasons() -> None:

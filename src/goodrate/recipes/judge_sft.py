@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -58,11 +57,15 @@ def encode(model: CausalLM, example: JudgeExample, settings: Settings, labels: S
 
 
 def train(
-    settings: Settings, examples: Sequence[JudgeExample], out: str | Path, progress: Callable[[Any], None] | None = None
+    settings: Settings,
+    examples: Sequence[JudgeExample],
+    out: str | Path,
+    progress: Callable[..., None] | None = None,
+    model: CausalLM | None = None,
 ) -> Path:
-    """Train and write the judge folder `out/judge`; a killed run resumes from `out`. Returns the judge folder."""
+    """Train and write the judge folder `out/judge`; a killed run resumes. model: settings.model, if loaded."""
     run = RunFolder(out)
-    model = CausalLM.load(settings.model)
+    model = model or CausalLM.load(settings.model)
     labels = label_token_ids(model, settings.format.scale)
     encoded = [encode(model, example, settings, labels) for example in examples]
     kept = [example for example in encoded if len(example.token_ids) <= settings.max_tokens]

@@ -13,7 +13,7 @@ import numpy as np
 
 from goodrate.relevance.calibration import softmax
 from goodrate.relevance.judge_card import CARD_FILE, JudgeCard, read_judge_card, rule_labels, write_judge_card
-from goodrate.relevance.prompts import Pair, fitted_prompt
+from goodrate.relevance.prompts import Pair, fitted_prompt, prompt_room
 from goodrate.relevance.rationale import contradicts, label_text, parse
 from goodrate.relevance.tiers import TIERS, cumpt
 from goodrate.scale import RelevanceScale, get_scale
@@ -143,8 +143,7 @@ class Judge:
 
     def _prompt(self, pair: Pair) -> tuple[tuple[str, str], bool]:
         """The prompt and whether the item was cut. Room for a reason is always kept: asking for it changes nothing."""
-        limit = self.model.max_length
-        room = None if limit is None else limit - self.card.max_new_tokens - 1
+        room = prompt_room(self.model, self.card.max_new_tokens)
         return fitted_prompt(self.model, pair, self.card.template, room)
 
     def _prompts(self, pairs: Sequence[Pair]) -> tuple[list[tuple[str, str] | None], list[tuple[str, bool]]]:

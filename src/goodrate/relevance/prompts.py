@@ -62,6 +62,14 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def prompt_room(model: Any, max_new_tokens: int) -> int | None:
+    """Tokens that a prompt may have, in training and in judging, so that a whole reason always fits behind it.
+
+    model: a CausalLM. None where the model does not say how many tokens it takes.
+    """
+    return None if model.max_length is None else model.max_length - max_new_tokens - 1
+
+
 def fitted_prompt(model: Any, pair: Pair, template: str, room: int | None) -> tuple[tuple[str, str], bool]:
     """The prompt of a pair in at most `room` tokens (None: no limit), its item text cut at the end where it must be.
 
