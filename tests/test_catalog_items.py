@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog, render_item, render_items
+from goodrate.catalog.readers import read_catalog
 from goodrate.catalog.rendering import lexical_form, lexical_texts
 
 
@@ -79,6 +81,7 @@ def test_every_word_of_every_attribute_is_rendered(attributes: dict) -> None:
     for name, given_value in attributes.items():
         shown = given_value if isinstance(given_value, list) else [given_value]
         words = [name, *(word for part in shown if isinstance(part, str) for word in _words(part))]
+        words = words if given_value != "" else []  # an empty value is no attribute
         for word in words:
             position = text.index(word, position) + len(word)
 
@@ -100,6 +103,18 @@ def test_attributes_written_with_spaces_or_escapes_are_read_too() -> None:
     for wrong in ("[1]", "red", '{"a": }'):
         with pytest.raises(ValueError, match="attributes .* are not"):
             Catalog(pl.DataFrame({"id": ["1"], "title": ["t"], "attributes": [wrong]}))
+
+
+def test_a_catalogue_by_hand_has_the_attributes_that_a_read_one_has(tmp_path: Path) -> None:
+    empty, full = {"color": "red", "size": None, "tags": [], "note": ""}, {"size": 2, "tags": ["a"], "note": "b"}
+    told = [empty, full]
+    rows = [{"id": str(n), "title": "t", "attributes": attributes} for n, attributes in enumerate(told)]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    read = read_catalog(tmp_path / "items.jsonl").frame["attributes"].to_list()
+    assert read == ['{"color":"red"}', '{"size":2,"tags":["a"],"note":"b"}']
+    for attributes in (told, [json.dumps(t) for t in told], [json.dumps(t, separators=(",", ":")) for t in told]):
+        by_hand = Catalog(pl.DataFrame({"id": ["0", "1"], "title": "t", "attributes": attributes}))
+        assert by_hand.frame["attributes"].to_list() == read
 
 
 def test_a_number_and_its_unit_are_one_word() -> None:

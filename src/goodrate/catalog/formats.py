@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from goodrate.catalog.rendering import compact_object
+
 
 @dataclass(frozen=True)
 class Format:
@@ -23,18 +25,6 @@ class Format:
     parse_attributes: Callable[[str], str] | None = None
     price_factor: float = 1.0
     locale_columns: tuple[str, ...] = ()
-
-
-def json_object(text: str) -> str:
-    """A JSON object in compact form without nulls. Raises ValueError when it is none.
-
-    >>> json_object('{"color": "red", "size": null}')
-    '{"color":"red"}'
-    """
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, found {type(value).__name__}")
-    return _compact({name: inner for name, inner in value.items() if inner is not None})
 
 
 def wands_features(text: str) -> str:
@@ -69,7 +59,7 @@ def _compact(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-GENERIC = Format({"attributes": ("attributes",)}, parse_attributes=json_object)
+GENERIC = Format({"attributes": ("attributes",)}, parse_attributes=compact_object)
 
 ITEM_FORMATS = {
     "esci": Format(

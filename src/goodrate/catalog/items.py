@@ -71,6 +71,8 @@ def _normalised(frame: pl.DataFrame) -> pl.DataFrame:
     for name in ("id", "title"):
         if name not in frame.columns:
             raise ValueError(f"items have no column {name!r}; found: {', '.join(frame.columns)}")
+    if isinstance(frame.schema.get("attributes"), pl.Struct):
+        frame = frame.with_columns(compact_attributes(frame["attributes"]))
     typed = frame.select(_column(frame, name, dtype) for name, dtype in ITEM_COLUMNS.items())
     return typed.with_columns(compact_attributes(typed["attributes"]))
 

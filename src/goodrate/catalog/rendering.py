@@ -17,8 +17,8 @@ _PAIR = rf'{_TEXT}:(?:{_TEXT}|\[(?:{_TEXT}|[^\]"])*\]|[^,"\[\]{{}}]+)'
 _UNITS = "mm|cm|m|km|ft|in|mg|g|kg|oz|lbs?|ml|cl|l|kb|mb|gb|tb|hz|khz|mhz|ghz|w|kw|v|mah|mp|dpi|rpm"
 _QUANTITY = rf"(?i)\b(\d+)[ -]({_UNITS})\b"
 
-# What json.dumps writes by default, and anything that is no object: it has to be parsed before the patterns fit.
-_LOOSE = r'": |\\u|^[^{]|[^}]$|^\{ |, "|" [:,]|\n'
+# What json.dumps writes by default, empty values, and anything that is no object: parsed before the patterns fit.
+_LOOSE = r'": |\\u|^[^{]|[^}]$|^\{ |, "|" [:,]|\n|":(null|""|\[\])'
 _TAG = r"</?[a-zA-Z][^<>]*>"
 
 
@@ -74,26 +74,32 @@ def lexical_form(texts: pl.Series) -> pl.Series:
 
 
 def compact_attributes(attributes: pl.Series) -> pl.Series:
-    """JSON objects without spaces between values and with letters as they are; only those that need it are parsed.
+    """JSON objects (texts or structs) without empty values and spaces, letters as they are, as read_catalog has them.
 
-    Raises ValueError with the offending text when one is no JSON object.
+    Only those that need it are parsed. Raises ValueError with the offending text when one is no JSON object.
     """
+    attributes = attributes.struct.json_encode() if isinstance(attributes.dtype, pl.Struct) else attributes
     loose = attributes.str.contains(_LOOSE).fill_null(False)
     if not loose.any():
         return attributes
-    known = {text: _compact(text) for text in attributes.filter(loose).unique()}
+    known = {text: compact_object(text) for text in attributes.filter(loose).unique()}
     return attributes.replace(known)
 
 
-def _compact(text: str) -> str:
-    """One JSON object in compact form."""
+def compact_object(text: str) -> str:
+    """One JSON object in compact form, without nulls, empty texts and empty lists. Raises ValueError when it is none.
+
+    >>> compact_object('{"color": "red", "size": null, "tags": []}')
+    '{"color":"red"}'
+    """
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"attributes {text[:60]!r} are not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"attributes {text[:60]!r} are not a JSON object")
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    told = {name: inner for name, inner in value.items() if inner not in (None, "", [])}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
 
 
 def _compacted(frame: pl.DataFrame) -> pl.DataFrame:
