@@ -9,8 +9,12 @@ from goodrate.serving.judging import Judging
 from goodrate.serving.pipeline import MODES, SearchPipeline
 
 if TYPE_CHECKING:
-    from goodrate.models.encoder import Encoder
+    import numpy as np
+
+    from goodrate.retrieval.indexing import ItemEncoder
     from goodrate.retrieval.store import Store
+
+WARM_UP = "warm up"  # the first query; nobody typed it
 
 
 def load_pipeline(
@@ -25,7 +29,8 @@ def load_pipeline(
     model: a judge's folder; None = search without verdicts. encoder: where the index's encoder lies, if it has moved.
     verdicts: the SQLite file of kept verdicts, made when absent; None = verdicts are not kept. facts: a facts.jsonl
     (relevance.facts); None or an absent file = no facts.
-    Raises FileNotFoundError and ValueError for a folder that is not what it should be.
+    Everything has answered once when this returns: the first query of a shopper does not wait for what is only set up
+    on use. Raises FileNotFoundError and ValueError for a folder that is not what it should be.
     """
     from goodrate.retrieval.search import Searcher
     from goodrate.retrieval.store import Store
@@ -33,10 +38,34 @@ def load_pipeline(
     store = Store.open(index)
     judge = load_judge(model, verdicts, facts) if model else None
     loaded = _load_encoder(store, encoder)
-    return SearchPipeline(store, Searcher(store, loaded), judge, MODES if loaded else ("lexical",))
+    searcher = Searcher(store, loaded)
+    searcher.search(WARM_UP, k=1)
+    return SearchPipeline(store, searcher, judge, MODES if loaded else ("lexical",))
 
 
-def _load_encoder(store: Store, path: str | None) -> Encoder | None:
+class SingleQueries:
+    """An encoder for one query at a time, on one thread: several get into each other's way on a busy machine.
+
+    The number of threads is set for the call only; the judge's batches use all of them.
+    """
+
+    def __init__(self, encoder: ItemEncoder) -> None:
+        self._encoder = encoder
+        self.fingerprint, self.dimension = encoder.fingerprint, encoder.dimension
+
+    def encode_queries(self, texts: list[str]) -> np.ndarray:
+        """Vectors (N, D) of queries."""
+        from goodrate.models.precision import torch_threads
+
+        with torch_threads(1):
+            return self._encoder.encode_queries(texts)
+
+    def encode_items(self, texts: list[str]) -> np.ndarray:
+        """Vectors (N, D) of items."""
+        return self._encoder.encode_items(texts)
+
+
+def _load_encoder(store: Store, path: str | None) -> SingleQueries | None:
     """The encoder that made the index's vectors; none for an index of words only."""
     if store.fingerprint is None:
         return None
@@ -45,16 +74,17 @@ def _load_encoder(store: Store, path: str | None) -> Encoder | None:
     where = path or store.about["encoder"]
     if where is None:
         raise ValueError(f"{store.path} does not say where its encoder lies; give it with --encoder")
-    return Encoder.load(where)
+    return SingleQueries(Encoder.load(where))
 
 
 def load_judge(model: str, verdicts: Path | None, facts: Path | None) -> Judging:
     """The judge of a folder, with the verdicts it has given before and the shop's facts."""
     from goodrate.relevance.facts import FactBook
-    from goodrate.relevance.judge import Judge
+    from goodrate.relevance.judge import Judge, Pair
     from goodrate.relevance.verdict_store import VerdictStore
     from goodrate.serving.kept import KeptVerdicts
 
     judge = Judge.load(model)
+    judge.probabilities([Pair(WARM_UP, "lamp"), Pair(WARM_UP, "chair")])  # checks its shared prefixes, keeps nothing
     kept = VerdictStore(verdicts) if verdicts else None
     return KeptVerdicts(judge, Path(model).name, kept, FactBook.load(facts) if facts else None)
