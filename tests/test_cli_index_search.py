@@ -11,6 +11,7 @@ import pytest
 
 from goodrate import cli
 from goodrate.cli.index import parse_mapping
+from goodrate.relevance.facts import FactBook
 
 FEED = "sku,name,price,brand\n1,oak desk lamp,20,Kira\n2,red wool rug,50,Velto\n3,[bold]brass[/bold] lamp,35,Kira\n"
 
@@ -111,6 +112,20 @@ def test_bad_rows_are_listed_even_when_tolerated(run, feed: Path, tmp_path: Path
     assert code == 2 and "feed.csv, row 5, column price: expected a number such as 19.99, found 'free'" in err
     code, _, err = run(*arguments, "--skip-bad", 1)
     assert code == 0 and "1 bad rows left out" in err and "row 5, column price" in err and "3 added" in err
+
+
+def test_facts_beside_the_catalogue_go_into_the_index(run, feed: Path, tmp_path: Path) -> None:
+    index, facts = tmp_path / "index", feed.parent / "facts.jsonl"
+    arguments = ("index", feed, "--out", index, "--map", "id=sku,title=name")
+    facts.write_text('{"name": "velto 3"}\n')
+    code, _, err = run(*arguments)
+    assert code == 2 and "facts.jsonl, row 1: expected" in err and not index.exists()
+    facts.write_text('{"name": "velto 3", "fact": "velto 3 : price 40"}\n')
+    code, _, err = run(*arguments)
+    assert code == 0 and f"facts on names in queries: {facts}" in err
+    assert FactBook.load(index / "facts.jsonl").of("cheaper than velto 3") == "velto 3 : price 40"
+    facts.unlink()
+    assert "facts" not in run(*arguments)[2] and (index / "facts.jsonl").is_file()  # the index keeps what it has
 
 
 def test_mapping_text() -> None:

@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 console = Console(stderr=True)
+FACTS = "facts.jsonl"
 
 HELP = """Put a catalogue into a search index: items, full text and, with an encoder, vectors.
 
 Run it again after the catalogue has changed: only new and changed items are encoded. An interrupted run has kept what
-it wrote; the same command goes on from there.
+it wrote; the same command goes on from there. A facts.jsonl beside the catalogue goes into the index with it.
 
 Examples:
 
@@ -69,7 +70,9 @@ def index(
     if remove is not None:
         _remove(out, remove)
     if catalog is not None:
-        _index(out, _read(catalog, format, map, skip_bad), encoder, parse_fields(encode))
+        items, facts = _read(catalog, format, map, skip_bad), _facts_beside(catalog)
+        _index(out, items, encoder, parse_fields(encode))
+        _take_facts(facts, catalog, out)
 
 
 def _remove(out: Path, remove: str) -> None:
@@ -150,6 +153,26 @@ def _index(out: Path, items: Catalog, encoder_path: str | None, fields: list[str
         f"{done.added:,} added, {done.changed:,} changed, {done.unchanged:,} unchanged; {done.encoded:,} encoded in "
         f"{seconds:.1f} s{rate}; {len(store):,} items in {escape(str(out))}", highlight=False,
     )  # fmt: skip
+
+
+def _facts_beside(catalog: Path) -> bytes | None:
+    """The facts.jsonl beside a catalogue, None without one. Raises ValueError naming file and row of a broken one."""
+    from goodrate.relevance.facts import FactBook
+
+    path = catalog.parent / FACTS
+    if not path.is_file():
+        return None
+    FactBook.load(path)  # said here, before anything is written, and not when the shop is open
+    return path.read_bytes()
+
+
+def _take_facts(facts: bytes | None, catalog: Path, out: Path) -> None:
+    """Put the facts into the index, where search servers and judges look for them."""
+    from goodrate.run_folder import write_atomic
+
+    if facts is not None:
+        write_atomic(out / FACTS, facts)
+        console.print(f"facts on names in queries: {escape(str(catalog.parent / FACTS))}", highlight=False)
 
 
 def _open(out: Path, encoder_path: str | None, fields: list[str] | None) -> tuple[Store, Any]:
