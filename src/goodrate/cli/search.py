@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from goodrate.cli.start_up import uncollected
+
 if TYPE_CHECKING:
     from goodrate.retrieval.fusion import FusedHit
     from goodrate.retrieval.search import Searcher
@@ -61,7 +63,8 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """See HELP."""
-    searcher = _searcher(index, mode, encoder)
+    with uncollected():
+        searcher = _searcher(index, mode, encoder)
     start = time.perf_counter()
     hits = searcher.search(query, k, where, mode.value if mode else None)
     milliseconds = (time.perf_counter() - start) * 1000
