@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -68,12 +69,15 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside(tmp_path: Path, m
     write_atomic(path, "old")
 
     def fail(*_: object) -> None:
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(run_folder.os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*report\.json'"):
         write_atomic(path, "new")
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["report.json"]
+    with pytest.raises(OSError, match=r"No space left on device: '.*folder'"), new_folder(tmp_path / "folder"):
+        fail()
+    assert os.listdir(tmp_path) == ["report.json"]
 
 
 def test_written_files_follow_the_umask(tmp_path: Path) -> None:

@@ -37,9 +37,17 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(beside, 0o666 & ~_umask())  # mkstemp makes files that only the owner can read
         os.replace(beside, path)
-    except BaseException:
+    except OSError as error:
+        raise _named(error, path) from None
+    finally:
         Path(beside).unlink(missing_ok=True)
-        raise
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    """The error with the file or folder that could not be written: a full disk does not say whose."""
+    if error.strerror and not error.filename:
+        error.filename = str(path)
+    return error
 
 
 def _umask() -> int:
@@ -62,6 +70,8 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         yield beside
         _open_up(beside)
         _swap_in(beside, path)
+    except OSError as error:
+        raise _named(error, path) from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -56,12 +56,37 @@ def _root() -> None:
 
 
 def main() -> None:
-    """Run the command line. Wrong input exits 2 with one clear message, Ctrl-C exits 130."""
+    """Run the command line. Wrong input and full disks exit 2 with one clear message, Ctrl-C exits 130."""
     try:
         app()
-    except KeyboardInterrupt:
-        print("interrupted; run the same command again to resume", file=sys.stderr)
-        sys.exit(130)
-    except (ValueError, FileNotFoundError) as error:
-        print(f"goodrate: {error}", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        sys.exit(interrupted(stop))
+    except SystemExit as ended:
+        stop = getattr(ended.__context__, "__cause__", None)  # typer turns Ctrl-C into an exit with 130
+        sys.exit(interrupted(stop) if isinstance(stop, KeyboardInterrupt) else ended.code)
+    except Exception as error:
+        told = refusal(error)
+        if told is None:
+            raise
+        print(f"goodrate: {told}", file=sys.stderr)
         sys.exit(2)
+
+
+def interrupted(stop: KeyboardInterrupt) -> int:
+    """Say in one line that it was interrupted, with what the verb says of going on; the exit code."""
+    print(f"interrupted; {str(stop) or 'run the same command again'}", file=sys.stderr)
+    return 130
+
+
+def refusal(error: Exception) -> str | None:
+    """What to tell of wrong input, or of files that cannot be read or written; None for a fault of the program.
+
+    >>> refusal(OSError(28, "No space left on device", "runs/judge"))
+    'runs/judge: No space left on device'
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, (ValueError, OSError)):
+        return str(error)
+    # Lance and safetensors have exceptions of their own for a disk that is full.
+    return "No space left on device; what was there before is whole" if "os error 28" in str(error) else None

@@ -144,9 +144,8 @@ def _index(out: Path, items: Catalog, encoder_path: str | None, fields: list[str
     try:
         with _progress("encoding and writing" if encoder else "writing") as report:
             done = index_catalog(store, items, encoder, report)
-    except KeyboardInterrupt:
-        console.print(f"interrupted; {len(store):,} items can be searched; the same command goes on", highlight=False)
-        raise
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"{len(store):,} items can be searched; the same command goes on") from stop
     seconds = time.perf_counter() - start
     rate = f" ({done.encoded / seconds:,.0f} items/s)" if done.encoded else ""
     console.print(

@@ -130,9 +130,8 @@ def _judge_kept(loaded: Judge, pairs: list[Pair], path: Path, options: dict[str,
     with VerdictStore(path) as store:
         try:
             return _judge_all(loaded, store, pairs, options)
-        except KeyboardInterrupt:
-            console.print(f"interrupted; {escape(str(path))} keeps what was judged, the same command goes on")
-            raise
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(f"{path} keeps what was judged, the same command goes on") from stop
 
 
 def _judge_all(loaded: Judge, store: VerdictStore, pairs: list[Pair], options: dict[str, bool]) -> list[Verdict]:

@@ -93,7 +93,11 @@ def _run(pipeline: SearchPipeline, listener: socket.socket) -> None:
     from goodrate.serving.http import create_app
 
     because = {rule.id: rule.because for rule in load_rulebook().rules}
-    uvicorn.Server(uvicorn.Config(create_app(pipeline, because), log_level="warning")).run(sockets=[listener])
+    server = uvicorn.Server(uvicorn.Config(create_app(pipeline, because), log_level="warning"))
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("the server has stopped") from stop
 
 
 command = typer.main.get_command(app)

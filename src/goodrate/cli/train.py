@@ -61,7 +61,10 @@ def train(
     runner = importlib.import_module(RECIPES[recipe])
     settings = load(runner.Settings, config, overrides or [])
     with training_progress(planned_updates(settings)) as progress:
-        result = runner.run(settings, out, progress)
+        try:
+            result = runner.run(settings, out, progress)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt("the same command goes on from the last checkpoint") from stop
     report(result)
 
 
