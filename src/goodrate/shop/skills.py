@@ -15,7 +15,7 @@ SKILLS = {
     "unequal": "wanted and found value differ, directly after the prompt",
     "price": "a price is under or not under a limit, directly after the prompt",
     "category": "how wanted and found category relate, directly after the prompt",
-    "status": "the worst verdict over several wants of a kind, directly after the prompt (told, not gated)",
+    "status": "the worst verdict over several wants of a kind, directly after the prompt",
 }
 GATE = 0.95
 
