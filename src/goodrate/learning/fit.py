@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -62,12 +62,12 @@ def accumulate(
     forward_context: Callable[[], AbstractContextManager] = nullcontext,
     no_sync: Callable[[], AbstractContextManager] = nullcontext,
 ) -> dict[str, float]:
-    """Forward and backward of every micro-batch in the share; returns the value of each term and "loss".
+    """Forward and backward of every micro-batch in the share; returns the value of each term, diagnostic and "loss".
 
     Denominators are those of the whole update, so the gradients of all shares add up to the update's gradient.
     backward: gets each micro-batch's scalar. no_sync: entered for all but the last, so that ranks talk once.
     """
-    totals = dict.fromkeys([*(term.name for term in update.terms), "loss"], 0.0)
+    totals = dict.fromkeys([*(term.name for term in (*update.terms, *update.diagnostics)), "loss"], 0.0)
     whole = denominators(update)
     batches = update.micro_batches[share]
     for position, batch in enumerate(batches):
@@ -79,6 +79,8 @@ def accumulate(
             parts = {t.name: reduced(t, t.loss(exact, batch), update, batch, whole[t.name]) for t in update.terms}
             loss = torch.stack(list(parts.values())).sum()
             backward(loss)
+            told = {name: value.detach() for name, value in exact.items()}
+            parts |= {t.name: reduced(t, t.loss(told, batch), update, batch, whole[t.name]) for t in update.diagnostics}
         for name, value in (*parts.items(), ("loss", loss)):
             totals[name] += float(value.detach())
     return totals
@@ -96,7 +98,7 @@ def _on_device(update: Update, device: torch.device) -> Update:
     def moved(batch: MicroBatch) -> dict[str, Any]:
         return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
 
-    return Update([moved(batch) for batch in update.micro_batches], update.terms, update.facts)
+    return replace(update, micro_batches=[moved(batch) for batch in update.micro_batches])
 
 
 class _Run:

@@ -131,16 +131,20 @@ class Term:
 
 @dataclass(frozen=True)
 class Update:
-    """One optimizer step: micro-batches and the terms computed on each. facts: numbers for the log."""
+    """One optimizer step: micro-batches and the terms computed on each.
+
+    facts: numbers for the log. diagnostics: terms that are reduced and logged the same way and are no part of the loss.
+    """
 
     micro_batches: Sequence[MicroBatch]
     terms: Sequence[Term]
     facts: Mapping[str, float] = field(default_factory=dict)
+    diagnostics: Sequence[Term] = ()
 
     def __post_init__(self) -> None:
         if not self.micro_batches or not self.terms:
             raise ValueError("an update needs at least one micro-batch and one term")
-        names = [term.name for term in self.terms]
+        names = [term.name for term in (*self.terms, *self.diagnostics)]
         if len(set(names)) < len(names):
             raise ValueError(f"terms of one update need distinct names, got {names}")
         whole = [term.name for term in self.terms if term.unit == "update"]

@@ -63,7 +63,7 @@ def denominators(update: Update) -> dict[str, int]:
     """D of every term over the whole update. It needs only masks, so it is known before any forward."""
     return {
         term.name: sum(units(term, counted_mask(term, update, batch)) for batch in update.micro_batches)
-        for term in update.terms
+        for term in (*update.terms, *update.diagnostics)
     }
 
 

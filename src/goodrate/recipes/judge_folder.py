@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.models.causal_lm import CausalLM
-from goodrate.relevance.judge_card import JudgeCard, write_judge_card
+from goodrate.relevance.judge_card import RULES_FILE, JudgeCard, read_judge_card, rule_labels, write_judge_card
 from goodrate.run_folder import new_folder
 from goodrate.scale import get_scale
 
@@ -45,6 +45,15 @@ def stop_token_id(model: CausalLM) -> int:
         if token is not None:
             return int(token)
     raise ValueError("the tokenizer has neither an end token nor a separator to stop a completion with")
+
+
+def open_judge(folder: str | Path) -> tuple[CausalLM, JudgeFormat, dict[str, int]]:
+    """A judge to train further: its model, its format, and label position by rule id (empty: its book is unknown)."""
+    card = read_judge_card(folder)
+    named = {name: getattr(card, name) for name in JudgeFormat.model_fields if name != "rule_book"}
+    book = Path(folder) / RULES_FILE
+    judge_format = JudgeFormat(**named, rule_book=book if book.is_file() else None)
+    return CausalLM.load(folder), judge_format, rule_labels(folder, card)
 
 
 def judge_card(model: CausalLM, judge_format: JudgeFormat) -> JudgeCard:

@@ -1,0 +1,134 @@
+"""Rollouts: sampling completions in groups, and taking, joining and cutting what was sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from goodrate.learning.records import Prompts, Reward, Rollout
+
+if TYPE_CHECKING:
+    from goodrate.models.causal_lm import CausalLM, Completion
+
+Parse = Callable[["Completion"], Any]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How completions are drawn: G per prompt, at which temperature, how long, and which token ends them."""
+
+    group_size: int
+    temperature: float
+    max_new_tokens: int
+    stop_token_id: int | None
+    batch_size: int = 128
+
+
+def sample(
+    model: CausalLM, prompts: Prompts, how: Sampling, seeds: Sequence[int], parse: Parse, arm: int = 0
+) -> Rollout:
+    """G completions of each of P prompts: N = P * G rollouts, group = the prompt's number.
+
+    seeds: one per rollout, prompt by prompt. Every prompt is read once for its group. Behaviour log probabilities are
+    those of the unfiltered softmax at the sampling temperature. parse: None where a completion cannot be read.
+    """
+    assert len(seeds) == len(prompts) * how.group_size
+    ids = [list(tokens) for tokens in prompts.token_ids for _ in range(how.group_size)]
+    made = model.generate(
+        ids, how.max_new_tokens, how.stop_token_id, how.temperature, seed=list(seeds), batch_size=how.batch_size
+    )
+    lengths = torch.tensor([len(one.token_ids) for one in made])
+    mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
+    row = torch.arange(len(prompts)).repeat_interleave(how.group_size)
+    return Rollout(
+        example_id=row,
+        group=row.clone(),
+        arm=torch.full_like(row, arm),
+        sampled_under=prompts,
+        completion_ids=_filled(mask, [token for one in made for token in one.token_ids], torch.long),
+        mask=mask,
+        behaviour_logprobs=_filled(mask, [value for one in made for value in one.logprobs], torch.float),
+        step_id=torch.full(mask.shape, -1),
+        finish_reason=tuple(one.finish_reason for one in made),
+        parsed=tuple(parse(one) for one in made),
+        temperature=how.temperature,
+    )
+
+
+def _filled(mask: Tensor, values: Sequence[float], dtype: torch.dtype) -> Tensor:
+    """The values, row by row, at the masked-in places of a tensor of zeros."""
+    return torch.zeros(mask.shape, dtype=dtype).masked_scatter(mask, torch.tensor(values, dtype=dtype))
+
+
+def take(rollout: Rollout, kept: Tensor) -> Rollout:
+    """The rollouts where kept (N,) bool is true. Prompts stay as they are, so example_id keeps its meaning."""
+    rows = kept.nonzero()[:, 0].tolist()
+    behaviour = rollout.behaviour_logprobs
+    return replace(
+        rollout,
+        **{name: getattr(rollout, name)[kept] for name in ("example_id", "group", "arm", "step_id", "mask")},
+        completion_ids=rollout.completion_ids[kept],
+        behaviour_logprobs=None if behaviour is None else behaviour[kept],
+        finish_reason=tuple(rollout.finish_reason[i] for i in rows),
+        parsed=tuple(rollout.parsed[i] for i in rows),
+    )
+
+
+def take_reward(reward: Reward, kept: Tensor) -> Reward:
+    """The rewards where kept (N,) bool is true."""
+    return Reward(
+        reward.outcome[kept],
+        reward.correct[kept],
+        reward.failed[kept],
+        None if reward.steps is None else reward.steps[kept],
+        {name: part[kept] for name, part in reward.parts.items()},
+    )
+
+
+def join(rollouts: Sequence[Rollout]) -> Rollout:
+    """One rollout of several, of one view and temperature: prompts one after the other, groups numbered anew."""
+    views = {(r.sampled_under.view, r.temperature) for r in rollouts}
+    assert len(views) == 1, f"rollouts of several views or temperatures: {views}"
+    width = max(r.mask.shape[1] for r in rollouts)
+    shifts = torch.tensor([0, *(len(r.sampled_under) for r in rollouts)]).cumsum(0).tolist()
+    groups = [torch.unique(r.group, return_inverse=True)[1] for r in rollouts]
+    starts = torch.tensor([0, *(int(g.max()) + 1 if len(g) else 0 for g in groups)]).cumsum(0).tolist()
+    behaviours = [r.behaviour_logprobs for r in rollouts]
+    return Rollout(
+        example_id=torch.cat([r.example_id + shift for r, shift in zip(rollouts, shifts, strict=False)]),
+        group=torch.cat([g + start for g, start in zip(groups, starts, strict=False)]),
+        arm=torch.cat([r.arm for r in rollouts]),
+        sampled_under=Prompts(
+            tuple(name for r in rollouts for name in r.sampled_under.example_ids),
+            tuple(ids for r in rollouts for ids in r.sampled_under.token_ids),
+            rollouts[0].sampled_under.view,
+        ),
+        completion_ids=torch.cat([_widened(r.completion_ids, width, 0) for r in rollouts]),
+        mask=torch.cat([_widened(r.mask, width, False) for r in rollouts]),
+        behaviour_logprobs=None
+        if any(b is None for b in behaviours)
+        else torch.cat([_widened(b, width, 0.0) for b in behaviours if b is not None]),
+        step_id=torch.cat([_widened(r.step_id, width, -1) for r in rollouts]),
+        finish_reason=tuple(why for r in rollouts for why in r.finish_reason),
+        parsed=tuple(one for r in rollouts for one in r.parsed),
+        temperature=rollouts[0].temperature,
+    )
+
+
+def join_rewards(rewards: Sequence[Reward]) -> Reward:
+    """The rewards of joined rollouts."""
+    return Reward(
+        torch.cat([r.outcome for r in rewards]),
+        torch.cat([r.correct for r in rewards]),
+        torch.cat([r.failed for r in rewards]),
+        None if rewards[0].steps is None else torch.cat([r.steps for r in rewards if r.steps is not None]),
+        {name: torch.cat([r.parts[name] for r in rewards]) for name in rewards[0].parts},
+    )
+
+
+def _widened(values: Tensor, width: int, fill: float) -> Tensor:
+    return torch.nn.functional.pad(values, (0, width - values.shape[1]), value=fill)

@@ -1,0 +1,244 @@
+"""Updates from rollouts: draw prompts, sample groups, grade, keep the groups worth it, refill, make the update."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from goodrate.learning.policy import micro_batches
+from goodrate.learning.records import Prompts, Reward, Rollout, Term, Update
+from goodrate.learning.rollout import Sampling, join, join_rewards, sample, take, take_reward
+from goodrate.learning.sampling import band_counts, coefficient_of_variation, difficulty_band
+from goodrate.learning.source import seed_of
+from goodrate.models.causal_lm import CausalLM
+
+
+@dataclass(frozen=True)
+class PolicyExample:
+    """What is sampled from: prompt token ids, and the gold label position for quotas and grading (-1: unknown)."""
+
+    example_id: str
+    token_ids: tuple[int, ...]
+    label: int
+
+
+class RolloutSettings(BaseModel):
+    """How groups are sampled and which of them become an update."""
+
+    model_config = ConfigDict(extra="forbid")
+    prompts: int = Field(default=32, gt=0, description="groups in one update")
+    group_size: int = Field(default=8, gt=1, description="completions per prompt")
+    temperature: float = Field(default=1.0, gt=0)
+    max_new_tokens: int = Field(default=96, gt=0, description="longer completions are cut off and count as failures")
+    minimum: float = Field(default=0.0, description="a group needs more than this share of right completions")
+    maximum: float = Field(default=1.0, description="and less than this one; 0 and 1 drop all-right and all-wrong only")
+    balanced: bool = Field(default=True, description="as many groups of every gold label, after the filter")
+    rounds: int = Field(default=3, gt=0, description="refills before an update takes what is there")
+    inner_steps: int = Field(default=1, gt=0, description="optimizer steps on the same rollouts")
+    micro_tokens: int = Field(default=4096, gt=0, description="tokens of a micro-batch; memory and speed only")
+
+
+class Method(Protocol):
+    """What a method adds to sampling: grading, credit and loss terms."""
+
+    def parse(self, completion: Any) -> Any:
+        """What a completion says; None where it cannot be read."""
+        ...
+
+    def grade(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
+        """Rewards (N,) of rollouts; examples: by example_id."""
+        ...
+
+    def credit(self, rollout: Rollout, reward: Reward) -> Mapping[str, Tensor]:
+        """What the terms read from the micro-batch: masks, advantages, each (N,) or (N, T)."""
+        ...
+
+    def terms(self) -> tuple[Sequence[Term], Sequence[Term]]:
+        """Terms of the loss, and diagnostics."""
+        ...
+
+    def facts(self, rollout: Rollout, reward: Reward) -> Mapping[str, float]:
+        """Numbers for the log, over everything that was sampled."""
+        ...
+
+
+class NothingToLearn(ValueError):
+    """No group with right and wrong completions was found: the task is solved, too hard, or the policy collapsed."""
+
+
+class RolloutSource:
+    """A source of updates on the policy's own completions. Each label has a queue of its own when balanced."""
+
+    def __init__(
+        self, settings: RolloutSettings, model: CausalLM, examples: Sequence[PolicyExample], method: Method,
+        *, num_labels: int, stop_token_id: int | None, seed: int,
+    ) -> None:  # fmt: skip
+        """model: the policy that fit trains; it is asked for completions in evaluation mode."""
+        if not examples:
+            raise ValueError("no prompts to sample from")
+        self._settings, self._model, self._examples, self._method = settings, model, examples, method
+        self._num_labels, self._seed = num_labels, seed
+        self._how = Sampling(settings.group_size, settings.temperature, settings.max_new_tokens, stop_token_id)
+        self._queues = _queues(examples, settings.balanced)
+        self._positions = dict.fromkeys(self._queues, 0)
+        self._pending: Update | None = None
+        self._gold = {example.example_id: example.label for example in examples}
+        digest = hashlib.sha256(repr([(e.example_id, e.token_ids, e.label) for e in examples]).encode()).hexdigest()
+        self._about = {"sha256": digest, "seed": seed, "settings": settings.model_dump_json()}
+
+    def next(self, step: int) -> Update | None:
+        """The update of that number; new rollouts every inner_steps updates. Never ends by itself."""
+        if step % self._settings.inner_steps == 0 or self._pending is None:
+            self._pending = self._collect(step // self._settings.inner_steps)
+        return self._pending
+
+    def _collect(self, number: int) -> Update:
+        """Sample and filter until every queue's quota is full or the rounds are spent."""
+        wanted = -(-self._settings.prompts // len(self._queues))
+        have: Counter[int] = Counter()
+        chosen: list[tuple[Rollout, Reward]] = []
+        log = _Log()
+        for attempt in range(self._settings.rounds):
+            short = {label: wanted - have[label] for label in self._queues if have[label] < wanted}
+            if not short:
+                break
+            rollout, reward, labels = self._sample(short, number, attempt)
+            log.add(rollout, reward, self._method)
+            kept = self._worth(rollout, reward, labels, short, log)
+            have.update(labels[group] for group in torch.unique(rollout.group[kept]).tolist())
+            if kept.any():
+                chosen.append((take(rollout, kept), take_reward(reward, kept)))
+        if not chosen:
+            raise NothingToLearn(
+                f"update {number}: none of {log.groups} sampled groups has right and wrong completions; "
+                f"{log.told}. Solved, too hard, or collapsed"
+            )
+        return self._update(join([one for one, _ in chosen]), join_rewards([one for _, one in chosen]), log)
+
+    def _sample(self, short: Mapping[int, int], number: int, attempt: int) -> tuple[Rollout, Reward, list[int]]:
+        """A rollout for what is missing; a second half on top, since some groups will be dropped."""
+        drawn: list[tuple[int, int]] = []
+        for label, missing in short.items():
+            drawn += [(label, row) for row in self._draw(label, missing + -(-missing // 2))]
+        examples = [self._examples[row] for _, row in drawn]
+        prompts = Prompts(tuple(e.example_id for e in examples), tuple(e.token_ids for e in examples))
+        seeds = [
+            seed_of(self._seed, number, attempt, example.example_id, place, sample_number)
+            for place, example in enumerate(examples)
+            for sample_number in range(self._how.group_size)
+        ]
+        rollout = sample(self._model, prompts, self._how, seeds, self._method.parse)
+        return rollout, self._method.grade(rollout, examples), [label for label, _ in drawn]
+
+    def _draw(self, label: int, count: int) -> list[int]:
+        """The next rows of a label's queue, epoch by epoch in a new order each."""
+        rows, start = self._queues[label], self._positions[label]
+        self._positions[label] = start + count
+        epochs = {epoch: _shuffled(rows, self._seed, label, epoch) for epoch in _epochs(start, count, len(rows))}
+        return [epochs[place // len(rows)][place % len(rows)] for place in range(start, start + count)]
+
+    def _worth(
+        self, rollout: Rollout, reward: Reward, labels: Sequence[int], short: Mapping[int, int], log: _Log
+    ) -> Tensor:
+        """Which rollouts (N,) belong to a group inside the difficulty band that its queue still needs."""
+        inside = difficulty_band(reward.correct, rollout.group, low=self._settings.minimum, high=self._settings.maximum)
+        log.filtered(reward.correct, rollout.group, inside)
+        left, needed = dict(short), []
+        for group in torch.unique(rollout.group[inside]).tolist():
+            if left[labels[group]] > 0:
+                left[labels[group]] -= 1
+                needed.append(group)
+        return torch.isin(rollout.group, torch.tensor(needed, dtype=rollout.group.dtype))
+
+    def _update(self, rollout: Rollout, reward: Reward, log: _Log) -> Update:
+        terms, diagnostics = self._method.terms()
+        parts = micro_batches(rollout, self._method.credit(rollout, reward), self._settings.micro_tokens)
+        examples = torch.unique(rollout.example_id).tolist()
+        labels = [self._gold[rollout.sampled_under.example_ids[row]] for row in examples]
+        cv = coefficient_of_variation(labels, self._num_labels)
+        return Update(parts, terms, {**log.facts(), "groups": float(len(examples)), "label_cv": cv}, diagnostics)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Queue positions, what the order depends on, and rollouts that have inner steps left."""
+        pending = list(self._pending.micro_batches) if self._pending and self._settings.inner_steps > 1 else None
+        return {**self._about, "positions": dict(self._positions), "pending": pending}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there. ValueError naming what differs when the data or the settings are others."""
+        differing = [name for name, value in self._about.items() if state.get(name) != value]
+        if differing:
+            raise ValueError(f"the checkpoint was made with other training data: {', '.join(differing)} differ")
+        self._positions = dict(state["positions"])
+        if state["pending"] is not None:
+            terms, diagnostics = self._method.terms()
+            self._pending = Update(state["pending"], terms, {}, diagnostics)
+
+
+def _queues(examples: Sequence[PolicyExample], balanced: bool) -> dict[int, list[int]]:
+    """Rows by gold label, or all in one queue (0)."""
+    queues: dict[int, list[int]] = {}
+    for row, example in enumerate(examples):
+        queues.setdefault(example.label if balanced else 0, []).append(row)
+    return dict(sorted(queues.items()))
+
+
+def _epochs(start: int, count: int, size: int) -> range:
+    return range(start // size, (start + count - 1) // size + 1)
+
+
+def _shuffled(rows: Sequence[int], seed: int, label: int, epoch: int) -> list[int]:
+    return random.Random(seed_of(seed, "queue", label, epoch)).sample(list(rows), len(rows))
+
+
+class _Log:
+    """What an update's sampling was like, over all rounds, dropped groups included."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._counts: Counter[str] = Counter()
+        self._sums: Counter[str] = Counter()
+        self._rollouts = self._tokens = 0
+
+    def add(self, rollout: Rollout, reward: Reward, method: Method) -> None:
+        count = len(rollout.parsed)
+        self._rollouts += count
+        self._tokens += int(rollout.mask.sum())
+        values = {
+            "accuracy": float(reward.correct.nanmean()),
+            "reward": float(reward.outcome.nanmean()),
+            "failed": float(reward.failed.float().mean()),
+            "cut_off": sum(why == "length" for why in rollout.finish_reason) / count,
+            **{f"reward/{name}": float(part.nanmean()) for name, part in reward.parts.items()},
+            **method.facts(rollout, reward),
+        }
+        self._sums.update({name: value * count for name, value in values.items()})
+
+    def filtered(self, correct: Tensor, group: Tensor, inside: Tensor) -> None:
+        self._counts.update(band_counts(correct, group, inside))
+
+    @property
+    def groups(self) -> int:
+        return sum(self._counts.values())
+
+    @property
+    def told(self) -> str:
+        return ", ".join(f"{count} {name}" for name, count in sorted(self._counts.items()))
+
+    def facts(self) -> dict[str, float]:
+        seconds = time.perf_counter() - self._started
+        shares = {
+            f"share_{name}": self._counts[name] / self.groups
+            for name in ("kept", "all_right", "all_wrong", "outside_band", "unscored")
+        }
+        means = {name: total / self._rollouts for name, total in self._sums.items()}
+        length = self._tokens / self._rollouts
+        return {**shares, **means, "length": length, "sampled_tokens_per_second": self._tokens / seconds}

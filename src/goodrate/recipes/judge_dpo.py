@@ -1,0 +1,69 @@
+"""DPO of a judge on pairs of its own samples: self-correction, oracle guidance (TaoSR1 stage 2, arXiv 2508.12365)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from goodrate.learning.fit import FitSettings, fit
+from goodrate.learning.optimizers import OptimizerName, make_optimizers
+from goodrate.learning.policy import PolicyScorer
+from goodrate.learning.preferences import PreferencePair, PreferenceSource, PreferenceTermSettings
+from goodrate.learning.reference import freeze_reference
+from goodrate.recipes.judge_folder import open_judge, write_judge
+from goodrate.recipes.judge_rollouts import JudgeRollouts, LabelledPrompt, PairSampling, policy_examples, sample_pairs
+from goodrate.run_folder import RunFolder
+
+
+class Settings(BaseModel):
+    """How to train a judge by DPO."""
+
+    model_config = ConfigDict(extra="forbid")
+    judge: str = Field(description="judge folder to start from; it samples the pairs and is the reference")
+    sampling: PairSampling = Field(default_factory=PairSampling)
+    loss: PreferenceTermSettings = Field(default_factory=PreferenceTermSettings)
+    optimizer: OptimizerName = Field(default="adamw")
+    learning_rate: float = Field(default=5e-5, gt=0, description="5e-7 to 1e-6 for pretrained models of 0.5B up")
+    weight_decay: float = Field(default=0.0, ge=0)
+    batch_size: int = Field(default=64, gt=0, description="pairs in one update")
+    micro_tokens: int = Field(default=4096, gt=0, description="tokens of a micro-batch; memory and speed only")
+    epochs: int = Field(default=1, gt=0)
+    fit: FitSettings = Field(default_factory=FitSettings)
+
+
+def train(
+    settings: Settings,
+    prompts: Sequence[LabelledPrompt],
+    oracle: Mapping[str, str],
+    out: str | Path,
+    progress: Callable[[Any], None] | None = None,
+) -> Path:
+    """Sample pairs, train and write the judge folder `out/judge`; a killed run resumes from `out`.
+
+    oracle: a right completion by example_id, where one is written; used for prompts that the judge never gets right.
+    """
+    run = RunFolder(out)
+    run.begin(settings, settings.fit.seed, prompts=len(prompts))
+    model, judge_format, rules = open_judge(settings.judge)
+    if not run.stage_done("pairs"):
+        examples = policy_examples(model, prompts, settings.sampling.max_new_tokens)
+        told = JudgeRollouts(judge_format, rules)
+        pairs, counts = sample_pairs(model, told, examples, oracle, settings.sampling, settings.fit.seed)
+        run.write("pairs.jsonl", "".join(f"{pair.to_json()}\n" for pair in pairs))
+        run.mark_done("pairs", counts)
+    lines = (run.path / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
+    pairs = [PreferencePair.from_json(line) for line in lines]
+    source = PreferenceSource(
+        pairs, settings.loss,
+        batch_size=settings.batch_size, micro_tokens=settings.micro_tokens, seed=settings.fit.seed,
+        epochs=settings.epochs,
+    )  # fmt: skip
+    planned = settings.fit.updates or source.batches_per_epoch * settings.epochs  # the schedule needs an end
+    scorer = PolicyScorer(model.network, freeze_reference(model.network))
+    optimizers = make_optimizers(model.network, settings.optimizer, settings.learning_rate, settings.weight_decay)
+    budget = settings.fit.model_copy(update={"updates": planned})
+    fit(scorer, source, optimizers, budget, folder=run, on_update=progress)
+    return write_judge(model, judge_format, run.path / "judge")

@@ -1,0 +1,143 @@
+"""What a judge's rollouts say and the reward of the label, for every recipe that trains a judge on its own words."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from goodrate.learning.preferences import PreferencePair, preference_pairs
+from goodrate.learning.records import Prompts, Reward, Rollout
+from goodrate.learning.rewards import UNPARSED, label_reward
+from goodrate.learning.rollout import Sampling, sample
+from goodrate.learning.rollout_source import PolicyExample
+from goodrate.learning.source import seed_of
+from goodrate.models.causal_lm import CausalLM, Completion
+from goodrate.recipes.judge_folder import JudgeFormat, stop_token_id
+from goodrate.relevance.rationale import Parsed, contradicts, parse
+from goodrate.scale import get_scale
+
+
+@dataclass(frozen=True)
+class LabelledPrompt:
+    """The two parts of a judge's prompt and the gold label position."""
+
+    example_id: str
+    prefix: str
+    suffix: str
+    label: int
+
+
+def policy_examples(model: CausalLM, prompts: Sequence[LabelledPrompt], room: int) -> list[PolicyExample]:
+    """Prompts as token ids; ValueError naming the first that leaves less than `room` tokens for its completion."""
+    examples = []
+    for prompt in prompts:
+        ids = model.encode_pair(prompt.prefix, prompt.suffix)
+        if model.max_length is not None and len(ids) + room > model.max_length:
+            raise ValueError(f"{prompt.example_id}: {len(ids)} tokens leave no room for {room} of {model.max_length}")
+        examples.append(PolicyExample(prompt.example_id, tuple(ids), prompt.label))
+    return examples
+
+
+@dataclass(frozen=True)
+class JudgeRollouts:
+    """Parsing, the label reward and the figures of a judge's rollouts.
+
+    rule_labels: label position by rule id, to see a label that contradicts its own steps; empty = cannot be told.
+    """
+
+    judge_format: JudgeFormat
+    rule_labels: dict[str, int]
+
+    def parse(self, completion: Completion) -> Parsed | None:
+        """The completion read back; None when it was cut off. A label without readable steps is still a label."""
+        if completion.finish_reason != "stop":
+            return None
+        return parse(completion.text, self.judge_format.order, self.num_labels)
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels the scale has."""
+        return len(get_scale(self.judge_format.scale))
+
+    def predicted(self, rollout: Rollout) -> Tensor:
+        """Label positions (N,), UNPARSED where there is none."""
+        labels = [UNPARSED if p is None or p.label is None else p.label for p in rollout.parsed]
+        inside = [label if 0 <= label < self.num_labels else UNPARSED for label in labels]
+        return torch.tensor(inside)
+
+    def grade(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
+        """1 for the gold label, 0 for another, and 0 as a failure without one."""
+        gold = torch.tensor([example.label for example in examples])[rollout.example_id]
+        return label_reward(self.predicted(rollout), gold)
+
+    def facts(self, rollout: Rollout, reward: Reward) -> dict[str, float]:
+        """inconsistent: labels against their own steps. label_spread: entropy of the labels given, 0..1."""
+        parsed: list[Any] = [p for p in rollout.parsed if p is not None]
+        decided = [c for c in (contradicts(p, self.rule_labels) for p in parsed) if c is not None]
+        labels = self.predicted(rollout)
+        given = Counter(labels[labels >= 0].tolist())
+        shares = [count / sum(given.values()) for count in given.values()]
+        spread = -sum(share * math.log(share) for share in shares) / math.log(self.num_labels)
+        return {
+            "inconsistent": sum(decided) / len(decided) if decided else float("nan"),
+            "label_spread": spread,
+            "unreadable_steps": sum(p.status != "ok" for p in parsed) / max(1, len(rollout.parsed)),
+        }
+
+
+class PairSampling(BaseModel):
+    """How samples become preference pairs."""
+
+    model_config = ConfigDict(extra="forbid")
+    samples: int = Field(default=5, gt=1, description="completions per prompt (N of pass@N)")
+    temperature: float = Field(default=1.0, gt=0)
+    max_new_tokens: int = Field(default=96, gt=0)
+    max_oracle_share: float = Field(default=0.3, ge=0, le=1, description="oracle pairs beyond this share are dropped")
+
+
+def sample_pairs(
+    model: CausalLM,
+    told: JudgeRollouts,
+    examples: Sequence[PolicyExample],
+    oracle: Mapping[str, str],
+    settings: PairSampling,
+    seed: int,
+) -> tuple[list[PreferencePair], dict[str, float]]:
+    """Pairs from N samples per prompt, the counts of prompts by what became of them, and pass@1..N.
+
+    Confidence of a sample is the probability of its first token: label-first, that of the label.
+    """
+    stop = stop_token_id(model)
+    how = Sampling(settings.samples, settings.temperature, settings.max_new_tokens, stop)
+    prompts = Prompts(tuple(e.example_id for e in examples), tuple(e.token_ids for e in examples))
+    seeds = [seed_of(seed, "pairs", e.example_id, number) for e in examples for number in range(settings.samples)]
+    rollout = sample(model, prompts, how, seeds, told.parse)
+    correct = told.grade(rollout, examples).correct
+    sound = torch.tensor([p is not None and contradicts(p, told.rule_labels) is False for p in rollout.parsed])
+    assert rollout.behaviour_logprobs is not None
+
+    def written(example_id: str) -> tuple[int, ...] | None:
+        return (*model.encode(oracle[example_id]), stop) if example_id in oracle else None
+
+    pairs, counts = preference_pairs(
+        rollout, correct, sound, rollout.behaviour_logprobs[:, 0], written, settings.max_oracle_share
+    )
+    return pairs, {**counts, **pass_at(correct.view(len(examples), settings.samples))}
+
+
+def pass_at(correct: Tensor) -> dict[str, float]:
+    """pass@k, k = 1..N, from N samples of P prompts (P, N): unbiased, 1 - C(wrong, k) / C(N, k) (arXiv 2107.03374)."""
+    num = correct.shape[1]
+    wrong = (correct != 1).sum(1).tolist()
+
+    def passed(k: int) -> float:
+        return sum(1 - math.comb(w, k) / math.comb(num, k) for w in wrong) / len(wrong)
+
+    return {f"pass@{k}": passed(k) for k in range(1, num + 1)}

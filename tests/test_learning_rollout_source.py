@@ -1,0 +1,171 @@
+"""Updates from rollouts: quota, refill, filter, collapse, and a killed run that goes on as it would have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import tiny_models
+from goodrate.learning.advantages import group_relative, to_tokens
+from goodrate.learning.collapse import Collapsed, CollapseDetector
+from goodrate.learning.fit import FitSettings, fit
+from goodrate.learning.policy import PolicyScorer
+from goodrate.learning.policy_terms import PolicyTermSettings, policy_terms
+from goodrate.learning.records import Reward, Rollout
+from goodrate.learning.rewards import label_reward
+from goodrate.learning.rollout_source import NothingToLearn, PolicyExample, RolloutSettings, RolloutSource
+from goodrate.run_folder import RunFolder
+
+
+class FirstToken:
+    """The label of a completion is its first token modulo 4."""
+
+    def parse(self, completion: Any) -> int:
+        return completion.token_ids[0] % 4
+
+    def grade(self, rollout: Rollout, examples: Any) -> Reward:
+        gold = torch.tensor([example.label for example in examples])[rollout.example_id]
+        return label_reward(torch.tensor(rollout.parsed), gold)
+
+    def credit(self, rollout: Rollout, reward: Reward) -> dict[str, torch.Tensor]:
+        a = group_relative(reward.outcome, rollout.group, scale="population")
+        return {
+            "mask": rollout.mask,
+            "advantages": to_tokens(a, rollout.mask),
+            "behaviour": rollout.behaviour_logprobs,
+        }
+
+    def terms(self) -> Any:
+        return policy_terms(PolicyTermSettings(kl=0), on_policy=False)
+
+    def facts(self, rollout: Rollout, reward: Reward) -> dict[str, float]:
+        return {"label_spread": len(set(rollout.parsed)) / 4}
+
+
+class Never(FirstToken):
+    def parse(self, completion: Any) -> int:
+        return 7
+
+
+# Labels in the ratio 6 : 3 : 2 : 1.
+EXAMPLES = [
+    PolicyExample(f"e{n}", (5 + n % 40, 9, 11 + n % 7), label)
+    for n, label in enumerate([0] * 6 + [1] * 3 + [2] * 2 + [3])
+]
+
+
+def source(method: Any = None, model: Any = None, **changes: Any) -> RolloutSource:
+    settings = RolloutSettings(**{"prompts": 8, "group_size": 6, "max_new_tokens": 3, "rounds": 6, **changes})
+    return RolloutSource(
+        settings,
+        model or tiny_models.causal_lm(),
+        EXAMPLES,
+        method or FirstToken(),
+        num_labels=4,
+        stop_token_id=1,
+        seed=0,
+    )
+
+
+def test_an_update_holds_as_many_groups_of_every_label_all_of_them_mixed() -> None:
+    update = source(group_size=3).next(0)
+    assert update is not None and update.facts["label_cv"] == 0 and update.facts["groups"] == 8
+    advantages = torch.cat([batch["advantages"][:, 0] for batch in update.micro_batches])
+    assert (advantages != 0).all()  # an all-right or all-wrong group would have none
+    facts = update.facts
+    shares = [facts[f"share_{name}"] for name in ("kept", "all_right", "all_wrong", "outside_band", "unscored")]
+    assert sum(shares) == pytest.approx(1) and 0 < facts["share_kept"] < 1
+    natural = source(balanced=False, prompts=12).next(0)
+    assert natural is not None and natural.facts["label_cv"] > 0.3
+
+
+def test_nothing_right_is_an_error_that_says_so() -> None:
+    with pytest.raises(NothingToLearn, match="all_wrong"):
+        source(Never()).next(0)
+
+
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_killed_and_resumed_is_never_killed(inner_steps: int, tmp_path: Any) -> None:
+    class Killed(Exception):
+        pass
+
+    def run(name: str, kill_at: int | None = None) -> dict[str, torch.Tensor]:
+        model = tiny_models.causal_lm()
+        settings = FitSettings(updates=6, precision="fp32", checkpoint_updates=3, log_every=1)
+
+        def watch(record: dict[str, Any]) -> None:
+            if record["update"] == kill_at:
+                raise Killed
+
+        fit(
+            PolicyScorer(model.network, sharing="cache"),
+            source(model=model, prompts=4, inner_steps=inner_steps),
+            [torch.optim.AdamW(model.network.parameters(), 1e-2)],
+            settings,
+            folder=RunFolder(tmp_path / name),
+            on_update=watch,
+        )
+        return model.network.state_dict()
+
+    straight = run("straight")
+    with pytest.raises(Killed):
+        run("killed", kill_at=5)
+    resumed = run("killed")
+    assert all(torch.equal(straight[name], resumed[name]) for name in straight)
+    assert any(
+        not torch.equal(straight[name], value) for name, value in tiny_models.causal_lm().network.state_dict().items()
+    )
+
+
+def test_another_data_set_is_refused_on_resume() -> None:
+    state = source().state_dict()
+    with pytest.raises(ValueError, match="settings differ"):
+        source(prompts=4).load_state_dict(state)
+
+
+def test_the_reward_rises() -> None:
+    model = tiny_models.causal_lm()
+    start = source(model=model, prompts=12, group_size=8, max_new_tokens=1)
+    seen: list[float] = []
+    settings = FitSettings(updates=30, precision="fp32", schedule="constant", warmup=0)
+    optimizer = torch.optim.AdamW(model.network.parameters(), 1e-2)
+    fit(PolicyScorer(model.network), start, [optimizer], settings, on_update=lambda r: seen.append(r["accuracy"]))
+    assert sum(seen[:3]) / 3 < 0.4 and sum(seen[-3:]) / 3 > 0.6
+
+
+def record(
+    update: int, mixed: float, accuracy: float, inconsistent: float = 0.1, spread: float = 0.9
+) -> dict[str, Any]:
+    return {
+        "update": update,
+        "share_kept": mixed,
+        "accuracy": accuracy,
+        "inconsistent": inconsistent,
+        "label_spread": spread,
+    }
+
+
+@pytest.mark.parametrize(
+    ("late", "why"),
+    [
+        ((0.05, 0.5, 0.1, 0.9), "right and wrong completions fell from 0.70 to 0.05"),
+        ((0.7, 0.5, 0.9, 0.9), "contradict their own steps rose"),
+        ((0.7, 0.5, 0.1, 0.3), "entropy fell from 0.90 to 0.30"),
+        ((0.05, 0.9, 0.1, 0.9), None),  # it has learned: fewer mixed groups are what was wanted
+    ],
+)
+def test_the_detector_tells_collapse_from_learning(late: tuple[float, ...], why: str | None) -> None:
+    detector = CollapseDetector(window=3)
+    for update in range(3):
+        detector(record(update, 0.7, 0.5))
+    again = CollapseDetector(window=3)
+    again.load_state_dict(detector.state_dict())  # a resumed run watches on
+    again(record(3, *late))
+    again(record(4, *late))
+    if why is None:
+        again(record(5, *late))
+    else:
+        with pytest.raises(Collapsed, match=why):
+            again(record(5, *late))

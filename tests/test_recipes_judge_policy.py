@@ -1,0 +1,92 @@
+"""DPO and GRPO of a toy judge: from unsure to right, pairs as promised, runs resumed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from goodrate.learning.fit import FitSettings
+from goodrate.learning.rollout_source import RolloutSettings
+from goodrate.models.causal_lm import CausalLM
+from goodrate.recipes import base, judge_dpo, judge_grpo, judge_sft
+from goodrate.recipes.judge_rollouts import LabelledPrompt, PairSampling, pass_at
+from test_recipes_language_models import TINY, toy_tokenizer
+
+torch.set_num_threads(1)
+THINGS = ["cup", "hat", "shoe"]
+
+
+def prompts() -> list[LabelledPrompt]:
+    """Red items are 4, blue ones 1."""
+    return [
+        LabelledPrompt(f"{q} {c} {i}", f"query: {q} ", f"item: {c} {i} answer: ", 3 if c == "red" else 0)
+        for q in THINGS for i in THINGS for c in ("red", "blue")
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def unsure(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A judge that says 1 or 4 to everything, by a few updates on labels that have nothing to do with the item."""
+    folder = tmp_path_factory.mktemp("unsure")
+    tokenizer = toy_tokenizer()
+    CausalLM(base.make_network(TINY, tokenizer, seed=3), tokenizer).save(folder / "start")
+    examples = [judge_sft.JudgeExample(p.prefix, p.suffix, label) for p in prompts() for label in ("1", "4")]
+    fit = FitSettings(updates=80, precision="fp32")
+    settings = judge_sft.Settings(
+        model=str(folder / "start"), fit=fit, batch_size=36, epochs=100, learning_rate=3e-3, max_tokens=64
+    )
+    return judge_sft.train(settings, examples, folder / "run")
+
+
+def accuracy(folder: Path) -> float:
+    model = CausalLM.load(folder)
+    card = json.loads((folder / "judge.json").read_text())
+    logits = model.label_logits([(p.prefix, p.suffix) for p in prompts()], card["label_token_ids"])
+    return float((logits.argmax(1) == [p.label for p in prompts()]).mean())
+
+
+def test_grpo_makes_an_unsure_judge_right(unsure: Path, tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    settings = judge_grpo.Settings(
+        judge=str(unsure), learning_rate=5e-3,
+        rollouts=RolloutSettings(prompts=8, group_size=6, max_new_tokens=3),
+        fit=FitSettings(updates=25, precision="fp32", schedule="constant"),
+    )  # fmt: skip
+    folder = judge_grpo.train(settings, prompts(), tmp_path / "run", seen.append)
+    assert 0.3 < seen[0]["accuracy"] < 0.7 and seen[0]["kl"] == pytest.approx(0, abs=1e-6)
+    assert seen[0]["label_cv"] == pytest.approx(1.0)  # two of four labels: counts 4, 4, 0, 0
+    assert accuracy(folder) == 1.0 and seen[-1]["kl"] > 0.01
+    assert {"share_all_right", "failed", "first_token_entropy", "clipped", "length"} <= seen[0].keys()
+    assert (folder / "judge.json").read_text() == (unsure / "judge.json").read_text()
+
+
+def test_dpo_makes_an_unsure_judge_right_and_reports_its_pairs(unsure: Path, tmp_path: Path) -> None:
+    settings = judge_dpo.Settings(
+        judge=str(unsure), learning_rate=5e-3, batch_size=6, epochs=30,
+        sampling=PairSampling(samples=6, max_new_tokens=3), fit=FitSettings(precision="fp32", schedule="constant"),
+    )  # fmt: skip
+    seen: list[dict[str, Any]] = []
+    oracle = {p.example_id: str(p.label + 1) for p in prompts()}
+    folder = judge_dpo.train(settings, prompts(), oracle, tmp_path / "run", seen.append)
+    counts = json.loads((tmp_path / "run" / "stages" / "pairs.json").read_text())
+    assert counts["self"] >= 10 and counts["pass@1"] < counts["pass@6"] <= 1
+    assert seen[0]["preferred"] < 1 and seen[-1]["label_margin"] > seen[0]["label_margin"] + 0.5
+    assert accuracy(folder) == 1.0
+    again = judge_dpo.train(settings, prompts(), oracle, tmp_path / "run")  # done: nothing is sampled or trained again
+    assert accuracy(again) == 1.0
+
+
+def test_pass_at_k_by_hand() -> None:
+    # Three of four wrong: pass@1 = 1/4, pass@2 = 1 - C(3,2)/C(4,2) = 1/2, pass@3 = 3/4. All right: 1.
+    found = pass_at(torch.tensor([[1.0, 0, 0, 0], [1, 1, 1, 1]]))
+    assert found == pytest.approx({"pass@1": 0.625, "pass@2": 0.75, "pass@3": 0.875, "pass@4": 1.0})
+
+
+def test_a_prompt_without_room_is_named(unsure: Path, tmp_path: Path) -> None:
+    long = [LabelledPrompt("too long", "query: cup ", "item: " + "hat " * 70, 0)]
+    with pytest.raises(ValueError, match="too long: 73 tokens leave no room"):
+        judge_grpo.train(judge_grpo.Settings(judge=str(unsure)), long, tmp_path / "run")
