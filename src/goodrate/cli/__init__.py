@@ -62,8 +62,8 @@ def main() -> None:
     except KeyboardInterrupt as stop:
         sys.exit(interrupted(stop))
     except SystemExit as ended:
-        stop = getattr(ended.__context__, "__cause__", None)  # typer turns Ctrl-C into an exit with 130
-        sys.exit(interrupted(stop) if isinstance(stop, KeyboardInterrupt) else ended.code)
+        cause = getattr(ended.__context__, "__cause__", None)  # typer turns Ctrl-C into an exit with 130
+        sys.exit(interrupted(cause) if isinstance(cause, KeyboardInterrupt) else ended.code)
     except Exception as error:
         told = refusal(error)
         if told is None:
