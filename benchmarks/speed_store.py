@@ -1,0 +1,221 @@
+"""The store at 1k, 10k and 100k generated items: index time, peak memory, latency by mode, beside numpy and bm25s.
+
+Each size is indexed in one fresh process and searched in another, so that their peak memory is theirs alone:
+python benchmarks/speed_store.py index FOLDER ITEMS.parquet | search FOLDER ITEMS.parquet     print one JSON document
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speed_measure import WORK, Measurement, Sample, call_sample, significant, spread
+
+DIMENSION, K, QUERIES, WARMUP = 128, 10, 200, 20
+MODES = ("lexical", "dense", "hybrid")
+
+
+class RandomEncoder:
+    """Unit vectors from a seed, whatever the texts say: indexing and search without the cost of a network."""
+
+    fingerprint = "random unit vectors"
+    dimension = DIMENSION
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def encode_items(self, texts: list[str]) -> np.ndarray:
+        """(N, DIMENSION) float32."""
+        drawn = self._rng.standard_normal((len(texts), DIMENSION), dtype=np.float32)
+        unit: np.ndarray = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+        return unit
+
+    encode_queries = encode_items
+
+
+def items_file(count: int) -> Path:
+    """Items of the embedded shop's world (seed 0) as parquet. Made once."""
+    import polars as pl
+
+    from goodrate.run_folder import write_atomic
+    from goodrate.shop.world import item_records, make_world
+
+    path = WORK / f"items-{count}.parquet"
+    if not path.is_file():
+        beside = path.with_suffix(".part")
+        WORK.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame(item_records(make_world(0, count))).write_parquet(beside)
+        write_atomic(path, beside.read_bytes())
+        beside.unlink()
+    return path
+
+
+def query_texts() -> list[str]:
+    """What shoppers of that world type. Its brands and lines are the same at every size."""
+    from goodrate.shop.shop import ShopSettings, generate
+
+    return [query.text for query in generate(ShopSettings(seed=0, items=1000, queries=QUERIES)).queries]
+
+
+def measure_store(size: int, repeats: int) -> Path:
+    """Index and search one size `repeats` times, each time in processes of its own."""
+    items, folder = items_file(size), WORK / f"store-{size}"
+    result = Measurement(f"store-{size}", f"python benchmarks/speed.py store --sizes {size} --repeats {repeats}")
+    found: dict[str, list[Any]] = {"index": [], "search": []}
+    for _ in range(repeats):
+        shutil.rmtree(folder, ignore_errors=True)
+        for verb, runs in found.items():
+            runs.append(_child(verb, folder, items))
+    size_on_disk = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
+    about = {"dimension": DIMENSION, "k": K, "queries": QUERIES, "disk_mib": significant(size_on_disk, 4)}
+    shutil.rmtree(folder)
+    return result.keep(items=size, **about, **found)
+
+
+def _child(verb: str, folder: Path, items: Path) -> Any:
+    """What a fresh process of this file prints."""
+    command = [sys.executable, __file__, verb, str(folder), str(items)]
+    made = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(made.stdout)
+
+
+def peak_mib() -> float:
+    """The most memory that this program has held so far. Linux; ru_maxrss would count the parent it was forked from."""
+    status = Path("/proc/self/status").read_text()
+    return round(int(status.partition("VmHWM:")[2].split()[0]) / 1024, 1)
+
+
+def index(folder: Path, items: Path) -> dict[str, Any]:
+    """Index a catalogue as `goodrate index` does, then again with nothing changed."""
+    from goodrate.catalog.readers import read_catalog
+    from goodrate.retrieval.indexing import index_catalog
+    from goodrate.retrieval.store import Store
+
+    catalog = read_catalog(items)
+    store, before = Store.create(folder, RandomEncoder.fingerprint, DIMENSION), peak_mib()
+    first = call_sample(lambda: index_catalog(store, catalog, RandomEncoder(0)))
+    peak = peak_mib()
+    again = call_sample(lambda: index_catalog(store, catalog, RandomEncoder(0)))
+    return {
+        "seconds": _rounded(first),
+        "again_seconds": _rounded(again),
+        "peak_mib": peak,
+        "peak_mib_before": before,
+    }
+
+
+def search(folder: Path, items: Path) -> dict[str, Any]:
+    """Latency of the modes and of the peers, query by query in turn. Memory is taken before the peers are loaded."""
+    from goodrate.retrieval.search import Searcher
+    from goodrate.retrieval.store import Store
+
+    texts, vectors = query_texts(), RandomEncoder(1).encode_items([""] * QUERIES)
+    turn = {"row": 0}
+
+    class OneVector(RandomEncoder):
+        def encode_queries(self, texts: list[str]) -> np.ndarray:
+            return vectors[turn["row"] : turn["row"] + 1]
+
+    import lancedb  # noqa: F401  imported now, so that "open" is opening
+
+    before = peak_mib()
+    start = time.perf_counter()
+    searcher = Searcher(Store.open(folder), OneVector(1))
+    opened = time.perf_counter() - start
+
+    def of_mode(mode: str) -> Any:
+        return searcher.search(texts[turn["row"]], K, None, mode)
+
+    arms: dict[str, Callable[[], Any]] = {mode: partial(of_mode, mode) for mode in MODES}
+    first = {mode: round(call_sample(arms[mode]).wall * 1000, 2) for mode in MODES}
+    for row in range(WARMUP):
+        turn["row"] = row
+        for arm in arms.values():
+            arm()
+    peak = peak_mib()
+    peers, checks = _peers(searcher.store, items, texts, vectors, turn)
+    arms |= peers
+    taken: dict[str, list[Sample]] = {name: [] for name in arms}
+    for row in range(-WARMUP, QUERIES):
+        turn["row"] = max(row, 0)
+        for name, arm in arms.items():
+            sample = call_sample(arm)
+            if row >= 0:
+                taken[name].append(sample)
+    return {
+        "open_ms": round(opened * 1000, 2),
+        "first_ms": first,
+        "peak_mib": peak,
+        "peak_mib_before": before,
+        "latency": {name: latency(samples) for name, samples in taken.items()},
+        "checks": {**checks, "dense_top_equals_numpy": _same_top(arms, turn)},
+    }
+
+
+def latency(samples: list[Sample]) -> dict[str, float]:
+    """Median, 95th percentile and quartiles of the wall time, and the median of the processor time, in ms."""
+    wall = [sample.wall * 1000 for sample in samples]
+    found = spread(wall, 4)
+    cpu = significant(float(np.median([sample.cpu for sample in samples]) * 1000), 4)
+    return {"p50": found["median"], "p95": significant(float(np.percentile(wall, 95)), 4), **found, "cpu_p50": cpu}
+
+
+def _peers(
+    store: Any, items: Path, texts: list[str], vectors: np.ndarray, turn: dict[str, int]
+) -> tuple[dict[str, Callable[[], Any]], dict[str, Any]]:
+    """numpy's exact top-k over all vectors in memory, and bm25s over the same texts where it is installed."""
+    ids, matrix = store.vectors()
+
+    def numpy_top() -> list[str]:
+        scores = matrix @ vectors[turn["row"]]
+        top = np.argpartition(-scores, K)[:K]
+        return [ids[i] for i in top[np.argsort(-scores[top])]]
+
+    try:
+        import bm25s
+    except ImportError:
+        return {"numpy dense": numpy_top}, {"bm25s": None}
+    from goodrate.catalog.readers import read_catalog
+
+    retriever = bm25s.BM25()
+    wall = call_sample(
+        lambda: retriever.index(
+            bm25s.tokenize(read_catalog(items).text(), stopwords=None, show_progress=False), show_progress=False
+        )
+    )
+
+    def bm25s_top() -> Any:
+        words = bm25s.tokenize([texts[turn["row"]]], stopwords=None, show_progress=False)
+        return retriever.retrieve(words, k=K, show_progress=False)
+
+    about = {"bm25s": bm25s.__version__, "bm25s_index_seconds": _rounded(wall)}
+    return {"numpy dense": numpy_top, "bm25s lexical": bm25s_top}, about
+
+
+def _same_top(arms: dict[str, Callable[[], Any]], turn: dict[str, int]) -> float:
+    """Share of the queries where dense search and numpy name the same items in the same order."""
+    same = 0
+    for row in range(QUERIES):
+        turn["row"] = row
+        same += [hit.item_id for hit in arms["dense"]()] == arms["numpy dense"]()
+    return same / QUERIES
+
+
+def _rounded(sample: Sample) -> dict[str, float]:
+    """Wall and processor seconds."""
+    return {"wall": significant(sample.wall, 4), "cpu": significant(sample.cpu, 4)}
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("LANCEDB_LOG", "error")
+    print(json.dumps({"index": index, "search": search}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))))
