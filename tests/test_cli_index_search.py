@@ -125,7 +125,7 @@ def test_facts_beside_the_catalogue_go_into_the_index(run, feed: Path, tmp_path:
     assert code == 0 and f"facts on names in queries: {facts}" in err
     assert FactBook.load(index / "facts.jsonl").of("cheaper than velto 3") == "velto 3 : price 40"
     facts.unlink()
-    assert "facts on names" not in run(*arguments)[2] and (index / "facts.jsonl").is_file()  # the index keeps what it has
+    assert "facts on names" not in run(*arguments)[2] and (index / "facts.jsonl").is_file()  # it keeps what it has
 
 
 def test_mapping_text() -> None:

@@ -145,6 +145,10 @@ def test_calibration_is_written_into_the_card(model: Path, tmp_path: Path, capsy
     expected = tune(Judge.load(model), dev, [3, 0, 1]).card
     assert after == expected and after.temperature != before.temperature
     assert "3 labelled pairs" in capsys.readouterr().err
+    pairs.write_text("query,item_text,label\nlamp,lamp,1\nlamp,lamp,E4\n")
+    with pytest.raises(ValueError, match=r"dev.csv, row 3, column label: expected a label of the scale; label 'E4'"):
+        run(pairs, "--model", folder, "--calibrate")
+    assert read_judge_card(folder) == after
     pairs.write_text("query,item_text\nlamp,lamp\n")
     with pytest.raises(ValueError, match="needs a column label"):
         run(pairs, "--model", folder, "--calibrate")
@@ -181,7 +185,10 @@ def test_wrong_options_are_named_before_anything_is_loaded(model: Path, tmp_path
     pairs = pairs_file(tmp_path)
     with pytest.raises(ValueError, match="ends in .csv or .jsonl"):
         run(pairs, "--model", model, "--out", tmp_path / "v.xlsx")
-    with pytest.raises(FileNotFoundError, match="judge.json"):
+    with pytest.raises(FileNotFoundError, match="judge.json$"):
+        run(pairs, "--model", tmp_path, "--out", tmp_path / "v.csv")
+    shutil.copytree(model, tmp_path / "judge")  # as a training run leaves it
+    with pytest.raises(FileNotFoundError, match="that of this run is .*judge$"):
         run(pairs, "--model", tmp_path, "--out", tmp_path / "v.csv")
     with pytest.raises(ValueError, match="no column 'titel'"):
         run(pairs, "--model", model, "--out", tmp_path / "v.csv", "--map", "titel=x")

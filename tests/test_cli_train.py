@@ -99,6 +99,21 @@ def test_a_judge_is_tuned_on_one_half_of_the_dev_queries_and_measured_on_the_oth
     assert outcome.rows["judge"]["pairs"] == len(measuring)
 
 
+def test_the_rule_book_is_checked_before_training() -> None:
+    from goodrate.cli.train_judge import cited_book
+    from goodrate.recipes.judge_folder import JudgeFormat
+    from goodrate.relevance.rulebook import DEFAULT_RULES, load_rulebook
+
+    own, shipped = CONFIGS.parent / "examples" / "rules.toml", load_rulebook().hash
+    assert cited_book(JudgeFormat(), reasons=False) == "" and cited_book(JudgeFormat(), reasons=True) == shipped
+    assert cited_book(JudgeFormat(rule_book=own), reasons=False) == load_rulebook(own).hash != shipped
+    assert cited_book(JudgeFormat(rule_book=DEFAULT_RULES), reasons=True) == shipped
+    with pytest.raises(ValueError, match=f"the book of the shop's reasons {shipped}"):
+        cited_book(JudgeFormat(rule_book=own), reasons=True)
+    with pytest.raises(ValueError, match="format.rule_book_hash 123456789abc"):
+        cited_book(JudgeFormat(rule_book=own, rule_book_hash="123456789abc"), reasons=False)
+
+
 def test_long_items_are_cut_in_training_as_in_judging() -> None:
     from goodrate.cli import train_judge
     from goodrate.cli.training_data import LabelledPair

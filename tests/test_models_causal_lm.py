@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from goodrate.models import label_forward
-from goodrate.models.causal_lm import CausalLM
+from goodrate.models.causal_lm import CausalLM, _existing
+from goodrate.models.nano import NANO
 from goodrate.models.precision import resolve_precision
 from tiny_models import causal_lm
 
@@ -169,8 +170,17 @@ def test_a_saved_folder_gives_the_same_logits(family: str, tmp_path: Path) -> No
     np.testing.assert_allclose(again.label_logits(prompts, [3, 9]), lm.label_logits(prompts, [3, 9]), atol=1e-6)
 
 
+def test_nano_is_the_base_that_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _existing("nano") == str(NANO) and _existing(NANO) == str(NANO)
+    monkeypatch.chdir(tmp_path)
+    causal_lm().save("nano")  # a folder of that name is meant when there is one
+    assert _existing("nano") == "nano"
+
+
 def test_wrong_input_is_named(tmp_path: Path) -> None:
     lm = causal_lm()
+    with pytest.raises(FileNotFoundError, match="runs/base/model: no config.json"):
+        CausalLM.load("runs/base/model")  # no hub id has two slashes: a path, whose folder is not there
     with pytest.raises(FileNotFoundError, match="config.json"):
         CausalLM.load(tmp_path)
     with pytest.raises(ValueError, match="no tokens"):

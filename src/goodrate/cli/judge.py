@@ -40,13 +40,13 @@ items, queries or judges are judged anew.
 
 Examples:
 
-  goodrate judge pairs.csv --model runs/judge --out verdicts.csv
+  goodrate judge pairs.csv --model runs/judge/judge --out verdicts.csv
 
-  goodrate judge pairs.jsonl --model runs/judge --out verdicts.jsonl --reasons
+  goodrate judge pairs.jsonl --model runs/judge/judge --out verdicts.jsonl --reasons
 
-  goodrate judge clicks.csv --model runs/judge --out verdicts.csv --index shop-index --map query=q,item_id=sku
+  goodrate judge clicks.csv --model runs/judge/judge --out verdicts.csv --index shop-index --map query=q,item_id=sku
 
-  goodrate judge dev.csv --model runs/judge --calibrate
+  goodrate judge dev.csv --model runs/judge/judge --calibrate
 """
 
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from goodrate.relevance.judge import Judge, Pair
     from goodrate.relevance.pair_file import PairFile
     from goodrate.relevance.tuning import Tuning
-    from goodrate.scale import RelevanceScale
 
 
 def calibrate(model: str, loaded: Judge, table: PairFile, pairs: list[Pair], console: Console) -> None:
@@ -20,7 +19,7 @@ def calibrate(model: str, loaded: Judge, table: PairFile, pairs: list[Pair], con
     from goodrate.relevance.judge_card import write_judge_card
     from goodrate.relevance.tuning import tune
 
-    labels = _labels(table, loaded.scale)
+    labels = table.gold(loaded.scale)
     known = [(p, label) for p, label in zip(pairs, labels, strict=True) if label is not None]
     if not known:
         raise ValueError("--calibrate needs a column label with a label in some rows (--map label=COLUMN)")
@@ -28,12 +27,6 @@ def calibrate(model: str, loaded: Judge, table: PairFile, pairs: list[Pair], con
         tuning = tune(loaded, [pair for pair, _ in known], [label for _, label in known])
     write_judge_card(model, tuning.card)
     _report(tuning, loaded, console)
-
-
-def _labels(table: PairFile, scale: RelevanceScale) -> list[int | None]:
-    """Label positions of the rows that have a pair; None where the file has no label."""
-    given = (label for label, pair in zip(table.labels, table.pairs, strict=True) if pair is not None)
-    return [None if not label else scale.index(label) for label in given]
 
 
 def _report(tuning: Tuning, loaded: Judge, console: Console) -> None:

@@ -23,7 +23,7 @@ Examples:
 
   goodrate serve shop-index
 
-  goodrate serve shop-index --model runs/judge --port 9000
+  goodrate serve shop-index --model runs/judge/judge --port 9000
 """
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

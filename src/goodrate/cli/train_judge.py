@@ -14,6 +14,7 @@ from goodrate.cli.train import Outcome, with_data
 from goodrate.cli.training_data import DataSettings, LabelledPair, TrainingData, load_data
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes import judge_sft
+from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.relevance.judge import Judge, write_judge_card
 from goodrate.relevance.prompts import Pair, fitted_prompt, prompt_room
 from goodrate.relevance.rationale import label_text, write
@@ -36,8 +37,7 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
             f"format.scale is {recipe.format.scale!r} and data.scale {settings.data.scale!r}; make them equal"
         )
     data = load_data(settings.data)
-    if data.rationale and not recipe.format.rule_book_hash:
-        recipe.format.rule_book_hash = load_rulebook().hash  # the book that a shop's rationales cite
+    recipe.format.rule_book_hash = cited_book(recipe.format, reasons=data.rationale is not None)
     RunFolder(out / "data").begin(settings.data, settings.data.split_seed)  # refuses to resume on other data
     model = CausalLM.load(recipe.model)
     examples, lost = read_examples(model, data.pairs("train", recipe.format.item_form), recipe)
@@ -47,6 +47,19 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
     rows = dev_table(folder, measuring, data)
     RunFolder(out).write("dev.json", json.dumps(rows, indent=2) + "\n")
     return Outcome(folder, rows, (*data.notes, *lost, tuned))
+
+
+def cited_book(form: JudgeFormat, reasons: bool) -> str:
+    """Hash of the rule book that goes with the judge: the given one, or the package's, which a shop's reasons cite.
+
+    Raises ValueError when another one is named: said before hours of training, not after them.
+    """
+    shipped = load_rulebook().hash if reasons else ""
+    given = load_rulebook(form.rule_book).hash if form.rule_book else form.rule_book_hash or shipped
+    for what, expected in (("format.rule_book_hash", form.rule_book_hash), ("the book of the shop's reasons", shipped)):
+        if expected and given != expected:
+            raise ValueError(f"format.rule_book {form.rule_book or 'hash'} is {given}, {what} {expected}")
+    return given
 
 
 def read_examples(

@@ -14,6 +14,7 @@ import torch
 from goodrate.models import decoding, label_forward
 from goodrate.models.decoding import Completion
 from goodrate.models.label_forward import IdPair
+from goodrate.models.nano import nano_folder
 from goodrate.models.precision import autocast, default_device, evaluating, resolve_precision
 
 __all__ = ["CausalLM", "Completion", "Prompt"]
@@ -47,7 +48,7 @@ class CausalLM:
         device: torch.device | str | None = None,
         precision: str = "auto",
     ) -> CausalLM:
-        """Read a model folder or hub id. adapter: a peft folder, merged into the weights. dtype: float32 unless said.
+        """Read a model folder, hub id or "nano". adapter: a peft folder, merged in. dtype: float32 unless said.
 
         Encoder families such as BERT are read as decoders. Raises FileNotFoundError for a path without a config.json.
         """
@@ -230,9 +231,12 @@ def _probe(pairs: Sequence[IdPair], limit: int | None) -> list[IdPair]:
 
 
 def _existing(folder_or_hub_id: str | Path) -> str:
-    """The name as transformers takes it. A path that looks local must hold a model."""
+    """The name as transformers takes it; "nano" is the base that ships. A path that looks local must hold a model."""
     name = str(folder_or_hub_id)
-    local = isinstance(folder_or_hub_id, Path) or Path(name).exists() or name.startswith((".", "/", "~"))
+    if name == "nano" and not Path(name).exists():
+        return str(nano_folder())
+    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
+    local = isinstance(folder_or_hub_id, Path) or Path(name).exists() or looks_local
     if local and not (Path(name).expanduser() / "config.json").is_file():
         raise FileNotFoundError(f"{name}: no config.json there; expected a Hugging Face model folder or a hub id")
     return str(Path(name).expanduser()) if local else name

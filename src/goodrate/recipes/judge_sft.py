@@ -20,7 +20,7 @@ class Settings(BaseModel):
     """How to fine-tune a judge."""
 
     model_config = ConfigDict(extra="forbid")
-    model: str = Field(description="folder or hub id of the model to start from")
+    model: str = Field(description="model to start from: folder, hub id, or nano, the base that ships")
     format: JudgeFormat = Field(default_factory=JudgeFormat, description="what prompts and completions look like")
     optimizer: OptimizerName = Field(default="adamw", description="adamw, or muon for small models")
     learning_rate: float = Field(default=5e-4, gt=0, description="peak; 1e-5 for pretrained models of 0.5B up")

@@ -71,7 +71,9 @@ def read_judge_card(folder: str | Path) -> JudgeCard:
     """The card of a judge folder. Raises FileNotFoundError, or ValueError naming the file and what is wrong in it."""
     path = Path(folder) / CARD_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; a judge is a model folder with a judge.json")
+        inner = path.parent / "judge"
+        where = f"; that of this run is {inner}" if (inner / CARD_FILE).is_file() else ""
+        raise FileNotFoundError(f"{path}: no such file; a judge is a model folder with a judge.json{where}")
     try:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

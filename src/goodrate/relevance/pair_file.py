@@ -12,6 +12,7 @@ from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.readers import as_text
 from goodrate.catalog.tables import ROW, RawTable, read_table
 from goodrate.relevance.prompts import Pair
+from goodrate.scale import RelevanceScale
 
 PAIR_COLUMNS = ("query_id", "query", "item_id", "item_text", "facts", "context", "label")
 KEPT_COLUMNS = ("query_id", "query", "item_id")  # what the verdicts are written with; item_text where there is no id
@@ -22,18 +23,39 @@ FindTexts = Callable[[Sequence[str]], dict[str, str]]  # item ids -> the texts o
 class PairFile:
     """The pairs of a file in row order; None for an item id that nobody knows. shown: their columns for the output.
 
-    labels: what the file says of each pair, as it stands there; None where it says nothing.
+    labels: what the file says of each pair, as it stands there; None where it says nothing. rows: their numbers in the
+    file at `path`.
     """
 
     pairs: list[Pair | None]
     shown: pl.DataFrame
     skipped: tuple[BadRow, ...]
     labels: list[str | None]
+    rows: list[int]
+    path: Path
 
     @property
     def unknown_items(self) -> int:
         """How many rows name an item that the catalogue does not have."""
         return sum(pair is None for pair in self.pairs)
+
+    def gold(self, scale: RelevanceScale) -> list[int | None]:
+        """Label positions of the rows that have a pair; None where the file has no label.
+
+        Raises ValueError with the rows whose label is not on the scale.
+        """
+        found: list[int | None] = []
+        problems = []
+        for row, label, pair in zip(self.rows, self.labels, self.pairs, strict=True):
+            try:
+                position = scale.index(label) if label else None
+            except ValueError as error:
+                problems.append(BadRow(row, "label", f"a label of the scale; {error}"))
+                continue
+            if pair is not None:
+                found.append(position)
+        tolerate(self.path, problems, 0)
+        return found
 
 
 def item_texts(frame: pl.DataFrame, form: str) -> list[str]:
@@ -73,7 +95,7 @@ def read_pairs(
     texts = _texts(table.path, frame["item_id"].to_list(), find_texts) if find_texts else frame["item_text"].to_list()
     shown = frame.select(*(n for n in KEPT_COLUMNS if n in present), *([] if "item_id" in present else ["item_text"]))
     labels = frame["label"].to_list() if "label" in present else [None] * len(frame)
-    return PairFile(_pairs(frame, texts), shown, skipped, labels)
+    return PairFile(_pairs(frame, texts), shown, skipped, labels, frame[ROW].to_list(), table.path)
 
 
 def _require(table: RawTable, names: dict[str, str], needed: str, mapping: dict[str, str]) -> None:
