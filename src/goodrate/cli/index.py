@@ -215,7 +215,6 @@ def load_encoder(path: str | None, threads: int | None = None) -> Any:
         if threads is not None:
             torch.set_num_threads(threads)
         logging.set_verbosity_error()  # its report on unused pooler weights reads like a fault
-        logging.disable_progress_bar()
         return Encoder.load(path, precision="auto")
 
 

@@ -115,11 +115,8 @@ def _checked(out: Path | None) -> Path:
 
 def _load(model: str) -> Judge:
     with console.status("loading the judge"):
-        from transformers.utils import logging
-
         from goodrate.relevance.judge import Judge
 
-        logging.disable_progress_bar()  # its bar and ours would write over each other
         return Judge.load(model)
 
 

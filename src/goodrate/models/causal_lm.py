@@ -16,6 +16,7 @@ from goodrate.models.decoding import Completion
 from goodrate.models.label_forward import IdPair
 from goodrate.models.nano import nano_folder
 from goodrate.models.precision import autocast, default_device, evaluating, resolve_precision
+from goodrate.models.quiet import no_bars
 
 __all__ = ["CausalLM", "Completion", "Prompt"]
 
@@ -54,6 +55,7 @@ class CausalLM:
         """
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        no_bars()
         name = _existing(folder_or_hub_id)
         config = decoder_config(name)
         network: Any = AutoModelForCausalLM.from_pretrained(name, config=config, dtype=dtype or torch.float32)

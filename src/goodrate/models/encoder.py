@@ -18,6 +18,7 @@ from torch import Tensor
 
 from goodrate.models.encoder_folder import EncoderRules, read_rules, write_rules
 from goodrate.models.precision import autocast, default_device, evaluating, resolve_precision
+from goodrate.models.quiet import no_bars
 
 BATCH = 32  # texts in one forward
 # Facts about a run, not about the vectors: left out of the fingerprint.
@@ -47,6 +48,7 @@ class Encoder:
         """
         from transformers import AutoModel, AutoTokenizer
 
+        no_bars()
         folder = _local_folder(folder_or_hub_id)
         rules, weights = read_rules(folder)
         network: Any = AutoModel.from_pretrained(str(weights), dtype=torch.float32, **_no_pooler(weights))
@@ -74,6 +76,7 @@ class Encoder:
         """
         from transformers import BertConfig, BertModel
 
+        no_bars()
         tokenizer = _tokenizer_of(Path(tokenizer_file), pad_token)
         config = BertConfig(
             vocab_size=len(tokenizer),
