@@ -143,7 +143,7 @@ def test_the_small_book_is_right_so_that_the_errors_below_are_about_their_one_ch
     [
         ('must = ["conflict"] }', 'must = ["conflict"], category = ["other"] }', "rule 'fails' can never decide"),
         ('category = ["same"] }', 'category = ["same"], must = ["conflict"] }', "no rule covers category=same"),
-        ('when = { must', "when = { musst", "rule 'fails' names column 'musst'; columns: category, must"),
+        ("when = { must", "when = { musst", "rule 'fails' names column 'musst'; columns: category, must"),
         ('when = { must = ["conflict"]', 'when = { must = ["conflct"]', "rule 'fails', column 'must': 'conflct' "),
         ('label = "mismatch"', 'label = "mismach"', "rule 'fails': label 'mismach' is not on scale four_level"),
         ('label = "mismatch"', "", "rule number 2 has no 'label'"),

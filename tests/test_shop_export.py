@@ -42,9 +42,7 @@ def test_catalogue_and_judgements_read_back_as_they_were(shop: Shop, folder: Pat
     catalog = read_catalog(folder / "catalog.parquet")
     assert catalog.content_hash == shop.catalog.content_hash and len(catalog) == 300
     judgements = read_judgements(folder / "judgements.csv", FOUR_LEVEL)
-    assert judgements.frame.sort("query_id", "item_id").equals(
-        shop.judgements().frame.sort("query_id", "item_id")
-    )
+    assert judgements.frame.sort("query_id", "item_id").equals(shop.judgements().frame.sort("query_id", "item_id"))
     _, report = judgements.join(catalog)
     assert (report.judged, report.joined, report.unknown_items) == (60 * 12, 60 * 12, 0)
 

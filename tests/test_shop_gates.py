@@ -37,9 +37,7 @@ def test_the_shortcuts_are_real_judges(reached: dict[str, tuple[float, float]]) 
     assert reached["overlap"][1] > reached["majority"][1] + 0.15
 
 
-def test_majority_is_the_share_of_the_commonest_label(
-    shop: Shop, reached: dict[str, tuple[float, float]]
-) -> None:
+def test_majority_is_the_share_of_the_commonest_label(shop: Shop, reached: dict[str, tuple[float, float]]) -> None:
     commonest = np.bincount(pairs_of(shop, "train")[2]).argmax()
     share = float((pairs_of(shop, "test")[2] == commonest).mean())
     # F1 of a constant: 2 * share / (1 + share) for its own label, 0 for three others.

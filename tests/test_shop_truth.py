@@ -51,8 +51,11 @@ def query(family: str, category: str, *constraints: Constraint) -> Query:
     return Query("typed", family, T.categories.index(category), constraints, alternative=family == "alternative")
 
 
-RED, STEEL, SOFT_RED, NO_RED = want("color", "red"), want("material", "steel"), want("color", "red", "may"), want(
-    "color", "red", "not"
+RED, STEEL, SOFT_RED, NO_RED = (
+    want("color", "red"),
+    want("material", "steel"),
+    want("color", "red", "may"),
+    want("color", "red", "not"),
 )
 CASES: list[tuple[Query, dict[str, Any], str, str]] = [
     (query("head", "lamp"), {"category": "lamp"}, "excellent", "all_met"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import math
 import time
@@ -101,6 +102,12 @@ def _on_device(update: Update, device: torch.device) -> Update:
     return replace(update, micro_batches=[moved(batch) for batch in update.micro_batches])
 
 
+def _leave_process_group() -> None:
+    """Ends the communication threads: a process that exits while they run is sometimes aborted (SIGABRT)."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 class _Run:
     """A run in progress: everything the loop needs between two updates."""
 
@@ -109,6 +116,8 @@ class _Run:
 
         # Its own accumulation stays off: it would divide a second time.
         self.accelerator = Accelerator(gradient_accumulation_steps=1, mixed_precision="no")
+        if self.accelerator.num_processes > 1:
+            atexit.register(_leave_process_group)
         self.settings = settings
         self.device = self.accelerator.device
         self.precision = resolve_precision(settings.precision, self.device)

@@ -120,7 +120,7 @@ def _parse_rule(raw: Any, position: int, source: str) -> Rule:
             raise ValueError(f"{where} has no {key!r}")
     where = f"{source}: rule {str(raw['id'])!r}"
     if not isinstance(raw["when"], Mapping):
-        raise ValueError(f"{where}: when must be a table such as {{ category = [\"same\"] }}, got {raw['when']!r}")
+        raise ValueError(f'{where}: when must be a table such as {{ category = ["same"] }}, got {raw["when"]!r}')
     when = {column: _names(values, f"{where}, column {column!r}") for column, values in raw["when"].items()}
     return Rule(str(raw["id"]), when, str(raw["label"]), str(raw.get("because", raw["id"])))
 
