@@ -126,7 +126,7 @@ def test_long_items_are_cut_in_training_as_in_judging() -> None:
     endless = LabelledPair("lamp " * 400, "i", "steel", 3)
     examples, lost = train_judge.read_examples(model, [long, short, endless], recipe)
     # a hundred tokens and a stop token are kept free for the answer: 256 - 101 = 155
-    judged, cut = fitted_prompt(model, Pair("lamp", long.item_text), "nano", 155)
+    judged, cut = fitted_prompt(model, Pair("lamp", long.item_text), recipe.format.template, 155)
     assert cut and [(e.prefix, e.suffix) for e in examples][0] == judged and len(examples) == 2
     cut_note, refused_note = lost
     assert cut_note == "1 training item texts were too long and lost their end"

@@ -86,14 +86,16 @@ def build_index(shop: Shop, encoder_folder: Path, out: Path) -> int:
 
 def judge_examples(shop: Shop, count: int, seed: int) -> list[Any]:
     """Training pairs as prompts with the shop's written rationales, label first; a random part of all."""
+    from goodrate.recipes.judge_folder import JudgeFormat
     from goodrate.recipes.judge_sft import JudgeExample
 
+    template = JudgeFormat().template
     rows, items, _ = pairs_of(shop, "train")
     chosen = np.random.default_rng([seed, 29]).permutation(len(rows))[:count]
     examples = []
     for q, i in zip(rows[chosen].tolist(), items[chosen].tolist(), strict=True):
         query = shop.queries[q]
-        prefix, suffix = judge_prompt(query.text, listing(shop.records[i]), query.facts, template="nano")
+        prefix, suffix = judge_prompt(query.text, listing(shop.records[i]), query.facts, template=template)
         examples.append(JudgeExample(prefix, suffix, write(shop.rationale(q, i))))
     return examples
 

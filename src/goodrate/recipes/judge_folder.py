@@ -19,7 +19,7 @@ class JudgeFormat(BaseModel):
     model_config = ConfigDict(extra="forbid")
     scale: str = Field(default="four_level", description="name of the relevance scale")
     order: Literal["label_first", "reason_first"] = Field(default="label_first", description="where the label stands")
-    template: str = Field(default="nano", description="id of the prompt template")
+    template: str = Field(default="checklist", description="id of the prompt template: checklist, nano or v1")
     item_form: Literal["listing", "text"] = Field(default="listing", description="how a row becomes the item's text")
     rule_book: Path | None = Field(default=None, description="rule book to keep with the judge; none = the package's")
     rule_book_hash: str = Field(default="", description="hash of the rule book that the rationales cite; empty = none")

@@ -26,6 +26,9 @@ V1_INSTRUCTION = (
 # A template id is part of a judge: its text is never changed, a new text gets a new id.
 TEMPLATES = {
     "nano": Template("", "answer:\n"),
+    # Names every column of the rule book before the label is asked for: a small model works out each verdict at its
+    # name, as the base was taught to, and the label reads them there (docs/judge.md has what that is worth).
+    "checklist": Template("", "answer:\nstatus category ; must ; may ; not ; alternative\n"),
     "v1": Template(V1_INSTRUCTION, "answer: "),
 }
 
