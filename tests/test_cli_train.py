@@ -78,7 +78,7 @@ def test_a_judge_is_trained_measured_and_not_resumed_on_other_data(own_files: di
 
 
 def test_a_judge_is_tuned_on_one_half_of_the_dev_queries_and_measured_on_the_other(tmp_path: Path) -> None:
-    from goodrate.cli import train_judge
+    from goodrate.cli import judge_table, train_judge
     from goodrate.relevance.judge import Judge, read_judge_card
     from goodrate.relevance.rulebook import load_rulebook
     from goodrate.relevance.tuning import tune
@@ -91,9 +91,9 @@ def test_a_judge_is_tuned_on_one_half_of_the_dev_queries_and_measured_on_the_oth
     outcome = train_judge.run(settings_, tmp_path / "run", lambda record: None)
     card = read_judge_card(outcome.model)
     assert card.rule_book_hash == load_rulebook().hash  # the reasons of a shop can be checked
-    tuning, measuring = train_judge.halves(list(load_data(settings_.data).pairs("dev")), 0)
+    tuning, measuring = judge_table.halves(list(load_data(settings_.data).pairs("dev")), 0)
     assert not {p.query for p in tuning} & {p.query for p in measuring} and len(tuning) + len(measuring) == 6 * 8
-    expected = tune(Judge.load(outcome.model), *train_judge.as_pairs(tuning))
+    expected = tune(Judge.load(outcome.model), *judge_table.as_pairs(tuning))
     assert card.temperature == pytest.approx(expected.card.temperature, rel=0.05) != 1.0
     assert f"(beta_cum) {card.beta_cum:.2f}, set on {len(tuning)} dev pairs" in outcome.notes[-1]
     assert outcome.rows["judge"]["pairs"] == len(measuring)
@@ -115,7 +115,7 @@ def test_the_rule_book_is_checked_before_training() -> None:
 
 
 def test_long_items_are_cut_in_training_as_in_judging() -> None:
-    from goodrate.cli import train_judge
+    from goodrate.cli import judge_examples
     from goodrate.cli.training_data import LabelledPair
     from goodrate.recipes import judge_sft
     from goodrate.relevance.prompts import Pair, fitted_prompt
@@ -124,14 +124,14 @@ def test_long_items_are_cut_in_training_as_in_judging() -> None:
     recipe = judge_sft.Settings(model="none", format={"max_new_tokens": 100})
     long, short = (LabelledPair("lamp", "i", text, 3) for text in ("steel " * 400, "steel"))
     endless = LabelledPair("lamp " * 400, "i", "steel", 3)
-    examples, lost = train_judge.read_examples(model, [long, short, endless], recipe)
+    examples, lost = judge_examples.read_examples(model, [long, short, endless], recipe.format, recipe.max_tokens)
     # a hundred tokens and a stop token are kept free for the answer: 256 - 101 = 155
     judged, cut = fitted_prompt(model, Pair("lamp", long.item_text), recipe.format.template, 155)
     assert cut and [(e.prefix, e.suffix) for e in examples][0] == judged and len(examples) == 2
     cut_note, refused_note = lost
     assert cut_note == "1 training item texts were too long and lost their end"
     assert refused_note == "1 training pairs left out: no room for an item"
-    narrow = train_judge.example(model, long, recipe.model_copy(update={"max_tokens": 60}))[0]
+    narrow = judge_examples.example(model, long, recipe.format, 60)[0]
     assert len(model.encode_pair(narrow.prefix, narrow.suffix) + model.encode(narrow.completion)) < 60
 
 
@@ -202,7 +202,7 @@ def test_a_written_shop_is_the_shop_of_its_settings(tmp_path: Path) -> None:
 def test_agreement_by_hand() -> None:
     import numpy as np
 
-    from goodrate.cli.train_judge import FAILED, agreement, likeliest
+    from goodrate.cli.judge_table import FAILED, agreement, likeliest
     from goodrate.scale import FOUR_LEVEL
 
     nan = float("nan")
@@ -217,7 +217,7 @@ def test_agreement_by_hand() -> None:
 
 
 def test_spread_takes_from_the_whole_list() -> None:
-    from goodrate.cli.train_judge import spread
+    from goodrate.cli.judge_table import spread
 
     assert spread(list(range(100)), 5) == [0, 25, 50, 74, 99]  # type: ignore[arg-type, comparison-overlap]
     assert spread([1, 2], 5) == [1, 2]  # type: ignore[arg-type, comparison-overlap]

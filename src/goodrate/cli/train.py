@@ -24,6 +24,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptio
 RECIPES = {
     "base": "goodrate.cli.train_base",
     "judge_sft": "goodrate.cli.train_judge",
+    "judge_dpo": "goodrate.cli.train_dpo",
+    "judge_grpo": "goodrate.cli.train_grpo",
+    "taosr1": "goodrate.cli.train_taosr1",
     "retriever_contrastive": "goodrate.cli.train_retriever",
 }
 
@@ -37,6 +40,10 @@ Examples:
   goodrate train judge_sft --config configs/judge_sft.toml --out runs/judge
 
   goodrate train judge_sft --config own.toml --set model=Qwen/Qwen3-0.6B --set learning_rate=1e-5 --out runs/judge
+
+  goodrate train judge_grpo --config configs/judge_grpo.toml --set judge=runs/judge/judge --out runs/grpo
+
+  goodrate train taosr1 --config configs/taosr1.toml --out runs/taosr1      # SFT, DPO, GRPO, one after the other
 """
 COUNTS = ("pairs", "failed", "queries", "words")
 console = Console(stderr=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,8 @@ class DataSettings(BaseModel):
     dev_share: float = Field(0.1, gt=0, lt=0.5, description="of the query groups, for the table at the end")
     test_share: float = Field(0.1, ge=0, lt=0.5, description="of the query groups, touched by nothing here")
     split_seed: int = 0
+    skip: int = Field(0, ge=0, description="training pairs to leave out, in an order drawn with split_seed")
+    take: int | None = Field(None, gt=0, description="training pairs to use after those; null = all")
     shop: ShopSettings | None = Field(None, description="generate this shop")
     shop_folder: str | None = Field(None, description="generate the shop that `goodrate shop` wrote to this folder")
 
@@ -78,6 +81,21 @@ class TrainingData:
     facts: dict[str, str] = field(default_factory=dict)
     rationale: Callable[[str, str], Rationale] | None = None
     notes: tuple[str, ...] = ()
+
+    def training_pairs(self, settings: DataSettings, item_form: str) -> list[LabelledPair]:
+        """The training pairs that data.skip and data.take leave, shuffled once: two stages can have parts of their own.
+
+        Raises ValueError when none is left.
+        """
+        pairs = list(self.pairs("train", item_form))
+        if not settings.skip and settings.take is None:
+            return pairs
+        end = None if settings.take is None else settings.skip + settings.take
+        order = random.Random(settings.split_seed).sample(range(len(pairs)), len(pairs))
+        chosen = order[settings.skip : end]
+        if not chosen:
+            raise ValueError(f"data.skip = {settings.skip}: there are {len(pairs)} training pairs")
+        return [pairs[row] for row in sorted(chosen)]
 
     def pairs(self, part: str, item_form: str = "listing") -> Iterator[LabelledPair]:
         """The judged pairs of a part, in file order. item_form: how a row becomes text, "listing" or "text"."""

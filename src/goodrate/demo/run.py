@@ -97,7 +97,7 @@ def _write_report(settings: DemoSettings, run: RunFolder) -> None:
         **{key: evaluation[key] for key in ("test_queries", "systems", "judge")},
         "minutes": {name: round(payload["seconds"] / 60, 2) for name, payload in payloads.items()},
         "minutes_total": round(sum(payload["seconds"] for payload in payloads.values()) / 60, 2),
-        "cores": os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         **code_versions(),
     }
     if not (run.path / "report.json").is_file():

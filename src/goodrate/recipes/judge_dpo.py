@@ -18,11 +18,10 @@ from goodrate.recipes.judge_rollouts import JudgeRollouts, LabelledPrompt, PairS
 from goodrate.run_folder import RunFolder
 
 
-class Settings(BaseModel):
-    """How to train a judge by DPO."""
+class Training(BaseModel):
+    """How to train a judge by DPO, whichever judge."""
 
     model_config = ConfigDict(extra="forbid")
-    judge: str = Field(description="judge folder to start from; it samples the pairs and is the reference")
     sampling: PairSampling = Field(default_factory=PairSampling)
     loss: PreferenceTermSettings = Field(default_factory=PreferenceTermSettings)
     optimizer: OptimizerName = Field(default="adamw")
@@ -32,6 +31,12 @@ class Settings(BaseModel):
     micro_tokens: int = Field(default=4096, gt=0, description="tokens of a micro-batch; memory and speed only")
     epochs: int = Field(default=1, gt=0)
     fit: FitSettings = Field(default_factory=FitSettings)
+
+
+class Settings(Training):
+    """How to train which judge by DPO."""
+
+    judge: str = Field(description="judge folder to start from; it samples the pairs and is the reference")
 
 
 def train(

@@ -24,11 +24,10 @@ from goodrate.recipes.judge_rollouts import JudgeRollouts, LabelledPrompt, polic
 from goodrate.run_folder import RunFolder
 
 
-class Settings(BaseModel):
-    """How to train a judge by GRPO."""
+class Training(BaseModel):
+    """How to train a judge by GRPO, whichever judge."""
 
     model_config = ConfigDict(extra="forbid")
-    judge: str = Field(description="judge folder to start from; it is also the reference")
     optimizer: OptimizerName = Field(default="adamw")
     learning_rate: float = Field(default=5e-5, gt=0, description="1e-6 for pretrained models of 0.5B up")
     weight_decay: float = Field(default=0.0, ge=0)
@@ -36,6 +35,12 @@ class Settings(BaseModel):
     rollouts: RolloutSettings = Field(default_factory=RolloutSettings)
     loss: PolicyTermSettings = Field(default_factory=PolicyTermSettings)
     fit: FitSettings = Field(default_factory=lambda: FitSettings(updates=200))
+
+
+class Settings(Training):
+    """How to train which judge by GRPO."""
+
+    judge: str = Field(description="judge folder to start from; it is also the reference")
 
 
 @dataclass(frozen=True)

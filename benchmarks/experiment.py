@@ -1,0 +1,95 @@
+"""Experiments as a resumable queue: one JSON per (arm, seed), named by the hash of all that decides its numbers.
+
+A result that is there is not made again; a run that was cut off is begun anew, its trainings go on from their run
+folders. Several processes may work on one queue: each job is claimed by a lock file that dies with its process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from goodrate.run_folder import code_versions, write_atomic
+from goodrate.settings import settings_hash
+
+RESULTS = Path(__file__).parent / "results"
+WORK = Path(__file__).parents[1] / "runs"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One arm with one seed; settings: all that decides its numbers beside the seed."""
+
+    arm: str
+    seed: int
+    settings: BaseModel
+
+    @property
+    def name(self) -> str:
+        """What its result and its work folder are called."""
+        return f"{self.arm}-seed{self.seed}-{settings_hash(self.settings)}"
+
+
+class Queue:
+    """The results of one experiment: benchmarks/results/<name>, work folders in runs/<name>."""
+
+    def __init__(self, name: str, results: Path = RESULTS, work: Path = WORK) -> None:
+        self.results, self.work = results / name, work / name
+
+    def path(self, job: Job) -> Path:
+        """Where the result of a job lies."""
+        return self.results / f"{job.name}.json"
+
+    def folder(self, job: Job) -> Path:
+        """Where the work of a job lies."""
+        return self.work / job.name
+
+    def run(self, jobs: Sequence[Job], make: Callable[[Job], Mapping[str, Any]]) -> None:
+        """Make the results that are not there, in the given order. A job that another process works on is passed over."""
+        for job in jobs:
+            if self.path(job).is_file():
+                continue
+            with self._claimed(job) as mine:
+                if mine and not self.path(job).is_file():
+                    start = time.perf_counter()
+                    self.keep(job, make(job), time.perf_counter() - start)
+
+    def keep(self, job: Job, found: Mapping[str, Any], seconds: float) -> None:
+        """Write a result with what it takes to make it again."""
+        about = {
+            "arm": job.arm, "seed": job.seed, "settings": job.settings.model_dump(mode="json"), **code_versions(),
+            "hardware": hardware(), "minutes": round(seconds / 60, 2),
+        }  # fmt: skip
+        write_atomic(self.path(job), json.dumps({**about, **found}, indent=1) + "\n")
+
+    def found(self) -> list[dict[str, Any]]:
+        """All results that are there."""
+        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.results.glob("*.json"))]
+
+    @contextmanager
+    def _claimed(self, job: Job) -> Iterator[bool]:
+        """Whether this process is the only one at work on the job."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        with (self.work / f"{job.name}.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+
+def hardware() -> dict[str, Any]:
+    """What the numbers were made on."""
+    cores = len(os.sched_getaffinity(0))
+    return {"cpus": os.cpu_count(), "cores_used": cores, "machine": platform.machine()}

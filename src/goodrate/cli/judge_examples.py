@@ -1,0 +1,73 @@
+"""Labelled pairs as a judge's training examples and prompts, cut as judging cuts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from goodrate.cli.training_data import LabelledPair
+from goodrate.models.causal_lm import CausalLM
+from goodrate.recipes.judge_folder import JudgeFormat
+from goodrate.recipes.judge_rollouts import LabelledPrompt
+from goodrate.recipes.judge_sft import JudgeExample
+from goodrate.relevance.prompts import Pair, fitted_prompt, prompt_room
+from goodrate.relevance.rationale import label_text, write
+
+
+def read_examples(
+    model: CausalLM, pairs: Iterable[LabelledPair], form: JudgeFormat, max_tokens: int | None = None
+) -> tuple[list[JudgeExample], list[str]]:
+    """The examples, and what was lost: item texts that were cut as judging cuts them, pairs that cannot be judged."""
+    examples, cut, refused = [], 0, 0
+    for pair in pairs:
+        try:
+            read, was_cut = example(model, pair, form, max_tokens)
+        except ValueError:
+            refused += 1
+            continue
+        examples.append(read)
+        cut += was_cut
+    notes = {"item texts were too long and lost their end": cut, "pairs left out: no room for an item": refused}
+    return examples, [f"{count:,} training {what}" for what, count in notes.items() if count]
+
+
+def example(
+    model: CausalLM, pair: LabelledPair, form: JudgeFormat, max_tokens: int | None = None
+) -> tuple[JudgeExample, bool]:
+    """A pair as prompt and completion (the whole rationale where it is known, else the label alone); was the item cut?
+
+    The prompt is the one that the judge will read, in at most max_tokens with its completion. Raises ValueError when
+    the query leaves no room for an item.
+    """
+    completion = write(pair.rationale, form.order) if pair.rationale else f"{label_text(pair.label)}\n"
+    left = None if max_tokens is None else max_tokens - len(model.encode(completion)) - 1
+    (prefix, suffix), cut = prompt(model, pair, form, left)
+    return JudgeExample(prefix, suffix, completion), cut
+
+
+def prompt(
+    model: CausalLM, pair: LabelledPair, form: JudgeFormat, left: int | None = None
+) -> tuple[tuple[str, str], bool]:
+    """The prompt of a pair as the judge reads it, in at most `left` tokens; was the item cut? ValueError: no room."""
+    rooms = [room for room in (prompt_room(model, form.max_new_tokens), left) if room is not None]
+    read = Pair(pair.query, pair.item_text, pair.facts)
+    return fitted_prompt(model, read, form.template, min(rooms, default=None))
+
+
+def read_prompts(
+    model: CausalLM, pairs: Iterable[LabelledPair], form: JudgeFormat
+) -> tuple[list[LabelledPrompt], dict[str, str]]:
+    """Prompts with their gold labels, and by example_id the true completion of those whose steps are known.
+
+    Pairs that leave no room for an item are left out.
+    """
+    prompts, oracle = [], {}
+    for number, pair in enumerate(pairs):
+        try:
+            (prefix, suffix), _ = prompt(model, pair, form)
+        except ValueError:
+            continue
+        name = f"{number}:{pair.item_id}"
+        prompts.append(LabelledPrompt(name, prefix, suffix, pair.label))
+        if pair.rationale:
+            oracle[name] = write(pair.rationale, form.order)
+    return prompts, oracle

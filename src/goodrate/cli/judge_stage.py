@@ -1,0 +1,48 @@
+"""What the stages after SFT share on the command line: prompts from judgements before, the dev table after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from goodrate.cli.judge_examples import read_prompts
+from goodrate.cli.judge_table import measured
+from goodrate.cli.train import Outcome
+from goodrate.cli.training_data import DataSettings, TrainingData, load_data
+from goodrate.recipes.judge_folder import JudgeFormat, open_judge
+from goodrate.recipes.judge_rollouts import LabelledPrompt
+from goodrate.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The data, the format of the judge, its prompts with gold labels, and by example_id the completions known."""
+
+    data: TrainingData
+    form: JudgeFormat
+    prompts: list[LabelledPrompt]
+    oracle: dict[str, str]
+
+
+def prepared(judge: str, about: DataSettings, out: Path, data: TrainingData | None = None) -> Stage:
+    """Prompts for a judge from the training part. data: the data of `about`, when loaded.
+
+    Raises ValueError when judge and data have different scales, or when `out` was begun on other data.
+    """
+    model, form, _ = open_judge(judge)
+    if form.scale != about.scale:
+        raise ValueError(f"judge {judge} has scale {form.scale!r}, data.scale is {about.scale!r}; make them equal")
+    data = data or load_data(about)
+    RunFolder(out / "data").begin(about, about.split_seed)
+    prompts, oracle = read_prompts(model, data.training_pairs(about, form.item_form), form)
+    return Stage(data, form, prompts, oracle)
+
+
+def outcome(stage: Stage, about: DataSettings, out: Path, others: Mapping[str, Path]) -> Outcome:
+    """The judge in `out`, tuned on one half of the dev queries and measured on the other, below the others."""
+    folder = out / "judge"
+    rows, tuned = measured(folder, stage.data, stage.form.item_form, about.split_seed, others)
+    RunFolder(out).write("dev.json", json.dumps(rows, indent=2) + "\n")
+    return Outcome(folder, rows, (*stage.data.notes, tuned))
