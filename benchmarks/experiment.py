@@ -55,7 +55,7 @@ class Queue:
         return self.work / job.name
 
     def run(self, jobs: Sequence[Job], make: Callable[[Job], Mapping[str, Any]]) -> None:
-        """Make the results that are not there, in the given order. A job that another process works on is passed over."""
+        """Make the results that are not there, in the given order; one that another process works on is passed over."""
         for job in jobs:
             if self.path(job).is_file():
                 continue

@@ -13,7 +13,9 @@ from goodrate.learning.fit import FitSettings
 from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes import base, judge_dpo, judge_grpo, judge_sft
+from goodrate.recipes.judge_folder import open_judge
 from goodrate.recipes.judge_rollouts import LabelledPrompt, PairSampling, pass_at
+from goodrate.recipes.judge_rollouts import unsure as pool_of
 from test_recipes_language_models import TINY, toy_tokenizer
 
 torch.set_num_threads(1)
@@ -90,3 +92,14 @@ def test_a_prompt_without_room_is_named(unsure: Path, tmp_path: Path) -> None:
     long = [LabelledPrompt("too long", "query: cup ", "item: " + "hat " * 70, 0)]
     with pytest.raises(ValueError, match="too long: 73 tokens leave no room"):
         judge_grpo.train(judge_grpo.Settings(judge=str(unsure)), long, tmp_path / "run")
+
+
+def test_the_pool_is_what_the_judge_is_unsure_of(unsure: Path) -> None:
+    model, form, _ = open_judge(unsure)
+    assert pool_of(model, prompts(), form, 1.0) == prompts()
+    # it says 1 or 4 to everything, each with about a half
+    assert pool_of(model, prompts(), form, 0.9) == prompts()
+    with pytest.raises(ValueError, match="surer of every one of 18 prompts"):
+        pool_of(model, prompts(), form, 0.3)
+    with pytest.raises(ValueError, match="needs a label-first judge"):
+        pool_of(model, prompts(), form.model_copy(update={"order": "reason_first"}), 0.9)

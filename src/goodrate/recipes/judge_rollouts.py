@@ -19,7 +19,7 @@ from goodrate.learning.rollout import Sampling, sample
 from goodrate.learning.rollout_source import PolicyExample
 from goodrate.learning.source import seed_of
 from goodrate.models.causal_lm import CausalLM, Completion
-from goodrate.recipes.judge_folder import JudgeFormat, stop_token_id
+from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, stop_token_id
 from goodrate.relevance.rationale import Parsed, contradicts, parse
 from goodrate.scale import get_scale
 
@@ -43,6 +43,26 @@ def policy_examples(model: CausalLM, prompts: Sequence[LabelledPrompt], room: in
             raise ValueError(f"{prompt.example_id}: {len(ids)} tokens leave no room for {room} of {model.max_length}")
         examples.append(PolicyExample(prompt.example_id, tuple(ids), prompt.label))
     return examples
+
+
+def unsure(
+    model: CausalLM, prompts: Sequence[LabelledPrompt], judge_format: JudgeFormat, below: float
+) -> list[LabelledPrompt]:
+    """The prompts whose likeliest label has a probability under `below`: the pool that sampling does not waste time on.
+
+    One forward pass per prompt tells it; pools under 0.7 are those of DyKnow-RAG (arXiv 2510.11122). below = 1: all.
+    Raises ValueError for a reason-first judge, whose label is not its first token, and when no prompt is left.
+    """
+    if below >= 1:
+        return list(prompts)
+    if judge_format.order != "label_first":
+        raise ValueError("pool_confidence needs a label-first judge: only its first token is the label")
+    logits = model.label_logits([(p.prefix, p.suffix) for p in prompts], label_token_ids(model, judge_format.scale))
+    sure = torch.from_numpy(logits).softmax(1).amax(1)
+    chosen = [prompt for prompt, most in zip(prompts, sure.tolist(), strict=True) if most < below]
+    if not chosen:
+        raise ValueError(f"pool_confidence = {below}: the judge is surer of every one of {len(prompts)} prompts")
+    return chosen
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""The run that every recipe shares which trains a judge on its own rollouts; a recipe gives the method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from goodrate.learning.collapse import CollapseDetector
+from goodrate.learning.fit import FitSettings, fit
+from goodrate.learning.optimizers import OptimizerName, make_optimizers
+from goodrate.learning.policy import PolicyScorer
+from goodrate.learning.policy_terms import PolicyTermSettings
+from goodrate.learning.reference import freeze_reference
+from goodrate.learning.rollout_source import Method, RolloutSettings, RolloutSource
+from goodrate.recipes.judge_folder import JudgeFormat, open_judge, stop_token_id, write_judge
+from goodrate.recipes.judge_rollouts import LabelledPrompt, policy_examples, unsure
+from goodrate.run_folder import RunFolder
+from goodrate.scale import get_scale
+
+
+class PolicySettings(BaseModel):
+    """What all of them can be told."""
+
+    model_config = ConfigDict(extra="forbid")
+    optimizer: OptimizerName = Field(default="adamw")
+    learning_rate: float = Field(default=5e-5, gt=0, description="1e-6 for pretrained models of 0.5B up")
+    weight_decay: float = Field(default=0.0, ge=0)
+    pool_confidence: float = Field(
+        default=1.0, gt=0, le=1, description="only prompts whose label the judge is less sure of at the start; 1 = all"
+    )
+    rollouts: RolloutSettings = Field(default_factory=RolloutSettings)
+    loss: PolicyTermSettings = Field(default_factory=PolicyTermSettings)
+    fit: FitSettings = Field(default_factory=lambda: FitSettings(updates=200))
+
+
+def train_policy(
+    settings: PolicySettings,
+    judge: str,
+    method_of: Callable[[JudgeFormat, dict[str, int]], Method],
+    prompts: Sequence[LabelledPrompt],
+    out: str | Path,
+    progress: Callable[[Any], None] | None = None,
+) -> Path:
+    """Train the judge of a folder, its own reference, and write `out/judge`; a killed run resumes. Raises Collapsed.
+
+    method_of: the method, made from the judge's format and the label position by rule id.
+    """
+    run = RunFolder(out)
+    run.begin(settings, settings.fit.seed, prompts=len(prompts))
+    model, judge_format, rules = open_judge(judge)
+    pool = unsure(model, prompts, judge_format, settings.pool_confidence)
+    source = RolloutSource(
+        settings.rollouts, model, policy_examples(model, pool, settings.rollouts.max_new_tokens),
+        method_of(judge_format, rules), num_labels=len(get_scale(judge_format.scale)),
+        stop_token_id=stop_token_id(model), seed=settings.fit.seed,
+    )  # fmt: skip
+    detector = CollapseDetector()
+    scorer = PolicyScorer(model.network, freeze_reference(model.network) if settings.loss.kl > 0 else None)
+    optimizers = make_optimizers(model.network, settings.optimizer, settings.learning_rate, settings.weight_decay)
+
+    def watch(record: dict[str, Any]) -> None:
+        detector(record)
+        if progress:
+            progress(record)
+
+    fit(scorer, source, optimizers, settings.fit, folder=run, stateful={"detector": detector}, on_update=watch)
+    return write_judge(model, judge_format, run.path / "judge")
