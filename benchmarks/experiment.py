@@ -37,7 +37,7 @@ class Job:
     @property
     def name(self) -> str:
         """What its result and its work folder are called."""
-        return f"{self.arm}-seed{self.seed}-{settings_hash(self.settings)}"
+        return f"{self.arm.replace('/', '-')}-seed{self.seed}-{settings_hash(self.settings)}"
 
 
 class Queue:

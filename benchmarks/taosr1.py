@@ -1,0 +1,343 @@
+"""TaoSR1 on the shop: SFT, DPO, GRPO and the controls without which a gain means nothing.
+
+python benchmarks/taosr1.py run --seeds 0,1,2                 one JSON per (arm, seed) in benchmarks/results/taosr1
+python benchmarks/taosr1.py run --seeds 0 --arms label_first/grpo,label_first/labels
+python benchmarks/taosr1_table.py                             the tables of docs/experiments.md from all that is there
+
+All arms of an order start from one SFT judge per seed; it reads few pairs with their reasons, the later stages read the
+labels of other pairs. Several processes may work on the queue.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from pydantic import BaseModel, ConfigDict
+
+from experiment import Job, Queue
+from goodrate.demo.stages import JudgedPairs, judged_pairs
+from goodrate.evaluation.classification import FAILED, classify, constant_label
+from goodrate.learning.fit import FitSettings
+from goodrate.learning.policy_terms import PolicyTermSettings
+from goodrate.learning.preferences import PreferenceTermSettings
+from goodrate.learning.rollout_source import RolloutSettings
+from goodrate.models.nano import nano_folder
+from goodrate.recipes import judge_dpo, judge_grpo, judge_sft
+from goodrate.recipes.judge_folder import JudgeFormat
+from goodrate.recipes.judge_rollouts import LabelledPrompt, PairSampling
+from goodrate.relevance.listing import listing
+from goodrate.relevance.prompts import judge_prompt
+from goodrate.relevance.rationale import label_text, write
+from goodrate.settings import settings_hash
+from goodrate.shop.gates import pairs_of, shortcuts
+from goodrate.shop.shop import Shop, ShopSettings, generate
+
+QUEUE = Queue("taosr1")
+TEST_PAIRS, REASONS = 4000, 1000  # reasons: pairs whose steps are decoded for the hallucination rates
+TRIVIAL = ("constant", "bag_of_words")
+
+
+class Settings(BaseModel):
+    """All that decides the numbers of an arm."""
+
+    model_config = ConfigDict(extra="forbid")
+    shop: ShopSettings = ShopSettings(items=5000, queries=2000)
+    rationales: int = 300
+    labels: int = 12000
+    sft_seconds: float = 100.0
+    stage_seconds: float = 240.0
+    sft_rate: float = 1e-3
+    continued_rate: float = 3e-4
+    dpo_prompts: int = 3000
+    dpo_rate: float = 1e-4
+    dpo_nll: float = 0.0
+    grpo_rate: float = 3e-4
+    grpo_kl: float = 0.02
+    grpo_prompts: int = 32
+    group_size: int = 8
+    pool_confidence: float = 1.0
+    max_new_tokens: int = 96
+
+
+@dataclass(frozen=True)
+class Part:
+    """Query and item positions of pairs, and their labels."""
+
+    rows: np.ndarray
+    items: np.ndarray
+    gold: np.ndarray
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the stages of one (settings, order, seed) work on."""
+
+    settings: Settings
+    order: str
+    seed: int
+    shop: Shop
+    reasoned: Part
+    labelled: Part
+    work: Path
+
+    @property
+    def form(self) -> JudgeFormat:
+        """What this order's judge reads and writes."""
+        most = self.settings.max_new_tokens
+        return JudgeFormat(order=self.order, rule_book_hash=self.shop.book.hash, max_new_tokens=most)  # type: ignore[arg-type]
+
+    def prompt(self, q: int, i: int) -> tuple[str, str]:
+        """The prompt of a pair."""
+        query = self.shop.queries[q]
+        return judge_prompt(query.text, listing(self.shop.records[i]), query.facts, template=self.form.template)
+
+    def prompts(self, part: Part) -> list[LabelledPrompt]:
+        """Prompts with their gold labels."""
+        pairs = zip(part.rows.tolist(), part.items.tolist(), part.gold.tolist(), strict=True)
+        return [LabelledPrompt(f"{q}-{i}", *self.prompt(q, i), label) for q, i, label in pairs]
+
+    def reasons(self, part: Part) -> dict[str, str]:
+        """The true completions by example_id."""
+        pairs = zip(part.rows.tolist(), part.items.tolist(), strict=True)
+        return {f"{q}-{i}": write(self.shop.rationale(q, i), self.order) for q, i in pairs}
+
+
+@functools.cache
+def shop_of(settings: str) -> Shop:
+    """A shop by its settings as JSON."""
+    return generate(ShopSettings.model_validate_json(settings))
+
+
+def begun(settings: Settings, order: str, seed: int) -> Run:
+    """The run's data: which pairs bring reasons and which bring labels is drawn with the seed."""
+    shop = shop_of(settings.shop.model_dump_json())
+    rows, items, gold = pairs_of(shop, "train")
+    drawn = np.random.default_rng([seed, 71]).permutation(len(rows))
+    few, many = drawn[: settings.rationales], drawn[settings.rationales : settings.rationales + settings.labels]
+    parts = [Part(rows[chosen], items[chosen], gold[chosen]) for chosen in (few, many)]
+    return Run(settings, order, seed, shop, *parts, QUEUE.work / f"{settings_hash(settings)}-{seed}")
+
+
+def sft(run: Run, model: Path, examples: list[judge_sft.JudgeExample], out: Path, seconds: float, rate: float,
+        updates: int | None = None, form: JudgeFormat | None = None) -> Path:  # fmt: skip
+    """Supervised training, with the optimizer and batch of the demo."""
+    budget: dict[str, Any] = {"updates": updates} if updates else {"seconds": seconds}
+    recipe = judge_sft.Settings(
+        model=str(model), format=form or run.form, optimizer="muon", learning_rate=rate, batch_size=32,
+        micro_tokens=4096, label_weight=8.0, epochs=1000, fit=FitSettings(**budget, seed=run.seed),
+    )  # fmt: skip
+    return judge_sft.train(recipe, examples, out)
+
+
+def with_reasons(run: Run, part: Part) -> list[judge_sft.JudgeExample]:
+    """Prompts with the true completion."""
+    reasons = run.reasons(part)
+    return [judge_sft.JudgeExample(p.prefix, p.suffix, reasons[p.example_id]) for p in run.prompts(part)]
+
+
+def with_labels(run: Run, part: Part) -> list[judge_sft.JudgeExample]:
+    """Prompts with the label alone."""
+    return [judge_sft.JudgeExample(p.prefix, p.suffix, f"{label_text(p.label)}\n") for p in run.prompts(part)]
+
+
+def start(run: Run) -> Path:
+    """The SFT judge that all stages of an order start from."""
+    s, out = run.settings, run.work / f"{run.order}-sft"
+    return sft(run, nano_folder(), with_reasons(run, run.reasoned), out, s.sft_seconds, s.sft_rate)
+
+
+def label_only(run: Run, out: Path) -> Path:
+    """SFT on the labels of the reasoned pairs, no reasons at all."""
+    return sft(run, nano_folder(), with_labels(run, run.reasoned), out, run.settings.sft_seconds, run.settings.sft_rate)
+
+
+def continued(run: Run, out: Path) -> Path:
+    """More SFT on the same reasoned pairs, as long as a stage takes."""
+    examples, s = with_reasons(run, run.reasoned), run.settings
+    return sft(run, start(run), examples, out, s.stage_seconds, s.continued_rate)
+
+
+def labels(run: Run, out: Path) -> Path:
+    """SFT on the labels that DPO and GRPO see, as long as a stage takes. A judge that says nothing but the label."""
+    examples, s = with_labels(run, run.labelled), run.settings
+    form = run.form.model_copy(update={"order": "label_first"})
+    return sft(run, start(run), examples, out, s.stage_seconds, s.continued_rate, form=form)
+
+
+def oracle(run: Run, out: Path) -> Path:
+    """SFT on the true reasons of the pairs of which DPO and GRPO see the label: what nobody has on own data."""
+    examples, s = with_reasons(run, run.labelled), run.settings
+    return sft(run, start(run), examples, out, s.stage_seconds, s.continued_rate)
+
+
+def dpo(run: Run, out: Path) -> Path:
+    """Pass@N DPO; sampling takes a part of the stage's time, training has the rest."""
+    s, prompts = run.settings, run.prompts(run.labelled)[: run.settings.dpo_prompts]
+    recipe = judge_dpo.Settings(
+        judge=str(start(run)), learning_rate=s.dpo_rate, batch_size=64, epochs=20,
+        sampling=PairSampling(max_new_tokens=s.max_new_tokens), loss=PreferenceTermSettings(nll=s.dpo_nll),
+        fit=FitSettings(seconds=s.stage_seconds / 2, seed=run.seed),
+    )  # fmt: skip
+    return judge_dpo.train(recipe, prompts, {}, out)
+
+
+def grpo(run: Run, out: Path, judge: Path | None = None) -> Path:
+    """GRPO on the labels, from SFT or from another judge."""
+    s = run.settings
+    recipe = judge_grpo.Settings(
+        judge=str(judge or start(run)), learning_rate=s.grpo_rate, loss=PolicyTermSettings(kl=s.grpo_kl),
+        pool_confidence=s.pool_confidence if run.order == "label_first" else 1.0,
+        rollouts=RolloutSettings(prompts=s.grpo_prompts, group_size=s.group_size, max_new_tokens=s.max_new_tokens),
+        fit=FitSettings(seconds=s.stage_seconds, seed=run.seed),
+    )  # fmt: skip
+    return judge_grpo.train(recipe, run.prompts(run.labelled), out)
+
+
+def dpo_grpo(run: Run, out: Path) -> Path:
+    """The whole chain."""
+    return grpo(run, out, dpo(run, run.work / f"{run.order}-dpo"))
+
+
+def rejection(run: Run, out: Path) -> Path:
+    """SFT on own samples that got the label right, one a prompt; sampling takes a part of the stage's time."""
+    import torch
+
+    from goodrate.learning.records import Prompts
+    from goodrate.learning.rollout import Sampling, sample
+    from goodrate.learning.source import seed_of
+    from goodrate.recipes.judge_folder import open_judge, stop_token_id
+    from goodrate.recipes.judge_rollouts import JudgeRollouts, policy_examples
+
+    s, prompts = run.settings, run.prompts(run.labelled)[: run.settings.dpo_prompts]
+    model, form, rules = open_judge(start(run))
+    examples, stop = policy_examples(model, prompts, s.max_new_tokens), stop_token_id(model)
+    asked = Prompts(tuple(e.example_id for e in examples), tuple(e.token_ids for e in examples))
+    seeds = [seed_of(run.seed, "rejection", e.example_id, n) for e in examples for n in range(5)]
+    told = JudgeRollouts(form, rules)
+    rollout = sample(model, asked, Sampling(5, 1.0, s.max_new_tokens, stop), seeds, told.parse)
+    right = told.grade(rollout, examples).correct.view(-1, 5) == 1
+    kept = []
+    for row in torch.nonzero(right.any(1))[:, 0].tolist():
+        which = row * 5 + int(right[row].int().argmax())
+        ids = rollout.completion_ids[which][rollout.mask[which]].tolist()[:-1]
+        kept.append(judge_sft.JudgeExample(prompts[row].prefix, prompts[row].suffix, model.tokenizer.decode(ids)))
+    return sft(run, start(run), kept, out, s.stage_seconds / 2, s.continued_rate)
+
+
+def only_start(run: Run, out: Path) -> Path:
+    """The SFT judge itself."""
+    return start(run)
+
+
+STAGES: dict[str, Callable[[Run, Path], Path]] = {
+    "sft": only_start, "continued": continued, "labels": labels, "rejection": rejection, "dpo": dpo, "grpo": grpo,
+    "dpo+grpo": dpo_grpo, "oracle": oracle,
+}  # fmt: skip
+ARMS = (*TRIVIAL, "label_only", *(f"{order}/{stage}" for order in ("label_first", "reason_first") for stage in STAGES))
+
+
+def make(job: Job) -> dict[str, Any]:
+    """Train what the arm needs and measure it on the test pairs."""
+    settings = job.settings
+    assert isinstance(settings, Settings)
+    order, _, stage = job.arm.rpartition("/")
+    run = begun(settings, order or "label_first", job.seed)
+    test = judged_pairs(run.shop, "test", TEST_PAIRS, seed=0)
+    if job.arm in TRIVIAL:
+        return scored(run.shop, test, trivial(run, test, job.arm))
+    out = run.work / (f"{order}-{stage}" if order else job.arm)
+    folder = STAGES[stage](run, out) if order else label_only(run, out)
+    return judged(run, test, folder)
+
+
+def trivial(run: Run, test: JudgedPairs, arm: str) -> np.ndarray:
+    """Labels of a judge without training worth the name."""
+    if arm == "constant":
+        return np.full(len(test.gold), constant_label(run.reasoned.gold))
+    return shortcuts(run.shop, test.rows, test.items, run.seed)["bag_of_words"]
+
+
+def judged(run: Run, test: JudgedPairs, folder: Path) -> dict[str, Any]:
+    """Scores of a judge folder, and how its reasons stand to its labels."""
+    from goodrate.relevance.judge import Judge
+
+    judge = Judge.load(folder)
+    p = judge.probabilities(test.pairs)
+    predicted = np.where(np.isnan(p).any(axis=1), FAILED, np.nan_to_num(p).argmax(axis=1))
+    return {**scored(run.shop, test, predicted), **hallucination(run.shop, test, judge)}
+
+
+def scored(shop: Shop, test: JudgedPairs, predicted: np.ndarray) -> dict[str, Any]:
+    """Scores, accuracy by family and on the tail, and every prediction, so that any two arms can be paired."""
+    families = np.asarray([shop.queries[q].family for q in test.rows.tolist()])
+    tail = np.asarray([shop.queries[q].tail for q in test.rows.tolist()])
+    right = predicted == test.gold
+    return {
+        **classify(test.gold, predicted, shop.book.scale).as_dict(),
+        "accuracy_by_family": {f: float(right[families == f].mean()) for f in sorted(set(families.tolist()))},
+        "accuracy_tail": float(right[tail].mean()),
+        "predicted": "".join("x" if label < 0 else str(label) for label in predicted.tolist()),
+    }
+
+
+def hallucination(shop: Shop, test: JudgedPairs, judge: Any) -> dict[str, Any]:
+    """Own steps against the label (inconsistent), and true steps with a wrong label (strict), over readable reasons."""
+    from goodrate.relevance.rationale import parse, step_lines
+
+    chosen = np.random.default_rng(0).permutation(len(test.gold))[:REASONS]
+    verdicts = judge.judge([test.pairs[i] for i in chosen], reasons=True)
+    known = [v.inconsistent for v in verdicts if v.inconsistent is not None]
+    sound, strict = 0, 0
+    for i, verdict in zip(chosen.tolist(), verdicts, strict=True):
+        if verdict.label is None or verdict.reason is None or verdict.reason_status != "ok":
+            continue
+        label = label_text(verdict.label)
+        text = [label, verdict.reason] if judge.card.order == "label_first" else [verdict.reason, label]
+        said = parse("\n".join(text) + "\n", judge.card.order).steps
+        truth = step_lines(shop.rationale(int(test.rows[i]), int(test.items[i])))
+        if all(said.get(step) == truth[step] for step in ("wants", "found", "category", "checks")):
+            sound += 1
+            strict += verdict.label != test.gold[i]
+    return {
+        "reasons": len(chosen), "reasons_readable": len(known),
+        "inconsistent": float(np.mean(known)) if known else None,
+        "sound_steps": sound / len(chosen), "strict_hallucination": strict / max(1, sound),
+    }  # fmt: skip
+
+
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.callback()
+def main() -> None:
+    """See run."""
+
+
+@app.command()
+def run(
+    seeds: Annotated[str, typer.Option(help="0,1,2")] = "0",
+    arms: Annotated[str, typer.Option(help=f"Of {', '.join(ARMS)}.")] = ",".join(ARMS),
+    change: Annotated[list[str] | None, typer.Option("--set", help="A setting to change: rationales=2000.")] = None,
+    threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
+) -> None:
+    """Make the results that are not there yet."""
+    import torch
+
+    torch.set_num_threads(threads)
+    settings = Settings.model_validate(dict(text.split("=", 1) for text in change or []))
+    chosen = arms.split(",")
+    unknown = [arm for arm in chosen if arm not in ARMS]
+    if unknown:
+        raise typer.BadParameter(f"unknown arm {unknown[0]!r}; known: {', '.join(ARMS)}")
+    jobs = [Job(arm, int(seed), settings) for seed in seeds.split(",") for arm in chosen]
+    QUEUE.run(jobs, make)
+
+
+if __name__ == "__main__":
+    app()
