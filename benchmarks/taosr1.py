@@ -120,8 +120,8 @@ def begun(settings: Settings, order: str, seed: int) -> Run:
     rows, items, gold = pairs_of(shop, "train")
     drawn = np.random.default_rng([seed, 71]).permutation(len(rows))
     few, many = drawn[: settings.rationales], drawn[settings.rationales : settings.rationales + settings.labels]
-    parts = [Part(rows[chosen], items[chosen], gold[chosen]) for chosen in (few, many)]
-    return Run(settings, order, seed, shop, *parts, QUEUE.work / f"{settings_hash(settings)}-{seed}")
+    reasoned, labelled = (Part(rows[chosen], items[chosen], gold[chosen]) for chosen in (few, many))
+    return Run(settings, order, seed, shop, reasoned, labelled, QUEUE.work / f"{settings_hash(settings)}-{seed}")
 
 
 def sft(run: Run, model: Path, examples: list[judge_sft.JudgeExample], out: Path, seconds: float, rate: float,
