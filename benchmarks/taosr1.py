@@ -27,7 +27,6 @@ from goodrate.learning.fit import FitSettings
 from goodrate.learning.policy_terms import PolicyTermSettings
 from goodrate.learning.preferences import PreferenceTermSettings
 from goodrate.learning.rollout_source import RolloutSettings
-from goodrate.models.nano import nano_folder
 from goodrate.recipes import judge_dpo, judge_grpo, judge_sft
 from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.recipes.judge_rollouts import LabelledPrompt, PairSampling
@@ -149,12 +148,12 @@ def with_labels(run: Run, part: Part) -> list[judge_sft.JudgeExample]:
 def start(run: Run) -> Path:
     """The SFT judge that all stages of an order start from."""
     s, out = run.settings, run.work / f"{run.order}-sft"
-    return sft(run, nano_folder(), with_reasons(run, run.reasoned), out, s.sft_seconds, s.sft_rate)
+    return sft(run, Path("nano"), with_reasons(run, run.reasoned), out, s.sft_seconds, s.sft_rate)
 
 
 def label_only(run: Run, out: Path) -> Path:
     """SFT on the labels of the reasoned pairs, no reasons at all."""
-    return sft(run, nano_folder(), with_labels(run, run.reasoned), out, run.settings.sft_seconds, run.settings.sft_rate)
+    return sft(run, Path("nano"), with_labels(run, run.reasoned), out, run.settings.sft_seconds, run.settings.sft_rate)
 
 
 def continued(run: Run, out: Path) -> Path:
