@@ -11,6 +11,7 @@ from goodrate.recipes.judge_rollouts import LabelledPrompt
 from goodrate.recipes.judge_sft import JudgeExample
 from goodrate.relevance.prompts import Pair, fitted_prompt, prompt_room
 from goodrate.relevance.rationale import label_text, write
+from goodrate.relevance.rule_retrieval import RuleFinder
 
 
 def read_examples(
@@ -18,9 +19,10 @@ def read_examples(
 ) -> tuple[list[JudgeExample], list[str]]:
     """The examples, and what was lost: item texts that were cut as judging cuts them, pairs that cannot be judged."""
     examples, cut, refused = [], 0, 0
+    finder = form.finder()
     for pair in pairs:
         try:
-            read, was_cut = example(model, pair, form, max_tokens)
+            read, was_cut = example(model, pair, form, max_tokens, finder)
         except ValueError:
             refused += 1
             continue
@@ -31,7 +33,11 @@ def read_examples(
 
 
 def example(
-    model: CausalLM, pair: LabelledPair, form: JudgeFormat, max_tokens: int | None = None
+    model: CausalLM,
+    pair: LabelledPair,
+    form: JudgeFormat,
+    max_tokens: int | None = None,
+    finder: RuleFinder | None = None,
 ) -> tuple[JudgeExample, bool]:
     """A pair as prompt and completion (the whole rationale where it is known, else the label alone); was the item cut?
 
@@ -40,16 +46,21 @@ def example(
     """
     completion = write(pair.rationale, form.order) if pair.rationale else f"{label_text(pair.label)}\n"
     left = None if max_tokens is None else max_tokens - len(model.encode(completion)) - 1
-    (prefix, suffix), cut = prompt(model, pair, form, left)
+    (prefix, suffix), cut = prompt(model, pair, form, left, finder)
     return JudgeExample(prefix, suffix, completion), cut
 
 
 def prompt(
-    model: CausalLM, pair: LabelledPair, form: JudgeFormat, left: int | None = None
+    model: CausalLM,
+    pair: LabelledPair,
+    form: JudgeFormat,
+    left: int | None = None,
+    finder: RuleFinder | None = None,
 ) -> tuple[tuple[str, str], bool]:
     """The prompt of a pair as the judge reads it, in at most `left` tokens; was the item cut? ValueError: no room."""
     rooms = [room for room in (prompt_room(model, form.max_new_tokens), left) if room is not None]
-    read = Pair(pair.query, pair.item_text, pair.facts)
+    rules = finder.line(pair.query, pair.facts) if finder else ""
+    read = Pair(pair.query, pair.item_text, pair.facts, rules=rules)
     return fitted_prompt(model, read, form.template, min(rooms, default=None))
 
 
@@ -61,9 +72,10 @@ def read_prompts(
     Pairs that leave no room for an item are left out.
     """
     prompts, oracle = [], {}
+    finder = form.finder()
     for number, pair in enumerate(pairs):
         try:
-            (prefix, suffix), _ = prompt(model, pair, form)
+            (prefix, suffix), _ = prompt(model, pair, form, None, finder)
         except ValueError:
             continue
         name = f"{number}:{pair.item_id}"

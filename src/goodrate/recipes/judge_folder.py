@@ -8,7 +8,17 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.models.causal_lm import CausalLM
-from goodrate.relevance.judge_card import RULES_FILE, JudgeCard, read_judge_card, rule_labels, write_judge_card
+from goodrate.relevance.judge_card import (
+    RULES_FILE,
+    JudgeCard,
+    judge_rules,
+    read_judge_card,
+    rule_labels,
+    write_judge_card,
+)
+from goodrate.relevance.prompts import TEMPLATES
+from goodrate.relevance.rule_retrieval import RuleFinder
+from goodrate.relevance.rulebook import DEFAULT_RULES, load_rulebook
 from goodrate.run_folder import new_folder
 from goodrate.scale import get_scale
 
@@ -23,7 +33,17 @@ class JudgeFormat(BaseModel):
     item_form: Literal["listing", "text"] = Field(default="listing", description="how a row becomes the item's text")
     rule_book: Path | None = Field(default=None, description="rule book to keep with the judge; none = the package's")
     rule_book_hash: str = Field(default="", description="hash of the rule book that the rationales cite; empty = none")
+    rules: int = Field(default=0, ge=0, description="retrieved rules of the book in every prompt")
     max_new_tokens: int = Field(default=200, gt=0, description="longest completion")
+
+    def finder(self) -> RuleFinder | None:
+        """What finds the rules for prompts; None when they hold none. ValueError when the book is another one."""
+        if not self.rules:
+            return None
+        book = load_rulebook(self.rule_book or DEFAULT_RULES)
+        if self.rule_book_hash not in ("", book.hash):
+            raise ValueError(f"format.rules: the rule book has hash {book.hash}, expected {self.rule_book_hash}")
+        return RuleFinder(book, self.rules, TEMPLATES[self.template].rule)
 
 
 def label_token_ids(model: CausalLM, scale: str) -> list[int]:
@@ -53,7 +73,7 @@ def open_judge(folder: str | Path) -> tuple[CausalLM, JudgeFormat, dict[str, int
     named = {name: getattr(card, name) for name in JudgeFormat.model_fields if name != "rule_book"}
     book = Path(folder) / RULES_FILE
     judge_format = JudgeFormat(**named, rule_book=book if book.is_file() else None)
-    return CausalLM.load(folder), judge_format, rule_labels(folder, card)
+    return CausalLM.load(folder), judge_format, rule_labels(judge_rules(folder, card))
 
 
 def judge_card(model: CausalLM, judge_format: JudgeFormat) -> JudgeCard:

@@ -12,9 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from goodrate.relevance.calibration import softmax
-from goodrate.relevance.judge_card import CARD_FILE, JudgeCard, read_judge_card, rule_labels, write_judge_card
-from goodrate.relevance.prompts import Pair, fitted_prompt, prompt_room
+from goodrate.relevance.judge_card import (
+    CARD_FILE,
+    JudgeCard,
+    judge_rules,
+    read_judge_card,
+    rule_labels,
+    write_judge_card,
+)
+from goodrate.relevance.prompts import TEMPLATES, Pair, fitted_prompt, prompt_room
 from goodrate.relevance.rationale import contradicts, label_text, parse
+from goodrate.relevance.rule_retrieval import RuleFinder
 from goodrate.relevance.tiers import TIERS, cumpt
 from goodrate.scale import RelevanceScale, get_scale
 
@@ -50,15 +58,22 @@ class Judge:
     """A causal LM with a judge card.
 
     rules: label position by rule id, for checking reasons; empty = unchecked. fingerprint: hash of the model's files.
+    finder: what finds the rules for a prompt, where the card wants some.
     """
 
     def __init__(
-        self, model: CausalLM, card: JudgeCard, fingerprint: str = "", rules: dict[str, int] | None = None
+        self,
+        model: CausalLM,
+        card: JudgeCard,
+        fingerprint: str = "",
+        rules: dict[str, int] | None = None,
+        finder: RuleFinder | None = None,
     ) -> None:
         self.model = model
         self.card = card
         self.fingerprint = fingerprint
         self.rules = rules or {}
+        self._finder = finder
 
     @classmethod
     def load(
@@ -70,7 +85,9 @@ class Judge:
 
         model = CausalLM.load(Path(folder), adapter=adapter, device=device, precision=precision)
         prints = [_folder_hash(Path(f)) for f in (folder, adapter) if f is not None]
-        return cls(model, card, "+".join(prints), rule_labels(folder, card))
+        book = judge_rules(folder, card)
+        finder = RuleFinder(book, card.rules, TEMPLATES[card.template].rule) if book and card.rules else None
+        return cls(model, card, "+".join(prints), rule_labels(book), finder)
 
     @property
     def scale(self) -> RelevanceScale:
@@ -88,6 +105,7 @@ class Judge:
             "order": card.order,
             "rule_book": card.rule_book_hash,
             "temperature": card.temperature,
+            **({"rules": card.rules} if card.rules else {}),
             "tokens": [list(card.label_token_ids), card.stop_token_id, card.max_new_tokens],
         }
 
@@ -144,6 +162,8 @@ class Judge:
     def _prompt(self, pair: Pair) -> tuple[tuple[str, str], bool]:
         """The prompt and whether the item was cut. Room for a reason is always kept: asking for it changes nothing."""
         room = prompt_room(self.model, self.card.max_new_tokens)
+        if self._finder:
+            pair = replace(pair, rules=self._finder.line(pair.query, pair.facts))
         return fitted_prompt(self.model, pair, self.card.template, room)
 
     def _prompts(self, pairs: Sequence[Pair]) -> tuple[list[tuple[str, str] | None], list[tuple[str, bool]]]:

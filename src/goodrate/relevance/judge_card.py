@@ -10,7 +10,7 @@ from typing import Any
 
 from goodrate.relevance.prompts import TEMPLATES
 from goodrate.relevance.rationale import ORDERS
-from goodrate.relevance.rulebook import DEFAULT_RULES, load_rulebook
+from goodrate.relevance.rulebook import DEFAULT_RULES, RuleBook, load_rulebook
 from goodrate.run_folder import write_atomic
 from goodrate.scale import get_scale
 
@@ -25,6 +25,7 @@ class JudgeCard:
     rule_book_hash: of the book that its rationales cite ("" none). temperature, beta_cum: set on dev data.
     stop_token_id ends a completion of at most max_new_tokens. item_form: how a catalogue row becomes the item text that
     it was trained on: "listing" (relevance.listing, typed fields) or "text" (catalog.rendering, running text).
+    rules: how many retrieved rules of its book stand in a prompt.
     """
 
     scale: str
@@ -37,6 +38,7 @@ class JudgeCard:
     stop_token_id: int | None = None
     max_new_tokens: int = 200
     item_form: str = "listing"
+    rules: int = 0
 
     def __post_init__(self) -> None:
         labels = len(get_scale(self.scale))
@@ -46,6 +48,8 @@ class JudgeCard:
         for name, accepted in choices:
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(accepted)}")
+        if self.rules < 0 or (self.rules and not self.rule_book_hash):
+            raise ValueError(f"rules {self.rules}: expected 0, or a number of rules and the hash of their book")
         if not (self.temperature > 0 and 0 < self.beta_cum < 1 and self.max_new_tokens > 0):
             raise ValueError(
                 f"temperature {self.temperature} and max_new_tokens {self.max_new_tokens} must be positive, "
@@ -91,14 +95,21 @@ def read_judge_card(folder: str | Path) -> JudgeCard:
         raise ValueError(f"{path}: {error}") from error
 
 
-def rule_labels(folder: str | Path, card: JudgeCard) -> dict[str, int]:
-    """Label position by rule id, from the folder's own rule book or the package's; empty when neither is the card's.
+def judge_rules(folder: str | Path, card: JudgeCard) -> RuleBook | None:
+    """The rule book of a judge: the folder's own or the package's; None when neither is the card's.
 
-    Empty means that a reason cannot be checked for contradiction, not that it has none.
+    Without it a reason cannot be checked for contradiction. ValueError when the judge's prompts need its rules.
     """
     for path in (Path(folder) / RULES_FILE, DEFAULT_RULES):
         if path.is_file():
             book = load_rulebook(path)
             if book.hash == card.rule_book_hash:
-                return {rule.id: book.scale.index(rule.label) for rule in book.rules}
-    return {}
+                return book
+    if card.rules:
+        raise ValueError(f"{folder}: no {RULES_FILE} with hash {card.rule_book_hash}, whose rules stand in its prompts")
+    return None
+
+
+def rule_labels(book: RuleBook | None) -> dict[str, int]:
+    """Label position by rule id; empty without a book: contradictions cannot be told then."""
+    return {rule.id: book.scale.index(rule.label) for rule in book.rules} if book else {}

@@ -12,10 +12,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Template:
-    """instruction: what stands before the query. answer: the line that asks for the label."""
+    """instruction: what stands before the query. answer: the line that asks for the label.
+
+    rule: how a retrieved rule is written; id, because, label and digit may stand in braces.
+    """
 
     instruction: str
     answer: str
+    rule: str = "{id}"
 
 
 V1_INSTRUCTION = (
@@ -29,22 +33,26 @@ TEMPLATES = {
     # Names every column of the rule book before the label is asked for: a small model works out each verdict at its
     # name, as the base was taught to, and the label reads them there (docs/judge.md has what that is worth).
     "checklist": Template("", "answer:\nstatus category ; must ; may ; not ; alternative\n"),
-    "v1": Template(V1_INSTRUCTION, "answer: "),
+    "v1": Template(V1_INSTRUCTION, "answer: ", "if {because}: {digit}"),
 }
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What is judged. facts: what is known of the query. context: a retrieved text, None without one."""
+    """What is judged. facts: what is known of the query. context: a retrieved text, None without one.
+
+    rules: the retrieved rules in one line (relevance.rule_retrieval), as the judge was trained to read them.
+    """
 
     query: str
     item_text: str
     facts: str = ""
     context: str | None = None
+    rules: str = ""
 
 
 def judge_prompt(
-    query: str, item_text: str, facts: str = "", context: str | None = None, template: str = "v1"
+    query: str, item_text: str, facts: str = "", context: str | None = None, template: str = "v1", rules: str = ""
 ) -> tuple[str, str]:
     """Prefix and suffix of a pair's prompt. Line breaks inside the parts become spaces: each part is one line.
 
@@ -55,7 +63,7 @@ def judge_prompt(
     if template not in TEMPLATES:
         raise ValueError(f"unknown prompt template {template!r}; known: {', '.join(TEMPLATES)}")
     form = TEMPLATES[template]
-    parts = {"query": query, "facts": facts, "context": context or ""}
+    parts = {"query": query, "facts": facts, "rules": rules, "context": context or ""}
     lines = [f"{name}: {_one_line(text)}\n" for name, text in parts.items() if name == "query" or _one_line(text)]
     return form.instruction + "".join(lines), f"item: {_one_line(item_text)}\n{form.answer}"
 
@@ -79,19 +87,24 @@ def fitted_prompt(model: Any, pair: Pair, template: str, room: int | None) -> tu
     model: a CausalLM. Returns the prompt and whether the item was cut. Raises ValueError when query, facts and context
     alone leave no room for an item.
     """
-    prompt = judge_prompt(pair.query, pair.item_text, pair.facts, pair.context, template)
+    prompt = _prompt(pair, pair.item_text, template)
     if room is None or _surely_fits(prompt, room) or len(model.encode_pair(*prompt)) <= room:
         return prompt, False
 
     def length(characters: int) -> int:
         item = _one_line(pair.item_text)[:characters]
-        return len(model.encode_pair(*judge_prompt(pair.query, item, pair.facts, pair.context, template)))
+        return len(model.encode_pair(*_prompt(pair, item, template)))
 
     kept = _largest(length, len(pair.item_text), room)
     if kept == 0:
         raise ValueError(f"query, facts and context leave no room for an item in {room} tokens: {pair.query[:60]!r}")
     item = _one_line(pair.item_text)[:kept]
-    return judge_prompt(pair.query, item, pair.facts, pair.context, template), True
+    return _prompt(pair, item, template), True
+
+
+def _prompt(pair: Pair, item_text: str, template: str) -> tuple[str, str]:
+    """The prompt of a pair with another item text."""
+    return judge_prompt(pair.query, item_text, pair.facts, pair.context, template, pair.rules)
 
 
 def _surely_fits(prompt: tuple[str, str], room: int) -> bool:

@@ -19,12 +19,16 @@ DEFAULT_RULES = Path(__file__).parent / "default_rules.toml"
 
 @dataclass(frozen=True)
 class Rule:
-    """If every named column has one of the named values, this label. `because` is the reason in words."""
+    """If every named column has one of the named values, this label. `because` is the reason in words.
+
+    about: words of queries that the rule speaks about, for its retrieval; none = it speaks about every query.
+    """
 
     id: str
     when: dict[str, tuple[str, ...]]
     label: str
     because: str
+    about: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,8 @@ def _parse_rule(raw: Any, position: int, source: str) -> Rule:
     if not isinstance(raw["when"], Mapping):
         raise ValueError(f'{where}: when must be a table such as {{ category = ["same"] }}, got {raw["when"]!r}')
     when = {column: _names(values, f"{where}, column {column!r}") for column, values in raw["when"].items()}
-    return Rule(str(raw["id"]), when, str(raw["label"]), str(raw.get("because", raw["id"])))
+    about = _names(raw["about"], f"{where}, about") if "about" in raw else ()
+    return Rule(str(raw["id"]), when, str(raw["label"]), str(raw.get("because", raw["id"])), about)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
