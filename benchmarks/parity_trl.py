@@ -1,0 +1,276 @@
+"""Our GRPO and DPO beside TRL's trainers: one tiny model, one fixed batch, the loss and every parameter's gradient.
+
+    python benchmarks/parity_trl.py        # needs the extra `parity`; writes benchmarks/results/parity_trl.json
+
+TRL does all it does in training except sampling: its trainers get the fixed completions and rewards, make their own
+advantages, reference log probabilities and batches, and their own compute_loss is called. Ours goes a recipe's way:
+Rollout, group_relative, policy_terms, micro-batches, PolicyScorer, accumulate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from goodrate.learning.advantages import group_relative, to_tokens
+from goodrate.learning.fit import accumulate
+from goodrate.learning.policy import PolicyScorer, micro_batches
+from goodrate.learning.policy_terms import PolicyTermSettings, policy_terms
+from goodrate.learning.preferences import PreferenceSource, PreferenceTermSettings
+from goodrate.learning.records import MicroBatch, Outputs, Rollout, Term, Update
+from goodrate.learning.reference import freeze_reference
+from goodrate.models.quiet import no_bars
+from goodrate.run_folder import code_versions, write_atomic
+from parity_batch import (
+    GROUP,
+    LENGTHS,
+    LONGEST,
+    PROMPTS,
+    REWARDS,
+    completions,
+    networks,
+    preference_pairs,
+    rollout,
+    tokenizer,
+)  # fmt: skip
+
+RESULT = Path(__file__).parent / "results" / "parity_trl.json"
+TOLERANCE = 1e-5
+MICRO_TOKENS = 40  # ours is cut into two micro-batches or more, TRL's is whole
+TRL_EPSILON = 1e-4  # what TRL adds to the sample deviation
+REDUCTIONS = {"grpo": "sequence_mean", "bnpo": "token_mean", "dapo": "token_mean", "dr_grpo": "fixed_length"}
+
+
+@dataclass(frozen=True)
+class GrpoCase:
+    """One way to make the loss. Off-policy: old log probabilities that differ from the new, so that clipping acts."""
+
+    loss_type: str
+    beta: float
+    on_policy: bool
+    temperature: float = 1.0
+    weighted_kl: bool = False  # TRL's default: the KL of a token times its ratio (DeepSeek-V3.2, arXiv 2512.02556)
+
+    @property
+    def name(self) -> str:
+        """What the case is called in the result."""
+        policy = "on-policy" if self.on_policy else "clipped"
+        kl = ", KL times ratio" if self.weighted_kl else ""
+        return f"GRPO {self.loss_type}, beta {self.beta}, {policy}, temperature {self.temperature}{kl}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A loss, the gradient of each parameter, and the share of tokens whose ratio is outside the clips."""
+
+    loss: float
+    gradients: dict[str, Tensor]
+    clipped: float = 0.0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Ours against TRL's. loss: |ours - theirs| / scale. gradient: |ours - theirs| / |theirs| (L2), worst parameter."""
+
+    case: str
+    ours: float
+    theirs: float
+    loss: float
+    gradient: float
+    worst_parameter: str
+    clipped: float
+
+
+def grpo_cases() -> Iterator[GrpoCase]:
+    """Four normalisations, with and without KL, on and off policy; another temperature; TRL's default KL."""
+    for loss_type in REDUCTIONS:
+        for beta in (0.0, 0.04):
+            yield GrpoCase(loss_type, beta, on_policy=True)
+            yield GrpoCase(loss_type, beta, on_policy=False)
+    yield GrpoCase("grpo", 0.04, on_policy=False, temperature=0.7)
+    yield GrpoCase("grpo", 0.04, on_policy=True, weighted_kl=True)
+    yield GrpoCase("grpo", 0.04, on_policy=False, weighted_kl=True)
+
+
+def gradients(network: Any) -> dict[str, Tensor]:
+    """The gradient of each parameter, by name."""
+    return {name: weight.grad.clone() for name, weight in network.named_parameters()}
+
+
+def our_advantages(batch: Rollout) -> Tensor:
+    """Advantages (N,) with TRL's scale; NaN where TRL's reward is None."""
+    rewards = torch.tensor([float("nan") if reward is None else reward for reward in REWARDS])
+    return group_relative(rewards, batch.group, scale="sample", epsilon=TRL_EPSILON)
+
+
+def times_ratio(term: Term, on_policy: bool) -> Term:
+    """The term with each token's value times new over old probability; the ratio has a gradient where it is 1."""
+
+    def weighted(outputs: Outputs, batch: MicroBatch) -> Tensor:
+        new = outputs["plain"]
+        return term.loss(outputs, batch) * torch.exp(new - (new.detach() if on_policy else batch["behaviour"]))
+
+    return replace(term, loss=weighted)
+
+
+def our_grpo(case: GrpoCase, policy: Any, reference: Any) -> Found:
+    """Our loss and gradients."""
+    network = copy.deepcopy(policy)
+    batch = rollout(policy, case.temperature)
+    tensors = {
+        "mask": batch.mask,
+        "advantages": to_tokens(our_advantages(batch), batch.mask),
+        "behaviour": batch.behaviour_logprobs,
+    }
+    settings = PolicyTermSettings(kl=case.beta, reduction=REDUCTIONS[case.loss_type], fixed_length=LONGEST)
+    terms, diagnostics = policy_terms(settings, on_policy=case.on_policy)
+    if case.weighted_kl:
+        terms = [times_ratio(term, case.on_policy) if term.name == "kl_loss" else term for term in terms]
+    update = Update(micro_batches(batch, tensors, MICRO_TOKENS), terms, {}, diagnostics)
+    assert len(update.micro_batches) > 1
+    scorer = PolicyScorer(network, freeze_reference(reference) if case.beta else None)
+    values = accumulate(scorer, update, lambda loss: loss.backward())
+    return Found(values["loss"], gradients(network), values["clipped"])
+
+
+def _trl_settings(folder: Path) -> dict[str, Any]:
+    """fp32 on the CPU, no reports, nothing recomputed."""
+    return {"output_dir": str(folder), "report_to": "none", "use_cpu": True, "bf16": False,
+            "gradient_checkpointing": False, "gradient_accumulation_steps": 1}  # fmt: skip
+
+
+def trl_grpo(case: GrpoCase, policy: Any, folder: Path) -> Found:
+    """TRL's loss and gradients. The reference is what the trainer loads from the policy's folder."""
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    network, written = copy.deepcopy(policy), completions()
+    prompts = [list(prompt) for prompt in PROMPTS for _ in range(GROUP)]
+
+    def sampled(texts: list[str], trainer: Any) -> dict[str, Any]:
+        return {"prompt_ids": prompts, "completion_ids": [list(row) for row in written], "logprobs": None}
+
+    settings = GRPOConfig(
+        **_trl_settings(folder / "trl"), per_device_train_batch_size=len(LENGTHS), num_generations=GROUP,
+        max_completion_length=LONGEST, loss_type=case.loss_type, beta=case.beta, temperature=case.temperature,
+        scale_rewards="group", use_bias_correction_kl=case.weighted_kl,
+    )  # fmt: skip
+    dataset = Dataset.from_list([{"prompt": f"w{i}"} for i in range(3, 3 + len(LENGTHS))])
+    trainer = GRPOTrainer(
+        network, [lambda **asked: list(REWARDS)], settings, dataset, processing_class=tokenizer(), rollout_func=sampled
+    )
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    inputs = trainer._generate_and_score_completions([{"prompt": "w3"}] * len(LENGTHS))
+    if not case.on_policy:
+        inputs["old_per_token_logps"] = rollout(policy, case.temperature).behaviour_logprobs
+    loss = trainer.compute_loss(network, inputs)
+    loss.backward()
+    return Found(float(loss.detach()), gradients(network))
+
+
+def our_dpo(beta: float, policy: Any, reference: Any) -> Found:
+    """Our loss and gradients."""
+    network, pairs = copy.deepcopy(policy), preference_pairs()
+    source = PreferenceSource(
+        pairs, PreferenceTermSettings(beta=beta), batch_size=len(pairs), micro_tokens=MICRO_TOKENS, seed=0
+    )
+    update = source.next(0)
+    assert update is not None and len(update.micro_batches) > 1
+    values = accumulate(PolicyScorer(network, freeze_reference(reference)), update, lambda loss: loss.backward())
+    return Found(values["loss"], gradients(network))
+
+
+def trl_dpo(beta: float, policy: Any, reference: Any, folder: Path) -> Found:
+    """TRL's loss and gradients, through its own collator."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    network = copy.deepcopy(policy)
+    settings = DPOConfig(**_trl_settings(folder / "trl"), beta=beta, loss_type="sigmoid")
+    unused = Dataset.from_list([{"prompt": "w3", "chosen": " w4", "rejected": " w5"}])
+    trainer = DPOTrainer(
+        network, copy.deepcopy(reference), settings, train_dataset=unused, processing_class=tokenizer()
+    )
+    trainer.model.train()
+    rows = [
+        {"prompt_ids": list(pair.prompt), "chosen_ids": list(pair.chosen), "rejected_ids": list(pair.rejected)}
+        for pair in preference_pairs()
+    ]
+    loss = trainer.compute_loss(network, trainer.data_collator(rows))
+    loss.backward()
+    return Found(float(loss.detach()), gradients(network))
+
+
+def difference(name: str, ours: Found, theirs: Found, scale: float) -> Difference:
+    """scale: the size of the loss's summands. An on-policy loss is a sum of advantages that cancel, near 0 itself."""
+    assert ours.gradients.keys() == theirs.gradients.keys()
+    apart = {
+        key: float((ours.gradients[key] - grad).norm() / grad.norm().clamp(min=1e-30))
+        for key, grad in theirs.gradients.items()
+    }
+    worst = max(apart, key=lambda key: apart[key])
+    gap = abs(ours.loss - theirs.loss) / max(abs(theirs.loss), scale)
+    return Difference(name, ours.loss, theirs.loss, gap, apart[worst], worst, ours.clipped)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars, no warnings about deprecated names and about the completion without a reward."""
+    import datasets
+
+    no_bars()
+    datasets.disable_progress_bars()
+    logging.getLogger("trl").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def compare() -> list[Difference]:
+    """Every case, ours beside TRL's."""
+    with quiet(), tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        policy, reference = networks(folder)
+        scale = float(our_advantages(rollout(policy, 1.0)).abs().mean())
+        found = [
+            difference(case.name, our_grpo(case, policy, reference), trl_grpo(case, policy, folder), scale)
+            for case in grpo_cases()
+        ]
+        ours, theirs = our_dpo(0.1, policy, reference), trl_dpo(0.1, policy, reference, folder)
+        return [*found, difference("DPO sigmoid, beta 0.1", ours, theirs, scale=0.0)]
+
+
+def main() -> None:
+    """Compare, print and write the result; exits 1 when a difference is not under the tolerance."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=RESULT, help="where the JSON goes")
+    out = parser.parse_args().out
+    found = compare()
+    for one in found:
+        print(f"{one.case:62}  loss {one.loss:.1e}  gradient {one.gradient:.1e}  clipped {one.clipped:.2f}")
+    about = {"date": datetime.now(UTC).date().isoformat(), "trl": version("trl"), **code_versions()}
+    worst = {"loss": max(one.loss for one in found), "gradient": max(one.gradient for one in found)}
+    result = {**about, "tolerance": TOLERANCE, "worst": worst, "cases": [asdict(one) for one in found]}
+    write_atomic(out, json.dumps(result, indent=2) + "\n")
+    print(f"worst: loss {worst['loss']:.1e}, gradient {worst['gradient']:.1e}; {out}")
+    if max(worst.values()) >= TOLERANCE:
+        raise SystemExit(f"a difference is not under {TOLERANCE}")
+
+
+if __name__ == "__main__":
+    main()
