@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +15,8 @@ from goodrate.learning.fit import FitSettings
 from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes import base, judge_dpo, judge_grpo, judge_sft
-from goodrate.recipes.judge_folder import open_judge
-from goodrate.recipes.judge_rollouts import LabelledPrompt, PairSampling, pass_at
+from goodrate.recipes.judge_folder import JudgeFormat, open_judge
+from goodrate.recipes.judge_rollouts import JudgeRollouts, LabelledPrompt, PairSampling, pass_at
 from goodrate.recipes.judge_rollouts import unsure as pool_of
 from test_recipes_language_models import TINY, toy_tokenizer
 
@@ -62,7 +64,10 @@ def test_grpo_makes_an_unsure_judge_right(unsure: Path, tmp_path: Path) -> None:
     assert 0.3 < seen[0]["accuracy"] < 0.7 and seen[0]["kl"] == pytest.approx(0, abs=1e-6)
     assert seen[0]["label_cv"] == pytest.approx(1.0)  # two of four labels: counts 4, 4, 0, 0
     assert accuracy(folder) == 1.0 and seen[-1]["kl"] > 0.01
-    assert {"share_all_right", "failed", "first_token_entropy", "clipped", "length"} <= seen[0].keys()
+    logged = {"share_all_right", "failed", "first_token_entropy", "clipped", "length", "trained_tokens_per_second"}
+    assert logged <= seen[0].keys()
+    assert abs(seen[0]["label_margin"]) < 0.5  # it says 1 or 4 with about a half each, right or wrong
+    assert sum(share for name, share in seen[0].items() if name.startswith("groups_at/")) == pytest.approx(1)
     assert (folder / "judge.json").read_text() == (unsure / "judge.json").read_text()
 
 
@@ -103,3 +108,17 @@ def test_the_pool_is_what_the_judge_is_unsure_of(unsure: Path) -> None:
         pool_of(model, prompts(), form, 0.3)
     with pytest.raises(ValueError, match="needs a label-first judge"):
         pool_of(model, prompts(), form.model_copy(update={"order": "reason_first"}), 0.9)
+
+
+def test_the_label_margin_is_the_gap_between_right_and_wrong_label_tokens() -> None:
+    told = JudgeRollouts(JudgeFormat(), {})
+    correct = torch.tensor([1.0, 1.0, 0.0, float("nan")])
+    first = torch.tensor([-0.1, -0.3, -1.0, -9.0])
+    rollout = SimpleNamespace(behaviour_logprobs=first[:, None])
+    reward = SimpleNamespace(correct=correct)
+    # mean(-0.1, -0.3) - -1.0; what was not scored is in neither
+    assert told._margin(rollout, reward) == pytest.approx(0.8)  # type: ignore[arg-type]
+    none_wrong = SimpleNamespace(correct=torch.ones(4))
+    assert math.isnan(told._margin(rollout, none_wrong))  # type: ignore[arg-type]
+    later = JudgeRollouts(JudgeFormat(order="reason_first"), {})
+    assert math.isnan(later._margin(rollout, reward))  # type: ignore[arg-type]

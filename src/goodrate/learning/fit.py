@@ -24,6 +24,7 @@ from goodrate.models.precision import autocast, resolve_precision
 from goodrate.run_folder import RunFolder
 
 Record = dict[str, Any]
+TRAINED = "trained_tokens"  # a fact of an update; sampling, which a source does before, is not in its rate
 
 
 class FitSettings(BaseModel):
@@ -272,7 +273,10 @@ class _Loop:
     def _step(self, update: Update, seconds: float, evaluate: Callable[[int], Mapping[str, float]] | None) -> Record:
         settings = self._settings
         progress = run_progress(self.done, seconds, updates=settings.updates, budget=settings.seconds)
+        start = time.perf_counter()
         values = self._run.step(update, self.done, progress)
+        if TRAINED in values:
+            values[f"{TRAINED}_per_second"] = values[TRAINED] / (time.perf_counter() - start)
         self.done += 1
         record = {"update": self.done, "seconds": round(self.seconds, 3), **values}
         due = bool(settings.evaluate_every) and self.done % settings.evaluate_every == 0

@@ -14,10 +14,17 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from goodrate.learning.fit import TRAINED
 from goodrate.learning.policy import micro_batches
 from goodrate.learning.records import Prompts, Reward, Rollout, Term, Update
 from goodrate.learning.rollout import Sampling, join, join_rewards, sample, take, take_reward
-from goodrate.learning.sampling import band_counts, coefficient_of_variation, difficulty_band
+from goodrate.learning.sampling import (
+    band_counts,
+    coefficient_of_variation,
+    difficulty_band,
+    group_accuracies,
+    quarters,
+)
 from goodrate.learning.source import seed_of
 from goodrate.models.causal_lm import CausalLM
 
@@ -165,7 +172,8 @@ class RolloutSource:
         examples = torch.unique(rollout.example_id).tolist()
         labels = [self._gold[rollout.sampled_under.example_ids[row]] for row in examples]
         cv = coefficient_of_variation(labels, self._num_labels)
-        return Update(parts, terms, {**log.facts(), "groups": float(len(examples)), "label_cv": cv}, diagnostics)
+        size = {"groups": float(len(examples)), TRAINED: float(rollout.mask.sum())}
+        return Update(parts, terms, {**log.facts(), **size, "label_cv": cv}, diagnostics)
 
     def state_dict(self) -> dict[str, Any]:
         """Queue positions, what the order depends on, and rollouts that have inner steps left."""
@@ -207,6 +215,7 @@ class _Log:
         self._counts: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
         self._rollouts = self._tokens = 0
+        self._accuracies: list[float] = []
 
     def add(self, rollout: Rollout, reward: Reward, method: Method) -> None:
         count = len(rollout.parsed)
@@ -224,6 +233,7 @@ class _Log:
 
     def filtered(self, correct: Tensor, group: Tensor, inside: Tensor) -> None:
         self._counts.update(band_counts(correct, group, inside))
+        self._accuracies += group_accuracies(correct, group).tolist()
 
     @property
     def groups(self) -> int:
@@ -241,4 +251,6 @@ class _Log:
         }
         means = {name: total / self._rollouts for name, total in self._sums.items()}
         length = self._tokens / self._rollouts
-        return {**shares, **means, "length": length, "sampled_tokens_per_second": self._tokens / seconds}
+        histogram = {f"groups_at/{name}": share for name, share in quarters(self._accuracies).items()}
+        rate = {"length": length, "sampled_tokens_per_second": self._tokens / seconds}
+        return {**shares, **histogram, **means, **rate}

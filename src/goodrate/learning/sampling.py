@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -71,3 +72,27 @@ def coefficient_of_variation(labels: Iterable[int], num_labels: int) -> float:
     have = Counter(labels)
     counts = torch.tensor([have[label] for label in range(num_labels)], dtype=torch.float64)
     return float(counts.std(correction=0) / counts.mean()) if counts.sum() else float("nan")
+
+
+def group_accuracies(correct: Tensor, group: Tensor) -> Tensor:
+    """Share of right rollouts of each group (G,), groups ascending, those with nothing scored left out."""
+    stats = group_statistics(correct, group)
+    rows = torch.tensor([int((group == name).nonzero()[0]) for name in torch.unique(group)], dtype=torch.long)
+    return stats.mean[rows][stats.count[rows] > 0]
+
+
+def quarters(accuracies: Sequence[float]) -> dict[str, float]:
+    """Share of groups that are all wrong, in each quarter between, and all right: {"0", "0-25", ..., "75-100", "100"}.
+
+    A quarter holds its upper end, the last one does not.
+    >>> quarters([0.0, 0.25, 0.5, 1.0])
+    {'0': 0.25, '0-25': 0.25, '25-50': 0.25, '50-75': 0.0, '75-100': 0.0, '100': 0.25}
+    """
+    names = ("0", "0-25", "25-50", "50-75", "75-100", "100")
+    have = Counter(_quarter(accuracy) for accuracy in accuracies)
+    return {name: have[place] / max(1, len(accuracies)) for place, name in enumerate(names)}
+
+
+def _quarter(accuracy: float) -> int:
+    """Place in the histogram: 0 all wrong, 1-4 the quarters, 5 all right."""
+    return 5 if accuracy == 1 else math.ceil(accuracy * 4)

@@ -98,7 +98,10 @@ class JudgeRollouts:
         return label_reward(self.predicted(rollout), gold)
 
     def facts(self, rollout: Rollout, reward: Reward) -> dict[str, float]:
-        """inconsistent: labels against their own steps. label_spread: entropy of the labels given, 0..1."""
+        """inconsistent: labels against their own steps. label_spread: entropy of the labels given, 0..1.
+
+        label_margin: see _margin.
+        """
         parsed: list[Any] = [p for p in rollout.parsed if p is not None]
         decided = [c for c in (contradicts(p, self.rule_labels) for p in parsed) if c is not None]
         labels = self.predicted(rollout)
@@ -108,8 +111,22 @@ class JudgeRollouts:
         return {
             "inconsistent": sum(decided) / len(decided) if decided else float("nan"),
             "label_spread": spread,
+            "label_margin": self._margin(rollout, reward),
             "unreadable_steps": sum(p.status != "ok" for p in parsed) / max(1, len(rollout.parsed)),
         }
+
+
+    def _margin(self, rollout: Rollout, reward: Reward) -> float:
+        """How much likelier the label token is where it is right than where it is wrong, in nats, over all rollouts.
+
+        NaN for a reason-first judge, whose label is not its first token, and where all are right or all are wrong.
+        """
+        right, wrong = reward.correct == 1, reward.correct == 0
+        if self.judge_format.order != "label_first" or not right.any() or not wrong.any():
+            return float("nan")
+        assert rollout.behaviour_logprobs is not None
+        first = rollout.behaviour_logprobs[:, 0]
+        return float(first[right].mean() - first[wrong].mean())
 
 
 class PairSampling(BaseModel):
