@@ -1,0 +1,134 @@
+"""The tables of benchmarks/taosr1.py from its result files: python benchmarks/taosr1_table.py [--settings HASH].
+
+Means over seeds; differences are paired: the same test pairs, resampled by query, all seeds together.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from goodrate.demo.stages import judged_pairs
+from goodrate.settings import settings_hash
+from taosr1 import ARMS, QUEUE, TEST_PAIRS, Settings, shop_of
+
+RESAMPLES = 1000
+Found = dict[str, list[dict[str, Any]]]  # results by arm, one per seed
+
+
+def grouped() -> dict[str, Found]:
+    """Results by the hash of their settings, then by arm."""
+    groups: dict[str, Found] = defaultdict(lambda: defaultdict(list))
+    for found in QUEUE.found():
+        groups[settings_hash(Settings.model_validate(found["settings"]))][found["arm"]].append(found)
+    return groups
+
+
+def confusions(gold: np.ndarray, predicted: np.ndarray, weights: np.ndarray, labels: int) -> np.ndarray:
+    """Weighted confusions (B, L, L + 1) of B resamples; weights (B, N), predicted -1 = failed (last column)."""
+    cell = gold * (labels + 1) + np.where(predicted < 0, labels, predicted)
+    onto = np.zeros((len(gold), labels * (labels + 1)))
+    onto[np.arange(len(gold)), cell] = 1
+    return (weights @ onto).reshape(len(weights), labels, labels + 1)
+
+
+def macro_f1(confusion: np.ndarray) -> np.ndarray:
+    """Macro-F1 (B,) over the labels that gold has."""
+    square = confusion[:, :, :-1]
+    gold, predicted = confusion.sum(2), square.sum(1)
+    hits = np.diagonal(square, axis1=1, axis2=2)
+    f1 = np.where(gold > 0, 2 * hits / np.maximum(gold + predicted, 1e-12), np.nan)
+    return np.nanmean(f1, axis=1)
+
+
+def resampled(queries: np.ndarray, count: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """Weights (B + 1, N): the first row is the sample itself, each other one drew queries with replacement."""
+    _, place = np.unique(queries, return_inverse=True)
+    total = int(place.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(total, np.full(total, 1 / total), size=count)
+    return np.concatenate([np.ones((1, total)), drawn])[:, place].astype(float)
+
+
+class Measured:
+    """Macro-F1 and accuracy of arms over one set of resamples, so that any two can be compared."""
+
+    def __init__(self, settings: Settings) -> None:
+        shop = shop_of(settings.shop.model_dump_json())
+        test = judged_pairs(shop, "test", TEST_PAIRS, seed=0)
+        self._gold, self._weights = test.gold, resampled(test.rows)
+
+    def values(self, results: list[dict[str, Any]]) -> np.ndarray:
+        """(B + 1,) macro-F1, mean over seeds."""
+        return np.mean([macro_f1(self._confusions(found)) for found in results], axis=0)
+
+    def _confusions(self, found: dict[str, Any]) -> np.ndarray:
+        predicted = np.asarray([-1 if label == "x" else int(label) for label in found["predicted"]])
+        return confusions(self._gold, predicted, self._weights, labels=4)
+
+    def difference(self, arm: list[dict[str, Any]], other: list[dict[str, Any]]) -> str:
+        """Macro-F1 of `arm` minus that of `other` over the seeds both have, with a 95 % interval."""
+        seeds = {found["seed"] for found in arm} & {found["seed"] for found in other}
+        if not seeds:
+            return "-"
+        ours, theirs = ([f for f in results if f["seed"] in seeds] for results in (arm, other))
+        gap = self.values(ours) - self.values(theirs)
+        low, high = np.quantile(gap[1:], [0.025, 0.975])
+        return f"{gap[0]:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def table(found: Found, measured: Measured) -> list[str]:
+    """Markdown rows, one per arm."""
+    families = sorted(next(iter(found.values()))[0]["accuracy_by_family"])
+    scores = ("macro-F1", "over seeds", "minus SFT", "accuracy", "F1 of each label, 1 to 4", "F1 Good", "tail")
+    head = ["arm", "seeds", *scores, *families, "inconsistent", "strict", "minutes"]
+    rows = [head, ["---"] * len(head)]
+    for arm in [arm for arm in ARMS if arm in found]:
+        results, order = found[arm], arm.rpartition("/")[0]
+        values = measured.values(results)
+        low, high = np.quantile(values[1:], [0.025, 0.975])
+        each = [one["macro_f1"] for one in results]
+        start = found.get(f"{order}/sft", []) if arm != f"{order}/sft" else []
+        rows.append([
+            arm, str(len(results)), f"{values[0]:.3f} ({low:.3f} to {high:.3f})", f"{min(each):.3f} to {max(each):.3f}",
+            measured.difference(results, start), _mean(results, "accuracy"),
+            " ".join(f"{np.mean([r['f1'][name] or 0 for r in results]):.2f}" for name in results[0]["f1"]),
+            _mean(results, "good_f1"), _mean(results, "accuracy_tail"),
+            *(f"{np.mean([r['accuracy_by_family'][f] for r in results]):.2f}" for f in families),
+            _mean(results, "inconsistent"), _mean(results, "strict_hallucination"),
+            f"{np.mean([r['minutes'] for r in results]):.1f}",
+        ])  # fmt: skip
+    return [" | ".join(row) for row in rows]
+
+
+def _mean(results: list[dict[str, Any]], name: str) -> str:
+    given = [found[name] for found in results if found.get(name) is not None]
+    return f"{np.mean(given):.3f}" if given else "-"
+
+
+def versus(found: Found, measured: Measured, arm: str) -> list[str]:
+    """What an arm gains over every other arm of its order."""
+    order = arm.rpartition("/")[0]
+    others = [other for other in ARMS if other in found and other != arm and other.startswith((order, "label_only"))]
+    return [f"{arm} minus {other}: {measured.difference(found[arm], found[other])}" for other in others]
+
+
+def main(settings: Annotated[str | None, typer.Option(help="Only these settings, by hash.")] = None) -> None:
+    """Print every table."""
+    for key, found in grouped().items():
+        if settings not in (None, key):
+            continue
+        chosen = Settings.model_validate(next(iter(found.values()))[0]["settings"])
+        changed = {name: value for name, value in chosen.model_dump().items() if value != Settings().model_dump()[name]}
+        measured = Measured(chosen)
+        print(f"\nsettings {key} {changed or '(default)'}\n")
+        print("\n".join(table(found, measured)))
+        for arm in ("label_first/grpo", "reason_first/grpo", "reason_first/dpo+grpo", "label_first/dpo+grpo"):
+            if arm in found:
+                print("\n" + "\n".join(versus(found, measured, arm)))
+
+
+if __name__ == "__main__":
+    typer.run(main)

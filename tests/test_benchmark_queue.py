@@ -1,0 +1,85 @@
+"""The experiments' queue: made once, named by settings, claimed by one process, kept with what made it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import BaseModel
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+import taosr1_table  # noqa: E402
+from experiment import Job, Queue  # noqa: E402
+from goodrate.evaluation.classification import classify  # noqa: E402
+from goodrate.scale import FOUR_LEVEL  # noqa: E402
+
+
+class Settings(BaseModel):
+    rate: float = 0.1
+
+
+def test_a_result_is_made_once_and_other_settings_are_another_result(tmp_path: Path) -> None:
+    queue = Queue("toy", tmp_path / "results", tmp_path / "runs")
+    made: list[str] = []
+
+    def make(job: Job) -> dict[str, float]:
+        made.append(job.name)
+        return {"accuracy": 0.5}
+
+    jobs = [Job("a/b", seed, Settings(rate=rate)) for seed in (0, 1) for rate in (0.1, 0.2)]
+    queue.run(jobs[:2], make)
+    queue.run(jobs, make)
+    assert made == [job.name for job in jobs] and len(set(made)) == 4
+    kept = json.loads(queue.path(jobs[1]).read_text())
+    assert (kept["arm"], kept["seed"], kept["settings"], kept["accuracy"]) == ("a/b", 0, {"rate": 0.2}, 0.5)
+    assert {"commit", "hardware", "minutes", "torch"} <= {*kept, *kept["versions"]}
+    assert len(queue.found()) == 4
+
+
+def test_a_job_that_fails_leaves_no_result_and_one_in_work_is_passed_over(tmp_path: Path) -> None:
+    queue, job = Queue("toy", tmp_path / "results", tmp_path / "runs"), Job("a", 0, Settings())
+
+    def fails(job: Job) -> dict[str, float]:
+        raise RuntimeError("no luck")
+
+    with pytest.raises(RuntimeError, match="no luck"):
+        queue.run([job], fails)
+    assert not queue.path(job).exists()
+    other = f"""
+import sys; sys.path[:0] = [{str(BENCHMARKS)!r}, {str(Path(__file__).parent)!r}]
+from pathlib import Path
+from test_benchmark_queue import Job, Queue, Settings
+Queue("toy", Path({str(tmp_path / "results")!r}), Path({str(tmp_path / "runs")!r})).run(
+    [Job("a", 0, Settings())], lambda job: 1 / 0)
+"""
+
+    def while_another_comes(job: Job) -> dict[str, float]:
+        assert subprocess.run([sys.executable, "-c", other], timeout=60).returncode == 0  # it did not make it
+        return {"accuracy": 1.0}
+
+    queue.run([job], while_another_comes)
+    assert json.loads(queue.path(job).read_text())["accuracy"] == 1.0
+
+
+def test_the_tables_macro_f1_is_that_of_the_library_under_any_weights() -> None:
+    rng = np.random.default_rng(0)
+    gold, predicted = rng.integers(0, 4, 200), rng.integers(-1, 4, 200)
+    weights = np.stack([np.ones(200), rng.integers(0, 3, 200)]).astype(float)
+    values = taosr1_table.macro_f1(taosr1_table.confusions(gold, predicted, weights, 4))
+    repeated = np.repeat(np.arange(200), weights[1].astype(int))
+    assert values[0] == pytest.approx(classify(gold, predicted, FOUR_LEVEL).macro_f1)
+    assert values[1] == pytest.approx(classify(gold[repeated], predicted[repeated], FOUR_LEVEL).macro_f1)
+
+
+def test_resamples_draw_whole_queries() -> None:
+    queries = np.asarray([7, 7, 3, 9, 9, 9])
+    weights = taosr1_table.resampled(queries, count=50)
+    assert weights.shape == (51, 6) and (weights[0] == 1).all()
+    assert (weights[:, 0] == weights[:, 1]).all() and (weights[:, 3] == weights[:, 5]).all()
+    assert (weights[1:, [0, 2, 3]].sum(axis=1) == 3).all()  # three queries are drawn
