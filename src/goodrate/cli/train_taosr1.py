@@ -56,4 +56,8 @@ def parts(data: DataSettings, rationales: int | None) -> tuple[DataSettings, Dat
     """
     if rationales is None:
         return data, data
-    return data.model_copy(update={"take": rationales}), data.model_copy(update={"skip": data.skip + rationales})
+    left = None if data.take is None else data.take - rationales
+    if left is not None and left < 1:
+        raise ValueError(f"rationales = {rationales} leave nothing of data.take = {data.take} for DPO and GRPO")
+    rest = {"skip": data.skip + rationales, "take": left}
+    return data.model_copy(update={"take": rationales}), data.model_copy(update=rest)
