@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
@@ -33,12 +33,14 @@ from goodrate.recipes.judge_rollouts import LabelledPrompt, PairSampling
 from goodrate.relevance.listing import listing
 from goodrate.relevance.prompts import judge_prompt
 from goodrate.relevance.rationale import label_text, write
+from goodrate.run_folder import RunFolder
+from goodrate.settings import load as load_settings
 from goodrate.settings import settings_hash
 from goodrate.shop.gates import pairs_of, shortcuts
 from goodrate.shop.shop import Shop, ShopSettings, generate
 
 QUEUE = Queue("taosr1")
-TEST_PAIRS, REASONS = 4000, 1000  # reasons: pairs whose steps are decoded for the hallucination rates
+TEST_PAIRS, DEV_PAIRS, REASONS, PASSED = 4000, 1000, 1000, 250  # REASONS: pairs whose steps are decoded
 TRIVIAL = ("constant", "bag_of_words")
 
 
@@ -56,10 +58,11 @@ class Settings(BaseModel):
     dpo_prompts: int = 3000
     dpo_rate: float = 1e-4
     dpo_nll: float = 0.0
+    grpo_optimizer: Literal["adamw", "muon"] = "adamw"
     grpo_rate: float = 3e-4
     grpo_kl: float = 0.02
-    grpo_prompts: int = 32
-    group_size: int = 8
+    reduction: Literal["sequence_mean", "token_mean"] = "sequence_mean"
+    rollouts: RolloutSettings = RolloutSettings()
     pool_confidence: float = 1.0
     max_new_tokens: int = 96
 
@@ -169,6 +172,16 @@ def labels(run: Run, out: Path) -> Path:
     return sft(run, start(run), examples, out, s.stage_seconds, s.continued_rate, form=form)
 
 
+def labels_once(run: Run, out: Path) -> Path:
+    """SFT on the labels of as many prompts as GRPO sampled from, each read once."""
+    grpo(run, run.work / f"{run.order}-grpo")
+    records = RunFolder(run.work / f"{run.order}-grpo").metrics()
+    each = np.mean([record["sampled_groups"] for record in records])
+    updates = max(1, round(each * records[-1]["update"] / 32))
+    examples, form = with_labels(run, run.labelled), run.form.model_copy(update={"order": "label_first"})
+    return sft(run, start(run), examples, out, 0.0, run.settings.continued_rate, updates, form)
+
+
 def oracle(run: Run, out: Path) -> Path:
     """SFT on the true reasons of the pairs of which DPO and GRPO see the label: what nobody has on own data."""
     examples, s = with_reasons(run, run.labelled), run.settings
@@ -190,9 +203,9 @@ def grpo(run: Run, out: Path, judge: Path | None = None) -> Path:
     """GRPO on the labels, from SFT or from another judge."""
     s = run.settings
     recipe = judge_grpo.Settings(
-        judge=str(judge or start(run)), learning_rate=s.grpo_rate, loss=PolicyTermSettings(kl=s.grpo_kl),
+        judge=str(judge or start(run)), optimizer=s.grpo_optimizer, learning_rate=s.grpo_rate,
+        loss=PolicyTermSettings(kl=s.grpo_kl, reduction=s.reduction), rollouts=s.rollouts,
         pool_confidence=s.pool_confidence if run.order == "label_first" else 1.0,
-        rollouts=RolloutSettings(prompts=s.grpo_prompts, group_size=s.group_size, max_new_tokens=s.max_new_tokens),
         fit=FitSettings(seconds=s.stage_seconds, seed=run.seed),
     )  # fmt: skip
     return judge_grpo.train(recipe, run.prompts(run.labelled), out)
@@ -235,8 +248,8 @@ def only_start(run: Run, out: Path) -> Path:
 
 
 STAGES: dict[str, Callable[[Run, Path], Path]] = {
-    "sft": only_start, "continued": continued, "labels": labels, "rejection": rejection, "dpo": dpo, "grpo": grpo,
-    "dpo+grpo": dpo_grpo, "oracle": oracle,
+    "sft": only_start, "continued": continued, "labels_once": labels_once, "labels": labels, "rejection": rejection,
+    "dpo": dpo, "grpo": grpo, "dpo+grpo": dpo_grpo, "oracle": oracle,
 }  # fmt: skip
 ARMS = (*TRIVIAL, "label_only", *(f"{order}/{stage}" for order in ("label_first", "reason_first") for stage in STAGES))
 
@@ -269,7 +282,43 @@ def judged(run: Run, test: JudgedPairs, folder: Path) -> dict[str, Any]:
     judge = Judge.load(folder)
     p = judge.probabilities(test.pairs)
     predicted = np.where(np.isnan(p).any(axis=1), FAILED, np.nan_to_num(p).argmax(axis=1))
-    return {**scored(run.shop, test, predicted), **hallucination(run.shop, test, judge)}
+    found = {**scored(run.shop, test, predicted), **hallucination(run.shop, test, judge)}
+    return {**found, "tiers": tier_scores(run, judge, p, test.gold), "pass_at": passed(run, folder, test)}
+
+
+def tier_scores(run: Run, judge: Any, probabilities: np.ndarray, gold: np.ndarray) -> dict[str, float]:
+    """Macro-F1 of the three tiers: those of the likeliest label, of CumPT at 0.5, and of CumPT as tuned on dev."""
+    from sklearn.metrics import f1_score
+
+    from goodrate.relevance.calibration import softmax
+    from goodrate.relevance.tiers import cumpt, tiers_of_labels
+    from goodrate.relevance.tuning import tune
+
+    scale, usable = run.shop.book.scale, ~np.isnan(probabilities).any(axis=1)
+    dev = judged_pairs(run.shop, "dev", DEV_PAIRS, seed=0)
+    card = tune(judge, dev.pairs, dev.gold).card
+    tuned = softmax(np.log(np.clip(probabilities[usable], 1e-12, None)), card.temperature / judge.card.temperature)
+    tiers = {
+        "argmax": tiers_of_labels(probabilities[usable].argmax(axis=1), scale),
+        "cumpt_0.5": cumpt(probabilities[usable], scale, 0.5),
+        "cumpt_tuned": cumpt(tuned, scale, card.beta_cum),
+    }
+    wanted = tiers_of_labels(gold[usable], scale)
+    scores = {name: float(f1_score(wanted, given, average="macro")) for name, given in tiers.items()}
+    return {**scores, "beta_cum": card.beta_cum, "temperature": card.temperature}
+
+
+def passed(run: Run, folder: Path, test: JudgedPairs) -> dict[str, float]:
+    """pass@1..8 on some test prompts. Of a label-first judge it measures the spread of one token, not reasoning."""
+    from goodrate.recipes.judge_folder import open_judge
+    from goodrate.recipes.judge_rollouts import JudgeRollouts, PairSampling, policy_examples, sample_pairs
+
+    model, form, rules = open_judge(folder)
+    part = Part(test.rows[:PASSED], test.items[:PASSED], test.gold[:PASSED])
+    examples = policy_examples(model, run.prompts(part), form.max_new_tokens)
+    how = PairSampling(samples=8, max_new_tokens=form.max_new_tokens)
+    _, counts = sample_pairs(model, JudgeRollouts(form, rules), examples, {}, how, run.seed)
+    return {name: value for name, value in counts.items() if name.startswith("pass@")}
 
 
 def scored(shop: Shop, test: JudgedPairs, predicted: np.ndarray) -> dict[str, Any]:
@@ -329,7 +378,7 @@ def run(
     import torch
 
     torch.set_num_threads(threads)
-    settings = Settings.model_validate(dict(text.split("=", 1) for text in change or []))
+    settings = load_settings(Settings, None, change or [])
     chosen = arms.split(",")
     unknown = [arm for arm in chosen if arm not in ARMS]
     if unknown:

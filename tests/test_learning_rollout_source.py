@@ -169,3 +169,34 @@ def test_the_detector_tells_collapse_from_learning(late: tuple[float, ...], why:
     else:
         with pytest.raises(Collapsed, match=why):
             again(record(5, *late))
+
+
+class Solved(FirstToken):
+    """Prompts of the labels 0 and 1 are always right; the others are by the first token."""
+
+    def grade(self, rollout: Rollout, examples: Any) -> Reward:
+        gold = torch.tensor([example.label for example in examples])[rollout.example_id]
+        guessed = torch.where(gold <= 1, gold, torch.tensor(rollout.parsed))
+        return label_reward(guessed, gold)
+
+
+def test_screening_passes_over_prompts_that_are_solved_and_samples_the_others_anew() -> None:
+    plain = source(Solved(), balanced=False, prompts=8).next(0)
+    screened = source(Solved(), balanced=False, prompts=8, screening=2).next(0)
+    assert plain is not None and screened is not None
+    # nine of twelve examples are solved
+    assert plain.facts["share_all_right"] > 0.5 and plain.facts["share_screened"] == 0
+    assert screened.facts["share_screened"] > 0.5 and screened.facts["share_all_right"] < 0.1
+    assert screened.facts["accuracy"] < plain.facts["accuracy"]  # of what is left
+    # whole groups of six, and none of the two that screened
+    assert all(len(batch["advantages"]) % 6 == 0 for batch in screened.micro_batches)
+
+
+def test_nothing_is_left_when_screening_finds_all_solved() -> None:
+    class Right(FirstToken):
+        def grade(self, rollout: Rollout, examples: Any) -> Reward:
+            gold = torch.tensor([example.label for example in examples])[rollout.example_id]
+            return label_reward(gold, gold)
+
+    with pytest.raises(NothingToLearn, match="screened"):
+        source(Right(), screening=2).next(0)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -50,6 +51,10 @@ class RolloutSettings(BaseModel):
     maximum: float = Field(default=1.0, description="and less than this one; 0 and 1 drop all-right and all-wrong only")
     balanced: bool = Field(default=True, description="as many groups of every gold label, after the filter")
     rounds: int = Field(default=3, gt=0, description="refills before an update takes what is there")
+    oversampling: float = Field(default=1.5, ge=1, description="prompts drawn per group that is wanted")
+    screening: int = Field(
+        default=0, ge=0, description="samples drawn of a prompt first; if all are right, it is passed over"
+    )
     inner_steps: int = Field(default=1, gt=0, description="optimizer steps on the same rollouts")
     micro_tokens: int = Field(default=4096, gt=0, description="tokens of a micro-batch; memory and speed only")
 
@@ -118,7 +123,11 @@ class RolloutSource:
             short = {label: wanted - have[label] for label in self._queues if have[label] < wanted}
             if not short:
                 break
-            rollout, reward, labels = self._sample(short, number, attempt)
+            drawn = self._drawn(short, number, attempt, log)
+            if not drawn:
+                continue
+            rollout, reward = self._sample(drawn, self._settings.group_size, number, attempt)
+            labels = [label for label, _ in drawn]
             log.add(rollout, reward, self._method)
             kept = self._worth(rollout, reward, labels, short, log)
             have.update(labels[group] for group in torch.unique(rollout.group[kept]).tolist())
@@ -131,20 +140,32 @@ class RolloutSource:
             )
         return self._update(join([one for one, _ in chosen]), join_rewards([one for _, one in chosen]), log)
 
-    def _sample(self, short: Mapping[int, int], number: int, attempt: int) -> tuple[Rollout, Reward, list[int]]:
-        """A rollout for what is missing; a second half on top, since some groups will be dropped."""
+    def _drawn(self, short: Mapping[int, int], number: int, attempt: int, log: _Log) -> list[tuple[int, int]]:
+        """(queue, row) of prompts to sample groups of: more than are missing, since some groups will be dropped."""
         drawn: list[tuple[int, int]] = []
         for label, missing in short.items():
-            drawn += [(label, row) for row in self._draw(label, missing + -(-missing // 2))]
+            drawn += [(label, row) for row in self._draw(label, math.ceil(missing * self._settings.oversampling))]
+        if not self._settings.screening:
+            return drawn
+        _, reward = self._sample(drawn, self._settings.screening, number, attempt, "screening")
+        solved = (reward.correct.view(len(drawn), -1) == 1).all(1).tolist()
+        log.passed_over(sum(solved))
+        return [one for one, right in zip(drawn, solved, strict=True) if not right]
+
+    def _sample(
+        self, drawn: Sequence[tuple[int, int]], size: int, number: int, attempt: int, *purpose: str
+    ) -> tuple[Rollout, Reward]:
+        """Groups of `size` completions of the prompts. The group of a screened prompt is sampled anew, so that what
+        chose the prompt is not in its advantages."""
         examples = [self._examples[row] for _, row in drawn]
         prompts = Prompts(tuple(e.example_id for e in examples), tuple(e.token_ids for e in examples))
         seeds = [
-            seed_of(self._seed, number, attempt, example.example_id, place, sample_number)
+            seed_of(self._seed, *purpose, number, attempt, example.example_id, place, sample_number)
             for place, example in enumerate(examples)
-            for sample_number in range(self._how.group_size)
+            for sample_number in range(size)
         ]
-        rollout = sample(self._model, prompts, self._how, seeds, self._method.parse)
-        return rollout, self._method.grade(rollout, examples), [label for label, _ in drawn]
+        rollout = sample(self._model, prompts, replace(self._how, group_size=size), seeds, self._method.parse)
+        return rollout, self._method.grade(rollout, examples)
 
     def _draw(self, label: int, count: int) -> list[int]:
         """The next rows of a label's queue, epoch by epoch in a new order each."""
@@ -231,6 +252,10 @@ class _Log:
         }
         self._sums.update({name: value * count for name, value in values.items()})
 
+    def passed_over(self, count: int) -> None:
+        """Prompts that screening found solved."""
+        self._counts["screened"] += count
+
     def filtered(self, correct: Tensor, group: Tensor, inside: Tensor) -> None:
         self._counts.update(band_counts(correct, group, inside))
         self._accuracies += group_accuracies(correct, group).tolist()
@@ -247,10 +272,10 @@ class _Log:
         seconds = time.perf_counter() - self._started
         shares = {
             f"share_{name}": self._counts[name] / self.groups
-            for name in ("kept", "all_right", "all_wrong", "outside_band", "unscored")
+            for name in ("kept", "all_right", "all_wrong", "outside_band", "unscored", "screened")
         }
         means = {name: total / self._rollouts for name, total in self._sums.items()}
         length = self._tokens / self._rollouts
         histogram = {f"groups_at/{name}": share for name, share in quarters(self._accuracies).items()}
-        rate = {"length": length, "sampled_tokens_per_second": self._tokens / seconds}
+        rate = {"length": length, "sampled_tokens_per_second": self._tokens / seconds, "sampled_groups": self.groups}
         return {**shares, **histogram, **means, **rate}
