@@ -13,14 +13,17 @@ import torch
 from torch import nn
 
 from goodrate.learning.fit import FitSettings, fit
+from goodrate.learning.policy import PolicyScorer
 from goodrate.run_folder import RunFolder
 from test_learning_fit import Noisy, Walk
+from test_learning_rollout_source import source
+from tiny_models import causal_lm
 
 WORKER = """
 import sys
 sys.path[:0] = [{here!r}]
-from test_learning_processes import train
-train({out!r}, seconds={seconds})
+import test_learning_processes
+test_learning_processes.{call}
 """
 
 
@@ -39,12 +42,12 @@ def train(out: str, seconds: float | None = None) -> nn.Module:
     return model
 
 
-def launch(out: Path, seconds: float | None = None) -> None:
-    """Train in two gloo processes on this machine."""
+def launch(call: str) -> None:
+    """A call of this module in two gloo processes on this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    code = WORKER.format(here=str(Path(__file__).parent), out=str(out), seconds=seconds)
+    code = WORKER.format(here=str(Path(__file__).parent), call=call)
     common = {
         **os.environ, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
         "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
@@ -59,7 +62,7 @@ def launch(out: Path, seconds: float | None = None) -> None:
 @pytest.mark.slow
 def test_two_processes_are_one(tmp_path: Path) -> None:
     alone = train(str(tmp_path / "alone")).state_dict()
-    launch(tmp_path / "two")
+    launch(f"train({str(tmp_path / 'two')!r})")
     first, second = (torch.load(tmp_path / "two" / f"rank{rank}.pt") for rank in (0, 1))
     for name, weight in alone.items():
         # Two summation orders of float32 gradients: equal to rounding, and the ranks to the bit.
@@ -72,6 +75,31 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_stop_on_one_clock(tmp_path: Path) -> None:
-    launch(tmp_path, seconds=0.3)
+    launch(f"train({str(tmp_path)!r}, seconds=0.3)")
     first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def train_policy(out: str) -> None:
+    """Four updates on own rollouts; each rank leaves its weights, and the number of rows that it wrote itself."""
+    torch.set_num_threads(1)
+    model, wrote = causal_lm(), []
+    generate = model.generate
+    model.generate = lambda ids, *args, **kwargs: (wrote.append(len(ids)), generate(ids, *args, **kwargs))[1]  # type: ignore
+    optimizer = torch.optim.SGD(model.network.parameters(), 0.5)
+    settings = FitSettings(updates=4, precision="fp32", schedule="constant", log_every=1)
+    updates = source(model=model, micro_tokens=64)
+    fit(PolicyScorer(model.network, sharing="plain"), updates, [optimizer], settings, folder=RunFolder(out))
+    torch.save((model.network.state_dict(), sum(wrote)), Path(out) / f"rank{os.environ.get('RANK', 'alone')}.pt")
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_sampling_and_learn_the_same(tmp_path: Path) -> None:
+    train_policy(str(tmp_path / "alone"))
+    launch(f"train_policy({str(tmp_path / 'two')!r})")
+    alone, rows = torch.load(tmp_path / "alone" / "rankalone.pt")
+    (first, of_first), (second, of_second) = (torch.load(tmp_path / "two" / f"rank{rank}.pt") for rank in (0, 1))
+    assert of_first + of_second == rows and abs(of_first - of_second) < 0.1 * rows
+    for name, weight in alone.items():
+        torch.testing.assert_close(first[name], weight, rtol=1e-4, atol=1e-5)
+        assert torch.equal(first[name], second[name])

@@ -59,6 +59,28 @@ def sample(
     )
 
 
+def sample_shared(
+    model: CausalLM, prompts: Prompts, how: Sampling, seeds: Sequence[int], parse: Parse, arm: int = 0
+) -> Rollout:
+    """`sample`, its prompts divided among the processes of a run; every process gets the whole rollout.
+
+    Every row has a seed of its own, so that the number of processes changes nothing but rounding.
+    """
+    from torch import distributed
+
+    world = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+    if world == 1:
+        return sample(model, prompts, how, seeds, parse, arm)
+    bounds = [len(prompts) * rank // world for rank in range(world + 1)]
+    start, end = bounds[distributed.get_rank() :][:2]
+    mine = Prompts(prompts.example_ids[start:end], prompts.token_ids[start:end], prompts.view)
+    size = how.group_size
+    part = sample(model, mine, how, seeds[start * size : end * size], parse, arm) if end > start else None
+    parts: list[Rollout | None] = [None] * world
+    distributed.all_gather_object(parts, part)
+    return join([one for one in parts if one is not None])
+
+
 def _filled(mask: Tensor, values: Sequence[float], dtype: torch.dtype) -> Tensor:
     """The values, row by row, at the masked-in places of a tensor of zeros."""
     return torch.zeros(mask.shape, dtype=dtype).masked_scatter(mask, torch.tensor(values, dtype=dtype))

@@ -18,7 +18,7 @@ from torch import Tensor
 from goodrate.learning.fit import TRAINED
 from goodrate.learning.policy import micro_batches
 from goodrate.learning.records import Prompts, Reward, Rollout, Term, Update
-from goodrate.learning.rollout import Sampling, join, join_rewards, sample, take, take_reward
+from goodrate.learning.rollout import Sampling, join, join_rewards, sample_shared, take, take_reward
 from goodrate.learning.sampling import (
     band_counts,
     coefficient_of_variation,
@@ -164,7 +164,7 @@ class RolloutSource:
             for place, example in enumerate(examples)
             for sample_number in range(size)
         ]
-        rollout = sample(self._model, prompts, replace(self._how, group_size=size), seeds, self._method.parse)
+        rollout = sample_shared(self._model, prompts, replace(self._how, group_size=size), seeds, self._method.parse)
         return rollout, self._method.grade(rollout, examples)
 
     def _draw(self, label: int, count: int) -> list[int]:
