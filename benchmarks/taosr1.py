@@ -52,17 +52,18 @@ class Settings(BaseModel):
     rationales: int = 300
     labels: int = 12000
     sft_seconds: float = 100.0
-    stage_seconds: float = 240.0
+    stage_seconds: float = 400.0
     sft_rate: float = 1e-3
     continued_rate: float = 3e-4
     dpo_prompts: int = 3000
-    dpo_rate: float = 1e-4
+    dpo_optimizer: Literal["adamw", "muon"] = "muon"
+    dpo_rate: float = 3e-4
     dpo_nll: float = 0.0
-    grpo_optimizer: Literal["adamw", "muon"] = "adamw"
-    grpo_rate: float = 3e-4
+    grpo_optimizer: Literal["adamw", "muon"] = "muon"
+    grpo_rate: float = 1e-3
     grpo_kl: float = 0.02
     reduction: Literal["sequence_mean", "token_mean"] = "sequence_mean"
-    rollouts: RolloutSettings = RolloutSettings()
+    rollouts: RolloutSettings = RolloutSettings(screening=2, oversampling=3.0)
     pool_confidence: float = 1.0
     max_new_tokens: int = 96
 
@@ -192,7 +193,7 @@ def dpo(run: Run, out: Path) -> Path:
     """Pass@N DPO; sampling takes a part of the stage's time, training has the rest."""
     s, prompts = run.settings, run.prompts(run.labelled)[: run.settings.dpo_prompts]
     recipe = judge_dpo.Settings(
-        judge=str(start(run)), learning_rate=s.dpo_rate, batch_size=64, epochs=20,
+        judge=str(start(run)), optimizer=s.dpo_optimizer, learning_rate=s.dpo_rate, batch_size=64, epochs=20,
         sampling=PairSampling(max_new_tokens=s.max_new_tokens), loss=PreferenceTermSettings(nll=s.dpo_nll),
         fit=FitSettings(seconds=s.stage_seconds / 2, seed=run.seed),
     )  # fmt: skip
