@@ -16,6 +16,7 @@ VERBS = {
     "index": ("goodrate.cli.index", "Put a catalogue into a search index."),
     "search": ("goodrate.cli.search", "Search an index."),
     "judge": ("goodrate.cli.judge", "Say of query-item pairs how relevant they are, and why."),
+    "teach": ("goodrate.cli.teach", "Write the reasons of labels, to train judges on."),
     "train": ("goodrate.cli.train", "Train a base, a judge or a retriever."),
     "evaluate": ("goodrate.cli.evaluate", "Measure systems against judgements."),
     "serve": ("goodrate.cli.serve", "Serve search over HTTP with a web page."),

@@ -47,7 +47,7 @@ def example(
     completion = write(pair.rationale, form.order) if pair.rationale else f"{label_text(pair.label)}\n"
     left = None if max_tokens is None else max_tokens - len(model.encode(completion)) - 1
     (prefix, suffix), cut = prompt(model, pair, form, left, finder)
-    return JudgeExample(prefix, suffix, completion), cut
+    return JudgeExample(prefix, suffix, completion, pair.weight), cut
 
 
 def prompt(

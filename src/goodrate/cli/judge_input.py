@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
+    from goodrate.catalog.items import Catalog
     from goodrate.relevance.judge import Pair
     from goodrate.relevance.pair_file import FindTexts, PairFile
 
@@ -24,6 +25,17 @@ class Sources:
     index: Path | None = None
     facts: Path | None = None
 
+    def items(self) -> Catalog:
+        """The catalogue of the file or of the index."""
+        if self.catalog is not None:
+            from goodrate.catalog.readers import read_catalog
+
+            return read_catalog(self.catalog, format=self.format)
+        from goodrate.retrieval.store import Store
+
+        assert self.index is not None
+        return Store.open(self.index).all_items()
+
 
 def read_input(
     path: Path, model: str, sources: Sources, map: str | None, skip_bad: int, console: Console
@@ -34,26 +46,31 @@ def read_input(
     """
     from goodrate.relevance.judge_card import read_judge_card
 
+    form = read_judge_card(model).item_form
+
+    def find(ids: Sequence[str]) -> dict[str, str]:
+        return texts_of(sources.items(), form, ids)
+
+    named = sources.catalog is not None or sources.index is not None
+    return read_known(path, sources, find if named else None, map, skip_bad, console)
+
+
+def read_known(
+    path: Path, sources: Sources, find: FindTexts | None, map: str | None, skip_bad: int, console: Console
+) -> tuple[PairFile, list[Pair]]:
+    """As read_input, with item texts by `find` (None: the file has them)."""
     if sources.facts is not None and not sources.facts.is_file():
         raise FileNotFoundError(f"--facts: no file {sources.facts}")
-    find = _finder(sources, read_judge_card(model).item_form)
     table = _read(path, map, find, skip_bad, console)
     return table, _with_facts(table, sources.facts or (sources.index / "facts.jsonl" if sources.index else None))
 
 
-def _finder(sources: Sources, form: str) -> FindTexts | None:
-    """Item texts by id from a catalogue file or an index; None when neither was given."""
-    if sources.catalog is None and sources.index is None:
-        return None
+def texts_of(items: Catalog, form: str, ids: Sequence[str]) -> dict[str, str]:
+    """The texts of those ids that the catalogue has, as a judge of that item form reads them."""
+    from goodrate.relevance.pair_file import item_texts
 
-    def find(ids: Sequence[str]) -> dict[str, str]:
-        from goodrate.relevance.pair_file import item_texts
-
-        frame = _items(sources).frame
-        frame = frame.filter(frame["id"].is_in(list(ids)))
-        return dict(zip(frame["id"], item_texts(frame, form), strict=True))
-
-    return find
+    frame = items.frame.filter(items.frame["id"].is_in(list(ids)))
+    return dict(zip(frame["id"], item_texts(frame, form), strict=True))
 
 
 def _with_facts(table: PairFile, path: Path | None) -> list[Pair]:
@@ -80,15 +97,3 @@ def _read(path: Path, map: str | None, find: FindTexts | None, skip_bad: int, co
     if table.unknown_items:
         console.print(f"{table.unknown_items:,} of {len(table.pairs):,} rows name an item that is not in the catalogue")
     return table
-
-
-def _items(sources: Sources) -> Any:
-    """The catalogue of a file or of an index."""
-    if sources.catalog is not None:
-        from goodrate.catalog.readers import read_catalog
-
-        return read_catalog(sources.catalog, format=sources.format)
-    from goodrate.retrieval.store import Store
-
-    assert sources.index is not None
-    return Store.open(sources.index).all_items()

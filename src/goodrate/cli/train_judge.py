@@ -28,7 +28,9 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
             f"format.scale is {recipe.format.scale!r} and data.scale {settings.data.scale!r}; make them equal"
         )
     data = load_data(settings.data)
-    recipe.format.rule_book_hash = cited_book(recipe.format, reasons=data.rationale is not None)
+    recipe.format.rule_book_hash = cited_book(
+        recipe.format, reasons=data.rationale is not None, taught=data.taught.rule_book if data.taught else ""
+    )
     RunFolder(out / "data").begin(settings.data, settings.data.split_seed)  # refuses to resume on other data
     model = CausalLM.load(recipe.model)
     pairs = data.training_pairs(settings.data, recipe.format.item_form)
@@ -39,14 +41,19 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
     return Outcome(folder, rows, (*data.notes, *lost, tuned))
 
 
-def cited_book(form: JudgeFormat, reasons: bool) -> str:
+def cited_book(form: JudgeFormat, reasons: bool, taught: str = "") -> str:
     """Hash of the rule book that goes with the judge: the given one, or the package's, which a shop's reasons cite.
 
-    Raises ValueError when another one is named: said before hours of training, not after them.
+    taught: hash of the book that the reasons of data.rationales cite. Raises ValueError when another one is named, or
+    that one by nobody: said before hours of training, not after them.
     """
-    shipped = load_rulebook().hash if reasons else ""
-    given = load_rulebook(form.rule_book).hash if form.rule_book else form.rule_book_hash or shipped
-    for what, expected in (("format.rule_book_hash", form.rule_book_hash), ("the book of the shop's reasons", shipped)):
+    package = load_rulebook().hash if reasons or taught else ""
+    cited = taught or package
+    if taught not in ("", package) and form.rule_book is None:
+        raise ValueError(f"data.rationales cites rule book {taught}: name its file with format.rule_book")
+    given = load_rulebook(form.rule_book).hash if form.rule_book else form.rule_book_hash or cited
+    source = "the book of data.rationales" if taught else "the book of the shop's reasons"
+    for what, expected in (("format.rule_book_hash", form.rule_book_hash), (source, cited)):
         if expected and given != expected:
             raise ValueError(f"format.rule_book {form.rule_book or 'hash'} is {given}, {what} {expected}")
     return given

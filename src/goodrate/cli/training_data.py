@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from goodrate.cli.taught_reasons import SILVER_WEIGHT, Reasons, read_reasons
 from goodrate.scale import RelevanceScale, get_scale
 from goodrate.shop.shop import SPLITS, ShopSettings
 
@@ -40,6 +41,12 @@ class DataSettings(BaseModel):
     dev_share: float = Field(0.1, gt=0, lt=0.5, description="of the query groups, for the table at the end")
     test_share: float = Field(0.1, ge=0, lt=0.5, description="of the query groups, touched by nothing here")
     split_seed: int = 0
+    rationales: str | None = Field(
+        None, description="file of `goodrate teach`: reasons of training pairs, in place of a shop's own"
+    )
+    silver_weight: float | None = Field(
+        None, gt=0, le=1, description="weight of examples whose reason is silver; null = 0.5"
+    )
     skip: int = Field(0, ge=0, description="training pairs to leave out, in an order drawn with split_seed")
     take: int | None = Field(None, gt=0, description="training pairs to use after those; null = all")
     shop: ShopSettings | None = Field(None, description="generate this shop")
@@ -57,7 +64,7 @@ class DataSettings(BaseModel):
 class LabelledPair:
     """One judged pair. item_text: as the judge reads it. label: position on the scale, 0 = worst.
 
-    rationale: the true steps, where they are known.
+    rationale: the steps, where they are known. weight: how much the example counts, less where the steps are silver.
     """
 
     query: str
@@ -66,13 +73,15 @@ class LabelledPair:
     label: int
     facts: str = ""
     rationale: Rationale | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
 class TrainingData:
     """Items, and judgements in parts "train", "dev" and perhaps "test" that share no query group.
 
-    facts: by query id, what the shop knows of the names in a query. notes: what reading the files lost.
+    facts: by query id, what the shop knows of the names in a query. rationale: the true steps by query id and item id.
+    taught: what a teacher wrote for training pairs, in place of those. notes: what reading the files lost.
     """
 
     catalog: Catalog
@@ -80,6 +89,7 @@ class TrainingData:
     parts: dict[str, Judgements]
     facts: dict[str, str] = field(default_factory=dict)
     rationale: Callable[[str, str], Rationale] | None = None
+    taught: Reasons | None = None
     notes: tuple[str, ...] = ()
 
     def training_pairs(self, settings: DataSettings, item_form: str) -> list[LabelledPair]:
@@ -105,8 +115,14 @@ class TrainingData:
         texts = dict(zip(self.catalog.ids, item_texts(self.catalog.frame, item_form), strict=True))
         rows = judgements.frame.select("query_id", "query", "item_id").iter_rows()
         for (query_id, query, item), label in zip(rows, judgements.label_indices().tolist(), strict=True):
-            rationale = self.rationale(query_id, item) if self.rationale else None
-            yield LabelledPair(query, item, texts[item], label, self.facts.get(query_id, ""), rationale)
+            rationale, weight = self._reason(query_id, query, item)
+            yield LabelledPair(query, item, texts[item], label, self.facts.get(query_id, ""), rationale, weight)
+
+    def _reason(self, query_id: str, query: str, item: str) -> tuple[Rationale | None, float]:
+        """The steps of a pair, None where nobody knows them, and the weight of its example."""
+        if self.taught is not None:
+            return self.taught.by_pair.get((query, item), (None, 1.0))
+        return (self.rationale(query_id, item) if self.rationale else None), 1.0
 
 
 def load_data(settings: DataSettings) -> TrainingData:
@@ -116,7 +132,10 @@ def load_data(settings: DataSettings) -> TrainingData:
     for part in ("train", "dev"):
         if not len(data.parts[part]):
             raise ValueError(f"no judgements are left for {part}; give more queries or another data.{part}_share")
-    return data
+    if settings.rationales is None:
+        return data
+    taught = read_reasons(settings.rationales, data.parts["train"], settings.silver_weight or SILVER_WEIGHT)
+    return replace(data, rationale=None, taught=taught, notes=(*data.notes, *taught.notes))
 
 
 def _from_files(settings: DataSettings) -> TrainingData:

@@ -35,21 +35,30 @@ def verdict_key(pair: Pair, identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
+def opened(path: Path, table: str) -> sqlite3.Connection:
+    """A connection to the SQLite file at `path`, made where there is none, in which the table exists.
+
+    Raises ValueError when the file is something else.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        with connection:
+            connection.execute(table)
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"{path} is not a verdict store: {error}") from error
+    return connection
+
+
 class VerdictStore:
     """One SQLite file, for many threads and processes at once (write-ahead log). Tiers are not in it: Judge.tiered."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        try:
-            self._connection = sqlite3.connect(self.path, timeout=WAIT_SECONDS, check_same_thread=False)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=NORMAL")
-            with self._connection:
-                self._connection.execute(TABLE)
-        except sqlite3.DatabaseError as error:
-            raise ValueError(f"{self.path} is not a verdict store: {error}") from error
+        self._connection = opened(self.path, TABLE)
 
     def __enter__(self) -> VerdictStore:
         return self
@@ -64,7 +73,7 @@ class VerdictStore:
     def get_many(self, keys: Iterable[str]) -> dict[str, Verdict]:
         """The kept verdicts by key, failed ones too, without tiers; absent keys are left out."""
         found: dict[str, Verdict] = {}
-        for part in _parts(list(dict.fromkeys(keys))):
+        for part in parts(list(dict.fromkeys(keys))):
             marks = ",".join("?" * len(part))
             with self._lock:
                 rows = self._connection.execute(f"SELECT * FROM verdicts WHERE key IN ({marks})", part).fetchall()
@@ -110,7 +119,8 @@ class VerdictStore:
             )
 
 
-def _parts(keys: list[str]) -> Iterator[list[str]]:
+def parts(keys: list[str]) -> Iterator[list[str]]:
+    """The keys in parts that one query takes."""
     for start in range(0, len(keys), BATCH):
         yield keys[start : start + BATCH]
 

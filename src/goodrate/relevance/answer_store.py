@@ -1,0 +1,68 @@
+"""Paid answers kept in SQLite, in the file of the verdicts: what was paid for once is never asked again."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from goodrate.relevance.chat_endpoint import Answer
+from goodrate.relevance.verdict_store import opened, parts
+
+TABLE = """CREATE TABLE IF NOT EXISTS answers (
+    key TEXT NOT NULL, attempt INTEGER NOT NULL, text TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
+    completion_tokens INTEGER NOT NULL, finish TEXT NOT NULL, estimated INTEGER NOT NULL, written REAL NOT NULL,
+    PRIMARY KEY (key, attempt)) WITHOUT ROWID"""
+COLUMNS = "text, prompt_tokens, completion_tokens, finish, estimated"
+
+
+class AnswerStore:
+    """Answers by key (what was asked, of whom) and attempt (0 = first), for many threads and processes at once."""
+
+    def __init__(self, path: str | Path) -> None:
+        """Raises ValueError when the file is no SQLite file."""
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._connection = opened(self.path, TABLE)
+
+    def __enter__(self) -> AnswerStore:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. Everything put is already on disk."""
+        self._connection.close()
+
+    def get(self, key: str, attempt: int) -> Answer | None:
+        """The kept answer, None when that was not asked yet."""
+        with self._lock:
+            row = self._connection.execute(
+                f"SELECT {COLUMNS} FROM answers WHERE key = ? AND attempt = ?", (key, attempt)
+            ).fetchone()
+        if row is None:
+            return None
+        text, prompt, completion, finish, estimated = row
+        return Answer(text, prompt, completion, finish, bool(estimated))
+
+    def put(self, key: str, attempt: int, answer: Answer) -> None:
+        """Keep an answer. One that is there stays: it is the one that others have read."""
+        row = (key, attempt, answer.text, answer.prompt_tokens, answer.completion_tokens, answer.finish)
+        with self._lock, self._connection:
+            self._connection.execute(
+                "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*row, int(answer.estimated), time.time()),
+            )
+
+    def spent(self, keys: Sequence[str]) -> tuple[int, int]:
+        """Prompt and completion tokens of all kept answers to these keys."""
+        prompt = completion = 0
+        for part in parts(list(dict.fromkeys(keys))):
+            marks = ",".join("?" * len(part))
+            query = f"SELECT sum(prompt_tokens), sum(completion_tokens) FROM answers WHERE key IN ({marks})"
+            with self._lock:
+                found = self._connection.execute(query, part).fetchone()
+            prompt, completion = prompt + (found[0] or 0), completion + (found[1] or 0)
+        return prompt, completion
