@@ -195,6 +195,28 @@ def test_an_endpoint_that_is_down_exits_2(
             run(files[0], *given, "--model", "big")
 
 
+def test_an_interrupted_run_keeps_what_was_answered(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from goodrate.relevance import endpoint_teacher
+
+    labels, items = files
+    labels.write_text("query,item_id,label\nlamp,lamp-red,4\nlamp,lamp-blue,4\n")
+    gathered = endpoint_teacher._gathered
+
+    def stopped(*arguments: Any) -> None:
+        gathered(*arguments)
+        raise KeyboardInterrupt
+
+    with chat_server(lambda body, number: RIGHT) as server:
+        given = (labels, "--teacher", "endpoint", "--catalog", items, "--url", server.url, "--model", "big")
+        monkeypatch.setattr(endpoint_teacher, "_gathered", stopped)
+        assert run(*given, "--out", tmp_path / "r.jsonl") == 130 and not (tmp_path / "r.jsonl").exists()
+        monkeypatch.setattr(endpoint_teacher, "_gathered", gathered)
+        run(*given, "--out", tmp_path / "r.jsonl")
+        assert len(server.requests) == 2 and len(written(tmp_path / "r.jsonl")) == 2
+
+
 # ---- training on it
 
 

@@ -12,6 +12,8 @@ from rich.console import Console
 from goodrate.cli.judge_input import Sources, read_known, texts_of
 
 if TYPE_CHECKING:
+    from goodrate.catalog.items import Catalog
+    from goodrate.relevance.prompts import Pair
     from goodrate.relevance.rulebook import RuleBook
     from goodrate.relevance.taught_file import TaughtLine
     from goodrate.relevance.teacher import LabelledText, Taught, Teacher
@@ -53,33 +55,40 @@ def read_labelled(
     path: Path, sources: Sources, map: str | None, skip_bad: int, scale: RelevanceScale, console: Console
 ) -> Labelled:
     """The labelled pairs of a file. Raises ValueError and FileNotFoundError naming file, row and column."""
-    from goodrate.relevance.teacher import LabelledText
-    from goodrate.relevance.typed_item import from_listing, from_row
-
     catalog = sources.items() if sources.catalog is not None or sources.index is not None else None
     find = None if catalog is None else lambda ids: texts_of(catalog, FORM, ids)
     table, known = read_known(path, sources, find, map, skip_bad, console)
-    gold = iter(table.gold(scale))
+    gold, told = iter(table.gold(scale)), iter(known)
     labels = [None if pair is None else next(gold) for pair in table.pairs]
     if all(label is None for label in labels):
         raise ValueError(f"{path}: no row has a label; name its column with --map label=COLUMN")
-    typed: dict[str, TypedItem] = {}
-    if catalog is not None:
-        typed = {row["id"]: from_row(row) for row in catalog.frame.iter_rows(named=True)}
-    rows, remaining = table.shown.to_dicts(), iter(known)
+    rows = table.shown.to_dicts()
+    typed = _typed(catalog)
     pairs: list[LabelledText] = []
     unusable: dict[int, str] = {}
     for number, (row, pair, label) in enumerate(zip(rows, table.pairs, labels, strict=True)):
-        if pair is None:
-            unusable[number] = UNKNOWN_ITEM
+        read = None if pair is None else next(told)  # the same pair, with the facts of its query
+        if read is None or label is None:
+            unusable[number] = UNKNOWN_ITEM if read is None else NO_LABEL
             continue
-        told = next(remaining)
-        if label is None:
-            unusable[number] = NO_LABEL
-            continue
-        item_id = row.get("item_id") or ""
-        item = typed.get(item_id) if catalog is not None else from_listing(told.item_text)
-        pairs.append(LabelledText(told.query, told.item_text, label, told.facts, item_id, item))
+        pairs.append(_labelled(read, label, row.get("item_id") or "", typed))
     items = list(typed.values()) or [pair.item for pair in pairs if pair.item is not None]
     named = [None if label is None else scale.labels[label] for label in labels]
     return Labelled(pairs, items, rows, named, unusable)
+
+
+def _typed(catalog: Catalog | None) -> dict[str, TypedItem]:
+    """The typed fields of every item of a catalogue by id; empty without one."""
+    from goodrate.relevance.typed_item import from_row
+
+    rows = () if catalog is None else catalog.frame.iter_rows(named=True)
+    return {row["id"]: from_row(row) for row in rows}
+
+
+def _labelled(read: Pair, label: int, item_id: str, typed: dict[str, TypedItem]) -> LabelledText:
+    """A pair with its label, its item typed from the catalogue, or from its text where there is none."""
+    from goodrate.relevance.teacher import LabelledText
+    from goodrate.relevance.typed_item import from_listing
+
+    item = typed[item_id] if typed else from_listing(read.item_text)
+    return LabelledText(read.query, read.item_text, label, read.facts, item_id, item)
