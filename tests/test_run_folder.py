@@ -40,6 +40,16 @@ def test_the_same_run_resumes_and_another_is_refused(tmp_path: Path) -> None:
         again.begin(Run(seed=2, note="x"), seed=2)
 
 
+def test_a_folder_from_before_a_setting_came_resumes_where_it_is_null(tmp_path: Path) -> None:
+    class Old(BaseModel):
+        seed: int = 1
+
+    RunFolder(tmp_path).begin(Old(), seed=1)
+    with pytest.raises(ValueError, match=r"holds another run \(note None -> 'x'\)"):
+        RunFolder(tmp_path).begin(Run(seed=1, note="x"), seed=1)
+    RunFolder(tmp_path).begin(Run(seed=1), seed=1)
+
+
 def test_stages(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert not folder.stage_done("judge")

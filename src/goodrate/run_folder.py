@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from goodrate.settings import read_toml, settings_hash, to_toml
+from goodrate.settings import NULL, read_toml, settings_hash, to_toml
 
 RECORDED_PACKAGES = (
     "goodrate", "torch", "transformers", "tokenizers", "accelerate", "peft", "sentence-transformers", "lancedb",
@@ -120,10 +120,13 @@ class RunFolder:
         write_atomic(self.path / "versions.json", json.dumps(about, indent=2, sort_keys=True) + "\n")
 
     def _refuse_other(self, settings: BaseModel, resolved: Path) -> None:
-        """ValueError naming the settings that differ from those the folder was made with."""
+        """ValueError naming the settings that differ from those the folder was made with.
+
+        A setting that the folder does not know, because it is newer, must be null: then it changes nothing.
+        """
         held = _flat(read_toml(resolved))
         asked = _flat(json.loads(settings.model_dump_json()))
-        differing = sorted(key for key in held.keys() | asked.keys() if held.get(key) != asked.get(key))
+        differing = sorted(key for key in held.keys() | asked.keys() if held.get(key, NULL) != asked.get(key, NULL))
         if differing:
             changes = ", ".join(f"{key} {held.get(key)!r} -> {asked.get(key)!r}" for key in differing[:5])
             raise ValueError(f"{self.path} holds another run ({changes}); choose another --out or remove the folder")
@@ -181,7 +184,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = "null" if value is None else value
+            flat[f"{prefix}{key}"] = NULL if value is None else value
     return flat
 
 

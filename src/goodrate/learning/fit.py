@@ -43,6 +43,10 @@ class FitSettings(BaseModel):
     checkpoint_seconds: float = Field(default=60.0, gt=0, description="seconds between checkpoints")
     seed: int = Field(default=0, description="of dropout and of whatever else draws inside an update")
 
+    def ending(self, updates: int) -> FitSettings:
+        """These settings with an end after so many updates where none is set: the schedule needs one."""
+        return self.model_copy(update={"updates": self.updates or updates})
+
 
 @dataclass(frozen=True)
 class FitResult:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from goodrate.learning.records import MicroBatch, Prompts, Rollout
+from goodrate.models.adapter import Adapter
 from goodrate.models.completion_forward import CompletionBatch, Sharing, choose_sharing, completion_logprobs
 
 REFERENCE = "reference"
@@ -18,7 +20,8 @@ class PolicyScorer(nn.Module):
     """forward: micro-batch -> log probabilities (N, T) of its completions under each of its views.
 
     Outputs: one entry by view ("plain", "hint", "context"), "entropy" (N, T) of the first view, and with a reference
-    "reference": what the frozen network says under the first view. sharing None: chosen on the first micro-batch.
+    "reference": what the frozen network says under the first view. reference: a frozen network, or the network's own
+    adapter, without which it is the reference. sharing None: chosen on the first micro-batch.
     """
 
     def __init__(self, network: Any, reference: Any | None = None, sharing: Sharing | None = None) -> None:
@@ -36,8 +39,9 @@ class PolicyScorer(nn.Module):
         for view in others:
             outputs[view], _ = self._score(network, batch, view, temperature)
         if self.reference is not None:
-            with torch.no_grad():
-                outputs[REFERENCE], _ = self._score(self.reference, batch, first, temperature)
+            start = self.reference
+            with torch.no_grad(), start.off() if isinstance(start, Adapter) else nullcontext(start) as frozen:
+                outputs[REFERENCE], _ = self._score(frozen, batch, first, temperature)
         return outputs
 
     def _score(self, network: Any, batch: MicroBatch, view: str, temperature: float) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,8 @@ def freeze_reference(network: Network) -> Network:
     """A frozen copy of the network as it is now; take one at the start of every stage, so that the KL starts at 0.
 
     Its parameters do not train and are left out of checkpoints: a resumed run must be built from the same stage start.
-    With adapters the copy holds the adapter too; "adapter off" would be the base model, which is another reference.
+    A stage that trains a LoRA adapter needs no copy: every judge folder is merged, so that its network with the adapter
+    off (models.adapter) is the start of the stage.
     It stays in evaluation mode when the module that holds it is switched to training: with dropout in the reference
     the KL would measure noise.
     """

@@ -13,6 +13,7 @@ from goodrate.learning.optimizers import OptimizerName, make_optimizers
 from goodrate.learning.policy import PolicyScorer
 from goodrate.learning.preferences import PreferencePair, PreferenceSource, PreferenceTermSettings
 from goodrate.learning.reference import freeze_reference
+from goodrate.models.adapter import LoraSettings, add_adapter
 from goodrate.recipes.judge_folder import open_judge, write_judge
 from goodrate.recipes.judge_rollouts import JudgeRollouts, LabelledPrompt, PairSampling, policy_examples, sample_pairs
 from goodrate.run_folder import RunFolder
@@ -27,6 +28,7 @@ class Training(BaseModel):
     optimizer: OptimizerName = Field(default="adamw")
     learning_rate: float = Field(default=5e-5, gt=0, description="5e-7 to 1e-6 for pretrained models of 0.5B up")
     weight_decay: float = Field(default=0.0, ge=0)
+    lora: LoraSettings | None = Field(default=None, description="train an adapter and not all weights; null = all")
     batch_size: int = Field(default=64, gt=0, description="pairs in one update")
     micro_tokens: int = Field(default=4096, gt=0, description="tokens of a micro-batch; memory and speed only")
     epochs: int = Field(default=1, gt=0)
@@ -66,9 +68,9 @@ def train(
         batch_size=settings.batch_size, micro_tokens=settings.micro_tokens, seed=settings.fit.seed,
         epochs=settings.epochs,
     )  # fmt: skip
-    planned = settings.fit.updates or source.batches_per_epoch * settings.epochs  # the schedule needs an end
-    scorer = PolicyScorer(model.network, freeze_reference(model.network))
+    adapter = add_adapter(model.network, settings.lora, settings.fit.seed)
+    scorer = PolicyScorer(model.network, adapter or freeze_reference(model.network))
     optimizers = make_optimizers(model.network, settings.optimizer, settings.learning_rate, settings.weight_decay)
-    budget = settings.fit.model_copy(update={"updates": planned})
+    budget = settings.fit.ending(source.batches_per_epoch * settings.epochs)
     fit(scorer, source, optimizers, budget, folder=run, on_update=progress)
-    return write_judge(model, judge_format, run.path / "judge")
+    return write_judge(model, judge_format, run.path / "judge", adapter)

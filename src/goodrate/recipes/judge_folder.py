@@ -1,12 +1,14 @@
-"""What a judge folder says about itself (judge.json), and writing one beside the model."""
+"""What a judge is trained to read and write, what its folder says of it (judge.json), and writing that folder."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from goodrate.models.adapter import Adapter
 from goodrate.models.causal_lm import CausalLM
 from goodrate.relevance.judge_card import (
     RULES_FILE,
@@ -44,6 +46,16 @@ class JudgeFormat(BaseModel):
         if self.rule_book_hash not in ("", book.hash):
             raise ValueError(f"format.rules: the rule book has hash {book.hash}, expected {self.rule_book_hash}")
         return RuleFinder(book, self.rules, TEMPLATES[self.template].rule)
+
+
+@dataclass(frozen=True)
+class JudgeExample:
+    """One training example: the two parts of a prompt, what to answer, and how much it counts (silver labels: 0.5)."""
+
+    prefix: str
+    suffix: str
+    completion: str
+    weight: float = 1.0
 
 
 def label_token_ids(model: CausalLM, scale: str) -> list[int]:
@@ -84,9 +96,15 @@ def judge_card(model: CausalLM, judge_format: JudgeFormat) -> JudgeCard:
     )
 
 
-def write_judge(model: CausalLM, judge_format: JudgeFormat, folder: Path) -> Path:
-    """Save the model with its judge.json; the folder appears complete or not at all."""
+def write_judge(model: CausalLM, judge_format: JudgeFormat, folder: Path, adapter: Adapter | None = None) -> Path:
+    """Save the model with its judge.json; the folder appears complete or not at all.
+
+    adapter: merged into the model, so that the next stage starts from plain weights; saved apart too, in `adapter/`.
+    """
     with new_folder(folder) as beside:
+        if adapter:
+            adapter.save(beside / "adapter")
+            adapter.merge()
         model.save(beside)
         write_judge_card(beside, judge_card(model, judge_format), judge_format.rule_book)
     return folder

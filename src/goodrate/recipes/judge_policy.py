@@ -15,6 +15,7 @@ from goodrate.learning.policy import PolicyScorer
 from goodrate.learning.policy_terms import PolicyTermSettings
 from goodrate.learning.reference import freeze_reference
 from goodrate.learning.rollout_source import Method, RolloutSettings, RolloutSource
+from goodrate.models.adapter import LoraSettings, add_adapter
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge, stop_token_id, write_judge
 from goodrate.recipes.judge_rollouts import LabelledPrompt, policy_examples, unsure
 from goodrate.run_folder import RunFolder
@@ -31,6 +32,7 @@ class PolicySettings(BaseModel):
     pool_confidence: float = Field(
         default=1.0, gt=0, le=1, description="only prompts whose label the judge is less sure of at the start; 1 = all"
     )
+    lora: LoraSettings | None = Field(default=None, description="train an adapter and not all weights; null = all")
     rollouts: RolloutSettings = Field(default_factory=RolloutSettings)
     loss: PolicyTermSettings = Field(default_factory=PolicyTermSettings)
     fit: FitSettings = Field(default_factory=lambda: FitSettings(updates=200))
@@ -58,7 +60,9 @@ def train_policy(
         stop_token_id=stop_token_id(model), seed=settings.fit.seed,
     )  # fmt: skip
     detector = CollapseDetector()
-    scorer = PolicyScorer(model.network, freeze_reference(model.network) if settings.loss.kl > 0 else None)
+    adapter = add_adapter(model.network, settings.lora, settings.fit.seed)
+    reference = (adapter or freeze_reference(model.network)) if settings.loss.kl > 0 else None
+    scorer = PolicyScorer(model.network, reference)
     optimizers = make_optimizers(model.network, settings.optimizer, settings.learning_rate, settings.weight_decay)
 
     def watch(record: dict[str, Any]) -> None:
@@ -67,4 +71,4 @@ def train_policy(
             progress(record)
 
     fit(scorer, source, optimizers, settings.fit, folder=run, stateful={"detector": detector}, on_update=watch)
-    return write_judge(model, judge_format, run.path / "judge")
+    return write_judge(model, judge_format, run.path / "judge", adapter)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.learning.optimizers import OptimizerName, make_optimizers
 from goodrate.learning.token_examples import TokenExample, TokenExampleSource, TokenScorer
+from goodrate.models.adapter import LoraSettings, add_adapter
 from goodrate.models.causal_lm import CausalLM
-from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, stop_token_id, write_judge
+from goodrate.recipes.judge_folder import JudgeExample, JudgeFormat, label_token_ids, stop_token_id, write_judge
 from goodrate.run_folder import RunFolder
 
 
@@ -25,22 +25,13 @@ class Settings(BaseModel):
     optimizer: OptimizerName = Field(default="adamw", description="adamw, or muon for small models")
     learning_rate: float = Field(default=5e-4, gt=0, description="peak; 1e-5 for pretrained models of 0.5B up")
     weight_decay: float = Field(default=0.01, ge=0)
+    lora: LoraSettings | None = Field(default=None, description="train an adapter and not all weights; null = all")
     batch_size: int = Field(default=64, gt=0, description="examples in one update")
     max_tokens: int = Field(default=512, gt=1, description="longer examples are left out and counted")
     micro_tokens: int = Field(default=16384, gt=1, description="padded tokens of a micro-batch; memory and speed only")
     label_weight: float = Field(default=1.0, gt=0, description="weight of the label token's loss against the others'")
     epochs: int = Field(default=2, gt=0, description="passes over the examples; fit can end it sooner")
     fit: FitSettings = Field(default_factory=FitSettings)
-
-
-@dataclass(frozen=True)
-class JudgeExample:
-    """One training example: the two parts of a prompt, what to answer, and how much it counts (silver labels: 0.5)."""
-
-    prefix: str
-    suffix: str
-    completion: str
-    weight: float = 1.0
 
 
 def encode(model: CausalLM, example: JudgeExample, settings: Settings, labels: Sequence[int]) -> TokenExample:
@@ -75,8 +66,8 @@ def train(
     if model.device.type == "cpu":
         model.network.set_attn_implementation("eager")  # sdpa's backward is slower on CPUs, most of all in bf16
     source = TokenExampleSource(kept, settings.batch_size, settings.micro_tokens, settings.fit.seed, settings.epochs)
-    planned = settings.fit.updates or source.batches_per_epoch * settings.epochs  # the schedule needs an end
+    adapter = add_adapter(model.network, settings.lora, settings.fit.seed)
     optimizers = make_optimizers(model.network, settings.optimizer, settings.learning_rate, settings.weight_decay)
-    budget = settings.fit.model_copy(update={"updates": planned})
+    budget = settings.fit.ending(source.batches_per_epoch * settings.epochs)
     fit(TokenScorer(model.network), source, optimizers, budget, folder=run, on_update=progress)
-    return write_judge(model, settings.format, run.path / "judge")
+    return write_judge(model, settings.format, run.path / "judge", adapter)

@@ -1,0 +1,73 @@
+"""LoRA: a network whose weights stay as they are and whose linear layers get small matrices that train (2106.09685)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from goodrate.models.precision import evaluating
+
+
+class LoraSettings(BaseModel):
+    """The adapter: W x + alpha / rank * B A x, with A (rank, in) random and B (out, rank) zero at the start."""
+
+    model_config = ConfigDict(extra="forbid")
+    rank: int = Field(default=16, gt=0)
+    alpha: float = Field(default=32.0, gt=0, description="the adapter's part is scaled by alpha / rank")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="on the adapter's input, in training")
+    target_modules: list[str] | Literal["all-linear"] = Field(
+        default="all-linear", description="ends of layer names (q_proj, v_proj, ...), or all linear layers but the head"
+    )
+
+
+class Adapter:
+    """The LoRA adapter inside a network: the network itself keeps its class and its names, and uses the adapter in
+    every forward. All other weights are frozen.
+    """
+
+    def __init__(self, network: Any, settings: LoraSettings, seed: int) -> None:
+        """network: a Hugging Face model, changed in place. The same seed gives the same adapter.
+
+        Raises ValueError when no layer has one of the names, and for the output head: it is read as a bare matrix.
+        """
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(
+            r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout,  # type: ignore[arg-type]
+            target_modules=settings.target_modules, task_type="CAUSAL_LM",
+        )  # fmt: skip
+        self.network = network
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self._peft: Any = get_peft_model(network, config)
+        heads = (network.get_output_embeddings(), network.get_input_embeddings())
+        if any(hasattr(layer, "lora_A") for layer in heads):
+            raise ValueError(f"lora.target_modules {settings.target_modules}: leave out the head and the embeddings")
+
+    @contextmanager
+    def off(self) -> Iterator[Any]:
+        """The network as it was before the adapter, in evaluation mode and without a graph: the frozen start."""
+        self._peft.base_model.disable_adapter_layers()
+        try:
+            with evaluating(self.network):
+                yield self.network
+        finally:
+            self._peft.base_model.enable_adapter_layers()
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter alone, as peft reads it; CausalLM.load(start, adapter=folder) is the same model."""
+        self._peft.save_pretrained(str(folder))
+
+    def merge(self) -> None:
+        """Add the adapter to the weights it stands beside; the network is then a plain one again."""
+        self._peft.merge_and_unload()
+
+
+def add_adapter(network: Any, settings: LoraSettings | None, seed: int) -> Adapter | None:
+    """The adapter of the settings, None when all weights are to train."""
+    return None if settings is None else Adapter(network, settings, seed)
