@@ -52,7 +52,7 @@ def parse_override(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
-        raise ValueError(f"override {text!r}: expected key=value or part.key=value")
+        raise ValueError(f"--set {text!r}: expected key=value or part.key=value")
     nested: Any = _parse_value(value.strip())
     for part in reversed(parts):
         nested = {part: nested}
@@ -90,7 +90,10 @@ def check_keys(model_class: type[BaseModel], values: Mapping[str, Any], source: 
     known = list(known_keys(model_class))
     for key in _given_keys(model_class, values):
         if key not in known:
-            hint = f"did you mean {nearest(key, known)!r}? known: {', '.join(known)}"
+            section = key.rpartition(".")[0]
+            beside = [name for name in known if name.rpartition(".")[0] == section]
+            where = f" in {section}" if section else ""
+            hint = f"did you mean {nearest(key, known)!r}? known{where}: {', '.join(beside)}"
             raise ValueError(f"{source}: unknown setting {key!r}; {hint}")
 
 

@@ -14,7 +14,7 @@ from goodrate.catalog.formats import JUDGEMENT_FORMATS, find_format, keep_locale
 from goodrate.catalog.items import Catalog
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.readers import as_text
-from goodrate.catalog.tables import ROW, RawTable, decode, read_table
+from goodrate.catalog.tables import EXTRAS, ROW, RawTable, decode, read_table
 from goodrate.scale import RelevanceScale
 
 JUDGEMENT_COLUMNS = ("query_id", "query", "item_id", "label")
@@ -112,7 +112,7 @@ def read_judgements(
     raw = keep_locale(table.frame, layout, locale)
     if format == "wands" and chosen["query"] not in raw.columns:
         raw = _with_wands_queries(raw, Path(path), chosen)
-    columns = [*table.columns, *(name for name in raw.columns if name not in table.columns)]
+    columns = [*table.columns, *(name for name in raw.columns if name not in (*table.columns, ROW, EXTRAS))]
     explicit = list(mapping or {})
     require_columns(table.path, chosen, ["query", "item_id", "label", *explicit], columns)
     if chosen["query_id"] not in raw.columns:
@@ -121,6 +121,8 @@ def read_judgements(
     frame = frame.unique(["query_id", "item_id", "label"], keep="first", maintain_order=True)
     skipped = tolerate(table.path, [*table.problems, *_problems(frame, scale)], skip_bad)
     kept = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame
+    if kept.is_empty():
+        raise ValueError(f"{table.path} has no usable row")
     return Judgements(kept.drop(ROW), scale, skipped)
 
 

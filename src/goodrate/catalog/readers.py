@@ -62,15 +62,16 @@ def _items(
 
 
 def as_text(frame: pl.DataFrame, name: str) -> pl.Expr:
-    """A column as trimmed text; whole floats lose their ".0", because ids that once passed through pandas have it."""
+    """A column as trimmed text; whole floats lose their ".0", because ids that once passed through pandas have it.
+
+    NaN is no value: pandas writes it for what is not there.
+    """
     dtype = frame.schema[name]
     if dtype.is_float():
         whole = (pl.col(name) % 1 == 0) & (pl.col(name).abs() < 2**53)
         return pl.when(whole).then(pl.col(name).cast(pl.Int64, strict=False).cast(pl.String)).otherwise(
-            pl.col(name).cast(pl.String)
+            pl.col(name).fill_nan(None).cast(pl.String)
         )  # fmt: skip
-    if isinstance(dtype, pl.List) and dtype.inner == pl.String:
-        return pl.col(name).list.join(" ", ignore_nulls=True)
     return pl.col(name).cast(pl.String).str.strip_chars()
 
 
@@ -115,8 +116,7 @@ def _attributes(raw: pl.DataFrame, column: str | None, layout: Format) -> tuple[
     extras = raw[EXTRAS]
     if column is None:
         return extras, []
-    given = raw[column].struct.json_encode() if isinstance(raw.schema[column], pl.Struct) else raw[column]
-    parsed, problems = _parsed(given.cast(pl.String), raw[ROW], layout.parse_attributes)
+    parsed, problems = _parsed(raw[column].cast(pl.String), raw[ROW], layout.parse_attributes)
     pair = pl.DataFrame({"extras": extras, "own": parsed})
     inner = [pl.col(name).str.slice(1).str.head(-1) for name in ("own", "extras")]
     kept = [pl.when(text != "").then(text) for text in inner]

@@ -57,6 +57,8 @@ def read_table(path: str | Path, wanted: Collection[str], ignored: Collection[st
 
 def _kind(path: Path) -> str:
     """The ending that says what is inside, below .gz or .zst."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; expected a file that ends in {', '.join(READERS)}")
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     inner = path.with_suffix("") if path.suffix in COMPRESSIONS else path
@@ -157,12 +159,49 @@ def _numbered(frame: pl.DataFrame, first: int, missing: Iterable[int] = ()) -> p
 
 
 def _read_parquet(path: Path, data: bytes, wanted: frozenset[str], ignored: frozenset[str]) -> RawTable:
-    """A parquet file; columns keep their types."""
+    """A parquet file; columns keep their types, unless only JSON or text can hold their values."""
     try:
         frame = pl.read_parquet(io.BytesIO(data))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ValueError(f"{path} is not a parquet file: {error}") from error
+    plain = [_plain(path, column, column.name in wanted) for column in frame]
+    frame = pl.DataFrame([column for column in plain if column is not None])
     return _tabular(path, _numbered(frame, first=1), frame.columns, wanted, ignored, [])
+
+
+def _plain(path: Path, column: pl.Series, wanted: bool) -> pl.Series | None:
+    """A parquet column as the other formats would have it: objects as JSON, bytes and lists of texts as text.
+
+    None for a column of bytes that are no text, such as pictures: no attribute. ValueError when such a column, or one
+    of other lists, is wanted.
+    """
+    kept: pl.Series | None = column
+    if _holds_bytes(column.dtype):
+        kept = _decoded(column)
+    elif wanted and isinstance(column.dtype, pl.Struct):
+        kept = column.to_frame().select(pl.when(column.is_not_null()).then(column.struct.json_encode())).to_series()
+        kept = kept.alias(column.name)
+    elif wanted and column.dtype == pl.List(pl.String):
+        kept = column.list.join(" ", ignore_nulls=True)
+    elif wanted and (column.dtype.is_nested() or column.dtype in (pl.Duration, pl.Object)):
+        kept = None
+    if wanted and kept is None:
+        raise ValueError(f"{path}, column {column.name}: expected texts or numbers, found {column.dtype}")
+    return kept
+
+
+def _holds_bytes(dtype: Any) -> bool:
+    """Whether there are bytes anywhere in values of this type."""
+    inner = [field.dtype for field in dtype.fields] if isinstance(dtype, pl.Struct) else [getattr(dtype, "inner", None)]
+    return dtype == pl.Binary or any(_holds_bytes(part) for part in inner if part is not None)
+
+
+def _decoded(column: pl.Series) -> pl.Series | None:
+    """Bytes as text: old programs write parquet without saying that bytes are text. None when they are not."""
+    try:
+        return column.cast(pl.String) if column.dtype == pl.Binary else None
+    except pl.exceptions.ComputeError:
+        return None
 
 
 def _tabular(

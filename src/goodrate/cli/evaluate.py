@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from goodrate.cli.outputs import require_folder
+
 if TYPE_CHECKING:
     from goodrate.catalog.judgements import Judgements
     from goodrate.evaluation.report import Report
@@ -68,7 +70,7 @@ def evaluate(
     single_grade: Annotated[
         SingleGrade, typer.Option(help="Queries whose judged items all have one label: no order changes them.")
     ] = SingleGrade.keep,
-    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Cut-off of the metrics.")] = 10,
+    k: Annotated[int, typer.Option("-k", "--k", min=1, max=1_000_000, help="Cut-off of the metrics.")] = 10,
     seed: Annotated[int, typer.Option(help="Of random orders, intervals and tests.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a picture (.png, .svg, .pdf).")] = None,
@@ -101,9 +103,11 @@ class Options:
 
 
 def check_plot(path: Path | None) -> None:
-    """ValueError for a suffix that is no picture, before an hour of work and not after."""
+    """ValueError for a suffix that is no picture or a place that is no folder, before an hour of work and not after."""
     if path is not None and path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--plot {path}: expected a name that ends in .png, .svg or .pdf")
+    if path is not None:
+        require_folder("--plot", path.parent)
 
 
 def chosen_systems(text: str | None, has_vectors: bool, model: Path | None) -> list[str]:

@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from goodrate.cli.outputs import require_folder
+
 if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
     from goodrate.retrieval.store import Store
@@ -67,6 +69,7 @@ def index(
     """See HELP."""
     if catalog is None and remove is None:
         raise ValueError("give a CATALOG to index, or --remove IDS")
+    require_folder("--out", out)
     if remove is not None:
         _remove(out, remove)
     if catalog is not None:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from goodrate.cli.judge_input import Sources, read_input
+from goodrate.cli.outputs import require_folder
 
 if TYPE_CHECKING:
     from goodrate.relevance.judge import Judge, Pair, Verdict
@@ -110,6 +111,7 @@ def _checked(out: Path | None) -> Path:
         raise ValueError(f"--out {out}: expected a name that ends in .csv or .jsonl")
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; expected a file")
+    require_folder("--out", out.parent)
     return out
 
 

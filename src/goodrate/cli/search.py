@@ -50,7 +50,7 @@ class Mode(StrEnum):
 def search(
     index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
     query: Annotated[str, typer.Argument(help="What a shopper would type.")],
-    k: Annotated[int, typer.Option("-k", "--k", min=1, help="How many results.")] = 10,
+    k: Annotated[int, typer.Option("-k", "--k", min=1, max=1_000_000, help="How many results.")] = 10,
     where: Annotated[
         str | None, typer.Option(help="SQL over id, title, brand, category, price, rating.", show_default=False)
     ] = None,

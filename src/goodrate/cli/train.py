@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from goodrate.cli.outputs import require_folder
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -65,6 +67,7 @@ def train(
         raise ValueError(
             f"unknown recipe {recipe!r}; did you mean {nearest(recipe, list(RECIPES))!r}? known: {', '.join(RECIPES)}"
         )
+    require_folder("--out", out)
     runner = importlib.import_module(RECIPES[recipe])
     settings = load(runner.Settings, config, overrides or [])
     with training_progress(planned_updates(settings)) as progress:

@@ -31,8 +31,8 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
     recipe.format.rule_book_hash = cited_book(
         recipe.format, reasons=data.rationale is not None, taught=data.taught.rule_book if data.taught else ""
     )
+    model = CausalLM.load(recipe.model)  # before the folder: a run that cannot start should not bind it to its data
     RunFolder(out / "data").begin(settings.data, settings.data.split_seed)  # refuses to resume on other data
-    model = CausalLM.load(recipe.model)
     pairs = data.training_pairs(settings.data, recipe.format.item_form)
     examples, lost = read_examples(model, pairs, recipe.format, recipe.max_tokens)
     folder = judge_sft.train(recipe, examples, out, progress, model)

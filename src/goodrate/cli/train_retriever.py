@@ -25,14 +25,15 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
     """Train an encoder on the good pairs of the training part; measure it, and what it started from, on dev queries."""
     recipe = retriever_contrastive.Settings.model_validate(settings.model_dump(exclude={"data"}))
     data = load_data(settings.data)
-    RunFolder(out / "data").begin(settings.data, settings.data.split_seed)  # refuses to resume on other data
     items = dict(zip(data.catalog.ids, data.catalog.text(), strict=True))  # as `goodrate index` encodes them
     positives = good_items(data.parts["train"])
     pairs = [retriever_contrastive.Pair(query, item) for query, good in positives.items() for item in sorted(good)]
     if not pairs:
         raise ValueError(f"no training pair has a good label; good on this scale: {', '.join(data.scale.positive)}")
     dev = good_items(data.parts["dev"])
-    before = recalls(Encoder.load(recipe.encoder), items, dev)
+    encoder = Encoder.load(recipe.encoder)
+    RunFolder(out / "data").begin(settings.data, settings.data.split_seed)  # refuses to resume on other data
+    before = recalls(encoder, items, dev)
     folder = retriever_contrastive.train(recipe, pairs, items, out, positives=positives, progress=progress)
     chance = {f"recall@{k}": min(k / len(items), 1.0) for k in DEPTHS} | {"queries": float(len(dev))}
     rows = {"trained": recalls(Encoder.load(folder), items, dev), "before": before, "random order": chance}

@@ -16,6 +16,7 @@ from goodrate.models.decoding import Completion
 from goodrate.models.label_forward import IdPair
 from goodrate.models.nano import nano_folder
 from goodrate.models.precision import autocast, default_device, evaluating, resolve_precision
+from goodrate.models.pretrained import got_from_hub, read_network, read_tokenizer
 from goodrate.models.quiet import no_bars
 
 __all__ = ["CausalLM", "Completion", "Prompt"]
@@ -51,20 +52,21 @@ class CausalLM:
     ) -> CausalLM:
         """Read a model folder, hub id or "nano". adapter: a peft folder, merged in. dtype: float32 unless said.
 
-        Encoder families such as BERT are read as decoders. Raises FileNotFoundError for a path without a config.json.
+        Encoder families such as BERT are read as decoders. Raises FileNotFoundError for a path without a config.json,
+        ValueError for weights that are not whole and for a folder without a tokenizer.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM
 
         no_bars()
         name = _existing(folder_or_hub_id)
         config = decoder_config(name)
-        network: Any = AutoModelForCausalLM.from_pretrained(name, config=config, dtype=dtype or torch.float32)
+        network = read_network(AutoModelForCausalLM, name, config=config, dtype=dtype or torch.float32)
         if adapter is not None:
             from peft import PeftModel
 
             network = PeftModel.from_pretrained(network, str(adapter)).merge_and_unload()
         network = network.to(device or default_device()).eval()
-        return cls(network, AutoTokenizer.from_pretrained(name), precision)
+        return cls(network, read_tokenizer(name), precision)
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration and tokenizer; any Hugging Face tool reads the folder."""
@@ -248,7 +250,8 @@ def decoder_config(name: str) -> Any:
     """The configuration of a folder or hub id, with encoder families switched to decoders."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(name)
+    with got_from_hub(name):
+        config = AutoConfig.from_pretrained(name)
     if config.model_type in ENCODER_FAMILIES:
         config.is_decoder = True
     return config

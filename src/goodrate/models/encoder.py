@@ -18,6 +18,7 @@ from torch import Tensor
 
 from goodrate.models.encoder_folder import EncoderRules, read_rules, write_rules
 from goodrate.models.precision import autocast, default_device, evaluating, resolve_precision
+from goodrate.models.pretrained import got_from_hub, read_network, read_tokenizer
 from goodrate.models.quiet import no_bars
 
 BATCH = 32  # texts in one forward
@@ -44,15 +45,16 @@ class Encoder:
         """Read a sentence-transformers folder or hub id, or a bare encoder (then mean pooling).
 
         precision "auto" takes bf16 where the processor has it (cosine to fp32 >= 0.996 with MiniLM, 3 times faster).
-        Raises FileNotFoundError without a config.json, ValueError for a module this reader does not know.
+        Raises FileNotFoundError without a config.json, ValueError for a module this reader does not know, for weights
+        that are not whole and for a folder without a tokenizer.
         """
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel
 
         no_bars()
         folder = _local_folder(folder_or_hub_id)
         rules, weights = read_rules(folder)
-        network: Any = AutoModel.from_pretrained(str(weights), dtype=torch.float32, **_no_pooler(weights))
-        tokenizer = AutoTokenizer.from_pretrained(str(weights))
+        network = read_network(AutoModel, str(weights), dtype=torch.float32, **_no_pooler(weights))
+        tokenizer = read_tokenizer(str(weights))
         return cls(network.to(device or default_device()).eval(), tokenizer, rules, precision)
 
     @classmethod
@@ -200,7 +202,8 @@ def _local_folder(folder_or_hub_id: str | Path) -> Path:
     from huggingface_hub import snapshot_download
 
     skipped = ["*.onnx", "*.bin", "*.h5", "openvino/*", "onnx/*"]
-    return Path(snapshot_download(name, ignore_patterns=skipped))
+    with got_from_hub(name):
+        return Path(snapshot_download(name, ignore_patterns=skipped))
 
 
 def _no_pooler(folder: Path) -> dict[str, bool]:

@@ -47,8 +47,11 @@ def filter_error(where: str, reason: str) -> ValueError:
 
 def engine_reason(error: Exception) -> str:
     """The engine's own words without its list of all stored columns."""
-    text = str(error).removeprefix("Invalid input, ").removeprefix("Schema error: ")
+    text = re.sub(r",? ?\S+\.rs:\d+(:\d+)?", "", str(error))  # where in its sources
+    text = text.removeprefix("Invalid input, ").removeprefix("Schema error: ")
     parser = re.search(r"sql parser error: (.*)\)", text)
     if parser:
         return parser.group(1).replace("found: )", "found the end")
-    return re.split(r"\.? Valid fields are|, rust/|\n", text)[0].replace("No field named", "no column named").strip()
+    text = re.sub(r"^.*(Invalid user input|Error during planning|invalid SQL predicate): ", "", text)
+    text = text.removesuffix(")") if text.count(")") > text.count("(") else text  # of what was cut off in front
+    return re.split(r"\.? Valid fields are|\n", text)[0].replace("No field named", "no column named").strip()
