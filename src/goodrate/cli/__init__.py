@@ -18,6 +18,7 @@ VERBS = {
     "judge": ("goodrate.cli.judge", "Say of query-item pairs how relevant they are, and why."),
     "teach": ("goodrate.cli.teach", "Write the reasons of labels, to train judges on."),
     "train": ("goodrate.cli.train", "Train a base, a judge or a retriever."),
+    "curves": ("goodrate.cli.curves", "Draw what training runs logged."),
     "evaluate": ("goodrate.cli.evaluate", "Measure systems against judgements."),
     "serve": ("goodrate.cli.serve", "Serve search over HTTP with a web page."),
 }

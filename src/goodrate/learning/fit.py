@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from goodrate.learning import checkpoint
+from goodrate.learning.curves import write_curves
 from goodrate.learning.records import MicroBatch, Update
 from goodrate.learning.reduction import denominators, reduced
 from goodrate.learning.schedule import Schedule, factor, run_progress
@@ -208,6 +209,7 @@ def fit(
     result = FitResult(loop.done, loop.seconds, stopped_by, run.precision, last)
     if folder and run.accelerator.is_main_process:
         folder.write("result.json", json.dumps(asdict(result), indent=2) + "\n")
+        write_curves(folder)
     return result
 
 
