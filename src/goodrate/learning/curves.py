@@ -161,17 +161,29 @@ def _draw(axis: Any, panel: Panel, runs: Mapping[str, Records]) -> None:
         _name_lines(axis, panel, dashed=len(runs) > 1)
     axis.grid(color=GRID, linewidth=0.7)
     axis.set_axisbelow(True)
-    axis.margins(x=0.02, y=0.12 if len(panel.names) == 1 else 0.2)
+    axis.margins(x=0.02, y=0.12)
     axis.locator_params(axis="both", nbins=4)
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.yaxis.set_major_formatter(lambda value, place: f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}")
     axis.tick_params(length=0, labelsize=8, colors=INK)
-    lowest = min((value for line in axis.lines for value in line.get_ydata()), default=0.0)
-    if lowest >= 0 > axis.get_ylim()[0]:
-        axis.set_ylim(bottom=-0.03 * axis.get_ylim()[1])  # what cannot be negative is not drawn as if it could
+    _set_heights(axis, legend=len(panel.names) > 1)
     for side in ("top", "right", "left"):
         axis.spines[side].set_visible(False)
     axis.spines["bottom"].set_color("#cbd2d9")
+
+
+def _set_heights(axis: Any, legend: bool) -> None:
+    """At least two per cent of the values' size, so that rounding is not drawn as a slope; room for a legend on top.
+
+    What is never negative is not drawn as if it could be.
+    """
+    values = [float(value) for line in axis.lines for value in line.get_ydata()]
+    least = 0.01 * max(map(abs, values))
+    bottom, top = axis.get_ylim()
+    bottom, top = min(bottom, min(values) - least), max(top, max(values) + least)
+    if min(values) >= 0 > bottom:
+        bottom = -0.03 * top
+    axis.set_ylim(bottom, top + (0.3 * (top - bottom) if legend else 0))
 
 
 def _line(axis: Any, updates: list[int], values: list[float], color: str, style: str) -> None:
@@ -193,7 +205,7 @@ def _name_lines(axis: Any, panel: Panel, dashed: bool) -> None:
     ]
     lines = [Line2D([], [], color=color, linestyle=style, linewidth=1.4) for color, style in looks[: len(panel.names)]]
     box = axis.legend(
-        lines, panel.names.values(), fontsize=7, labelcolor=INK, loc="best", handlelength=1.8, columnspacing=1.0,
+        lines, panel.names.values(), fontsize=7, labelcolor=INK, loc="upper left", handlelength=1.8, columnspacing=1.0,
         ncols=len(lines) // 3 + 1, framealpha=0.85, edgecolor="none", borderpad=0.2,
     )  # fmt: skip
     box.set_zorder(3)
