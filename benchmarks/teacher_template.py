@@ -17,14 +17,14 @@ from collections import Counter
 from pathlib import Path
 
 import chorus_data
-from goodrate.relevance.query_reading import Lexicon
 from goodrate.relevance.rationale import Rationale
 from goodrate.relevance.rulebook import DEFAULT_RULES, RuleBook, load_rulebook
-from goodrate.relevance.teacher import LabelledText, Taught
-from goodrate.relevance.template_teacher import TemplateTeacher
-from goodrate.relevance.typed_item import from_row
 from goodrate.run_folder import code_versions, write_atomic
 from goodrate.shop.shop import Shop, ShopSettings, generate
+from goodrate.teaching.query_reading import Lexicon
+from goodrate.teaching.teacher import LabelledText, Taught
+from goodrate.teaching.template_teacher import TemplateTeacher
+from goodrate.teaching.typed_item import from_row
 
 OUT = Path(__file__).parent / "results" / "teacher_template.json"
 MEASURES = ("written", "relation", "checks", "rule", "all")

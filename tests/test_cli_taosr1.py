@@ -15,7 +15,8 @@ from goodrate.relevance.judge import Judge, Pair
 from goodrate.shop.shop import ShopSettings
 
 SHOP = ["data.shop.items=300", "data.shop.queries=40", "data.shop.judged=8"]
-SHORT = ["sft.batch_size=16", "sft.fit.updates=80", "sft.epochs=50", "sft.label_weight=8", "sft.optimizer=muon", "sft.learning_rate=1e-3"]
+SHORT = ["sft.batch_size=16", "sft.fit.updates=80", "sft.epochs=50", "sft.label_weight=8"]
+SHORT += ["sft.optimizer=muon", "sft.learning_rate=1e-3"]
 SHORT += ["dpo.sampling.samples=3", "dpo.fit.updates=2", "dpo.batch_size=8"]
 SHORT += ["grpo.fit.updates=2", "grpo.rollouts.prompts=4", "grpo.rollouts.group_size=4"]
 

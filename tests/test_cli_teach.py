@@ -15,9 +15,9 @@ from goodrate import settings
 from goodrate.cli import main, teach
 from goodrate.cli.judge_examples import example
 from goodrate.cli.training_data import DataSettings, LabelledPair, load_data
-from goodrate.relevance.chat_endpoint import Patience
 from goodrate.relevance.rationale import Rationale, parse
 from goodrate.relevance.rulebook import load_rulebook
+from goodrate.teaching.chat_endpoint import Patience
 from tiny_models import causal_lm
 
 RIGHT = "4\nwants lamp\nfound lamp\ncategory lamp : lamp same\nchecks none\nverdict all_met\n"
@@ -188,7 +188,7 @@ def test_an_endpoint_is_asked_up_to_its_cap_and_then_no_more(
 def test_an_endpoint_that_is_down_exits_2(
     files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("goodrate.relevance.chat_endpoint.Patience", lambda timeout: Patience(2, 0.01, timeout))
+    monkeypatch.setattr("goodrate.teaching.chat_endpoint.Patience", lambda timeout: Patience(2, 0.01, timeout))
     with chat_server(lambda body, number: (500, {})) as server:
         given = ("--teacher", "endpoint", "--catalog", files[1], "--out", tmp_path / "r.jsonl", "--url", server.url)
         with pytest.raises(ValueError, match=r"no pair got a reason \(endpoint_down 3\d, http_500 \d"):
@@ -198,7 +198,7 @@ def test_an_endpoint_that_is_down_exits_2(
 def test_an_interrupted_run_keeps_what_was_answered(
     files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from goodrate.relevance import endpoint_teacher
+    from goodrate.teaching import endpoint_teacher
 
     labels, items = files
     labels.write_text("query,item_id,label\nlamp,lamp-red,4\nlamp,lamp-blue,4\n")

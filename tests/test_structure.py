@@ -17,12 +17,13 @@ PACKAGE = Path(__file__).parents[1] / "src" / "goodrate"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FOUNDATION = {"", "scale", "settings", "run_folder"}  # "" is goodrate/__init__.py
 STAGES = {"catalog", "shop", "retrieval", "relevance", "evaluation"}
-ROOMS = STAGES | {"models", "learning", "recipes", "serving", "demo", "cli"}
+ROOMS = STAGES | {"models", "learning", "recipes", "teaching", "serving", "demo", "cli"}
 # room -> rooms it may import, besides itself and the foundation
 ALLOWED = {
     "models": set(),
     "learning": {"models"},
     "recipes": STAGES | {"models", "learning"},
+    "teaching": STAGES,
     "serving": STAGES | {"models"},
     "demo": ROOMS - {"cli"},  # like a verb, it puts all parts together
     "cli": ROOMS,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from goodrate.catalog.judgements import Judgements
     from goodrate.relevance.rationale import Rationale
-    from goodrate.relevance.taught_file import TaughtLine
+    from goodrate.teaching.taught_file import TaughtLine
 
 SILVER_WEIGHT = 0.5  # of an example whose reason nobody checked, unless the settings say another
 
@@ -30,7 +30,7 @@ def read_reasons(path: str, train: Judgements, silver_weight: float) -> Reasons:
 
     Raises FileNotFoundError, ValueError naming file, row and column, and when no reason is one of a training pair.
     """
-    from goodrate.relevance.taught_file import read_taught
+    from goodrate.teaching.taught_file import read_taught
 
     lines = [line for line in read_taught(path, train.scale) if line.rationale is not None]
     books = sorted({line.rule_book for line in lines})

@@ -16,7 +16,7 @@ from goodrate.cli.teach_endpoint import Endpoint, asking
 if TYPE_CHECKING:
     from goodrate.cli.teach_input import Labelled
     from goodrate.relevance.rulebook import RuleBook
-    from goodrate.relevance.teacher import Taught, Teacher
+    from goodrate.teaching.teacher import Taught, Teacher
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 console = Console(stderr=True)
@@ -129,8 +129,8 @@ def _check(out: Path, teacher: str, catalog: Path | None, index: Path | None) ->
 
 def _template(book: RuleBook, labelled: Labelled) -> Teacher:
     """The template writer, with the words of the whole catalogue, or of the items in the file."""
-    from goodrate.relevance.query_reading import Lexicon
-    from goodrate.relevance.template_teacher import TemplateTeacher
+    from goodrate.teaching.query_reading import Lexicon
+    from goodrate.teaching.template_teacher import TemplateTeacher
 
     return TemplateTeacher(book, Lexicon.of(labelled.items, (f"{p.query} {p.facts}" for p in labelled.pairs)))
 
@@ -139,8 +139,8 @@ def _write(teacher: Teacher, labelled: Labelled, book: RuleBook, out: Path) -> N
     """Teach, write the whole file, and say what came out. ValueError when no pair got a reason."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from goodrate.relevance.taught_file import to_jsonl
     from goodrate.run_folder import write_atomic
+    from goodrate.teaching.taught_file import to_jsonl
 
     columns = (TextColumn("teaching"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:

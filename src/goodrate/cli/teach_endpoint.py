@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from goodrate.relevance.endpoint_teacher import EndpointTeacher
     from goodrate.relevance.rulebook import RuleBook
+    from goodrate.teaching.endpoint_teacher import EndpointTeacher
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Endpoint:
 @contextlib.contextmanager
 def asking(options: Endpoint, book: RuleBook, console: Console) -> Iterator[EndpointTeacher]:
     """The teacher of an endpoint. Says at the end what was asked and paid, and what to do about a cap."""
-    from goodrate.relevance.answer_store import AnswerStore
-    from goodrate.relevance.budget import Budget, Prices
-    from goodrate.relevance.chat_endpoint import ChatEndpoint, Patience
-    from goodrate.relevance.endpoint_teacher import EndpointTeacher
+    from goodrate.teaching.answer_store import AnswerStore
+    from goodrate.teaching.budget import Budget, Prices
+    from goodrate.teaching.chat_endpoint import ChatEndpoint, Patience
+    from goodrate.teaching.endpoint_teacher import EndpointTeacher
 
     budget = Budget(options.max_tokens_total, options.max_cost, Prices(options.price_prompt, options.price_answer))
     key = os.environ.get(options.key_env, "") if options.key_env else ""

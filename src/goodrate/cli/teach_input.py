@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
     from goodrate.relevance.prompts import Pair
     from goodrate.relevance.rulebook import RuleBook
-    from goodrate.relevance.taught_file import TaughtLine
-    from goodrate.relevance.teacher import LabelledText, Taught, Teacher
-    from goodrate.relevance.typed_item import TypedItem
     from goodrate.scale import RelevanceScale
+    from goodrate.teaching.taught_file import TaughtLine
+    from goodrate.teaching.teacher import LabelledText, Taught, Teacher
+    from goodrate.teaching.typed_item import TypedItem
 
 FORM = "listing"  # the item form of a trained judge, unless its settings say another
 UNKNOWN_ITEM, NO_LABEL = "unknown_item", "no_label"
@@ -39,8 +39,8 @@ class Labelled:
 
     def lines(self, taught: Sequence[Taught], teacher: Teacher, book: RuleBook) -> Iterator[TaughtLine]:
         """One line per row of the file, in its order."""
-        from goodrate.relevance.taught_file import TaughtLine
-        from goodrate.relevance.teacher import Taught
+        from goodrate.teaching.taught_file import TaughtLine
+        from goodrate.teaching.teacher import Taught
 
         remaining = iter(taught)
         for number, (row, label) in enumerate(zip(self.rows, self.labels, strict=True)):
@@ -79,7 +79,7 @@ def read_labelled(
 
 def _typed(catalog: Catalog | None) -> dict[str, TypedItem]:
     """The typed fields of every item of a catalogue by id; empty without one."""
-    from goodrate.relevance.typed_item import from_row
+    from goodrate.teaching.typed_item import from_row
 
     rows = () if catalog is None else catalog.frame.iter_rows(named=True)
     return {row["id"]: from_row(row) for row in rows}
@@ -87,8 +87,8 @@ def _typed(catalog: Catalog | None) -> dict[str, TypedItem]:
 
 def _labelled(read: Pair, label: int, item_id: str, typed: dict[str, TypedItem]) -> LabelledText:
     """A pair with its label, its item typed from the catalogue, or from its text where there is none."""
-    from goodrate.relevance.teacher import LabelledText
-    from goodrate.relevance.typed_item import from_listing
+    from goodrate.teaching.teacher import LabelledText
+    from goodrate.teaching.typed_item import from_listing
 
     item = typed[item_id] if typed else from_listing(read.item_text)
     return LabelledText(read.query, read.item_text, label, read.facts, item_id, item)

@@ -10,8 +10,8 @@ from typing import Any
 
 from goodrate.catalog.problems import BadRow, tolerate
 from goodrate.relevance.rationale import Rationale, Want
-from goodrate.relevance.teacher import survives_writing
 from goodrate.scale import RelevanceScale
+from goodrate.teaching.teacher import survives_writing
 
 STEPS = ("category", "wants", "found_category", "found", "relation", "checks", "rule")
 

@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 
 from chat_server import ChatServer, chat_server
-from goodrate.relevance.answer_store import AnswerStore
-from goodrate.relevance.budget import Budget, Prices
-from goodrate.relevance.chat_endpoint import Answer, ChatEndpoint, Patience, Unanswered, prompt_size
-from goodrate.relevance.endpoint_teacher import DOWN_AFTER, EndpointTeacher
-from goodrate.relevance.query_reading import Lexicon
 from goodrate.relevance.rationale import Rationale, Want, write
 from goodrate.relevance.rulebook import load_rulebook
-from goodrate.relevance.taught_file import TaughtLine, read_taught, to_jsonl
-from goodrate.relevance.teacher import LabelledText, Taught, TruthTeacher
-from goodrate.relevance.teacher_prompt import graded, messages
-from goodrate.relevance.template_teacher import TemplateTeacher, columns, relations
-from goodrate.relevance.typed_item import TypedItem, from_listing, from_row
 from goodrate.scale import FOUR_LEVEL
+from goodrate.teaching.answer_store import AnswerStore
+from goodrate.teaching.budget import Budget, Prices
+from goodrate.teaching.chat_endpoint import Answer, ChatEndpoint, Patience, Unanswered, prompt_size
+from goodrate.teaching.endpoint_teacher import DOWN_AFTER, EndpointTeacher
+from goodrate.teaching.query_reading import Lexicon
+from goodrate.teaching.taught_file import TaughtLine, read_taught, to_jsonl
+from goodrate.teaching.teacher import LabelledText, Taught, TruthTeacher
+from goodrate.teaching.teacher_prompt import graded, messages
+from goodrate.teaching.template_teacher import TemplateTeacher, columns, relations
+from goodrate.teaching.typed_item import TypedItem, from_listing, from_row
 
 BOOK = load_rulebook()
 IRRELEVANT, MISMATCH, RELATED, EXCELLENT = range(4)

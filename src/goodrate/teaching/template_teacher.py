@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from goodrate.relevance.query_reading import BRAND, PRICE, TEXT, Lexicon, QueryReading
 from goodrate.relevance.rationale import CHECKS, RELATIONS, Rationale, Want
 from goodrate.relevance.rulebook import Rule, RuleBook
-from goodrate.relevance.teacher import LabelledText, Progress, Taught, each, survives_writing
-from goodrate.relevance.typed_item import NO, YES, Phrase, TypedItem, contains, from_listing, stems, words_of
+from goodrate.teaching.query_reading import BRAND, PRICE, TEXT, Lexicon, QueryReading
+from goodrate.teaching.teacher import LabelledText, Progress, Taught, each, survives_writing
+from goodrate.teaching.typed_item import NO, YES, Phrase, TypedItem, contains, from_listing, stems, words_of
 
 WORST = ("none", *CHECKS)  # a column over several checks has the worst of them
 # What the template can say of each column; a book with another column asks for what matching cannot see.

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from goodrate.relevance.rationale import Rationale, contradicts, label_text, parse
 from goodrate.relevance.rulebook import Rule, RuleBook
-from goodrate.relevance.teacher import LabelledText, Taught, survives_writing
+from goodrate.teaching.teacher import LabelledText, Taught, survives_writing
 
 FORM = """You explain why an item of a shop has its relevance label for a query. Answer with six lines and nothing else:
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from goodrate.relevance.rationale import Rationale, parse, write
-from goodrate.relevance.typed_item import TypedItem
+from goodrate.teaching.typed_item import TypedItem
 
 Progress = Callable[[int], None]  # called with the number of pairs done so far
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodrate.relevance.chat_endpoint import Answer
 from goodrate.relevance.verdict_store import opened, parts
+from goodrate.teaching.chat_endpoint import Answer
 
 TABLE = """CREATE TABLE IF NOT EXISTS answers (
     key TEXT NOT NULL, attempt INTEGER NOT NULL, text TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,

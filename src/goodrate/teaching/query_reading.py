@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from goodrate.relevance.rationale import Want
-from goodrate.relevance.typed_item import NO, YES, Phrase, TypedItem, stems, words_of
+from goodrate.teaching.typed_item import NO, YES, Phrase, TypedItem, stems, words_of
 
 LONGEST = 4  # words of a value, a brand or a kind
 TEXT = "text"  # attribute of words that the catalogue has, but in no typed field

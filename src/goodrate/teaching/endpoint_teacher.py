@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 
-from goodrate.relevance.answer_store import AnswerStore
-from goodrate.relevance.budget import Budget
-from goodrate.relevance.chat_endpoint import Answer, ChatEndpoint, Message, Unanswered, prompt_size
 from goodrate.relevance.rulebook import RuleBook
-from goodrate.relevance.teacher import LabelledText, Progress, Taught
-from goodrate.relevance.teacher_prompt import answer_key, graded, messages
+from goodrate.teaching.answer_store import AnswerStore
+from goodrate.teaching.budget import Budget
+from goodrate.teaching.chat_endpoint import Answer, ChatEndpoint, Message, Unanswered, prompt_size
+from goodrate.teaching.teacher import LabelledText, Progress, Taught
+from goodrate.teaching.teacher_prompt import answer_key, graded, messages
 
 TEMPERATURES = (0.0, 0.7, 0.7, 0.7)  # the first try, then up to three more (TaoSR1 data: papers/taosr1.md section 4)
 COST_CAP, ENDPOINT_DOWN = "cost_cap", "endpoint_down"
