@@ -41,7 +41,7 @@ class TwoTower(nn.Module):
         return {"scores": self._embed(batch["queries"]) @ self._embed(batch["candidates"]).T}
 
 
-def contrastive_term(temperature: float) -> Term:
+def contrastive_term(temperature: float, weight: float = 1.0, mask: str = "mask") -> Term:
     """InfoNCE over the candidates of the batch, times the weight of each pair; a mean over pairs.
 
     It must see the whole update: a split would give each part fewer negatives.
@@ -51,7 +51,7 @@ def contrastive_term(temperature: float) -> Term:
         values = info_nce(outputs["scores"], batch["positive"], batch["allowed"], temperature=temperature)
         return values * batch["weights"]
 
-    return Term("info_nce", loss, mask="mask", unit="update")
+    return Term("info_nce", loss, mask=mask, weight=weight, unit="update")
 
 
 class PairSource:

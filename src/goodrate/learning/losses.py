@@ -89,6 +89,40 @@ def listwise(scores: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return -(target * logprobs.masked_fill(~mask, 0.0)).sum(dim=1)
 
 
+def ranknet(scores: Tensor, rewards: Tensor, mask: Tensor) -> Tensor:
+    """Mean over pairs with r_i > r_j of log(1 + exp(s_j - s_i)), one value per list (Q,); 0 without such a pair.
+
+    scores, rewards, mask: (Q, K); a pair counts when both are masked in. (RankNet, Burges et al. 2005.)
+    """
+    ordered = _ordered(rewards, mask)
+    values = F.softplus(-(scores[:, :, None] - scores[:, None, :]))
+    return (values * ordered).sum((1, 2)) / ordered.sum((1, 2)).clamp(min=1)
+
+
+def lambda_loss(scores: Tensor, rewards: Tensor, mask: Tensor) -> Tensor:
+    """RankNet with every pair weighed by the nDCG that swapping it would change; one value per list (Q,).
+
+    Gains are the rewards less the lowest of the list (never negative), discounts 1 / log2(rank + 1) by the present
+    scores; the sum is not divided. (LambdaRank in the form of LambdaLoss, Wang et al. 2018.)
+    """
+    ordered = _ordered(rewards, mask)
+    rank = (scores[:, None, :] > scores[:, :, None]).logical_and(mask[:, None, :]).sum(2) + 1
+    discount = 1 / torch.log2(rank.float() + 1)
+    gains = torch.where(mask, rewards, float("inf")).amin(1, keepdim=True)
+    gains = (rewards - gains).clamp(min=0) * mask
+    ideal = (gains.sort(1, descending=True).values / torch.log2(torch.arange(2, gains.shape[1] + 2))).sum(1)
+    change = (gains[:, :, None] - gains[:, None, :]).abs() * (discount[:, :, None] - discount[:, None, :]).abs()
+    weight = (change / ideal.clamp(min=1e-9)[:, None, None]).detach()
+    values = F.softplus(-(scores[:, :, None] - scores[:, None, :]))
+    return (values * weight * ordered).sum((1, 2))
+
+
+def _ordered(rewards: Tensor, mask: Tensor) -> Tensor:
+    """(Q, K, K) 1 where both candidates are masked in and the first has the larger reward."""
+    both = mask[:, :, None] & mask[:, None, :]
+    return ((rewards[:, :, None] > rewards[:, None, :]) & both).to(rewards.dtype)
+
+
 def kl_k3(logprobs: Tensor, reference: Tensor) -> Tensor:
     """exp(d) - d - 1 with d = reference - logprobs: KL(policy || reference) per sampled token, never negative."""
     difference = reference - logprobs

@@ -60,11 +60,15 @@ def train(
         batch_size=settings.batch_size, random_negatives=settings.random_negatives,
         temperature=settings.temperature, seed=settings.fit.seed, epochs=settings.epochs,
     )  # fmt: skip
-    planned = settings.fit.updates or source.batches_per_epoch * settings.epochs  # the schedule needs an end
     parameters = encoder.network.parameters()
     optimizer = torch.optim.AdamW(parameters, settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay)
-    budget = settings.fit.model_copy(update={"updates": planned})
+    budget = settings.fit.ending(source.batches_per_epoch * settings.epochs)
     fit(TwoTower(encoder), source, [optimizer], budget, folder=run, on_update=progress)
+    return write_encoder(encoder, run)
+
+
+def write_encoder(encoder: Encoder, run: RunFolder) -> Path:
+    """Save a trained encoder as the run's folder `encoder`; it appears complete or not at all."""
     encoder.network.eval()
     with new_folder(run.path / "encoder") as beside:
         encoder.save(beside)

@@ -1,0 +1,131 @@
+"""What a retriever's candidates are worth: relevance by a judge, item quality, exclusivity against lexical search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from goodrate.learning.records import Reward
+from goodrate.learning.rewards import Gate, retrieval_reward
+
+if TYPE_CHECKING:
+    from goodrate.relevance.judge import Judge
+    from goodrate.relevance.verdict_store import VerdictStore
+
+Score = Callable[[np.ndarray, np.ndarray], np.ndarray]  # query rows (N,), item positions (N,) -> (N,) in 0..1, NaN
+
+
+class JudgedRelevance:
+    """Expected gain (0..1) of query-item pairs by a judge; a pair is judged once.
+
+    judged, asked: pairs that reached the model, and all that were asked for.
+    """
+
+    def __init__(
+        self, judge: Judge, queries: Sequence[tuple[str, str]], item_texts: Sequence[str],
+        store: VerdictStore | None = None,
+    ) -> None:  # fmt: skip
+        """queries: (text, facts). store: keeps verdicts over runs; without it they are kept in memory."""
+        self._judge, self._queries, self._items, self._store = judge, queries, item_texts, store
+        self._known: dict[tuple[int, int], float] = {}
+        self.judged = self.asked = 0
+
+    def __call__(self, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """(N,) gains, NaN where the judge failed."""
+        keys = list(zip(rows.tolist(), items.tolist(), strict=True))
+        new = [key for key in dict.fromkeys(keys) if key not in self._known]
+        self.asked += len(keys)
+        if new:
+            self._known.update(zip(new, self._judged(new).tolist(), strict=True))
+        return np.asarray([self._known[key] for key in keys])
+
+    def _judged(self, keys: Sequence[tuple[int, int]]) -> np.ndarray:
+        from goodrate.relevance.prompts import Pair
+
+        pairs = [Pair(self._queries[row][0], self._items[item], self._queries[row][1]) for row, item in keys]
+        if self._store is None:
+            self.judged += len(pairs)
+            probabilities = self._judge.probabilities(pairs)
+        else:
+            probabilities = self._kept(pairs)
+        gains = self._judge.scale.expected_gain(np.nan_to_num(probabilities))
+        return np.where(np.isnan(probabilities).any(axis=1), np.nan, gains)
+
+    def _kept(self, pairs: Sequence[Any]) -> np.ndarray:
+        """Probabilities out of the store, which gets the ones it lacks."""
+        from goodrate.relevance.verdict_store import judge_once
+
+        assert self._store is not None
+        kept = judge_once(self._judge, self._store, pairs, reasons=False)
+        self.judged += len(pairs) - sum(kept.cached)
+        none = (float("nan"),) * len(self._judge.scale)
+        return np.asarray([none if v.probabilities is None else v.probabilities for v in kept.verdicts])
+
+
+class LexicalOverlap:
+    """Exclusivity 1 - (idf of the query's words that the item has) / (idf of all its words); 0 without words.
+
+    Words the inverted index would find the item by (arXiv 2511.13885 has the idea, the formula is ours).
+    """
+
+    def __init__(self, queries: Sequence[str], item_texts: Sequence[str]) -> None:
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        counter = CountVectorizer(binary=True, token_pattern=r"\w+", dtype=np.float32)
+        self._items = counter.fit_transform(item_texts)
+        frequency = np.asarray(self._items.sum(axis=0)).ravel()
+        rarest = np.log(1 + len(item_texts))
+        self._unknown = float(rarest)  # a word that no item has
+        self._idf = np.log((1 + len(item_texts)) / (1 + frequency)).astype(np.float32)
+        self._queries = counter.transform(queries)
+        words = [set(counter.build_analyzer()(query)) for query in queries]
+        unknown = np.asarray([len(w - counter.vocabulary_.keys()) for w in words])
+        self._total = np.asarray(self._queries @ self._idf).ravel() + unknown * self._unknown
+
+    def __call__(self, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """(N,) in 0..1."""
+        shared = np.asarray(self._queries[rows].multiply(self._items[items]) @ self._idf).ravel()
+        total = self._total[rows]
+        return np.where(total > 0, 1 - shared / np.maximum(total, 1e-9), 0.0)
+
+
+class LexicalTop:
+    """The stronger exclusivity: 1 where the lexical channel's first N of the query do not hold the item."""
+
+    def __init__(self, first: Sequence[Sequence[int]]) -> None:
+        """first: item positions that lexical search returns, by query row."""
+        self._first = [frozenset(items) for items in first]
+
+    def __call__(self, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """(N,) of 0 and 1."""
+        pairs = zip(rows.tolist(), items.tolist(), strict=True)
+        return np.asarray([float(item not in self._first[row]) for row, item in pairs])
+
+
+class RetrievalGrades:
+    """The fused reward of candidates: relevance + scale * gate * (quality + exclusivity); parts can be left out.
+
+    gate "none" is the paper's plain sum; "threshold" and "relevance" are ours (papers/taosearchemb.md 5).
+    """
+
+    def __init__(
+        self, relevance: Score, quality: np.ndarray | None = None, exclusive: Score | None = None, *,
+        gate: Gate = "threshold", scale: float = 0.2, threshold: float = 0.5,
+    ) -> None:  # fmt: skip
+        """quality: level of each item, (items,) in 0..1."""
+        self._relevance, self._quality, self._exclusive = relevance, quality, exclusive
+        self._how: dict[str, Any] = {"gate": gate, "scale": scale, "threshold": threshold}
+
+    def __call__(self, rows: Sequence[int], candidates: Tensor) -> Reward:
+        """The Reward of the P * K pairs, query by query."""
+        items = candidates.numpy().ravel()
+        queries = np.repeat(np.asarray(rows), candidates.shape[1])
+        nothing = np.zeros(len(items))
+        quality = nothing if self._quality is None else self._quality[items]
+        exclusive = nothing if self._exclusive is None else self._exclusive(queries, items)
+        parts = (self._relevance(queries, items), quality, exclusive)
+        return retrieval_reward(*(torch.from_numpy(np.asarray(part, dtype=np.float32)) for part in parts), **self._how)

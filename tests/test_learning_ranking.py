@@ -1,0 +1,271 @@
+"""Retrieval-GRPO's parts: rivals by hand, the derived gradient identity, candidates, rewards, and exact resume."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from goodrate.learning.advantages import group_relative
+from goodrate.learning.contrastive import TwoTower
+from goodrate.learning.fit import FitSettings, fit
+from goodrate.learning.item_matrix import ItemMatrix, top_k
+from goodrate.learning.losses import lambda_loss, listwise, policy_gradient, ranknet
+from goodrate.learning.ranking_source import (
+    QueryExample,
+    RankingSettings,
+    RankingSource,
+    ranking_logprobs,
+    spread_enough,
+)
+from goodrate.learning.ranking_terms import RankingTermSettings, best_and_hardest, ranking_terms
+from goodrate.learning.records import Ranking, Reward
+from goodrate.models.encoder import Encoder
+from goodrate.recipes import retriever_grpo
+from goodrate.recipes.retriever_rewards import JudgedRelevance, LexicalOverlap, LexicalTop, RetrievalGrades
+from goodrate.run_folder import RunFolder
+from goodrate.scale import FOUR_LEVEL
+from tiny_models import tokenizer_file
+
+WORDS = ["red", "blue", "green", "lamp", "chair", "tent", "steel", "wool"]
+ITEMS = [f"{a} {b} {c}" for a in WORDS[:3] for b in WORDS[3:6] for c in WORDS[6:]]  # 18
+QUERIES = [
+    QueryExample(f"{a} {b}", ITEMS.index(f"{a} {b} steel"), frozenset(ITEMS.index(f"{a} {b} {c}") for c in WORDS[6:]))
+    for a in WORDS[:3]
+    for b in WORDS[3:6]
+]
+MASK = torch.ones(1, 3, dtype=torch.bool)
+
+
+def encoder(folder: Path) -> Encoder:
+    return Encoder.create(tokenizer_file(folder), hidden=16, layers=1, heads=2, seed=3)
+
+
+def relevance(rows: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Share of the query's words that the item has."""
+    words = [set(QUERIES[row].text.split()) for row in rows]
+    return np.asarray([len(w & set(ITEMS[item].split())) / len(w) for w, item in zip(words, items, strict=True)])
+
+
+def make_source(start: Encoder, **changes: Any) -> RankingSource:
+    settings = RankingSettings(**{"queries": 4, "candidates": 5, "refresh_items": 7, "random_items": 3, **changes})
+    terms = ranking_terms(RankingTermSettings(), settings.temperature, settings.inner_steps == 1)
+    return RankingSource(
+        settings, start, QUERIES, ITEMS, RetrievalGrades(relevance),
+        lambda ranking, reward: retriever_grpo.credited(ranking, reward, 3.0), terms, seed=1, reference=start,
+    )  # fmt: skip
+
+
+def test_ranknet_and_lambda_loss_by_hand() -> None:
+    scores, rewards = torch.tensor([[1.0, 0.0, 2.0]]), torch.tensor([[1.0, 0.0, 0.0]])
+    # pairs with a larger reward: (0, 1) with margin 1, (0, 2) with margin -1
+    values = [math.log1p(math.exp(-1)), math.log1p(math.exp(1))]
+    assert float(ranknet(scores, rewards, MASK)) == pytest.approx(sum(values) / 2)
+    # ranks 2, 3, 1; the ideal DCG is 1; swapping 0 with 1 changes 1/log2(3) - 1/log2(4), with 2: 1 - 1/log2(3)
+    weights = [1 / math.log2(3) - 1 / 2, 1 - 1 / math.log2(3)]
+    expected = sum(w * v for w, v in zip(weights, values, strict=True))
+    assert float(lambda_loss(scores, rewards, MASK)) == pytest.approx(expected)
+    without = torch.tensor([[True, True, False]])
+    assert float(ranknet(scores, rewards, without)) == pytest.approx(values[0])
+    assert float(ranknet(scores, torch.ones(1, 3), MASK)) == float(lambda_loss(scores, torch.ones(1, 3), MASK)) == 0
+
+
+@pytest.mark.parametrize("over", ["K", "B", "unnormalised"])
+def test_on_policy_the_gradient_is_an_advantage_weighted_push_whatever_the_softmax_runs_over(over: str) -> None:
+    torch.manual_seed(0)
+    scores = torch.randn(1, 9, dtype=torch.float64, requires_grad=True)  # B = 9 items, the first K = 4 are candidates
+    rewards = torch.tensor([0.99, 0.99, 0.44, 0.29], dtype=torch.float64)
+    advantages = group_relative(rewards, torch.zeros(4), scale="population")
+    assert advantages.tolist() == pytest.approx([0.986, 0.986, -0.749, -1.223], abs=1e-3)  # the paper's example
+    t = 0.05
+    logprobs = {
+        "K": torch.log_softmax(scores[:, :4] / t, 1),
+        "B": torch.log_softmax(scores / t, 1)[:, :4],
+        "unnormalised": scores[:, :4] / t,
+    }[over]
+    loss = policy_gradient(logprobs, logprobs.detach(), advantages[None], clip_low=0.2, clip_high=0.2).mean()
+    (gradient,) = torch.autograd.grad(loss, scores)
+    assert torch.allclose(gradient[0, :4], -advantages / (4 * t), atol=1e-12) and gradient[0, 4:].abs().max() < 1e-12
+
+
+def test_listwise_distillation_at_the_start_pushes_like_its_target_minus_the_policy() -> None:
+    scores = torch.tensor([[0.3, 0.1, -0.2]], requires_grad=True)
+    target = torch.softmax(torch.tensor([[1.0, 0.0, 0.5]]) / 0.5, 1)
+    (gradient,) = torch.autograd.grad(listwise(scores, target, MASK).sum(), scores)
+    assert torch.allclose(gradient, torch.softmax(scores, 1) - target, atol=1e-6)
+
+
+def test_top_k_is_brute_force_with_ties_by_position() -> None:
+    rng = np.random.default_rng(0)
+    queries, items = rng.normal(size=(6, 4)).astype(np.float32), rng.normal(size=(50, 4)).astype(np.float32)
+    items[[9, 30]] = items[3]
+    brute = np.argsort(-(queries @ items.T), axis=1, kind="stable")
+    assert (top_k(queries, items, 7) == brute[:, :7]).all() and (top_k(queries, items, 99) == brute).all()
+
+
+def test_the_matrix_is_refreshed_in_turn_and_equals_a_full_one_after_a_round(tmp_path: Path) -> None:
+    model = encoder(tmp_path)
+    matrix = ItemMatrix(ITEMS, model)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    fresh = model.encode_items(ITEMS)
+    matrix.refresh(7, 0)
+    assert not np.allclose(matrix.vectors, fresh) and matrix.age == 0  # update 0: nothing was learned yet
+    for number in (1, 2):
+        matrix.refresh(7, number)
+    # rows 0-6 at update 1, 7-13 at update 2, 14-17 not yet: ages 1, 0 and 2
+    assert matrix.age == pytest.approx((7 * 1 + 7 * 0 + 4 * 2) / 18)
+    assert np.allclose(matrix.vectors[:14], fresh[:14], atol=1e-6) and not np.allclose(matrix.vectors[14:], fresh[14:])
+    matrix.refresh(7, 3)
+    assert np.allclose(matrix.vectors, fresh, atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", ["catalogue", "batch"])
+def test_an_update_holds_the_current_top_k_and_starts_at_ratio_one_and_kl_zero(tmp_path: Path, pool: str) -> None:
+    model = encoder(tmp_path)
+    source = make_source(model, pool=pool, pool_size=18)  # the batch pool is the whole catalogue here
+    update = source.next(0)
+    assert update is not None
+    (batch,) = update.micro_batches
+    rows = source._order.rows(0)
+    assert rows is not None
+    brute = top_k(model.encode_queries([QUERIES[row].text for row in rows]), model.encode_items(ITEMS), 5)
+    texts = [model.tokenizer.decode(ids, skip_special_tokens=True) for ids in batch["candidates"]["input_ids"]]
+    shown = [[texts[place] for place in row] for row in batch["place"].tolist()]
+    assert shown == [[ITEMS[item] for item in row] for row in brute.tolist()]
+    outputs = TwoTower(model)(batch)
+    logprobs = ranking_logprobs(outputs["scores"].gather(1, batch["place"]), torch.ones(4, 5, dtype=torch.bool), 0.05)
+    assert torch.allclose(logprobs, batch["behaviour"], atol=1e-4)
+    assert torch.allclose(batch["behaviour"], batch["reference"], atol=1e-4)
+    terms = {term.name: term.loss(outputs, batch) for term in (*update.terms, *update.diagnostics)}
+    assert terms["kl_loss"].abs().max() < 1e-4 and terms["clipped"].sum() == 0
+    # the anchor compares with positives and random items only, and never with items known to answer
+    assert (batch["allowed"].sum(1) <= 4 + 3).all()
+    for row, allowed in zip(rows, batch["allowed"], strict=True):
+        assert not {ITEMS.index(texts[place]) for place in allowed.nonzero()[:, 0]} & QUERIES[row].known
+
+
+def test_queries_without_spread_have_no_policy_gradient_but_keep_their_anchor(tmp_path: Path) -> None:
+    assert spread_enough(torch.tensor([[1.0, 1.0], [0.0, 1.0], [float("nan")] * 2]), 1e-3).tolist() == [
+        False, True, False,
+    ]  # fmt: skip
+    model = encoder(tmp_path)
+    source = make_source(model)
+    source._grade = RetrievalGrades(lambda rows, items: np.full(len(rows), 0.7))
+    update = source.next(0)
+    assert update is not None and update.facts["share_kept"] == 0
+    (batch,) = update.micro_batches
+    assert not batch["mask"].any() and not batch["kept"].any() and batch["anchored"].all()
+
+
+def test_the_hardest_is_the_first_that_is_worse_than_the_best() -> None:
+    rewards = torch.tensor([[0.2, 0.9, 0.9, 0.1], [1.0, 1.0, 1.0, 1.0]])
+    best, hardest = best_and_hardest(rewards, 4)
+    assert best.tolist() == [1, 0] and hardest.tolist() == [0, 3]
+
+
+def test_rewards_ungated_pay_for_irrelevance_and_gated_do_not() -> None:
+    rows, items = np.asarray([0, 0]), torch.tensor([[0, ITEMS.index("green tent wool")]])
+    overlap = LexicalOverlap([q.text for q in QUERIES], ITEMS)
+    # "red lamp": the first item has both words, the other none
+    assert overlap(rows, items.numpy().ravel()).tolist() == pytest.approx([0, 1])
+    for gate, wins in (("none", 1), ("threshold", 0)):
+        graded = RetrievalGrades(
+            lambda rows, items: np.asarray([0.6, 0.0]),
+            None,
+            overlap,
+            gate=gate,
+            scale=1.0,  # type: ignore[arg-type]
+        )([0], items)
+        assert int(graded.outcome.argmax()) == wins
+    assert LexicalTop([[0, 1]])(rows, items.numpy().ravel()).tolist() == [0, 1]
+    # a third of the query's idf is a word that no item has: it is never found
+    unknown = LexicalOverlap(["red zebra"], ITEMS)
+    assert 0 < float(unknown(np.asarray([0]), np.asarray([0]))[0]) < 1
+
+
+class CountingJudge:
+    """Gives every item of odd position label 3, others label 0; fails on the text "broken"."""
+
+    scale = FOUR_LEVEL
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def probabilities(self, pairs: Any) -> np.ndarray:
+        self.seen += len(pairs)
+        rows = np.eye(4)[[3 if ITEMS.index(p.item_text) % 2 else 0 for p in pairs]]
+        rows[[p.query == "broken" for p in pairs]] = np.nan
+        return rows
+
+
+def test_a_pair_is_judged_once_and_a_failure_is_unknown() -> None:
+    judge = CountingJudge()
+    scores = JudgedRelevance(judge, [("red lamp", ""), ("broken", "")], ITEMS)  # type: ignore[arg-type]
+    asked = np.asarray([0, 0, 0, 1]), np.asarray([1, 2, 1, 1])
+    for _ in range(2):
+        values = scores(*asked)
+        assert values[:3].tolist() == [1, 0, 1] and np.isnan(values[3])
+    assert (judge.seen, scores.judged, scores.asked) == (3, 3, 8)
+    reward = RetrievalGrades(scores)([0, 1], torch.tensor([[1], [1]]))
+    assert reward.outcome[0] == 1 and reward.outcome[1].isnan()
+
+
+@pytest.mark.parametrize("objective", ["grpo", "listwise", "ranknet", "lambda", "dpo"])
+def test_every_objective_raises_the_reward_of_the_top(tmp_path: Path, objective: str) -> None:
+    torch.set_num_threads(1)
+    start = encoder(tmp_path)
+    start.save(tmp_path / "start")
+    seen: list[dict[str, Any]] = []
+    settings = retriever_grpo.Settings(
+        encoder=str(tmp_path / "start"), learning_rate=3e-3,
+        rankings=RankingSettings(queries=9, candidates=6, refresh_items=18, random_items=0),
+        loss=RankingTermSettings(objective=objective, kl=0.01, anchor=0.0),  # type: ignore[arg-type]
+        fit=FitSettings(updates=40, precision="fp32", schedule="constant"),
+    )  # fmt: skip
+    folder = retriever_grpo.train(settings, QUERIES, ITEMS, RetrievalGrades(relevance), tmp_path / "run", seen.append)
+    assert seen[-1]["reward"] > seen[0]["reward"] + 0.05 and seen[0].get("kl", 0.0) == pytest.approx(0, abs=1e-5)
+    trained = Encoder.load(folder)
+    ranked = top_k(trained.encode_queries([q.text for q in QUERIES]), trained.encode_items(ITEMS), 2)
+    right = np.mean([len(QUERIES[row].known & set(items)) / 2 for row, items in enumerate(ranked.tolist())])
+    before = top_k(start.encode_queries([q.text for q in QUERIES]), start.encode_items(ITEMS), 2)
+    assert right > np.mean([len(QUERIES[row].known & set(items)) / 2 for row, items in enumerate(before.tolist())])
+
+
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_a_killed_run_goes_on_as_it_would_have(tmp_path: Path, inner_steps: int) -> None:
+    torch.set_num_threads(1)
+
+    def weights(name: str, *stops: int) -> dict[str, torch.Tensor]:
+        model = encoder(tmp_path)
+        for updates in stops:
+            model = encoder(tmp_path)
+            source = make_source(model, inner_steps=inner_steps)
+            source._reference = None if source._reference is None else source._reference
+            optimizer = torch.optim.AdamW(model.network.parameters(), 1e-3)
+            settings = FitSettings(updates=updates, precision="fp32", schedule="constant")
+            fit(TwoTower(model), source, [optimizer], settings, folder=RunFolder(tmp_path / name))
+        return model.network.state_dict()
+
+    whole, stopped = weights("whole", 7), weights("stopped", 3, 7)
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+    changed = make_source(encoder(tmp_path))
+    with pytest.raises(ValueError, match="other training data: settings differ"):
+        changed.load_state_dict(make_source(encoder(tmp_path), candidates=4).state_dict())
+
+
+def test_what_cannot_be_ranked_is_refused(tmp_path: Path) -> None:
+    model = encoder(tmp_path)
+    with pytest.raises(ValueError, match="candidates = 19, but the catalogue has 18 items"):
+        make_source(model, candidates=19)
+    ranking = Ranking(*(torch.zeros(1, 2) for _ in range(5)))
+    reward = Reward(torch.tensor([1.0, float("nan")]), torch.ones(2), torch.zeros(2, dtype=torch.bool))
+    ranking = replace(ranking, candidates=torch.zeros(1, 2, dtype=torch.long), group=torch.zeros(1))
+    credit = retriever_grpo.credited(ranking, reward, 3.0)
+    assert credit["advantages"].tolist() == [[0.0, 0.0]] and credit["rewards"].tolist() == [[1.0, 0.0]]
