@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from goodrate.learning.optimizers import OptimizerName, make_optimizers
 from goodrate.learning.policy import PolicyScorer
 from goodrate.learning.reference import freeze_reference
 from goodrate.models.adapter import Adapter, LoraSettings, add_adapter
@@ -48,6 +49,14 @@ def test_a_fresh_adapter_changes_nothing_and_only_it_trains() -> None:
     assert len(trained) == 28 and all("lora_" in name for name in trained)
     kept = {n.replace(".base_layer", ""): w for n, w in model.network.named_parameters() if "lora_" not in n}
     assert kept.keys() == before.keys() and all(torch.equal(kept[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_either_optimizer_takes_the_adapter_and_nothing_else(name: OptimizerName) -> None:
+    model, _ = with_adapter()
+    found = make_optimizers(model.network, name, 1e-3)
+    taken = {id(weight) for optimizer in found for group in optimizer.param_groups for weight in group["params"]}
+    assert len(found) == 1 and taken == {id(w) for w in model.network.parameters() if w.requires_grad}
 
 
 def test_the_seed_decides_the_adapter_and_leaves_the_other_draws_alone() -> None:

@@ -27,6 +27,8 @@ def make_optimizers(
         raise ValueError(f"optimizer 'muon' needs torch 2.9 or newer; this is {torch.__version__}; use 'adamw'")
     others = [weight for key, weight in named if not _is_hidden_matrix(key, weight)]
     muon = torch.optim.Muon(matrices, lr=MUON_FACTOR * learning_rate, momentum=0.95, weight_decay=weight_decay)
+    if not others:  # an adapter is hidden matrices only
+        return [muon]
     return [muon, torch.optim.AdamW(others, learning_rate, (0.9, 0.98), weight_decay=0.0)]
 
 
