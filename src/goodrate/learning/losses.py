@@ -21,6 +21,8 @@ LOSS_UNITS: dict[str, Unit] = {
     "binary": "token",
     "kl_categorical": "group",
     "listwise": "group",  # a list brings its own candidates; only in-batch candidates would tie it to the update
+    "ranknet": "group",
+    "lambda_loss": "group",
     "dpo": "pair",
     "info_nce": "update",
 }
