@@ -147,9 +147,9 @@ class RolloutSource:
             drawn += [(label, row) for row in self._draw(label, math.ceil(missing * self._settings.oversampling))]
         if not self._settings.screening:
             return drawn
-        _, reward = self._sample(drawn, self._settings.screening, number, attempt, "screening")
+        rollout, reward = self._sample(drawn, self._settings.screening, number, attempt, "screening")
         solved = (reward.correct.view(len(drawn), -1) == 1).all(1).tolist()
-        log.passed_over(sum(solved))
+        log.passed_over(sum(solved), int(rollout.mask.sum()))
         return [one for one, right in zip(drawn, solved, strict=True) if not right]
 
     def _sample(
@@ -235,7 +235,7 @@ class _Log:
         self._started = time.perf_counter()
         self._counts: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
-        self._rollouts = self._tokens = 0
+        self._rollouts = self._tokens = self._screening_tokens = 0
         self._accuracies: list[float] = []
 
     def add(self, rollout: Rollout, reward: Reward, method: Method) -> None:
@@ -252,9 +252,10 @@ class _Log:
         }
         self._sums.update({name: value * count for name, value in values.items()})
 
-    def passed_over(self, count: int) -> None:
-        """Prompts that screening found solved."""
+    def passed_over(self, count: int, tokens: int) -> None:
+        """Prompts that screening found solved, and the tokens that it took."""
         self._counts["screened"] += count
+        self._screening_tokens += tokens
 
     def filtered(self, correct: Tensor, group: Tensor, inside: Tensor) -> None:
         self._counts.update(band_counts(correct, group, inside))
@@ -277,5 +278,6 @@ class _Log:
         means = {name: total / self._rollouts for name, total in self._sums.items()}
         length = self._tokens / self._rollouts
         histogram = {f"groups_at/{name}": share for name, share in quarters(self._accuracies).items()}
-        rate = {"length": length, "sampled_tokens_per_second": self._tokens / seconds, "sampled_groups": self.groups}
+        sampled = (self._tokens + self._screening_tokens) / seconds
+        rate = {"length": length, "sampled_tokens_per_second": sampled, "sampled_groups": self.groups}
         return {**shares, **histogram, **means, **rate}
