@@ -133,3 +133,15 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "v").write_text("query,item\n" * 100)
     with pytest.raises(ValueError, match="not a verdict store"):
         VerdictStore(tmp_path / "v")
+
+
+def test_a_full_disk_is_told_as_one_and_what_was_kept_stays(tmp_path: Path) -> None:
+    with VerdictStore(tmp_path / "v.sqlite") as store:
+        store.put_many({"a": Verdict(3, (0.0, 0.0, 0.0, 1.0), "Good")})
+        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+        store._connection.execute(f"PRAGMA max_page_count={pages + 1}")  # SQLite calls that a full disk
+        many = {f"{n}" * 64: Verdict(3, (0.0, 0.0, 0.0, 1.0), "Good", reason="why " * 500) for n in range(9)}
+        with pytest.raises(OSError, match="No space left on device") as told:
+            store.put_many(many)
+        assert told.value.filename == str(tmp_path / "v.sqlite")
+        assert store.missing(["a", *many]) == [*many]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
+import os
 import sqlite3
 import threading
 import time
@@ -38,18 +41,38 @@ def verdict_key(pair: Pair, identity: Mapping[str, Any]) -> str:
 def opened(path: Path, table: str) -> sqlite3.Connection:
     """A connection to the SQLite file at `path`, made where there is none, in which the table exists.
 
-    Raises ValueError when the file is something else.
+    Raises ValueError when the file is something else, OSError when the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with full_disk_told(path), _other_file_told(path):
         connection = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         with connection:
             connection.execute(table)
-    except sqlite3.DatabaseError as error:
-        raise ValueError(f"{path} is not a verdict store: {error}") from error
     return connection
+
+
+@contextlib.contextmanager
+def full_disk_told(path: Path) -> Iterator[None]:
+    """SQLite's "database or disk is full" as the OSError that a full disk is elsewhere, with the file's name."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+
+
+@contextlib.contextmanager
+def _other_file_told(path: Path) -> Iterator[None]:
+    """A ValueError where the file is no SQLite file."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise
+        raise ValueError(f"{path} is not a verdict store: {error}") from error
 
 
 class VerdictStore:
@@ -84,7 +107,7 @@ class VerdictStore:
         """Write verdicts by key in one transaction. A failure does not replace a verdict that is there."""
         now = time.time()
         rows = [_row(key, verdict, now) for key, verdict in verdicts.items()]
-        with self._lock, self._connection:
+        with self._lock, full_disk_told(self.path), self._connection:
             self._connection.executemany(UPSERT, rows)
 
     def missing(self, keys: Sequence[str]) -> list[str]:
