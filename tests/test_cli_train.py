@@ -246,7 +246,9 @@ def test_recall_by_hand(own_files: dict[str, str]) -> None:
     assert found == {"recall@10": 0.75, "recall@50": 1.0, "queries": 2.0}
 
 
-@pytest.mark.parametrize("name", ["judge_sft", "retriever_contrastive"])
+@pytest.mark.parametrize(
+    "name", ["judge_sft", "judge_dpo", "judge_grpo", "taosr1", "retriever_contrastive", "retriever_grpo"]
+)
 def test_shipped_configs_are_valid(name: str) -> None:
     import importlib
 

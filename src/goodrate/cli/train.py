@@ -30,6 +30,7 @@ RECIPES = {
     "judge_grpo": "goodrate.cli.train_grpo",
     "taosr1": "goodrate.cli.train_taosr1",
     "retriever_contrastive": "goodrate.cli.train_retriever",
+    "retriever_grpo": "goodrate.cli.train_retriever_grpo",
 }
 
 HELP = f"""Train a base, a judge or a retriever: {", ".join(RECIPES)}.

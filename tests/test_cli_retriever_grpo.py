@@ -1,0 +1,60 @@
+"""goodrate train retriever_grpo: from judgements to an encoder, judged pairs kept, a stopped run resumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from goodrate import settings
+from goodrate.cli import train_retriever_grpo
+from goodrate.cli.training_data import DataSettings, load_data
+from goodrate.models.encoder import Encoder
+from goodrate.recipes.judge_folder import JudgeFormat, write_judge
+from goodrate.shop.shop import ShopSettings
+from tiny_models import causal_lm, tokenizer_file
+
+SHOP = ["data.shop.items=300", "data.shop.queries=60", "data.shop.judged=8"]
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> list[str]:
+    torch.set_num_threads(1)
+    write_judge(causal_lm(), JudgeFormat(max_new_tokens=8), tmp_path / "judge")
+    Encoder.create(tokenizer_file(tmp_path), hidden=16, layers=1, heads=2).save(tmp_path / "encoder")
+    chosen = [f"encoder={tmp_path / 'encoder'}", f"reward.judge={tmp_path / 'judge'}", *SHOP, "fit.updates=3"]
+    return [*chosen, "rankings.queries=8", "rankings.candidates=4", "reward.quality=true", "reward.exclusivity=overlap"]
+
+
+def test_an_encoder_is_trained_measured_and_its_verdicts_are_kept(given: list[str], tmp_path: Path) -> None:
+    chosen = settings.load(train_retriever_grpo.Settings, None, given)
+    seen: list[dict[str, float]] = []
+    outcome = train_retriever_grpo.run(chosen, tmp_path / "run", seen.append)
+    assert len(seen) == 3 and {"reward/relevance", "reward/quality", "reward/exclusivity"} <= seen[0].keys()
+    assert [*outcome.rows] == ["trained", "before", "random order"] and outcome.rows["trained"]["queries"] > 0
+    # 3 updates x 8 queries x 4 candidates; the same pair is read once
+    assert "asked for 96 pairs" in outcome.notes[-1] and (tmp_path / "run" / "verdicts.sqlite").is_file()
+    assert Encoder.load(outcome.model).dimension == 16
+    again = train_retriever_grpo.run(chosen, tmp_path / "run", lambda record: pytest.fail("nothing is left to train"))
+    assert again.rows == outcome.rows and "asked for 0 pairs" in again.notes[-1]
+    other = settings.load(train_retriever_grpo.Settings, None, [*given, "data.split_seed=1"])
+    with pytest.raises(ValueError, match="holds another run"):
+        train_retriever_grpo.run(other, tmp_path / "run", print)
+
+
+def test_quality_is_in_five_levels_and_unknown_is_the_middle() -> None:
+    data = load_data(DataSettings(shop=ShopSettings(items=300, queries=40, judged=8)))
+    levels = train_retriever_grpo.quality(data)
+    ratings = data.catalog.frame["rating"].to_numpy()
+    assert sorted(set(levels)) == [0, 0.25, 0.5, 0.75, 1]
+    assert (np.diff(levels[np.argsort(ratings, kind="stable")]) >= 0).all()
+    frame = data.catalog.frame
+    half = frame.with_columns(rating=pl.when(pl.int_range(pl.len()) < 150).then(pl.col("rating")))
+    object.__setattr__(data.catalog, "frame", half)
+    assert (train_retriever_grpo.quality(data)[150:] == 0.5).all()
+    object.__setattr__(data.catalog, "frame", frame.with_columns(rating=pl.lit(None, dtype=pl.Float64)))
+    with pytest.raises(ValueError, match="no item of the catalogue has one"):
+        train_retriever_grpo.quality(data)
