@@ -24,6 +24,7 @@ from goodrate.learning.records import Term, Update
 from goodrate.learning.reference import freeze_reference
 from goodrate.learning.schedule import factor, run_progress
 from goodrate.learning.source import EpochOrder, bucketed_batches, seed_of, split_by_tokens
+from goodrate.learning.tracker import Tracker
 from goodrate.run_folder import RunFolder
 
 torch.set_num_threads(1)
@@ -242,3 +243,26 @@ def test_epochs_end_and_differ() -> None:
     assert first != second and first == [EpochOrder([1] * 10, 4, 0).rows(i) for i in range(3)]
     with pytest.raises(ValueError, match="no examples"):
         EpochOrder([], 4, 0)
+
+
+def test_records_go_to_tensorboard_too(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    model = Noisy()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1)
+    fit(
+        model, Walk(), [optimizer], FitSettings(updates=4, log_every=2, precision="fp32", tensorboard=True),
+        folder=RunFolder(tmp_path),
+    )  # fmt: skip
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    losses = {event.step: event.value for event in events.Scalars("loss")}
+    logged = {record["update"]: record["loss"] for record in RunFolder(tmp_path).metrics()}
+    assert losses == pytest.approx(logged) and sorted(losses) == [2, 4]
+
+
+def test_tensorboard_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accelerate.utils.is_tensorboard_available", lambda: False)
+    with pytest.raises(ValueError, match=r"pip install 'goodrate\[tensorboard\]'"):
+        Tracker(tmp_path)

@@ -54,6 +54,7 @@ PANELS = (
     Panel("failed completions", {"failed": "failed", "cut_off": "cut off"}),
     Panel("own steps", {"inconsistent": "contradicted by the label", "unreadable_steps": "unreadable"}),
     Panel("spread of labels given (0..1)", {"label_spread": "spread"}),
+    Panel("gold labels of an update (share)", {f"labels/{label}": str(label) for label in range(1, 6)}),
     Panel("gold labels of an update (cv)", {"label_cv": "cv"}),
     Panel("completion length (tokens)", {"length": "length"}),
     Panel("gap sampler to trainer (nats)", {"sampler_gap": "gap"}),

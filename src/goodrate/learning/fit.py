@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from goodrate.learning.records import MicroBatch, Update
 from goodrate.learning.reduction import denominators, reduced
 from goodrate.learning.schedule import Schedule, factor, run_progress
 from goodrate.learning.source import Source, seed_of
+from goodrate.learning.tracker import Tracker
 from goodrate.models.precision import autocast, resolve_precision
 from goodrate.run_folder import RunFolder
 
@@ -42,6 +43,7 @@ class FitSettings(BaseModel):
     evaluate_every: int = Field(default=0, ge=0, description="updates between calls of evaluate; 0 = never")
     checkpoint_updates: int = Field(default=0, ge=0, description="updates between checkpoints; 0 = by time only")
     checkpoint_seconds: float = Field(default=60.0, gt=0, description="seconds between checkpoints")
+    tensorboard: bool | None = Field(default=None, description="also log to TensorBoard, in the run folder")
     seed: int = Field(default=0, description="of dropout and of whatever else draws inside an update")
 
     def ending(self, updates: int) -> FitSettings:
@@ -204,8 +206,10 @@ def fit(
     facts = (checkpoint.load(folder.path, bare, parts) if folder else None) or {"update": 0, "seconds": 0.0}
     if folder and run.accelerator.is_main_process:
         folder.keep_metrics(lambda record: record.get("update", 0) <= facts["update"])
-    loop = _Loop(run, source, settings, folder, facts, lambda facts: _save(run, folder, bare, parts, facts))
-    stopped_by, last = loop.run(evaluate, on_update)
+    logs = _logs(run, settings, folder)
+    loop = _Loop(run, source, settings, logs, facts, lambda facts: _save(run, folder, bare, parts, facts))
+    with logs:
+        stopped_by, last = loop.run(evaluate, on_update)
     result = FitResult(loop.done, loop.seconds, stopped_by, run.precision, last)
     if folder and run.accelerator.is_main_process:
         folder.write("result.json", json.dumps(asdict(result), indent=2) + "\n")
@@ -218,6 +222,26 @@ def _save(run: _Run, folder: RunFolder | None, bare: nn.Module, parts: Mapping[s
         checkpoint.save(folder.path, bare, parts, facts)
 
 
+class _Logs(ExitStack):
+    """Where records go; leaving it finishes the trackers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sinks: list[Callable[[Record], None]] = []
+
+
+def _logs(run: _Run, settings: FitSettings, folder: RunFolder | None) -> _Logs:
+    """metrics.jsonl of the run folder, and TensorBoard where it is asked for; nothing on other processes."""
+    logs = _Logs()
+    if folder and run.accelerator.is_main_process:
+        logs.sinks.append(folder.log)
+        if settings.tensorboard:
+            tracker = Tracker(folder.path)
+            logs.callback(tracker.finish)
+            logs.sinks.append(tracker.log)
+    return logs
+
+
 class _Loop:
     """Counting, stopping, logging and checkpointing around the steps of a run."""
 
@@ -226,11 +250,11 @@ class _Loop:
         run: _Run,
         source: Source,
         settings: FitSettings,
-        folder: RunFolder | None,
+        logs: _Logs,
         facts: Mapping[str, Any],
         save: Callable[[Record], None],
     ) -> None:
-        self._run, self._source, self._settings, self._folder, self._save_facts = run, source, settings, folder, save
+        self._run, self._source, self._settings, self._logs, self._save_facts = run, source, settings, logs, save
         self.done, self._before = int(facts["update"]), float(facts["seconds"])
         self._started = self._saved = time.monotonic()
 
@@ -288,7 +312,7 @@ class _Loop:
         due = bool(settings.evaluate_every) and self.done % settings.evaluate_every == 0
         if evaluate and due:
             record |= evaluate(self.done)
-        main = self._run.accelerator.is_main_process
-        if self._folder and main and (due or self.done % settings.log_every == 0 or self.done == settings.updates):
-            self._folder.log(record)
+        if due or self.done % settings.log_every == 0 or self.done == settings.updates:
+            for log in self._logs.sinks:
+                log(record)
         return record

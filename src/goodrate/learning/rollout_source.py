@@ -194,7 +194,8 @@ class RolloutSource:
         labels = [self._gold[rollout.sampled_under.example_ids[row]] for row in examples]
         cv = coefficient_of_variation(labels, self._num_labels)
         size = {"groups": float(len(examples)), TRAINED: float(rollout.mask.sum())}
-        return Update(parts, terms, {**log.facts(), **size, "label_cv": cv}, diagnostics)
+        shares = {f"labels/{label + 1}": labels.count(label) / len(labels) for label in range(self._num_labels)}
+        return Update(parts, terms, {**log.facts(), **size, **shares, "label_cv": cv}, diagnostics)
 
     def state_dict(self) -> dict[str, Any]:
         """Queue positions, what the order depends on, and rollouts that have inner steps left."""
