@@ -14,6 +14,8 @@ from pydantic import BaseModel
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import retrieval_grpo  # noqa: E402
+import taosr1  # noqa: E402
 import taosr1_table  # noqa: E402
 from experiment import Job, Queue  # noqa: E402
 from goodrate.evaluation.classification import classify  # noqa: E402
@@ -83,3 +85,22 @@ def test_resamples_draw_whole_queries() -> None:
     assert weights.shape == (51, 6) and (weights[0] == 1).all()
     assert (weights[:, 0] == weights[:, 1]).all() and (weights[:, 3] == weights[:, 5]).all()
     assert (weights[1:, [0, 2, 3]].sum(axis=1) == 3).all()  # three queries are drawn
+
+
+def test_arms_are_settings_that_exist_and_differ() -> None:
+    made = [retrieval_grpo.Settings.model_validate(changes) for changes in retrieval_grpo.ARMS.values()]
+    assert len({one.model_dump_json() for one in made}) == len(retrieval_grpo.ARMS)
+    assert len(set(taosr1.ARMS)) == len(taosr1.ARMS)
+
+
+def test_a_wrong_pair_of_the_noisy_reward_is_always_wrong_in_the_same_way() -> None:
+    ground = retrieval_grpo.ground(300, 60)
+    settings = retrieval_grpo.Settings(reward="noise", noise=0.3, shop_items=300, shop_queries=60)
+    noisy, truth = (
+        retrieval_grpo.relevance(settings.model_copy(update={"reward": kind}), 0, ground) for kind in ("noise", "truth")
+    )
+    rows, items = np.repeat(np.arange(20), 300), np.tile(np.arange(300), 20)
+    values = noisy(rows, items)
+    assert (values == noisy(rows, items)).all()
+    # 0.3 are drawn anew from four grades: some of them fall on the true one
+    assert 0.1 < (values != truth(rows, items)).mean() < 0.3
