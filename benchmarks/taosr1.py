@@ -266,7 +266,16 @@ def make(job: Job) -> dict[str, Any]:
         return scored(run.shop, test, trivial(run, test, job.arm))
     out = run.work / (f"{order}-{stage}" if order else job.arm)
     folder = STAGES[stage](run, out) if order else label_only(run, out)
-    return judged(run, test, folder)
+    return {**judged(run, test, folder), "training": trace(folder.parent)}
+
+
+def trace(folder: Path) -> dict[str, float]:
+    """Updates of a training run, and the means of what it logged."""
+    records = RunFolder(folder).metrics()
+    names = ("label_cv", "share_kept", "share_screened", "sampled_groups", "groups", "kl", "length", "inconsistent")
+    known = {name: [r[name] for r in records if name in r and r[name] == r[name]] for name in names}
+    means = {name: float(np.mean(values)) for name, values in known.items() if values}
+    return {"updates": float(records[-1]["update"]) if records else 0.0, **means}
 
 
 def trivial(run: Run, test: JudgedPairs, arm: str) -> np.ndarray:
