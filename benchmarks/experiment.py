@@ -7,6 +7,7 @@ folders. Several processes may work on one queue: each job is claimed by a lock 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -20,10 +21,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from goodrate.run_folder import code_versions, write_atomic
-from goodrate.settings import settings_hash
 
 RESULTS = Path(__file__).parent / "results"
 WORK = Path(__file__).parents[1] / "runs"
+
+
+def settings_key(settings: BaseModel) -> str:
+    """12 hex digits of all settings but null ones: a setting that is added later, null by default, changes nothing."""
+    text = json.dumps(settings.model_dump(mode="json", exclude_none=True), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Job:
     @property
     def name(self) -> str:
         """What its result and its work folder are called."""
-        return f"{self.arm.replace('/', '-')}-seed{self.seed}-{settings_hash(self.settings)}"
+        return f"{self.arm.replace('/', '-')}-seed{self.seed}-{settings_key(self.settings)}"
 
 
 class Queue:

@@ -20,7 +20,7 @@ import numpy as np
 import typer
 from pydantic import BaseModel, ConfigDict
 
-from experiment import Job, Queue
+from experiment import Job, Queue, settings_key
 from goodrate.demo.stages import JudgedPairs, judged_pairs
 from goodrate.evaluation.classification import FAILED, classify, constant_label
 from goodrate.learning.fit import FitSettings
@@ -35,7 +35,6 @@ from goodrate.relevance.prompts import judge_prompt
 from goodrate.relevance.rationale import label_text, write
 from goodrate.run_folder import RunFolder
 from goodrate.settings import load as load_settings
-from goodrate.settings import settings_hash
 from goodrate.shop.gates import pairs_of, shortcuts
 from goodrate.shop.shop import Shop, ShopSettings, generate
 
@@ -66,6 +65,7 @@ class Settings(BaseModel):
     rollouts: RolloutSettings = RolloutSettings(screening=2, oversampling=3.0)
     pool_confidence: float = 1.0
     max_new_tokens: int = 96
+    rules: int | None = None  # retrieved rules in every prompt
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,21 @@ class Run:
     @property
     def form(self) -> JudgeFormat:
         """What this order's judge reads and writes."""
-        most = self.settings.max_new_tokens
-        return JudgeFormat(order=self.order, rule_book_hash=self.shop.book.hash, max_new_tokens=most)  # type: ignore[arg-type]
+        s, book = self.settings, self.shop.book.hash
+        given = {"order": self.order, "rule_book_hash": book, "max_new_tokens": s.max_new_tokens, "rules": s.rules or 0}
+        return JudgeFormat.model_validate(given)
+
+    @functools.cached_property
+    def finder(self) -> Any:
+        """What finds the rules for the prompts, None where they hold none."""
+        return self.form.finder()
 
     def prompt(self, q: int, i: int) -> tuple[str, str]:
         """The prompt of a pair."""
         query = self.shop.queries[q]
-        return judge_prompt(query.text, listing(self.shop.records[i]), query.facts, template=self.form.template)
+        rules = self.finder.line(query.text, query.facts) if self.finder else ""
+        item = listing(self.shop.records[i])
+        return judge_prompt(query.text, item, query.facts, template=self.form.template, rules=rules)
 
     def prompts(self, part: Part) -> list[LabelledPrompt]:
         """Prompts with their gold labels."""
@@ -124,7 +132,7 @@ def begun(settings: Settings, order: str, seed: int) -> Run:
     drawn = np.random.default_rng([seed, 71]).permutation(len(rows))
     few, many = drawn[: settings.rationales], drawn[settings.rationales : settings.rationales + settings.labels]
     reasoned, labelled = (Part(rows[chosen], items[chosen], gold[chosen]) for chosen in (few, many))
-    return Run(settings, order, seed, shop, reasoned, labelled, QUEUE.work / f"{settings_hash(settings)}-{seed}")
+    return Run(settings, order, seed, shop, reasoned, labelled, QUEUE.work / f"{settings_key(settings)}-{seed}")
 
 
 def sft(run: Run, model: Path, examples: list[judge_sft.JudgeExample], out: Path, seconds: float, rate: float,

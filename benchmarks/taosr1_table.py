@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from experiment import settings_key
 from goodrate.demo.stages import judged_pairs
-from goodrate.settings import settings_hash
 from taosr1 import ARMS, QUEUE, TEST_PAIRS, Settings, shop_of
 
 RESAMPLES = 1000
@@ -23,7 +23,7 @@ def grouped() -> dict[str, Found]:
     """Results by the hash of their settings, then by arm."""
     groups: dict[str, Found] = defaultdict(lambda: defaultdict(list))
     for found in QUEUE.found():
-        groups[settings_hash(Settings.model_validate(found["settings"]))][found["arm"]].append(found)
+        groups[settings_key(Settings.model_validate(found["settings"]))][found["arm"]].append(found)
     return groups
 
 
