@@ -79,28 +79,55 @@ class Measured:
         return f"{gap[0]:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
-def table(found: Found, measured: Measured) -> list[str]:
-    """Markdown rows, one per arm."""
-    families = sorted(next(iter(found.values()))[0]["accuracy_by_family"])
-    scores = ("macro-F1", "over seeds", "minus SFT", "accuracy", "F1 of each label, 1 to 4", "F1 Good", "tail")
-    head = ["arm", "seeds", *scores, *families, "inconsistent", "strict", "minutes"]
-    rows = [head, ["---"] * len(head)]
-    for arm in [arm for arm in ARMS if arm in found]:
+def scores(found: Found, measured: Measured) -> list[list[str]]:
+    """One row per arm: macro-F1 with its interval over queries and range over seeds, what it gains, and the rest."""
+    head = ["arm", "seeds", "macro-F1", "over seeds", "minus SFT", "accuracy", "F1 Good", "tail", "F1 of 1, 2, 3, 4"]
+    rows = [[*head, "minutes"]]
+    for arm in present(found):
         results, order = found[arm], arm.rpartition("/")[0]
         values = measured.values(results)
         low, high = np.quantile(values[1:], [0.025, 0.975])
         each = [one["macro_f1"] for one in results]
         start = found.get(f"{order}/sft", []) if arm != f"{order}/sft" else []
+        by_label = [np.mean([r["f1"][name] or 0 for r in results]) for name in results[0]["f1"]]
         rows.append([
             arm, str(len(results)), f"{values[0]:.3f} ({low:.3f} to {high:.3f})", f"{min(each):.3f} to {max(each):.3f}",
-            measured.difference(results, start), _mean(results, "accuracy"),
-            " ".join(f"{np.mean([r['f1'][name] or 0 for r in results]):.2f}" for name in results[0]["f1"]),
-            _mean(results, "good_f1"), _mean(results, "accuracy_tail"),
-            *(f"{np.mean([r['accuracy_by_family'][f] for r in results]):.2f}" for f in families),
-            _mean(results, "inconsistent"), _mean(results, "strict_hallucination"),
+            measured.difference(results, start), _mean(results, "accuracy"), _mean(results, "good_f1"),
+            _mean(results, "accuracy_tail"), ", ".join(f"{f1:.2f}" for f1 in by_label),
             f"{np.mean([r['minutes'] for r in results]):.1f}",
         ])  # fmt: skip
-    return [" | ".join(row) for row in rows]
+    return rows
+
+
+def details(found: Found) -> list[list[str]]:
+    """One row per arm: accuracy by family, how reasons stand to labels, pass@k, tiers."""
+    families = sorted(next(iter(found.values()))[0]["accuracy_by_family"])
+    names = ["own steps contradict", "steps true", "steps true, label wrong", "pass@1", "pass@8", "argmax", "CumPT 0.5"]
+    rows = [["arm", *families, *names, "CumPT tuned"]]
+    for arm in present(found):
+        results = found[arm]
+        inner = [_inner(results, "pass_at", name) for name in ("pass@1", "pass@8")]
+        inner += [_inner(results, "tiers", name) for name in ("argmax", "cumpt_0.5", "cumpt_tuned")]
+        rows.append([
+            arm, *(f"{np.mean([r['accuracy_by_family'][f] for r in results]):.2f}" for f in families),
+            *(_mean(results, name) for name in ("inconsistent", "sound_steps", "strict_hallucination")), *inner,
+        ])  # fmt: skip
+    return rows
+
+
+def present(found: Found) -> list[str]:
+    """The arms that have results, in their order."""
+    return [arm for arm in ARMS if arm in found]
+
+
+def markdown(rows: list[list[str]]) -> str:
+    """A Markdown table; the first row is its head."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def _inner(results: list[dict[str, Any]], part: str, name: str) -> str:
+    return _mean([found[part] for found in results if part in found], name)
 
 
 def _mean(results: list[dict[str, Any]], name: str) -> str:
@@ -124,7 +151,8 @@ def main(settings: Annotated[str | None, typer.Option(help="Only these settings,
         changed = {name: value for name, value in chosen.model_dump().items() if value != Settings().model_dump()[name]}
         measured = Measured(chosen)
         print(f"\nsettings {key} {changed or '(default)'}\n")
-        print("\n".join(table(found, measured)))
+        print(markdown(scores(found, measured)))
+        print("\n" + markdown(details(found)))
         for arm in ("label_first/grpo", "reason_first/grpo", "reason_first/dpo+grpo", "label_first/dpo+grpo"):
             if arm in found:
                 print("\n" + "\n".join(versus(found, measured, arm)))
