@@ -200,3 +200,14 @@ def test_nothing_is_left_when_screening_finds_all_solved() -> None:
 
     with pytest.raises(NothingToLearn, match="screened"):
         source(Right(), screening=2).next(0)
+
+
+def test_reasons_that_rot_into_unreadable_ones_are_a_collapse() -> None:
+    """Seen without KL: labels stay right, no step can be read, so none contradicts its label either."""
+    detector = CollapseDetector(window=2)
+    healthy = {"accuracy": 0.8, "share_kept": 0.3, "inconsistent": 0.0, "unreadable_steps": 0.05, "label_spread": 0.9}
+    rotten = {**healthy, "inconsistent": float("nan"), "unreadable_steps": 0.99}
+    for number in range(3):
+        detector({"update": number, **healthy})
+    with pytest.raises(Collapsed, match="reasons that cannot be read rose from 0.05 to 0.52"):
+        detector({"update": 3, **rotten})

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-WATCHED = ("share_kept", "accuracy", "inconsistent", "label_spread")
+WATCHED = ("share_kept", "accuracy", "inconsistent", "unreadable_steps", "label_spread")
 
 
 class Collapsed(RuntimeError):
@@ -18,9 +18,9 @@ class CollapseDetector:
 
     Compared with the run's first `window` updates: groups with right and wrong completions (share_kept) under
     `mixed_floor` times their share at the start, where accuracy has not risen (a policy that learns has fewer mixed
-    groups too); self-contradiction (inconsistent) more than `contradiction_rise` above
-    it; entropy of the labels given (label_spread, 0..1) under `spread_floor` times. Token entropy is no sign: it rises
-    when a rationale rots (notes/learnability.md).
+    groups too); self-contradiction (inconsistent), or steps that cannot be read (unreadable_steps) and so contradict
+    nothing, more than `contradiction_rise` above it; entropy of the labels given (label_spread, 0..1) under
+    `spread_floor` times. Token entropy is no sign: it rises when a rationale rots (notes/learnability.md).
     """
 
     def __init__(
@@ -60,12 +60,14 @@ class CollapseDetector:
 
     def _problem(self) -> str | None:
         """The first sign of collapse in words."""
-        mixed, accuracy, contradiction, spread = map(self._means, WATCHED)
+        mixed, accuracy, contradiction, unreadable, spread = map(self._means, WATCHED)
         learned = accuracy is not None and accuracy[1] > accuracy[0] + 0.05
         if mixed and not learned and mixed[1] < self._limits["mixed_floor"] * mixed[0]:
             return f"groups with right and wrong completions fell from {mixed[0]:.2f} to {mixed[1]:.2f}"
         if contradiction and contradiction[1] > contradiction[0] + self._limits["rise"]:
             return f"labels that contradict their own steps rose from {contradiction[0]:.2f} to {contradiction[1]:.2f}"
+        if unreadable and unreadable[1] > unreadable[0] + self._limits["rise"]:
+            return f"reasons that cannot be read rose from {unreadable[0]:.2f} to {unreadable[1]:.2f}"
         if spread and spread[1] < self._limits["spread_floor"] * spread[0]:
             return f"the labels given narrow to few: their entropy fell from {spread[0]:.2f} to {spread[1]:.2f}"
         return None
