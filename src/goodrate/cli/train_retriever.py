@@ -35,10 +35,17 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
     RunFolder(out / "data").begin(settings.data, settings.data.split_seed)  # refuses to resume on other data
     before = recalls(encoder, items, dev)
     folder = retriever_contrastive.train(recipe, pairs, items, out, positives=positives, progress=progress)
+    return Outcome(folder, dev_table(folder, items, dev, before, out), data.notes)
+
+
+def dev_table(
+    folder: Path, items: Mapping[str, str], dev: Mapping[str, AbstractSet[str]], before: dict[str, float], out: Path
+) -> dict[str, dict[str, float]]:
+    """Recall of the trained encoder, of what it was and of chance; kept as dev.json in the run folder `out`."""
     chance = {f"recall@{k}": min(k / len(items), 1.0) for k in DEPTHS} | {"queries": float(len(dev))}
     rows = {"trained": recalls(Encoder.load(folder), items, dev), "before": before, "random order": chance}
     RunFolder(out).write("dev.json", json.dumps(rows, indent=2) + "\n")
-    return Outcome(folder, rows, data.notes)
+    return rows
 
 
 def good_items(judgements: Judgements) -> dict[str, set[str]]:

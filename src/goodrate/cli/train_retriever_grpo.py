@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from goodrate.cli.train import Outcome
-from goodrate.cli.train_retriever import DEPTHS, good_items, recalls
+from goodrate.cli.train_retriever import dev_table, good_items, recalls
 from goodrate.cli.training_data import DataSettings, TrainingData, load_data
 from goodrate.learning.ranking_source import QueryExample
 from goodrate.learning.rewards import Gate
@@ -65,15 +64,13 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
         how = {"gate": settings.reward.gate, "scale": settings.reward.scale}
         grade = RetrievalGrades(relevance, levels, overlap, **how)
         folder = retriever_grpo.train(recipe, queries, list(items.values()), grade, out, progress)
-    chance = {f"recall@{k}": min(k / len(items), 1.0) for k in DEPTHS} | {"queries": float(len(dev))}
-    rows = {"trained": recalls(Encoder.load(folder), items, dev), "before": before, "random order": chance}
-    RunFolder(out).write("dev.json", json.dumps(rows, indent=2) + "\n")
+    rows = dev_table(folder, items, dev, before, out)
     calls = f"the judge was asked for {relevance.asked:,} pairs and read {relevance.judged:,}; the others were kept"
     return Outcome(folder, rows, (*data.notes, calls))
 
 
 def examples(data: TrainingData) -> list[QueryExample]:
-    """Training queries that have a good item, with all of theirs; the first by id is the anchor's."""
+    """Training queries that have a good item, with all of theirs; the first of the catalogue is the anchor's."""
     place = {item: position for position, item in enumerate(data.catalog.ids)}
     found = good_items(data.parts["train"])
     known = {query: frozenset(place[item] for item in good) for query, good in found.items()}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from goodrate.learning.losses import info_nce
 from goodrate.learning.records import MicroBatch, Outputs, Term, Update
-from goodrate.learning.source import EpochOrder, seed_of
+from goodrate.learning.source import EpochOrder, refuse_other_data, seed_of
 from goodrate.models.encoder import Encoder
 
 Tokenize = Callable[[Sequence[str], str], dict[str, Tensor]]  # (texts, "query" or "item") -> padded batch
@@ -125,6 +125,4 @@ class PairSource:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Refuse to go on with other data: ValueError naming what differs."""
-        differing = [name for name, value in self._state.items() if state.get(name) != value]
-        if differing:
-            raise ValueError(f"the checkpoint was made with other training data: {', '.join(differing)} differ")
+        refuse_other_data(self._state, state)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from goodrate.learning.item_matrix import ItemMatrix, top_k
 from goodrate.learning.records import MicroBatch, Ranking, Reward, Term, Update
-from goodrate.learning.source import EpochOrder, seed_of
+from goodrate.learning.source import EpochOrder, refuse_other_data, seed_of
 from goodrate.models.encoder import Encoder
 
 Grade = Callable[[Sequence[int], Tensor], Reward]  # query rows (P,), candidates (P, K) -> Reward of the P * K pairs
@@ -199,9 +199,7 @@ class RankingSource:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there. ValueError naming what differs when the data or the settings are others."""
-        differing = [name for name, value in self._about.items() if state.get(name) != value]
-        if differing:
-            raise ValueError(f"the checkpoint was made with other training data: {', '.join(differing)} differ")
+        refuse_other_data(self._about, state)
         if self._matrix is not None:
             self._matrix.load_state_dict(state["matrix"])
         if state["pending"] is not None:

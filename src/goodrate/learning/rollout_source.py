@@ -26,7 +26,7 @@ from goodrate.learning.sampling import (
     group_accuracies,
     quarters,
 )
-from goodrate.learning.source import seed_of
+from goodrate.learning.source import refuse_other_data, seed_of
 from goodrate.models.causal_lm import CausalLM
 
 
@@ -204,9 +204,7 @@ class RolloutSource:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there. ValueError naming what differs when the data or the settings are others."""
-        differing = [name for name, value in self._about.items() if state.get(name) != value]
-        if differing:
-            raise ValueError(f"the checkpoint was made with other training data: {', '.join(differing)} differ")
+        refuse_other_data(self._about, state)
         self._positions = dict(state["positions"])
         if state["pending"] is not None:
             terms, diagnostics = self._method.terms()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from goodrate.learning.records import Update
@@ -23,6 +23,13 @@ class Source(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def refuse_other_data(own: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """ValueError naming what differs when a checkpoint's source had other data, seed or settings than this one."""
+    differing = [name for name, value in own.items() if state.get(name) != value]
+    if differing:
+        raise ValueError(f"the checkpoint was made with other training data: {', '.join(differing)} differ")
 
 
 def seed_of(*parts: int | str) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from goodrate.learning.losses import cross_entropy
 from goodrate.learning.records import MicroBatch, Outputs, Term, Update
-from goodrate.learning.source import EpochOrder, split_by_tokens
+from goodrate.learning.source import EpochOrder, refuse_other_data, split_by_tokens
 from goodrate.models.head import head_logits
 
 
@@ -114,6 +114,4 @@ class TokenExampleSource:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Refuse to go on with other data: ValueError naming what differs."""
-        differing = [name for name, value in self._state.items() if state.get(name) != value]
-        if differing:
-            raise ValueError(f"the checkpoint was made with other training data: {', '.join(differing)} differ")
+        refuse_other_data(self._state, state)
