@@ -11,8 +11,10 @@ labels of other pairs. Several processes may work on the queue.
 from __future__ import annotations
 
 import functools
+import json
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -198,12 +200,12 @@ def oracle(run: Run, out: Path) -> Path:
 
 
 def dpo(run: Run, out: Path) -> Path:
-    """Pass@N DPO; sampling takes a part of the stage's time, training has the rest."""
+    """Pass@N DPO; its seconds are those of sampling and training together."""
     s, prompts = run.settings, run.prompts(run.labelled)[: run.settings.dpo_prompts]
     recipe = judge_dpo.Settings(
         judge=str(start(run)), optimizer=s.dpo_optimizer, learning_rate=s.dpo_rate, batch_size=64, epochs=20,
         sampling=PairSampling(max_new_tokens=s.max_new_tokens), loss=PreferenceTermSettings(nll=s.dpo_nll),
-        fit=FitSettings(seconds=s.stage_seconds / 2, seed=run.seed),
+        fit=FitSettings(seconds=s.stage_seconds, seed=run.seed),
     )  # fmt: skip
     return judge_dpo.train(recipe, prompts, {}, out)
 
@@ -226,7 +228,20 @@ def dpo_grpo(run: Run, out: Path) -> Path:
 
 
 def rejection(run: Run, out: Path) -> Path:
-    """SFT on own samples that got the label right, one a prompt; sampling takes a part of the stage's time."""
+    """SFT on own samples that got the label right, one a prompt; its seconds are those of sampling and training."""
+    samples = RunFolder(run.work / f"{run.order}-rejection-samples")
+    if not samples.stage_done("samples"):
+        began = time.monotonic()
+        kept = right_samples(run)
+        samples.write("samples.json", json.dumps([asdict(example) for example in kept]))
+        samples.mark_done("samples", {"seconds": time.monotonic() - began})
+    kept = [judge_sft.JudgeExample(**e) for e in json.loads((samples.path / "samples.json").read_text("utf-8"))]
+    left = run.settings.stage_seconds - samples.stage_payload("samples")["seconds"]
+    return sft(run, start(run), kept, out, left, run.settings.continued_rate)
+
+
+def right_samples(run: Run) -> list[judge_sft.JudgeExample]:
+    """One right completion of five for every prompt that has one."""
     import torch
 
     from goodrate.learning.records import Prompts
@@ -248,7 +263,7 @@ def rejection(run: Run, out: Path) -> Path:
         which = row * 5 + int(right[row].int().argmax())
         ids = rollout.completion_ids[which][rollout.mask[which]].tolist()[:-1]
         kept.append(judge_sft.JudgeExample(prompts[row].prefix, prompts[row].suffix, model.tokenizer.decode(ids)))
-    return sft(run, start(run), kept, out, s.stage_seconds / 2, s.continued_rate)
+    return kept
 
 
 def only_start(run: Run, out: Path) -> Path:

@@ -50,6 +50,10 @@ class FitSettings(BaseModel):
         """These settings with an end after so many updates where none is set: the schedule needs one."""
         return self.model_copy(update={"updates": self.updates or updates})
 
+    def after(self, seconds: float) -> FitSettings:
+        """These settings with what is left of the seconds when a stage spent some before training; one at least."""
+        return self.model_copy(update={"seconds": max(1.0, self.seconds - seconds)}) if self.seconds else self
+
 
 @dataclass(frozen=True)
 class FitResult:

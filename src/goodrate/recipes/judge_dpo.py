@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,17 +51,20 @@ def train(
 ) -> Path:
     """Sample pairs, train and write the judge folder `out/judge`; a killed run resumes from `out`.
 
+    A budget of seconds holds for both: what sampling takes, training does not get.
+
     oracle: a right completion by example_id, where one is written; used for prompts that the judge never gets right.
     """
     run = RunFolder(out)
     run.begin(settings, settings.fit.seed, prompts=len(prompts))
     model, judge_format, rules = open_judge(settings.judge)
     if not run.stage_done("pairs"):
+        start = time.monotonic()
         examples = policy_examples(model, prompts, settings.sampling.max_new_tokens)
         told = JudgeRollouts(judge_format, rules)
         pairs, counts = sample_pairs(model, told, examples, oracle, settings.sampling, settings.fit.seed)
         run.write("pairs.jsonl", "".join(f"{pair.to_json()}\n" for pair in pairs))
-        run.mark_done("pairs", counts)
+        run.mark_done("pairs", {**counts, "seconds": time.monotonic() - start})
     lines = (run.path / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
     pairs = [PreferencePair.from_json(line) for line in lines]
     source = PreferenceSource(
@@ -72,5 +76,6 @@ def train(
     scorer = PolicyScorer(model.network, adapter or freeze_reference(model.network))
     optimizers = make_optimizers(model.network, settings.optimizer, settings.learning_rate, settings.weight_decay)
     budget = settings.fit.ending(source.batches_per_epoch * settings.epochs)
+    budget = budget.after(run.stage_payload("pairs").get("seconds", 0.0))
     fit(scorer, source, optimizers, budget, folder=run, on_update=progress)
     return write_judge(model, judge_format, run.path / "judge", adapter)

@@ -115,7 +115,6 @@ class JudgeRollouts:
             "unreadable_steps": sum(p.status != "ok" for p in parsed) / max(1, len(rollout.parsed)),
         }
 
-
     def _margin(self, rollout: Rollout, reward: Reward) -> float:
         """How much likelier the label token is where it is right than where it is wrong, in nats, over all rollouts.
 
