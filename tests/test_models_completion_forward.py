@@ -49,8 +49,10 @@ def gradient(network: Any, values: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("family", ["qwen3", "llama"])
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("sharing", ["plain", "cache", "packed"])
+@pytest.mark.parametrize("sharing", ["plain", "cache", "packed", "split"])
 def test_values_and_gradients_are_those_of_single_rows(family: str, attention: str, sharing: Any) -> None:
+    if sharing == "split" and attention == "eager":
+        pytest.skip("takes the place of sdpa only")
     network = make_network(family, attention)
     batch = make_batch()
     expected = one_by_one(network, batch, 0.7)
@@ -67,6 +69,13 @@ def test_the_entropy_is_that_of_the_tempered_softmax() -> None:
     _, entropy = completion_logprobs(network, batch, 2.0)
     expected = torch.distributions.Categorical(logits=logits.detach()).entropy()
     assert float(entropy[1, 0]) == pytest.approx(float(expected), 1e-4)
+
+
+def test_a_network_that_would_not_look_at_the_prefix_is_refused() -> None:
+    network, batch = make_network("qwen3", "eager"), make_batch()
+    with pytest.raises(NotImplementedError, match="eager"):
+        completion_logprobs(network, batch, sharing="split")
+    assert choose_sharing(network, batch, "split") == "plain"
 
 
 @pytest.mark.parametrize("sharing", ["plain", "cache", "packed"])
@@ -93,6 +102,7 @@ def test_a_model_that_computes_something_else_gets_its_prompts_copied(
 ) -> None:
     network, batch = make_network(), make_batch()
     assert choose_sharing(network, batch) == "cache"
+    assert choose_sharing(make_network(attention="sdpa"), batch) == "split"
     body, forward = network.base_model, network.base_model.forward
 
     def forgetful(**inputs: Any) -> Any:

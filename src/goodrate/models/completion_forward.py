@@ -1,9 +1,10 @@
 """Log probabilities of completions, each prompt computed once for all of its completions, with gradient.
 
-Three ways to the same numbers (DESIGN section 4; papers' tools repeat the prompt):
+Four ways to the same numbers (DESIGN section 4; papers' tools repeat the prompt):
 
 plain    every completion behind its own copy of the prompt: the reference, and what any model takes.
-cache    the prompts run once, their key-value cache is handed to each completion's row. The default.
+split    the prompts run once, and their keys stay where they are: see shared_prefix. The default.
+cache    the prompts run once, their key-value cache is copied to each completion's row: for other attention than sdpa.
 packed   one row [prompt | completion | completion ...] under a block mask, completions counting on from the prompt's
          positions: for gradient checkpointing, which silently drops a cache.
 
@@ -20,12 +21,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
-from goodrate.models.head import head_logits
 from goodrate.models.label_forward import pad_right
+from goodrate.models.shared_prefix import SharedPrefix, can_attend, prefill, states_behind
+from goodrate.models.token_logprobs import token_logprobs
 
-Sharing = Literal["plain", "cache", "packed"]
+Sharing = Literal["plain", "cache", "packed", "split"]
 log = logging.getLogger(__name__)
 
 
@@ -45,7 +46,8 @@ class CompletionBatch:
 
 def completion_states(network: Any, batch: CompletionBatch, sharing: Sharing) -> Tensor:
     """The states (N, T, D) from which each completion token is predicted."""
-    return {"plain": _plain, "cache": _cached, "packed": _packed}[sharing](network, batch)
+    ways = {"plain": _plain, "cache": _cached, "packed": _packed, "split": _split}
+    return ways[sharing](network, batch)
 
 
 def completion_logprobs(
@@ -53,14 +55,10 @@ def completion_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """log softmax(logits / temperature) of every completion token, and the entropy of that softmax (no gradient).
 
-    Both (N, T) float32, 0 outside the mask. Logits are computed at masked-in positions only, in the head's own
-    precision: a bf16 logit near 10 moves in steps of 0.06.
+    Both (N, T) float32, 0 outside the mask. Logits are computed at masked-in positions only: see token_logprobs.
     """
     states = completion_states(network, batch, sharing)
-    logits = head_logits(network, states[batch.mask], exact=True).float() / temperature
-    every = torch.log_softmax(logits, dim=-1)
-    chosen = every.gather(1, batch.ids[batch.mask][:, None])[:, 0]
-    entropy = -(every.exp() * every).sum(-1).detach()
+    chosen, entropy = token_logprobs(network, states[batch.mask], batch.ids[batch.mask], temperature)
     empty = torch.zeros(batch.mask.shape, dtype=chosen.dtype, device=chosen.device)
     return empty.masked_scatter(batch.mask, chosen), empty.masked_scatter(batch.mask, entropy)
 
@@ -81,34 +79,30 @@ def _plain(network: Any, batch: CompletionBatch) -> Tensor:
     return states.gather(1, where[..., None].expand(-1, -1, states.shape[-1]))
 
 
+def _split(network: Any, batch: CompletionBatch) -> Tensor:
+    read = prefill(network, batch.prompts, 0, batch.ids.device)
+    if batch.ids.shape[1] == 1:
+        return read.last[batch.row][:, None]
+    states = states_behind(network, SharedPrefix(read, batch.row), batch.ids[:, :-1], read.lengths[batch.row])
+    return torch.cat([read.last[batch.row][:, None], states], dim=1)
+
+
 def _cached(network: Any, batch: CompletionBatch) -> Tensor:
-    device, lengths = batch.ids.device, _lengths(batch)
-    ids = pad_right(batch.prompts, 0, device)
-    where = torch.arange(ids.shape[1], device=device)
-    seen = (where[None] < lengths[:, None]).long()
-    cache = DynamicCache(config=network.config)
-    body = network.base_model
-    out = body(
-        input_ids=ids,
-        attention_mask=seen,
-        position_ids=where[None].expand_as(ids),
-        past_key_values=cache,
-        use_cache=True,
-    )
-    last = out.last_hidden_state[torch.arange(len(ids), device=device), lengths - 1]
+    device = batch.ids.device
+    read = prefill(network, batch.prompts, 0, device)
     fed = batch.ids[:, :-1]
     if fed.shape[1] == 0:
-        return last[batch.row][:, None]
-    cache.batch_select_indices(batch.row)
+        return read.last[batch.row][:, None]
+    read.cache.batch_select_indices(batch.row)
     later = torch.arange(fed.shape[1], device=device)
-    states = body(
+    states = network.base_model(
         input_ids=fed,
-        attention_mask=torch.cat([seen[batch.row], torch.ones_like(fed)], dim=1),
-        position_ids=lengths[batch.row][:, None] + later,
-        past_key_values=cache,
+        attention_mask=torch.cat([read.seen[batch.row], torch.ones_like(fed)], dim=1),
+        position_ids=read.lengths[batch.row][:, None] + later,
+        past_key_values=read.cache,
         use_cache=True,
     ).last_hidden_state
-    return torch.cat([last[batch.row][:, None], states], dim=1)
+    return torch.cat([read.last[batch.row][:, None], states], dim=1)
 
 
 def _packed(network: Any, batch: CompletionBatch) -> Tensor:
@@ -146,26 +140,36 @@ def _block_mask(network: Any, block: Tensor) -> Tensor:
 def choose_sharing(network: Any, batch: CompletionBatch, wanted: Sharing | None = None) -> Sharing:
     """The way that gives this network's own values and gradients; tried on a real batch, without autocast.
 
-    wanted: None = packed under gradient checkpointing, else cache. Falls back to plain, with a warning that says why.
+    wanted: None = packed under gradient checkpointing, else split, else cache. Falls back to plain, with a warning that
+    says why.
     """
     checkpointed = _checkpointed(network)
-    chosen: Sharing = wanted or ("packed" if checkpointed else "cache")
-    if chosen == "plain":
-        return "plain"
+    usual: list[Sharing] = ["packed"] if checkpointed else ["split", "cache"] if can_attend(network) else ["cache"]
+    for chosen in [wanted] if wanted else usual:
+        problem = _problem(network, batch, chosen, checkpointed)
+        if problem is None:
+            return chosen
+        log.warning("%s: %s sharing does not fit (%s)", type(network).__name__, chosen, problem)
+    log.warning("%s: each prompt is copied", type(network).__name__)
+    return "plain"
+
+
+def _problem(network: Any, batch: CompletionBatch, way: Sharing, checkpointed: bool) -> str | None:
+    """Why a way does not do; None when it does."""
+    if way == "plain":
+        return None
+    if way == "split" and not can_attend(network):
+        return f"attention {network.config._attn_implementation!r}"
+    if way in ("split", "cache") and checkpointed:
+        return "gradient checkpointing drops the cache"
     training = network.training
-    network.eval()  # with dropout two forwards differ; checkpointing is then off too, so it is tried apart below
+    network.eval()  # with dropout two forwards differ; checkpointing is then off too
     try:
-        problem = _difference(network, batch, chosen)
+        return _difference(network, batch, way)
     except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError, IndexError) as error:
-        problem = f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error}"
     finally:
         network.train(training)
-    if problem is None and chosen == "cache" and checkpointed:
-        problem = "gradient checkpointing drops the cache"
-    if problem is None:
-        return chosen
-    log.warning("%s: %s sharing does not fit (%s); each prompt is copied", type(network).__name__, chosen, problem)
-    return "plain"
 
 
 def _checkpointed(network: Any) -> bool:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from goodrate.models.head import head_logits
-from goodrate.models.label_forward import pad_right
+from goodrate.models.shared_prefix import Prefill, SharedPrefix, fits, prefill, states_behind
 
 BATCH = 64  # rows decoded together
+KEPT = 0.75  # share of a batch's rows still being written at which the others are dropped
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,6 @@ class Completion:
     text: str
     finish_reason: str
     logprobs: tuple[float, ...] = ()
-
-
-@dataclass
-class _Row:
-    """One prompt being continued; draws are its own uniform numbers, whatever batch it is in."""
-
-    index: int
-    draws: np.ndarray
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    finish_reason: str = "length"
 
 
 @dataclass(frozen=True)
@@ -87,102 +76,133 @@ def batches(prompts: Sequence[tuple[int, ...]], size: int, equal_lengths: bool) 
         yield batch
 
 
-def choose(logits: Tensor, draws: np.ndarray, temperature: float) -> tuple[list[int], list[float]]:
+def choose(logits: Tensor, draws: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
     """The next token of each row and its log probability, from logits (N, V) and one uniform draw per row (N,).
 
-    Sampling inverts the cumulative distribution in float64: one number per row and step decides, so a row's tokens do
-    not depend on who shares its batch.
+    Sampling inverts the cumulative distribution, summed in float64: one number per row and step decides, so a row's
+    tokens do not depend on who shares its batch.
     """
-    scores = logits.double() if temperature == 0 else logits.double() / temperature
+    scores = logits.float() if temperature == 0 else logits.float() / temperature
     logprobs = torch.log_softmax(scores, dim=-1)
     if temperature == 0:
         tokens = logprobs.argmax(dim=-1)
     else:
-        cumulative = logprobs.exp().cumsum(dim=-1)
+        cumulative = logprobs.exp().cumsum(dim=-1, dtype=torch.float64)
         targets = torch.as_tensor(draws, dtype=torch.float64, device=logits.device)[:, None] * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, targets, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
-    return tokens.tolist(), logprobs.gather(1, tokens[:, None])[:, 0].tolist()
+    return tokens.cpu().numpy(), logprobs.gather(1, tokens[:, None])[:, 0].double().cpu().numpy()
 
 
-def _draws(seed: int, settings: DecodeSettings) -> np.ndarray:
-    """The uniform numbers of one row (max_new_tokens,); zeros, never looked at, when greedy."""
+def _draws(seeds: Sequence[int], settings: DecodeSettings) -> np.ndarray:
+    """The uniform numbers (N, max_new_tokens) of the rows; zeros, never looked at, when greedy."""
     if settings.temperature == 0:
-        return np.zeros(settings.max_new_tokens)
-    return np.random.default_rng(seed).random(settings.max_new_tokens)
+        return np.zeros((len(seeds), settings.max_new_tokens))
+    return np.stack([np.random.default_rng(seed).random(settings.max_new_tokens) for seed in seeds])
 
 
 @dataclass
-class _Batch:
-    """The rows still being written: logits (N, V) of the next token, cache, key mask (N, K), lengths (N,)."""
+class _Written:
+    """What N rows wrote so far: tokens and log probabilities (N, C), lengths (N,), which met the stop token (N,)."""
 
-    rows: list[_Row]
-    logits: Tensor
-    cache: DynamicCache
-    mask: Tensor
-    lengths: Tensor
+    tokens: np.ndarray
+    logprobs: np.ndarray
+    lengths: np.ndarray
+    stopped: np.ndarray
 
-    def keep(self, positions: list[int]) -> None:
+    @classmethod
+    def empty(cls, rows: int, room: int) -> _Written:
+        """Nothing yet."""
+        return cls(np.zeros((rows, room), int), np.zeros((rows, room)), np.zeros(rows, int), np.zeros(rows, bool))
+
+    def add(self, rows: np.ndarray, tokens: np.ndarray, logprobs: np.ndarray, stop: int | None) -> None:
+        """A token of each of these rows."""
+        at = self.lengths[rows]
+        self.tokens[rows, at], self.logprobs[rows, at] = tokens, logprobs
+        self.lengths[rows] += 1
+        if stop is not None:
+            self.stopped[rows] = tokens == stop
+
+    def row(self, i: int) -> tuple[list[int], list[float], str]:
+        """Token ids, log probabilities and finish reason of a row."""
+        end = self.lengths[i]
+        return self.tokens[i, :end].tolist(), self.logprobs[i, :end].tolist(), "stop" if self.stopped[i] else "length"
+
+
+class _Behind:
+    """Rows behind prompts whose keys are kept once; the usual way."""
+
+    def __init__(self, network: Any, read: Prefill, row: Tensor, room: int) -> None:
+        self._network = network
+        self._prefix = SharedPrefix(read, row, room)
+        self._lengths = read.lengths[row]
+
+    def keep(self, index: Tensor) -> None:
         """Drop all other rows."""
-        if len(positions) == len(self.rows):
-            return
-        index = torch.tensor(positions, device=self.mask.device)
-        self.rows = [self.rows[i] for i in positions]
-        self.mask, self.lengths = self.mask[index], self.lengths[index]
-        self.cache.batch_select_indices(index)
+        self._prefix.keep(index)
+        self._lengths = self._lengths[index]
+
+    def feed(self, tokens: Tensor) -> Tensor:
+        """One token per row (N,) -> final states (N, D)."""
+        states = states_behind(self._network, self._prefix, tokens[:, None], self._lengths)
+        self._prefix.advance()
+        self._lengths = self._lengths + 1
+        return states[:, -1]
 
 
-def _read_prompts(
-    network: Any, prompts: Sequence[tuple[int, ...]], rows: list[_Row], pad_id: int, device: torch.device
-) -> _Batch:
-    """Prefill. Equal prompts are read once and their cache is handed to each of their rows."""
-    distinct = list(dict.fromkeys(prompts))
-    ids = pad_right(distinct, pad_id, device)
-    lengths = torch.tensor([len(p) for p in distinct], device=device)
-    where = torch.arange(ids.shape[1], device=device)
-    mask = (where[None] < lengths[:, None]).long()
-    cache = DynamicCache(config=network.config)
-    out = network.base_model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=where[None].expand_as(ids),
-        past_key_values=cache,
-        use_cache=True,
-    )
-    last = out.last_hidden_state[torch.arange(len(distinct), device=device), lengths - 1]
-    index = torch.tensor([distinct.index(p) for p in prompts], device=device)
-    cache.batch_select_indices(index)
-    return _Batch(rows, head_logits(network, last, exact=True)[index], cache, mask[index], lengths[index])
+class _Copied:
+    """Rows that each have a copy of their prompt's cache: any model of Hugging Face's."""
+
+    def __init__(self, network: Any, read: Prefill, row: Tensor, room: int) -> None:
+        self._network, self._cache = network, read.cache
+        self._cache.batch_select_indices(row)
+        self._mask, self._lengths = read.seen[row], read.lengths[row]
+
+    def keep(self, index: Tensor) -> None:
+        """Drop all other rows."""
+        self._mask, self._lengths = self._mask[index], self._lengths[index]
+        self._cache.batch_select_indices(index)
+
+    def feed(self, tokens: Tensor) -> Tensor:
+        """One token per row (N,) -> final states (N, D)."""
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
+        states = self._network.base_model(
+            input_ids=tokens[:, None],
+            attention_mask=self._mask,
+            position_ids=self._lengths[:, None],
+            past_key_values=self._cache,
+            use_cache=True,
+        ).last_hidden_state
+        self._lengths = self._lengths + 1
+        return states[:, -1]
 
 
-def _advance(network: Any, batch: _Batch, tokens: list[int]) -> None:
-    """Feed one token per row."""
-    device = batch.mask.device
-    batch.mask = torch.cat([batch.mask, batch.mask.new_ones(len(tokens), 1)], dim=1)
-    out = network.base_model(
-        input_ids=torch.tensor(tokens, device=device)[:, None],
-        attention_mask=batch.mask,
-        position_ids=batch.lengths[:, None],
-        past_key_values=batch.cache,
-        use_cache=True,
-    )
-    batch.lengths = batch.lengths + 1
-    batch.logits = head_logits(network, out.last_hidden_state[:, -1], exact=True)
+def _write(
+    network: Any, prompts: Sequence[tuple[int, ...]], draws: np.ndarray, settings: DecodeSettings, device: torch.device
+) -> _Written:
+    """Continue every prompt until it meets the stop token or the length. Equal prompts are read once.
 
-
-def _write_batch(network: Any, batch: _Batch, settings: DecodeSettings) -> None:
-    """Continue all rows until each met the stop token or the length."""
+    Rows that have stopped are fed on, unread, until a quarter of the batch has: dropping rows copies the others' keys.
+    """
+    written = _Written.empty(len(prompts), settings.max_new_tokens)
+    place = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+    row = torch.tensor([place[prompt] for prompt in prompts], device=device)
+    read = prefill(network, list(place), settings.pad_id, device)
+    way = _Behind if fits(network, device) else _Copied
+    going = way(network, read, row, settings.max_new_tokens)
+    logits = head_logits(network, read.last, exact=True)[row]
+    rows = np.arange(len(prompts))  # those still in the batch
     for step in range(settings.max_new_tokens):
-        draws = np.asarray([row.draws[step] for row in batch.rows])
-        tokens, logprobs = choose(batch.logits, draws, settings.temperature)
-        for row, token, logprob in zip(batch.rows, tokens, logprobs, strict=True):
-            row.token_ids.append(token)
-            row.logprobs.append(logprob)
-            row.finish_reason = "stop" if token == settings.stop_token_id else "length"
-        going = [i for i, row in enumerate(batch.rows) if row.finish_reason != "stop"]
-        if not going or step + 1 == settings.max_new_tokens:
-            return
-        batch.keep(going)
-        _advance(network, batch, [tokens[i] for i in going])
+        tokens, logprobs = choose(logits, draws[rows, step], settings.temperature)
+        open_ = ~written.stopped[rows]
+        written.add(rows[open_], tokens[open_], logprobs[open_], settings.stop_token_id)
+        open_ = ~written.stopped[rows]
+        if not open_.any() or step + 1 == settings.max_new_tokens:
+            break
+        if open_.mean() <= KEPT:
+            rows, tokens = rows[open_], tokens[open_]
+            going.keep(torch.from_numpy(open_.nonzero()[0]).to(device))
+        logits = head_logits(network, going.feed(torch.from_numpy(tokens).to(device)), exact=True)
+    return written
 
 
 def decode(
@@ -194,9 +214,9 @@ def decode(
     batch_size: int = BATCH,
 ) -> list[tuple[list[int], list[float], str]]:
     """Token ids, log probabilities and finish reason per prompt, in the order of the prompts."""
-    seeds = row_seeds(seed, len(prompts))
-    rows = [_Row(i, _draws(s, settings)) for i, s in enumerate(seeds)]
+    draws = _draws(row_seeds(seed, len(prompts)), settings)
+    found: dict[int, tuple[list[int], list[float], str]] = {}
     for part in batches(prompts, batch_size, has_sliding_window(network)):
-        batch = _read_prompts(network, [prompts[i] for i in part], [rows[i] for i in part], settings.pad_id, device)
-        _write_batch(network, batch, settings)
-    return [(row.token_ids, row.logprobs, row.finish_reason) for row in rows]
+        written = _write(network, [prompts[i] for i in part], draws[part], settings, device)
+        found |= {i: written.row(n) for n, i in enumerate(part)}
+    return [found[i] for i in range(len(prompts))]

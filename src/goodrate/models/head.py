@@ -33,6 +33,15 @@ def head_logits(network: Any, hidden: Tensor, token_ids: Tensor | None = None, e
         return _scaled(network.config, torch.nn.functional.linear(hidden.float(), weight[token_ids].float(), chosen))
 
 
+def plain_head(network: Any) -> tuple[Tensor, Tensor | None] | None:
+    """Weight (V, D) and bias of a head that is a linear map and nothing else; None for any other."""
+    config, head = network.config, network.get_output_embeddings()
+    more = ("logit_scale", "logits_scaling", "final_logit_softcapping")
+    if type(head) is not torch.nn.Linear or hasattr(network, "cls") or any(getattr(config, n, None) for n in more):
+        return None
+    return head.weight, head.bias
+
+
 def _scaled(config: Any, logits: Tensor) -> Tensor:
     """What some families do to logits after the head."""
     if getattr(config, "logit_scale", None) is not None:

@@ -1,0 +1,322 @@
+"""A GRPO update beside TRL's GRPOTrainer: same network, prompts, group, lengths, precision, AdamW, no KL.
+
+    python benchmarks/speed_policy.py time --prompt 256 --completion 64 --group 8 --precision bf16
+    python benchmarks/speed_policy.py memory --prompt 256 --completion 64 --group 8 --precision fp32
+    python benchmarks/speed_table.py
+
+Needs the extra `parity`. Arms, each a whole update of eight prompts (sampling, loss, gradients, clipping, step):
+
+trl        TRL's trainer; its callback runs the other arms between its steps, so that all see the same minutes
+plain      our loop with Hugging Face's generate, each prompt copied for each completion: what our loop itself gives
+eager      the same with eager attention, which on CPUs is sometimes the faster one
+cache      prompts computed once in the loss, their cache copied to the rows; our sampler
+split      what goodrate does: prompts' keys are never copied
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import typer
+
+from goodrate.learning.advantages import group_relative, to_tokens
+from goodrate.learning.fit import accumulate
+from goodrate.learning.policy import PolicyScorer, micro_batches
+from goodrate.learning.policy_terms import PolicyTermSettings, policy_terms
+from goodrate.learning.records import Prompts, Rollout, Update
+from goodrate.learning.rollout import Sampling, sample
+from goodrate.models.causal_lm import CausalLM
+from goodrate.models.completion_forward import Sharing
+from goodrate.models.precision import autocast, evaluating
+from goodrate.models.shared_prefix import can_attend
+from speed_measure import Measurement, Sample, ratio, significant, spread
+
+PROMPTS, VOCABULARY, RATE, STOP = 8, 8192, 1e-5, 1
+ARMS = ("trl", "plain", "eager", "cache", "split")
+MODELS = {
+    "5M": {"hidden_size": 192, "num_hidden_layers": 6, "num_attention_heads": 6, "num_key_value_heads": 3,
+           "head_dim": 32, "intermediate_size": 512},
+    "15M": {"hidden_size": 384, "num_hidden_layers": 8, "num_attention_heads": 6, "num_key_value_heads": 3,
+            "head_dim": 64, "intermediate_size": 1024},
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured. micro_rows: completions in one micro-batch, the same for every arm."""
+
+    model: str
+    prompt: int
+    completion: int
+    group: int
+    precision: Literal["fp32", "bf16"]
+    micro_rows: int
+
+    @property
+    def name(self) -> str:
+        """What its result is called."""
+        return f"policy-{self.model}-{self.prompt}-{self.completion}-{self.group}-{self.precision}"
+
+
+def network(case: Case) -> Any:
+    """A random Qwen3 of that size."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=VOCABULARY, max_position_embeddings=1024, tie_word_embeddings=True, eos_token_id=STOP,
+        pad_token_id=0, bos_token_id=None, **MODELS[case.model],
+    )  # fmt: skip
+    return Qwen3ForCausalLM(config)
+
+
+def tokenizer() -> Any:
+    """The words w0 .. w8191. w0 pads, w1 ends."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w2"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0", eos_token="w1", unk_token="w2")
+
+
+def prompts(case: Case, update: int) -> list[tuple[int, ...]]:
+    """Eight random prompts of exactly that length."""
+    draw = torch.Generator().manual_seed(update)
+    return [tuple(row) for row in torch.randint(3, VOCABULARY, (PROMPTS, case.prompt), generator=draw).tolist()]
+
+
+def reward_of(token_ids: list[int]) -> float:
+    """Something that differs within a group: the share of even tokens."""
+    return sum(token % 2 == 0 for token in token_ids) / len(token_ids)
+
+
+class Ours:
+    """Our update, in one of its ways."""
+
+    def __init__(self, case: Case, arm: str) -> None:
+        self.case, self.arm, self.updates = case, arm, 0
+        self.model = CausalLM(network(case), tokenizer(), case.precision)
+        net = self.model.network
+        net.set_attn_implementation("eager" if arm == "eager" else "sdpa")
+        self.sharing: Sharing = arm if arm in ("cache", "split") else "plain"  # type: ignore[assignment]
+        if arm == "split":
+            assert can_attend(net)
+        self.scorer = PolicyScorer(net, sharing=self.sharing)
+        self.optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, fused=True)
+        self.parts: list[dict[str, float]] = []
+
+    def step(self) -> Sample:
+        """One update; its sampling and learning seconds go to `parts`."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        rollout = self.sampled(prompts(self.case, self.updates))
+        middle = time.perf_counter()
+        self.learn(rollout)
+        self.updates += 1
+        end = time.perf_counter()
+        self.parts.append({"sampling": middle - wall, "learning": end - middle})
+        return Sample(end - wall, time.process_time() - cpu)
+
+    def sampled(self, asked: list[tuple[int, ...]]) -> Rollout:
+        """Groups of completions: by Hugging Face's generate in the plain arms."""
+        how = Sampling(self.case.group, 1.0, self.case.completion, STOP)
+        named = Prompts(tuple(map(str, range(PROMPTS))), tuple(asked))
+        if self.sharing != "plain":
+            seeds = list(range(PROMPTS * self.case.group))
+            return sample(self.model, named, how, seeds, lambda completion: completion)
+        return generated(self.model, named, how)
+
+    def learn(self, rollout: Rollout) -> None:
+        """Advantages, micro-batches, gradients, step."""
+        rewards = [reward_of(row[m].tolist()) for row, m in zip(rollout.completion_ids, rollout.mask, strict=True)]
+        a = group_relative(torch.tensor(rewards), rollout.group, scale="population")
+        tensors = {"mask": rollout.mask, "advantages": to_tokens(a, rollout.mask)}
+        if rollout.behaviour_logprobs is not None:
+            tensors["behaviour"] = rollout.behaviour_logprobs
+        terms, _ = policy_terms(PolicyTermSettings(kl=0.0), on_policy=True)
+        groups = max(1, self.case.micro_rows // self.case.group)
+        tokens = groups * (self.case.prompt + self.case.group * self.case.completion)
+        update = Update(micro_batches(rollout, tensors, tokens), terms, {}, [])
+        assert len(update.micro_batches) == -(-PROMPTS // groups)
+        self.model.network.train()
+        context = lambda: autocast(self.case.precision, "cpu")  # noqa: E731
+        accumulate(self.scorer, update, lambda loss: loss.backward(), forward_context=context)
+        torch.nn.utils.clip_grad_norm_(self.model.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def generated(model: CausalLM, asked: Prompts, how: Sampling) -> Rollout:
+    """What Hugging Face's generate writes: prompts copied for every completion."""
+    ids = torch.tensor([row for row in asked.token_ids for _ in range(how.group_size)])
+    with evaluating(model.network), autocast(model.precision, "cpu"):
+        whole = model.network.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=how.temperature, top_k=0,
+            max_new_tokens=how.max_new_tokens, eos_token_id=STOP, pad_token_id=0,
+        )  # fmt: skip
+    written = whole[:, ids.shape[1] :]
+    ended = (written == STOP).cumsum(1)
+    mask = (ended == 0) | ((ended == 1) & (written == STOP))
+    row = torch.arange(len(asked)).repeat_interleave(how.group_size)
+    return Rollout(
+        example_id=row, group=row.clone(), arm=torch.zeros_like(row), sampled_under=asked, completion_ids=written,
+        mask=mask, behaviour_logprobs=None, step_id=torch.full(mask.shape, -1), finish_reason=("length",) * len(row),
+        parsed=(None,) * len(row), temperature=how.temperature,
+    )  # fmt: skip
+
+
+def trl_trainer(case: Case, folder: Path, updates: int) -> Any:
+    """TRL's trainer for so many updates."""
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    from parity_trl import quiet
+
+    rows = PROMPTS * case.group
+    settings = GRPOConfig(
+        output_dir=str(folder), report_to="none", use_cpu=True, bf16=case.precision == "bf16", save_strategy="no",
+        gradient_checkpointing=False, per_device_train_batch_size=min(case.micro_rows, rows), max_steps=updates,
+        gradient_accumulation_steps=-(-rows // case.micro_rows), num_generations=case.group, beta=0.0,
+        max_completion_length=case.completion, learning_rate=RATE, max_grad_norm=1.0, optim="adamw_torch_fused",
+        logging_strategy="no", disable_tqdm=True, temperature=1.0, lr_scheduler_type="constant",
+    )  # fmt: skip
+    words = [" ".join(f"w{i}" for i in prompt) for u in range(updates + 1) for prompt in prompts(case, u)]
+
+    def reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
+        return [reward_of(ids) for ids in completion_ids]
+
+    with quiet():
+        return GRPOTrainer(
+            network(case), [reward], settings, Dataset.from_list([{"prompt": text} for text in words]),
+            processing_class=tokenizer(),
+        )  # fmt: skip
+
+
+def in_turn(case: Case, rounds: int) -> tuple[dict[str, list[Sample]], dict[str, list[dict[str, float]]]]:
+    """Every round runs each arm once; the first one is not kept. Also what sampling and learning took in ours."""
+    from transformers import TrainerCallback
+
+    from parity_trl import quiet
+
+    ours = {arm: Ours(case, arm) for arm in ARMS if arm != "trl"}
+    taken: dict[str, list[Sample]] = {arm: [] for arm in ARMS}
+
+    class BetweenSteps(TrainerCallback):  # type: ignore[misc]
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            self.start = time.perf_counter(), time.process_time()
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            wall, cpu = self.start
+            taken["trl"].append(Sample(time.perf_counter() - wall, time.process_time() - cpu))
+            names = list(ours)
+            shift = len(taken["trl"]) % len(names)
+            for name in names[shift:] + names[:shift]:
+                taken[name].append(ours[name].step())
+            print({name: significant(runs[-1].wall, 3) for name, runs in taken.items()}, flush=True)
+
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        trainer = trl_trainer(case, Path(folder), rounds + 1)
+        trainer.add_callback(BetweenSteps())
+        trainer.train()
+    return {n: runs[1:] for n, runs in taken.items()}, {name: one.parts[1:] for name, one in ours.items()}
+
+
+app = typer.Typer(add_completion=False, help=__doc__)
+Model = Annotated[str, typer.Option(help=f"Of {', '.join(MODELS)}.")]
+Precision = Annotated[str, typer.Option(help="fp32 or bf16 (autocast).")]
+
+
+def case_of(model: str, prompt: int, completion: int, group: int, precision: str) -> Case:
+    """Micro-batches of 64 rows for short prompts and 16 for long ones, as memory has it."""
+    return Case(model, prompt, completion, group, precision, 64 if prompt <= 64 else 16)  # type: ignore[arg-type]
+
+
+@app.command("time")
+def time_(
+    model: Model = "5M", prompt: int = 64, completion: int = 48, group: int = 8, precision: Precision = "bf16",
+    rounds: int = 5, threads: int = 2,
+) -> None:  # fmt: skip
+    """Seconds of an update, all arms in turn."""
+    torch.set_num_threads(threads)
+    case = case_of(model, prompt, completion, group, precision)
+    command = (
+        f"python benchmarks/speed_policy.py time --model {model} --prompt {prompt} --completion {completion} "
+        f"--group {group} --precision {precision} --rounds {rounds} --threads {threads}"
+    )
+    result = Measurement(case.name, command, threads)
+    taken, parts = in_turn(case, rounds)
+    from importlib.metadata import version
+
+    print(
+        result.keep(
+            trl=version("trl"), case={**vars(case), "prompts": PROMPTS, "vocabulary": VOCABULARY},
+            parameters=sum(p.numel() for p in network(case).parameters()),
+            arms={n: {"wall": spread([r.wall for r in runs])} for n, runs in taken.items()},
+            parts={n: _parts(p) for n, p in parts.items()},
+            over_split={n: ratio(taken, n, "split")["wall"] for n in ARMS if n != "split"},
+            sampling_over_split={n: _ratio(parts, n, "sampling") for n in parts if n != "split"},
+            learning_over_split={n: _ratio(parts, n, "learning") for n in parts if n != "split"},
+        )
+    )  # fmt: skip
+
+
+def _parts(runs: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    return {name: spread([run[name] for run in runs]) for name in ("sampling", "learning")}
+
+
+def _ratio(parts: Mapping[str, list[dict[str, float]]], arm: str, name: str) -> dict[str, float]:
+    return spread([a[name] / b[name] for a, b in zip(parts[arm], parts["split"], strict=True)])
+
+
+@app.command()
+def memory(
+    model: Model = "5M", prompt: int = 256, completion: int = 64, group: int = 8, precision: Precision = "fp32",
+) -> None:  # fmt: skip
+    """Peak memory of two updates over that of the loaded model, a fresh process for every arm."""
+    case = case_of(model, prompt, completion, group, precision)
+    result = Measurement(f"memory-{case.name}", "python benchmarks/speed_policy.py memory", 2)
+    found = {arm: _peak(case, arm) for arm in ("trl", "plain", "cache", "split")}
+    print(result.keep(case={**vars(case), "prompts": PROMPTS}, mib=found), found)
+
+
+def _peak(case: Case, arm: str) -> float:
+    """MiB, measured by the child itself."""
+    given = json.dumps({**vars(case), "arm": arm})
+    child = subprocess.run(
+        [sys.executable, __file__, "child", given], capture_output=True, text=True, check=True, timeout=600
+    )
+    return float(child.stdout.strip().splitlines()[-1])
+
+
+@app.command(hidden=True)
+def child(given: str) -> None:
+    """One arm, for its memory."""
+    told = json.loads(given)
+    arm = told.pop("arm")
+    torch.set_num_threads(2)
+    case = Case(**told)
+    run: Callable[[], object]
+    with tempfile.TemporaryDirectory() as folder:
+        if arm == "trl":
+            trainer = trl_trainer(case, Path(folder), 2)
+            run = trainer.train
+        else:
+            ours = Ours(case, arm)
+            run = lambda: [ours.step() for _ in range(2)]  # noqa: E731
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        run()
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,108 @@
+"""Attention behind shared prompts, and log probabilities without all logits: the numbers of the long way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tiny_models
+from goodrate.models import token_logprobs as module
+from goodrate.models.decoding import DecodeSettings, decode
+from goodrate.models.shared_prefix import NAME, SharedPrefix, fits, prefill, states_behind
+from goodrate.models.token_logprobs import token_logprobs
+
+CPU = torch.device("cpu")
+PROMPTS = [(5, 9, 7, 30, 2), (11, 12), (8, 8, 40)]
+
+
+def network(family: str = "qwen3") -> Any:
+    net = tiny_models.network(family, 60)
+    net.set_attn_implementation("sdpa")
+    return net
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama"])
+def test_tokens_fed_one_by_one_while_rows_leave(family: str) -> None:
+    net, row = network(family), torch.tensor([2, 0, 1, 0, 0])
+    ids = torch.randint(3, 60, (5, 4), generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        read = prefill(net, PROMPTS, 0, CPU)
+        prefix, alive, start = SharedPrefix(read, row, room=4), torch.arange(5), read.lengths[row]
+        for step in range(4):
+            if step == 2:  # a prompt loses its only row, another one of three
+                kept = torch.tensor([1, 2, 4])
+                prefix.keep(kept)
+                alive = alive[kept]
+            found = states_behind(net, prefix, ids[alive, step : step + 1], start[alive] + step)
+            prefix.advance()
+            for place, i in enumerate(alive.tolist()):
+                whole = torch.tensor([[*PROMPTS[int(row[i])], *ids[i, : step + 1].tolist()]])
+                expected = net.base_model(input_ids=whole).last_hidden_state[0, -1]
+                torch.testing.assert_close(found[place, 0], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_ordinary_forwards_stay_and_the_name_is_not_saved(tmp_path: Path) -> None:
+    net, ids = network(), torch.tensor([[5, 6, 7], [8, 9, 0]])
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+    before = net(input_ids=ids, attention_mask=mask).logits
+    assert fits(net, CPU) and net.config._attn_implementation == NAME
+    torch.testing.assert_close(net(input_ids=ids, attention_mask=mask).logits, before, atol=0, rtol=0)
+    net.save_pretrained(tmp_path)
+    assert NAME not in json.dumps(json.loads((tmp_path / "config.json").read_text()))
+
+
+@pytest.mark.parametrize("family", ["gemma2", "bert", "llama"])
+def test_whatever_the_attention_the_greedy_tokens_are_the_models_own(family: str) -> None:
+    net, prompts = tiny_models.network(family, 60), [PROMPTS[0], PROMPTS[0], PROMPTS[1]]
+    with torch.no_grad():
+        assert fits(net, CPU) == (family != "gemma2")  # soft caps and windows are not computed here
+        found = decode(net, prompts, DecodeSettings(5, None, 0.0, 0), 0, CPU)
+        for prompt, (tokens, _, _) in zip(prompts, found, strict=True):
+            ids = list(prompt)
+            for _ in range(5):
+                ids.append(int(net(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+            assert tokens == ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("block", [60, 7 * 60, 10**6])
+@pytest.mark.parametrize("tied", [True, False])
+def test_log_probabilities_without_all_logits(monkeypatch: pytest.MonkeyPatch, block: int, tied: bool) -> None:
+    monkeypatch.setattr(module, "BLOCK", block)
+    net = network("qwen3" if tied else "llama")
+    states = torch.randn(20, 32, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    ids, weights = torch.arange(20) * 3, torch.linspace(-1, 2, 20)
+    every = torch.log_softmax(torch.nn.functional.linear(states, net.lm_head.weight) / 0.7, -1)
+    expected = every.gather(1, ids[:, None])[:, 0]
+    wanted = torch.autograd.grad((expected * weights).sum(), [states, net.lm_head.weight])
+    found, entropy = token_logprobs(net, states, ids, 0.7)
+    given = torch.autograd.grad((found * weights).sum(), [states, net.lm_head.weight])
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(entropy, -(every.exp() * every).sum(-1).detach(), atol=1e-6, rtol=1e-5)
+    assert not entropy.requires_grad
+    for one, other in zip(given, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_under_autocast_values_stay_exact_and_gradients_are_bf16() -> None:
+    net = network()
+    states = torch.randn(9, 32, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    ids = torch.arange(9)
+    exact, _ = token_logprobs(net, states, ids, 1.0)
+    (wanted,) = torch.autograd.grad(exact.sum(), [states])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, _ = token_logprobs(net, states, ids, 1.0)
+    (given,) = torch.autograd.grad(found.sum(), [states])
+    torch.testing.assert_close(found, exact, atol=0, rtol=0)
+    assert 0 < float((given - wanted).norm() / wanted.norm()) < 0.02
+
+
+def test_a_soft_capped_head_takes_the_long_way() -> None:
+    net = tiny_models.network("gemma2", 60)
+    states, ids = torch.randn(4, 32, generator=torch.Generator().manual_seed(0)), torch.arange(4)
+    found, _ = token_logprobs(net, states, ids, 1.0)
+    logits = torch.tanh(torch.nn.functional.linear(states, net.lm_head.weight) / 2.0) * 2.0
+    torch.testing.assert_close(found, torch.log_softmax(logits, -1)[torch.arange(4), ids])
