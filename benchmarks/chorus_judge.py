@@ -1,7 +1,8 @@
 """A judge on human labels (Chorus): trained on half the query groups, measured on the judged lists of the others.
 
 python benchmarks/chorus_judge.py --seeds 0,1,2,3,4     one JSON per (arm, seed) in benchmarks/results/chorus_judge
-python benchmarks/chorus_judge.py --seeds 0,1 --silver  the arms with silver pairs
+python benchmarks/chorus_judge.py --judge silver        on silver pairs too; grpo: and then by GRPO; cross: MiniLM
+                                                        as a cross-encoder on the labelled pairs
 python benchmarks/chorus_table.py                       the table of all that is there
 
 A result whose settings are unchanged is not made again; a run that was cut off goes on where it was. Results hold
@@ -14,6 +15,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +37,8 @@ RESULTS = Path(__file__).parent / "results" / "chorus_judge"
 WORK = Path(__file__).parents[1] / "runs" / "chorus_judge"
 FREE = ("random", "constant", "bm25", "cosine")  # arms that learn nothing: one seed
 WEIGHTS = (0.03, 0.1, 0.3, 1.0)
-ARMS = (*FREE, "judge", "cosine+judge", "judge_silver", "cosine+judge_silver")
+ARMS = (*FREE, *(f"{sum_}{judge}" for judge in ("judge", "judge_silver", "judge_grpo", "cross_encoder")
+                 for sum_ in ("", "cosine+")))  # fmt: skip
 
 
 class Settings(BaseModel):
@@ -69,6 +72,34 @@ class SilverSettings(Settings):
         return "judge_silver"
 
 
+class GrpoSettings(SilverSettings):
+    """The same judge, then GRPO with an adapter on the labels of the training queries."""
+
+    updates: int = 100
+    grpo_rate: float = 1e-3
+    prompts: int = 32
+    kl: float = 0.02
+
+    @property
+    def arm(self) -> str:
+        """The name of the judge's arm."""
+        return "judge_grpo"
+
+
+class CrossSettings(Settings):
+    """MiniLM reads query and item together, with a classifier of the grades on top."""
+
+    learning_rate: float = 5e-5
+
+    @property
+    def arm(self) -> str:
+        """The name of the arm."""
+        return "cross_encoder"
+
+
+JUDGES: dict[str, type[Settings]] = {
+    "labels": Settings, "silver": SilverSettings, "grpo": GrpoSettings, "cross": CrossSettings,
+}  # fmt: skip
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
@@ -77,16 +108,14 @@ def run(
     seeds: Annotated[str, typer.Option(help="Of the judge: 0,1,2,3,4.")] = "0,1,2,3,4",
     part: Annotated[str, typer.Option(help="What is measured: test, or dev for screening.")] = "test",
     change: Annotated[list[str] | None, typer.Option("--set", help="A setting to change: epochs=2.")] = None,
-    silver: Annotated[bool, typer.Option("--silver", help="The judge with silver pairs.")] = False,
+    judge: Annotated[str, typer.Option(help=f"Of {', '.join(JUDGES)}.")] = "labels",
     threads: Annotated[int, typer.Option(help="Of torch.")] = 1,
 ) -> None:
     """Make the results that are not there yet."""
     import torch
 
     torch.set_num_threads(threads)
-    settings = (SilverSettings if silver else Settings).model_validate(
-        dict(text.split("=", 1) for text in change or [])
-    )
+    settings = JUDGES[judge].model_validate(dict(text.split("=", 1) for text in change or []))
     chorus = load(settings.split_seed, settings.item_chars)
     for arm in FREE:
         if part == "test" and not result_file(arm, 0, settings, part).is_file():
@@ -100,17 +129,53 @@ def run(
 def judge_seed(chorus: Chorus, settings: Settings, seed: int, part: str) -> None:
     """Train one judge and keep its result and that of its sum with the cosine."""
     start = time.perf_counter()
-    folder = trained(chorus, settings, seed)
-    p = judged(chorus, folder, part)
+    probabilities = judge_of(chorus, settings, seed)
+    p = probabilities(part)
     gain, positive = SCALE.expected_gain(p), p[:, SCALE.is_positive].sum(axis=1)
     if not result_file(settings.arm, seed, settings, part).is_file():  # its minutes are those of the training
         keep(settings.arm, seed, settings, part, measured(chorus, part, gain, positive, p.argmax(axis=1)), start)
-    dev_gain, dev_cosine = SCALE.expected_gain(judged(chorus, folder, "dev")), cosines(chorus, "dev")
+    dev_gain, dev_cosine = SCALE.expected_gain(probabilities("dev")), cosines(chorus, "dev")
     weight = chosen_weight(chorus, dev_cosine, dev_gain)
     together = cosines(chorus, part) + weight * gain
     limit = threshold(chorus, dev_cosine + weight * dev_gain)
     found = {"weight": weight, **measured(chorus, part, together, together, None, limit)}
     keep(f"cosine+{settings.arm}", seed, settings, part, found, start)
+
+
+def judge_of(chorus: Chorus, settings: Settings, seed: int) -> Callable[[str], np.ndarray]:
+    """The trained arm: part -> probabilities (N, L) of its pairs."""
+    if isinstance(settings, CrossSettings):
+        from chorus_cross import train_cross_encoder
+
+        told = settings.model_dump(include={"epochs", "learning_rate", "batch_size", "max_tokens"})
+        return train_cross_encoder(chorus, len(SCALE), seed, **told)
+    folder = trained(chorus, settings, seed)
+    if isinstance(settings, GrpoSettings):
+        folder = reinforced(chorus, settings, folder, seed)
+    return lambda part: judged(chorus, folder, part)
+
+
+def reinforced(chorus: Chorus, settings: GrpoSettings, start: Path, seed: int) -> Path:
+    """The folder of the judge after GRPO; a run that was cut off goes on."""
+    from goodrate.learning.fit import FitSettings
+    from goodrate.learning.policy_terms import PolicyTermSettings
+    from goodrate.learning.rollout_source import RolloutSettings
+    from goodrate.models.adapter import LoraSettings
+    from goodrate.recipes import judge_grpo
+    from goodrate.recipes.judge_rollouts import LabelledPrompt
+    from goodrate.relevance.prompts import judge_prompt
+
+    prompts = [
+        LabelledPrompt(f"{query}/{item}", *judge_prompt(query, chorus.texts[item], template="nano"), label)
+        for query, item, label in chorus.rows("train")
+    ]
+    recipe = judge_grpo.Settings(
+        judge=str(start), optimizer="adamw", learning_rate=settings.grpo_rate, lora=LoraSettings(),
+        loss=PolicyTermSettings(kl=settings.kl),
+        rollouts=RolloutSettings(prompts=settings.prompts, max_new_tokens=8),
+        fit=FitSettings(updates=settings.updates, seed=seed),
+    )  # fmt: skip
+    return judge_grpo.train(recipe, prompts, WORK / f"{settings_hash(settings)}-{seed}-grpo", print_record)
 
 
 def chosen_weight(chorus: Chorus, cosine: np.ndarray, gain: np.ndarray) -> float:
@@ -162,7 +227,13 @@ def trained(chorus: Chorus, settings: Settings, seed: int) -> Path:
         **settings.model_dump(include={"epochs", "learning_rate", "batch_size", "max_tokens", "label_weight"}),
         fit=judge_sft.FitSettings(seed=seed),
     )
-    return judge_sft.train(recipe, examples, WORK / f"{settings_hash(settings)}-{seed}", print_record)
+    return judge_sft.train(recipe, examples, WORK / f"{settings_hash(supervised(settings))}-{seed}", print_record)
+
+
+def supervised(settings: Settings) -> Settings:
+    """The settings of the supervised part alone."""
+    kind = SilverSettings if isinstance(settings, SilverSettings) else Settings
+    return kind.model_validate(settings.model_dump(include=set(kind.model_fields)))
 
 
 def print_record(record: Any) -> None:
