@@ -44,7 +44,7 @@ from speed_measure import Measurement, Sample, ratio, significant, spread
 PROMPTS, VOCABULARY, RATE, STOP = 8, 8192, 1e-5, 1
 ARMS = ("trl", "plain", "eager", "cache", "split")
 MODELS: dict[str, dict[str, Any]] = {
-    "5M": {"hidden_size": 192, "num_hidden_layers": 6, "num_attention_heads": 6, "num_key_value_heads": 3,
+    "5M": {"hidden_size": 192, "num_hidden_layers": 8, "num_attention_heads": 6, "num_key_value_heads": 3,
            "head_dim": 32, "intermediate_size": 512},
     "15M": {"hidden_size": 384, "num_hidden_layers": 8, "num_attention_heads": 6, "num_key_value_heads": 3,
             "head_dim": 64, "intermediate_size": 1024},

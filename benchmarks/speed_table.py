@@ -42,6 +42,11 @@ def render(documents: dict[str, Document]) -> str:
     stores = sorted((d for name, d in documents.items() if name.startswith("store-")), key=lambda d: int(d["items"]))
     if stores:
         parts.append("\n\n".join(["### The store, by number of items", conditions(stores), store(stores)]))
+    updates = [d for name, d in documents.items() if name.startswith("policy-")]
+    memories = {name.removeprefix("memory-"): d for name, d in documents.items() if name.startswith("memory-")}
+    if updates:
+        title = "### An update of GRPO, beside TRL's GRPOTrainer"
+        parts.append("\n\n".join([title, conditions(updates, updates[0]["command"]), policy(updates, memories)]))
     return "\n\n".join(parts)
 
 
@@ -57,7 +62,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
-def conditions(documents: Sequence[Document]) -> str:
+def conditions(documents: Sequence[Document], several: str = "python benchmarks/speed.py store") -> str:
     """One line: command, machine, load, commit. Of several documents the loads are a range and the commits a list."""
     first, machine = documents[0], documents[0]["machine"]
     flags = ", ".join(machine["flags"]) or "none of interest"
@@ -65,7 +70,7 @@ def conditions(documents: Sequence[Document]) -> str:
     commits = sorted({str(d["commit"])[:7] for d in documents})
     threads = f", torch threads {machine['threads']}" if machine["threads"] else ""
     amx = "amx" if any(flag.startswith("amx") for flag in machine["flags"]) else "no amx"
-    command = first["command"] if len(documents) == 1 else "python benchmarks/speed.py store"
+    command = first["command"] if len(documents) == 1 else several
     return (
         f"`{command}` on {machine['cores']} cores of {machine['cpu']} ({flags}; {amx}){threads}, nice "
         f"{machine['nice']}, load {min(loads):.1f} to {max(loads):.1f}, {first['started'][:10]}, commit "
@@ -197,6 +202,36 @@ def store(documents: Sequence[Document]) -> str:
         "turn with the peers; encoding the query is not in it. Growth is the exponent b of figure ~ items^b, over all "
         f"sizes and from the last but one to the last. Dense search names numpy's first {first['k']} in numpy's order "
         f"for {same:.1%} of the queries."
+    )
+    return table(head, rows) + "\n\n" + facts
+
+
+def policy(documents: Sequence[Document], memories: dict[str, Document]) -> str:
+    """A row per size and precision: seconds of our update, how many times as long the others take, peak memory."""
+    rows = []
+    for d in sorted(documents, key=lambda d: (d["parameters"], d["case"]["prompt"], d["case"]["precision"])):
+        case, over, ours = d["case"], d["over_split"], d["parts"]["split"]
+        mib = memories.get(d["name"], {}).get("mib", {})
+        size = f"{case['prompt']} / {case['completion']} / {case['group']}"
+        rows.append([
+            f"{d['parameters'] / 1e6:.1f}M, {size}, {case['precision']}",
+            f"{number(ours['sampling']['median'])} + {number(ours['learning']['median'])}",
+            f"**{between(over['trl'])}**", between(over["plain"]), between(over["eager"]), between(over["cache"]),
+            between(d["sampling_over_split"]["plain"]), between(d["learning_over_split"]["plain"]),
+            f"{number(mib['trl'])}, {number(mib['split'])}" if mib else "",
+        ])  # fmt: skip
+    head = [
+        "parameters, prompt / completion / group, precision", "ours: sampling + learning, s", "TRL over ours",
+        "plain loop over ours", "plain loop, eager attention", "cache copied", "sampling: HF generate over ours",
+        "learning: copied prompts over ours", "peak MiB: TRL, ours",
+    ]  # fmt: skip
+    first = documents[0]
+    rounds = " to ".join(str(n) for n in sorted({d["arms"]["split"]["wall"]["n"] for d in documents}))
+    facts = (
+        f"Random Qwen3, {first['case']['vocabulary']:,} words, {first['case']['prompts']} prompts an update, no KL, "
+        f"AdamW, TRL {first['trl']}; medians of {rounds} updates each in turn (min to max). *Plain loop* is goodrate's "
+        "own with Hugging Face's generate and every prompt copied; *cache copied* has everything but the attention "
+        "that leaves the prompts' keys where they are. Memory is the peak of two updates over the loaded trainer."
     )
     return table(head, rows) + "\n\n" + facts
 
