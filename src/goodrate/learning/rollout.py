@@ -25,7 +25,7 @@ class Sampling:
     temperature: float
     max_new_tokens: int
     stop_token_id: int | None
-    batch_size: int = 128
+    batch_size: int = 256
 
 
 def sample(
