@@ -15,18 +15,24 @@ from goodrate.learning.policy import PolicyScorer
 from goodrate.learning.policy_terms import PolicyTermSettings, policy_terms
 from goodrate.learning.records import Reward, Rollout
 from goodrate.learning.rewards import label_reward
-from goodrate.learning.rollout_source import NothingToLearn, PolicyExample, RolloutSettings, RolloutSource
+from goodrate.learning.rollout_source import (
+    NothingToLearn,
+    PlainSampling,
+    PolicyExample,
+    RolloutSettings,
+    RolloutSource,
+)
 from goodrate.run_folder import RunFolder
 
 
-class FirstToken:
+class FirstToken(PlainSampling):
     """The label of a completion is its first token modulo 4."""
 
     def parse(self, completion: Any) -> int:
         return completion.token_ids[0] % 4
 
     def grade(self, rollout: Rollout, examples: Any) -> Reward:
-        gold = torch.tensor([example.label for example in examples])[rollout.example_id]
+        gold = torch.tensor([example.label for example in examples])[rollout.group]
         return label_reward(torch.tensor(rollout.parsed), gold)
 
     def credit(self, rollout: Rollout, reward: Reward) -> dict[str, torch.Tensor]:
@@ -175,7 +181,7 @@ class Solved(FirstToken):
     """Prompts of the labels 0 and 1 are always right; the others are by the first token."""
 
     def grade(self, rollout: Rollout, examples: Any) -> Reward:
-        gold = torch.tensor([example.label for example in examples])[rollout.example_id]
+        gold = torch.tensor([example.label for example in examples])[rollout.group]
         guessed = torch.where(gold <= 1, gold, torch.tensor(rollout.parsed))
         return label_reward(guessed, gold)
 
@@ -195,7 +201,7 @@ def test_screening_passes_over_prompts_that_are_solved_and_samples_the_others_an
 def test_nothing_is_left_when_screening_finds_all_solved() -> None:
     class Right(FirstToken):
         def grade(self, rollout: Rollout, examples: Any) -> Reward:
-            gold = torch.tensor([example.label for example in examples])[rollout.example_id]
+            gold = torch.tensor([example.label for example in examples])[rollout.group]
             return label_reward(gold, gold)
 
     with pytest.raises(NothingToLearn, match="screened"):

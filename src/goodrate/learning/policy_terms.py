@@ -26,8 +26,13 @@ class PolicyTermSettings(BaseModel):
     fixed_length: int | None = Field(default=None, gt=0, description="the constant of fixed_length, in tokens")
 
 
-def policy_terms(settings: PolicyTermSettings, on_policy: bool, view: str = "plain") -> tuple[list[Term], list[Term]]:
+def policy_terms(
+    settings: PolicyTermSettings, on_policy: bool, view: str = "plain", steps: str | None = None
+) -> tuple[list[Term], list[Term]]:
     """(terms, diagnostics) over the masks "mask", with "advantages" and "behaviour" (N, T) from the micro-batch.
+
+    steps: key of step ids; the policy's loss is then averaged inside each step first, so that long steps do not drown
+    short ones.
 
     on_policy: rollouts serve one step, so the old policy is the new one and the ratio is 1 with a gradient; sampling
     and scoring differ by rounding (0.01 under bf16), which is then no ratio.
@@ -53,7 +58,8 @@ def policy_terms(settings: PolicyTermSettings, on_policy: bool, view: str = "pla
         return ((ratio < 1 - settings.clip_low) | (ratio > 1 + settings.clip_high)).float()
 
     shape = {"reduction": settings.reduction, "length": settings.fixed_length}
-    terms = [Term("policy", policy, "mask", **shape)]  # type: ignore[arg-type]
+    own = {"reduction": "step_mean", "steps": steps} if steps else shape
+    terms = [Term("policy", policy, "mask", **own)]  # type: ignore[arg-type]
     diagnostics = [
         Term("clipped", clipped, "mask", "token_mean"),
         Term("entropy", lambda outputs, batch: outputs["entropy"], "mask", "token_mean"),

@@ -113,22 +113,51 @@ def take_reward(reward: Reward, kept: Tensor) -> Reward:
 
 def join(rollouts: Sequence[Rollout]) -> Rollout:
     """One rollout of several, of one view and temperature: prompts one after the other, groups numbered anew."""
-    views = {(r.sampled_under.view, r.temperature) for r in rollouts}
-    assert len(views) == 1, f"rollouts of several views or temperatures: {views}"
-    width = max(r.mask.shape[1] for r in rollouts)
-    shifts = torch.tensor([0, *(len(r.sampled_under) for r in rollouts)]).cumsum(0).tolist()
+    assert len({r.sampled_under.view for r in rollouts}) == 1, "rollouts of several views"
     groups = [torch.unique(r.group, return_inverse=True)[1] for r in rollouts]
     starts = torch.tensor([0, *(int(g.max()) + 1 if len(g) else 0 for g in groups)]).cumsum(0).tolist()
+    numbered = torch.cat([group + start for group, start in zip(groups, starts, strict=False)])
+    return _joined(rollouts, *_stacked([r.sampled_under for r in rollouts]), numbered)
+
+
+def join_arms(rollouts: Sequence[Rollout]) -> Rollout:
+    """Arms of the same groups as one rollout: groups keep their numbers, prompts of the arms stand one after the other.
+
+    The view of the whole is that of the first: "the prompt it was sampled under" is then each rollout's own.
+    """
+    return _joined(rollouts, *_stacked([r.sampled_under for r in rollouts]), torch.cat([r.group for r in rollouts]))
+
+
+def add_rollouts(rollout: Rollout, more: Rollout, rows: Tensor, as_sampled: bool = False) -> Rollout:
+    """More rollouts for some of the groups. They are scored under the group's prompt, whatever they were sampled under,
+    or as_sampled: under their own.
+
+    more: its groups are numbered 0 .. R - 1; rows: (R,) the groups of `rollout`, whose prompts have the same numbers.
+    """
+    placed = replace(more, group=rows[more.group])
+    if as_sampled:
+        return join_arms([rollout, placed])
+    placed = replace(placed, example_id=placed.group)
+    return _joined([rollout, placed], rollout.sampled_under, [0, 0], torch.cat([rollout.group, placed.group]))
+
+
+def _stacked(prompts: Sequence[Prompts]) -> tuple[Prompts, list[int]]:
+    """All prompts one after the other, and where each part begins."""
+    starts = torch.tensor([0, *(len(part) for part in prompts)]).cumsum(0).tolist()
+    names = tuple(name for part in prompts for name in part.example_ids)
+    return Prompts(names, tuple(ids for part in prompts for ids in part.token_ids), prompts[0].view), starts[:-1]
+
+
+def _joined(rollouts: Sequence[Rollout], prompts: Prompts, starts: Sequence[int], group: Tensor) -> Rollout:
+    """One rollout of several with these prompts and groups."""
+    assert len({r.temperature for r in rollouts}) == 1, "rollouts of several temperatures"
+    width = max(r.mask.shape[1] for r in rollouts)
     behaviours = [r.behaviour_logprobs for r in rollouts]
     return Rollout(
-        example_id=torch.cat([r.example_id + shift for r, shift in zip(rollouts, shifts, strict=False)]),
-        group=torch.cat([g + start for g, start in zip(groups, starts, strict=False)]),
+        example_id=torch.cat([r.example_id + start for r, start in zip(rollouts, starts, strict=True)]),
+        group=group,
         arm=torch.cat([r.arm for r in rollouts]),
-        sampled_under=Prompts(
-            tuple(name for r in rollouts for name in r.sampled_under.example_ids),
-            tuple(ids for r in rollouts for ids in r.sampled_under.token_ids),
-            rollouts[0].sampled_under.view,
-        ),
+        sampled_under=prompts,
         completion_ids=torch.cat([_widened(r.completion_ids, width, 0) for r in rollouts]),
         mask=torch.cat([_widened(r.mask, width, False) for r in rollouts]),
         behaviour_logprobs=None

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from goodrate.learning.fit import TRAINED
 from goodrate.learning.policy import micro_batches
-from goodrate.learning.records import Prompts, Reward, Rollout, Term, Update
+from goodrate.learning.records import Prompts, Reward, Rollout, Term, Update, View
 from goodrate.learning.rollout import Sampling, join, join_rewards, sample_shared, take, take_reward
 from goodrate.learning.sampling import (
     band_counts,
@@ -59,15 +59,76 @@ class RolloutSettings(BaseModel):
     micro_tokens: int = Field(default=4096, gt=0, description="tokens of a micro-batch; memory and speed only")
 
 
+class Ask(Protocol):
+    """Sampling as a method sees it: G completions of every example, the group's number being the example's place."""
+
+    def __call__(
+        self, examples: Sequence[PolicyExample], token_ids: Sequence[tuple[int, ...]] | None = None,
+        *, size: int | None = None, view: View = "plain", arm: int = 0,
+    ) -> Rollout:  # fmt: skip
+        """token_ids: other prompts than the examples' own, for another view. size: None = the group size."""
+        ...
+
+
+class PlainSampling:
+    """What most methods do: one arm under the plain prompt, no second try, no state."""
+
+    def sampled(self, ask: Ask, examples: Sequence[PolicyExample]) -> Rollout:
+        """The rollouts of some examples."""
+        return ask(examples)
+
+    def replayed(
+        self, rollout: Rollout, reward: Reward, examples: Sequence[PolicyExample], ask: Ask, number: int
+    ) -> tuple[Rollout, Reward, Mapping[str, int]]:
+        """Rollouts and rewards after a second try where the first went wrong, and counts for the log.
+
+        number: of the update.
+        """
+        return rollout, reward, {}
+
+    def views(self, rollout: Rollout) -> Sequence[Prompts]:
+        """The prompts under which completions are scored, the sampling prompts first; () = those alone."""
+        return ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know of the method."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+
+
 class Method(Protocol):
-    """What a method adds to sampling: grading, credit and loss terms."""
+    """What a method adds to sampling: arms, second tries, grading, credit and loss terms. See PlainSampling too."""
+
+    def sampled(self, ask: Ask, examples: Sequence[PolicyExample]) -> Rollout:
+        """The rollouts of some examples, through `ask`."""
+        ...
+
+    def replayed(
+        self, rollout: Rollout, reward: Reward, examples: Sequence[PolicyExample], ask: Ask, number: int
+    ) -> tuple[Rollout, Reward, Mapping[str, int]]:
+        """Rollouts and rewards after a second try, and counts for the log."""
+        ...
+
+    def views(self, rollout: Rollout) -> Sequence[Prompts]:
+        """The prompts under which completions are scored."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know of the method."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        ...
 
     def parse(self, completion: Any) -> Any:
         """What a completion says; None where it cannot be read."""
         ...
 
     def grade(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
-        """Rewards (N,) of rollouts; examples: by example_id."""
+        """Rewards (N,) of rollouts; examples: by group, whatever the arm."""
         ...
 
     def credit(self, rollout: Rollout, reward: Reward) -> Mapping[str, Tensor]:
@@ -129,6 +190,10 @@ class RolloutSource:
             rollout, reward = self._sample(drawn, self._settings.group_size, number, attempt)
             labels = [label for label, _ in drawn]
             log.add(rollout, reward, self._method)
+            examples = [self._examples[row] for _, row in drawn]
+            ask = self._ask(self._settings.group_size, number, attempt, "replay")
+            rollout, reward, counts = self._method.replayed(rollout, reward, examples, ask, number)
+            log.replayed(counts)
             kept = self._worth(rollout, reward, labels, short, log)
             have.update(labels[group] for group in torch.unique(rollout.group[kept]).tolist())
             if kept.any():
@@ -158,14 +223,29 @@ class RolloutSource:
         """Groups of `size` completions of the prompts. The group of a screened prompt is sampled anew, so that what
         chose the prompt is not in its advantages."""
         examples = [self._examples[row] for _, row in drawn]
-        prompts = Prompts(tuple(e.example_id for e in examples), tuple(e.token_ids for e in examples))
-        seeds = [
-            seed_of(self._seed, *purpose, number, attempt, example.example_id, place, sample_number)
-            for place, example in enumerate(examples)
-            for sample_number in range(size)
-        ]
-        rollout = sample_shared(self._model, prompts, replace(self._how, group_size=size), seeds, self._method.parse)
+        rollout = self._method.sampled(self._ask(size, number, attempt, *purpose), examples)
         return rollout, self._method.grade(rollout, examples)
+
+    def _ask(self, group_size: int, number: int, attempt: int, *purpose: str) -> Ask:
+        """Sampling of one attempt; every rollout's seed follows from its example and its place in the draw."""
+
+        def ask(
+            examples: Sequence[PolicyExample], token_ids: Sequence[tuple[int, ...]] | None = None,
+            *, size: int | None = None, view: View = "plain", arm: int = 0,
+        ) -> Rollout:  # fmt: skip
+            ids = token_ids or [example.token_ids for example in examples]
+            prompts = Prompts(tuple(e.example_id for e in examples), tuple(ids), view)
+            count = size or group_size
+            other = (arm,) if arm else ()
+            seeds = [
+                seed_of(self._seed, *purpose, number, attempt, example.example_id, place, sample_number, *other)
+                for place, example in enumerate(examples)
+                for sample_number in range(count)
+            ]
+            how = replace(self._how, group_size=count)
+            return sample_shared(self._model, prompts, how, seeds, self._method.parse, arm)
+
+        return ask
 
     def _draw(self, label: int, count: int) -> list[int]:
         """The next rows of a label's queue, epoch by epoch in a new order each."""
@@ -189,7 +269,8 @@ class RolloutSource:
 
     def _update(self, rollout: Rollout, reward: Reward, log: _Log) -> Update:
         terms, diagnostics = self._method.terms()
-        parts = micro_batches(rollout, self._method.credit(rollout, reward), self._settings.micro_tokens)
+        credit = self._method.credit(rollout, reward)
+        parts = micro_batches(rollout, credit, self._settings.micro_tokens, self._method.views(rollout))
         examples = torch.unique(rollout.example_id).tolist()
         labels = [self._gold[rollout.sampled_under.example_ids[row]] for row in examples]
         cv = coefficient_of_variation(labels, self._num_labels)
@@ -200,12 +281,14 @@ class RolloutSource:
     def state_dict(self) -> dict[str, Any]:
         """Queue positions, what the order depends on, and rollouts that have inner steps left."""
         pending = list(self._pending.micro_batches) if self._pending and self._settings.inner_steps > 1 else None
-        return {**self._about, "positions": dict(self._positions), "pending": pending}
+        told = {"positions": dict(self._positions), "pending": pending, "method": self._method.state_dict()}
+        return {**self._about, **told}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there. ValueError naming what differs when the data or the settings are others."""
         refuse_other_data(self._about, state)
         self._positions = dict(state["positions"])
+        self._method.load_state_dict(state.get("method", {}))
         if state["pending"] is not None:
             terms, diagnostics = self._method.terms()
             self._pending = Update(state["pending"], terms, {}, diagnostics)
@@ -234,6 +317,7 @@ class _Log:
         self._started = time.perf_counter()
         self._counts: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
         self._rollouts = self._tokens = self._screening_tokens = 0
         self._accuracies: list[float] = []
 
@@ -255,6 +339,10 @@ class _Log:
         """Prompts that screening found solved, and the tokens that it took."""
         self._counts["screened"] += count
         self._screening_tokens += tokens
+
+    def replayed(self, counts: Mapping[str, int]) -> None:
+        """What a second try did."""
+        self._told.update(counts)
 
     def filtered(self, correct: Tensor, group: Tensor, inside: Tensor) -> None:
         self._counts.update(band_counts(correct, group, inside))
@@ -279,4 +367,5 @@ class _Log:
         histogram = {f"groups_at/{name}": share for name, share in quarters(self._accuracies).items()}
         sampled = (self._tokens + self._screening_tokens) / seconds
         rate = {"length": length, "sampled_tokens_per_second": sampled, "sampled_groups": self.groups}
-        return {**shares, **histogram, **means, **rate}
+        told = {name: float(count) for name, count in self._told.items()}
+        return {**shares, **histogram, **means, **rate, **told}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,8 @@ from torch import Tensor
 from goodrate.learning.advantages import group_relative, to_tokens
 from goodrate.learning.policy_terms import policy_terms
 from goodrate.learning.records import Reward, Rollout, Term
+from goodrate.models.causal_lm import CausalLM
+from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.recipes.judge_policy import PolicySettings, train_policy
 from goodrate.recipes.judge_rollouts import JudgeRollouts, LabelledPrompt
 
@@ -55,4 +56,8 @@ def train(
     progress: Callable[[Any], None] | None = None,
 ) -> Path:
     """Train and write the judge folder `out/judge`; a killed run resumes from `out`. Raises Collapsed."""
-    return train_policy(settings, settings.judge, partial(LabelGRPO, settings=settings), prompts, out, progress)
+
+    def method(model: CausalLM, judge_format: JudgeFormat, rules: dict[str, int]) -> LabelGRPO:
+        return LabelGRPO(judge_format, rules, settings)
+
+    return train_policy(settings, settings.judge, method, prompts, out, progress)

@@ -16,6 +16,7 @@ from goodrate.learning.policy_terms import PolicyTermSettings
 from goodrate.learning.reference import freeze_reference
 from goodrate.learning.rollout_source import Method, RolloutSettings, RolloutSource
 from goodrate.models.adapter import LoraSettings, add_adapter
+from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge, stop_token_id, write_judge
 from goodrate.recipes.judge_rollouts import LabelledPrompt, policy_examples, unsure
 from goodrate.run_folder import RunFolder
@@ -41,14 +42,14 @@ class PolicySettings(BaseModel):
 def train_policy(
     settings: PolicySettings,
     judge: str,
-    method_of: Callable[[JudgeFormat, dict[str, int]], Method],
+    method_of: Callable[[CausalLM, JudgeFormat, dict[str, int]], Method],
     prompts: Sequence[LabelledPrompt],
     out: str | Path,
     progress: Callable[[Any], None] | None = None,
 ) -> Path:
     """Train the judge of a folder, its own reference, and write `out/judge`; a killed run resumes. Raises Collapsed.
 
-    method_of: the method, made from the judge's format and the label position by rule id.
+    method_of: the method, made from the policy, the judge's format and the label position by rule id.
     """
     run = RunFolder(out)
     run.begin(settings, settings.fit.seed, prompts=len(prompts))
@@ -56,7 +57,7 @@ def train_policy(
     pool = unsure(model, prompts, judge_format, settings.pool_confidence)
     source = RolloutSource(
         settings.rollouts, model, policy_examples(model, pool, settings.rollouts.max_new_tokens),
-        method_of(judge_format, rules), num_labels=len(get_scale(judge_format.scale)),
+        method_of(model, judge_format, rules), num_labels=len(get_scale(judge_format.scale)),
         stop_token_id=stop_token_id(model), seed=settings.fit.seed,
     )  # fmt: skip
     detector = CollapseDetector()

@@ -16,7 +16,7 @@ from goodrate.learning.preferences import PreferencePair, preference_pairs
 from goodrate.learning.records import Prompts, Reward, Rollout
 from goodrate.learning.rewards import UNPARSED, label_reward
 from goodrate.learning.rollout import Sampling, sample
-from goodrate.learning.rollout_source import PolicyExample
+from goodrate.learning.rollout_source import PlainSampling, PolicyExample
 from goodrate.learning.source import seed_of
 from goodrate.models.causal_lm import CausalLM, Completion
 from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, stop_token_id
@@ -66,7 +66,7 @@ def unsure(
 
 
 @dataclass(frozen=True)
-class JudgeRollouts:
+class JudgeRollouts(PlainSampling):
     """Parsing, the label reward and the figures of a judge's rollouts.
 
     rule_labels: label position by rule id, to see a label that contradicts its own steps; empty = cannot be told.
@@ -94,7 +94,7 @@ class JudgeRollouts:
 
     def grade(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
         """1 for the gold label, 0 for another, and 0 as a failure without one."""
-        gold = torch.tensor([example.label for example in examples])[rollout.example_id]
+        gold = torch.tensor([example.label for example in examples])[rollout.group]
         return label_reward(self.predicted(rollout), gold)
 
     def facts(self, rollout: Rollout, reward: Reward) -> dict[str, float]:

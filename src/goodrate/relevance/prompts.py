@@ -68,6 +68,18 @@ def judge_prompt(
     return form.instruction + "".join(lines), f"item: {_one_line(item_text)}\n{form.answer}"
 
 
+def with_hint(suffix: str, hint: str, template: str) -> str:
+    """The suffix of a prompt with a line of guidance before its answer line, as guided replay shows it.
+
+    >>> with_hint("item: lamp\\nanswer:\\n", "category lamp : lamp same", "nano")
+    'item: lamp\\nhint: category lamp : lamp same\\nanswer:\\n'
+    """
+    answer = TEMPLATES[template].answer
+    if not suffix.endswith(answer):
+        raise ValueError(f"the prompt does not end with the answer line of template {template!r}: {suffix[-60:]!r}")
+    return f"{suffix.removesuffix(answer)}hint: {_one_line(hint)}\n{answer}"
+
+
 def _one_line(text: str) -> str:
     """The text without line breaks: an item cannot write an answer line of its own."""
     return " ".join(text.split())

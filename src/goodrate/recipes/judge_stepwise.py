@@ -1,0 +1,116 @@
+"""Stepwise reward policy optimisation of a judge (SHE, arXiv 2510.07972): credit for each step of its reasoning.
+
+What is the paper's: rewards per step from stored verdicts and a generative step judge, and that critical steps come
+first. How they become advantages is our design (papers/taosr_she.md section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from goodrate.learning.advantages import critical_weights, group_relative, stepwise, to_tokens
+from goodrate.learning.policy_terms import policy_terms
+from goodrate.learning.records import Reward, Rollout, Term
+from goodrate.learning.rewards import step_reward
+from goodrate.learning.rollout_source import PolicyExample
+from goodrate.models.causal_lm import CausalLM
+from goodrate.recipes.judge_folder import JudgeFormat
+from goodrate.recipes.judge_policy import PolicySettings, train_policy
+from goodrate.recipes.judge_rollouts import JudgeRollouts
+from goodrate.recipes.judge_steps import CREDITED, NAN, KnownPrompt, StepSpans, verified_steps
+
+
+class StepJudge(Protocol):
+    """What tells of a written step whether it is right: a generative step reward model."""
+
+    def judge(self, prompts: Sequence[KnownPrompt], rollout: Rollout) -> Tensor:
+        """(N, len(CREDITED)) in 0..1, NaN where it does not decide; prompts: one per rollout."""
+        ...
+
+
+class Settings(PolicySettings):
+    """How to train which judge by step rewards."""
+
+    judge: str = Field(description="judge folder to start from, best a reason-first one; it is also the reference")
+    covered: list[str] = Field(
+        default=["category", "checks", "verdict"],
+        description="steps whose stored verdicts count, beside the label",
+    )
+    outcome_weight: float = Field(default=0.7, ge=0, description="weight of the label's own advantage on every token")
+    critical: bool = Field(
+        default=True, description="the first wrong step and disputed right ones count, not later ones"
+    )
+    easy_weight: float = Field(default=0.1, ge=0, le=1, description="weight of a step that everybody gets right")
+    advantage_clamp: float = Field(default=2.0, gt=0)
+    permuted: bool = Field(default=False, description="exchange the step rewards among rollouts: a negative control")
+    reduction: Literal["step_mean", "as loss.reduction"] = Field(
+        default="as loss.reduction", description="step_mean: tokens inside a step are averaged first"
+    )
+
+
+@dataclass(frozen=True)
+class StepRewards(JudgeRollouts):
+    """Step rewards from stored verdicts and, where they are silent, from a step judge."""
+
+    settings: Settings
+    known: dict[str, KnownPrompt]
+    spans: StepSpans
+    step_judge: StepJudge | None = field(default=None)
+
+    def grade(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
+        """The label reward, and steps (N, 6): CREDITED."""
+        outcome = super().grade(rollout, examples)
+        prompts = [self.known[examples[group].example_id] for group in rollout.group.tolist()]
+        said = zip(rollout.parsed, prompts, strict=True)
+        verified = torch.tensor([verified_steps(parsed, prompt, self.settings.covered) for parsed, prompt in said])
+        judged = torch.full_like(verified, NAN)
+        if self.step_judge is not None:
+            judged = self.step_judge.judge(prompts, rollout)
+        reward = step_reward(outcome, verified, judged)
+        assert reward.steps is not None
+        named = {f"step/{name}": reward.steps[:, i] for i, name in enumerate(CREDITED[:-1])}
+        return Reward(reward.outcome, reward.correct, reward.failed, reward.steps, {**reward.parts, **named})
+
+    def credit(self, rollout: Rollout, reward: Reward) -> dict[str, Tensor]:
+        """Step advantages on the tokens of their step, and the outcome's on all of them."""
+        s, steps = self.settings, reward.steps
+        assert steps is not None and rollout.behaviour_logprobs is not None
+        if s.permuted:
+            steps = steps[torch.randperm(len(steps), generator=torch.Generator().manual_seed(len(steps)))]
+        local = stepwise(steps, rollout.group, scale="population", epsilon=1e-4)
+        if s.critical:
+            local = local * critical_weights(steps, rollout.group, easy=s.easy_weight)
+        whole = group_relative(reward.outcome, rollout.group, scale="population", epsilon=1e-4)
+        ids = self.spans.of(rollout)
+        tokens = to_tokens(local, rollout.mask, ids) + s.outcome_weight * to_tokens(whole, rollout.mask)
+        clamped = tokens.clamp(-s.advantage_clamp, s.advantage_clamp)
+        return {"mask": rollout.mask, "advantages": clamped, "behaviour": rollout.behaviour_logprobs, "steps": ids}
+
+    def terms(self) -> tuple[Sequence[Term], Sequence[Term]]:
+        """Those of GRPO, with the mean over steps where it is asked for."""
+        s = self.settings
+        steps = "steps" if s.reduction == "step_mean" else None
+        return policy_terms(s.loss, on_policy=s.rollouts.inner_steps == 1, steps=steps)
+
+
+def train(
+    settings: Settings,
+    prompts: Sequence[KnownPrompt],
+    out: str | Path,
+    progress: Callable[[Any], None] | None = None,
+    step_judge: StepJudge | None = None,
+) -> Path:
+    """Train and write the judge folder `out/judge`; a killed run resumes from `out`. Raises Collapsed."""
+    known = {prompt.example_id: prompt for prompt in prompts}
+
+    def method(model: CausalLM, form: JudgeFormat, rules: dict[str, int]) -> StepRewards:
+        return StepRewards(form, rules, settings, known, StepSpans(model), step_judge)
+
+    return train_policy(settings, settings.judge, method, prompts, out, progress)

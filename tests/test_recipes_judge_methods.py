@@ -1,0 +1,426 @@
+"""Guided replay, step rewards and context choice: the arithmetic on the rollouts of a toy judge."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tiny_models
+from goodrate.learning.fit import FitSettings, accumulate
+from goodrate.learning.policy import PolicyScorer, micro_batches
+from goodrate.learning.records import Prompts, Reward, Rollout, Update
+from goodrate.learning.rollout import Sampling, add_rollouts, sample, take
+from goodrate.learning.rollout_source import PolicyExample, RolloutSettings
+from goodrate.recipes import judge_context, judge_guided, judge_sft, judge_stepwise
+from goodrate.recipes.judge_context import ContextPrompt, DualGroups
+from goodrate.recipes.judge_folder import JudgeFormat, open_judge
+from goodrate.recipes.judge_guided import LADDER, GuidedRollouts, ReplaySettings, hint
+from goodrate.recipes.judge_rollouts import policy_examples
+from goodrate.recipes.judge_steps import CREDITED, KnownPrompt, StepSpans, attribute_f1, verified_steps
+from goodrate.relevance.prompts import judge_prompt
+from goodrate.relevance.rationale import Rationale, Want, parse, step_lines, write
+from goodrate.relevance.rule_map import deciding_rules
+from goodrate.relevance.rulebook import load_rulebook
+
+torch.set_num_threads(1)
+BOOK = load_rulebook()
+RULES = {rule.id: BOOK.scale.index(rule.label) for rule in BOOK.rules}
+
+
+def rationale(relation: str = "same", check: str = "match", strength: str = "must") -> Rationale:
+    said = Rationale(0, "lamp", (Want("color", "red", strength),), "lamp", ("red",), relation, (check,), "x")
+    (rule,) = deciding_rules(BOOK, said)
+    return replace(said, rule=rule, label=RULES[rule])
+
+
+def test_every_combination_of_verdicts_has_its_rule() -> None:
+    found = {
+        (relation, strength, check): rationale(relation, check, strength).rule
+        for relation in ("same", "sibling", "accessory", "other")
+        for strength in ("must", "may", "not")
+        for check in ("match", "unknown", "conflict")
+    }
+    for (relation, strength, check), rule in found.items():
+        columns = {"category": relation, "must": "none", "may": "none", "not": "none", "alternative": "none"}
+        codes = {n: BOOK.codes(n, [v]) for n, v in {**columns, strength: check}.items()}
+        assert BOOK.rules[int(BOOK.decide(codes)[0])].id == rule
+    price = Rationale(0, "lamp", (Want("price", "40", "below"),), "lamp", ("50",), "same", ("conflict",), "x")
+    assert deciding_rules(BOOK, price) == {"requirement_failed", "not_cheaper"}  # steps do not say which
+    worst = Rationale(
+        0,
+        "lamp",
+        (Want("a", "1", "must"), Want("b", "2", "must")),
+        "lamp",
+        ("1", None),
+        "same",
+        ("match", "unknown"),
+        "x",
+    )
+    assert deciding_rules(BOOK, worst) == {"requirement_unknown"}
+
+
+def known(example_id: str = "a", truth: Rationale | None = None) -> KnownPrompt:
+    truth = truth or rationale()
+    prefix, suffix = judge_prompt("red lamp", "lamp red", template="nano")
+    return KnownPrompt(example_id, prefix, suffix, truth.label, step_lines(truth))
+
+
+def test_steps_are_verified_where_a_line_is_stored() -> None:
+    truth, wrong = rationale(), rationale(check="conflict")
+    said = parse(write(wrong, "reason_first"), "reason_first")
+    nan = float("nan")
+    found = verified_steps(said, known(truth=truth), ("category", "checks", "verdict"))
+    assert found == pytest.approx([nan, nan, 1, 0, 0, 0], nan_ok=True)
+    part = replace(known(truth=truth), steps={"checks": step_lines(truth)["checks"]})
+    assert verified_steps(said, part, ("category", "checks")) == pytest.approx([nan, nan, nan, 0, nan, 0], nan_ok=True)
+    assert verified_steps(None, known(), ("checks",)) == pytest.approx([nan] * 6, nan_ok=True)
+
+
+def test_attribute_f1_counts_verdicts_once_each() -> None:
+    said = parse("4\nwants x\nfound x\ncategory x : x same\nchecks color match ; size unknown\nverdict y\n")
+    assert attribute_f1(said, replace(known(), steps={"checks": "checks color match ; size conflict"})) == 0.5
+    assert attribute_f1(said, replace(known(), steps={"checks": "checks none"})) == 0.0
+    assert attribute_f1(parse("4\nchecks none\n"), replace(known(), steps={"checks": "checks none"})) == 1.0
+
+
+def test_the_hint_ladder_says_more_on_every_rung() -> None:
+    prompt = known(truth=rationale(check="conflict"))
+    rungs = [hint(prompt, level, "attributes") for level in range(1, LADDER + 1)]
+    assert rungs[0] == "rule requirement_failed"
+    assert rungs[1] == "rule requirement_failed . checks color conflict"
+    assert "wants lamp" in rungs[2] and "label" not in rungs[2] and rungs[3].endswith("label 2")
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reason-first judge of red and blue lamps that has seen few of its steps."""
+    folder = tmp_path_factory.mktemp("judge")
+    tiny_models.causal_lm().save(folder / "start")
+    examples = [judge_sft.JudgeExample(p.prefix, p.suffix, written(p)) for p in lamps()]
+    settings = judge_sft.Settings(
+        model=str(folder / "start"), format=form(), batch_size=8, epochs=200, learning_rate=3e-3, max_tokens=200,
+        fit=FitSettings(updates=150, precision="fp32"),
+    )  # fmt: skip
+    return judge_sft.train(settings, examples, folder / "run")
+
+
+def form() -> JudgeFormat:
+    return JudgeFormat(order="reason_first", template="nano", rule_book_hash=BOOK.hash, max_new_tokens=90)
+
+
+def lamps() -> list[KnownPrompt]:
+    """Red lamps match, blue ones fail."""
+    prompts = []
+    for kind in ("cup", "hat", "shoe", "lamp"):
+        for color, check in (("red", "match"), ("blue", "conflict")):
+            truth = replace(rationale(check=check), category=kind, found_category=kind, found=(color,))
+            prefix, suffix = judge_prompt(f"red {kind}", f"{kind} {color}", template="nano")
+            prompts.append(KnownPrompt(f"{kind} {color}", prefix, suffix, truth.label, step_lines(truth)))
+    return prompts
+
+
+def written(prompt: KnownPrompt) -> str:
+    return "\n".join([*prompt.steps.values(), str(prompt.label + 1)]) + "\n"
+
+
+def rollouts(
+    folder: Path, method: Any, prompts: list[KnownPrompt], size: int = 4
+) -> tuple[Rollout, list[PolicyExample]]:
+    model, _, _ = open_judge(folder)
+    examples = policy_examples(model, prompts, 90)
+    asked = Prompts(tuple(e.example_id for e in examples), tuple(e.token_ids for e in examples))
+    how = Sampling(size, 1.0, 90, model.tokenizer.eos_token_id)
+    return sample(model, asked, how, list(range(size * len(prompts))), method.parse), examples
+
+
+def stepwise(folder: Path, **changed: Any) -> judge_stepwise.StepRewards:
+    model, judge_format, rules = open_judge(folder)
+    settings = judge_stepwise.Settings(judge=str(folder), **changed)
+    return judge_stepwise.StepRewards(
+        judge_format, rules, settings, {p.example_id: p for p in lamps()}, StepSpans(model)
+    )
+
+
+def test_every_token_knows_its_step(judge: Path) -> None:
+    model, _, _ = open_judge(judge)
+    text = written(lamps()[0])
+    ids = [*model.encode(text), model.tokenizer.eos_token_id]
+    rollout = Rollout(
+        *(torch.zeros(1, dtype=torch.long),) * 3, Prompts(("a",), ((1,),)), torch.tensor([[*ids, 0]]),
+        torch.tensor([[True] * len(ids) + [False]]), None, torch.full((1, len(ids) + 1), -1), ("stop",), (None,),
+    )  # fmt: skip
+    steps = StepSpans(model).of(rollout)[0]
+    for i, name in enumerate(CREDITED):
+        line = model.tokenizer.decode([t for t, s in zip(ids, steps.tolist(), strict=False) if s == i])
+        assert line == (f"{lamps()[0].steps[name]}\n" if name != "label" else "4\n")
+    assert steps[-2] == -1 and steps[-1] == -1  # the end token, and what lies outside
+
+
+def test_equal_step_rewards_leave_the_outcome_and_steps_stay_in_their_lines(judge: Path) -> None:
+    method = stepwise(judge, critical=False, outcome_weight=0.5, advantage_clamp=9)
+    rollout, examples = rollouts(judge, method, lamps())
+    reward = method.grade(rollout, examples)
+    ids = method.spans.of(rollout)
+    same = replace(reward, steps=torch.ones(len(reward.outcome), len(CREDITED)))
+    mixed = replace(same, outcome=torch.arange(4.0).repeat(8))
+    whole = method.credit(rollout, mixed)["advantages"]
+    z = torch.tensor([-1.5, -0.5, 0.5, 1.5]).repeat(8) / 1.25**0.5 * 0.5
+    torch.testing.assert_close(whole, z[:, None] * rollout.mask, atol=1e-4, rtol=0)
+    steps = same.steps.clone()
+    steps[::4, 3] = 0.0  # the checks of the first rollout of every group are wrong
+    local = method.credit(rollout, replace(same, outcome=torch.ones(32), steps=steps))["advantages"]
+    assert (local[ids != 3] == 0).all() and (local[::4][ids[::4] == 3] < 0).all()
+
+
+def test_nothing_is_earned_behind_the_first_error(judge: Path) -> None:
+    method = stepwise(judge, outcome_weight=0.0)
+    rollout, examples = rollouts(judge, method, lamps()[:1])
+    steps = torch.ones(4, len(CREDITED))
+    steps[0, 2] = steps[0, 4] = 0.0
+    steps[1, 4] = 0.0
+    ids = method.spans.of(rollout)
+    found = method.credit(rollout, Reward(torch.ones(4), torch.ones(4), torch.zeros(4, dtype=torch.bool), steps))
+    assert (found["advantages"][0][ids[0] > 2] == 0).all() and (found["advantages"][0][ids[0] == 2] < 0).all()
+
+
+def guided(folder: Path, **changed: Any) -> GuidedRollouts:
+    model, judge_format, rules = open_judge(folder)
+    settings = judge_guided.Settings(judge=str(folder), **changed)
+    return GuidedRollouts(judge_format, rules, settings, model, {p.example_id: p for p in lamps()}, BOOK)
+
+
+def test_a_right_label_is_worth_more_than_any_wrong_one(judge: Path) -> None:
+    method = guided(judge)
+    worst_right, best_wrong = 9.0, 0.0
+    for check in ("match", "unknown", "conflict"):
+        for truth in (rationale(), rationale(check="conflict")):
+            for label in range(4):
+                text = write(replace(rationale(check=check), label=label), "reason_first")
+                said = parse(text, "reason_first")
+                rollout, examples = fixed(method, [said], replace(known("lamp red"), label=truth.label))
+                method.known["lamp red"] = known("lamp red", truth)
+                value = float(method.grade(rollout, examples).outcome[0])
+                gated = value == 0.0
+                if label == truth.label and not gated:
+                    worst_right = min(worst_right, value)
+                if label != truth.label:
+                    best_wrong = max(best_wrong, value)
+    assert worst_right > best_wrong > 0
+
+
+def fixed(method: Any, said: list[Any], prompt: KnownPrompt) -> tuple[Rollout, list[PolicyExample]]:
+    num = len(said)
+    zeros = torch.zeros(num, dtype=torch.long)
+    rollout = Rollout(
+        zeros, zeros, zeros, Prompts((prompt.example_id,), ((1, 2),)), torch.ones(num, 2, dtype=torch.long),
+        torch.ones(num, 2, dtype=torch.bool), torch.zeros(num, 2), torch.full((num, 2), -1), ("stop",) * num,
+        tuple(said),
+    )  # fmt: skip
+    return rollout, [PolicyExample(prompt.example_id, (1, 2), prompt.label)]
+
+
+def test_a_completion_that_speaks_of_the_hint_earns_nothing(judge: Path) -> None:
+    from goodrate.models.causal_lm import Completion
+
+    method, text = guided(judge), write(rationale(), "reason_first")
+    said = [method.parse(Completion((), t, "stop")) for t in (text, text.replace("found", "hint says\nfound"))]
+    rollout, examples = fixed(method, said, known("lamp red"))
+    assert method.grade(rollout, examples).outcome.tolist() == [1.75, 0.0]
+
+
+def test_stuck_groups_are_asked_again_and_keep_their_size(judge: Path) -> None:
+    method = guided(judge, replay=ReplaySettings(warmup=1, share=0.5, samples=3))
+    rollout, examples = rollouts(judge, method, lamps())
+    correct = torch.ones(32)
+    correct[4:12] = 0.0  # two groups of eight go wrong
+    reward = replace(method.grade(rollout, examples), correct=correct, outcome=correct)
+    asked: list[Any] = []
+
+    def ask(some: Any, token_ids: Any = None, *, size: int = 0, view: str = "plain", arm: int = 0) -> Rollout:
+        asked.append((some, token_ids, size, view, arm))
+        given, _ = rollouts(judge, method, [method.known[e.example_id] for e in some], size)
+        right = tuple(parse(written(method.known[e.example_id]), "reason_first") for e in some for _ in range(size))
+        return replace(given, parsed=right, arm=torch.ones_like(given.arm))
+
+    assert method.replayed(rollout, reward, examples, ask, 0)[2] == {"stuck": 0, "rescued": 0, "guided": 0}
+    joined, rewards, counts = method.replayed(rollout, reward, examples, ask, 1)
+    assert counts == {"stuck": 2, "rescued": 2, "guided": 4}  # three right ones each, but half of a group stays plain
+    assert torch.bincount(joined.group).tolist() == [4] * 8 and joined.arm.sum() == 4
+    assert len(rewards.outcome) == 32 and rewards.correct[joined.arm == 1].all()
+    (some, ids, size, view, arm), *_ = asked
+    assert [e.example_id for e in some] == ["cup blue", "hat red"] and (size, view, arm) == (3, "hint", 1)
+    assert all("hint: rule" in method.model.tokenizer.decode(list(row)) for row in ids)
+    # Numerator and KL use the plain prompt: no token of a hint is anywhere in what the loss sees.
+    credit = method.credit(joined, rewards)
+    for batch in micro_batches(joined, credit, 10_000, method.views(joined)):
+        assert all("hint" not in method.model.tokenizer.decode(list(p)) for p in batch["prompts/plain"])
+    assert not (credit["plain_tokens"] & credit["guided_tokens"]).any()
+    assert {kept.level for kept in method.memory.values()} == {1}
+    state = method.state_dict()
+    other = guided(judge)
+    other.load_state_dict(state)
+    assert other.memory == method.memory
+
+
+def test_failures_climb_the_ladder_and_no_further(judge: Path) -> None:
+    method = guided(judge, replay=ReplaySettings(warmup=0, share=1.0))
+    rollout, examples = rollouts(judge, method, lamps()[:1])
+    wrong = replace(method.grade(rollout, examples), correct=torch.zeros(4), outcome=torch.zeros(4))
+
+    def ask(some: Any, token_ids: Any = None, **_: Any) -> Rollout:
+        given, _ = rollouts(judge, method, lamps()[:1], 4)
+        return replace(given, parsed=(None,) * 4)
+
+    levels = []
+    for number in range(5):
+        method.replayed(rollout, wrong, examples, ask, number)
+        levels.append(method.memory["cup red"].level)
+    assert levels == [2, 3, 4, 4, 4]
+
+
+@pytest.mark.parametrize(("treatment", "least"), [("ratio", 0.0), ("shaped", 0.5)])
+def test_the_label_first_trap(judge: Path, treatment: Any, least: float) -> None:
+    """A label that is certain under the hint and improbable without it: the plain ratio kills its gradient."""
+    method = guided(judge, replay=ReplaySettings(treatment=treatment))
+    rollout, examples = rollouts(judge, method, lamps()[:2])
+    arm = torch.tensor([0, 0, 0, 1] * 2)
+    model, _, _ = open_judge(judge)
+    scorer = PolicyScorer(model.network)
+    outcome = torch.tensor([0.0, 0, 0, 1] * 2)
+    with torch.no_grad():
+        plain = scorer(micro_batches(rollout, {}, 10**6)[0])["plain"]
+    told = replace(rollout, arm=arm, behaviour_logprobs=(plain + 3.9) * rollout.mask)  # rho = 0.02 everywhere
+    reward = Reward(outcome, outcome, torch.zeros(8, dtype=torch.bool))
+    terms, diagnostics = method.terms()
+    update = Update(micro_batches(told, method.credit(told, reward), 10**6), terms, {}, diagnostics)
+    assert {t.denominator for t in terms if t.name in ("policy", "guided")} == {"union"}
+    (off,) = [t for t in terms if t.name == "guided"]
+    values = plain.clone().requires_grad_()
+    (batch,) = update.micro_batches
+    off.loss({"plain": values, "entropy": plain}, batch).sum().backward()
+    weight = float(values.grad[batch["guided_tokens"]].abs().mean()) * off.weight
+    advantage = float(batch["advantages"][batch["guided_tokens"]].abs().mean())
+    assert weight / advantage == pytest.approx(0.0202 if treatment == "ratio" else 4 * 0.1393, rel=0.02)
+    assert weight / advantage >= least
+    kept = [t for t in terms if t.name != "kl_loss"]  # no reference here
+    logged = [d for d in diagnostics if d.name != "kl"]
+    found = accumulate(scorer, replace(update, terms=kept, diagnostics=logged), lambda loss: loss.backward())
+    assert found["guided_ratio"] == pytest.approx(0.0202, rel=0.05)
+
+
+def dual(folder: Path, **changed: Any) -> DualGroups:
+    model, judge_format, rules = open_judge(folder)
+    settings = judge_context.Settings(judge=str(folder), **changed)
+    ids = {p.example_id: tuple(model.encode_pair(f"{p.prefix}context: some text\n", p.suffix)) for p in lamps()}
+    return DualGroups(judge_format, rules, settings, ids, {p.example_id: "helpful" for p in lamps()})
+
+
+def arms(method: DualGroups, folder: Path, prompts: list[KnownPrompt]) -> tuple[Rollout, list[PolicyExample]]:
+    model, _, _ = open_judge(folder)
+    examples = policy_examples(model, prompts, 90)
+
+    def ask(some: Any, token_ids: Any = None, *, size: int = 4, view: Any = "plain", arm: int = 0) -> Rollout:
+        ids = token_ids or [e.token_ids for e in some]
+        asked = Prompts(tuple(e.example_id for e in some), tuple(ids), view)
+        seeds = list(range(size * len(some)))
+        return sample(model, asked, Sampling(size, 1.0, 90, model.tokenizer.eos_token_id), seeds, method.parse, arm)
+
+    return method.sampled(ask, examples), examples
+
+
+def test_two_arms_one_group_and_every_completion_under_both_prompts(judge: Path) -> None:
+    method = dual(judge, rollouts=RolloutSettings(group_size=4, max_new_tokens=90))
+    rollout, examples = arms(method, judge, lamps()[:2])
+    assert rollout.arm.tolist() == [0] * 4 + [1] * 4 and rollout.group.tolist() == [0, 0, 1, 1] * 2
+    reward = method.grade(rollout, examples)
+    correct = torch.tensor([1.0, 0, 0, 0, 1, 1, 0, 0])
+    reward = replace(reward, outcome=correct, correct=correct)
+    credit = method.credit(rollout, reward)
+    # Group 0: one of two right without the text, both with it: gap 0.5, beta 3.523, alpha 0.0284.
+    cross = credit["cross"][:, 0]
+    z = torch.tensor([0.25, -0.75]) / 0.1875**0.5
+    assert cross[:2].tolist() == pytest.approx([float(z[0]) * 0.0284, float(z[1]) * 3.523], rel=1e-2)
+    assert (cross[2:] == 0).all()  # no spread in group 1; arm 1 never crosses
+    parts = micro_batches(rollout, credit, 10**6, method.views(rollout))
+    (batch,) = parts
+    model, _, _ = open_judge(judge)
+    outputs = PolicyScorer(model.network)(batch)
+    torch.testing.assert_close(
+        outputs["plain"] * batch["mask"], batch["behaviour"] * batch["mask"], atol=0.1, rtol=0
+    )  # sampled in bf16
+    with_text = batch["mask"] & ~batch["without"]
+    torch.testing.assert_close(outputs["context"][with_text], outputs["plain"][with_text], atol=1e-4, rtol=0)
+    assert not torch.allclose(outputs["context"][batch["without"]], outputs["plain"][batch["without"]], atol=1e-3)
+
+
+GATES = [("fixed", (2.0, 0.05)), ("oracle", (0.05, 2.0)), ("batch", (0.0378, 2.6430))]
+
+
+@pytest.mark.parametrize(("gate", "expected"), GATES)
+def test_gates(judge: Path, gate: Any, expected: tuple[float, float]) -> None:
+    method = dual(judge, gate=gate, rollouts=RolloutSettings(group_size=4, max_new_tokens=90))
+    rollout, examples = arms(method, judge, lamps()[:3])
+    correct = torch.tensor([1.0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0])
+    alpha, beta = method._gate(rollout, replace(method.grade(rollout, examples), correct=correct))
+    assert (float(alpha[0]), float(beta[0])) == pytest.approx(expected, rel=1e-3)  # mean gap of 1/2, 0, 0: 1/6
+    assert len(set(alpha.tolist())) == 1
+
+
+def test_without_the_cross_term_there_are_two_groups_of_grpo(judge: Path) -> None:
+    names = {gate: {t.name for t in dual(judge, gate=gate).terms()[0]} for gate in ("query", "none")}
+    assert names == {"query": {"policy", "kl_loss", "cross"}, "none": {"policy", "kl_loss"}}
+
+
+@pytest.mark.parametrize("recipe", ["stepwise", "guided", "context"])
+def test_the_recipes_run_log_and_resume(judge: Path, tmp_path: Path, recipe: str) -> None:
+    common: dict[str, Any] = {
+        "judge": str(judge), "learning_rate": 2e-3,
+        "rollouts": RolloutSettings(prompts=4, group_size=4, temperature=0.7, max_new_tokens=90, oversampling=3),
+    }  # fmt: skip
+    logged: list[dict[str, Any]] = []
+
+    def run(updates: int, out: str) -> Path:
+        fit = FitSettings(updates=4, precision="fp32", schedule="constant", checkpoint_updates=1)
+
+        def stop(record: dict[str, Any]) -> None:
+            logged.append(record)
+            if record["update"] == updates < 4:
+                raise KeyboardInterrupt
+
+        try:
+            if recipe == "stepwise":
+                return judge_stepwise.train(judge_stepwise.Settings(**common, fit=fit), lamps(), tmp_path / out, stop)
+            if recipe == "guided":
+                replay = ReplaySettings(warmup=0, accuracy=0.5, share=1.0)
+                settings = judge_guided.Settings(**common, fit=fit, replay=replay)
+                return judge_guided.train(settings, lamps(), tmp_path / out, stop)
+            both = [
+                ContextPrompt(p.example_id, p.prefix, p.suffix, p.label, f"{p.prefix}context: red\n", "helpful")
+                for p in lamps()
+            ]
+            return judge_context.train(judge_context.Settings(**common, fit=fit), both, tmp_path / out, stop)
+        except KeyboardInterrupt:
+            return tmp_path
+
+    whole = run(4, "whole")
+    run(2, "cut")
+    resumed = run(4, "cut")
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (whole, resumed)]
+    assert weights[0] == weights[1]
+    wanted = {"stepwise": "reward/step/checks", "guided": "stuck", "context": "context_gap"}[recipe]
+    assert wanted in logged[0] and json.loads((whole / "judge.json").read_text())["order"] == "reason_first"
+
+
+def test_taking_and_adding_keeps_who_is_who(judge: Path) -> None:
+    method = guided(judge)
+    rollout, _ = rollouts(judge, method, lamps()[:3], 2)
+    more, _ = rollouts(judge, method, lamps()[1:3], 1)
+    joined = add_rollouts(take(rollout, torch.tensor([1, 1, 1, 0, 1, 0]).bool()), more, torch.tensor([1, 2]))
+    assert joined.group.tolist() == [0, 0, 1, 2, 1, 2] and joined.example_id.tolist() == [0, 0, 1, 2, 1, 2]
+    own = add_rollouts(rollout, more, torch.tensor([1, 2]), as_sampled=True)
+    assert own.example_id.tolist() == [0, 0, 1, 1, 2, 2, 3, 4] and own.group.tolist()[-2:] == [1, 2]
