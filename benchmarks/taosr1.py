@@ -200,10 +200,13 @@ def oracle(run: Run, out: Path) -> Path:
 
 
 def dpo(run: Run, out: Path) -> Path:
-    """Pass@N DPO; its seconds are those of sampling and training together."""
+    """Pass@N DPO; its seconds are those of sampling and training together.
+
+    Two epochs: on dev 2, 4 and 8 had macro-F1 0.854, 0.842 and 0.829; 4 and 8 with nll 0.2 had 0.844 and 0.835.
+    """
     s, prompts = run.settings, run.prompts(run.labelled)[: run.settings.dpo_prompts]
     recipe = judge_dpo.Settings(
-        judge=str(start(run)), optimizer=s.dpo_optimizer, learning_rate=s.dpo_rate, batch_size=64, epochs=20,
+        judge=str(start(run)), optimizer=s.dpo_optimizer, learning_rate=s.dpo_rate, batch_size=64, epochs=2,
         sampling=PairSampling(max_new_tokens=s.max_new_tokens), loss=PreferenceTermSettings(nll=s.dpo_nll),
         fit=FitSettings(seconds=s.stage_seconds, seed=run.seed),
     )  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from goodrate import settings
-from goodrate.cli import train_grpo, train_taosr1
+from goodrate.cli import train_grpo, train_guided, train_stepwise, train_taosr1
 from goodrate.cli.training_data import DataSettings, load_data
 from goodrate.relevance.judge import Judge, Pair
 from goodrate.shop.shop import ShopSettings
@@ -59,8 +59,11 @@ def test_the_chain_trains_each_stage_from_the_one_before(tmp_path: Path) -> None
 
     alone = ["data.take=60", "data.skip=120", *SHOP, f"judge={tmp_path / 'run' / 'sft' / 'judge'}", "fit.updates=1"]
     alone += ["rollouts.prompts=4", "rollouts.group_size=4", "rollouts.max_new_tokens=64"]
-    single = train_grpo.run(settings.load(train_grpo.Settings, None, alone), tmp_path / "alone", lambda record: None)
-    assert [*single.rows][:2] == ["before", "judge"] and single.rows["before"]["pairs"] == single.rows["judge"]["pairs"]
+    for recipe, logged in ((train_grpo, "accuracy"), (train_guided, "stuck"), (train_stepwise, "reward/step/checks")):
+        seen: list[dict[str, float]] = []
+        single = recipe.run(settings.load(recipe.Settings, None, alone), tmp_path / recipe.__name__, seen.append)
+        assert [*single.rows][:2] == ["before", "judge"] and logged in seen[0]
+        assert single.rows["before"]["pairs"] == single.rows["judge"]["pairs"]
 
 
 def test_a_judge_of_another_scale_is_refused(tmp_path: Path) -> None:

@@ -247,7 +247,17 @@ def test_recall_by_hand(own_files: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["judge_sft", "judge_dpo", "judge_grpo", "taosr1", "retriever_contrastive", "retriever_grpo"]
+    "name",
+    [
+        "judge_sft",
+        "judge_dpo",
+        "judge_grpo",
+        "judge_guided",
+        "judge_stepwise",
+        "taosr1",
+        "retriever_contrastive",
+        "retriever_grpo",
+    ],
 )
 def test_shipped_configs_are_valid(name: str) -> None:
     import importlib

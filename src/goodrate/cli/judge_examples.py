@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from goodrate.cli.training_data import LabelledPair
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_folder import JudgeFormat
-from goodrate.recipes.judge_rollouts import LabelledPrompt
 from goodrate.recipes.judge_sft import JudgeExample
+from goodrate.recipes.judge_steps import KnownPrompt
 from goodrate.relevance.prompts import Pair, fitted_prompt, prompt_room
-from goodrate.relevance.rationale import label_text, write
+from goodrate.relevance.rationale import label_text, step_lines, write
 from goodrate.relevance.rule_retrieval import RuleFinder
 
 
@@ -66,8 +66,8 @@ def prompt(
 
 def read_prompts(
     model: CausalLM, pairs: Iterable[LabelledPair], form: JudgeFormat
-) -> tuple[list[LabelledPrompt], dict[str, str]]:
-    """Prompts with their gold labels, and by example_id the true completion of those whose steps are known.
+) -> tuple[list[KnownPrompt], dict[str, str]]:
+    """Prompts with gold labels and known steps, and by example_id the true completion where the steps are known.
 
     Pairs that leave no room for an item are left out.
     """
@@ -79,7 +79,8 @@ def read_prompts(
         except ValueError:
             continue
         name = f"{number}:{pair.item_id}"
-        prompts.append(LabelledPrompt(name, prefix, suffix, pair.label))
+        steps = step_lines(pair.rationale) if pair.rationale else {}
+        prompts.append(KnownPrompt(name, prefix, suffix, pair.label, steps))
         if pair.rationale:
             oracle[name] = write(pair.rationale, form.order)
     return prompts, oracle

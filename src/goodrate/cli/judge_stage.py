@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from goodrate.cli.judge_examples import read_prompts
 from goodrate.cli.judge_table import measured
-from goodrate.cli.train import Outcome
+from goodrate.cli.train import Outcome, with_data
 from goodrate.cli.training_data import DataSettings, TrainingData, load_data
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge
-from goodrate.recipes.judge_rollouts import LabelledPrompt
+from goodrate.recipes.judge_steps import KnownPrompt
 from goodrate.run_folder import RunFolder
+
+Run = Callable[[Any, Path, Callable[[dict[str, Any]], None]], Outcome]
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Stage:
 
     data: TrainingData
     form: JudgeFormat
-    prompts: list[LabelledPrompt]
+    prompts: list[KnownPrompt]
     oracle: dict[str, str]
 
 
@@ -38,6 +42,19 @@ def prepared(judge: str, about: DataSettings, out: Path, data: TrainingData | No
     RunFolder(out / "data").begin(about, about.split_seed)
     prompts, oracle = read_prompts(model, data.training_pairs(about, form.item_form), form)
     return Stage(data, form, prompts, oracle)
+
+
+def policy_run(recipe: ModuleType) -> tuple[Any, Run]:
+    """Settings and run of a recipe that trains a judge on its own rollouts: recipe.Settings and recipe.train."""
+
+    def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) -> Outcome:
+        """Train the judge of the settings; measure it beside the one it was."""
+        told = recipe.Settings.model_validate(settings.model_dump(exclude={"data"}))
+        stage = prepared(told.judge, settings.data, out)
+        recipe.train(told, stage.prompts, out, progress)
+        return outcome(stage, settings.data, out, {"before": Path(told.judge)})
+
+    return with_data(recipe.Settings, DataSettings), run
 
 
 def outcome(stage: Stage, about: DataSettings, out: Path, others: Mapping[str, Path]) -> Outcome:

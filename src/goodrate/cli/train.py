@@ -28,6 +28,8 @@ RECIPES = {
     "judge_sft": "goodrate.cli.train_judge",
     "judge_dpo": "goodrate.cli.train_dpo",
     "judge_grpo": "goodrate.cli.train_grpo",
+    "judge_guided": "goodrate.cli.train_guided",
+    "judge_stepwise": "goodrate.cli.train_stepwise",
     "taosr1": "goodrate.cli.train_taosr1",
     "retriever_contrastive": "goodrate.cli.train_retriever",
     "retriever_grpo": "goodrate.cli.train_retriever_grpo",

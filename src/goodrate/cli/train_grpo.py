@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-from goodrate.cli.judge_stage import outcome, prepared
-from goodrate.cli.train import Outcome, with_data
-from goodrate.cli.training_data import DataSettings
+from goodrate.cli.judge_stage import policy_run
 from goodrate.recipes import judge_grpo
 
-Settings: Any = with_data(judge_grpo.Settings, DataSettings)
-
-
-def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) -> Outcome:
-    """Train the judge of the settings by GRPO; measure it beside the one it was."""
-    recipe = judge_grpo.Settings.model_validate(settings.model_dump(exclude={"data"}))
-    stage = prepared(recipe.judge, settings.data, out)
-    judge_grpo.train(recipe, stage.prompts, out, progress)
-    return outcome(stage, settings.data, out, {"before": Path(recipe.judge)})
+Settings, run = policy_run(judge_grpo)
