@@ -68,6 +68,25 @@ def test_whatever_the_attention_the_greedy_tokens_are_the_models_own(family: str
             assert tokens == ids[len(prompt) :]
 
 
+def test_attention_dropout_is_applied_in_training_alone() -> None:
+    from goodrate.models.completion_forward import CompletionBatch, choose_sharing, completion_logprobs
+
+    net = tiny_models.network("bert", 60)  # BERT drops a tenth of its attention weights
+    net.set_attn_implementation("sdpa")
+    for part in net.modules():
+        if isinstance(part, torch.nn.Dropout) and part is not net.bert.encoder.layer[0].attention.self.dropout:
+            part.p = 0.0  # the layers' own dropout is not what is tested here
+    mask = torch.ones(4, 3, dtype=torch.bool)
+    batch = CompletionBatch(PROMPTS[:2], torch.tensor([0, 0, 1, 1]), torch.arange(12).view(4, 3) + 3, mask)
+    assert choose_sharing(net, batch) == "split"
+    fixed = [completion_logprobs(net, batch, sharing="split")[0] for _ in range(2)]
+    torch.testing.assert_close(fixed[0], fixed[1], atol=0, rtol=0)
+    net.train()
+    noisy = [completion_logprobs(net, batch, sharing="split")[0] for _ in range(2)]
+    assert not torch.equal(noisy[0], noisy[1]) and (noisy[0] - fixed[0]).abs().max() < 0.5
+    noisy[0].sum().backward()
+
+
 @pytest.mark.parametrize("block", [60, 7 * 60, 10**6])
 @pytest.mark.parametrize("tied", [True, False])
 def test_log_probabilities_without_all_logits(monkeypatch: pytest.MonkeyPatch, block: int, tied: bool) -> None:

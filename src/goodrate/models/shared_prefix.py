@@ -116,8 +116,13 @@ class SharedPrefix:
         """A token of every row was fed through all layers."""
         self._written += 1
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """query (N, H, T, d), key and value (N, Hkv, T, d) of the new tokens -> (N, T, H, d)."""
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float = 0.0
+    ) -> Tensor:
+        """query (N, H, T, d), key and value (N, Hkv, T, d) of the new tokens -> (N, T, H, d).
+
+        dropout: share of the attention weights that are dropped, in training.
+        """
         keys, values = self._keys[layer], self._values[layer]
         num, heads, new, width = query.shape
         kv_heads = keys.shape[1]
@@ -132,6 +137,7 @@ class SharedPrefix:
             inside = inside.masked_fill(self._hidden[:, None, None, :], float("-inf"))
         own = self._grouped(own.reshape(num, kv_heads, asked.shape[2], -1))
         weights = torch.softmax(torch.cat([inside, own], -1), -1, dtype=torch.float32).to(values.dtype)
+        weights = torch.nn.functional.dropout(weights, dropout) if dropout else weights
         prompt = keys.shape[2]
         inside_out = self._ungrouped(weights[..., :prompt] @ values, asked.shape[2])
         own_out = self._ungrouped(weights[..., prompt:], asked.shape[2]) @ own_values
@@ -172,11 +178,11 @@ def _attention(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **more
         )  # fmt: skip
     unknown = [name for name in UNKNOWN if more.get(name) is not None]
-    if unknown or dropout:
-        raise NotImplementedError(f"attention with {', '.join([*unknown, *(['dropout'] if dropout else [])])}")
+    if unknown:
+        raise NotImplementedError(f"attention with {', '.join(unknown)}")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     with torch.autocast(query.device.type, enabled=False):
-        return shared_prefix.attend(module.layer_idx, query, key, value, scaling).to(query.dtype), None
+        return shared_prefix.attend(module.layer_idx, query, key, value, scaling, dropout).to(query.dtype), None
 
 
 AttentionInterface.register(NAME, _attention)
