@@ -75,8 +75,8 @@ class SilverSettings(Settings):
 class GrpoSettings(SilverSettings):
     """The same judge, then GRPO with an adapter on the labels of the training queries."""
 
-    updates: int = 100
-    grpo_rate: float = 1e-3
+    updates: int = 60
+    grpo_rate: float = 3e-4
     prompts: int = 32
     kl: float = 0.02
 
