@@ -1,4 +1,4 @@
-"""The tables of benchmarks/taosr1.py from its result files: python benchmarks/taosr1_table.py [--settings HASH].
+"""The tables of benchmarks/taosr1.py from its results: python benchmarks/taosr1_table.py [--settings HASH] [--write].
 
 Means over seeds; differences are paired: the same test pairs, resampled by query, all seeds together.
 """
@@ -6,6 +6,7 @@ Means over seeds; differences are paired: the same test pairs, resampled by quer
 from __future__ import annotations
 
 from collections import defaultdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from goodrate.demo.stages import judged_pairs
 from taosr1 import ARMS, QUEUE, TEST_PAIRS, Settings, shop_of
 
 RESAMPLES = 1000
+PAGE = Path(__file__).parents[1] / "docs" / "experiments.md"
+BEGIN, END = "<!-- taosr1: python benchmarks/taosr1_table.py --write -->", "<!-- end of taosr1 -->"
 Found = dict[str, list[dict[str, Any]]]  # results by arm, one per seed
 
 
@@ -67,6 +70,12 @@ class Measured:
     def _confusions(self, found: dict[str, Any]) -> np.ndarray:
         predicted = np.asarray([-1 if label == "x" else int(label) for label in found["predicted"]])
         return confusions(self._gold, predicted, self._weights, labels=4)
+
+    def balanced(self, found: dict[str, Any]) -> float:
+        """Macro-F1 as if every gold label were equally frequent (B-Eval)."""
+        predicted = np.asarray([-1 if label == "x" else int(label) for label in found["predicted"]])
+        weights = 1 / np.bincount(self._gold)[self._gold]
+        return float(macro_f1(confusions(self._gold, predicted, weights[None], labels=4))[0])
 
     def difference(self, arm: list[dict[str, Any]], other: list[dict[str, Any]]) -> str:
         """Macro-F1 of `arm` minus that of `other` over the seeds both have, with a 95 % interval."""
@@ -142,20 +151,47 @@ def versus(found: Found, measured: Measured, arm: str) -> list[str]:
     return [f"{arm} minus {other}: {measured.difference(found[arm], found[other])}" for other in others]
 
 
-def main(settings: Annotated[str | None, typer.Option(help="Only these settings, by hash.")] = None) -> None:
-    """Print every table."""
+def render(only: str | None = None) -> str:
+    """Every table as Markdown."""
+    parts = []
     for key, found in grouped().items():
-        if settings not in (None, key):
+        if only not in (None, key):
             continue
         chosen = Settings.model_validate(next(iter(found.values()))[0]["settings"])
-        changed = {name: value for name, value in chosen.model_dump().items() if value != Settings().model_dump()[name]}
         measured = Measured(chosen)
-        print(f"\nsettings {key} {changed or '(default)'}\n")
-        print(markdown(scores(found, measured)))
-        print("\n" + markdown(details(found)))
+        parts += [f"**{told(chosen)}** (settings `{key}`)", markdown(scores(found, measured)), markdown(details(found))]
         for arm in ("label_first/grpo", "reason_first/grpo", "reason_first/dpo+grpo", "label_first/dpo+grpo"):
-            if arm in found:
-                print("\n" + "\n".join(versus(found, measured, arm)))
+            lines = versus(found, measured, arm) if arm in found else []
+            if lines:
+                parts.append("\n".join(f"- {line}" for line in lines))
+    return "\n\n".join(parts)
+
+
+def told(chosen: Settings) -> str:
+    """The settings that are not the default, as the command line takes them."""
+    plain, given = (_flat(s.model_dump(mode="json")) for s in (Settings(), chosen))
+    changed = [f"--set {name}={value}" for name, value in given.items() if value != plain[name]]
+    return " ".join(changed) or "default"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    inner = [_flat(v, f"{prefix}{k}.") if isinstance(v, dict) else {f"{prefix}{k}": v} for k, v in values.items()]
+    return {name: value for part in inner for name, value in part.items()}
+
+
+def main(
+    settings: Annotated[str | None, typer.Option(help="Only these settings, by hash.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Into docs/experiments.md, between its marks.")] = False,
+) -> None:
+    """Print every table."""
+    text = render(settings)
+    if not write:
+        print(text)
+        return
+    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    assert begin and end, f"{PAGE} lacks {BEGIN!r} or {END!r}"
+    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
