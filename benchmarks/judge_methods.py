@@ -4,8 +4,8 @@ python benchmarks/judge_methods.py run --seeds 0                    one JSON per
 python benchmarks/judge_methods.py run --seeds 0,1,2 --arms grpo,agrl,srpo
 python benchmarks/judge_methods.py table                            one table of all that is there
 
-All arms of a seed start from one SFT judge and have the same seconds. That SFT shows a share of its prompts with a hint,
-so that a guided prompt is nothing new to the judge.
+All arms of a seed start from one SFT judge and have the same seconds. That SFT shows a share of its prompts with a
+hint, so that a guided prompt is nothing new.
 """
 
 from __future__ import annotations
