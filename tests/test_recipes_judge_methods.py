@@ -424,3 +424,34 @@ def test_taking_and_adding_keeps_who_is_who(judge: Path) -> None:
     assert joined.group.tolist() == [0, 0, 1, 2, 1, 2] and joined.example_id.tolist() == [0, 0, 1, 2, 1, 2]
     own = add_rollouts(rollout, more, torch.tensor([1, 2]), as_sampled=True)
     assert own.example_id.tolist() == [0, 0, 1, 1, 2, 2, 3, 4] and own.group.tolist()[-2:] == [1, 2]
+
+
+def test_a_step_judge_learns_from_the_policys_own_errors(judge: Path, tmp_path: Path) -> None:
+    from goodrate.recipes import step_judge
+
+    rollout, model = step_judge.rolled(judge, lamps(), 6, 0)
+    found = step_judge.examples(lamps(), rollout, model.tokenizer, sees_label=True)
+    wrong = [e for e in found if "0" in e.completion]
+    assert wrong and len(found) - len(wrong) <= len(wrong) and all(e.suffix.endswith("check:\n") for e in found)
+    settings = step_judge.Settings(
+        model=str(judge), batch_size=16, epochs=100, learning_rate=3e-3, max_tokens=250, samples=6,
+        fit=FitSettings(updates=120, precision="fp32"),
+    )  # fmt: skip
+    watching = step_judge.GenerativeStepJudge(step_judge.train(settings, lamps(), tmp_path / "run"))
+    mine = [lamps()[group] for group in rollout.group.tolist()]
+    said = watching.judge(mine, rollout)
+    assert said.shape == (48, len(CREDITED)) and said[:, -1].isnan().all()
+    readable = torch.tensor([p is not None for p in rollout.parsed])
+    told = said[readable][:, :-1]
+    assert said[~readable].isnan().all() and (told.isnan() | ((told >= 0) & (told <= 1))).all()
+    assert float(told.isnan().float().mean()) < 0.2
+    scores = step_judge.evaluate(watching, lamps(), rollout)
+    assert scores.rollouts > 10 and max(scores.recall.values()) > 0.5
+    # The verifier stands above it: where a verdict is stored, the step judge is not asked.
+    method = replace(stepwise(judge, covered=["checks"]), step_judge=watching)
+    told, examples = rollouts(judge, method, lamps())
+    steps = method.grade(told, examples).steps
+    for row, parsed in enumerate(told.parsed):
+        if parsed is not None and parsed.label is not None:
+            stored = lamps()[int(told.group[row])].steps["checks"]
+            assert steps[row, 3] == float(parsed.steps.get("checks") == stored)

@@ -1,0 +1,55 @@
+"""Supervised fine-tuning of a causal LM on completions: what every recipe shares that trains on text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from goodrate.learning.fit import FitSettings, fit
+from goodrate.learning.optimizers import OptimizerName, make_optimizers
+from goodrate.learning.token_examples import TokenExample, TokenExampleSource, TokenScorer
+from goodrate.models.adapter import Adapter, LoraSettings, add_adapter
+from goodrate.models.causal_lm import CausalLM
+from goodrate.run_folder import RunFolder
+
+
+class TextSettings(BaseModel):
+    """How to fine-tune a causal LM, whatever it learns to write."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: str = Field(description="model to start from: folder, hub id, or nano, the base that ships")
+    optimizer: OptimizerName = Field(default="adamw", description="adamw, or muon for small models")
+    learning_rate: float = Field(default=5e-4, gt=0, description="peak; 1e-5 for pretrained models of 0.5B up")
+    weight_decay: float = Field(default=0.01, ge=0)
+    lora: LoraSettings | None = Field(default=None, description="train an adapter and not all weights; null = all")
+    batch_size: int = Field(default=64, gt=0, description="examples in one update")
+    max_tokens: int = Field(default=512, gt=1, description="longer examples are left out and counted")
+    micro_tokens: int = Field(default=16384, gt=1, description="padded tokens of a micro-batch; memory and speed only")
+    epochs: int = Field(default=2, gt=0, description="passes over the examples; fit can end it sooner")
+    fit: FitSettings = Field(default_factory=FitSettings)
+
+
+def tune(
+    settings: TextSettings,
+    model: CausalLM,
+    examples: Sequence[TokenExample],
+    run: RunFolder,
+    progress: Callable[..., None] | None = None,
+) -> Adapter | None:
+    """Train the model in place, in the run's folder; returns the adapter where one was trained. A killed run resumes.
+
+    Raises ValueError when no example is short enough.
+    """
+    kept = [example for example in examples if len(example.token_ids) <= settings.max_tokens]
+    if not kept:
+        raise ValueError(f"none of {len(examples)} examples has at most max_tokens = {settings.max_tokens} tokens")
+    run.begin(settings, settings.fit.seed, examples=len(kept), left_out=len(examples) - len(kept))
+    if model.device.type == "cpu":
+        model.network.set_attn_implementation("eager")  # sdpa's backward is slower on CPUs, most of all in bf16
+    source = TokenExampleSource(kept, settings.batch_size, settings.micro_tokens, settings.fit.seed, settings.epochs)
+    adapter = add_adapter(model.network, settings.lora, settings.fit.seed)
+    optimizers = make_optimizers(model.network, settings.optimizer, settings.learning_rate, settings.weight_decay)
+    budget = settings.fit.ending(source.batches_per_epoch * settings.epochs)
+    fit(TokenScorer(model.network), source, optimizers, budget, folder=run, on_update=progress)
+    return adapter
