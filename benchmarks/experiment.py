@@ -95,6 +95,36 @@ class Queue:
             yield True
 
 
+def add_run(
+    app: Any,
+    queue: Queue,
+    settings_type: type[BaseModel],
+    arms: Sequence[str],
+    make: Callable[[Job], Mapping[str, Any]],
+    job: Callable[[str, int, Any], Job] = Job,
+) -> None:
+    """The command `run` of an experiment. job: makes the job of an arm, a seed and the settings."""
+    import typer
+
+    from goodrate.settings import load
+
+    @app.command(help="Make the results that are not there yet.")  # type: ignore[untyped-decorator]
+    def run(
+        seeds: str = typer.Option("0", help="0,1,2"),
+        arms_: str = typer.Option(",".join(arms), "--arms", help=f"Of {', '.join(arms)}."),
+        change: list[str] | None = typer.Option(None, "--set", help="A setting to change: labels=3000."),  # noqa: B008
+        threads: int = typer.Option(2, help="Of torch."),
+    ) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        settings, chosen = load(settings_type, None, change or []), arms_.split(",")
+        unknown = [arm for arm in chosen if arm not in arms]
+        if unknown:
+            raise typer.BadParameter(f"unknown arm {unknown[0]!r}; known: {', '.join(arms)}")
+        queue.run([job(arm, int(seed), settings) for seed in seeds.split(",") for arm in chosen], make)
+
+
 def hardware() -> dict[str, Any]:
     """What the numbers were made on."""
     cores = len(os.sched_getaffinity(0))

@@ -21,7 +21,7 @@ import typer
 from pydantic import BaseModel, ConfigDict
 
 import taosr1
-from experiment import Job, Queue, settings_key
+from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import judged_pairs
 from goodrate.learning.fit import FitSettings
 from goodrate.learning.policy_terms import PolicyTermSettings
@@ -31,7 +31,6 @@ from goodrate.recipes.judge_policy import PolicySettings
 from goodrate.recipes.judge_steps import KnownPrompt
 from goodrate.relevance.prompts import with_hint
 from goodrate.relevance.rationale import step_lines
-from goodrate.settings import load as load_settings
 from taosr1 import TEST_PAIRS, Part, Run
 
 QUEUE = Queue("judge_methods")
@@ -159,23 +158,7 @@ def steadiness(folder: Path) -> dict[str, float]:
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
-@app.command()
-def run(
-    seeds: Annotated[str, typer.Option(help="0,1,2")] = "0",
-    arms: Annotated[str, typer.Option(help=f"Of {', '.join(ARMS)}.")] = ",".join(ARMS),
-    change: Annotated[list[str] | None, typer.Option("--set", help="A setting to change: labels=3000.")] = None,
-    threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
-) -> None:
-    """Make the results that are not there yet."""
-    import torch
-
-    torch.set_num_threads(threads)
-    settings = load_settings(Settings, None, change or [])
-    chosen = arms.split(",")
-    unknown = [arm for arm in chosen if arm not in ARMS]
-    if unknown:
-        raise typer.BadParameter(f"unknown arm {unknown[0]!r}; known: {', '.join(ARMS)}")
-    QUEUE.run([Job(arm, int(seed), settings) for seed in seeds.split(",") for arm in chosen], make)
+add_run(app, QUEUE, Settings, ARMS, make)
 
 
 @app.command()

@@ -13,13 +13,13 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import typer
 from pydantic import BaseModel, ConfigDict
 
-from experiment import Job, Queue
+from experiment import Job, Queue, add_run
 from goodrate.demo.settings import DemoSettings
 from goodrate.demo.stages import click_pairs, train_encoder, train_judge
 from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
@@ -32,7 +32,6 @@ from goodrate.models.encoder import Encoder
 from goodrate.recipes import retriever_grpo
 from goodrate.recipes.retriever_rewards import JudgedRelevance, LexicalOverlap, RetrievalGrades, Score
 from goodrate.relevance.listing import listing
-from goodrate.settings import load as load_settings
 from goodrate.shop.shop import Shop, ShopSettings, generate
 
 QUEUE = Queue("retrieval_grpo")
@@ -260,27 +259,12 @@ def make(job: Job) -> dict[str, Any]:
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
-@app.command()
-def run(
-    seeds: Annotated[str, typer.Option(help="0,1,2")] = "0",
-    arms: Annotated[str, typer.Option(help=f"Of {', '.join(ARMS)}.")] = ",".join(ARMS),
-    change: Annotated[list[str] | None, typer.Option("--set", help="A setting to change: seconds=60.")] = None,
-    threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
-) -> None:
-    """Make the results that are not there yet."""
-    import torch
+def job_of(arm: str, seed: int, base: Settings) -> Job:
+    """An arm is a change of the settings."""
+    return Job(arm.replace(" ", "_"), seed, base.model_copy(update=ARMS[arm]))
 
-    torch.set_num_threads(threads)
-    unknown = [arm for arm in arms.split(",") if arm not in ARMS]
-    if unknown:
-        raise typer.BadParameter(f"unknown arm {unknown[0]!r}; known: {', '.join(ARMS)}")
-    base = load_settings(Settings, None, change or [])
-    jobs = [
-        Job(arm.replace(" ", "_"), int(seed), base.model_copy(update=ARMS[arm]))
-        for seed in seeds.split(",")
-        for arm in arms.split(",")
-    ]
-    QUEUE.run(jobs, make)
+
+add_run(app, QUEUE, Settings, tuple(ARMS), make, job_of)
 
 
 @app.command()

@@ -16,13 +16,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import typer
 from pydantic import BaseModel, ConfigDict
 
-from experiment import Job, Queue, settings_key
+from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import JudgedPairs, judged_pairs
 from goodrate.evaluation.classification import FAILED, classify, constant_label
 from goodrate.learning.fit import FitSettings
@@ -36,7 +36,6 @@ from goodrate.relevance.listing import listing
 from goodrate.relevance.prompts import judge_prompt
 from goodrate.relevance.rationale import label_text, write
 from goodrate.run_folder import RunFolder
-from goodrate.settings import load as load_settings
 from goodrate.shop.gates import pairs_of, shortcuts
 from goodrate.shop.shop import Shop, ShopSettings, generate
 
@@ -403,24 +402,7 @@ def main() -> None:
     """See run."""
 
 
-@app.command()
-def run(
-    seeds: Annotated[str, typer.Option(help="0,1,2")] = "0",
-    arms: Annotated[str, typer.Option(help=f"Of {', '.join(ARMS)}.")] = ",".join(ARMS),
-    change: Annotated[list[str] | None, typer.Option("--set", help="A setting to change: rationales=2000.")] = None,
-    threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
-) -> None:
-    """Make the results that are not there yet."""
-    import torch
-
-    torch.set_num_threads(threads)
-    settings = load_settings(Settings, None, change or [])
-    chosen = arms.split(",")
-    unknown = [arm for arm in chosen if arm not in ARMS]
-    if unknown:
-        raise typer.BadParameter(f"unknown arm {unknown[0]!r}; known: {', '.join(ARMS)}")
-    jobs = [Job(arm, int(seed), settings) for seed in seeds.split(",") for arm in chosen]
-    QUEUE.run(jobs, make)
+add_run(app, QUEUE, Settings, ARMS, make)
 
 
 if __name__ == "__main__":

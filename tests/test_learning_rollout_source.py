@@ -15,13 +15,8 @@ from goodrate.learning.policy import PolicyScorer
 from goodrate.learning.policy_terms import PolicyTermSettings, policy_terms
 from goodrate.learning.records import Reward, Rollout
 from goodrate.learning.rewards import label_reward
-from goodrate.learning.rollout_source import (
-    NothingToLearn,
-    PlainSampling,
-    PolicyExample,
-    RolloutSettings,
-    RolloutSource,
-)
+from goodrate.learning.rollout_method import PlainSampling, PolicyExample
+from goodrate.learning.rollout_source import NothingToLearn, RolloutSettings, RolloutSource
 from goodrate.run_folder import RunFolder
 
 

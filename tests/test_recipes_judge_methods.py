@@ -15,7 +15,8 @@ from goodrate.learning.fit import FitSettings, accumulate
 from goodrate.learning.policy import PolicyScorer, micro_batches
 from goodrate.learning.records import Prompts, Reward, Rollout, Update
 from goodrate.learning.rollout import Sampling, add_rollouts, sample, take
-from goodrate.learning.rollout_source import PolicyExample, RolloutSettings
+from goodrate.learning.rollout_method import PolicyExample
+from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.recipes import judge_context, judge_guided, judge_sft, judge_stepwise
 from goodrate.recipes.judge_context import ContextPrompt, DualGroups
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge

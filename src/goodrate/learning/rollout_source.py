@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import random
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,26 +16,16 @@ from torch import Tensor
 
 from goodrate.learning.fit import TRAINED
 from goodrate.learning.policy import micro_batches
-from goodrate.learning.records import Prompts, Reward, Rollout, Term, Update, View
+from goodrate.learning.records import Prompts, Reward, Rollout, Update, View
 from goodrate.learning.rollout import Sampling, join, join_rewards, sample_shared, take, take_reward
+from goodrate.learning.rollout_log import RolloutLog
+from goodrate.learning.rollout_method import Ask, Method, PolicyExample
 from goodrate.learning.sampling import (
-    band_counts,
     coefficient_of_variation,
     difficulty_band,
-    group_accuracies,
-    quarters,
 )
 from goodrate.learning.source import refuse_other_data, seed_of
 from goodrate.models.causal_lm import CausalLM
-
-
-@dataclass(frozen=True)
-class PolicyExample:
-    """What is sampled from: prompt token ids, and the gold label position for quotas and grading (-1: unknown)."""
-
-    example_id: str
-    token_ids: tuple[int, ...]
-    label: int
 
 
 class RolloutSettings(BaseModel):
@@ -57,91 +46,6 @@ class RolloutSettings(BaseModel):
     )
     inner_steps: int = Field(default=1, gt=0, description="optimizer steps on the same rollouts")
     micro_tokens: int = Field(default=4096, gt=0, description="tokens of a micro-batch; memory and speed only")
-
-
-class Ask(Protocol):
-    """Sampling as a method sees it: G completions of every example, the group's number being the example's place."""
-
-    def __call__(
-        self, examples: Sequence[PolicyExample], token_ids: Sequence[tuple[int, ...]] | None = None,
-        *, size: int | None = None, view: View = "plain", arm: int = 0,
-    ) -> Rollout:  # fmt: skip
-        """token_ids: other prompts than the examples' own, for another view. size: None = the group size."""
-        ...
-
-
-class PlainSampling:
-    """What most methods do: one arm under the plain prompt, no second try, no state."""
-
-    def sampled(self, ask: Ask, examples: Sequence[PolicyExample]) -> Rollout:
-        """The rollouts of some examples."""
-        return ask(examples)
-
-    def replayed(
-        self, rollout: Rollout, reward: Reward, examples: Sequence[PolicyExample], ask: Ask, number: int
-    ) -> tuple[Rollout, Reward, Mapping[str, int]]:
-        """Rollouts and rewards after a second try where the first went wrong, and counts for the log.
-
-        number: of the update.
-        """
-        return rollout, reward, {}
-
-    def views(self, rollout: Rollout) -> Sequence[Prompts]:
-        """The prompts under which completions are scored, the sampling prompts first; () = those alone."""
-        return ()
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know of the method."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-
-
-class Method(Protocol):
-    """What a method adds to sampling: arms, second tries, grading, credit and loss terms. See PlainSampling too."""
-
-    def sampled(self, ask: Ask, examples: Sequence[PolicyExample]) -> Rollout:
-        """The rollouts of some examples, through `ask`."""
-        ...
-
-    def replayed(
-        self, rollout: Rollout, reward: Reward, examples: Sequence[PolicyExample], ask: Ask, number: int
-    ) -> tuple[Rollout, Reward, Mapping[str, int]]:
-        """Rollouts and rewards after a second try, and counts for the log."""
-        ...
-
-    def views(self, rollout: Rollout) -> Sequence[Prompts]:
-        """The prompts under which completions are scored."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run must know of the method."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        ...
-
-    def parse(self, completion: Any) -> Any:
-        """What a completion says; None where it cannot be read."""
-        ...
-
-    def grade(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
-        """Rewards (N,) of rollouts; examples: by group, whatever the arm."""
-        ...
-
-    def credit(self, rollout: Rollout, reward: Reward) -> Mapping[str, Tensor]:
-        """What the terms read from the micro-batch: masks, advantages, each (N,) or (N, T)."""
-        ...
-
-    def terms(self) -> tuple[Sequence[Term], Sequence[Term]]:
-        """Terms of the loss, and diagnostics."""
-        ...
-
-    def facts(self, rollout: Rollout, reward: Reward) -> Mapping[str, float]:
-        """Numbers for the log, over everything that was sampled."""
-        ...
 
 
 class NothingToLearn(ValueError):
@@ -179,7 +83,7 @@ class RolloutSource:
         wanted = -(-self._settings.prompts // len(self._queues))
         have: Counter[int] = Counter()
         chosen: list[tuple[Rollout, Reward]] = []
-        log = _Log()
+        log = RolloutLog()
         for attempt in range(self._settings.rounds):
             short = {label: wanted - have[label] for label in self._queues if have[label] < wanted}
             if not short:
@@ -205,7 +109,7 @@ class RolloutSource:
             )
         return self._update(join([one for one, _ in chosen]), join_rewards([one for _, one in chosen]), log)
 
-    def _drawn(self, short: Mapping[int, int], number: int, attempt: int, log: _Log) -> list[tuple[int, int]]:
+    def _drawn(self, short: Mapping[int, int], number: int, attempt: int, log: RolloutLog) -> list[tuple[int, int]]:
         """(queue, row) of prompts to sample groups of: more than are missing, since some groups will be dropped."""
         drawn: list[tuple[int, int]] = []
         for label, missing in short.items():
@@ -255,7 +159,7 @@ class RolloutSource:
         return [epochs[place // len(rows)][place % len(rows)] for place in range(start, start + count)]
 
     def _worth(
-        self, rollout: Rollout, reward: Reward, labels: Sequence[int], short: Mapping[int, int], log: _Log
+        self, rollout: Rollout, reward: Reward, labels: Sequence[int], short: Mapping[int, int], log: RolloutLog
     ) -> Tensor:
         """Which rollouts (N,) belong to a group inside the difficulty band that its queue still needs."""
         inside = difficulty_band(reward.correct, rollout.group, low=self._settings.minimum, high=self._settings.maximum)
@@ -267,7 +171,7 @@ class RolloutSource:
                 needed.append(group)
         return torch.isin(rollout.group, torch.tensor(needed, dtype=rollout.group.dtype))
 
-    def _update(self, rollout: Rollout, reward: Reward, log: _Log) -> Update:
+    def _update(self, rollout: Rollout, reward: Reward, log: RolloutLog) -> Update:
         terms, diagnostics = self._method.terms()
         credit = self._method.credit(rollout, reward)
         parts = micro_batches(rollout, credit, self._settings.micro_tokens, self._method.views(rollout))
@@ -308,64 +212,3 @@ def _epochs(start: int, count: int, size: int) -> range:
 
 def _shuffled(rows: Sequence[int], seed: int, label: int, epoch: int) -> list[int]:
     return random.Random(seed_of(seed, "queue", label, epoch)).sample(list(rows), len(rows))
-
-
-class _Log:
-    """What an update's sampling was like, over all rounds, dropped groups included."""
-
-    def __init__(self) -> None:
-        self._started = time.perf_counter()
-        self._counts: Counter[str] = Counter()
-        self._sums: Counter[str] = Counter()
-        self._told: Counter[str] = Counter()
-        self._rollouts = self._tokens = self._screening_tokens = 0
-        self._accuracies: list[float] = []
-
-    def add(self, rollout: Rollout, reward: Reward, method: Method) -> None:
-        count = len(rollout.parsed)
-        self._rollouts += count
-        self._tokens += int(rollout.mask.sum())
-        values = {
-            "accuracy": float(reward.correct.nanmean()),
-            "reward": float(reward.outcome.nanmean()),
-            "failed": float(reward.failed.float().mean()),
-            "cut_off": sum(why == "length" for why in rollout.finish_reason) / count,
-            **{f"reward/{name}": float(part.nanmean()) for name, part in reward.parts.items()},
-            **method.facts(rollout, reward),
-        }
-        self._sums.update({name: value * count for name, value in values.items()})
-
-    def passed_over(self, count: int, tokens: int) -> None:
-        """Prompts that screening found solved, and the tokens that it took."""
-        self._counts["screened"] += count
-        self._screening_tokens += tokens
-
-    def replayed(self, counts: Mapping[str, int]) -> None:
-        """What a second try did."""
-        self._told.update(counts)
-
-    def filtered(self, correct: Tensor, group: Tensor, inside: Tensor) -> None:
-        self._counts.update(band_counts(correct, group, inside))
-        self._accuracies += group_accuracies(correct, group).tolist()
-
-    @property
-    def groups(self) -> int:
-        return sum(self._counts.values())
-
-    @property
-    def told(self) -> str:
-        return ", ".join(f"{count} {name}" for name, count in sorted(self._counts.items()))
-
-    def facts(self) -> dict[str, float]:
-        seconds = time.perf_counter() - self._started
-        shares = {
-            f"share_{name}": self._counts[name] / self.groups
-            for name in ("kept", "all_right", "all_wrong", "outside_band", "unscored", "screened")
-        }
-        means = {name: total / self._rollouts for name, total in self._sums.items()}
-        length = self._tokens / self._rollouts
-        histogram = {f"groups_at/{name}": share for name, share in quarters(self._accuracies).items()}
-        sampled = (self._tokens + self._screening_tokens) / seconds
-        rate = {"length": length, "sampled_tokens_per_second": sampled, "sampled_groups": self.groups}
-        told = {name: float(count) for name, count in self._told.items()}
-        return {**shares, **histogram, **means, **rate, **told}

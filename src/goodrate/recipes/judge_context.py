@@ -16,7 +16,7 @@ from goodrate.learning.losses import probability_weighted
 from goodrate.learning.policy_terms import policy_terms
 from goodrate.learning.records import MicroBatch, Outputs, Prompts, Reward, Rollout, Term
 from goodrate.learning.rollout import join_arms
-from goodrate.learning.rollout_source import Ask, PolicyExample
+from goodrate.learning.rollout_method import Ask, PolicyExample
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.recipes.judge_policy import PolicySettings, train_policy

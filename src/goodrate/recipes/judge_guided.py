@@ -23,7 +23,7 @@ from goodrate.learning.policy_terms import policy_terms
 from goodrate.learning.records import MicroBatch, Outputs, Reward, Rollout, Term
 from goodrate.learning.rewards import RuleWeights, rule_aware_reward
 from goodrate.learning.rollout import add_rollouts, join_rewards, take, take_reward
-from goodrate.learning.rollout_source import Ask, PolicyExample
+from goodrate.learning.rollout_method import Ask, PolicyExample
 from goodrate.learning.sampling import group_accuracies
 from goodrate.learning.source import seed_of
 from goodrate.models.causal_lm import CausalLM, Completion

@@ -14,7 +14,8 @@ from goodrate.learning.optimizers import OptimizerName, make_optimizers
 from goodrate.learning.policy import PolicyScorer
 from goodrate.learning.policy_terms import PolicyTermSettings
 from goodrate.learning.reference import freeze_reference
-from goodrate.learning.rollout_source import Method, RolloutSettings, RolloutSource
+from goodrate.learning.rollout_method import Method
+from goodrate.learning.rollout_source import RolloutSettings, RolloutSource
 from goodrate.models.adapter import LoraSettings, add_adapter
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge, stop_token_id, write_judge

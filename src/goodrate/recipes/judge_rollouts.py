@@ -16,7 +16,7 @@ from goodrate.learning.preferences import PreferencePair, preference_pairs
 from goodrate.learning.records import Prompts, Reward, Rollout
 from goodrate.learning.rewards import UNPARSED, label_reward
 from goodrate.learning.rollout import Sampling, sample
-from goodrate.learning.rollout_source import PlainSampling, PolicyExample
+from goodrate.learning.rollout_method import PlainSampling, PolicyExample
 from goodrate.learning.source import seed_of
 from goodrate.models.causal_lm import CausalLM, Completion
 from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, stop_token_id

@@ -19,7 +19,7 @@ from goodrate.learning.advantages import critical_weights, group_relative, stepw
 from goodrate.learning.policy_terms import policy_terms
 from goodrate.learning.records import Reward, Rollout, Term
 from goodrate.learning.rewards import step_reward
-from goodrate.learning.rollout_source import PolicyExample
+from goodrate.learning.rollout_method import PolicyExample
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.recipes.judge_policy import PolicySettings, train_policy
