@@ -87,9 +87,10 @@ class GrpoSettings(SilverSettings):
 
 
 class CrossSettings(Settings):
-    """MiniLM reads query and item together, with a classifier of the grades on top."""
+    """MiniLM reads query and item together, with a classifier of the grades on top. Rate and epochs chosen on dev."""
 
-    learning_rate: float = 5e-5
+    epochs: int = 6
+    learning_rate: float = 2e-4
 
     @property
     def arm(self) -> str:
