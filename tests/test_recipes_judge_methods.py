@@ -325,7 +325,8 @@ def arms(method: DualGroups, folder: Path, prompts: list[KnownPrompt]) -> tuple[
     model, _, _ = open_judge(folder)
     examples = policy_examples(model, prompts, 90)
 
-    def ask(some: Any, token_ids: Any = None, *, size: int = 4, view: Any = "plain", arm: int = 0) -> Rollout:
+    def ask(some: Any, token_ids: Any = None, *, share: float = 1.0, view: Any = "plain", arm: int = 0) -> Rollout:
+        size = int(4 * share)
         ids = token_ids or [e.token_ids for e in some]
         asked = Prompts(tuple(e.example_id for e in some), tuple(ids), view)
         seeds = list(range(size * len(some)))
@@ -381,7 +382,10 @@ def test_without_the_cross_term_there_are_two_groups_of_grpo(judge: Path) -> Non
 def test_the_recipes_run_log_and_resume(judge: Path, tmp_path: Path, recipe: str) -> None:
     common: dict[str, Any] = {
         "judge": str(judge), "learning_rate": 2e-3,
-        "rollouts": RolloutSettings(prompts=4, group_size=4, temperature=0.7, max_new_tokens=90, oversampling=3),
+        "rollouts": RolloutSettings(
+            prompts=4, group_size=4, temperature=0.7, max_new_tokens=90, oversampling=3,
+            screening=2 if recipe == "context" else 0,
+        ),
     }  # fmt: skip
     logged: list[dict[str, Any]] = []
 

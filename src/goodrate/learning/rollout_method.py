@@ -25,9 +25,11 @@ class Ask(Protocol):
 
     def __call__(
         self, examples: Sequence[PolicyExample], token_ids: Sequence[tuple[int, ...]] | None = None,
-        *, size: int | None = None, view: View = "plain", arm: int = 0,
+        *, size: int | None = None, share: float = 1.0, view: View = "plain", arm: int = 0,
     ) -> Rollout:  # fmt: skip
-        """token_ids: other prompts than the examples' own, for another view. size: None = the group size."""
+        """token_ids: other prompts than the examples' own, for another view. size: None = this share of the group size,
+        which is smaller while prompts are screened.
+        """
         ...
 
 

@@ -20,10 +20,7 @@ from goodrate.learning.records import Prompts, Reward, Rollout, Update, View
 from goodrate.learning.rollout import Sampling, join, join_rewards, sample_shared, take, take_reward
 from goodrate.learning.rollout_log import RolloutLog
 from goodrate.learning.rollout_method import Ask, Method, PolicyExample
-from goodrate.learning.sampling import (
-    coefficient_of_variation,
-    difficulty_band,
-)
+from goodrate.learning.sampling import accuracy_by_group, coefficient_of_variation, difficulty_band
 from goodrate.learning.source import refuse_other_data, seed_of
 from goodrate.models.causal_lm import CausalLM
 
@@ -117,7 +114,7 @@ class RolloutSource:
         if not self._settings.screening:
             return drawn
         rollout, reward = self._sample(drawn, self._settings.screening, number, attempt, "screening")
-        solved = (reward.correct.view(len(drawn), -1) == 1).all(1).tolist()
+        solved = (accuracy_by_group(reward.correct, rollout.group) == 1).tolist()
         log.passed_over(sum(solved), int(rollout.mask.sum()))
         return [one for one, right in zip(drawn, solved, strict=True) if not right]
 
@@ -135,11 +132,11 @@ class RolloutSource:
 
         def ask(
             examples: Sequence[PolicyExample], token_ids: Sequence[tuple[int, ...]] | None = None,
-            *, size: int | None = None, view: View = "plain", arm: int = 0,
+            *, size: int | None = None, share: float = 1.0, view: View = "plain", arm: int = 0,
         ) -> Rollout:  # fmt: skip
             ids = token_ids or [example.token_ids for example in examples]
             prompts = Prompts(tuple(e.example_id for e in examples), tuple(ids), view)
-            count = size or group_size
+            count = size or max(1, int(group_size * share))
             other = (arm,) if arm else ()
             seeds = [
                 seed_of(self._seed, *purpose, number, attempt, example.example_id, place, sample_number, *other)

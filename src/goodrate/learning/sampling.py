@@ -74,11 +74,17 @@ def coefficient_of_variation(labels: Iterable[int], num_labels: int) -> float:
     return float(counts.std(correction=0) / counts.mean()) if counts.sum() else float("nan")
 
 
-def group_accuracies(correct: Tensor, group: Tensor) -> Tensor:
-    """Share of right rollouts of each group (G,), groups ascending, those with nothing scored left out."""
+def accuracy_by_group(correct: Tensor, group: Tensor) -> Tensor:
+    """Share of right rollouts of each group (G,), groups ascending, NaN for those with nothing scored."""
     stats = group_statistics(correct, group)
     rows = torch.tensor([int((group == name).nonzero()[0]) for name in torch.unique(group)], dtype=torch.long)
-    return stats.mean[rows][stats.count[rows] > 0]
+    return torch.where(stats.count > 0, stats.mean, float("nan"))[rows]
+
+
+def group_accuracies(correct: Tensor, group: Tensor) -> Tensor:
+    """accuracy_by_group without the groups that have nothing scored."""
+    means = accuracy_by_group(correct, group)
+    return means[~means.isnan()]
 
 
 def quarters(accuracies: Sequence[float]) -> dict[str, float]:

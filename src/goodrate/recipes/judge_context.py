@@ -54,9 +54,8 @@ class DualGroups(JudgeRollouts):
 
     def sampled(self, ask: Ask, examples: Sequence[PolicyExample]) -> Rollout:
         """Two arms of every group: 0 without the text, 1 with it."""
-        half = max(1, self.settings.rollouts.group_size // 2)
         texts = [self.context_ids[example.example_id] for example in examples]
-        return join_arms([ask(examples, size=half), ask(examples, texts, size=half, view="context", arm=1)])
+        return join_arms([ask(examples, share=0.5), ask(examples, texts, share=0.5, view="context", arm=1)])
 
     def views(self, rollout: Rollout) -> Sequence[Prompts]:
         """Each rollout's own prompt, and the one with the text."""

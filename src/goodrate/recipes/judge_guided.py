@@ -24,7 +24,7 @@ from goodrate.learning.records import MicroBatch, Outputs, Reward, Rollout, Term
 from goodrate.learning.rewards import RuleWeights, rule_aware_reward
 from goodrate.learning.rollout import add_rollouts, join_rewards, take, take_reward
 from goodrate.learning.rollout_method import Ask, PolicyExample
-from goodrate.learning.sampling import group_accuracies
+from goodrate.learning.sampling import accuracy_by_group
 from goodrate.learning.source import seed_of
 from goodrate.models.causal_lm import CausalLM, Completion
 from goodrate.recipes.judge_folder import JudgeFormat
@@ -130,7 +130,7 @@ class GuidedRollouts(JudgeRollouts):
         s = self.settings.replay
         if s is None:
             return rollout, reward, {}
-        stuck = self._stuck(s, examples, group_accuracies(reward.correct, rollout.group).tolist(), number)
+        stuck = self._stuck(s, examples, accuracy_by_group(reward.correct, rollout.group).tolist(), number)
         if not stuck:
             return rollout, reward, {"stuck": 0, "rescued": 0, "guided": 0}
         hinted = [self._hinted(examples[g].example_id, self._weakest(reward, rollout.group == g)) for g in stuck]
