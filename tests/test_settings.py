@@ -120,3 +120,21 @@ def test_override_values_that_look_like_toml() -> None:
     assert settings.parse_override('a="3"') == {"a": "3"}
     assert math.isinf(settings.parse_override("a=inf")["a"])
     assert settings.parse_override("a=1\nb = 2") == {"a": "1\nb = 2"}  # one override cannot smuggle in a second key
+
+
+def test_naming_one_value_of_a_section_keeps_what_its_default_sets() -> None:
+    class Inner(BaseModel):
+        rate: float = 1.0
+        steps: int = 10
+
+    class Middle(BaseModel):
+        inner: Inner = Inner(steps=7)
+        name: str = "x"
+
+    class Outer(BaseModel):
+        middle: Middle = Middle(name="y")
+        other: Inner | None = None
+
+    found = settings.load(Outer, None, ["middle.inner.rate=0.5", "other.rate=2"])
+    assert (found.middle.inner, found.middle.name) == (Inner(rate=0.5, steps=7), "y")
+    assert found.other == Inner(rate=2.0)

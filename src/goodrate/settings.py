@@ -30,7 +30,19 @@ def load(model_class: type[Settings], path: Path | None = None, overrides: Seque
         change = parse_override(override)
         check_keys(model_class, change, source=f"--set {override}")
         values = _merge(values, change)
-    return _validate(model_class, _with_none(values), source=str(path) if path else "settings")
+    completed = _over_defaults(model_class, _with_none(values))
+    return _validate(model_class, completed, source=str(path) if path else "settings")
+
+
+def _over_defaults(model_class: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """The values with what a section's own default sets: naming one value of a section must not reset its others."""
+    completed = dict(values)
+    for name, field in model_class.model_fields.items():
+        default = field.get_default(call_default_factory=True) if not field.is_required() else None
+        if isinstance(default, BaseModel) and isinstance(values.get(name), dict):
+            own = default.model_dump(mode="json", exclude_unset=True)
+            completed[name] = _over_defaults(type(default), _merge(own, values[name]))
+    return completed
 
 
 def read_toml(path: Path) -> dict[str, Any]:
