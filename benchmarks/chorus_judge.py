@@ -17,7 +17,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import typer
@@ -53,10 +53,7 @@ class Settings(BaseModel):
     max_tokens: int = 80
     label_weight: float = 1.0
 
-    @property
-    def arm(self) -> str:
-        """The name of the judge's arm."""
-        return "judge"
+    arm: ClassVar[str] = "judge"
 
 
 class SilverSettings(Settings):
@@ -66,10 +63,7 @@ class SilverSettings(Settings):
     silver_weight: float = 0.5
     epochs: int = 2
 
-    @property
-    def arm(self) -> str:
-        """The name of the judge's arm."""
-        return "judge_silver"
+    arm: ClassVar[str] = "judge_silver"
 
 
 class GrpoSettings(SilverSettings):
@@ -80,10 +74,7 @@ class GrpoSettings(SilverSettings):
     prompts: int = 32
     kl: float = 0.02
 
-    @property
-    def arm(self) -> str:
-        """The name of the judge's arm."""
-        return "judge_grpo"
+    arm: ClassVar[str] = "judge_grpo"
 
 
 class CrossSettings(Settings):
@@ -92,10 +83,7 @@ class CrossSettings(Settings):
     epochs: int = 6
     learning_rate: float = 2e-4
 
-    @property
-    def arm(self) -> str:
-        """The name of the arm."""
-        return "cross_encoder"
+    arm: ClassVar[str] = "cross_encoder"
 
 
 JUDGES: dict[str, type[Settings]] = {

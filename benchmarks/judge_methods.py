@@ -23,8 +23,6 @@ from pydantic import BaseModel, ConfigDict
 import taosr1
 from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import judged_pairs
-from goodrate.learning.fit import FitSettings
-from goodrate.learning.policy_terms import PolicyTermSettings
 from goodrate.recipes import judge_guided, judge_sft, judge_stepwise
 from goodrate.recipes.judge_guided import LADDER, ReplaySettings, hint
 from goodrate.recipes.judge_policy import PolicySettings
@@ -89,21 +87,11 @@ def start(run: Run) -> Path:
     return taosr1.sft(run, Path("nano"), examples, folder, settings.sft_seconds, settings.sft_rate)
 
 
-def common(run: Run) -> dict[str, Any]:
-    """What every policy arm is told: GRPO's settings of benchmarks/taosr1.py."""
-    s = run.settings
-    return {
-        "judge": str(start(run)), "optimizer": s.grpo_optimizer, "learning_rate": s.grpo_rate,
-        "loss": PolicyTermSettings(kl=s.grpo_kl, reduction=s.reduction), "rollouts": s.rollouts,
-        "fit": FitSettings(seconds=s.stage_seconds, seed=run.seed),
-    }  # fmt: skip
-
-
 def policy_arm(run: Run, out: Path, recipe: Any, change: Change) -> Path:
     """Train by a recipe on rollouts, with the true steps of the stored share of the pairs."""
     settings = run.settings
     assert isinstance(settings, Settings)
-    told: PolicySettings = recipe.Settings(**{**common(run), **change})
+    told: PolicySettings = recipe.Settings(**{**taosr1.grpo_settings(run, start(run)), **change})
     return Path(recipe.train(told, known(run, run.labelled, settings.stored), out))
 
 
@@ -164,7 +152,7 @@ add_run(app, QUEUE, Settings, ARMS, make)
 @app.command()
 def table(against: Annotated[str, typer.Option(help="The arm that differences are taken to.")] = "grpo") -> None:
     """Macro-F1 on the natural and on a balanced mix, differences, and how reasons stand to labels."""
-    from taosr1_table import Measured, markdown
+    from taosr1_table import Measured, markdown, mean
 
     groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for found in QUEUE.found():
@@ -183,15 +171,10 @@ def table(against: Annotated[str, typer.Option(help="The arm that differences ar
             rows.append([
                 arm, str(len(results)), f"{values[0]:.3f} ({low:.3f} to {high:.3f})", gap,
                 f"{np.mean([measured.balanced(r) for r in results]):.3f}",
-                *(_mean(results, name) for name in ("inconsistent", "strict_hallucination", "sound_steps")),
+                *(mean(results, name) for name in ("inconsistent", "strict_hallucination", "sound_steps")),
                 f"{np.mean([r['minutes'] for r in results]):.1f}",
             ])  # fmt: skip
         print(f"\nsettings {key}\n\n{markdown(rows)}")
-
-
-def _mean(results: list[dict[str, Any]], name: str) -> str:
-    given = [found[name] for found in results if found.get(name) is not None]
-    return f"{np.mean(given):.3f}" if given else "-"
 
 
 if __name__ == "__main__":

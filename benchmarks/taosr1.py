@@ -214,14 +214,19 @@ def dpo(run: Run, out: Path) -> Path:
 
 def grpo(run: Run, out: Path, judge: Path | None = None) -> Path:
     """GRPO on the labels, from SFT or from another judge."""
-    s = run.settings
-    recipe = judge_grpo.Settings(
-        judge=str(judge or start(run)), optimizer=s.grpo_optimizer, learning_rate=s.grpo_rate,
-        loss=PolicyTermSettings(kl=s.grpo_kl, reduction=s.reduction), rollouts=s.rollouts,
-        pool_confidence=s.pool_confidence if run.order == "label_first" else 1.0,
-        fit=FitSettings(seconds=s.stage_seconds, seed=run.seed),
-    )  # fmt: skip
+    confidence = run.settings.pool_confidence if run.order == "label_first" else 1.0
+    recipe = judge_grpo.Settings(**grpo_settings(run, judge or start(run)), pool_confidence=confidence)
     return judge_grpo.train(recipe, run.prompts(run.labelled), out)
+
+
+def grpo_settings(run: Run, judge: Path) -> dict[str, Any]:
+    """What every arm that trains on rollouts is told."""
+    s = run.settings
+    return {
+        "judge": str(judge), "optimizer": s.grpo_optimizer, "learning_rate": s.grpo_rate,
+        "loss": PolicyTermSettings(kl=s.grpo_kl, reduction=s.reduction), "rollouts": s.rollouts,
+        "fit": FitSettings(seconds=s.stage_seconds, seed=run.seed),
+    }  # fmt: skip
 
 
 def dpo_grpo(run: Run, out: Path) -> Path:
@@ -246,19 +251,14 @@ def right_samples(run: Run) -> list[judge_sft.JudgeExample]:
     """One right completion of five for every prompt that has one."""
     import torch
 
-    from goodrate.learning.records import Prompts
-    from goodrate.learning.rollout import Sampling, sample
-    from goodrate.learning.source import seed_of
-    from goodrate.recipes.judge_folder import open_judge, stop_token_id
-    from goodrate.recipes.judge_rollouts import JudgeRollouts, policy_examples
+    from goodrate.recipes.judge_folder import open_judge
+    from goodrate.recipes.judge_rollouts import JudgeRollouts, PairSampling, policy_examples, sampled
 
     s, prompts = run.settings, run.prompts(run.labelled)[: run.settings.dpo_prompts]
     model, form, rules = open_judge(start(run))
-    examples, stop = policy_examples(model, prompts, s.max_new_tokens), stop_token_id(model)
-    asked = Prompts(tuple(e.example_id for e in examples), tuple(e.token_ids for e in examples))
-    seeds = [seed_of(run.seed, "rejection", e.example_id, n) for e in examples for n in range(5)]
-    told = JudgeRollouts(form, rules)
-    rollout = sample(model, asked, Sampling(5, 1.0, s.max_new_tokens, stop), seeds, told.parse)
+    examples, told = policy_examples(model, prompts, s.max_new_tokens), JudgeRollouts(form, rules)
+    how = PairSampling(samples=5, max_new_tokens=s.max_new_tokens)
+    rollout = sampled(model, told, examples, how, run.seed, "rejection")
     right = told.grade(rollout, examples).correct.view(-1, 5) == 1
     kept = []
     for row in torch.nonzero(right.any(1))[:, 0].tolist():

@@ -101,8 +101,8 @@ def scores(found: Found, measured: Measured) -> list[list[str]]:
         by_label = [np.mean([r["f1"][name] or 0 for r in results]) for name in results[0]["f1"]]
         rows.append([
             arm, str(len(results)), f"{values[0]:.3f} ({low:.3f} to {high:.3f})", f"{min(each):.3f} to {max(each):.3f}",
-            measured.difference(results, start), _mean(results, "accuracy"), _mean(results, "good_f1"),
-            _mean(results, "accuracy_tail"), ", ".join(f"{f1:.2f}" for f1 in by_label),
+            measured.difference(results, start), mean(results, "accuracy"), mean(results, "good_f1"),
+            mean(results, "accuracy_tail"), ", ".join(f"{f1:.2f}" for f1 in by_label),
             f"{np.mean([r['minutes'] for r in results]):.1f}",
         ])  # fmt: skip
     return rows
@@ -119,7 +119,7 @@ def details(found: Found) -> list[list[str]]:
         inner += [_inner(results, "tiers", name) for name in ("argmax", "cumpt_0.5", "cumpt_tuned")]
         rows.append([
             arm, *(f"{np.mean([r['accuracy_by_family'][f] for r in results]):.2f}" for f in families),
-            *(_mean(results, name) for name in ("inconsistent", "sound_steps", "strict_hallucination")), *inner,
+            *(mean(results, name) for name in ("inconsistent", "sound_steps", "strict_hallucination")), *inner,
         ])  # fmt: skip
     return rows
 
@@ -136,10 +136,11 @@ def markdown(rows: list[list[str]]) -> str:
 
 
 def _inner(results: list[dict[str, Any]], part: str, name: str) -> str:
-    return _mean([found[part] for found in results if part in found], name)
+    return mean([found[part] for found in results if part in found], name)
 
 
-def _mean(results: list[dict[str, Any]], name: str) -> str:
+def mean(results: list[dict[str, Any]], name: str) -> str:
+    """The mean of a value over the results that have it, as text."""
     given = [found[name] for found in results if found.get(name) is not None]
     return f"{np.mean(given):.3f}" if given else "-"
 

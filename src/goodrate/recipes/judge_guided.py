@@ -39,7 +39,7 @@ from goodrate.scale import get_scale
 
 NAN = float("nan")
 LADDER = 4  # rule; the weakest step's truth; all steps; the label
-WEAK = {"category": ("category",), "attributes": ("checks",), "rule": ("verdict",)}  # steps behind a part of the reward
+WEAK = {"category": "category", "attributes": "checks"}  # the step behind a part of the reward; the rule is said anyway
 
 
 class ReplaySettings(BaseModel):
@@ -232,7 +232,7 @@ def hint(known: KnownPrompt, level: int, weakest: str) -> str:
     rule = known.steps.get("verdict", "").partition(" ")[2]
     parts = [f"rule {rule}"] if rule else []
     if level == 2:
-        parts += [known.steps[step] for step in WEAK[weakest] if step in known.steps and step != "verdict"]
+        parts += [line for step, line in known.steps.items() if step == WEAK.get(weakest)]
     if level >= 3:
         parts += [line for step, line in known.steps.items() if step != "verdict"]
     return " . ".join([*parts, *([f"label {label_text(known.label)}"] if level == LADDER else [])])

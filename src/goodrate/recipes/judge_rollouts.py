@@ -138,6 +138,21 @@ class PairSampling(BaseModel):
     max_oracle_share: float = Field(default=0.3, ge=0, le=1, description="oracle pairs beyond this share are dropped")
 
 
+def sampled(
+    model: CausalLM,
+    told: JudgeRollouts,
+    examples: Sequence[PolicyExample],
+    settings: PairSampling,
+    seed: int,
+    purpose: str,
+) -> Rollout:
+    """So many completions of every example; purpose: what for, part of the seeds."""
+    how = Sampling(settings.samples, settings.temperature, settings.max_new_tokens, stop_token_id(model))
+    prompts = Prompts(tuple(e.example_id for e in examples), tuple(e.token_ids for e in examples))
+    seeds = [seed_of(seed, purpose, e.example_id, number) for e in examples for number in range(settings.samples)]
+    return sample(model, prompts, how, seeds, told.parse)
+
+
 def sample_pairs(
     model: CausalLM,
     told: JudgeRollouts,
@@ -150,11 +165,7 @@ def sample_pairs(
 
     Confidence of a sample is the probability of its first token: label-first, that of the label.
     """
-    stop = stop_token_id(model)
-    how = Sampling(settings.samples, settings.temperature, settings.max_new_tokens, stop)
-    prompts = Prompts(tuple(e.example_id for e in examples), tuple(e.token_ids for e in examples))
-    seeds = [seed_of(seed, "pairs", e.example_id, number) for e in examples for number in range(settings.samples)]
-    rollout = sample(model, prompts, how, seeds, told.parse)
+    rollout, stop = sampled(model, told, examples, settings, seed, "pairs"), stop_token_id(model)
     correct = told.grade(rollout, examples).correct
     sound = torch.tensor([p is not None and contradicts(p, told.rule_labels) is False for p in rollout.parsed])
     assert rollout.behaviour_logprobs is not None

@@ -17,13 +17,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from goodrate.learning.records import Prompts, Rollout
-from goodrate.learning.rollout import Sampling, sample
-from goodrate.learning.source import seed_of
+from goodrate.learning.records import Rollout
 from goodrate.learning.token_examples import TokenExample
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_folder import JudgeExample, open_judge, stop_token_id
-from goodrate.recipes.judge_rollouts import JudgeRollouts, policy_examples
+from goodrate.recipes.judge_rollouts import JudgeRollouts, PairSampling, policy_examples, sampled
 from goodrate.recipes.judge_steps import CREDITED, KnownPrompt, verified_steps
 from goodrate.recipes.text_sft import TextSettings, tune
 from goodrate.relevance.rationale import STEPS, label_text
@@ -119,11 +117,9 @@ def examples(prompts: Sequence[KnownPrompt], rollout: Rollout, tokenizer: Any, s
 def rolled(judge: str | Path, prompts: Sequence[KnownPrompt], samples: int, seed: int) -> tuple[Rollout, CausalLM]:
     """Rollouts of a judge on prompts, and its model."""
     model, form, rules = open_judge(judge)
-    asked = policy_examples(model, prompts, form.max_new_tokens)
-    named = Prompts(tuple(e.example_id for e in asked), tuple(e.token_ids for e in asked))
-    seeds = [seed_of(seed, "step judge", e.example_id, n) for e in asked for n in range(samples)]
-    how = Sampling(samples, 1.0, form.max_new_tokens, stop_token_id(model))
-    return sample(model, named, how, seeds, JudgeRollouts(form, rules).parse), model
+    examples = policy_examples(model, prompts, form.max_new_tokens)
+    how = PairSampling(samples=samples, max_new_tokens=form.max_new_tokens)
+    return sampled(model, JudgeRollouts(form, rules), examples, how, seed, "step judge"), model
 
 
 def train(
