@@ -254,6 +254,8 @@ def test_recall_by_hand(own_files: dict[str, str]) -> None:
         "judge_grpo",
         "judge_guided",
         "judge_stepwise",
+        "judge_curriculum",
+        "step_judge",
         "taosr1",
         "retriever_contrastive",
         "retriever_grpo",

@@ -17,12 +17,13 @@ from goodrate.learning.records import Prompts, Reward, Rollout, Update
 from goodrate.learning.rollout import Sampling, add_rollouts, sample, take
 from goodrate.learning.rollout_method import PolicyExample
 from goodrate.learning.rollout_source import RolloutSettings
-from goodrate.recipes import judge_context, judge_guided, judge_sft, judge_stepwise
+from goodrate.recipes import judge_context, judge_curriculum, judge_guided, judge_sft, judge_stepwise
 from goodrate.recipes.judge_context import ContextPrompt, DualGroups
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge
 from goodrate.recipes.judge_guided import LADDER, GuidedRollouts, ReplaySettings, hint
-from goodrate.recipes.judge_rollouts import policy_examples
+from goodrate.recipes.judge_rollouts import policy_examples, rolled
 from goodrate.recipes.judge_steps import CREDITED, KnownPrompt, StepSpans, attribute_f1, verified_steps
+from goodrate.recipes.prompt_pool import PoolSettings, PromptStats, chosen, kept, prompt_stats
 from goodrate.relevance.prompts import judge_prompt
 from goodrate.relevance.rationale import Rationale, Want, parse, step_lines, write
 from goodrate.relevance.rule_map import deciding_rules
@@ -431,18 +432,22 @@ def test_taking_and_adding_keeps_who_is_who(judge: Path) -> None:
     assert own.example_id.tolist() == [0, 0, 1, 1, 2, 2, 3, 4] and own.group.tolist()[-2:] == [1, 2]
 
 
-def test_a_step_judge_learns_from_the_policys_own_errors(judge: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["generative", "scalar"])
+def test_a_step_judge_learns_from_the_policys_own_errors(judge: Path, tmp_path: Path, kind: Any) -> None:
     from goodrate.recipes import step_judge
 
-    rollout, model = step_judge.rolled(judge, lamps(), 6, 0)
-    found = step_judge.examples(lamps(), rollout, model.tokenizer, sees_label=True)
-    wrong = [e for e in found if "0" in e.completion]
-    assert wrong and len(found) - len(wrong) <= len(wrong) and all(e.suffix.endswith("check:\n") for e in found)
+    rollout, model = rolled(judge, lamps(), 6, 0, "step judge")
+    rows, right = step_judge.usable(lamps(), rollout, 0)
+    wrong = right.eq(0).any(1)
+    assert wrong.any()
+    asked = step_judge.examples([lamps()[0]] * len(right), take(rollout, rows), right, model, sees_label=True)
+    assert all(e.suffix.endswith("check:\n") for e in asked)
+    assert [("0" in e.completion) for e in asked] == wrong.tolist()
     settings = step_judge.Settings(
-        model=str(judge), batch_size=16, epochs=100, learning_rate=3e-3, max_tokens=250, samples=6,
+        model=str(judge), kind=kind, batch_size=16, epochs=100, learning_rate=3e-3, max_tokens=250, samples=6,
         fit=FitSettings(updates=120, precision="fp32"),
     )  # fmt: skip
-    watching = step_judge.GenerativeStepJudge(step_judge.train(settings, lamps(), tmp_path / "run"))
+    watching = step_judge.open_step_judge(step_judge.train(settings, lamps(), tmp_path / "run"))
     mine = [lamps()[group] for group in rollout.group.tolist()]
     said = watching.judge(mine, rollout)
     assert said.shape == (48, len(CREDITED)) and said[:, -1].isnan().all()
@@ -460,3 +465,86 @@ def test_a_step_judge_learns_from_the_policys_own_errors(judge: Path, tmp_path: 
         if parsed is not None and parsed.label is not None:
             stored = lamps()[int(told.group[row])].steps["checks"]
             assert steps[row, 3] == float(parsed.steps.get("checks") == stored)
+
+
+def test_a_step_judge_learns_as_many_right_reasonings_as_wrong_ones(judge: Path) -> None:
+    from goodrate.recipes.step_judge import usable
+
+    said = [parse(write(rationale(check=check), "reason_first"), "reason_first") for check in ("match", "conflict")]
+    rollout, _ = fixed(stepwise(judge), [said[0], said[1], said[0], None, said[0]], known())
+    rows, right = usable([known()], rollout, 0)
+    assert rows[1] and not rows[3] and rows.sum() == 2
+    assert sorted(right.tolist()) == [[1, 1, 1, 0, 0], [1] * 5]
+    assert not usable([replace(known(), steps={})], rollout, 0)[0].any()
+
+
+def test_a_step_judge_folder_says_what_it_is(tmp_path: Path) -> None:
+    from goodrate.recipes.step_judge import open_step_judge
+
+    with pytest.raises(FileNotFoundError, match="step_judge.json does not exist; `goodrate train step_judge`"):
+        open_step_judge(tmp_path)
+
+
+def test_verdicts_of_a_step_judge_are_hard_unless_they_are_asked_to_be_soft(judge: Path) -> None:
+    class Halfway:
+        def judge(self, prompts: Any, rollout: Rollout) -> torch.Tensor:
+            return torch.full((len(prompts), len(CREDITED)), 0.4)
+
+    for soft, expected in ((False, 0.0), (True, 0.4)):
+        method = replace(stepwise(judge, covered=[], soft=soft), step_judge=Halfway())
+        said = parse(write(rationale(), "reason_first"), "reason_first")
+        reward = method.grade(*fixed(method, [said], replace(known("lamp red"), label=3)))
+        assert reward.steps is not None
+        assert reward.steps[:, :-1].unique().tolist() == pytest.approx([expected])
+
+
+def stats(pass_rate: float, paths: int = 1, entropy: float = 0.0) -> PromptStats:
+    return PromptStats(pass_rate, paths, entropy)
+
+
+def test_a_pool_keeps_what_is_undecided_and_diverse() -> None:
+    prompts = [replace(known(str(i)), prefix="a" if i < 4 else "b") for i in range(6)]
+    found = [stats(0), stats(1), stats(0.5, 1), stats(0.5, 4, 0.6), stats(0.9, 2, 0.3), stats(0.95, 4, 0.7)]
+
+    def names(**changed: Any) -> list[str]:
+        return [p.example_id for p in kept(prompts, found, PoolSettings(**changed))]
+
+    assert names(diverse=1.0) == ["2", "3", "4"]
+    assert names(diverse=2 / 3) == ["3", "4"] and names(diverse=0.1) == ["3"]
+    assert names(diverse=1.0, per_query=1) == ["3", "4"]  # of a query the more diverse one
+    assert names(low=0.96, high=0.97) == []
+
+
+def test_prompt_statistics_are_of_the_prompts_own_rollouts(judge: Path) -> None:
+    rollout, _ = rolled(judge, lamps(), 6, 3, "pool")
+    found = prompt_stats(judge, lamps(), 6, 3)
+    gold = torch.tensor([p.label for p in lamps()])[rollout.group]
+    right = torch.tensor([-1 if p is None or p.label is None else p.label for p in rollout.parsed]) == gold
+    assert [one.pass_rate for one in found] == pytest.approx(right.float().view(8, 6).mean(1).tolist())
+    assert all(1 <= one.paths <= 6 for one in found) and len({one.label_entropy for one in found}) > 1
+    with pytest.raises(ValueError, match="none of 8 prompts has a share of right rollouts from 0.999 to 0.9999"):
+        chosen(judge, lamps(), PoolSettings(samples=6, low=0.999, high=0.9999), 3)
+
+
+def test_a_curriculum_runs_its_stages_and_goes_on_where_it_stopped(judge: Path, tmp_path: Path) -> None:
+    settings = judge_curriculum.Settings(
+        judge=str(judge), learning_rate=1e-3, fit=FitSettings(updates=4, precision="fp32"),
+        rollouts=RolloutSettings(prompts=4, group_size=4, temperature=0.7, max_new_tokens=90, oversampling=3),
+        stages=[
+            judge_curriculum.Stage(low=0.1, high=1.0, outcome_weight=0.3, critical=False),
+            judge_curriculum.Stage(low=0.0, high=1.0, outcome_weight=1.0, critical=True),
+        ],
+    )  # fmt: skip
+    whole = judge_curriculum.train(settings, lamps(), tmp_path / "whole")
+
+    def stop(record: dict[str, Any]) -> None:
+        if (tmp_path / "cut" / "stage1" / "judge").is_dir():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        judge_curriculum.train(settings, lamps(), tmp_path / "cut", stop)
+    again = judge_curriculum.train(settings, lamps(), tmp_path / "cut")
+    weights = [open_judge(folder)[0].network.state_dict() for folder in (whole, again)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    stored = [json.loads((tmp_path / "whole" / f"stage{n}.pool.json").read_text())["prompts"] for n in (1, 2)]
+    assert stored[1] == [p.example_id for p in lamps()] and set(stored[0]) <= set(stored[1])

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from goodrate.learning.rollout import Sampling, sample
 from goodrate.learning.rollout_method import PlainSampling, PolicyExample
 from goodrate.learning.source import seed_of
 from goodrate.models.causal_lm import CausalLM, Completion
-from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, stop_token_id
+from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, open_judge, stop_token_id
 from goodrate.relevance.rationale import Parsed, contradicts, parse
 from goodrate.scale import get_scale
 
@@ -151,6 +152,16 @@ def sampled(
     prompts = Prompts(tuple(e.example_id for e in examples), tuple(e.token_ids for e in examples))
     seeds = [seed_of(seed, purpose, e.example_id, number) for e in examples for number in range(settings.samples)]
     return sample(model, prompts, how, seeds, told.parse)
+
+
+def rolled(
+    judge: str | Path, prompts: Sequence[LabelledPrompt], samples: int, seed: int, purpose: str
+) -> tuple[Rollout, CausalLM]:
+    """So many rollouts of a judge folder on every prompt, as they are sampled in training, and its model."""
+    model, judge_format, rules = open_judge(judge)
+    examples = policy_examples(model, prompts, judge_format.max_new_tokens)
+    how = PairSampling(samples=samples, max_new_tokens=judge_format.max_new_tokens)
+    return sampled(model, JudgeRollouts(judge_format, rules), examples, how, seed, purpose), model
 
 
 def sample_pairs(

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from goodrate.learning.advantages import critical_weights, group_relative, stepwise, to_tokens
+from goodrate.learning.advantages import critical_weights, cumulative, group_relative, stepwise, to_tokens
 from goodrate.learning.policy_terms import policy_terms
 from goodrate.learning.records import Reward, Rollout, Term
 from goodrate.learning.rewards import step_reward
@@ -25,20 +25,19 @@ from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.recipes.judge_policy import PolicySettings, train_policy
 from goodrate.recipes.judge_rollouts import JudgeRollouts
 from goodrate.recipes.judge_steps import CREDITED, NAN, KnownPrompt, StepSpans, verified_steps
-
-
-class StepJudge(Protocol):
-    """What tells of a written step whether it is right: a generative step reward model."""
-
-    def judge(self, prompts: Sequence[KnownPrompt], rollout: Rollout) -> Tensor:
-        """(N, len(CREDITED)) in 0..1, NaN where it does not decide; prompts: one per rollout."""
-        ...
+from goodrate.recipes.prompt_pool import PoolSettings, chosen
+from goodrate.recipes.step_judge import StepJudge, open_step_judge
 
 
 class Settings(PolicySettings):
     """How to train which judge by step rewards."""
 
     judge: str = Field(description="judge folder to start from, best a reason-first one; it is also the reference")
+    pool: PoolSettings | None = Field(default=None, description="which prompts are worth training on; null = all")
+    step_judge: str | None = Field(
+        default=None, description="folder of a trained step judge, asked where no verdict is stored; null = none"
+    )
+    soft: bool = Field(default=False, description="the step judge's probabilities as rewards, not its verdicts")
     covered: list[str] = Field(
         default=["category", "checks", "verdict"],
         description="steps whose stored verdicts count, beside the label",
@@ -49,6 +48,9 @@ class Settings(PolicySettings):
     )
     easy_weight: float = Field(default=0.1, ge=0, le=1, description="weight of a step that everybody gets right")
     advantage_clamp: float = Field(default=2.0, gt=0)
+    form: Literal["local", "cumulative"] = Field(
+        default="local", description="local: a step beside the same step of its group; cumulative: with all later ones"
+    )
     permuted: bool = Field(default=False, description="exchange the step rewards among rollouts: a negative control")
     reduction: Literal["step_mean", "as loss.reduction"] = Field(
         default="as loss.reduction", description="step_mean: tokens inside a step are averaged first"
@@ -73,6 +75,7 @@ class StepRewards(JudgeRollouts):
         judged = torch.full_like(verified, NAN)
         if self.step_judge is not None:
             judged = self.step_judge.judge(prompts, rollout)
+            judged = judged if self.settings.soft else torch.where(judged.isnan(), judged, judged.round())
         reward = step_reward(outcome, verified, judged)
         assert reward.steps is not None
         named = {f"step/{name}": reward.steps[:, i] for i, name in enumerate(CREDITED[:-1])}
@@ -84,7 +87,8 @@ class StepRewards(JudgeRollouts):
         assert steps is not None and rollout.behaviour_logprobs is not None
         if s.permuted:
             steps = steps[torch.randperm(len(steps), generator=torch.Generator().manual_seed(len(steps)))]
-        local = stepwise(steps, rollout.group, scale="population", epsilon=1e-4)
+        compared = stepwise if s.form == "local" else cumulative
+        local = compared(steps, rollout.group, scale="population", epsilon=1e-4)
         if s.critical:
             local = local * critical_weights(steps, rollout.group, easy=s.easy_weight)
         whole = group_relative(reward.outcome, rollout.group, scale="population", epsilon=1e-4)
@@ -105,12 +109,14 @@ def train(
     prompts: Sequence[KnownPrompt],
     out: str | Path,
     progress: Callable[[Any], None] | None = None,
-    step_judge: StepJudge | None = None,
 ) -> Path:
     """Train and write the judge folder `out/judge`; a killed run resumes from `out`. Raises Collapsed."""
+    if settings.pool:
+        prompts = chosen(settings.judge, prompts, settings.pool, settings.fit.seed)
     known = {prompt.example_id: prompt for prompt in prompts}
+    watching = open_step_judge(settings.step_judge) if settings.step_judge else None
 
     def method(model: CausalLM, form: JudgeFormat, rules: dict[str, int]) -> StepRewards:
-        return StepRewards(form, rules, settings, known, StepSpans(model), step_judge)
+        return StepRewards(form, rules, settings, known, StepSpans(model), watching)
 
     return train_policy(settings, settings.judge, method, prompts, out, progress)
