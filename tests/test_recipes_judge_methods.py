@@ -96,6 +96,7 @@ def test_the_hint_ladder_says_more_on_every_rung() -> None:
     assert rungs[0] == "rule requirement_failed"
     assert rungs[1] == "rule requirement_failed . checks color conflict"
     assert "wants lamp" in rungs[2] and "label" not in rungs[2] and rungs[3].endswith("label 2")
+    assert hint(replace(prompt, steps={}), 1, "attributes") == "label 2"
 
 
 @pytest.fixture(scope="module")
@@ -496,6 +497,16 @@ def test_verdicts_of_a_step_judge_are_hard_unless_they_are_asked_to_be_soft(judg
         reward = method.grade(*fixed(method, [said], replace(known("lamp red"), label=3)))
         assert reward.steps is not None
         assert reward.steps[:, :-1].unique().tolist() == pytest.approx([expected])
+
+
+def test_reasonings_that_differ_in_a_verdict_are_different_paths(judge: Path) -> None:
+    method = stepwise(judge)
+    texts = [write(rationale(check=check), "reason_first") for check in ("match", "conflict", "match")]
+    other = texts[0].replace("wants lamp", "wants hat")  # what is quoted does not count
+    said = [parse(text, "reason_first") for text in (*texts, other)] + [None]
+    rollout, _ = fixed(method, said, known("lamp red"))
+    told = replace(rollout, group=torch.tensor([0, 0, 0, 0, 1]))
+    assert method._paths(told) == 1.0 and method._paths(rollout) == 2.0
 
 
 def stats(pass_rate: float, paths: int = 1, entropy: float = 0.0) -> PromptStats:

@@ -228,7 +228,11 @@ class GuidedRollouts(JudgeRollouts):
 
 
 def hint(known: KnownPrompt, level: int, weakest: str) -> str:
-    """H1 the deciding rule, H2 with the weakest step's truth, H3 with all steps, H4 with the label."""
+    """H1 the deciding rule, H2 with the weakest step's truth, H3 with all steps, H4 with the label.
+
+    A prompt without stored steps has no hint but its label.
+    """
+    level = level if known.steps else LADDER
     rule = known.steps.get("verdict", "").partition(" ")[2]
     parts = [f"rule {rule}"] if rule else []
     if level == 2:

@@ -101,7 +101,7 @@ class JudgeRollouts(PlainSampling):
     def facts(self, rollout: Rollout, reward: Reward) -> dict[str, float]:
         """inconsistent: labels against their own steps. label_spread: entropy of the labels given, 0..1.
 
-        label_margin: see _margin.
+        label_margin: see _margin. paths: distinct reasonings of a group, mean over groups.
         """
         parsed: list[Any] = [p for p in rollout.parsed if p is not None]
         decided = [c for c in (contradicts(p, self.rule_labels) for p in parsed) if c is not None]
@@ -113,8 +113,15 @@ class JudgeRollouts(PlainSampling):
             "inconsistent": sum(decided) / len(decided) if decided else float("nan"),
             "label_spread": spread,
             "label_margin": self._margin(rollout, reward),
+            "paths": self._paths(rollout),
             "unreadable_steps": sum(p.status != "ok" for p in parsed) / max(1, len(rollout.parsed)),
         }
+
+    def _paths(self, rollout: Rollout) -> float:
+        """Mean number of different reasonings in a group; 0 where nothing was readable."""
+        told = zip(rollout.group.tolist(), rollout.parsed, strict=True)
+        distinct = {(group, path(said)) for group, said in told if said is not None}
+        return len(distinct) / len(torch.unique(rollout.group))
 
     def _margin(self, rollout: Rollout, reward: Reward) -> float:
         """How much likelier the label token is where it is right than where it is wrong, in nats, over all rollouts.
@@ -127,6 +134,11 @@ class JudgeRollouts(PlainSampling):
         assert rollout.behaviour_logprobs is not None
         first = rollout.behaviour_logprobs[:, 0]
         return float(first[right].mean() - first[wrong].mean())
+
+
+def path(said: Parsed) -> tuple[str, ...]:
+    """The way a reasoning took: its verdicts, without what it quotes of query and item."""
+    return tuple(said.steps.get(step, "") for step in ("category", "checks", "verdict"))
 
 
 class PairSampling(BaseModel):

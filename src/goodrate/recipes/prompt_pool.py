@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from goodrate.recipes.judge_rollouts import LabelledPrompt, rolled
+from goodrate.recipes.judge_rollouts import LabelledPrompt, path, rolled
 
 P = TypeVar("P", bound=LabelledPrompt)
 
@@ -63,11 +63,6 @@ def _stats(gold: int, said: Sequence[Any]) -> PromptStats:
     shares = [count / len(said) for count in labels.values()]
     entropy = -sum(share * math.log(share) for share in shares)
     return PromptStats(labels[gold] / len(said), len({path(one) for one in said if one is not None}), entropy)
-
-
-def path(said: Any) -> tuple[str, ...]:
-    """The way a reasoning took: its verdicts, without what it quotes of query and item."""
-    return tuple(said.steps.get(step, "") for step in ("category", "checks", "verdict"))
 
 
 def kept(prompts: Sequence[P], stats: Sequence[PromptStats], settings: PoolSettings) -> list[P]:
