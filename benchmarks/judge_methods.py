@@ -27,7 +27,7 @@ from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import judged_pairs
 from goodrate.learning.fit import FitSettings
 from goodrate.recipes import judge_curriculum, judge_guided, judge_sft, judge_stepwise, step_judge
-from goodrate.recipes.judge_guided import LADDER, ReplaySettings, hint
+from goodrate.recipes.guided_replay import LADDER, ReplaySettings, hint
 from goodrate.recipes.judge_policy import PolicySettings
 from goodrate.recipes.judge_rollouts import rolled
 from goodrate.recipes.judge_steps import KnownPrompt
@@ -75,6 +75,7 @@ STEPWISE: dict[str, Change] = {
     "hybrid/soft": {**BOTH, "soft": True},
     "hybrid/difficulty": {**BOTH, "pool": PoolSettings(samples=4, diverse=1.0)},
     "hybrid/diverse": {**BOTH, "pool": PoolSettings(samples=4)},
+    "hybrid+replay": {**BOTH, "replay": ReplaySettings()},
     "hybrid/curriculum": {**BOTH, "pool": PoolSettings(samples=4, diverse=1.0)},
 }
 CONTROLS = ("sft", "continued", "labels", "grpo", "verified", "oracle")

@@ -18,9 +18,10 @@ from goodrate.learning.rollout import Sampling, add_rollouts, sample, take
 from goodrate.learning.rollout_method import PolicyExample
 from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.recipes import judge_context, judge_curriculum, judge_guided, judge_sft, judge_stepwise
+from goodrate.recipes.guided_replay import LADDER, GuidedReplay, ReplaySettings, hint
 from goodrate.recipes.judge_context import ContextPrompt, DualGroups
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge
-from goodrate.recipes.judge_guided import LADDER, GuidedRollouts, ReplaySettings, hint
+from goodrate.recipes.judge_guided import GuidedRollouts
 from goodrate.recipes.judge_rollouts import policy_examples, rolled
 from goodrate.recipes.judge_steps import CREDITED, KnownPrompt, StepSpans, attribute_f1, verified_steps
 from goodrate.recipes.prompt_pool import PoolSettings, PromptStats, chosen, kept, prompt_stats
@@ -144,9 +145,9 @@ def rollouts(
 def stepwise(folder: Path, **changed: Any) -> judge_stepwise.StepRewards:
     model, judge_format, rules = open_judge(folder)
     settings = judge_stepwise.Settings(judge=str(folder), **changed)
-    return judge_stepwise.StepRewards(
-        judge_format, rules, settings, {p.example_id: p for p in lamps()}, StepSpans(model)
-    )
+    prompts = {p.example_id: p for p in lamps()}
+    replay = GuidedReplay(settings.replay, model, "nano", prompts) if settings.replay else None
+    return judge_stepwise.StepRewards(judge_format, rules, replay, settings, prompts, StepSpans(model))
 
 
 def test_every_token_knows_its_step(judge: Path) -> None:
@@ -194,7 +195,9 @@ def test_nothing_is_earned_behind_the_first_error(judge: Path) -> None:
 def guided(folder: Path, **changed: Any) -> GuidedRollouts:
     model, judge_format, rules = open_judge(folder)
     settings = judge_guided.Settings(judge=str(folder), **changed)
-    return GuidedRollouts(judge_format, rules, settings, model, {p.example_id: p for p in lamps()}, BOOK)
+    prompts = {p.example_id: p for p in lamps()}
+    replay = GuidedReplay(settings.replay, model, "nano", prompts) if settings.replay else None
+    return GuidedRollouts(judge_format, rules, replay, settings, prompts, BOOK)
 
 
 def test_a_right_label_is_worth_more_than_any_wrong_one(judge: Path) -> None:
@@ -236,8 +239,9 @@ def test_a_completion_that_speaks_of_the_hint_earns_nothing(judge: Path) -> None
     assert method.grade(rollout, examples).outcome.tolist() == [1.75, 0.0]
 
 
-def test_stuck_groups_are_asked_again_and_keep_their_size(judge: Path) -> None:
-    method = guided(judge, replay=ReplaySettings(warmup=1, share=0.5, samples=3))
+@pytest.mark.parametrize("make", [guided, stepwise])
+def test_stuck_groups_are_asked_again_and_keep_their_size(judge: Path, make: Any) -> None:
+    method = make(judge, replay=ReplaySettings(warmup=1, share=0.5, samples=3))
     rollout, examples = rollouts(judge, method, lamps())
     correct = torch.ones(32)
     correct[4:12] = 0.0  # two groups of eight go wrong
@@ -257,17 +261,17 @@ def test_stuck_groups_are_asked_again_and_keep_their_size(judge: Path) -> None:
     assert len(rewards.outcome) == 32 and rewards.correct[joined.arm == 1].all()
     (some, ids, size, view, arm), *_ = asked
     assert [e.example_id for e in some] == ["cup blue", "hat red"] and (size, view, arm) == (3, "hint", 1)
-    assert all("hint: rule" in method.model.tokenizer.decode(list(row)) for row in ids)
+    assert all("hint: rule" in method.replay.model.tokenizer.decode(list(row)) for row in ids)
     # Numerator and KL use the plain prompt: no token of a hint is anywhere in what the loss sees.
     credit = method.credit(joined, rewards)
     for batch in micro_batches(joined, credit, 10_000, method.views(joined)):
-        assert all("hint" not in method.model.tokenizer.decode(list(p)) for p in batch["prompts/plain"])
+        assert all("hint" not in method.replay.model.tokenizer.decode(list(p)) for p in batch["prompts/plain"])
     assert not (credit["plain_tokens"] & credit["guided_tokens"]).any()
-    assert {kept.level for kept in method.memory.values()} == {1}
+    assert {kept.level for kept in method.replay.memory.values()} == {1}
     state = method.state_dict()
-    other = guided(judge)
+    other = make(judge, replay=ReplaySettings())
     other.load_state_dict(state)
-    assert other.memory == method.memory
+    assert other.replay.memory == method.replay.memory
 
 
 def test_failures_climb_the_ladder_and_no_further(judge: Path) -> None:
@@ -282,7 +286,7 @@ def test_failures_climb_the_ladder_and_no_further(judge: Path) -> None:
     levels = []
     for number in range(5):
         method.replayed(rollout, wrong, examples, ask, number)
-        levels.append(method.memory["cup red"].level)
+        levels.append(method.replay.memory["cup red"].level)
     assert levels == [2, 3, 4, 4, 4]
 
 
@@ -380,8 +384,24 @@ def test_without_the_cross_term_there_are_two_groups_of_grpo(judge: Path) -> Non
     assert names == {"query": {"policy", "kl_loss", "cross"}, "none": {"policy", "kl_loss"}}
 
 
-@pytest.mark.parametrize("recipe", ["stepwise", "guided", "context"])
+REPLAY = ReplaySettings(warmup=0, accuracy=0.5, share=1.0)
+RUNS: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "stepwise": (judge_stepwise, {}, "reward/step/checks"),
+    "stepwise+replay": (judge_stepwise, {"replay": REPLAY, "reduction": "step_mean"}, "guided_ratio"),
+    "guided": (judge_guided, {"replay": REPLAY}, "stuck"),
+    "context": (judge_context, {}, "context_gap"),
+}
+
+
+@pytest.mark.parametrize("recipe", RUNS)
 def test_the_recipes_run_log_and_resume(judge: Path, tmp_path: Path, recipe: str) -> None:
+    module, changed, wanted = RUNS[recipe]
+    prompts: Any = lamps()
+    if recipe == "context":
+        prompts = [
+            ContextPrompt(p.example_id, p.prefix, p.suffix, p.label, f"{p.prefix}context: red\n", "helpful")
+            for p in prompts
+        ]
     common: dict[str, Any] = {
         "judge": str(judge), "learning_rate": 2e-3,
         "rollouts": RolloutSettings(
@@ -400,17 +420,8 @@ def test_the_recipes_run_log_and_resume(judge: Path, tmp_path: Path, recipe: str
                 raise KeyboardInterrupt
 
         try:
-            if recipe == "stepwise":
-                return judge_stepwise.train(judge_stepwise.Settings(**common, fit=fit), lamps(), tmp_path / out, stop)
-            if recipe == "guided":
-                replay = ReplaySettings(warmup=0, accuracy=0.5, share=1.0)
-                settings = judge_guided.Settings(**common, fit=fit, replay=replay)
-                return judge_guided.train(settings, lamps(), tmp_path / out, stop)
-            both = [
-                ContextPrompt(p.example_id, p.prefix, p.suffix, p.label, f"{p.prefix}context: red\n", "helpful")
-                for p in lamps()
-            ]
-            return judge_context.train(judge_context.Settings(**common, fit=fit), both, tmp_path / out, stop)
+            settings = module.Settings(**common, **changed, fit=fit)
+            return Path(module.train(settings, prompts, tmp_path / out, stop))
         except KeyboardInterrupt:
             return tmp_path
 
@@ -419,7 +430,6 @@ def test_the_recipes_run_log_and_resume(judge: Path, tmp_path: Path, recipe: str
     resumed = run(4, "cut")
     weights = [(folder / "model.safetensors").read_bytes() for folder in (whole, resumed)]
     assert weights[0] == weights[1]
-    wanted = {"stepwise": "reward/step/checks", "guided": "stuck", "context": "context_gap"}[recipe]
     assert wanted in logged[0] and json.loads((whole / "judge.json").read_text())["order"] == "reason_first"
 
 

@@ -46,7 +46,7 @@ class Settings(judge_stepwise.Settings):
     """
 
     stages: list[Stage] = Field(default=list(STAGES), min_length=1)
-    replay: float = Field(default=0.15, ge=0, lt=1, description="share of a stage's prompts from the stages before")
+    revisited: float = Field(default=0.15, ge=0, lt=1, description="share of a stage's prompts from the stages before")
 
 
 def train(
@@ -93,8 +93,8 @@ def _pool(
 
 
 def _again(past: Sequence[str], settings: Settings, own: int, number: int) -> list[str]:
-    """Prompts of earlier stages, so many that they are the replay share of the stage."""
-    count = min(len(past), round(settings.replay / (1 - settings.replay) * own))
+    """Prompts of earlier stages, so many that they are the revisited share of the stage."""
+    count = min(len(past), round(settings.revisited / (1 - settings.revisited) * own))
     return random.Random(settings.fit.seed + number).sample(list(dict.fromkeys(past)), count)
 
 

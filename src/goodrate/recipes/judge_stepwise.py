@@ -16,17 +16,24 @@ from pydantic import Field
 from torch import Tensor
 
 from goodrate.learning.advantages import critical_weights, cumulative, group_relative, stepwise, to_tokens
-from goodrate.learning.policy_terms import policy_terms
 from goodrate.learning.records import Reward, Rollout, Term
 from goodrate.learning.rewards import step_reward
 from goodrate.learning.rollout_method import PolicyExample
 from goodrate.models.causal_lm import CausalLM
+from goodrate.recipes.guided_replay import (
+    WEAK,
+    GuidedReplay,
+    ReplayedRollouts,
+    ReplaySettings,
+    guided_masks,
+    guided_terms,
+)
 from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.recipes.judge_policy import PolicySettings, train_policy
-from goodrate.recipes.judge_rollouts import JudgeRollouts
 from goodrate.recipes.judge_steps import CREDITED, NAN, KnownPrompt, StepSpans, verified_steps
 from goodrate.recipes.prompt_pool import PoolSettings, chosen
 from goodrate.recipes.step_judge import StepJudge, open_step_judge
+from goodrate.relevance.rationale import STEPS
 
 
 class Settings(PolicySettings):
@@ -51,6 +58,7 @@ class Settings(PolicySettings):
     form: Literal["local", "cumulative"] = Field(
         default="local", description="local: a step beside the same step of its group; cumulative: with all later ones"
     )
+    replay: ReplaySettings | None = Field(default=None, description="guided replay of stuck prompts; null = none")
     permuted: bool = Field(default=False, description="exchange the step rewards among rollouts: a negative control")
     reduction: Literal["step_mean", "as loss.reduction"] = Field(
         default="as loss.reduction", description="step_mean: tokens inside a step are averaged first"
@@ -58,7 +66,7 @@ class Settings(PolicySettings):
 
 
 @dataclass(frozen=True)
-class StepRewards(JudgeRollouts):
+class StepRewards(ReplayedRollouts):
     """Step rewards from stored verdicts and, where they are silent, from a step judge."""
 
     settings: Settings
@@ -81,6 +89,13 @@ class StepRewards(JudgeRollouts):
         named = {f"step/{name}": reward.steps[:, i] for i, name in enumerate(CREDITED[:-1])}
         return Reward(reward.outcome, reward.correct, reward.failed, reward.steps, {**reward.parts, **named})
 
+    def weakest(self, reward: Reward, rows: Tensor) -> str:
+        """The step of a hint's second rung that the group has right least often."""
+        assert reward.steps is not None
+        shares = {name: float(reward.steps[rows, STEPS.index(step)].nanmean()) for name, step in WEAK.items()}
+        known = {name: share for name, share in shares.items() if share == share}
+        return min(known, key=lambda name: known[name]) if known else super().weakest(reward, rows)
+
     def credit(self, rollout: Rollout, reward: Reward) -> dict[str, Tensor]:
         """Step advantages on the tokens of their step, and the outcome's on all of them."""
         s, steps = self.settings, reward.steps
@@ -95,13 +110,16 @@ class StepRewards(JudgeRollouts):
         ids = self.spans.of(rollout)
         tokens = to_tokens(local, rollout.mask, ids) + s.outcome_weight * to_tokens(whole, rollout.mask)
         clamped = tokens.clamp(-s.advantage_clamp, s.advantage_clamp)
-        return {"mask": rollout.mask, "advantages": clamped, "behaviour": rollout.behaviour_logprobs, "steps": ids}
+        return {
+            "mask": rollout.mask, "advantages": clamped, "behaviour": rollout.behaviour_logprobs, "steps": ids,
+            **guided_masks(rollout),
+        }  # fmt: skip
 
     def terms(self) -> tuple[Sequence[Term], Sequence[Term]]:
         """Those of GRPO, with the mean over steps where it is asked for."""
         s = self.settings
         steps = "steps" if s.reduction == "step_mean" else None
-        return policy_terms(s.loss, on_policy=s.rollouts.inner_steps == 1, steps=steps)
+        return guided_terms(s.loss, s.replay, on_policy=s.rollouts.inner_steps == 1, steps=steps)
 
 
 def train(
@@ -117,6 +135,7 @@ def train(
     watching = open_step_judge(settings.step_judge) if settings.step_judge else None
 
     def method(model: CausalLM, form: JudgeFormat, rules: dict[str, int]) -> StepRewards:
-        return StepRewards(form, rules, settings, known, StepSpans(model), watching)
+        replay = GuidedReplay(settings.replay, model, form.template, known) if settings.replay else None
+        return StepRewards(form, rules, replay, settings, known, StepSpans(model), watching)
 
     return train_policy(settings, settings.judge, method, prompts, out, progress)
