@@ -9,6 +9,7 @@ import torch
 
 import tiny_models
 from goodrate.learning.advantages import group_relative, to_tokens
+from goodrate.cli import refusal
 from goodrate.learning.collapse import Collapsed, CollapseDetector
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.learning.policy import PolicyScorer
@@ -210,5 +211,6 @@ def test_reasons_that_rot_into_unreadable_ones_are_a_collapse() -> None:
     rotten = {**healthy, "inconsistent": float("nan"), "unreadable_steps": 0.99}
     for number in range(3):
         detector({"update": number, **healthy})
-    with pytest.raises(Collapsed, match="reasons that cannot be read rose from 0.05 to 0.52"):
+    with pytest.raises(Collapsed, match="reasons that cannot be read rose from 0.05 to 0.52") as raised:
         detector({"update": 3, **rotten})
+    assert (refusal(raised.value) or "").endswith("a lower learning_rate or a higher loss.kl")  # one line, no traceback
