@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import tiny_models
-from goodrate.learning.advantages import group_relative, to_tokens
 from goodrate.cli import refusal
+from goodrate.learning.advantages import group_relative, to_tokens
 from goodrate.learning.collapse import Collapsed, CollapseDetector
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.learning.policy import PolicyScorer
