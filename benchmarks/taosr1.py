@@ -31,7 +31,7 @@ from goodrate.learning.preferences import PreferenceTermSettings
 from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.recipes import judge_dpo, judge_grpo, judge_sft
 from goodrate.recipes.judge_folder import JudgeFormat
-from goodrate.recipes.judge_rollouts import LabelledPrompt, PairSampling
+from goodrate.recipes.judge_rollouts import LabelledPrompt, PairSampling, rolled
 from goodrate.relevance.listing import listing
 from goodrate.relevance.prompts import judge_prompt
 from goodrate.relevance.rationale import label_text, write
@@ -249,23 +249,14 @@ def rejection(run: Run, out: Path) -> Path:
 
 def right_samples(run: Run) -> list[judge_sft.JudgeExample]:
     """One right completion of five for every prompt that has one."""
-    import torch
-
-    from goodrate.recipes.judge_folder import open_judge
-    from goodrate.recipes.judge_rollouts import JudgeRollouts, PairSampling, policy_examples, sampled
-
-    s, prompts = run.settings, run.prompts(run.labelled)[: run.settings.dpo_prompts]
-    model, form, rules = open_judge(start(run))
-    examples, told = policy_examples(model, prompts, s.max_new_tokens), JudgeRollouts(form, rules)
-    how = PairSampling(samples=5, max_new_tokens=s.max_new_tokens)
-    rollout = sampled(model, told, examples, how, run.seed, "rejection")
-    right = told.grade(rollout, examples).correct.view(-1, 5) == 1
-    kept = []
-    for row in torch.nonzero(right.any(1))[:, 0].tolist():
-        which = row * 5 + int(right[row].int().argmax())
-        ids = rollout.completion_ids[which][rollout.mask[which]].tolist()[:-1]
-        kept.append(judge_sft.JudgeExample(prompts[row].prefix, prompts[row].suffix, model.tokenizer.decode(ids)))
-    return kept
+    prompts = run.prompts(run.labelled)[: run.settings.dpo_prompts]
+    rollout, model = rolled(start(run), prompts, 5, run.seed, "rejection")
+    kept: dict[int, judge_sft.JudgeExample] = {}
+    for row, (said, place) in enumerate(zip(rollout.parsed, rollout.group.tolist(), strict=True)):
+        if place not in kept and said is not None and said.label == prompts[place].label:
+            text = model.tokenizer.decode(rollout.completion_ids[row][rollout.mask[row]].tolist()[:-1])
+            kept[place] = judge_sft.JudgeExample(prompts[place].prefix, prompts[place].suffix, text)
+    return list(kept.values())
 
 
 def only_start(run: Run, out: Path) -> Path:
