@@ -36,6 +36,7 @@ class JudgeFormat(BaseModel):
     rule_book: Path | None = Field(default=None, description="rule book to keep with the judge; none = the package's")
     rule_book_hash: str = Field(default="", description="hash of the rule book that the rationales cite; empty = none")
     rules: int = Field(default=0, ge=0, description="retrieved rules of the book in every prompt")
+    contexts: int = Field(default=0, ge=0, description="retrieved texts in every prompt; DyKnow-RAG has one")
     max_new_tokens: int = Field(default=200, gt=0, description="longest completion")
 
     def finder(self) -> RuleFinder | None:
