@@ -30,6 +30,7 @@ RECIPES = {
     "judge_grpo": "goodrate.cli.train_grpo",
     "judge_guided": "goodrate.cli.train_guided",
     "judge_stepwise": "goodrate.cli.train_stepwise",
+    "judge_context": "goodrate.cli.train_context",
     "taosr1": "goodrate.cli.train_taosr1",
     "retriever_contrastive": "goodrate.cli.train_retriever",
     "retriever_grpo": "goodrate.cli.train_retriever_grpo",

@@ -55,7 +55,8 @@ def unsure(
 ) -> list[LabelledPrompt]:
     """The prompts whose likeliest label has a probability under `below`: the pool that sampling does not waste time on.
 
-    Each is asked as it will be in serving, with its retrieved text where it has one. One forward pass per prompt tells it; pools under 0.7 are those of DyKnow-RAG (arXiv 2510.11122). below = 1: all.
+    Each is asked as it will be in serving, with its retrieved text where it has one; one forward pass tells. Pools
+    under 0.7 are those of DyKnow-RAG (arXiv 2510.11122). below = 1: all.
     Raises ValueError for a reason-first judge, whose label is not its first token, and when no prompt is left.
     """
     if below >= 1:

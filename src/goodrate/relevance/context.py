@@ -7,7 +7,8 @@ hangs on the query alone, so that all items of a query share the prefix that hol
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 KINDS = ("helpful", "irrelevant", "misleading")
 COLUMNS = ("id", "text", "kind")
+ITEMS = "items"  # in place of a file's name: what the catalogue tells of its items
 CHUNK_WORDS, MAX_CHARS = 120, 20_000  # of what a catalogue tells of an item
 SEPARATOR = " . "  # between the texts of a prompt that holds several
 
@@ -83,6 +85,18 @@ def item_contexts(catalog: Catalog) -> list[ContextText]:
     return texts
 
 
+def context_texts(named: str, items: Callable[[], Catalog] | None, skip_bad: int = 0) -> list[ContextText]:
+    """The texts of a file, or with the name "items" those of a catalogue.
+
+    Raises ValueError where there is no catalogue, FileNotFoundError and ValueError as read_contexts.
+    """
+    if named != ITEMS:
+        return read_contexts(named, skip_bad)
+    if items is None:
+        raise ValueError(f'texts "{ITEMS}" are those of a catalogue, and none is given')
+    return item_contexts(items())
+
+
 def _parts(text: str) -> list[str]:
     words = text.split()
     return [" ".join(words[i : i + CHUNK_WORDS]) for i in range(0, len(words), CHUNK_WORDS)]
@@ -91,15 +105,20 @@ def _parts(text: str) -> list[str]:
 class ContextFinder:
     """An indexed corpus that gives a query its best texts, or none where nothing matches or the corpus is empty."""
 
-    def __init__(self, texts: Sequence[ContextText], folder: str | Path, encoder: ItemEncoder | None = None) -> None:
-        """folder: where the index lies; one that is there is brought up to date. encoder: None = by words alone.
+    def __init__(
+        self, texts: Sequence[ContextText], folder: str | Path | None = None, encoder: ItemEncoder | None = None
+    ) -> None:
+        """folder: where the index lies; one that is there is brought up to date. None: a temporary folder that
+        goes with the finder. encoder: None = by words alone.
 
         Raises ValueError for an id that occurs twice, or a folder whose index was made with another encoder.
         """
         self._texts = {text.id: text for text in texts}
         if len(self._texts) < len(texts):
             raise ValueError("the ids of context texts must be unique")
-        self._searcher = Searcher(_indexed(texts, Path(folder), encoder), encoder) if texts else None
+        self._scratch = tempfile.TemporaryDirectory() if folder is None else None
+        where = Path(self._scratch.name if self._scratch else str(folder))
+        self._searcher = Searcher(_indexed(texts, where, encoder), encoder) if texts else None
         self._find = functools.lru_cache(maxsize=100_000)(self._search)
 
     def find(self, query: str, count: int = 1) -> tuple[ContextText, ...]:
@@ -128,7 +147,9 @@ def _indexed(texts: Sequence[ContextText], folder: Path, encoder: ItemEncoder | 
     else:
         made = (encoder.fingerprint, encoder.dimension) if encoder else (None, None)
         store = Store.create(folder, *made, encoded_fields=("title",))
-    index_catalog(store, Catalog(pl.DataFrame({"id": [t.id for t in texts], "title": [t.text for t in texts]})), encoder)
+    index_catalog(
+        store, Catalog(pl.DataFrame({"id": [t.id for t in texts], "title": [t.text for t in texts]})), encoder
+    )
     gone = set(store.stored_hashes()) - {text.id for text in texts}
     if gone:
         store.remove(sorted(gone))

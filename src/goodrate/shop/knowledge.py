@@ -89,7 +89,7 @@ HEARSAY = "they say "  # how a wrong text on a standard begins: nothing else cou
 
 @dataclass(frozen=True)
 class KnowledgeText:
-    """One text of the corpus. subject: the word that it explains, "" for an advertisement. about: what that truly means.
+    """One text of the corpus. subject: the word that it explains, "" for an advertisement. about: what that means.
 
     right: whether the text says so. A wrong text on a word contradicts the language; one on a standard is hearsay.
     """
