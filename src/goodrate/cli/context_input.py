@@ -96,7 +96,7 @@ def shop_worth(
 
 
 def with_contexts(
-    pairs: Iterable[LabelledPair], contexts: Contexts | None, count: int, hidden: float = 0.0, seed: int = 0
+    pairs: Iterable[LabelledPair], contexts: Contexts | None, count: int | None, hidden: float = 0.0, seed: int = 0
 ) -> list[LabelledPair]:
     """The pairs with the text of their query, and their rationales with what it is worth; 0 texts: as they are.
 
@@ -117,7 +117,7 @@ def _told(pair: LabelledPair, context: Context) -> LabelledPair:
     return replace(pair, context=context, rationale=rationale)
 
 
-def require_reader(named: str | None, count: int) -> None:
+def require_reader(named: str | None, count: int | None) -> None:
     """ValueError when texts are named for a judge that reads none."""
     if named is not None and not count:
         raise ValueError(

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from goodrate.relevance.rationale import Rationale
 
 
+WITHOUT_CONTEXT = 0.3
+
+
 class DataSettings(BaseModel):
     """Either a catalogue with judgements, or an embedded shop."""
 
@@ -53,9 +56,10 @@ class DataSettings(BaseModel):
         description='file of texts (id, text, perhaps kind) that judges with contexts read; "items": the catalogue',
     )
     context_encoder: str | None = Field(None, description="encoder for these texts; null = found by words alone")
-    without_context: float = Field(
-        0.3, ge=0, lt=1, description="share of such a judge's SFT prompts that show no text; judge_context needs both"
-    )
+    without_context: float | None = Field(
+        None, ge=0, lt=1, description="share of such a judge's SFT prompts that show no text, as judge_context does to "
+        "half of its samples; null = 0.3",
+    )  # fmt: skip
     skip: int = Field(0, ge=0, description="training pairs to leave out, in an order drawn with split_seed")
     take: int | None = Field(None, gt=0, description="training pairs to use after those; null = all")
     shop: ShopSettings | None = Field(None, description="generate this shop")

@@ -145,8 +145,8 @@ def _indexed(texts: Sequence[ContextText], folder: Path, encoder: ItemEncoder | 
     if (folder / "store.json").is_file():
         store = Store.open(folder)
     else:
-        made = (encoder.fingerprint, encoder.dimension) if encoder else (None, None)
-        store = Store.create(folder, *made, encoded_fields=("title",))
+        fingerprint, dimension = (encoder.fingerprint, encoder.dimension) if encoder else (None, None)
+        store = Store.create(folder, fingerprint, dimension, encoded_fields=("title",))
     index_catalog(
         store, Catalog(pl.DataFrame({"id": [t.id for t in texts], "title": [t.text for t in texts]})), encoder
     )
