@@ -247,14 +247,19 @@ def by_kind(found: Mapping[str, Any], gold: np.ndarray) -> dict[str, float]:
     right, kinds, knowledge, worth, said = (
         predicted == gold, *(np.asarray(list(found[name])) for name in ("kinds", "knowledge", "worth", "said"))
     )  # fmt: skip
-    scores = {kind: float(right[kinds == kind[0]].mean()) for kind in KINDS}
-    scores |= {f"knowledge, {kind}": float(right[(kinds == kind[0]) & (knowledge == "k")].mean()) for kind in KINDS[:3]}
+    scores = {kind: _mean(right[kinds == kind[0]]) for kind in KINDS}
+    scores |= {f"knowledge, {kind}": _mean(right[(kinds == kind[0]) & (knowledge == "k")]) for kind in KINDS[:3]}
     if (said == "x").all():
         return scores
     with_text = kinds != "n"
-    scores["use"] = float((said == worth)[with_text].mean())
-    scores["used or not"] = float(((said == "i") == (worth == "i"))[with_text & (said != "x")].mean())
-    return scores | {f"use, {kind}": float((said == worth)[kinds == kind[0]].mean()) for kind in KINDS[:3]}
+    scores["use"] = _mean((said == worth)[with_text])
+    scores["used or not"] = _mean(((said == "i") == (worth == "i"))[with_text & (said != "x")])
+    return scores | {f"use, {kind}": _mean((said == worth)[kinds == kind[0]]) for kind in KINDS[:3]}
+
+
+def _mean(values: np.ndarray) -> float:
+    """NaN of nothing."""
+    return float(values.mean()) if len(values) else float("nan")
 
 
 @app.command()

@@ -70,7 +70,8 @@ def test_prompts_with_and_without_the_text_differ_in_its_line_alone() -> None:
 
 
 def own_data(folder: Path, text: str = "lamp red") -> dict[str, Any]:
-    rows = [(f"lamp {n}", f"i{k}", "excellent" if k else "mismatch") for n in range(20) for k in (0, 1)]
+    nouns = ["kettle", "chair", "sofa", "spoon", "tent", "radio", "glove", "scarf", "clock", "ladder"]
+    rows = [(f"{noun} lamp", f"i{k}", "excellent" if k else "mismatch") for noun in nouns for k in (0, 1)]
     pl.DataFrame(rows, schema=["query", "item_id", "label"], orient="row").write_csv(folder / "labels.csv")
     frame = {"id": ["i0", "i1"], "title": ["Cup", "Lamp"], "description": ["", "gives light"]}
     pl.DataFrame(frame).write_csv(folder / "items.csv")
@@ -89,7 +90,7 @@ def judge_folder(folder: Path, count: int) -> Path:
 def test_data_names_a_file_or_the_catalogue_and_errors_name_row_and_column(tmp_path: Path) -> None:
     own = own_data(tmp_path)
     data = load_data(DataSettings(**own, contexts=str(tmp_path / "texts.jsonl")))
-    assert data.contexts is not None and data.contexts.of("lamp 3", 1).text == "lamp red"
+    assert data.contexts is not None and data.contexts.of("my lamp", 1).text == "lamp red"
     items = load_data(DataSettings(**own, contexts="items")).contexts
     assert items is not None and items.of("light", 1).text == "Lamp : gives light" and not items.graded
     own_data(tmp_path, text="")

@@ -58,23 +58,25 @@ def test_what_a_text_is_worth_for_a_query() -> None:
 
 
 def test_labels_of_knowledge_queries_hang_on_what_nothing_but_a_text_tells(shop: Shop) -> None:
-    """Another value of the standard gives other labels, and neither query, item, facts nor rules tell the value."""
+    """Who knows all but the standard guesses the best label for the category's relation, and is often wrong."""
     told = [q for q, query in enumerate(shop.queries) if query.family == "knowledge"]
     assert len(told) == pytest.approx(0.4 * len(shop.queries), abs=3)
-    rules, changed = DEFAULT_RULES.read_text(encoding="utf-8"), []
+    rules, counts = DEFAULT_RULES.read_text(encoding="utf-8"), np.zeros((4, 4))
     for q in told:
         query, items = shop.queries[q], shop.judged[q]
         (standard,) = query.constraints
-        assert query.term in query.text and query.term not in rules and query.facts == ""
         value = T.values[standard.attribute][standard.value]
+        assert query.term not in rules and query.facts == ""
         assert f" {value} " not in f" {query.text} " or value in T.category_surfaces[query.category]
-        count = len(T.values[standard.attribute])
-        other = replace(query, constraints=(replace(standard, value=(standard.value + 1) % count),))
-        changed.append(np.mean(shop.truth(q, items).label != judge_truth(shop.world, shop.book, other, items).label))
+        truth = shop.truth(q, items)
+        np.add.at(counts, (truth.relation, truth.label), 1)
+        assert (
+            judge_truth(shop.world, shop.book, replace(query, text="-"), items).label.tolist() == truth.label.tolist()
+        )
     assert not any(
         query.term in listing(record) for query in shop.queries if query.term for record in shop.records[:50]
     )
-    assert np.mean(changed) > 0.25, np.mean(changed)  # of the judged pairs of these queries
+    assert counts.max(axis=1).sum() / counts.sum() < 0.76, counts  # 0.66 at the default size
 
 
 def test_dev_and_test_name_standards_that_no_training_query_names(shop: Shop) -> None:
@@ -93,8 +95,8 @@ def test_the_default_shop_has_a_tenth_and_shares_its_standards() -> None:
 def test_retrieval_brings_texts_of_every_kind(shop: Shop) -> None:
     by_id = {text.id: text for text in shop.corpus}
     finder = ContextFinder([ContextText(text.id, text.text) for text in shop.corpus])
-    queries = [query for query in shop.queries if query.family == "knowledge"][:60]
+    queries = [query for query in shop.queries if query.family == "knowledge"][:40]
     found = [(query, finder.find(query.text)) for query in queries]
     kinds = [kind_of(query, by_id[texts[0].id]) for query, texts in found if texts]
     shares = [kinds.count(kind) / len(kinds) for kind in ("helpful", "irrelevant", "misleading")]
-    assert 0.3 < shares[0] < 0.65 and 0.2 < shares[1] < 0.6 and 0.03 < shares[2] < 0.3, shares
+    assert 0.2 < shares[0] < 0.65 and 0.2 < shares[1] < 0.7 and 0.03 < shares[2] < 0.3, shares
