@@ -3,6 +3,7 @@
 python benchmarks/context_arms.py run --seeds 0                     one JSON per (arm, seed); several processes may work
 python benchmarks/context_arms.py run --seeds 0,1,2 --arms rag_sft,rag_grpo,dyknow
 python benchmarks/context_arms.py table                             tables of all that is there
+python benchmarks/context_arms.py check --judge DIR --name NAME     one judge, each kind of text in turn
 
 The shop has two fifths knowledge queries, whose label hangs on a standard that only a text tells; test names standards
 that no training query does. Each query's text is the best of the shop's corpus by the house's retrieval; what it is
@@ -21,9 +22,10 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 import taosr1
+import taosr1_table
 from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import JudgedPairs, judged_pairs
 from goodrate.evaluation.classification import FAILED
@@ -33,7 +35,8 @@ from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.relevance.context import ContextFinder, ContextText, joined
 from goodrate.relevance.rationale import CONTEXT_STEP, Rationale
 from goodrate.run_folder import write_atomic
-from goodrate.shop.knowledge import kind_of, use_of
+from goodrate.shop.knowledge import HEARSAY, kind_of, standard_text, use_of
+from goodrate.shop.queries import Standard
 from goodrate.shop.shop import Shop, ShopSettings
 from taosr1 import Run
 
@@ -255,6 +258,66 @@ def by_kind(found: Mapping[str, Any], gold: np.ndarray) -> dict[str, float]:
     scores["use"] = _mean((said == worth)[with_text])
     scores["used or not"] = _mean(((said == "i") == (worth == "i"))[with_text & (said != "x")])
     return scores | {f"use, {kind}": _mean((said == worth)[kinds == kind[0]]) for kind in KINDS[:3]}
+
+
+class Check(BaseModel):
+    """What decides the numbers of `check`."""
+
+    judge: str
+    pairs: int
+    shop: ShopSettings
+
+
+READINGS = ("nothing", "right", "hearsay", "wrong", "advertisement")
+
+
+def standard_texts(shop: Shop, q: int) -> dict[str, str | None]:
+    """What a knowledge query's prompt can hold: its standard told rightly, wrongly with and without the mark of hearsay,
+    an advertisement for its kind of product, or nothing."""
+    query, world = shop.queries[q], shop.world
+    (wanted,) = query.constraints
+    standard = Standard(query.term, wanted.attribute, wanted.value)
+    count = len(world.taxonomy.values[wanted.attribute])
+    wrong = standard_text(world, standard, (wanted.value + 1 + q % (count - 1)) % count)
+    surface = world.taxonomy.category_surfaces[query.category][0]
+    ads = [text.text for text in shop.corpus if not text.subject and f" : {surface} " in text.text]
+    told = (None, standard_text(world, standard), HEARSAY + wrong, wrong, ads[0])
+    return dict(zip(READINGS, told, strict=True))
+
+
+@app.command()
+def check(
+    judge: Annotated[Path, typer.Option(help="A judge folder.")],
+    name: Annotated[str, typer.Option(help="Of the result.")],
+    pairs: Annotated[int, typer.Option(help="Test pairs of knowledge queries.")] = 250,
+) -> None:
+    """Whether labels of knowledge queries hang on the text: one judge, the same pairs, each text in turn."""
+    from goodrate.relevance.judge import Judge
+
+    settings, loaded = Settings(), Judge.load(judge)
+    shop = taosr1.shop_of(settings.shop.model_dump_json())
+    test = judged_pairs(shop, "test", 100_000, seed=0)
+    chosen = [n for n, q in enumerate(test.rows.tolist()) if shop.queries[q].family == "knowledge"]
+    chosen = np.random.default_rng(0).permutation(chosen)[:pairs].tolist()
+    texts = {int(test.rows[n]): standard_texts(shop, int(test.rows[n])) for n in chosen}
+
+    def make_reading(job: Job) -> dict[str, Any]:
+        read = [replace(test.pairs[n], context=texts[int(test.rows[n])][job.arm]) for n in chosen]
+        labels = [verdict.label for verdict in loaded.judge(read)]
+        right = [label == gold for label, gold in zip(labels, test.gold[chosen].tolist(), strict=True)]
+        said = "".join("x" if label is None else str(label) for label in labels)
+        return {"accuracy": float(np.mean(right)), "right": [int(one) for one in right], "predicted": said}
+
+    queue = Queue("context_check")
+    about = Check(judge=name, pairs=pairs, shop=settings.shop)
+    queue.run([Job(reading, 0, about) for reading in READINGS], make_reading)
+    found = {r["arm"]: np.asarray(r["right"]) for r in queue.found() if r["settings"] == about.model_dump(mode="json")}
+    rows = test.rows[chosen]
+    weights = taosr1_table.resampled(rows)
+    for reading, right in found.items():
+        gap = (weights @ (right - found["nothing"])) / weights.sum(1)
+        low, high = np.quantile(gap[1:], [0.025, 0.975])
+        print(f"{reading}: {right.mean():.3f}, minus nothing {gap[0]:+.3f} ({low:+.3f} to {high:+.3f})")
 
 
 def _mean(values: np.ndarray) -> float:
