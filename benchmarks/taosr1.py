@@ -34,7 +34,7 @@ from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.recipes.judge_rollouts import LabelledPrompt, PairSampling, rolled
 from goodrate.relevance.listing import listing
 from goodrate.relevance.prompts import judge_prompt
-from goodrate.relevance.rationale import label_text, write
+from goodrate.relevance.rationale import Rationale, label_text, write
 from goodrate.run_folder import RunFolder
 from goodrate.shop.gates import pairs_of, shortcuts
 from goodrate.shop.shop import Shop, ShopSettings, generate
@@ -67,6 +67,8 @@ class Settings(BaseModel):
     pool_confidence: float = 1.0
     max_new_tokens: int = 96
     rules: int | None = None  # retrieved rules in every prompt
+    sft_updates: int | None = None  # in place of sft_seconds, for machines that others use, too
+    stage_updates: int | None = None  # in place of stage_seconds
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,22 @@ class Run:
         query = self.shop.queries[q]
         rules = self.finder.line(query.text, query.facts) if self.finder else ""
         item = listing(self.shop.records[i])
-        return judge_prompt(query.text, item, query.facts, template=self.form.template, rules=rules)
+        return judge_prompt(query.text, item, query.facts, self.context(q), self.form.template, rules)
+
+    def context(self, q: int) -> str | None:
+        """The retrieved text in the prompts of a query; none here."""
+        return None
+
+    def rationale(self, q: int, i: int) -> Rationale:
+        """The true steps of a pair."""
+        return self.shop.rationale(q, i)
+
+    @property
+    def stage(self) -> FitSettings:
+        """The budget of a stage after SFT."""
+        s = self.settings
+        told: dict[str, Any] = {"updates": s.stage_updates} if s.stage_updates else {"seconds": s.stage_seconds}
+        return FitSettings(**told, seed=self.seed)
 
     def prompts(self, part: Part) -> list[LabelledPrompt]:
         """Prompts with their gold labels."""
@@ -117,7 +134,7 @@ class Run:
     def reasons(self, part: Part) -> dict[str, str]:
         """The true completions by example_id."""
         pairs = zip(part.rows.tolist(), part.items.tolist(), strict=True)
-        return {f"{q}-{i}": write(self.shop.rationale(q, i), self.order) for q, i in pairs}
+        return {f"{q}-{i}": write(self.rationale(q, i), self.order) for q, i in pairs}
 
 
 @functools.cache
@@ -198,16 +215,16 @@ def oracle(run: Run, out: Path) -> Path:
     return sft(run, start(run), examples, out, s.stage_seconds, s.continued_rate)
 
 
-def dpo(run: Run, out: Path) -> Path:
-    """Pass@N DPO; its seconds are those of sampling and training together.
+def dpo(run: Run, out: Path, judge: Path | None = None) -> Path:
+    """Pass@N DPO, from SFT or from another judge; its seconds are those of sampling and training together.
 
     Two epochs: on dev 2, 4 and 8 had macro-F1 0.854, 0.842 and 0.829; 4 and 8 with nll 0.2 had 0.844 and 0.835.
     """
     s, prompts = run.settings, run.prompts(run.labelled)[: run.settings.dpo_prompts]
     recipe = judge_dpo.Settings(
-        judge=str(start(run)), optimizer=s.dpo_optimizer, learning_rate=s.dpo_rate, batch_size=64, epochs=2,
+        judge=str(judge or start(run)), optimizer=s.dpo_optimizer, learning_rate=s.dpo_rate, batch_size=64, epochs=2,
         sampling=PairSampling(max_new_tokens=s.max_new_tokens), loss=PreferenceTermSettings(nll=s.dpo_nll),
-        fit=FitSettings(seconds=s.stage_seconds, seed=run.seed),
+        fit=run.stage,
     )  # fmt: skip
     return judge_dpo.train(recipe, prompts, {}, out)
 
@@ -225,7 +242,7 @@ def grpo_settings(run: Run, judge: Path) -> dict[str, Any]:
     return {
         "judge": str(judge), "optimizer": s.grpo_optimizer, "learning_rate": s.grpo_rate,
         "loss": PolicyTermSettings(kl=s.grpo_kl, reduction=s.reduction), "rollouts": s.rollouts,
-        "fit": FitSettings(seconds=s.stage_seconds, seed=run.seed),
+        "fit": run.stage,
     }  # fmt: skip
 
 

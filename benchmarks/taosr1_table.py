@@ -59,9 +59,9 @@ def resampled(queries: np.ndarray, count: int = RESAMPLES, seed: int = 0) -> np.
 class Measured:
     """Macro-F1 and accuracy of arms over one set of resamples, so that any two can be compared."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pairs: int = TEST_PAIRS) -> None:
         shop = shop_of(settings.shop.model_dump_json())
-        test = judged_pairs(shop, "test", TEST_PAIRS, seed=0)
+        test = judged_pairs(shop, "test", pairs, seed=0)
         self._gold, self._weights = test.gold, resampled(test.rows)
 
     def values(self, results: list[dict[str, Any]]) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,7 +23,7 @@ from goodrate.recipes.guided_replay import LADDER, GuidedReplay, ReplaySettings,
 from goodrate.recipes.judge_context import ContextPrompt, DualGroups
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge
 from goodrate.recipes.judge_guided import GuidedRollouts
-from goodrate.recipes.judge_rollouts import policy_examples, rolled
+from goodrate.recipes.judge_rollouts import policy_examples, rolled, unsure
 from goodrate.recipes.judge_steps import CREDITED, KnownPrompt, StepSpans, attribute_f1, verified_steps
 from goodrate.recipes.prompt_pool import PoolSettings, PromptStats, chosen, kept, prompt_stats
 from goodrate.relevance.prompts import judge_prompt
@@ -384,6 +385,22 @@ def test_without_the_cross_term_there_are_two_groups_of_grpo(judge: Path) -> Non
     assert names == {"query": {"policy", "kl_loss", "cross"}, "none": {"policy", "kl_loss"}}
 
 
+def test_the_pool_is_asked_with_the_text() -> None:
+    asked: list[tuple[str, str]] = []
+
+    class Sure:
+        def encode(self, text: str) -> list[int]:
+            return [ord(text)]
+
+        def label_logits(self, prompts: list[tuple[str, str]], ids: list[int]) -> np.ndarray:
+            asked.extend(prompts)
+            return np.asarray([[0.0, 0.0, 0.0, 9.0 if "context" in prefix else 0.0] for prefix, _ in prompts])
+
+    both = [ContextPrompt("a", "q\n", "i\n", 3, "q\ncontext: red\n"), ContextPrompt("b", "q\n", "i\n", 3, "q\n")]
+    kept = unsure(Sure(), both, JudgeFormat(), 0.7)  # type: ignore[arg-type]
+    assert [prompt.example_id for prompt in kept] == ["b"] and asked[0] == ("q\ncontext: red\n", "i\n")
+
+
 REPLAY = ReplaySettings(warmup=0, accuracy=0.5, share=1.0)
 RUNS: dict[str, tuple[Any, dict[str, Any], str]] = {
     "stepwise": (judge_stepwise, {}, "reward/step/checks"),
@@ -430,7 +447,9 @@ def test_the_recipes_run_log_and_resume(judge: Path, tmp_path: Path, recipe: str
     resumed = run(4, "cut")
     weights = [(folder / "model.safetensors").read_bytes() for folder in (whole, resumed)]
     assert weights[0] == weights[1]
-    assert wanted in logged[0] and json.loads((whole / "judge.json").read_text())["order"] == "reason_first"
+    card = json.loads((whole / "judge.json").read_text())
+    assert wanted in logged[0] and card["order"] == "reason_first"
+    assert card["contexts"] == (1 if recipe == "context" else 0)  # the judge knows that it reads texts
 
 
 def test_taking_and_adding_keeps_who_is_who(judge: Path) -> None:

@@ -32,6 +32,7 @@ RECIPES = {
     "judge_stepwise": "goodrate.cli.train_stepwise",
     "judge_curriculum": "goodrate.cli.train_curriculum",
     "step_judge": "goodrate.cli.train_step_judge",
+    "judge_context": "goodrate.cli.train_context",
     "taosr1": "goodrate.cli.train_taosr1",
     "retriever_contrastive": "goodrate.cli.train_retriever",
     "retriever_grpo": "goodrate.cli.train_retriever_grpo",

@@ -34,6 +34,11 @@ class LabelledPrompt:
     suffix: str
     label: int
 
+    @property
+    def served(self) -> tuple[str, str]:
+        """The prompt that the trained judge will be asked with."""
+        return self.prefix, self.suffix
+
 
 def policy_examples(model: CausalLM, prompts: Sequence[LabelledPrompt], room: int) -> list[PolicyExample]:
     """Prompts as token ids; ValueError naming the first that leaves less than `room` tokens for its completion."""
@@ -51,14 +56,15 @@ def unsure(
 ) -> list[LabelledPrompt]:
     """The prompts whose likeliest label has a probability under `below`: the pool that sampling does not waste time on.
 
-    One forward pass per prompt tells it; pools under 0.7 are those of DyKnow-RAG (arXiv 2510.11122). below = 1: all.
+    Each is asked as it will be in serving, with its retrieved text where it has one; one forward pass tells. Pools
+    under 0.7 are those of DyKnow-RAG (arXiv 2510.11122). below = 1: all.
     Raises ValueError for a reason-first judge, whose label is not its first token, and when no prompt is left.
     """
     if below >= 1:
         return list(prompts)
     if judge_format.order != "label_first":
         raise ValueError("pool_confidence needs a label-first judge: only its first token is the label")
-    logits = model.label_logits([(p.prefix, p.suffix) for p in prompts], label_token_ids(model, judge_format.scale))
+    logits = model.label_logits([p.served for p in prompts], label_token_ids(model, judge_format.scale))
     sure = torch.from_numpy(logits).softmax(1).amax(1)
     chosen = [prompt for prompt, most in zip(prompts, sure.tolist(), strict=True) if most < below]
     if not chosen:
