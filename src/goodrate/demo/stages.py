@@ -34,17 +34,10 @@ def click_pairs(shop: Shop) -> tuple[list[Any], dict[str, set[str]]]:
     """Contrastive pairs (query, clicked item, clicks) and the clicked items of each query text."""
     from goodrate.learning.contrastive import Pair as ClickPair
 
-    sessions, ids = shop.sessions, [str(r["id"]) for r in shop.records]
-    clicked = sessions["clicked"]
-    pairs = np.stack([sessions["query"][clicked], sessions["item"][clicked]], axis=1)
-    unique, counts = np.unique(pairs, axis=0, return_counts=True)
     positives: dict[str, set[str]] = {}
-    made = []
-    for (q, i), count in zip(unique.tolist(), counts.tolist(), strict=True):
-        text = shop.queries[q].text
-        positives.setdefault(text, set()).add(ids[i])
-        made.append(ClickPair(text, ids[i], float(count)))
-    return made, positives
+    for query, item, _ in shop.clicks():
+        positives.setdefault(query, set()).add(item)
+    return [ClickPair(*click) for click in shop.clicks()], positives
 
 
 def train_encoder(settings: DemoSettings, shop: Shop, out: Path, progress: Progress) -> Path:

@@ -74,7 +74,7 @@ def _load_encoder(store: Store, path: str | None) -> SingleQueries | None:
     where = path or store.about["encoder"]
     if where is None:
         raise ValueError(f"{store.path} does not say where its encoder lies; give it with --encoder")
-    return SingleQueries(Encoder.load(where))
+    return SingleQueries(Encoder.load(where, longest=store.dimension))
 
 
 def load_judge(model: str, verdicts: Path | None, facts: Path | None) -> Judging:
