@@ -52,15 +52,15 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     item_chars: int = 120
-    others: int = 4000
+    others: int = 2000
     catalogue_queries: int = 400
-    silver: int = 3000
+    silver: int = 1000
     judge_epochs: int = 2
     judge_rate: float = 1e-4
-    updates: int = 40
-    contrastive_rate: float = 2e-5
-    contrastive_batch: int = 48
-    grpo_rate: float = 2e-5
+    updates: int = 30
+    contrastive_rate: float = 5e-5
+    contrastive_batch: int = 32
+    grpo_rate: float = 5e-5
     queries: int = 16
     candidates: int = 8
     inner_steps: int = 1
@@ -164,7 +164,7 @@ def contrastive(s: Settings, seed: int, out: Path) -> Path:
     positives = {example.text: {g.ids[item] for item in example.known} for example in g.examples}
     recipe = retriever_contrastive.Settings(
         encoder=str(minilm_folder()), learning_rate=s.contrastive_rate, batch_size=s.contrastive_batch,
-        random_negatives=48, epochs=1000, fit=FitSettings(updates=s.updates, seed=seed),
+        random_negatives=32, epochs=1000, fit=FitSettings(updates=s.updates, seed=seed),
     )  # fmt: skip
     items = dict(zip(g.ids, g.texts, strict=True))
     return retriever_contrastive.train(recipe, pairs, items, out, positives=positives, progress=shown)
