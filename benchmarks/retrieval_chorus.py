@@ -52,9 +52,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     item_chars: int = 120
-    others: int = 2000
+    others: int = 500
     catalogue_queries: int = 400
-    silver: int = 1000
+    silver: int = 600
     judge_epochs: int = 2
     judge_rate: float = 1e-4
     updates: int = 30

@@ -40,7 +40,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid")
     shop_items: int = 5000
     shop_queries: int = 2000
-    updates: int = 150
+    updates: int = 100
     batch_size: int = 96
     learning_rate: float = 1e-3
     random_negatives: int = 64
