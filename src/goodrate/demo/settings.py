@@ -40,4 +40,4 @@ class LearningSettings(DemoSettings):
     sft_updates: int | None = Field(default=None, gt=0, description="instead of sft_seconds")
     grpo_seconds: float = Field(default=300.0, gt=0, description="budget of the chain's GRPO")
     grpo_updates: int | None = Field(default=None, gt=0, description="instead of grpo_seconds")
-    pairs_measured: int = Field(default=2000, gt=0, description="test pairs that both judges of the chain read")
+    pairs_measured: int = Field(default=1000, gt=0, description="test pairs that both judges of the chain read")
