@@ -1,6 +1,6 @@
 """What an update of retriever_grpo costs as the catalogue grows: seconds of each part, memory, age of the item matrix.
 
-python benchmarks/retrieval_cost.py run       one JSON a size and pool in results/retrieval_cost; a process of its own each
+python benchmarks/retrieval_cost.py run       one JSON a size and pool in results/retrieval_cost, in its own process
 python benchmarks/retrieval_cost.py table     the table of docs/speed.md
 
 Items are generated texts of 12 words; the encoder is the demo's (128 wide, 2 layers), the judge the shipped base with
