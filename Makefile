@@ -1,11 +1,12 @@
-# make demo: environment, embedded shop, training, before/after table. make test: the whole suite.
+# make demo: environment, embedded shop, training, before/after table. make demo-rl: what reinforcement learning buys on
+# top of it. make test: the whole suite.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SEED ?= 0
 ITEMS ?= 5000
 
-.PHONY: demo test check env
+.PHONY: demo demo-rl test check env
 
 env: $(VENV)/.installed
 
@@ -17,6 +18,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: env
 	$(BIN)/goodrate demo --set seed=$(SEED) --set items=$(ITEMS)
+
+demo-rl: env
+	$(BIN)/goodrate demo --rl --set seed=$(SEED) --set items=$(ITEMS)
 
 test: env
 	$(BIN)/ruff check src tests benchmarks

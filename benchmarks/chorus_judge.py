@@ -137,7 +137,9 @@ def judge_of(chorus: Chorus, settings: Settings, seed: int) -> Callable[[str], n
         from chorus_cross import train_cross_encoder
 
         told = settings.model_dump(include={"epochs", "learning_rate", "batch_size", "max_tokens"})
-        return train_cross_encoder(chorus, len(SCALE), seed, **told)
+        pairs = [(query, chorus.texts[item], label) for query, item, label in chorus.rows("train")]
+        score = train_cross_encoder(pairs, len(SCALE), seed, **told)
+        return lambda part: score([(query, chorus.texts[item]) for query, item, _ in chorus.rows(part)])
     folder = trained(chorus, settings, seed)
     if isinstance(settings, GrpoSettings):
         folder = reinforced(chorus, settings, folder, seed)

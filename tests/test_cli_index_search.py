@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from goodrate import cli
-from goodrate.cli.index import parse_mapping
+from goodrate.cli.index import load_encoder, parse_mapping
 from goodrate.relevance.facts import FactBook
 
 FEED = "sku,name,price,brand\n1,oak desk lamp,20,Kira\n2,red wool rug,50,Velto\n3,[bold]brass[/bold] lamp,35,Kira\n"
@@ -35,7 +35,7 @@ class LetterEncoder:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Call goodrate with arguments; gives (exit code, stdout, stderr with its wrapping undone)."""
-    monkeypatch.setattr("goodrate.cli.index.load_encoder", lambda path, threads=None: path and LetterEncoder(path))
+    monkeypatch.setattr("goodrate.cli.index.load_encoder", lambda path, **how: path and LetterEncoder(path))
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments: object) -> tuple[int, str, str]:
@@ -70,6 +70,28 @@ def test_index_search_update_remove(run, feed: Path, tmp_path: Path) -> None:
     code, out, _ = run("search", index, "lamp")
     assert "[bold]brass[/bold] lamp" in out and "35.00" in out  # markup in a title is text
     assert "nothing found for sofa" in run("search", index, "sofa")[1]
+
+
+def test_an_index_of_cut_vectors_is_searched_with_cut_vectors(
+    run, feed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from goodrate.models.encoder import Encoder
+    from goodrate.retrieval.store import Store
+    from tiny_models import tokenizer_file
+
+    monkeypatch.setattr("goodrate.cli.index.load_encoder", load_encoder)  # the real one
+    Encoder.create(tokenizer_file(tmp_path), hidden=16, layers=1, heads=2).save(tmp_path / "encoder")
+    index, told = tmp_path / "index", ("--map", "id=sku,title=name")
+    wanted = ("--encoder", tmp_path / "encoder", "--dimensions", 4)
+    assert "3 encoded" in run("index", feed, "--out", index, *told, *wanted)[2]
+    assert Store.open(index).dimension == 4
+    code, out, _ = run("search", index, "oak desk lamp", "--mode", "dense", "--json")
+    assert code == 0 and len(json.loads(out)["results"]) == 3
+    assert "3 unchanged; 0 encoded" in run("index", feed, "--out", index, *told)[2]
+    code, _, err = run("index", feed, "--out", index, *told, "--dimensions", 8)
+    assert code == 2 and "has vectors of 4 floats; for 8 make another index" in err
+    code, _, err = run("index", feed, "--out", tmp_path / "words", *told, "--dimensions", 8)
+    assert code == 2 and "give one with --encoder" in err
 
 
 def test_an_encoder_is_remembered_and_another_refused(run, feed: Path, tmp_path: Path) -> None:

@@ -223,6 +223,60 @@ def test_spread_takes_from_the_whole_list() -> None:
     assert spread([1, 2], 5) == [1, 2]  # type: ignore[arg-type, comparison-overlap]
 
 
+def test_clicks_become_pairs_that_no_held_out_query_has(own_files: dict[str, str], tmp_path: Path) -> None:
+    from goodrate.cli.train_retriever import pairs_of
+
+    held_out = load_data(DataSettings(**own_files)).parts["dev"].queries()
+    query = next(iter(held_out.values()))
+    clicks = [("Velto mug", "i0", "3"), ("velto mug", "i0", "1"), ("velto mug", "i0", "1"), ("velto mug", "gone", "1")]
+    clicks += [(query, "i0", "9"), (f"{query[:-1]}7", "i1", "9")]  # a dev query, and one that differs by its number
+    pl.DataFrame(clicks, schema=["query", "item_id", "weight"], orient="row").write_csv(tmp_path / "clicks.csv")
+    data = load_data(DataSettings(**own_files, behaviour=str(tmp_path / "clicks.csv")))
+    assert data.clicks == [("Velto mug", "i0", 3.0), ("velto mug", "i0", 2.0)]
+    assert "2 of 5 clicked pairs are used" in data.notes[-1]
+    pairs, known = pairs_of(data, "clicks")
+    assert [pair.weight for pair in pairs] == [3 / 2.5, 2 / 2.5] and known["velto mug"] == {"i0"}
+    judged, good = pairs_of(data, "judgements")
+    both, all_known = pairs_of(data, "both")
+    assert both == [*judged, *pairs] and all_known == {**good, "Velto mug": {"i0"}, "velto mug": {"i0"}}
+    with pytest.raises(ValueError, match="needs data.behaviour"):
+        pairs_of(load_data(DataSettings(**own_files)), "both")
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [("lamp,i0,0", "row 3, column weight: expected a number above 0"), (",i0,1", "row 3, column query: expected")],
+)
+def test_bad_clicks_are_named(own_files: dict[str, str], tmp_path: Path, row: str, told: str) -> None:
+    path = tmp_path / "clicks.csv"
+    path.write_text(f"query,item_id,weight\nvelto mug,i0,2\n{row}\n")
+    with pytest.raises(ValueError, match=f"clicks.csv.*{told}"):
+        load_data(DataSettings(**own_files, behaviour=str(path)))
+    data = load_data(DataSettings(**own_files, behaviour=str(path), skip_bad=1))
+    assert data.clicks == [("velto mug", "i0", 2.0)] and "1 bad rows skipped" in data.notes[-1]
+    path.write_text("term,item_id\nlamp,i0\nlamp,i0\n")
+    with pytest.raises(ValueError, match="has no column 'query'"):
+        load_data(DataSettings(**own_files, behaviour=str(path)))
+    mapped = DataSettings(**own_files, behaviour=str(path), behaviour_map={"query": "term"})
+    assert load_data(mapped).clicks == [("lamp", "i0", 2.0)]
+
+
+def test_a_retriever_learns_from_clicks_of_a_shop_with_mined_negatives(tmp_path: Path) -> None:
+    from goodrate.cli import train_retriever
+    from goodrate.models.encoder import Encoder
+    from tiny_models import tokenizer_file
+
+    torch.set_num_threads(1)
+    Encoder.create(tokenizer_file(tmp_path), hidden=16, layers=1, heads=2).save(tmp_path / "start")
+    given = [f"encoder={tmp_path / 'start'}", "fit.updates=2", "batch_size=8", "pairs=clicks", "matryoshka=[4]"]
+    given += ["hard_negatives.source=lexical", "data.shop.items=300", "data.shop.queries=60", "data.shop.judged=8"]
+    seen: list[dict] = []
+    chosen = settings.load(train_retriever.Settings, None, given)
+    outcome = train_retriever.run(chosen, tmp_path / "run", seen.append)
+    assert len(seen) == 2 and {"info_nce", "info_nce@4"} <= seen[0].keys()
+    assert Encoder.load(outcome.model, longest=4).dimension == 4 and (tmp_path / "run" / "words").is_dir()
+
+
 def test_recall_by_hand(own_files: dict[str, str]) -> None:
     import numpy as np
 

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from goodrate.cli.demo import show_chains
 from goodrate.demo import measure, stages
-from goodrate.demo.run import STAGES, Listener, run_demo
-from goodrate.demo.settings import DemoSettings
+from goodrate.demo.chains import query_examples
+from goodrate.demo.run import CHAINS, STAGES, Listener, run_demo, run_learning
+from goodrate.demo.settings import DemoSettings, LearningSettings
 from goodrate.evaluation.systems import SystemRuns
+from goodrate.recipes import judge_grpo
 
 TOY = DemoSettings(
     items=300, queries=100, encoder_updates=3, judge_updates=2, judge_pairs=64, queries_measured=6, depth=5,
     encoder_hidden=32, encoder_layers=1,
 )  # fmt: skip
+
+CHAINED = LearningSettings(
+    **TOY.model_dump(), retriever_updates=2, candidates=3, rationales=16, labels=64, sft_updates=2, grpo_updates=1,
+    pairs_measured=12,
+)  # fmt: skip
+
+
+def quiet(started: list[str]) -> Listener:
+    return Listener(started.append, lambda text: None, lambda name, seconds: None)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +40,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str]
         patch.setattr(measure, "JUDGED_PAIRS", 60)
         patch.setattr(stages, "CALIBRATION_PAIRS", 40)
         started: list[str] = []
-        folder = run_demo(TOY, root, Listener(started.append, lambda text: None, lambda name, seconds: None))
+        folder = run_demo(TOY, root, quiet(started))
     return root, folder, started
 
 
@@ -35,7 +48,7 @@ def test_every_stage_runs_once_and_the_link_points_to_the_run(ran: tuple[Path, P
     root, folder, started = ran
     assert tuple(started) == STAGES and (root / "demo").resolve() == folder.resolve()
     again: list[str] = []
-    assert run_demo(TOY, root, Listener(again.append, lambda text: None, lambda name, seconds: None)) == folder
+    assert run_demo(TOY, root, quiet(again)) == folder
     assert again == []
 
 
@@ -76,3 +89,55 @@ def test_click_pairs_are_clicked_and_only_on_training_queries() -> None:
     assert {pair.query for pair in pairs} <= training and set(positives) <= training
     assert sum(pair.weight for pair in pairs) == shop.sessions["clicked"].sum()
     assert all(pair.item_id in positives[pair.query] for pair in pairs)
+
+
+def test_the_chains_start_where_the_demo_ended_and_leave_before_and_after(
+    ran: tuple[Path, Path, list[str]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, demo, _ = ran
+    started: list[str] = []
+
+    def untrained(recipe: judge_grpo.Settings, prompts: list[object], out: Path, progress: object) -> Path:
+        """Two updates of SFT leave nothing that GRPO could sample from; it has tests of its own."""
+        assert len(prompts) == 64 and recipe.fit.updates == 1
+        return Path(shutil.copytree(recipe.judge, out / "judge"))
+
+    monkeypatch.setattr(judge_grpo, "train", untrained)
+    folder = run_learning(CHAINED, root, quiet(started))
+    assert tuple(started) == CHAINS and (root / "demo-rl").resolve() == folder.resolve() != demo.resolve()
+    report = json.loads((folder / "report.json").read_text())
+    before, after, chance = report["encoders"]
+    assert [row["system"] for row in report["encoders"]] == ["before", "after", "random"]
+    gain = after["minus_first"]["recall@100"]["value"]
+    assert gain == pytest.approx(after["recall@100"]["value"] - before["recall@100"]["value"])
+    assert report["judge_asked"] == 2 * 32 * 3 and 0 < report["judge_read"] <= 2 * 32 * 3
+    judges = report["judges"]["systems"]
+    gap = judges["after"]["macro_f1"]["value"] - judges["before"]["macro_f1"]["value"]
+    assert report["judges"]["minus_before"]["value"] == pytest.approx(gap) and report["judges"]["pairs"] == 12
+    show_chains(report)
+    shown = capsys.readouterr().out
+    assert "+ retriever_grpo" in shown and "+ judge_grpo, 64 labels" in shown
+    again: list[str] = []
+    run_learning(CHAINED, root, quiet(again))
+    assert again == []
+
+
+def test_the_chain_grades_pairs_that_its_sft_has_not_read() -> None:
+    shop = stages.make_shop(DemoSettings(items=200, queries=100))
+    read, graded = (stages.training_pairs(shop, 3, start, count) for start, count in ((0, 50), (50, 70)))
+    keys = [set(zip(part.rows.tolist(), part.items.tolist(), strict=True)) for part in (read, graded)]
+    assert [len(key) for key in keys] == [50, 70] and not keys[0] & keys[1]
+    training = set(shop.queries_of("train").tolist())
+    assert set(graded.rows.tolist()) <= training and (graded.gold == shop.labels[graded.rows, graded.items]).all()
+
+
+def test_a_retriever_s_query_has_its_most_clicked_item_and_the_facts_of_its_text() -> None:
+    shop = stages.make_shop(DemoSettings(items=200, queries=100))
+    examples, asked = query_examples(shop)
+    pairs, positives = stages.click_pairs(shop)
+    clicks = {(pair.query, pair.item_id): pair.weight for pair in pairs}
+    ids = shop.catalog.ids
+    for example, (text, _) in zip(examples, asked, strict=True):
+        assert text == example.text and {ids[i] for i in example.known} == positives[text]
+        assert clicks[text, ids[example.positive]] == max(clicks[text, item] for item in positives[text])
+    assert dict(asked) == {q.text: q.facts for q in shop.queries if q.text in positives}

@@ -151,6 +151,21 @@ def test_an_update_holds_the_current_top_k_and_starts_at_ratio_one_and_kl_zero(t
         assert not {ITEMS.index(texts[place]) for place in allowed.nonzero()[:, 0]} & QUERIES[row].known
 
 
+def test_a_batch_pool_never_encodes_the_whole_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[int] = []
+    plain = Encoder.encode_items
+    monkeypatch.setattr(Encoder, "encode_items", lambda self, texts: encoded.append(len(texts)) or plain(self, texts))
+    source = make_source(encoder(tmp_path), pool="batch", pool_size=6)
+    update = source.next(0)
+    # the pool: 6 drawn items and 4 positives at most; the start's candidates: those that it has of them
+    assert len(encoded) == 2 and max(encoded) <= 10 < len(ITEMS) and update is not None
+    whole = make_source(encoder(tmp_path))._reference
+    assert whole is not None and encoded[2:] == [len(ITEMS)] * 2  # the matrix and the start's vectors
+    rows, candidates = [0, 3], torch.tensor([[1, 5, 5], [17, 0, 1]])
+    assert source._reference is not None
+    assert torch.allclose(source._reference.scores(rows, candidates), whole.scores(rows, candidates), atol=1e-6)
+
+
 def test_queries_without_spread_have_no_policy_gradient_but_keep_their_anchor(tmp_path: Path) -> None:
     assert spread_enough(torch.tensor([[1.0, 1.0], [0.0, 1.0], [float("nan")] * 2]), 1e-3).tolist() == [
         False, True, False,

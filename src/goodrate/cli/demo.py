@@ -18,15 +18,25 @@ LABELS = {
     "index": "build the index",
     "judge": "train the judge on rationales",
     "evaluate": "measure",
+    "retriever": "retriever learns from its top",
+    "chain_sft": "chain: SFT on few reasons",
+    "chain_grpo": "chain: GRPO on labels",
+    "compare": "measure before and after",
 }
 
 HELP = """Generate a shop, train an encoder and a judge on it, and print a before/after table.
 
 Needs no data, no network and no GPU. Run again, it goes on where it stopped, or shows the table in seconds.
 
+With --rl it shows the two chains that learn by reinforcement, before and after: the encoder on its own top results,
+graded by the demo's judge (retriever_grpo), and a judge that had few written reasons on its own completions (SFT, then
+judge_grpo). It takes over shop, encoder and judge of a demo with the same settings, or trains them first.
+
 Examples:
 
   goodrate demo
+
+  goodrate demo --rl
 
   goodrate demo --set seed=1 --set items=2000
 
@@ -42,16 +52,21 @@ def demo(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting.", show_default=False)
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of tables.")] = False,
+    rl: Annotated[bool, typer.Option("--rl", help="Show what reinforcement learning buys, before and after.")] = False,
 ) -> None:
     """See HELP."""
-    from goodrate.demo.settings import DemoSettings
+    from goodrate.demo.settings import DemoSettings, LearningSettings
     from goodrate.settings import load
 
-    settings = load(DemoSettings, config, overrides or [])
-    folder = _run(settings, out)
+    settings = load(LearningSettings if rl else DemoSettings, config, overrides or [])
+    folder = _run(settings, out, rl)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     if as_json:
         print(json.dumps(report, indent=2))
+        return
+    if rl:
+        show_chains(report)
+        console.print(f"\nfigures   {out / 'demo-rl' / 'report.json'}", highlight=False, soft_wrap=True)
         return
     show(report)
     console.print(
@@ -63,10 +78,10 @@ def demo(
     )
 
 
-def _run(settings: Any, out: Path) -> Path:
+def _run(settings: Any, out: Path, rl: bool) -> Path:
     """Run with one line of progress per stage on stderr."""
     with console.status("preparing the shop") as status:
-        from goodrate.demo.run import Listener, run_demo
+        from goodrate.demo.run import Listener, run_demo, run_learning
 
         current = ""
 
@@ -80,7 +95,7 @@ def _run(settings: Any, out: Path) -> Path:
             note=lambda text: status.update(f"{current}: {text}"),
             end=lambda name, seconds: console.print(f"{LABELS[name]:32s}{seconds:7.1f} s", highlight=False),
         )
-        return run_demo(settings, out, listener)
+        return (run_learning if rl else run_demo)(settings, out, listener)
 
 
 def show(report: dict[str, Any]) -> None:
@@ -88,33 +103,57 @@ def show(report: dict[str, Any]) -> None:
     title = (
         f"search: {report['test_queries']} test queries, full truth of {report['settings']['items']} items, one seed"
     )
-    table = Table(
-        "",
-        "nDCG@10",
-        "recall@100",
-        "Goodrate@10",
-        "ms",
-        title=title,
-        title_justify="left",
-        box=None,
-        pad_edge=False,
-        padding=(0, 1),
-    )
+    table = _table(title, *METRICS, "ms")
     for row in report["systems"]:
         speed = row["milliseconds_per_query"]
-        cells = [_interval(row[metric]) for metric in ("ndcg@10", "recall@100", "goodrate@10")]
-        table.add_row(row["system"], *cells, "" if speed is None else f"{speed:.0f}")
+        table.add_row(row["system"], *_metrics(row), "" if speed is None else f"{speed:.0f}")
     found = report["judge"]
-    judged = Table(
-        "", "macro-F1", "accuracy", title=f"\njudge: {found['pairs']} test pairs", title_justify="left", box=None
-    )
+    judged = _table(f"\njudge: {found['pairs']} test pairs", "macro-F1", "accuracy")
     intervals = found["intervals"]
     judged.add_row("judge", _interval(intervals["macro_f1"]), _interval(intervals["accuracy"]))
     for name, scores in found["trivial"].items():
         judged.add_row(name.replace("_", " "), f"{scores['macro_f1']:.3f}", f"{scores['accuracy']:.3f}")
+    _print(report, table, judged)
+
+
+def show_chains(report: dict[str, Any]) -> None:
+    """The two tables of --rl: both encoders, and both judges beside judges that need no training."""
+    settings = report["settings"]
+    encoders = _table(
+        f"retriever: {report['encoders'][0]['ndcg@10']['units']} test queries, exact search, full truth of "
+        f"{settings['items']} items", *METRICS,
+    )  # fmt: skip
+    names = {"before": "clicks (contrastive)", "after": "+ retriever_grpo", "random": "random"}
+    for row in report["encoders"]:
+        encoders.add_row(names[row["system"]], *_metrics(row))
+        if row["system"] == "after":
+            encoders.add_row("  gain", *_metrics(row["minus_first"]))
+    judges = _table(f"\njudge: {report['judges']['pairs']} test pairs", "macro-F1", "accuracy")
+    names = {"before": f"SFT, {settings['rationales']} reasons", "after": f"+ judge_grpo, {settings['labels']} labels"}
+    for name, row in report["judges"]["systems"].items():
+        judges.add_row(names.get(name, name.replace("_", " ")), _interval(row["macro_f1"]), _interval(row["accuracy"]))
+        if name == "after":
+            judges.add_row("  gain", _interval(report["judges"]["minus_before"]), "")
+    _print(report, encoders, judges)
+
+
+METRICS = ("nDCG@10", "recall@100", "Goodrate@10")
+
+
+def _table(title: str, *columns: str) -> Table:
+    """A table for a terminal, as narrow as can be."""
+    return Table("", *columns, title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1))
+
+
+def _metrics(row: dict[str, Any]) -> list[str]:
+    return [_interval(row[metric.lower()]) for metric in METRICS]
+
+
+def _print(report: dict[str, Any], *tables: Table) -> None:
+    """The tables, and what their intervals are."""
     printer = Console(soft_wrap=True)
-    printer.print(table)
-    printer.print(judged)
+    for table in tables:
+        printer.print(table)
     printer.print(
         f"\nIntervals: 95 %, bootstrap over queries. One seed ({report['seed']}). "
         f"{report['minutes_total']} minutes on {report['cores']} cores.",

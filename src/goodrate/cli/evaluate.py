@@ -195,7 +195,9 @@ def _searcher(store: Store, encoder: str | None, dense: Any) -> Searcher:
     from goodrate.retrieval.search import Searcher
 
     needed = bool(dense) and store.fingerprint is not None
-    return Searcher(store, load_encoder(encoder or store.about["encoder"], threads=1) if needed else None)
+    return Searcher(
+        store, load_encoder(encoder or store.about["encoder"], threads=1, longest=store.dimension) if needed else None
+    )
 
 
 def _judge(task: Task, store: Store, searcher: Searcher, options: Options, tick: Callable[[int], None]) -> SystemRuns:

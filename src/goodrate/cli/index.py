@@ -63,6 +63,10 @@ def index(
         str | None,
         typer.Option(help="What the encoder reads: title,description. All fields unless said.", show_default=False),
     ] = None,
+    dimensions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Keep only so many floats of a vector (Matryoshka encoders).", show_default=False),
+    ] = None,
     remove: Annotated[
         str | None, typer.Option(help="Ids to take out: a,b,c, or @FILE with one a line.", show_default=False)
     ] = None,
@@ -75,7 +79,7 @@ def index(
         _remove(out, remove)
     if catalog is not None:
         items, beside = _read(catalog, format, map, skip_bad), _beside(catalog)
-        _index(out, items, encoder, parse_fields(encode))
+        _index(out, items, encoder, parse_fields(encode), dimensions)
         _take(beside, catalog, out)
 
 
@@ -139,11 +143,17 @@ def parse_fields(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _index(out: Path, items: Catalog, encoder_path: str | None, fields: list[str] | None = None) -> None:
+def _index(
+    out: Path,
+    items: Catalog,
+    encoder_path: str | None,
+    fields: list[str] | None = None,
+    dimensions: int | None = None,
+) -> None:
     """Encode and write what is new, with a progress bar, and say what was done."""
     from goodrate.retrieval.indexing import index_catalog
 
-    store, encoder = _open(out, encoder_path, fields)
+    store, encoder = _open(out, encoder_path, fields, dimensions)
     start = time.perf_counter()
     try:
         with _progress("encoding and writing" if encoder else "writing") as report:
@@ -180,8 +190,11 @@ def _take(beside: dict[str, bytes], catalog: Path, out: Path) -> None:
         console.print(f"{told[name]}: {escape(str(catalog.parent / name))}", highlight=False)
 
 
-def _open(out: Path, encoder_path: str | None, fields: list[str] | None) -> tuple[Store, Any]:
-    """The index, made when it is not there, and its encoder: the given one, or the one it remembers."""
+def _open(out: Path, encoder_path: str | None, fields: list[str] | None, dimensions: int | None) -> tuple[Store, Any]:
+    """The index, made when it is not there, and its encoder: the given one, or the one it remembers.
+
+    dimensions: where its vectors are cut; an index that is there keeps its own.
+    """
     from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields
     from goodrate.retrieval.store import Store
 
@@ -194,10 +207,15 @@ def _open(out: Path, encoder_path: str | None, fields: list[str] | None) -> tupl
         store = Store.open(out)
         if fields is not None and fields != store.encoded_fields:
             raise ValueError(f"{out} encodes {','.join(store.encoded_fields)}; for other fields make another index")
-        encoder = load_encoder(encoder_path or store.about["encoder"])
+        if dimensions not in (None, store.dimension):
+            raise ValueError(f"{out} has vectors of {store.dimension} floats; for {dimensions} make another index")
+        encoder = load_encoder(encoder_path or store.about["encoder"], longest=store.dimension)
         store.require_encoder(encoder.fingerprint if encoder else None)
         return store, encoder
+    if dimensions is not None and encoder_path is None:
+        raise ValueError("--dimensions cuts the vectors of an encoder; give one with --encoder")
     encoder = load_encoder(encoder_path)
+    encoder = encoder if dimensions is None else encoder.cut(dimensions)
     remembered = str(Path(encoder_path).resolve()) if encoder_path and Path(encoder_path).exists() else encoder_path
     if encoder is None:
         return Store.create(out, None, None), None
@@ -205,9 +223,10 @@ def _open(out: Path, encoder_path: str | None, fields: list[str] | None) -> tupl
     return made, encoder
 
 
-def load_encoder(path: str | None, threads: int | None = None) -> Any:
+def load_encoder(path: str | None, threads: int | None = None, longest: int | None = None) -> Any:
     """The encoder of a folder or hub id, None for none. Torch is imported here and not before.
 
+    longest: floats of the index's vectors, where the encoder's may be longer.
     threads: how many torch may use; for a single query one is best (12 ms; four took 600 ms on a busy machine).
     """
     if path is None:
@@ -221,7 +240,7 @@ def load_encoder(path: str | None, threads: int | None = None) -> Any:
         if threads is not None:
             torch.set_num_threads(threads)
         logging.set_verbosity_error()  # its report on unused pooler weights reads like a fault
-        return Encoder.load(path, precision="auto")
+        return Encoder.load(path, precision="auto", longest=longest)
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def _searcher(index: Path, mode: Mode | None, encoder_path: str | None) -> Searc
     store = Store.open(index)
     if store.fingerprint is None or mode is Mode.lexical:
         return Searcher(store, None)
-    return Searcher(store, load_encoder(encoder_path or store.about["encoder"], threads=1))
+    return Searcher(store, load_encoder(encoder_path or store.about["encoder"], threads=1, longest=store.dimension))
 
 
 def _items(searcher: Searcher, hits: list[FusedHit]) -> list[dict[str, Any]]:

@@ -6,36 +6,65 @@ import json
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from goodrate.catalog.judgements import Judgements
 from goodrate.cli.train import Outcome, with_data
-from goodrate.cli.training_data import DataSettings, load_data
+from goodrate.cli.training_data import DataSettings, TrainingData, load_data
 from goodrate.models.encoder import Encoder
 from goodrate.recipes import retriever_contrastive
 from goodrate.run_folder import RunFolder
 
-Settings: Any = with_data(retriever_contrastive.Settings, DataSettings)
 DEPTHS = (10, 50)
+
+
+class PairSettings(retriever_contrastive.Settings):
+    """The recipe's settings, and what a pair to learn from is."""
+
+    pairs: Literal["judgements", "clicks", "both"] = Field(
+        default="judgements", description="good pairs of the training part, what shoppers clicked, or both"
+    )
+
+
+Settings: Any = with_data(PairSettings, DataSettings)
 
 
 def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) -> Outcome:
     """Train an encoder on the good pairs of the training part; measure it, and what it started from, on dev queries."""
-    recipe = retriever_contrastive.Settings.model_validate(settings.model_dump(exclude={"data"}))
+    recipe = retriever_contrastive.Settings.model_validate(settings.model_dump(exclude={"data", "pairs"}))
     data = load_data(settings.data)
     items = dict(zip(data.catalog.ids, data.catalog.text(), strict=True))  # as `goodrate index` encodes them
-    positives = good_items(data.parts["train"])
-    pairs = [retriever_contrastive.Pair(query, item) for query, good in positives.items() for item in sorted(good)]
-    if not pairs:
-        raise ValueError(f"no training pair has a good label; good on this scale: {', '.join(data.scale.positive)}")
+    pairs, positives = pairs_of(data, settings.pairs)
     dev = good_items(data.parts["dev"])
     encoder = Encoder.load(recipe.encoder)
     RunFolder(out / "data").begin(settings.data, settings.data.split_seed)  # refuses to resume on other data
     before = recalls(encoder, items, dev)
     folder = retriever_contrastive.train(recipe, pairs, items, out, positives=positives, progress=progress)
     return Outcome(folder, dev_table(folder, items, dev, before, out), data.notes)
+
+
+def pairs_of(data: TrainingData, kind: str) -> tuple[list[retriever_contrastive.Pair], dict[str, set[str]]]:
+    """Training pairs, and every query's items that are good or were clicked: none of them is its negative.
+
+    A judged pair weighs 1; a clicked one its clicks over the mean, so that both kinds weigh alike. ValueError without
+    any pair.
+    """
+    good = good_items(data.parts["train"])
+    judged = [retriever_contrastive.Pair(query, item) for query, items in good.items() for item in sorted(items)]
+    if kind == "judgements":
+        if not judged:
+            raise ValueError(f"no training pair has a good label; good on this scale: {', '.join(data.scale.positive)}")
+        return judged, good
+    if data.clicks is None:
+        raise ValueError(f"pairs = {kind!r} needs data.behaviour, a file of clicks")
+    mean = sum(weight for _, _, weight in data.clicks) / len(data.clicks)
+    clicked = [retriever_contrastive.Pair(query, item, weight / mean) for query, item, weight in data.clicks]
+    for pair in clicked:
+        good.setdefault(pair.query, set()).add(pair.item_id)
+    return [*(judged if kind == "both" else []), *clicked], good
 
 
 def dev_table(

@@ -37,6 +37,10 @@ class DataSettings(BaseModel):
     )
     judgements_format: str | None = None
     judgements_map: dict[str, str] = {}
+    behaviour: str | None = Field(
+        None, description="file of clicks or purchases: query, item_id, and weight if there is one (pairs = clicks)"
+    )
+    behaviour_map: dict[str, str] = {}
     facts: str | None = Field(
         None, description="facts.jsonl: what the shop knows of names in queries (relevance/facts)"
     )
@@ -96,7 +100,8 @@ class TrainingData:
 
     facts: by query id, what the shop knows of the names in a query. rationale: the true steps by query id and item id.
     taught: what a teacher wrote for training pairs, in place of those. notes: what reading the files lost. contexts:
-    the texts that data.contexts names, or those of the shop.
+    the texts that data.contexts names, or those of the shop. clicks: (query, item id, weight) of what shoppers chose,
+    none of a dev or test query; None where nobody told.
     """
 
     catalog: Catalog
@@ -107,6 +112,7 @@ class TrainingData:
     taught: Reasons | None = None
     notes: tuple[str, ...] = ()
     contexts: Contexts | None = None
+    clicks: list[tuple[str, str, float]] | None = None
 
     def training_pairs(self, settings: DataSettings, item_form: str) -> list[LabelledPair]:
         """The training pairs that data.skip and data.take leave, shuffled once: two stages can have parts of their own.
@@ -186,8 +192,33 @@ def _from_files(settings: DataSettings) -> TrainingData:
         for part, texts in split.items()
     }
     skipped = len(catalog.skipped) + len(read.skipped)
-    notes = (str(report), *([f"{skipped} bad rows skipped"] if skipped else []))
-    return TrainingData(catalog, scale, parts, _facts(settings.facts, queries), notes=notes)
+    notes = [str(report), *([f"{skipped} bad rows skipped"] if skipped else [])]
+    clicks = None
+    if settings.behaviour is not None:
+        held_out = {text for part in ("dev", "test") if part in split for text in split[part]}
+        clicks, told = _clicks(settings, set(catalog.ids), held_out)
+        notes += told
+    return TrainingData(catalog, scale, parts, _facts(settings.facts, queries), notes=tuple(notes), clicks=clicks)
+
+
+def _clicks(
+    settings: DataSettings, items: set[str], held_out: set[str]
+) -> tuple[list[tuple[str, str, float]], list[str]]:
+    """Clicks on items of the catalogue for queries that are like none held out, and what was left out."""
+    from goodrate.catalog.behaviour import read_clicks
+    from goodrate.catalog.splits import query_groups
+
+    assert settings.behaviour is not None
+    read = read_clicks(settings.behaviour, settings.behaviour_map or None, settings.skip_bad)
+    rows = list(read.frame.iter_rows())
+    queries = list(dict.fromkeys([*held_out, *(query for query, _, _ in rows)]))
+    group = dict(zip(queries, query_groups(queries), strict=True))
+    closed = {group[query] for query in held_out}
+    kept = [(query, item, weight) for query, item, weight in rows if item in items and group[query] not in closed]
+    if not kept:
+        raise ValueError(f"{settings.behaviour}: no click is on an item of the catalogue and for a training query")
+    bad = f"; {len(read.skipped)} bad rows skipped" if read.skipped else ""
+    return kept, [f"{len(kept):,} of {len(rows):,} clicked pairs are used{bad}"]
 
 
 def _facts(path: str | None, queries: dict[str, str]) -> dict[str, str]:
@@ -231,4 +262,4 @@ def _from_shop(settings: ShopSettings, context_encoder: str | None = None) -> Tr
 
     worth = shop_worth({query.text: query for query in shop.queries}, {text.id: text for text in shop.corpus})
     contexts = Contexts(lambda: [ContextText(t.id, t.text) for t in shop.corpus], worth, context_encoder)
-    return TrainingData(shop.catalog, shop.book.scale, parts, facts, rationale, contexts=contexts)
+    return TrainingData(shop.catalog, shop.book.scale, parts, facts, rationale, contexts=contexts, clicks=shop.clicks())

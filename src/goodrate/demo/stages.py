@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,10 @@ from goodrate.relevance.prompts import Pair, judge_prompt
 from goodrate.relevance.rationale import write
 from goodrate.shop.gates import pairs_of
 from goodrate.shop.shop import Shop, ShopSettings, generate
+
+if TYPE_CHECKING:
+    from goodrate.recipes import judge_sft
+    from goodrate.recipes.judge_folder import JudgeFormat
 
 Progress = Callable[[dict[str, Any]], None]
 CALIBRATION_PAIRS = 1500
@@ -30,17 +34,10 @@ def click_pairs(shop: Shop) -> tuple[list[Any], dict[str, set[str]]]:
     """Contrastive pairs (query, clicked item, clicks) and the clicked items of each query text."""
     from goodrate.learning.contrastive import Pair as ClickPair
 
-    sessions, ids = shop.sessions, [str(r["id"]) for r in shop.records]
-    clicked = sessions["clicked"]
-    pairs = np.stack([sessions["query"][clicked], sessions["item"][clicked]], axis=1)
-    unique, counts = np.unique(pairs, axis=0, return_counts=True)
     positives: dict[str, set[str]] = {}
-    made = []
-    for (q, i), count in zip(unique.tolist(), counts.tolist(), strict=True):
-        text = shop.queries[q].text
-        positives.setdefault(text, set()).add(ids[i])
-        made.append(ClickPair(text, ids[i], float(count)))
-    return made, positives
+    for query, item, _ in shop.clicks():
+        positives.setdefault(query, set()).add(item)
+    return [ClickPair(*click) for click in shop.clicks()], positives
 
 
 def train_encoder(settings: DemoSettings, shop: Shop, out: Path, progress: Progress) -> Path:
@@ -60,7 +57,7 @@ def train_encoder(settings: DemoSettings, shop: Shop, out: Path, progress: Progr
     )
     pairs, positives = click_pairs(shop)
     items = dict(zip(shop.catalog.ids, render_items(shop.catalog.frame), strict=True))
-    fit = FitSettings(**_budget(settings.encoder_updates, settings.encoder_seconds), seed=settings.seed)
+    fit = FitSettings(**budget(settings.encoder_updates, settings.encoder_seconds), seed=settings.seed)
     recipe = retriever_contrastive.Settings(
         encoder="from scratch", batch_size=96, learning_rate=1e-3, epochs=6, fit=fit
     )
@@ -84,46 +81,6 @@ def build_index(shop: Shop, encoder_folder: Path, out: Path) -> int:
     return len(store)
 
 
-def judge_examples(shop: Shop, count: int, seed: int) -> list[Any]:
-    """Training pairs as prompts with the shop's written rationales, label first; a random part of all."""
-    from goodrate.recipes.judge_folder import JudgeFormat
-    from goodrate.recipes.judge_sft import JudgeExample
-
-    template = JudgeFormat().template
-    rows, items, _ = pairs_of(shop, "train")
-    chosen = np.random.default_rng([seed, 29]).permutation(len(rows))[:count]
-    examples = []
-    for q, i in zip(rows[chosen].tolist(), items[chosen].tolist(), strict=True):
-        query = shop.queries[q]
-        prefix, suffix = judge_prompt(query.text, listing(shop.records[i]), query.facts, template=template)
-        examples.append(JudgeExample(prefix, suffix, write(shop.rationale(q, i))))
-    return examples
-
-
-def train_judge(settings: DemoSettings, shop: Shop, out: Path, progress: Progress) -> Path:
-    """The judge by SFT from the shipped base, then its temperature and tier threshold on dev pairs."""
-    from goodrate.models.nano import nano_folder
-    from goodrate.recipes import judge_sft
-    from goodrate.recipes.judge_folder import JudgeFormat
-
-    fit = FitSettings(**_budget(settings.judge_updates, settings.judge_seconds), seed=settings.seed)
-    recipe = judge_sft.Settings(
-        model=str(nano_folder()),
-        format=JudgeFormat(rule_book_hash=shop.book.hash),
-        optimizer="muon",
-        learning_rate=1e-3,
-        batch_size=32,
-        micro_tokens=4096,
-        label_weight=8.0,
-        epochs=4,
-        fit=fit,
-    )
-    examples = judge_examples(shop, settings.judge_pairs, settings.seed)
-    folder = judge_sft.train(recipe, examples, out, progress)
-    calibrate(shop, folder, settings.seed)
-    return folder
-
-
 @dataclass(frozen=True)
 class JudgedPairs:
     """Pairs as the judge reads them, with query position, item position and gold label of each (n,)."""
@@ -133,16 +90,63 @@ class JudgedPairs:
     items: np.ndarray
     gold: np.ndarray
 
+    def examples(self, shop: Shop, form: JudgeFormat) -> list[judge_sft.JudgeExample]:
+        """Prompts with the shop's written rationales."""
+        from goodrate.recipes.judge_sft import JudgeExample
 
-def judged_pairs(shop: Shop, split: str, limit: int, seed: int) -> JudgedPairs:
-    """A random part of a split's judged pairs."""
-    rows, items, labels = pairs_of(shop, split)
-    chosen = np.sort(np.random.default_rng([seed, 31]).permutation(len(rows))[:limit])
+        reasons = (shop.rationale(q, i) for q, i in zip(self.rows.tolist(), self.items.tolist(), strict=True))
+        return [
+            JudgeExample(
+                *judge_prompt(p.query, p.item_text, p.facts, template=form.template), write(reason, form.order)
+            )
+            for p, reason in zip(self.pairs, reasons, strict=True)
+        ]
+
+
+def training_pairs(shop: Shop, seed: int, start: int, count: int) -> JudgedPairs:
+    """So many judged training pairs from a place on in an order drawn with the seed."""
+    rows, items, labels = pairs_of(shop, "train")
+    return _pairs(shop, rows, items, labels, np.random.default_rng([seed, 29]).permutation(len(rows))[start:][:count])
+
+
+def _pairs(shop: Shop, rows: np.ndarray, items: np.ndarray, labels: np.ndarray, chosen: np.ndarray) -> JudgedPairs:
+    """The chosen ones of all pairs."""
     pairs = [
         Pair(shop.queries[q].text, listing(shop.records[i]), shop.queries[q].facts)
         for q, i in zip(rows[chosen].tolist(), items[chosen].tolist(), strict=True)
     ]
     return JudgedPairs(pairs, rows[chosen], items[chosen], labels[chosen])
+
+
+def sft_recipe(form: JudgeFormat, fit: FitSettings, epochs: int) -> judge_sft.Settings:
+    """SFT of the shipped base as every judge of the demo gets it."""
+    from goodrate.models.nano import nano_folder
+    from goodrate.recipes import judge_sft
+
+    return judge_sft.Settings(
+        model=str(nano_folder()), format=form, optimizer="muon", learning_rate=1e-3, batch_size=32, micro_tokens=4096,
+        label_weight=8.0, epochs=epochs, fit=fit,
+    )  # fmt: skip
+
+
+def train_judge(settings: DemoSettings, shop: Shop, out: Path, progress: Progress) -> Path:
+    """The judge by SFT from the shipped base, then its temperature and tier threshold on dev pairs."""
+    from goodrate.recipes import judge_sft
+    from goodrate.recipes.judge_folder import JudgeFormat
+
+    form = JudgeFormat(rule_book_hash=shop.book.hash)
+    fit = FitSettings(**budget(settings.judge_updates, settings.judge_seconds), seed=settings.seed)
+    examples = training_pairs(shop, settings.seed, 0, settings.judge_pairs).examples(shop, form)
+    folder = judge_sft.train(sft_recipe(form, fit, epochs=4), examples, out, progress)
+    calibrate(shop, folder, settings.seed)
+    return folder
+
+
+def judged_pairs(shop: Shop, split: str, limit: int, seed: int) -> JudgedPairs:
+    """A random part of a split's judged pairs."""
+    rows, items, labels = pairs_of(shop, split)
+    chosen = np.sort(np.random.default_rng([seed, 31]).permutation(len(rows))[:limit])
+    return _pairs(shop, rows, items, labels, chosen)
 
 
 def calibrate(shop: Shop, folder: Path, seed: int) -> None:
@@ -155,5 +159,6 @@ def calibrate(shop: Shop, folder: Path, seed: int) -> None:
     write_judge_card(folder, tune(Judge.load(folder), dev.pairs, dev.gold).card)
 
 
-def _budget(updates: int | None, seconds: float) -> dict[str, Any]:
+def budget(updates: int | None, seconds: float) -> dict[str, Any]:
+    """For FitSettings: updates where they are given, else seconds."""
     return {"updates": updates} if updates else {"seconds": seconds}

@@ -83,7 +83,8 @@ class RankingSource:
         self._grade, self._credit, self._terms, self._seed = grade, credit, terms, seed
         self._order = EpochOrder([1] * len(queries), settings.queries, seed, epochs)
         self._matrix = ItemMatrix(items, encoder) if settings.pool == "catalogue" else None
-        self._reference = None if reference is None else _Reference(reference, [q.text for q in queries], items)
+        ahead = settings.pool == "catalogue"
+        self._reference = None if reference is None else _Reference(reference, [q.text for q in queries], items, ahead)
         self._pending: Update | None = None
         digest = hashlib.sha256(repr([(q.text, q.positive) for q in queries]).encode()).hexdigest()
         self._about = {"queries": digest, "items": len(items), "seed": seed, "settings": settings.model_dump_json()}
@@ -208,15 +209,25 @@ class RankingSource:
 
 
 class _Reference:
-    """The frozen start's vectors of all queries and items, encoded once."""
+    """The frozen start's vectors: of all queries, and of all items (ahead) or only of those that are asked for.
 
-    def __init__(self, encoder: Encoder, queries: Sequence[str], items: Sequence[str]) -> None:
+    A batch pool is for catalogues that nobody wants to encode whole.
+    """
+
+    def __init__(self, encoder: Encoder, queries: Sequence[str], items: Sequence[str], ahead: bool) -> None:
+        self._encoder, self._texts = encoder, items
         self._queries = torch.from_numpy(encoder.encode_queries(queries))
-        self._items = torch.from_numpy(encoder.encode_items(items))
+        self._items = torch.from_numpy(encoder.encode_items(items)) if ahead else None
 
     def scores(self, rows: Sequence[int], candidates: Tensor) -> Tensor:
         """Cosines (P, K) of the candidates."""
-        return (self._queries[list(rows)][:, None] * self._items[candidates]).sum(-1)
+        distinct, place = torch.unique(candidates, return_inverse=True)
+        return (self._queries[list(rows)][:, None] * self._vectors(distinct)[place]).sum(-1)
+
+    def _vectors(self, items: Tensor) -> Tensor:
+        if self._items is not None:
+            return self._items[items]
+        return torch.from_numpy(self._encoder.encode_items([self._texts[item] for item in items.tolist()]))
 
 
 class _Clock:

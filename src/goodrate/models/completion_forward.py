@@ -174,7 +174,8 @@ def _problem(network: Any, batch: CompletionBatch, way: Sharing, checkpointed: b
 
 def _checkpointed(network: Any) -> bool:
     """Whether activations are recomputed in the backward pass; transformers 5 has a new name for it."""
-    return bool(getattr(network, "is_activation_checkpointing", getattr(network, "is_gradient_checkpointing", False)))
+    names = ("is_activation_checkpointing", "is_gradient_checkpointing")  # of transformers 5 and before
+    return next((bool(getattr(network, name)) for name in names if hasattr(network, name)), False)
 
 
 def _difference(network: Any, batch: CompletionBatch, sharing: Sharing, tolerance: float = 1e-3) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,12 @@ class Encoder:
 
     @classmethod
     def load(
-        cls, folder_or_hub_id: str | Path, device: torch.device | str | None = None, precision: str = "fp32"
-    ) -> Encoder:
+        cls, folder_or_hub_id: str | Path, device: torch.device | str | None = None, precision: str = "fp32",
+        longest: int | None = None,
+    ) -> Encoder:  # fmt: skip
         """Read a sentence-transformers folder or hub id, or a bare encoder (then mean pooling).
 
+        longest: cut longer vectors to so many floats, as the index did that they are compared with.
         precision "auto" takes bf16 where the processor has it (cosine to fp32 >= 0.996 with MiniLM, 3 times faster).
         Raises FileNotFoundError without a config.json, ValueError for a module this reader does not know, for weights
         that are not whole and for a folder without a tokenizer.
@@ -55,7 +58,8 @@ class Encoder:
         rules, weights = read_rules(folder)
         network = read_network(AutoModel, str(weights), dtype=torch.float32, **_no_pooler(weights))
         tokenizer = read_tokenizer(str(weights))
-        return cls(network.to(device or default_device()).eval(), tokenizer, rules, precision)
+        encoder = cls(network.to(device or default_device()).eval(), tokenizer, rules, precision)
+        return encoder if longest is None else encoder.cut(min(longest, encoder.dimension))
 
     @classmethod
     def create(
@@ -105,7 +109,22 @@ class Encoder:
     @property
     def dimension(self) -> int:
         """D, the floats of a vector."""
+        return self.rules.dimension or self.full_dimension
+
+    @property
+    def full_dimension(self) -> int:
+        """The floats of a vector that is not cut."""
         return int(self.network.config.hidden_size)
+
+    def cut(self, dimension: int) -> Encoder:
+        """The same network with vectors of their first floats alone, normalised again (Matryoshka, arXiv 2205.13147).
+
+        Raises ValueError when the vectors are shorter.
+        """
+        if not 0 < dimension <= self.dimension:
+            raise ValueError(f"cannot cut vectors of {self.dimension} floats to {dimension}")
+        kept = None if dimension == self.full_dimension else dimension
+        return Encoder(self.network, self.tokenizer, replace(self.rules, dimension=kept), self.precision)
 
     @property
     def fingerprint(self) -> str:
@@ -149,14 +168,15 @@ class Encoder:
     def embed_tokens(self, batch: dict[str, Tensor]) -> Tensor:
         """Vectors (N, D), L2-normalised, differentiable; batch: input_ids and attention_mask (N, T)."""
         states = self.network(**batch).last_hidden_state
-        return torch.nn.functional.normalize(pool(states, batch["attention_mask"], self.rules.pooling).float(), dim=-1)
+        pooled = pool(states, batch["attention_mask"], self.rules.pooling)
+        return torch.nn.functional.normalize(pooled[:, : self.rules.dimension].float(), dim=-1)
 
     def save(self, folder: str | Path) -> None:
         """Write a folder that sentence-transformers (and load) reads."""
         folder = Path(folder)
         self.network.save_pretrained(str(folder))
         self.tokenizer.save_pretrained(str(folder))
-        write_rules(folder, self.rules, self.dimension)
+        write_rules(folder, self.rules, self.full_dimension)
 
     def _batch(self, texts: Sequence[str]) -> dict[str, Tensor]:
         ids = self.tokenizer(list(texts), truncation=True, max_length=self.rules.max_length)["input_ids"]

@@ -27,20 +27,24 @@ DEFAULT_LENGTH = 512
 
 @dataclass(frozen=True)
 class EncoderRules:
-    """How token states become a vector. max_length in tokens; the prompts stand before each query or item text."""
+    """How token states become a vector. max_length in tokens; the prompts stand before each query or item text.
+
+    dimension: only so many first floats are kept (of a Matryoshka encoder); None = all.
+    """
 
     pooling: str = "mean"
     max_length: int = DEFAULT_LENGTH
     query_prompt: str = ""
     item_prompt: str = ""
+    dimension: int | None = None
 
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling {self.pooling!r} is not one of {', '.join(POOLINGS)}")
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name."""
-        return asdict(self)
+        """The fields by name; without a dimension that is not set, so that older fingerprints stay what they were."""
+        return {name: value for name, value in asdict(self).items() if name != "dimension" or value is not None}
 
 
 def read_json(path: Path, default: Any = None) -> Any:
@@ -63,9 +67,13 @@ def read_rules(folder: Path) -> tuple[EncoderRules, Path]:
     if not (weights / "config.json").is_file():
         raise FileNotFoundError(f"{weights}: no config.json there; expected a sentence-transformers or encoder folder")
     pooling = _pooling(read_json(modules["pooling"] / "config.json", {})) if "pooling" in modules else "mean"
-    prompts = read_json(folder / "config_sentence_transformers.json", {}).get("prompts") or {}
+    about = read_json(folder / "config_sentence_transformers.json", {})
+    prompts = about.get("prompts") or {}
     item_prompt = prompts.get("document", prompts.get("passage", ""))
-    return EncoderRules(pooling, _max_length(weights), prompts.get("query", ""), item_prompt), weights
+    rules = EncoderRules(
+        pooling, _max_length(weights), prompts.get("query", ""), item_prompt, about.get("truncate_dim")
+    )
+    return rules, weights
 
 
 def _kind(module: dict[str, Any], folder: Path) -> str:
@@ -97,7 +105,10 @@ def _max_length(weights: Path) -> int:
 
 
 def write_rules(folder: Path, rules: EncoderRules, dimension: int) -> None:
-    """Write modules.json and what it points to."""
+    """Write modules.json and what it points to. dimension: of the token states.
+
+    sentence-transformers reads no truncate_dim from a folder: there, give SentenceTransformer(..., truncate_dim=...).
+    """
     paths = {"transformer": "", "pooling": "1_Pooling", "normalize": "2_Normalize"}
     modules = [
         {"idx": i, "name": str(i), "path": path, "type": MODULE_TYPES[kind]}
@@ -110,7 +121,11 @@ def write_rules(folder: Path, rules: EncoderRules, dimension: int) -> None:
         "1_Pooling/config.json": {"word_embedding_dimension": dimension, **flags, "include_prompt": True},
         "2_Normalize/config.json": {},
         "sentence_bert_config.json": {"max_seq_length": rules.max_length, "do_lower_case": False},
-        "config_sentence_transformers.json": {"prompts": prompts, "similarity_fn_name": "cosine"},
+        "config_sentence_transformers.json": {
+            "prompts": prompts,
+            "similarity_fn_name": "cosine",
+            **({"truncate_dim": rules.dimension} if rules.dimension else {}),
+        },
     }
     for name, content in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

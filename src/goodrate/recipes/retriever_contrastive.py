@@ -1,6 +1,7 @@
 """Contrastive training of the retriever: InfoNCE over batch and random negatives (stage 1 of Retrieval-GRPO).
 
-Paper: arXiv 2511.13885 eq. 5. Here items known to answer a query are never its negatives.
+Paper: arXiv 2511.13885 eq. 5. Here items known to answer a query are never its negatives. Mined negatives are the
+baseline that the paper removes; Matryoshka dimensions (arXiv 2205.13147) are not in it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from goodrate.learning.contrastive import Pair, PairSource, TwoTower
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.models.encoder import Encoder
+from goodrate.recipes.hard_negatives import HardNegativeSettings, hard_negatives
 from goodrate.run_folder import RunFolder, new_folder
 
 __all__ = ["Pair", "Settings", "train"]
@@ -31,6 +33,10 @@ class Settings(BaseModel):
     batch_size: int = Field(default=64, gt=1, description="pairs in one update, each the others' negatives")
     random_negatives: int = Field(default=64, ge=0, description="items drawn from the whole catalogue for each update")
     temperature: float = Field(default=0.05, gt=0, description="of the softmax over cosines")
+    hard_negatives: HardNegativeSettings | None = Field(default=None, description="mine some too; null = none")
+    matryoshka: list[int] | None = Field(
+        default=None, description="also train the vectors' first so many floats: [32, 64]; null = whole vectors alone"
+    )
     epochs: int = Field(default=3, gt=0, description="passes over the pairs; fit can end it sooner")
     fit: FitSettings = Field(default_factory=FitSettings)
 
@@ -53,17 +59,25 @@ def train(
     run = RunFolder(out)
     run.begin(settings, settings.fit.seed, pairs=len(pairs), items=len(items))
     encoder = encoder or Encoder.load(settings.encoder)
+    dimensions = settings.matryoshka or []
+    if any(not 0 < d < encoder.dimension for d in dimensions):
+        raise ValueError(f"matryoshka = {dimensions}: expected numbers from 1 to {encoder.dimension - 1}")
     if encoder.device.type == "cpu":
         encoder.network.set_attn_implementation("eager")  # sdpa's backward takes twice the time on CPUs, in bf16
+    seed, hard = settings.fit.seed, None
+    if settings.hard_negatives:
+        queries = [pair.query for pair in pairs]
+        hard = hard_negatives(settings.hard_negatives, queries, items, encoder, run.path / "words", seed)
     source = PairSource(
         pairs, items, positives or {}, encoder.tokenize,
         batch_size=settings.batch_size, random_negatives=settings.random_negatives,
-        temperature=settings.temperature, seed=settings.fit.seed, epochs=settings.epochs,
+        temperature=settings.temperature, seed=seed, epochs=settings.epochs,
+        dimensions=dimensions, hard=hard,
     )  # fmt: skip
     parameters = encoder.network.parameters()
     optimizer = torch.optim.AdamW(parameters, settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay)
     budget = settings.fit.ending(source.batches_per_epoch * settings.epochs)
-    fit(TwoTower(encoder), source, [optimizer], budget, folder=run, on_update=progress)
+    fit(TwoTower(encoder, dimensions), source, [optimizer], budget, folder=run, on_update=progress)
     return write_encoder(encoder, run)
 
 

@@ -62,7 +62,7 @@ def train(
     """Train and write the encoder folder `out/encoder`; a killed run resumes from `out`. items: the whole catalogue."""
     run = RunFolder(out)
     run.begin(settings, settings.fit.seed, queries=len(queries), items=len(items))
-    encoder = without_dropout(Encoder.load(settings.encoder))
+    encoder = without_dropout(Encoder.load(settings.encoder, precision=settings.fit.precision))
     if encoder.device.type == "cpu":
         encoder.network.set_attn_implementation("eager")
     needed = settings.loss.kl > 0 or settings.loss.objective == "dpo"

@@ -78,7 +78,7 @@ def _load_encoder(store: Store, path: str | None) -> SingleQueries | None:
     where = path or store.about["encoder"]
     if where is None:
         raise ValueError(f"{store.path} does not say where its encoder lies; give it with --encoder")
-    return SingleQueries(Encoder.load(where))
+    return SingleQueries(Encoder.load(where, longest=store.dimension))
 
 
 def _load_contexts(store: Store, model: str | None, named: str) -> ContextFinder:

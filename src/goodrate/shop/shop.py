@@ -155,6 +155,16 @@ class Shop:
             parts.append({"query": np.full(len(part["item"]), q), **part})
         return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
+    def clicks(self) -> list[tuple[str, str, float]]:
+        """(query text, item id, number of clicks) of every pair that was clicked; training queries alone have any."""
+        clicked = self.sessions["clicked"]
+        pairs = np.stack([self.sessions["query"][clicked], self.sessions["item"][clicked]], axis=1)
+        unique, counts = np.unique(pairs, axis=0, return_counts=True)
+        return [
+            (self.queries[q].text, self.catalog.ids[i], float(count))
+            for (q, i), count in zip(unique.tolist(), counts.tolist(), strict=True)
+        ]
+
 
 def _split_sizes(settings: ShopSettings) -> tuple[int, int, int]:
     dev, test = round(settings.queries * settings.dev_share), round(settings.queries * settings.test_share)

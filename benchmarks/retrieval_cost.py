@@ -1,0 +1,177 @@
+"""What an update of retriever_grpo costs as the catalogue grows: seconds of each part, memory, age of the item matrix.
+
+python benchmarks/retrieval_cost.py run       one JSON a size and pool in results/retrieval_cost, in its own process
+python benchmarks/retrieval_cost.py table     the table of docs/speed.md
+
+Items are generated texts of 12 words; the encoder is the demo's (128 wide, 2 layers), the judge the shipped base with
+its random label answers: what they say means nothing here, what they cost is what trained ones cost. Encoding a whole
+catalogue before the first update is not done: vectors of 2,000 items are repeated, and the seconds that it would take
+are computed from the rate measured on those.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+
+from experiment import RESULTS, hardware, markdown
+from goodrate.run_folder import code_versions, write_atomic
+
+OUT = RESULTS / "retrieval_cost"
+CASES = [
+    *((items, "catalogue", 256) for items in (1_000, 10_000, 100_000)),
+    (100_000, "catalogue", 2_000),
+    *((items, "batch", 256) for items in (1_000, 10_000, 100_000, 1_000_000)),
+]
+QUERIES, CANDIDATES, POOL, UPDATES, WARM, ENCODED = 256, 16, 1024, 5, 1, 2000
+PARTS = ("refresh", "ranking", "grading")
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+def texts(count: int, words: int, seed: int) -> list[str]:
+    """Texts of words out of 5,000 syllable words, common ones often."""
+    rng = np.random.default_rng(seed)
+    syllables = [a + b for a in "bdfgklmnprstv" for b in "aeiou"]
+    vocabulary = np.asarray(["".join(rng.choice(syllables, rng.integers(2, 4))) for _ in range(5000)])
+    chosen = vocabulary[np.minimum(rng.zipf(1.3, (count, words)) - 1, 4999)]
+    return [" ".join(row) for row in chosen]
+
+
+def measured(items: int, pool: str, refresh: int, work: Path) -> dict[str, Any]:
+    """Seconds of the parts of an update, medians over UPDATES after WARM others."""
+    from goodrate.learning.fit import FitSettings
+    from goodrate.learning.ranking_source import QueryExample, RankingSettings
+    from goodrate.models.encoder import Encoder
+    from goodrate.models.nano import nano_folder
+    from goodrate.recipes import retriever_grpo
+    from goodrate.recipes.retriever_rewards import JudgedRelevance, RetrievalGrades
+    from goodrate.relevance.judge import Judge
+
+    Encoder.create(nano_folder() / "tokenizer.json", 128, 2, query_prompt="query: ", item_prompt="item: ").save(work)
+    catalogue, asked = texts(items, 12, 0), texts(QUERIES, 3, 1)
+    examples = [QueryExample(query, n, frozenset([n])) for n, query in enumerate(asked)]
+    judge = Judge.load(judge_folder(work / "judge"))
+    grade = RetrievalGrades(JudgedRelevance(judge, [(query, "") for query in asked], catalogue))
+    recipe = retriever_grpo.Settings(
+        encoder=str(work),
+        rankings=RankingSettings(pool=pool, pool_size=POOL, refresh_items=refresh, candidates=CANDIDATES),
+        fit=FitSettings(updates=WARM + UPDATES),
+    )
+    records: list[dict[str, Any]] = []
+    before, rate = _memory(), _rate(Encoder.load(work, precision=recipe.fit.precision), catalogue)
+    with _repeated_vectors():
+        retriever_grpo.train(recipe, examples, catalogue, grade, work / "run", records.append)
+    steps = [b["seconds"] - a["seconds"] for a, b in zip(records, records[1:], strict=False)][WARM - 1 :]
+    kept = records[WARM:]
+    return {
+        "update_seconds": statistics.median(steps),
+        "parts": {name: statistics.median(record[f"seconds_{name}"] for record in kept) for name in PARTS},
+        "items_per_second": rate,
+        "start_seconds": 2 * items / rate if pool == "catalogue" else 0.0,  # the matrix and the frozen start's vectors
+        "matrix_age_full": items / refresh if pool == "catalogue" else 0,
+        "memory_mib": _memory(), "memory_before_mib": before,
+    }  # fmt: skip
+
+
+def _rate(encoder: Any, catalogue: list[str]) -> float:
+    """Items encoded per second."""
+    encoder.encode_items(catalogue[:64])
+    began = time.perf_counter()
+    encoder.encode_items(catalogue[:ENCODED])
+    return min(ENCODED, len(catalogue)) / (time.perf_counter() - began)
+
+
+@contextmanager
+def _repeated_vectors() -> Iterator[None]:
+    """More than ENCODED texts at once are the catalogue before the first update: see the module's docstring."""
+    from goodrate.models.encoder import Encoder
+
+    plain = Encoder.encode_items
+
+    def encode(self: Encoder, texts: Sequence[str]) -> np.ndarray:
+        vectors = plain(self, texts[:ENCODED])
+        return np.resize(vectors, (len(texts), vectors.shape[1])) if len(texts) > ENCODED else vectors
+
+    Encoder.encode_items = encode  # type: ignore[method-assign,assignment]
+    try:
+        yield
+    finally:
+        Encoder.encode_items = plain  # type: ignore[method-assign]
+
+
+def judge_folder(folder: Path) -> Path:
+    """The shipped base as a label-first judge."""
+    from goodrate.models.causal_lm import CausalLM
+    from goodrate.models.nano import nano_folder
+    from goodrate.recipes.judge_folder import JudgeFormat, write_judge
+
+    return write_judge(CausalLM.load(nano_folder()), JudgeFormat(), folder)
+
+
+def _memory() -> float:
+    """Peak memory of this process so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@app.command()
+def one(items: int, pool: str, refresh: int, threads: int = 1) -> None:
+    """Measure one case in this process."""
+    import tempfile
+
+    import torch
+
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as work:
+        found = measured(items, pool, refresh, Path(work))
+    about = {"items": items, "pool": pool, "refresh": refresh, "threads": threads, "hardware": hardware()}
+    name = f"{pool}-{items}-{refresh}.json"
+    write_atomic(OUT / name, json.dumps({**about, **code_versions(), **found}, indent=1) + "\n")
+
+
+@app.command()
+def run(threads: int = 1) -> None:
+    """Every case in a process of its own, those that are there are passed over."""
+    for items, pool, refresh in CASES:
+        if not (OUT / f"{pool}-{items}-{refresh}.json").is_file():
+            told = [sys.executable, __file__, "one", str(items), pool, str(refresh), "--threads", str(threads)]
+            subprocess.run(told, check=True)
+            print(items, pool, refresh, flush=True)
+
+
+@app.command()
+def table() -> None:
+    """The table of all that is there."""
+    rows: list[Sequence[str]] = [
+        ("items", "pool", "items encoded an update", "updates/s", "update, s", "refresh", "search", "judge", "rest",
+         "a row's age at most, updates", "encoding all before the first update, s (computed)", "peak memory, MiB"),
+    ]  # fmt: skip
+    for items, pool, refresh in CASES:
+        path = OUT / f"{pool}-{items}-{refresh}.json"
+        if not path.is_file():
+            continue
+        found = json.loads(path.read_text(encoding="utf-8"))
+        seconds, parts = found["update_seconds"], found["parts"]
+        shares = [f"{100 * parts[name] / seconds:.0f} %" for name in PARTS]
+        rest = f"{100 * (1 - sum(parts.values()) / seconds):.0f} %"
+        encoded = refresh if pool == "catalogue" else min(POOL, items)
+        age = f"{found['matrix_age_full']:.0f}" if pool == "catalogue" else "0"
+        rows.append(
+            (f"{items:,}", pool, f"{encoded:,}", f"{1 / seconds:.2f}", f"{seconds:.2f}", *shares, rest, age,
+             f"{found['start_seconds']:.0f}", f"{found['memory_mib']:,.0f}")
+        )  # fmt: skip
+    print(markdown(rows))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,47 @@
+"""Behaviour: which items shoppers chose after which query, from a file of clicks or purchases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from goodrate.catalog.problems import BadRow, require_columns, tolerate
+from goodrate.catalog.readers import as_text
+from goodrate.catalog.tables import ROW, read_table
+
+
+@dataclass(frozen=True)
+class Clicks:
+    """frame: query, item_id, weight, one row a pair; repeats of a pair are added up. skipped: bad rows left out."""
+
+    frame: pl.DataFrame
+    skipped: tuple[BadRow, ...] = ()
+
+
+def read_clicks(path: str | Path, mapping: dict[str, str] | None = None, skip_bad: int = 0) -> Clicks:
+    """Clicks of a csv, tsv, jsonl or parquet file: columns query, item_id and, if there is one, weight (else 1 a row).
+
+    mapping: our column -> the file's. Raises ValueError with file, row, column and what was expected.
+    """
+    chosen = {name: (mapping or {}).get(name, name) for name in ("query", "item_id", "weight")}
+    table = read_table(path, set(chosen.values()))
+    require_columns(table.path, chosen, ["query", "item_id", *(mapping or {})], table.columns)
+    raw = table.frame
+    weight = as_text(raw, chosen["weight"]) if chosen["weight"] in raw.columns else pl.lit("1")
+    texts = (as_text(raw, chosen[name]).str.strip_chars().alias(name) for name in ("query", "item_id"))
+    frame = raw.select(ROW, *texts, weight.cast(pl.Float64, strict=False).alias("weight"))
+    problems = [
+        BadRow(row, name, f"{name} to be filled, found nothing")
+        for name in ("query", "item_id")
+        for row in frame.filter(pl.col(name).fill_null("") == "")[ROW]
+    ]
+    unsound = frame.filter(~(pl.col("weight").fill_null(0.0).is_between(0, 1e12, closed="right")))
+    problems += [BadRow(row, "weight", "a number above 0") for row in unsound[ROW]]
+    skipped = tolerate(table.path, [*table.problems, *problems], skip_bad)
+    kept = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped]))
+    if kept.is_empty():
+        raise ValueError(f"{table.path} has no usable row")
+    added = kept.group_by("query", "item_id", maintain_order=True).agg(pl.col("weight").sum())
+    return Clicks(added, skipped)

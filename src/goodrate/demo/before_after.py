@@ -1,0 +1,87 @@
+"""What the learning chains bought: the encoder and the judge before and after, on the same test queries and pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from goodrate.demo.measure import METRICS, full_truth, likeliest
+from goodrate.demo.settings import LearningSettings
+from goodrate.demo.stages import JudgedPairs, judged_pairs
+from goodrate.evaluation.classification import classify, with_intervals
+from goodrate.evaluation.report import evaluate_systems
+from goodrate.evaluation.significance import bootstrap_over_groups
+from goodrate.evaluation.systems import SystemRuns, Task, random_runs
+from goodrate.learning.item_matrix import top_k
+from goodrate.shop.gates import shortcuts
+from goodrate.shop.shop import Shop
+
+BEFORE, AFTER = "before", "after"
+DEPTH = 100
+
+
+def compare_encoders(settings: LearningSettings, shop: Shop, before: Path, after: Path) -> list[dict[str, Any]]:
+    """Each encoder's exact search by the shop's full truth; one row per system, differences to the first."""
+    queries = shop.queries_of("test")[: settings.queries_measured]
+    texts = {shop.query_id(q): shop.queries[q].text for q in queries.tolist()}
+    task = Task(texts, {query_id: {} for query_id in texts}, depth=DEPTH)
+    runs = [_searched(name, folder, shop, texts) for name, folder in ((BEFORE, before), (AFTER, after))]
+    runs.append(random_runs(task, shop.catalog.ids, settings.seed))
+    measured = Task(texts, full_truth(shop, queries, runs))
+    report = evaluate_systems(runs, measured, shop.book.scale, METRICS, 10, settings.seed)
+    return [
+        {
+            "system": system.name,
+            **{metric: interval.as_dict() for metric, interval in system.metrics.items()},
+            "minus_first": {metric: against.difference.as_dict() for metric, against in system.against.items()},
+        }
+        for system in report.systems
+    ]
+
+
+def _searched(name: str, folder: Path, shop: Shop, texts: dict[str, str]) -> SystemRuns:
+    """The first DEPTH items of every query."""
+    from goodrate.models.encoder import Encoder
+
+    encoder, ids = Encoder.load(folder), shop.catalog.ids
+    ranked = top_k(encoder.encode_queries(list(texts.values())), encoder.encode_items(shop.catalog.text()), DEPTH)
+    best_first = {
+        query_id: [(ids[item], -float(rank)) for rank, item in enumerate(row)]
+        for query_id, row in zip(texts, ranked.tolist(), strict=True)
+    }
+    return SystemRuns(name, [best_first])
+
+
+def compare_judges(settings: LearningSettings, shop: Shop, before: Path, after: Path) -> dict[str, Any]:
+    """Each judge's scores on test pairs, the difference of macro-F1, and the judges that need no training."""
+    test, scale = judged_pairs(shop, "test", settings.pairs_measured, settings.seed), shop.book.scale
+    said = {BEFORE: predicted(test, before), AFTER: predicted(test, after)}
+    queries = test.rows.tolist()
+
+    def gap(rows: np.ndarray) -> float:
+        return macro_f1(rows, said[AFTER]) - macro_f1(rows, said[BEFORE])
+
+    def macro_f1(rows: np.ndarray, labels: np.ndarray) -> float:
+        return classify(test.gold[rows], labels[rows], scale).macro_f1
+
+    trivial = shortcuts(shop, test.rows, test.items, settings.seed)
+    return {
+        "pairs": len(test.gold),
+        "systems": {
+            name: {
+                metric: interval.as_dict()
+                for metric, interval in with_intervals(test.gold, labels, scale, queries, resamples=300).items()
+            }
+            for name, labels in {**said, **trivial}.items()
+        },
+        "minus_before": bootstrap_over_groups(gap, queries, settings.seed, resamples=300).as_dict(),
+    }
+
+
+def predicted(test: JudgedPairs, folder: Path) -> np.ndarray:
+    """Label positions (n,) of a judge folder."""
+    from goodrate.relevance.judge import Judge
+
+    return likeliest(Judge.load(folder).probabilities(test.pairs))
