@@ -119,6 +119,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "truth KL 1": {**TRUTH, "kl": 1.0},
     "truth anchor 0.1": {**TRUTH, "anchor": 0.1},
     "truth inner 2": {**TRUTH, "inner_steps": 2},
+    "truth first defaults": {
+        **TRUTH, "worth": "gains", "pool": "catalogue", "learning_rate": 3e-4, "kl": 0.05, "anchor": 0.1,
+    },  # fmt: skip
     "truth quality": {**TRUTH, "quality": True},
     "fused 0.2": {**BOTH, "scale": 0.2},
     "fused 0.5": {**BOTH, "scale": 0.5},
