@@ -120,7 +120,12 @@ ARMS: dict[str, dict[str, Any]] = {
     "truth anchor 0.1": {**TRUTH, "anchor": 0.1},
     "truth inner 2": {**TRUTH, "inner_steps": 2},
     "truth first defaults": {
-        **TRUTH, "worth": "gains", "pool": "catalogue", "learning_rate": 3e-4, "kl": 0.05, "anchor": 0.1,
+        **TRUTH,
+        "worth": "gains",
+        "pool": "catalogue",
+        "learning_rate": 3e-4,
+        "kl": 0.05,
+        "anchor": 0.1,
     },  # fmt: skip
     "truth quality": {**TRUTH, "quality": True},
     "fused 0.2": {**BOTH, "scale": 0.2},
