@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict
 from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import JudgedPairs, judged_pairs
 from goodrate.evaluation.classification import FAILED, classify, constant_label
+from goodrate.learning.collapse import Collapsed
 from goodrate.learning.fit import FitSettings
 from goodrate.learning.policy_terms import PolicyTermSettings
 from goodrate.learning.preferences import PreferenceTermSettings
@@ -298,7 +299,10 @@ def make(job: Job) -> dict[str, Any]:
     if job.arm in TRIVIAL:
         return scored(run.shop, test, trivial(run, test, job.arm))
     out = run.work / (f"{order}-{stage}" if order else job.arm)
-    folder = STAGES[stage](run, out) if order else label_only(run, out)
+    try:
+        folder = STAGES[stage](run, out) if order else label_only(run, out)
+    except Collapsed as error:
+        return {"collapsed": str(error), "training": trace(out)}
     return {**judged(run, test, folder), "training": trace(folder.parent)}
 
 

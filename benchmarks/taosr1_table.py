@@ -27,6 +27,8 @@ def grouped() -> dict[str, Found]:
     """Results by the hash of their settings, then by arm."""
     groups: dict[str, Found] = defaultdict(lambda: defaultdict(list))
     for found in QUEUE.found():
+        if "collapsed" in found:
+            continue
         groups[settings_key(Settings.model_validate(found["settings"]))][found["arm"]].append(found)
     return groups
 
@@ -167,6 +169,16 @@ def variants(base: Found, others: list[Found], measured: Measured) -> list[list[
     return rows
 
 
+def collapses() -> list[str]:
+    """The runs that the collapse detector stopped: arm, seed, settings, and what it said."""
+    found = [one for one in QUEUE.found() if "collapsed" in one]
+    return [
+        f"- {one['arm']}, seed {one['seed']}, {told(Settings.model_validate(one['settings']))}: "
+        f"\"{one['collapsed'].partition('. ')[0]}\""
+        for one in found
+    ]
+
+
 def render(only: str | None = None) -> str:
     """Every table as Markdown: one section per settings, and one row of the last table where GRPO alone was run."""
     parts: list[str] = []
@@ -185,6 +197,8 @@ def render(only: str | None = None) -> str:
         mine = [other for other in alone if other[GRPO][0]["settings"]["labels"] == chosen.labels]
         if mine and GRPO in found:
             parts += ["GRPO under other settings:", markdown(variants(found, mine, measured))]
+    if only is None and collapses():
+        parts += ["Stopped by the collapse detector:", "\n".join(collapses())]
     return "\n\n".join(parts)
 
 
