@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict
 import taosr1
 from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import judged_pairs
+from goodrate.learning.collapse import Collapsed
 from goodrate.learning.fit import FitSettings
 from goodrate.recipes import judge_curriculum, judge_guided, judge_sft, judge_stepwise, step_judge
 from goodrate.recipes.guided_replay import LADDER, ReplaySettings, hint
@@ -169,7 +170,10 @@ def make(job: Job) -> dict[str, Any]:
         **{a: lambda c=c: policy_arm(run, out, judge_guided, c) for a, c in GUIDED.items()},  # type: ignore[misc]
         **{a: lambda a=a, c=c: policy_arm(run, out, stepwise(a), c) for a, c in STEPWISE.items()},  # type: ignore[misc]
     }
-    folder = stages[job.arm]()
+    try:
+        folder = stages[job.arm]()
+    except Collapsed as error:
+        return {"collapsed": str(error), "training": taosr1.trace(out)}
     test = judged_pairs(run.shop, "test", TEST_PAIRS, seed=0)
     ran = max(out.glob("stage?"), default=folder.parent)
     return {
@@ -215,6 +219,9 @@ def table(against: Annotated[str, typer.Option(help="The arm that differences ar
 
     groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for found in QUEUE.found():
+        if "collapsed" in found:
+            print(f"{found['arm']}, seed {found['seed']}: {found['collapsed']}")
+            continue
         key = settings_key(Settings.model_validate(found["settings"]))
         groups.setdefault(key, {}).setdefault(found["arm"], []).append(found)
     for key, arms in groups.items():

@@ -174,7 +174,7 @@ def collapses() -> list[str]:
     found = [one for one in QUEUE.found() if "collapsed" in one]
     return [
         f"- {one['arm']}, seed {one['seed']}, {told(Settings.model_validate(one['settings']))}: "
-        f"\"{one['collapsed'].partition('. ')[0]}\""
+        f'"{one["collapsed"].partition(". ")[0]}"'
         for one in found
     ]
 
