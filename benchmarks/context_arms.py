@@ -272,8 +272,7 @@ READINGS = ("nothing", "right", "hearsay", "wrong", "advertisement")
 
 
 def standard_texts(shop: Shop, q: int) -> dict[str, str | None]:
-    """The texts of a knowledge query: its standard told rightly, wrongly with and without the mark of hearsay, an
-    advertisement for its kind of product, or nothing."""
+    """What a knowledge query's prompt can hold, by READINGS; hearsay and wrong tell the same wrong value."""
     query, world = shop.queries[q], shop.world
     (wanted,) = query.constraints
     standard = Standard(query.term, wanted.attribute, wanted.value)
