@@ -268,11 +268,14 @@ class Check(BaseModel):
     shop: ShopSettings
 
 
-READINGS = ("nothing", "right", "hearsay", "wrong", "advertisement")
+READINGS = ("nothing", "right", "hearsay", "wrong", "advertisement", "elsewhere")
 
 
 def standard_texts(shop: Shop, q: int) -> dict[str, str | None]:
-    """What a knowledge query's prompt can hold, by READINGS; hearsay and wrong tell the same wrong value."""
+    """What a knowledge query's prompt can hold, by READINGS.
+
+    hearsay and wrong tell the same wrong value; elsewhere is hearsay of another attribute, as in the corpus.
+    """
     query, world = shop.queries[q], shop.world
     (wanted,) = query.constraints
     standard = Standard(query.term, wanted.attribute, wanted.value)
@@ -280,7 +283,9 @@ def standard_texts(shop: Shop, q: int) -> dict[str, str | None]:
     wrong = standard_text(world, standard, (wanted.value + 1 + q % (count - 1)) % count)
     surface = world.taxonomy.category_surfaces[query.category][0]
     ads = [text.text for text in shop.corpus if not text.subject and f" : {surface} " in text.text]
-    told = (None, standard_text(world, standard), HEARSAY + wrong, wrong, ads[0])
+    other = replace(standard, attribute=(wanted.attribute + 1 + q % 11) % len(world.taxonomy.attributes), value=q % 6)
+    elsewhere = HEARSAY + standard_text(world, other)
+    told = (None, standard_text(world, standard), HEARSAY + wrong, wrong, ads[0], elsewhere)
     return dict(zip(READINGS, told, strict=True))
 
 
