@@ -315,13 +315,15 @@ def check(
     queue = Queue("context_check")
     about = Check(judge=name, pairs=pairs, shop=settings.shop)
     queue.run([Job(reading, 0, about) for reading in READINGS], make_reading)
-    found = {r["arm"]: np.asarray(r["right"]) for r in queue.found() if r["settings"] == about.model_dump(mode="json")}
-    rows = test.rows[chosen]
-    weights = taosr1_table.resampled(rows)
-    for reading, right in found.items():
-        gap = (weights @ (right - found["nothing"])) / weights.sum(1)
+    weights = taosr1_table.resampled(test.rows[chosen])
+    alike = [r for r in queue.found() if {**r["settings"], "judge": name} == about.model_dump(mode="json")]
+    judges = sorted({r["settings"]["judge"] for r in alike})
+    right = {r: np.mean([one["right"] for one in alike if one["arm"] == r], axis=0) for r in READINGS}
+    print(f"mean over {len(judges)} judges: {', '.join(judges)}")
+    for reading in READINGS:
+        gap = (weights @ (right[reading] - right["nothing"])) / weights.sum(1)
         low, high = np.quantile(gap[1:], [0.025, 0.975])
-        print(f"{reading}: {right.mean():.3f}, minus nothing {gap[0]:+.3f} ({low:+.3f} to {high:+.3f})")
+        print(f"{reading}: {right[reading].mean():.3f}, minus nothing {gap[0]:+.3f} ({low:+.3f} to {high:+.3f})")
 
 
 def _mean(values: np.ndarray) -> float:
