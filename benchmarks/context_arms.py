@@ -13,6 +13,7 @@ worth (helpful, irrelevant, misleading) follows from the truth. All arms of a se
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import random
 from collections.abc import Mapping
@@ -124,8 +125,9 @@ class Texts:
 
 
 def texts_of(shop: Shop, seed: int) -> Texts:
-    """The texts of all queries, searched once for each shop and kept in the work folder."""
-    key = settings_key(shop.settings)
+    """The texts of all queries, searched once for each shop and corpus and kept in the work folder."""
+    told = repr([[query.text for query in shop.queries], shop.corpus])
+    key = f"{settings_key(shop.settings)}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
     kept = QUEUE.work / f"texts-{key}.json"
     if not kept.is_file():
         place = {text.id: n for n, text in enumerate(shop.corpus)}
