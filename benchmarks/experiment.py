@@ -65,7 +65,7 @@ class Queue:
         for job in jobs:
             if self.path(job).is_file():
                 continue
-            with self._claimed(job) as mine:
+            with self.locked(job.name, wait=False) as mine:
                 if mine and not self.path(job).is_file():
                     start = time.perf_counter()
                     self.keep(job, make(job), time.perf_counter() - start)
@@ -83,12 +83,15 @@ class Queue:
         return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.results.glob("*.json"))]
 
     @contextmanager
-    def _claimed(self, job: Job) -> Iterator[bool]:
-        """Whether this process is the only one at work on the job."""
+    def locked(self, name: str, *, wait: bool) -> Iterator[bool]:
+        """Whether this process is the only one at work on that: a job, or what several jobs share and one must make.
+
+        wait: until the other process is done or dead, instead of passing it over.
+        """
         self.work.mkdir(parents=True, exist_ok=True)
-        with (self.work / f"{job.name}.lock").open("w") as lock:
+        with (self.work / f"{name}.lock").open("w") as lock:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 yield False
                 return
@@ -123,6 +126,20 @@ def add_run(
         if unknown:
             raise typer.BadParameter(f"unknown arm {unknown[0]!r}; known: {', '.join(arms)}")
         queue.run([job(arm, int(seed), settings) for seed in seeds.split(",") for arm in chosen], make)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; the first row is its head."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def write_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Put generated text between two marks of a page. AssertionError where it lacks them."""
+    before, first, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, last, after = rest.partition(end)
+    assert first and last, f"{page} lacks {begin!r} or {end!r}"
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def hardware() -> dict[str, Any]:

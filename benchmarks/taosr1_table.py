@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from experiment import settings_key
+from experiment import markdown, settings_key, write_between
 from goodrate.demo.stages import judged_pairs
 from taosr1 import ARMS, QUEUE, TEST_PAIRS, Settings, shop_of
 
@@ -129,12 +129,6 @@ def present(found: Found) -> list[str]:
     return [arm for arm in ARMS if arm in found]
 
 
-def markdown(rows: list[list[str]]) -> str:
-    """A Markdown table; the first row is its head."""
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
-
-
 def _inner(results: list[dict[str, Any]], part: str, name: str) -> str:
     return mean([found[part] for found in results if part in found], name)
 
@@ -189,10 +183,7 @@ def main(
     if not write:
         print(text)
         return
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    assert begin and end, f"{PAGE} lacks {BEGIN!r} or {END!r}"
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    write_between(PAGE, BEGIN, END, text)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from goodrate.learning.ranking_source import (
     QueryExample,
     RankingSettings,
     RankingSource,
+    _Clock,
     ranking_logprobs,
     spread_enough,
 )
@@ -40,6 +42,7 @@ QUERIES = [
     for b in WORDS[3:6]
 ]
 MASK = torch.ones(1, 3, dtype=torch.bool)
+CREDIT = retriever_grpo.Settings(encoder="start")
 
 
 def encoder(folder: Path) -> Encoder:
@@ -57,7 +60,7 @@ def make_source(start: Encoder, **changes: Any) -> RankingSource:
     terms = ranking_terms(RankingTermSettings(), settings.temperature, settings.inner_steps == 1)
     return RankingSource(
         settings, start, QUERIES, ITEMS, RetrievalGrades(relevance),
-        lambda ranking, reward: retriever_grpo.credited(ranking, reward, 3.0), terms, seed=1, reference=start,
+        lambda ranking, reward: retriever_grpo.credited(ranking, reward, CREDIT), terms, seed=1, reference=start,
     )  # fmt: skip
 
 
@@ -126,10 +129,11 @@ def test_the_matrix_is_refreshed_in_turn_and_equals_a_full_one_after_a_round(tmp
     assert np.allclose(matrix.vectors, fresh, atol=1e-6)
 
 
-@pytest.mark.parametrize("pool", ["catalogue", "batch"])
+@pytest.mark.parametrize("pool", ["catalogue", "part", "batch", "start"])
 def test_an_update_holds_the_current_top_k_and_starts_at_ratio_one_and_kl_zero(tmp_path: Path, pool: str) -> None:
     model = encoder(tmp_path)
-    source = make_source(model, pool=pool, pool_size=18)  # the batch pool is the whole catalogue here
+    # The batch pool is the whole catalogue here; two steps, so that the weights that ranked are remembered.
+    source = make_source(model, pool=pool, pool_size=18, inner_steps=2)
     update = source.next(0)
     assert update is not None
     (batch,) = update.micro_batches
@@ -164,6 +168,27 @@ def test_a_batch_pool_never_encodes_the_whole_catalogue(tmp_path: Path, monkeypa
     rows, candidates = [0, 3], torch.tensor([[1, 5, 5], [17, 0, 1]])
     assert source._reference is not None
     assert torch.allclose(source._reference.scores(rows, candidates), whole.scores(rows, candidates), atol=1e-6)
+
+
+def test_offline_mining_never_changes_and_a_ranking_of_one_step_remembers_no_old_policy(tmp_path: Path) -> None:
+    model = encoder(tmp_path)
+    found = [batch for pool in ("start", "catalogue") for batch in moved(make_source, model, pool)]
+    (first, later), (live, moved_on) = found[:2], found[2:]
+    assert torch.equal(first, later) and torch.equal(first, live) and not torch.equal(live, moved_on)
+    update = make_source(model).next(0)
+    assert update is not None and "behaviour" not in update.micro_batches[0]
+
+
+def moved(source_of: Any, model: Encoder, pool: str) -> list[torch.Tensor]:
+    """Candidates before and after the weights changed."""
+    changed = copy.deepcopy(model)
+    source = source_of(changed, pool=pool, refresh_items=18)
+    source._reference = source._reference and type(source._reference)(model, [q.text for q in QUERIES], ITEMS)
+    kept = [source._candidates(range(4), 0, _Clock())]
+    with torch.no_grad():
+        for parameter in changed.network.parameters():
+            parameter.add_(0.5 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    return [*kept, source._candidates(range(4), 1, _Clock())]
 
 
 def test_queries_without_spread_have_no_policy_gradient_but_keep_their_anchor(tmp_path: Path) -> None:
@@ -232,6 +257,27 @@ def test_a_pair_is_judged_once_and_a_failure_is_unknown() -> None:
     assert reward.outcome[0] == 1 and reward.outcome[1].isnan()
 
 
+def test_labels_are_worth_what_is_asked_for() -> None:
+    scores = JudgedRelevance(CountingJudge(), [("red lamp", "")], ITEMS, worth=(0.25, 0, 0, 0.5))  # type: ignore[arg-type]
+    assert scores(np.asarray([0, 0]), np.asarray([1, 2])).tolist() == [0.5, 0.25] and scores.distinct == 2
+
+
+def test_separate_losses_are_the_fused_one_with_a_sum_of_advantages() -> None:
+    ranking = Ranking(torch.tensor([0]), torch.zeros(1, 4, dtype=torch.long), None, torch.tensor([0]), MASK)
+    reward = RetrievalGrades(
+        lambda rows, items: np.asarray([1.0, 0.0, 1.0, 0.0]), np.asarray([0.5]),
+        lambda rows, items: np.asarray([0.0, 0.0, 1.0, 1.0]), gate="none", scale=0.2,
+    )([0], ranking.candidates)  # fmt: skip
+    # relevance z-scored: +-1; exclusivity z-scored by itself: +-1, whatever its scale; quality has no spread
+    chosen = CREDIT.model_copy(update={"separate": 0.5})
+    assert retriever_grpo.credited(ranking, reward, chosen)["advantages"].tolist() == [[0.5, -1.5, 1.5, -0.5]]
+    fused = retriever_grpo.credited(ranking, reward, CREDIT)["advantages"]
+    # 1, 0, 1.2, 0.2: mean 0.6, population deviation sqrt(0.26)
+    assert fused[0].tolist() == pytest.approx([x / math.sqrt(0.26) for x in (0.4, -0.6, 0.6, -0.4)], abs=1e-5)
+    failed = replace(reward, outcome=torch.tensor([float("nan"), 0.0, 1.2, 0.2]))
+    assert float(retriever_grpo.credited(ranking, failed, chosen)["advantages"][0, 0]) == 0
+
+
 @pytest.mark.parametrize("objective", ["grpo", "listwise", "ranknet", "lambda", "dpo"])
 def test_every_objective_raises_the_reward_of_the_top(tmp_path: Path, objective: str) -> None:
     torch.set_num_threads(1)
@@ -262,7 +308,6 @@ def test_a_killed_run_goes_on_as_it_would_have(tmp_path: Path, inner_steps: int)
         for updates in stops:
             model = encoder(tmp_path)
             source = make_source(model, inner_steps=inner_steps)
-            source._reference = None if source._reference is None else source._reference
             optimizer = torch.optim.AdamW(model.network.parameters(), 1e-3)
             settings = FitSettings(updates=updates, precision="fp32", schedule="constant")
             fit(TwoTower(model), source, [optimizer], settings, folder=RunFolder(tmp_path / name))
@@ -279,8 +324,13 @@ def test_what_cannot_be_ranked_is_refused(tmp_path: Path) -> None:
     model = encoder(tmp_path)
     with pytest.raises(ValueError, match="candidates = 19, but the catalogue has 18 items"):
         make_source(model, candidates=19)
+    with pytest.raises(ValueError, match="ranks by the frozen start"):
+        RankingSource(
+            RankingSettings(candidates=4, pool="start"), model, QUERIES, ITEMS, RetrievalGrades(relevance),
+            lambda ranking, reward: {}, ([], []), seed=0,
+        )  # fmt: skip
     ranking = Ranking(*(torch.zeros(1, 2) for _ in range(5)))
     reward = Reward(torch.tensor([1.0, float("nan")]), torch.ones(2), torch.zeros(2, dtype=torch.bool))
     ranking = replace(ranking, candidates=torch.zeros(1, 2, dtype=torch.long), group=torch.zeros(1))
-    credit = retriever_grpo.credited(ranking, reward, 3.0)
+    credit = retriever_grpo.credited(ranking, reward, CREDIT)
     assert credit["advantages"].tolist() == [[0.0, 0.0]] and credit["rewards"].tolist() == [[1.0, 0.0]]

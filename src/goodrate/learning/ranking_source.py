@@ -21,8 +21,10 @@ from goodrate.learning.item_matrix import ItemMatrix, top_k
 from goodrate.learning.records import MicroBatch, Ranking, Reward, Term, Update
 from goodrate.learning.source import EpochOrder, refuse_other_data, seed_of
 from goodrate.models.encoder import Encoder
+from goodrate.models.precision import autocast
 
 Grade = Callable[[Sequence[int], Tensor], Reward]  # query rows (P,), candidates (P, K) -> Reward of the P * K pairs
+Pool = Literal["catalogue", "part", "batch", "start"]
 Credit = Callable[[Ranking, Reward], Mapping[str, Tensor]]  # what the terms read beside scores: (P, K) each
 
 
@@ -32,10 +34,12 @@ class RankingSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
     queries: int = Field(default=32, gt=0, description="queries in one update")
     candidates: int = Field(default=16, gt=1, description="K, the top of the current policy")
-    pool: Literal["catalogue", "batch"] = Field(
-        default="catalogue", description="top K of the whole catalogue, or of freshly encoded items as in the paper"
+    pool: Pool = Field(
+        default="catalogue",
+        description="top K of the catalogue; of a part drawn at random, whose top reaches deeper; of a freshly encoded "
+        "part as in the paper (batch); of the catalogue by the start, which never changes: offline mining (start)",
     )
-    pool_size: int = Field(default=1024, gt=1, description="items of a batch pool; more are drawn at random")
+    pool_size: int = Field(default=512, gt=1, description="items of a part: the update's positives and random ones")
     refresh_items: int = Field(default=256, gt=0, description="items of the matrix encoded anew before an update")
     random_items: int = Field(default=64, ge=0, description="negatives of the InfoNCE anchor from the whole catalogue")
     temperature: float = Field(default=0.05, gt=0, description="of the policy's softmax over K")
@@ -82,9 +86,11 @@ class RankingSource:
         self._settings, self._encoder, self._queries, self._items = settings, encoder, queries, items
         self._grade, self._credit, self._terms, self._seed = grade, credit, terms, seed
         self._order = EpochOrder([1] * len(queries), settings.queries, seed, epochs)
-        self._matrix = ItemMatrix(items, encoder) if settings.pool == "catalogue" else None
-        ahead = settings.pool == "catalogue"
-        self._reference = None if reference is None else _Reference(reference, [q.text for q in queries], items, ahead)
+        self._matrix = ItemMatrix(items, encoder) if settings.pool in ("catalogue", "part") else None
+        if settings.pool == "start" and reference is None:
+            raise ValueError("pool 'start' ranks by the frozen start, which is not given")
+        ahead, texts = settings.pool != "batch", [query.text for query in queries]
+        self._reference = None if reference is None else _Reference(reference, texts, items, ahead)
         self._pending: Update | None = None
         digest = hashlib.sha256(repr([(q.text, q.positive) for q in queries]).encode()).hexdigest()
         self._about = {"queries": digest, "items": len(items), "seed": seed, "settings": settings.model_dump_json()}
@@ -106,30 +112,39 @@ class RankingSource:
     def _collect(self, rows: Sequence[int], number: int) -> Update:
         """Rank, grade, credit, and lay out the micro-batch."""
         clock = _Clock()
-        queries = self._encoder.tokenize([self._queries[row].text for row in rows], "query")
-        with torch.no_grad():
-            vectors = self._encoder.embed_tokens(queries)
-        with clock.part("ranking"):
-            candidates = self._candidates(vectors.numpy(), rows, number)
-        batch = self._laid_out(queries, candidates, rows, number)
-        with torch.no_grad():
-            scores = (vectors @ self._encoder.embed_tokens(batch["candidates"]).T).gather(1, batch["place"])
-        ranking = Ranking(
-            torch.tensor(rows), candidates, ranking_logprobs(scores, batch["mask"], self._settings.temperature),
-            torch.tensor(rows), batch["mask"],
-        )  # fmt: skip
+        candidates = self._candidates(rows, number, clock)
+        with clock.part("layout"):
+            batch = self._laid_out(candidates, rows, number)
+        behaviour = self._behaviour(batch) if self._settings.inner_steps > 1 else None
+        ranking = Ranking(torch.tensor(rows), candidates, behaviour, torch.tensor(rows), batch["mask"])
         with clock.part("grading"):
             reward = self._grade(rows, candidates)
         return self._update(batch, ranking, reward, clock)
 
-    def _candidates(self, vectors: np.ndarray, rows: Sequence[int], number: int) -> Tensor:
-        """Item positions (P, K), best first under the matrix or the fresh pool."""
-        if self._matrix is not None:
-            self._matrix.refresh(self._settings.refresh_items, number)
-            return torch.from_numpy(top_k(vectors, self._matrix.vectors, self._settings.candidates))
-        pool = self._pool(rows, number)
-        fresh = self._encoder.encode_items([self._items[item] for item in pool])
-        return torch.from_numpy(np.asarray(pool)[top_k(vectors, fresh, self._settings.candidates)])
+    def _candidates(self, rows: Sequence[int], number: int, clock: _Clock) -> Tensor:
+        """Item positions (P, K), best first under the matrix, the fresh pool, or the start."""
+        count, texts = self._settings.candidates, [self._queries[row].text for row in rows]
+        if self._settings.pool == "start":
+            assert self._reference is not None
+            return torch.from_numpy(self._reference.top(rows, count))
+        whole = self._settings.pool == "catalogue"
+        pool = np.arange(len(self._items)) if whole else np.asarray(self._pool(rows, number))
+        with clock.part("refresh"):
+            if self._matrix is not None:
+                self._matrix.refresh(self._settings.refresh_items, number)
+                vectors = self._matrix.vectors if whole else self._matrix.vectors[pool]
+            else:
+                vectors = self._encoder.encode_items([self._items[item] for item in pool.tolist()])
+        with clock.part("ranking"):
+            places = top_k(self._encoder.encode_queries(texts), vectors, count)
+        return torch.from_numpy(pool[places])
+
+    def _behaviour(self, batch: Mapping[str, Any]) -> Tensor:
+        """Log probabilities (P, K) under the weights that ranked, in the arithmetic of the loss."""
+        encoder = self._encoder
+        with torch.no_grad(), autocast(encoder.precision, encoder.device):
+            scores = encoder.embed_tokens(batch["queries"]) @ encoder.embed_tokens(batch["candidates"]).T
+        return ranking_logprobs(scores.float().gather(1, batch["place"]), batch["mask"], self._settings.temperature)
 
     def _pool(self, rows: Sequence[int], number: int) -> list[int]:
         """The positives of the batch and random items, distinct."""
@@ -137,9 +152,7 @@ class RankingSource:
         drawn = rng.choice(len(self._items), min(self._settings.pool_size, len(self._items)), replace=False)
         return list(dict.fromkeys([*(self._queries[row].positive for row in rows), *drawn.tolist()]))
 
-    def _laid_out(
-        self, queries: dict[str, Tensor], candidates: Tensor, rows: Sequence[int], number: int
-    ) -> dict[str, Any]:
+    def _laid_out(self, candidates: Tensor, rows: Sequence[int], number: int) -> dict[str, Any]:
         """The micro-batch: distinct items once, where each candidate stands among them, and the anchor's part."""
         rng = np.random.default_rng(seed_of(self._seed, number, "negatives"))
         count = min(self._settings.random_items, len(self._items))
@@ -152,7 +165,7 @@ class RankingSource:
         against[[column[item] for item in anchored]] = True
         known = torch.tensor([[item in example.known for item in distinct] for example in examples])
         return {
-            "queries": queries,
+            "queries": self._encoder.tokenize([example.text for example in examples], "query"),
             "candidates": self._encoder.tokenize([self._items[item] for item in distinct], "item"),
             "place": torch.tensor([[column[item] for item in row] for row in candidates.tolist()]),
             "mask": torch.ones(candidates.shape, dtype=torch.bool),
@@ -167,7 +180,9 @@ class RankingSource:
         outcome = reward.outcome.view(ranking.candidates.shape)
         kept = spread_enough(outcome, self._settings.min_spread)
         batch |= self._credit(ranking, reward)
-        batch |= {"behaviour": ranking.behaviour_logprobs, "mask": batch["mask"] & kept[:, None], "kept": kept}
+        batch |= {"mask": batch["mask"] & kept[:, None], "kept": kept}
+        if ranking.behaviour_logprobs is not None:
+            batch["behaviour"] = ranking.behaviour_logprobs
         if self._reference is not None:
             scores = self._reference.scores(ranking.query.tolist(), ranking.candidates)
             batch["reference"] = ranking_logprobs(scores, ranking.mask, self._settings.temperature)
@@ -214,7 +229,7 @@ class _Reference:
     A batch pool is for catalogues that nobody wants to encode whole.
     """
 
-    def __init__(self, encoder: Encoder, queries: Sequence[str], items: Sequence[str], ahead: bool) -> None:
+    def __init__(self, encoder: Encoder, queries: Sequence[str], items: Sequence[str], ahead: bool = True) -> None:
         self._encoder, self._texts = encoder, items
         self._queries = torch.from_numpy(encoder.encode_queries(queries))
         self._items = torch.from_numpy(encoder.encode_items(items)) if ahead else None
@@ -228,6 +243,11 @@ class _Reference:
         if self._items is not None:
             return self._items[items]
         return torch.from_numpy(self._encoder.encode_items([self._texts[item] for item in items.tolist()]))
+
+    def top(self, rows: Sequence[int], count: int) -> np.ndarray:
+        """Its own best item positions (P, count)."""
+        assert self._items is not None
+        return top_k(self._queries[list(rows)].numpy(), self._items.numpy(), count)
 
 
 class _Clock:

@@ -74,12 +74,13 @@ class Ranking:
     """The top K candidates of P queries, sampled from the live index: the rollout of a retriever.
 
     query: (P,). candidates: (P, K) item positions. behaviour_logprobs: (P, K), log softmax of the scores over those K
-    candidates at the policy temperature. group: (P,). mask: (P, K) bool, false where a filter left fewer than K.
+    candidates at the policy temperature; None where a ranking serves one step: old = new.detach(). group: (P,).
+    mask: (P, K) bool, false where a filter left fewer than K.
     """
 
     query: Tensor
     candidates: Tensor
-    behaviour_logprobs: Tensor
+    behaviour_logprobs: Tensor | None
     group: Tensor
     mask: Tensor
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from goodrate.learning.advantages import group_relative
+from goodrate.learning.advantages import Scale, group_relative
 from goodrate.learning.contrastive import TwoTower
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.learning.ranking_source import Grade, QueryExample, RankingSettings, RankingSource
@@ -29,17 +29,33 @@ class Settings(BaseModel):
     encoder: str = Field(description="sentence-transformers folder to start from; it is also the reference")
     learning_rate: float = Field(default=1e-4, gt=0, description="1e-6 for pretrained encoders of 0.5B up")
     weight_decay: float = Field(default=0.0, ge=0)
+    advantage_scale: Scale = Field(default="population", description="z-score, or none: differences from the mean")
     advantage_clamp: float = Field(default=3.0, gt=0)
+    separate: float | None = Field(
+        default=None, ge=0,
+        description="one loss per part of the reward, each normalised by itself, all but relevance at this weight; "
+        "null = one loss on the fused reward",
+    )  # fmt: skip
     rankings: RankingSettings = Field(default_factory=RankingSettings)
     loss: RankingTermSettings = Field(default_factory=RankingTermSettings)
     fit: FitSettings = Field(default_factory=lambda: FitSettings(updates=200))
 
 
-def credited(ranking: Ranking, reward: Reward, clamp: float) -> dict[str, Tensor]:
-    """Rewards z-scored over the K candidates of a query (population), and the rewards themselves; (P, K) each."""
+def credited(ranking: Ranking, reward: Reward, settings: Settings) -> dict[str, Tensor]:
+    """Advantages over the K candidates of a query, and the rewards themselves; (P, K) each.
+
+    separate: each part of the reward has its own advantages, and all but relevance weigh this much. Policy gradients
+    are linear in the advantages, so that their sum is the gradient of the separate losses' sum (on-policy, no clip).
+    """
     shape = ranking.candidates.shape
     group = ranking.group.repeat_interleave(shape[1])
-    advantages = group_relative(reward.outcome, group, scale="population", clamp=clamp)
+    parts = [(1.0, reward.outcome)]
+    if settings.separate is not None:
+        unknown = reward.outcome.isnan()
+        weights = {name: 1.0 if name == "relevance" else settings.separate for name in reward.parts}
+        parts = [(weights[name], part.masked_fill(unknown, float("nan"))) for name, part in reward.parts.items()]
+    how: dict[str, Any] = {"scale": settings.advantage_scale, "clamp": settings.advantage_clamp}
+    advantages = torch.stack([weight * group_relative(part, group, **how) for weight, part in parts]).sum(0)
     return {"advantages": advantages.view(shape), "rewards": reward.outcome.nan_to_num(0.0).view(shape)}
 
 
@@ -65,11 +81,11 @@ def train(
     encoder = without_dropout(Encoder.load(settings.encoder, precision=settings.fit.precision))
     if encoder.device.type == "cpu":
         encoder.network.set_attn_implementation("eager")
-    needed = settings.loss.kl > 0 or settings.loss.objective == "dpo"
+    needed = settings.loss.kl > 0 or settings.loss.objective == "dpo" or settings.rankings.pool == "start"
     terms = ranking_terms(settings.loss, settings.rankings.temperature, settings.rankings.inner_steps == 1)
     source = RankingSource(
         settings.rankings, encoder, queries, items, grade,
-        lambda ranking, reward: credited(ranking, reward, settings.advantage_clamp), terms,
+        lambda ranking, reward: credited(ranking, reward, settings), terms,
         seed=settings.fit.seed, reference=copy.deepcopy(encoder) if needed else None,
     )  # fmt: skip
     parameters = encoder.network.parameters()

@@ -20,22 +20,32 @@ Score = Callable[[np.ndarray, np.ndarray], np.ndarray]  # query rows (N,), item 
 
 
 class JudgedRelevance:
-    """Expected gain (0..1) of query-item pairs by a judge; a pair is judged once.
+    """Expected worth (0..1) of query-item pairs by a judge; a pair is judged once.
 
-    judged, asked: pairs that reached the model, and all that were asked for.
+    judged, distinct, asked: pairs that reached the model, different ones, and all that were asked for.
     """
 
     def __init__(
         self, judge: Judge, queries: Sequence[tuple[str, str]], item_texts: Sequence[str],
-        store: VerdictStore | None = None,
+        store: VerdictStore | None = None, worth: Sequence[float] | None = None,
     ) -> None:  # fmt: skip
-        """queries: (text, facts). store: keeps verdicts over runs; without it they are kept in memory."""
+        """queries: (text, facts). store: keeps verdicts over runs; without it they are kept in memory.
+
+        worth: what a label is worth (L,), worst first; None = its gain over the largest.
+        """
         self._judge, self._queries, self._items, self._store = judge, queries, item_texts, store
+        gains = judge.scale.gain_array
+        self._worth = gains / gains[-1] if worth is None else np.asarray(worth, dtype=np.float64)
         self._known: dict[tuple[int, int], float] = {}
         self.judged = self.asked = 0
 
+    @property
+    def distinct(self) -> int:
+        """How many different pairs were asked for: what the judge reads where nothing is kept from before."""
+        return len(self._known)
+
     def __call__(self, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """(N,) gains, NaN where the judge failed."""
+        """(N,) worths, NaN where the judge failed."""
         keys = list(zip(rows.tolist(), items.tolist(), strict=True))
         new = [key for key in dict.fromkeys(keys) if key not in self._known]
         self.asked += len(keys)
@@ -52,8 +62,7 @@ class JudgedRelevance:
             probabilities = self._judge.probabilities(pairs)
         else:
             probabilities = self._kept(pairs)
-        gains = self._judge.scale.expected_gain(np.nan_to_num(probabilities))
-        return np.where(np.isnan(probabilities).any(axis=1), np.nan, gains)
+        return np.where(np.isnan(probabilities).any(axis=1), np.nan, np.nan_to_num(probabilities) @ self._worth)
 
     def _kept(self, pairs: Sequence[Any]) -> np.ndarray:
         """Probabilities out of the store, which gets the ones it lacks."""
