@@ -1,7 +1,7 @@
 """Retrieval-GRPO on the shop: what learning from one's own top K buys over its rivals on the same rewards.
 
 python benchmarks/retrieval_grpo.py run --seeds 0,1,2     one JSON per (arm, seed) in benchmarks/results/retrieval_grpo
-python benchmarks/retrieval_grpo.py screen                the arms of SCREEN on the dev queries
+python benchmarks/retrieval_grpo.py screen kl=0 kl=1      changes of the grpo arm on the dev queries
 python benchmarks/retrieval_grpo_table.py [--write]       the tables and the picture of docs/retrieval_grpo.md
 
 Budgets are updates, so that a run repeats exactly. One judge by SFT for all seeds, and per seed one encoder by
@@ -54,13 +54,13 @@ class Settings(BaseModel):
     encoder_updates: int = 600
     judge_updates: int = 500
     weak_judge_updates: int = 60
-    updates: int = 200
+    updates: int = 150
     continued_updates: int = 400
     split: Literal["train", "dev", "test"] = "test"
     method: Literal["random", "lexical", "sft", "continued", "restarted", "positives", "ranking", "rl_only"] = "ranking"
     objective: Objective = "grpo"
     reward: Literal["judge", "weak", "truth", "noise"] = "judge"
-    worth: Literal["gains", "good", "graded"] = "gains"
+    worth: Literal["gains", "good", "graded"] = "good"
     noise: float = 0.3
     quality: bool = False
     exclusivity: bool = False
@@ -69,19 +69,20 @@ class Settings(BaseModel):
     separate: float | None = None
     candidates: int = 16
     queries: int = 16
-    pool: Pool = "catalogue"
+    pool: Pool = "part"
     pool_size: int = 512
     refresh_items: int = 128
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     temperature: float = 0.05
     advantage_scale: Scale = "population"
     min_spread: float = 1e-3
-    kl: float = 0.05
-    anchor: float = 0.1
+    kl: float = 3.0
+    anchor: float = 1.0
     inner_steps: int = 1
 
 
 TRUTH: dict[str, Any] = {"reward": "truth"}  # ablations: no judge to wait for
+RIVAL: dict[str, Any] = {"kl": 0.05}  # rivals do not need GRPO's strong one: screened with this
 BOTH: dict[str, Any] = {**TRUTH, "quality": True, "exclusivity": True}
 ARMS: dict[str, dict[str, Any]] = {
     "random": {"method": "random"},
@@ -90,26 +91,28 @@ ARMS: dict[str, dict[str, Any]] = {
     "continued": {"method": "continued"},
     "restarted": {"method": "restarted"},
     "grpo": {},
-    "listwise": {"objective": "listwise"},
-    "ranknet": {"objective": "ranknet"},
-    "dpo": {"objective": "dpo"},
-    "lambda": {"objective": "lambda"},
+    "expected": {"objective": "expected", **RIVAL},
+    "listwise": {"objective": "listwise", **RIVAL},
+    "ranknet": {"objective": "ranknet", **RIVAL},
+    "dpo": {"objective": "dpo", **RIVAL},
+    "lambda": {"objective": "lambda", **RIVAL},
     "weak judge": {"reward": "weak"},
     "truth": TRUTH,
-    "truth listwise": {**TRUTH, "objective": "listwise"},
-    "truth ranknet": {**TRUTH, "objective": "ranknet"},
-    "truth dpo": {**TRUTH, "objective": "dpo"},
-    "truth lambda": {**TRUTH, "objective": "lambda"},
+    "truth expected": {**TRUTH, "objective": "expected", **RIVAL},
+    "truth listwise": {**TRUTH, "objective": "listwise", **RIVAL},
+    "truth ranknet": {**TRUTH, "objective": "ranknet", **RIVAL},
+    "truth dpo": {**TRUTH, "objective": "dpo", **RIVAL},
+    "truth lambda": {**TRUTH, "objective": "lambda", **RIVAL},
     "truth positives": {**TRUTH, "method": "positives"},
     "truth rl_only": {**TRUTH, "method": "rl_only"},
     "truth noise": {"reward": "noise"},
     "truth gains": {**TRUTH, "worth": "gains"},
     "truth catalogue": {**TRUTH, "pool": "catalogue"},
-    "truth catalogue listwise": {**TRUTH, "pool": "catalogue", "objective": "listwise"},
+    "truth catalogue listwise": {**TRUTH, "pool": "catalogue", "objective": "listwise", **RIVAL},
     "truth batch pool": {**TRUTH, "pool": "batch"},
     "truth offline": {**TRUTH, "pool": "start"},
-    "truth offline ranknet": {**TRUTH, "pool": "start", "objective": "ranknet"},
-    "truth offline dpo": {**TRUTH, "pool": "start", "objective": "dpo"},
+    "truth offline ranknet": {**TRUTH, "pool": "start", "objective": "ranknet", **RIVAL},
+    "truth offline dpo": {**TRUTH, "pool": "start", "objective": "dpo", **RIVAL},
     "truth K=8": {**TRUTH, "candidates": 8},
     "truth K=32": {**TRUTH, "candidates": 32},
     "truth KL 0": {**TRUTH, "kl": 0.0},
@@ -403,6 +406,14 @@ def job_of(arm: str, seed: int, base: Settings) -> Job:
 
 
 add_run(app, QUEUE, Settings, tuple(ARMS), make, job_of)
+
+
+@app.command()
+def judges() -> None:
+    """How right the judge and the weak judge are on dev pairs."""
+    s = Settings()
+    for updates in (s.judge_updates, s.weak_judge_updates):
+        print(updates, "updates:", {name: round(value, 3) for name, value in judge_quality(s, updates).items()})
 
 
 @app.command()

@@ -96,6 +96,16 @@ def test_on_policy_the_gradient_is_an_advantage_weighted_push_whatever_the_softm
     assert torch.allclose(gradient[0, :4], -advantages / (4 * t), atol=1e-12) and gradient[0, 4:].abs().max() < 1e-12
 
 
+def test_the_expected_reward_pushes_by_probability_and_grpo_does_not() -> None:
+    scores = torch.tensor([[0.3, 0.1, -0.2]], dtype=torch.float64, requires_grad=True)
+    advantages, t = torch.tensor([[1.0, -0.5, -0.5]], dtype=torch.float64), 0.1
+    batch = {"place": torch.tensor([[0, 1, 2]]), "mask": MASK, "advantages": advantages, "kept": MASK[:, 0]}
+    (term,), _ = ranking_terms(RankingTermSettings(objective="expected", kl=0, anchor=0), t, True)
+    (gradient,) = torch.autograd.grad(term.loss({"scores": scores}, batch).sum(), scores)
+    p = torch.softmax(scores.detach() / t, 1)
+    assert torch.allclose(gradient, -p * (advantages - (p * advantages).sum()) / t, atol=1e-12)
+
+
 def test_listwise_distillation_at_the_start_pushes_like_its_target_minus_the_policy() -> None:
     scores = torch.tensor([[0.3, 0.1, -0.2]], requires_grad=True)
     target = torch.softmax(torch.tensor([[1.0, 0.0, 0.5]]) / 0.5, 1)
@@ -278,7 +288,7 @@ def test_separate_losses_are_the_fused_one_with_a_sum_of_advantages() -> None:
     assert float(retriever_grpo.credited(ranking, failed, chosen)["advantages"][0, 0]) == 0
 
 
-@pytest.mark.parametrize("objective", ["grpo", "listwise", "ranknet", "lambda", "dpo"])
+@pytest.mark.parametrize("objective", ["grpo", "expected", "listwise", "ranknet", "lambda", "dpo"])
 def test_every_objective_raises_the_reward_of_the_top(tmp_path: Path, objective: str) -> None:
     torch.set_num_threads(1)
     start = encoder(tmp_path)

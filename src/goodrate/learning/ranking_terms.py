@@ -3,6 +3,8 @@
 All read scores (P, M) of P queries and M distinct items, `place` (P, K) of the candidates among them, and rewards or
 advantages (P, K). On-policy and without KL the gradient of Retrieval-GRPO is 1 / (K t) * sum_i A_i grad s_i, whatever
 set the softmax runs over (papers/taosearchemb.md 6, derived): so a listwise loss on the same rewards is its rival.
+The top K are no samples of that policy, yet each counts 1 / K. The objective "expected" (ours) weighs them as samples
+would be: -sum_i p_i A_i, whose gradient -p_i (A_i - sum_j p_j A_j) / t fades where the policy is already sure.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from goodrate.learning.losses import dpo, kl_categorical, lambda_loss, listwise,
 from goodrate.learning.ranking_source import ranking_logprobs
 from goodrate.learning.records import MicroBatch, Outputs, Term
 
-Objective = Literal["grpo", "listwise", "ranknet", "lambda", "dpo"]
+Objective = Literal["grpo", "expected", "listwise", "ranknet", "lambda", "dpo"]
 
 
 class RankingTermSettings(BaseModel):
     """Which loss on the rewards, how close to the start, and the anchor."""
 
     model_config = ConfigDict(extra="forbid")
-    objective: Objective = Field(default="grpo", description="grpo, or a rival on the same rewards")
+    objective: Objective = Field(default="grpo", description="grpo, its expectation under the policy, or a rival loss")
     clip_low: float = Field(default=0.2, gt=0, description="the ratio's lower bound is 1 - this")
     clip_high: float = Field(default=0.2, gt=0, description="the ratio's upper bound is 1 + this")
     kl: float = Field(default=0.05, ge=0, description="weight of the exact KL over the K candidates to the start")
@@ -50,6 +52,9 @@ def ranking_terms(settings: RankingTermSettings, temperature: float, on_policy: 
     def policy(outputs: Outputs, batch: MicroBatch) -> Tensor:
         clip = {"clip_low": settings.clip_low, "clip_high": settings.clip_high}
         return policy_gradient(logprobs(outputs, batch), old(outputs, batch), batch["advantages"], **clip)
+
+    def expected(outputs: Outputs, batch: MicroBatch) -> Tensor:
+        return -(logprobs(outputs, batch).exp() * batch["advantages"] * batch["mask"]).sum(1)
 
     def distilled(outputs: Outputs, batch: MicroBatch) -> Tensor:
         target = torch.softmax(batch["rewards"] / settings.target_temperature, dim=1) * batch["mask"]
@@ -78,7 +83,10 @@ def ranking_terms(settings: RankingTermSettings, temperature: float, on_policy: 
         values = logprobs(outputs, batch)
         return -(values.exp() * values).sum(1)
 
-    losses = {"grpo": policy, "listwise": distilled, "ranknet": pairwise, "lambda": weighted, "dpo": preference}
+    losses = {
+        "grpo": policy, "expected": expected, "listwise": distilled, "ranknet": pairwise, "lambda": weighted,
+        "dpo": preference,
+    }  # fmt: skip
     mask = "mask" if settings.objective == "grpo" else "kept"
     terms = [Term(settings.objective, losses[settings.objective], mask, unit="update")]
     diagnostics = [Term("entropy", entropy, "kept"), Term("clipped", clipped, "mask")]
