@@ -31,6 +31,10 @@ class RewardSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     judge: str = Field(description="judge folder that says how relevant a candidate is; train it without test queries")
+    worth: Literal["good", "gains"] = Field(
+        default="good",
+        description="good: the chance of a label that people call good; gains: expected gain over the largest",
+    )
     quality: bool = Field(default=False, description="the items' rating in five levels is part of the reward")
     exclusivity: Literal["none", "overlap"] = Field(
         default="none", description="overlap: items that share fewer of the query's rare words are worth more"
@@ -57,7 +61,8 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
     dev = good_items(data.parts["dev"])
     before = recalls(encoder, items, dev)
     with VerdictStore(out / "verdicts.sqlite") as store:
-        relevance = judged(judge, store, data, queries)
+        worth = judge.scale.is_positive.astype(float) if settings.reward.worth == "good" else None
+        relevance = judged(judge, store, data, queries, worth)
         levels = quality(data) if settings.reward.quality else None
         texts = [query.text for query in queries]
         overlap = LexicalOverlap(texts, list(items.values())) if settings.reward.exclusivity == "overlap" else None
@@ -77,11 +82,13 @@ def examples(data: TrainingData) -> list[QueryExample]:
     return [QueryExample(query, min(good), good) for query, good in known.items()]
 
 
-def judged(judge: Judge, store: VerdictStore, data: TrainingData, queries: list[QueryExample]) -> JudgedRelevance:
+def judged(
+    judge: Judge, store: VerdictStore, data: TrainingData, queries: list[QueryExample], worth: np.ndarray | None
+) -> JudgedRelevance:
     """The judge over the training queries, with the facts it is used to."""
     ids = {text: query_id for query_id, text in data.parts["train"].queries().items()}
     asked = [(query.text, data.facts.get(ids[query.text], "")) for query in queries]
-    return JudgedRelevance(judge, asked, item_texts(data.catalog.frame, judge.card.item_form), store)
+    return JudgedRelevance(judge, asked, item_texts(data.catalog.frame, judge.card.item_form), store, worth)
 
 
 def quality(data: TrainingData) -> np.ndarray:

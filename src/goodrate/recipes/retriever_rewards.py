@@ -27,7 +27,7 @@ class JudgedRelevance:
 
     def __init__(
         self, judge: Judge, queries: Sequence[tuple[str, str]], item_texts: Sequence[str],
-        store: VerdictStore | None = None, worth: Sequence[float] | None = None,
+        store: VerdictStore | None = None, worth: Sequence[float] | np.ndarray | None = None,
     ) -> None:  # fmt: skip
         """queries: (text, facts). store: keeps verdicts over runs; without it they are kept in memory.
 
