@@ -5,14 +5,16 @@ python benchmarks/judge_methods.py run --seeds 0,1,2 --arms grpo,agrl,srpo
 python benchmarks/judge_methods.py table                            one table of all that is there
 
 All arms of a seed start from one SFT judge and have the same seconds. That SFT shows a share of its prompts with a
-hint, so that a guided prompt is nothing new.
+hint, so that a guided prompt is nothing new. Of the labelled pairs a share has verified steps (`stored`); hints,
+rewards of steps, step judges and the arm `verified` know no others. A step judge is trained before, once a seed.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,15 +25,20 @@ from pydantic import BaseModel, ConfigDict
 import taosr1
 from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import judged_pairs
-from goodrate.recipes import judge_guided, judge_sft, judge_stepwise
-from goodrate.recipes.judge_guided import LADDER, ReplaySettings, hint
+from goodrate.learning.collapse import Collapsed
+from goodrate.learning.fit import FitSettings
+from goodrate.recipes import judge_curriculum, judge_guided, judge_sft, judge_stepwise, step_judge
+from goodrate.recipes.guided_replay import LADDER, ReplaySettings, hint
 from goodrate.recipes.judge_policy import PolicySettings
+from goodrate.recipes.judge_rollouts import rolled
 from goodrate.recipes.judge_steps import KnownPrompt
+from goodrate.recipes.prompt_pool import PoolSettings
 from goodrate.relevance.prompts import with_hint
 from goodrate.relevance.rationale import step_lines
 from taosr1 import TEST_PAIRS, Part, Run
 
 QUEUE = Queue("judge_methods")
+CHECKED = 500  # test pairs that a step judge is measured on
 
 
 class Settings(taosr1.Settings):
@@ -40,7 +47,8 @@ class Settings(taosr1.Settings):
     model_config = ConfigDict(extra="forbid")
     labels: int = 1500
     hinted: float = 0.3  # share of the SFT's prompts that carry a hint
-    stored: float = 1.0  # share of the labelled pairs whose steps somebody verified
+    stored: float = 0.3  # share of the labelled pairs whose steps somebody verified
+    step_judge_seconds: float = 120.0
 
 
 Change = Mapping[str, Any]
@@ -54,14 +62,24 @@ GUIDED: dict[str, Change] = {
     "agrl/tau0": {"replay": ReplaySettings(accuracy=0.0)},
     "agrl/tau0.25": {"replay": ReplaySettings(accuracy=0.25)},
 }
+BOTH: Change = {"step_judge": "generative"}
 STEPWISE: dict[str, Change] = {
-    "srpo": {},
-    "srpo/permuted": {"permuted": True},
-    "srpo/every_step": {"critical": False},
-    "srpo/step_mean": {"reduction": "step_mean"},
-    "srpo/outcome0.3": {"outcome_weight": 0.3},
+    "verifier": {},
+    "generative": {"covered": [], "step_judge": "generative"},
+    "scalar": {"covered": [], "step_judge": "scalar"},
+    "hybrid": BOTH,
+    "hybrid/permuted": {**BOTH, "permuted": True},
+    "hybrid/every_step": {**BOTH, "critical": False},
+    "hybrid/cumulative": {**BOTH, "critical": False, "form": "cumulative"},
+    "hybrid/step_mean": {**BOTH, "reduction": "step_mean"},
+    "hybrid/outcome0.3": {**BOTH, "outcome_weight": 0.3},
+    "hybrid/soft": {**BOTH, "soft": True},
+    "hybrid/difficulty": {**BOTH, "pool": PoolSettings(samples=4, diverse=1.0)},
+    "hybrid/diverse": {**BOTH, "pool": PoolSettings(samples=4)},
+    "hybrid+replay": {**BOTH, "replay": ReplaySettings()},
+    "hybrid/curriculum": {**BOTH, "pool": PoolSettings(samples=4, diverse=1.0)},
 }
-CONTROLS = ("sft", "continued", "labels", "grpo", "oracle")
+CONTROLS = ("sft", "continued", "labels", "grpo", "verified", "oracle")
 ARMS = (*CONTROLS, *GUIDED, *STEPWISE)
 
 
@@ -87,16 +105,43 @@ def start(run: Run) -> Path:
     return taosr1.sft(run, Path("nano"), examples, folder, settings.sft_seconds, settings.sft_rate)
 
 
+def step_judge_of(run: Run, kind: str) -> Path:
+    """A step judge that knows the pairs with verified steps, and how it does on test pairs, in scores.json."""
+    s, folder = run.settings, run.work / f"step_judge-{kind}"
+    assert isinstance(s, Settings)
+    told = step_judge.Settings(
+        model=str(start(run)), kind=kind, optimizer=s.grpo_optimizer, learning_rate=s.sft_rate, batch_size=32,
+        micro_tokens=4096, epochs=1000, fit=FitSettings(seconds=s.step_judge_seconds, seed=run.seed),
+    )  # fmt: skip
+    if not (folder / "scores.json").is_file():
+        trained = step_judge.train(told, [*known(run, run.reasoned, 1.0), *known(run, run.labelled, s.stored)], folder)
+        pairs = judged_pairs(run.shop, "test", CHECKED, seed=1)
+        test = known(run, Part(pairs.rows, pairs.items, pairs.gold), 1.0)
+        rollout, _ = rolled(told.model, test, told.samples, run.seed, "step judge test")
+        scores = step_judge.evaluate(step_judge.open_step_judge(trained), test, rollout)
+        (folder / "scores.json").write_text(json.dumps(asdict(scores), indent=1))
+    return folder / "model"
+
+
 def policy_arm(run: Run, out: Path, recipe: Any, change: Change) -> Path:
     """Train by a recipe on rollouts, with the true steps of the stored share of the pairs."""
     settings = run.settings
     assert isinstance(settings, Settings)
+    if "step_judge" in change:
+        change = {**change, "step_judge": str(step_judge_of(run, change["step_judge"]))}
     told: PolicySettings = recipe.Settings(**{**taosr1.grpo_settings(run, start(run)), **change})
     return Path(recipe.train(told, known(run, run.labelled, settings.stored), out))
 
 
+def verified(run: Run, stored: float) -> Part:
+    """The pairs with reasons and those of the labelled ones whose steps somebody verified."""
+    has = np.asarray([bool(prompt.steps) for prompt in known(run, run.labelled, stored)])
+    columns = ("rows", "items", "gold")
+    return Part(*(np.concatenate([getattr(run.reasoned, c), getattr(run.labelled, c)[has]]) for c in columns))
+
+
 def control(run: Run, out: Path, arm: str) -> Path:
-    """SFT alone, more SFT, SFT on the labels, plain GRPO, SFT on the true reasons."""
+    """SFT alone, more SFT, SFT on the labels, plain GRPO, SFT on the verified steps, SFT on the true reasons of all."""
     s = run.settings
     if arm == "grpo":
         return policy_arm(run, out, judge_guided, {"weights": None, "replay": None})
@@ -107,7 +152,8 @@ def control(run: Run, out: Path, arm: str) -> Path:
     if arm == "labels":
         examples, form = taosr1.with_labels(run, run.labelled), run.form.model_copy(update={"order": "label_first"})
     else:
-        examples = taosr1.with_reasons(run, run.reasoned if arm == "continued" else run.labelled)
+        chosen = {"continued": run.reasoned, "oracle": run.labelled, "verified": verified(run, s.stored)}[arm]
+        examples = taosr1.with_reasons(run, chosen)
     return taosr1.sft(run, start(run), examples, out, s.stage_seconds, s.continued_rate, form=form)
 
 
@@ -122,14 +168,31 @@ def make(job: Job) -> dict[str, Any]:
     stages: dict[str, Callable[[], Path]] = {
         **{arm: lambda arm=arm: control(run, out, arm) for arm in CONTROLS},  # type: ignore[misc]
         **{a: lambda c=c: policy_arm(run, out, judge_guided, c) for a, c in GUIDED.items()},  # type: ignore[misc]
-        **{a: lambda c=c: policy_arm(run, out, judge_stepwise, c) for a, c in STEPWISE.items()},  # type: ignore[misc]
+        **{a: lambda a=a, c=c: policy_arm(run, out, stepwise(a), c) for a, c in STEPWISE.items()},  # type: ignore[misc]
     }
-    folder = stages[job.arm]()
+    try:
+        folder = stages[job.arm]()
+    except Collapsed as error:
+        return {"collapsed": str(error), "training": taosr1.trace(out)}
     test = judged_pairs(run.shop, "test", TEST_PAIRS, seed=0)
+    ran = max(out.glob("stage?"), default=folder.parent)
     return {
         **taosr1.judged(run, test, folder),
-        "training": {**taosr1.trace(folder.parent), **steadiness(folder.parent)},
+        "training": {**taosr1.trace(ran), **steadiness(ran)},
+        **checked(run, STEPWISE.get(job.arm, {}).get("step_judge")),
     }
+
+
+def stepwise(arm: str) -> Any:
+    """The recipe of an arm with step rewards."""
+    return judge_curriculum if arm.endswith("curriculum") else judge_stepwise
+
+
+def checked(run: Run, kind: str | None) -> dict[str, Any]:
+    """How the arm's step judge does on test pairs."""
+    if kind is None:
+        return {}
+    return {"step_judge": json.loads((run.work / f"step_judge-{kind}" / "scores.json").read_text())}
 
 
 def steadiness(folder: Path) -> dict[str, float]:
@@ -156,6 +219,9 @@ def table(against: Annotated[str, typer.Option(help="The arm that differences ar
 
     groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for found in QUEUE.found():
+        if "collapsed" in found:
+            print(f"{found['arm']}, seed {found['seed']}: {found['collapsed']}")
+            continue
         key = settings_key(Settings.model_validate(found["settings"]))
         groups.setdefault(key, {}).setdefault(found["arm"], []).append(found)
     for key, arms in groups.items():

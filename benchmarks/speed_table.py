@@ -226,7 +226,8 @@ def policy(documents: Sequence[Document], memories: dict[str, Document]) -> str:
         "learning: copied prompts over ours", "peak MiB: TRL, ours",
     ]  # fmt: skip
     first = documents[0]
-    rounds = " to ".join(str(n) for n in sorted({d["arms"]["split"]["wall"]["n"] for d in documents}))
+    counts = [d["arms"]["split"]["wall"]["n"] for d in documents]
+    rounds = " to ".join(str(n) for n in sorted({min(counts), max(counts)}))
     facts = (
         f"Random Qwen3, {first['case']['vocabulary']:,} words, {first['case']['prompts']} prompts an update, no KL, "
         f"AdamW, TRL {first['trl']}; medians of {rounds} updates each in turn (min to max). *Plain loop* is goodrate's "

@@ -25,16 +25,17 @@ from pydantic import BaseModel, ConfigDict
 from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import JudgedPairs, judged_pairs
 from goodrate.evaluation.classification import FAILED, classify, constant_label
+from goodrate.learning.collapse import Collapsed
 from goodrate.learning.fit import FitSettings
 from goodrate.learning.policy_terms import PolicyTermSettings
 from goodrate.learning.preferences import PreferenceTermSettings
 from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.recipes import judge_dpo, judge_grpo, judge_sft
 from goodrate.recipes.judge_folder import JudgeFormat
-from goodrate.recipes.judge_rollouts import LabelledPrompt, PairSampling
+from goodrate.recipes.judge_rollouts import LabelledPrompt, PairSampling, rolled
 from goodrate.relevance.listing import listing
 from goodrate.relevance.prompts import judge_prompt
-from goodrate.relevance.rationale import label_text, write
+from goodrate.relevance.rationale import Rationale, label_text, write
 from goodrate.run_folder import RunFolder
 from goodrate.shop.gates import pairs_of, shortcuts
 from goodrate.shop.shop import Shop, ShopSettings, generate
@@ -67,6 +68,8 @@ class Settings(BaseModel):
     pool_confidence: float = 1.0
     max_new_tokens: int = 96
     rules: int | None = None  # retrieved rules in every prompt
+    sft_updates: int | None = None  # in place of sft_seconds, for machines that others use, too
+    stage_updates: int | None = None  # in place of stage_seconds
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,22 @@ class Run:
         query = self.shop.queries[q]
         rules = self.finder.line(query.text, query.facts) if self.finder else ""
         item = listing(self.shop.records[i])
-        return judge_prompt(query.text, item, query.facts, template=self.form.template, rules=rules)
+        return judge_prompt(query.text, item, query.facts, self.context(q), self.form.template, rules)
+
+    def context(self, q: int) -> str | None:
+        """The retrieved text in the prompts of a query; none here."""
+        return None
+
+    def rationale(self, q: int, i: int) -> Rationale:
+        """The true steps of a pair."""
+        return self.shop.rationale(q, i)
+
+    @property
+    def stage(self) -> FitSettings:
+        """The budget of a stage after SFT."""
+        s = self.settings
+        told: dict[str, Any] = {"updates": s.stage_updates} if s.stage_updates else {"seconds": s.stage_seconds}
+        return FitSettings(**told, seed=self.seed)
 
     def prompts(self, part: Part) -> list[LabelledPrompt]:
         """Prompts with their gold labels."""
@@ -117,7 +135,7 @@ class Run:
     def reasons(self, part: Part) -> dict[str, str]:
         """The true completions by example_id."""
         pairs = zip(part.rows.tolist(), part.items.tolist(), strict=True)
-        return {f"{q}-{i}": write(self.shop.rationale(q, i), self.order) for q, i in pairs}
+        return {f"{q}-{i}": write(self.rationale(q, i), self.order) for q, i in pairs}
 
 
 @functools.cache
@@ -198,16 +216,16 @@ def oracle(run: Run, out: Path) -> Path:
     return sft(run, start(run), examples, out, s.stage_seconds, s.continued_rate)
 
 
-def dpo(run: Run, out: Path) -> Path:
-    """Pass@N DPO; its seconds are those of sampling and training together.
+def dpo(run: Run, out: Path, judge: Path | None = None) -> Path:
+    """Pass@N DPO, from SFT or from another judge; its seconds are those of sampling and training together.
 
     Two epochs: on dev 2, 4 and 8 had macro-F1 0.854, 0.842 and 0.829; 4 and 8 with nll 0.2 had 0.844 and 0.835.
     """
     s, prompts = run.settings, run.prompts(run.labelled)[: run.settings.dpo_prompts]
     recipe = judge_dpo.Settings(
-        judge=str(start(run)), optimizer=s.dpo_optimizer, learning_rate=s.dpo_rate, batch_size=64, epochs=2,
+        judge=str(judge or start(run)), optimizer=s.dpo_optimizer, learning_rate=s.dpo_rate, batch_size=64, epochs=2,
         sampling=PairSampling(max_new_tokens=s.max_new_tokens), loss=PreferenceTermSettings(nll=s.dpo_nll),
-        fit=FitSettings(seconds=s.stage_seconds, seed=run.seed),
+        fit=run.stage,
     )  # fmt: skip
     return judge_dpo.train(recipe, prompts, {}, out)
 
@@ -225,7 +243,7 @@ def grpo_settings(run: Run, judge: Path) -> dict[str, Any]:
     return {
         "judge": str(judge), "optimizer": s.grpo_optimizer, "learning_rate": s.grpo_rate,
         "loss": PolicyTermSettings(kl=s.grpo_kl, reduction=s.reduction), "rollouts": s.rollouts,
-        "fit": FitSettings(seconds=s.stage_seconds, seed=run.seed),
+        "fit": run.stage,
     }  # fmt: skip
 
 
@@ -249,23 +267,14 @@ def rejection(run: Run, out: Path) -> Path:
 
 def right_samples(run: Run) -> list[judge_sft.JudgeExample]:
     """One right completion of five for every prompt that has one."""
-    import torch
-
-    from goodrate.recipes.judge_folder import open_judge
-    from goodrate.recipes.judge_rollouts import JudgeRollouts, PairSampling, policy_examples, sampled
-
-    s, prompts = run.settings, run.prompts(run.labelled)[: run.settings.dpo_prompts]
-    model, form, rules = open_judge(start(run))
-    examples, told = policy_examples(model, prompts, s.max_new_tokens), JudgeRollouts(form, rules)
-    how = PairSampling(samples=5, max_new_tokens=s.max_new_tokens)
-    rollout = sampled(model, told, examples, how, run.seed, "rejection")
-    right = told.grade(rollout, examples).correct.view(-1, 5) == 1
-    kept = []
-    for row in torch.nonzero(right.any(1))[:, 0].tolist():
-        which = row * 5 + int(right[row].int().argmax())
-        ids = rollout.completion_ids[which][rollout.mask[which]].tolist()[:-1]
-        kept.append(judge_sft.JudgeExample(prompts[row].prefix, prompts[row].suffix, model.tokenizer.decode(ids)))
-    return kept
+    prompts = run.prompts(run.labelled)[: run.settings.dpo_prompts]
+    rollout, model = rolled(start(run), prompts, 5, run.seed, "rejection")
+    kept: dict[int, judge_sft.JudgeExample] = {}
+    for row, (said, place) in enumerate(zip(rollout.parsed, rollout.group.tolist(), strict=True)):
+        if place not in kept and said is not None and said.label == prompts[place].label:
+            text = model.tokenizer.decode(rollout.completion_ids[row][rollout.mask[row]].tolist()[:-1])
+            kept[place] = judge_sft.JudgeExample(prompts[place].prefix, prompts[place].suffix, text)
+    return list(kept.values())
 
 
 def only_start(run: Run, out: Path) -> Path:
@@ -290,7 +299,10 @@ def make(job: Job) -> dict[str, Any]:
     if job.arm in TRIVIAL:
         return scored(run.shop, test, trivial(run, test, job.arm))
     out = run.work / (f"{order}-{stage}" if order else job.arm)
-    folder = STAGES[stage](run, out) if order else label_only(run, out)
+    try:
+        folder = STAGES[stage](run, out) if order else label_only(run, out)
+    except Collapsed as error:
+        return {"collapsed": str(error), "training": trace(out)}
     return {**judged(run, test, folder), "training": trace(folder.parent)}
 
 

@@ -17,6 +17,7 @@ from goodrate.demo.stages import judged_pairs
 from taosr1 import ARMS, QUEUE, TEST_PAIRS, Settings, shop_of
 
 RESAMPLES = 1000
+GRPO = "reason_first/grpo"
 PAGE = Path(__file__).parents[1] / "docs" / "experiments.md"
 BEGIN, END = "<!-- taosr1: python benchmarks/taosr1_table.py --write -->", "<!-- end of taosr1 -->"
 Found = dict[str, list[dict[str, Any]]]  # results by arm, one per seed
@@ -26,6 +27,8 @@ def grouped() -> dict[str, Found]:
     """Results by the hash of their settings, then by arm."""
     groups: dict[str, Found] = defaultdict(lambda: defaultdict(list))
     for found in QUEUE.found():
+        if "collapsed" in found:
+            continue
         groups[settings_key(Settings.model_validate(found["settings"]))][found["arm"]].append(found)
     return groups
 
@@ -58,9 +61,9 @@ def resampled(queries: np.ndarray, count: int = RESAMPLES, seed: int = 0) -> np.
 class Measured:
     """Macro-F1 and accuracy of arms over one set of resamples, so that any two can be compared."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, pairs: int = TEST_PAIRS) -> None:
         shop = shop_of(settings.shop.model_dump_json())
-        test = judged_pairs(shop, "test", TEST_PAIRS, seed=0)
+        test = judged_pairs(shop, "test", pairs, seed=0)
         self._gold, self._weights = test.gold, resampled(test.rows)
 
     def values(self, results: list[dict[str, Any]]) -> np.ndarray:
@@ -146,27 +149,68 @@ def versus(found: Found, measured: Measured, arm: str) -> list[str]:
     return [f"{arm} minus {other}: {measured.difference(found[arm], found[other])}" for other in others]
 
 
+def variants(base: Found, others: list[Found], measured: Measured) -> list[list[str]]:
+    """GRPO under other settings, one row each, beside that of the base."""
+    facts = ["label_cv", "share_kept", "groups", "updates", "kl"]
+    heads = ["label counts' CV", "groups kept", "groups an update", "updates", "KL"]
+    rows = [["settings", "seeds", "macro-F1", "minus the first row", *heads, "own steps contradict"]]
+    for found in (base, *others):
+        (results,) = [found[arm] for arm in found if arm == GRPO]
+        chosen, plain = (Settings.model_validate(one[GRPO][0]["settings"]) for one in (found, base))
+        values = measured.values(results)
+        low, high = np.quantile(values[1:], [0.025, 0.975])
+        logged = [mean([r["training"] for r in results], name) for name in facts]
+        rows.append([
+            changes(chosen, plain) if found is not base else "as above", str(len(results)),
+            f"{values[0]:.3f} ({low:.3f} to {high:.3f})",
+            measured.difference(results, base[GRPO]) if found is not base else "-", *logged,
+            mean(results, "inconsistent"),
+        ])  # fmt: skip
+    return rows
+
+
+def collapses() -> list[str]:
+    """The runs that the collapse detector stopped: arm, seed, settings, and what it said."""
+    found = [one for one in QUEUE.found() if "collapsed" in one]
+    return [
+        f"- {one['arm']}, seed {one['seed']}, {told(Settings.model_validate(one['settings']))}: "
+        f'"{one["collapsed"].partition(". ")[0]}"'
+        for one in found
+    ]
+
+
 def render(only: str | None = None) -> str:
-    """Every table as Markdown."""
-    parts = []
-    for key, found in grouped().items():
-        if only not in (None, key):
+    """Every table as Markdown: one section per settings, and one row of the last table where GRPO alone was run."""
+    parts: list[str] = []
+    groups = grouped()
+    alone = [found for found in groups.values() if set(found) == {GRPO}]
+    for key, found in groups.items():
+        if only not in (None, key) or found in alone:
             continue
         chosen = Settings.model_validate(next(iter(found.values()))[0]["settings"])
         measured = Measured(chosen)
         parts += [f"**{told(chosen)}** (settings `{key}`)", markdown(scores(found, measured)), markdown(details(found))]
-        for arm in ("label_first/grpo", "reason_first/grpo", "reason_first/dpo+grpo", "label_first/dpo+grpo"):
+        for arm in ("label_first/grpo", GRPO):
             lines = versus(found, measured, arm) if arm in found else []
             if lines:
                 parts.append("\n".join(f"- {line}" for line in lines))
+        mine = [other for other in alone if other[GRPO][0]["settings"]["labels"] == chosen.labels]
+        if mine and GRPO in found:
+            parts += ["GRPO under other settings:", markdown(variants(found, mine, measured))]
+    if only is None and collapses():
+        parts += ["Stopped by the collapse detector:", "\n".join(collapses())]
     return "\n\n".join(parts)
 
 
 def told(chosen: Settings) -> str:
-    """The settings that are not the default, as the command line takes them."""
-    plain, given = (_flat(s.model_dump(mode="json")) for s in (Settings(), chosen))
-    changed = [f"--set {name}={value}" for name, value in given.items() if value != plain[name]]
-    return " ".join(changed) or "default"
+    """The settings that are not the default."""
+    return changes(chosen, Settings()) or "default"
+
+
+def changes(chosen: Settings, plain: Settings) -> str:
+    """The settings that differ, as the command line takes them."""
+    before, given = (_flat(s.model_dump(mode="json")) for s in (plain, chosen))
+    return " ".join(f"--set {name}={value}" for name, value in given.items() if value != before[name])
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import context_arms  # noqa: E402
 import retrieval_grpo  # noqa: E402
 import retrieval_grpo_table  # noqa: E402
 import taosr1  # noqa: E402
@@ -22,6 +23,7 @@ import taosr1_table  # noqa: E402
 from experiment import Job, Queue, write_between  # noqa: E402
 from goodrate.evaluation.classification import classify  # noqa: E402
 from goodrate.scale import FOUR_LEVEL  # noqa: E402
+from goodrate.shop.shop import ShopSettings, generate  # noqa: E402
 
 
 class Settings(BaseModel):
@@ -64,7 +66,7 @@ Queue("toy", Path({str(tmp_path / "results")!r}), Path({str(tmp_path / "runs")!r
 """
 
     def while_another_comes(job: Job) -> dict[str, float]:
-        assert subprocess.run([sys.executable, "-c", other], timeout=60).returncode == 0  # it did not make it
+        assert subprocess.run([sys.executable, "-c", other], timeout=600).returncode == 0  # it did not make it
         return {"accuracy": 1.0}
 
     queue.run([job], while_another_comes)
@@ -132,3 +134,31 @@ def test_a_wrong_pair_of_the_noisy_reward_is_always_wrong_in_the_same_way() -> N
     assert (values == noisy(rows, items)).all()
     # 0.3 are drawn anew from four grades: some of them fall on the true one
     assert 0.1 < (values != truth(rows, items)).mean() < 0.3
+
+
+def test_accuracy_by_what_the_text_is_worth_and_of_what_is_said_of_it() -> None:
+    found = {"predicted": "3x10", "kinds": "hhmn", "knowledge": "k-k-", "worth": "upii", "said": "uuix"}
+    scores = context_arms.by_kind(found, np.asarray([3, 1, 0, 0]))
+    assert (scores["helpful"], scores["misleading"], scores["none"]) == (0.5, 0.0, 1.0)
+    assert (scores["knowledge, helpful"], scores["knowledge, misleading"]) == (1.0, 0.0)
+    # Of the three with a text: used, partly used and ignored were right; it said used, used and ignored.
+    assert (scores["use"], scores["used or not"]) == (pytest.approx(2 / 3), 1.0)
+    assert "use" not in context_arms.by_kind({**found, "said": "xxxx"}, np.asarray([3, 1, 0, 0]))
+
+
+def test_shuffled_texts_are_those_of_other_queries_of_the_same_split() -> None:
+    shop = generate(ShopSettings(items=300, queries=60, knowledge_share=0.5))
+    texts = context_arms.Texts(shop, {q: [q, q + 1] for q in range(60)}, seed=1)
+    places = [texts.of(q, "shuffled")[0] for q in range(60)]
+    assert sorted(places) == list(range(60)) and sum(q == place for q, place in enumerate(places)) < 6
+    assert all(shop.split[q] == shop.split[place] for q, place in enumerate(places))
+    assert texts.of(3, "hidden") == [] and texts.line(3, "none") is None and texts.of(3, "top3") == [3, 4]
+    assert texts.line(3, "top3") == f"{shop.corpus[3].text} . {shop.corpus[4].text}"
+    assert texts.kind(3, "hidden") == "none" and texts.kind(3, "retrieved") in ("helpful", "irrelevant", "misleading")
+
+
+def test_every_arm_of_context_choice_names_a_known_start_and_method() -> None:
+    for arm in context_arms.ARMS.values():
+        assert arm.start in ("sft", "rag", "dpo") and arm.method in ("", "grpo", "dyknow")
+        assert {arm.reads, arm.tested or arm.reads} <= {"none", "hidden", "retrieved", "shuffled", "top3"}
+        assert arm.method == "dyknow" or not arm.change

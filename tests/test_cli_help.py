@@ -19,7 +19,7 @@ def goodrate(*arguments: str) -> subprocess.CompletedProcess[str]:
         "finally:\n"
         "    print('IMPORTED', *[m for m, _ in VERBS.values() if m in sys.modules], file=sys.stderr)\n"
     )
-    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=600)
 
 
 def imported(run: subprocess.CompletedProcess[str]) -> list[str]:

@@ -21,7 +21,7 @@ MAIN = "from goodrate.cli import main; main()"
 # The model of either command, standing still while it is loaded.
 SLOW_LOADING = (
     "import sys, time, goodrate.models.encoder as e, goodrate.models.causal_lm as c\n"
-    "def load(*_, **__): print('LOADING', flush=True); time.sleep(60)\n"
+    "def load(*_, **__): print('LOADING', flush=True); time.sleep(600)\n"
     "e.Encoder.load = c.CausalLM.load = load\n"
 )
 
@@ -59,11 +59,11 @@ def interrupt(code: str, arguments: list[str], when: Callable[[subprocess.Popen[
     command = [sys.executable, "-c", code, *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 600
         while not when(process):
             assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
         process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=600)
         return process.returncode, said
     finally:
         process.kill()
@@ -93,7 +93,7 @@ def test_index_keeps_what_it_wrote_and_goes_on(folder: Path, tmp_path: Path) -> 
     assert code == 130 and said.count("interrupted; ") == 1 and "Traceback" not in said
     kept = len(Store.open(tmp_path / "ix"))
     assert 512 <= kept < 1600 and f"interrupted; {kept:,} items can be searched" in said
-    again = subprocess.run([sys.executable, "-c", MAIN, *arguments], capture_output=True, text=True, timeout=90)
+    again = subprocess.run([sys.executable, "-c", MAIN, *arguments], capture_output=True, text=True, timeout=600)
     assert again.returncode == 0 and f"{1600 - kept:,} added" in again.stderr
     assert len(Store.open(tmp_path / "ix")) == 1600
 
@@ -109,7 +109,7 @@ def test_train_goes_on_where_it_was_stopped(folder: Path, tmp_path: Path) -> Non
     code, said = interrupt(MAIN, arguments, ten_updates)
     assert code == 130 and said.count("interrupted; the same command goes on") == 1 and "Traceback" not in said
     assert not (tmp_path / "run" / "judge").exists()
-    again = subprocess.run([sys.executable, "-c", MAIN, *arguments], capture_output=True, text=True, timeout=90)
+    again = subprocess.run([sys.executable, "-c", MAIN, *arguments], capture_output=True, text=True, timeout=600)
     assert again.returncode == 0, again.stderr
     updates = [record["update"] for record in RunFolder(tmp_path / "run").metrics() if "update" in record]
     assert updates == list(range(1, 151)) and (tmp_path / "run" / "judge").is_dir()

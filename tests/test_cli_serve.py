@@ -42,17 +42,17 @@ def server(index: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         said += line
     yield found.group(), process
     process.kill()
-    process.wait(timeout=10)
+    process.wait(timeout=120)
 
 
 def get(url: str, path: str, **parameters: str) -> Any:
     """The JSON of an address of the server."""
-    with urllib.request.urlopen(f"{url}{path}?{urllib.parse.urlencode(parameters)}", timeout=10) as answer:
+    with urllib.request.urlopen(f"{url}{path}?{urllib.parse.urlencode(parameters)}", timeout=120) as answer:
         return json.load(answer)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=600)
 
 
 def test_it_answers_from_the_index_and_stops_on_interrupt(server: tuple[str, subprocess.Popen[str]]) -> None:
@@ -69,7 +69,7 @@ def test_it_answers_from_the_index_and_stops_on_interrupt(server: tuple[str, sub
         get(url, "/search", query="shoes", where="colour = 'red'")
     assert refused.value.code == 400 and b"columns: id, title, brand" in refused.value.read()
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == 130
+    assert process.wait(timeout=120) == 130
 
 
 def test_a_taken_port_is_said_before_anything_is_loaded(index: Path) -> None:

@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from goodrate import settings
-from goodrate.cli import train_grpo, train_guided, train_stepwise, train_taosr1
+from goodrate.cli import (
+    train_curriculum,
+    train_grpo,
+    train_guided,
+    train_step_judge,
+    train_stepwise,
+    train_taosr1,
+)
 from goodrate.cli.training_data import DataSettings, load_data
 from goodrate.relevance.judge import Judge, Pair
 from goodrate.shop.shop import ShopSettings
@@ -57,13 +64,24 @@ def test_the_chain_trains_each_stage_from_the_one_before(tmp_path: Path) -> None
     again = train_taosr1.run(chosen, tmp_path / "run", lambda record: pytest.fail("nothing is left to train"))
     assert again.rows["judge"] == outcome.rows["judge"]
 
-    alone = ["data.take=60", "data.skip=120", *SHOP, f"judge={tmp_path / 'run' / 'sft' / 'judge'}", "fit.updates=1"]
+    rest = ["data.take=60", "data.skip=120", *SHOP]
+    alone = [*rest, f"judge={tmp_path / 'run' / 'sft' / 'judge'}", "fit.updates=1"]
     alone += ["rollouts.prompts=4", "rollouts.group_size=4", "rollouts.max_new_tokens=64"]
     for recipe, logged in ((train_grpo, "accuracy"), (train_guided, "stuck"), (train_stepwise, "reward/step/checks")):
         seen: list[dict[str, float]] = []
         single = recipe.run(settings.load(recipe.Settings, None, alone), tmp_path / recipe.__name__, seen.append)
         assert [*single.rows][:2] == ["before", "judge"] and logged in seen[0]
         assert single.rows["before"]["pairs"] == single.rows["judge"]["pairs"]
+
+    watched = [*rest, f"model={tmp_path / 'run' / 'sft' / 'judge'}", "samples=2", "fit.updates=3"]
+    chosen = settings.load(train_step_judge.Settings, None, watched)
+    steps = train_step_judge.run(chosen, tmp_path / "s", lambda record: None)
+    assert [*steps.rows] == ["wants", "found", "category", "checks", "verdict", "first error"]
+    staged = [*alone, f"step_judge={steps.model}", "pool.samples=2"]
+    staged += ["stages=[{ low = 0.0, high = 1.0, outcome_weight = 0.7, critical = true }]"]
+    chosen = settings.load(train_curriculum.Settings, None, staged)
+    last = train_curriculum.run(chosen, tmp_path / "c", lambda record: None)
+    assert (tmp_path / "c" / "stage1" / "judge").is_dir() and [*last.rows][:2] == ["before", "judge"]
 
 
 def test_a_judge_of_another_scale_is_refused(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "from goodrate.cli import main; main()"
-    return subprocess.run([sys.executable, "-c", code, "train", *arguments], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", "from goodrate.cli import main; main()", "train", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture
@@ -308,6 +308,8 @@ def test_recall_by_hand(own_files: dict[str, str]) -> None:
         "judge_grpo",
         "judge_guided",
         "judge_stepwise",
+        "judge_curriculum",
+        "step_judge",
         "taosr1",
         "retriever_contrastive",
         "retriever_grpo",

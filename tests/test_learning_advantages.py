@@ -88,6 +88,16 @@ def test_stepwise_compares_like_with_like() -> None:
     assert result.tolist() == [[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]
 
 
+def test_cumulative_credit_is_what_is_still_to_come() -> None:
+    steps = tensor([[1.0, 0.0, 1.0], [0.0, NAN, 0.0]])
+    # five known rewards of one group: mean 0.4, population spread sqrt(0.24)
+    high, low = 0.6 / 0.24**0.5, -0.4 / 0.24**0.5
+    expected = [[2 * high + low, high + low, high], [2 * low, low, low]]
+    for found, row in zip(adv.cumulative(steps, GROUP[:2], scale="population").tolist(), expected, strict=True):
+        assert found == pytest.approx(row, rel=1e-5)
+    assert adv.cumulative(torch.ones(2, 3), GROUP[:2], scale="population").eq(0).all()
+
+
 def test_critical_weights() -> None:
     steps = tensor([[1.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0]])
     # row 0: step 0 right for all -> easy; step 1 disputed -> 1; step 2 first error -> 1; step 3 after it -> 0

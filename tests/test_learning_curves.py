@@ -89,7 +89,7 @@ def test_what_is_no_run_is_said(tmp_path: Path) -> None:
         read_metrics(tmp_path / "chain")
     run = subprocess.run(
         [sys.executable, "-c", "from goodrate.cli import main; main()", "curves", str(tmp_path / "empty")],
-        capture_output=True, text=True, timeout=120,
+        capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert run.returncode == 2 and "empty: no metrics.jsonl" in run.stderr and "Traceback" not in run.stderr
     with pytest.raises(ValueError, match="must end in .png, .svg, .pdf"):
@@ -106,4 +106,4 @@ def test_training_leaves_its_curves(tmp_path: Path) -> None:
 
 def test_training_does_not_import_the_drawing_library() -> None:
     code = "import goodrate.learning.fit, goodrate.cli.curves, sys; assert 'matplotlib' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=600)

@@ -120,7 +120,7 @@ def kill(record):
         os.kill(os.getpid(), signal.SIGKILL)
 t.train(t.Path({str(tmp_path)!r}), on_update=kill)
 """
-    process = subprocess.run([sys.executable, "-c", code], timeout=60, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.run([sys.executable, "-c", code], timeout=600, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert process.returncode == -signal.SIGKILL
     assert same(train(None)[0], train(tmp_path)[0])
 

@@ -56,7 +56,7 @@ def launch(call: str) -> None:
         subprocess.Popen([sys.executable, "-c", code], env={**common, "RANK": str(r), "LOCAL_RANK": str(r)})
         for r in (0, 1)
     ]
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    assert [rank.wait(timeout=600) for rank in ranks] == [0, 0]
 
 
 @pytest.mark.slow

@@ -193,7 +193,7 @@ def moved(source_of: Any, model: Encoder, pool: str) -> list[torch.Tensor]:
     """Candidates before and after the weights changed."""
     changed = copy.deepcopy(model)
     source = source_of(changed, pool=pool, refresh_items=18)
-    source._reference = source._reference and type(source._reference)(model, [q.text for q in QUERIES], ITEMS)
+    source._reference = source._reference and type(source._reference)(model, [q.text for q in QUERIES], ITEMS, True)
     kept = [source._candidates(range(4), 0, _Clock())]
     with torch.no_grad():
         for parameter in changed.network.parameters():

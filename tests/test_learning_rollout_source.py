@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import tiny_models
+from goodrate.cli import refusal
 from goodrate.learning.advantages import group_relative, to_tokens
 from goodrate.learning.collapse import Collapsed, CollapseDetector
 from goodrate.learning.fit import FitSettings, fit
@@ -203,6 +204,34 @@ def test_nothing_is_left_when_screening_finds_all_solved() -> None:
         source(Right(), screening=2).next(0)
 
 
+def test_solved_prompts_rest_longer_every_time_and_come_back() -> None:
+    queue = source(screening=2, rest=2)
+    rows = queue._draw(0, 6)
+    assert sorted(rows) == [0, 1, 2, 3, 4, 5]
+    for row in rows[1:]:
+        queue._rest(0, row, True)
+    assert queue._draw(0, 1) == [rows[0]]  # epoch 1: the others rest
+    queue._rest(0, rows[0], False)
+    again = queue._draw(0, 6)  # epoch 2
+    assert sorted(again) == sorted(rows) and again == source()._draw(0, 18)[12:]
+    for row in rows[1:]:
+        queue._rest(0, row, True)
+    assert queue._draw(0, 2) == [rows[0]] * 2  # epochs 3 and 4
+    other = source(screening=2, rest=2)
+    other.load_state_dict(queue.state_dict())
+    last = queue._draw(0, 6)
+    assert other._draw(0, 6) == last and sorted(last) == sorted(rows)
+    with pytest.raises(ValueError, match="rollouts.rest needs rollouts.screening"):
+        RolloutSettings(rest=1)
+
+
+def test_when_all_rest_nothing_is_drawn_for_longer_than_a_rest() -> None:
+    queue = source(screening=2, rest=3)
+    for row in queue._draw(3, 1):
+        queue._solved[row] = (9, 10**6)
+    assert queue._draw(3, 1) == []
+
+
 def test_reasons_that_rot_into_unreadable_ones_are_a_collapse() -> None:
     """Seen without KL: labels stay right, no step can be read, so none contradicts its label either."""
     detector = CollapseDetector(window=2)
@@ -210,5 +239,6 @@ def test_reasons_that_rot_into_unreadable_ones_are_a_collapse() -> None:
     rotten = {**healthy, "inconsistent": float("nan"), "unreadable_steps": 0.99}
     for number in range(3):
         detector({"update": number, **healthy})
-    with pytest.raises(Collapsed, match="reasons that cannot be read rose from 0.05 to 0.52"):
+    with pytest.raises(Collapsed, match="reasons that cannot be read rose from 0.05 to 0.52") as raised:
         detector({"update": 3, **rotten})
+    assert (refusal(raised.value) or "").endswith("a lower learning_rate or a higher loss.kl")  # one line, no traceback

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,12 +18,14 @@ from goodrate.learning.records import Prompts, Reward, Rollout, Update
 from goodrate.learning.rollout import Sampling, add_rollouts, sample, take
 from goodrate.learning.rollout_method import PolicyExample
 from goodrate.learning.rollout_source import RolloutSettings
-from goodrate.recipes import judge_context, judge_guided, judge_sft, judge_stepwise
+from goodrate.recipes import judge_context, judge_curriculum, judge_guided, judge_sft, judge_stepwise
+from goodrate.recipes.guided_replay import LADDER, GuidedReplay, ReplaySettings, hint
 from goodrate.recipes.judge_context import ContextPrompt, DualGroups
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge
-from goodrate.recipes.judge_guided import LADDER, GuidedRollouts, ReplaySettings, hint
-from goodrate.recipes.judge_rollouts import policy_examples
+from goodrate.recipes.judge_guided import GuidedRollouts
+from goodrate.recipes.judge_rollouts import policy_examples, rolled, unsure
 from goodrate.recipes.judge_steps import CREDITED, KnownPrompt, StepSpans, attribute_f1, verified_steps
+from goodrate.recipes.prompt_pool import PoolSettings, PromptStats, chosen, kept, prompt_stats
 from goodrate.relevance.prompts import judge_prompt
 from goodrate.relevance.rationale import Rationale, Want, parse, step_lines, write
 from goodrate.relevance.rule_map import deciding_rules
@@ -95,6 +98,7 @@ def test_the_hint_ladder_says_more_on_every_rung() -> None:
     assert rungs[0] == "rule requirement_failed"
     assert rungs[1] == "rule requirement_failed . checks color conflict"
     assert "wants lamp" in rungs[2] and "label" not in rungs[2] and rungs[3].endswith("label 2")
+    assert hint(replace(prompt, steps={}), 1, "attributes") == "label 2"
 
 
 @pytest.fixture(scope="module")
@@ -142,9 +146,9 @@ def rollouts(
 def stepwise(folder: Path, **changed: Any) -> judge_stepwise.StepRewards:
     model, judge_format, rules = open_judge(folder)
     settings = judge_stepwise.Settings(judge=str(folder), **changed)
-    return judge_stepwise.StepRewards(
-        judge_format, rules, settings, {p.example_id: p for p in lamps()}, StepSpans(model)
-    )
+    prompts = {p.example_id: p for p in lamps()}
+    replay = GuidedReplay(settings.replay, model, "nano", prompts) if settings.replay else None
+    return judge_stepwise.StepRewards(judge_format, rules, replay, settings, prompts, StepSpans(model))
 
 
 def test_every_token_knows_its_step(judge: Path) -> None:
@@ -192,7 +196,9 @@ def test_nothing_is_earned_behind_the_first_error(judge: Path) -> None:
 def guided(folder: Path, **changed: Any) -> GuidedRollouts:
     model, judge_format, rules = open_judge(folder)
     settings = judge_guided.Settings(judge=str(folder), **changed)
-    return GuidedRollouts(judge_format, rules, settings, model, {p.example_id: p for p in lamps()}, BOOK)
+    prompts = {p.example_id: p for p in lamps()}
+    replay = GuidedReplay(settings.replay, model, "nano", prompts) if settings.replay else None
+    return GuidedRollouts(judge_format, rules, replay, settings, prompts, BOOK)
 
 
 def test_a_right_label_is_worth_more_than_any_wrong_one(judge: Path) -> None:
@@ -234,8 +240,9 @@ def test_a_completion_that_speaks_of_the_hint_earns_nothing(judge: Path) -> None
     assert method.grade(rollout, examples).outcome.tolist() == [1.75, 0.0]
 
 
-def test_stuck_groups_are_asked_again_and_keep_their_size(judge: Path) -> None:
-    method = guided(judge, replay=ReplaySettings(warmup=1, share=0.5, samples=3))
+@pytest.mark.parametrize("make", [guided, stepwise])
+def test_stuck_groups_are_asked_again_and_keep_their_size(judge: Path, make: Any) -> None:
+    method = make(judge, replay=ReplaySettings(warmup=1, share=0.5, samples=3))
     rollout, examples = rollouts(judge, method, lamps())
     correct = torch.ones(32)
     correct[4:12] = 0.0  # two groups of eight go wrong
@@ -255,17 +262,17 @@ def test_stuck_groups_are_asked_again_and_keep_their_size(judge: Path) -> None:
     assert len(rewards.outcome) == 32 and rewards.correct[joined.arm == 1].all()
     (some, ids, size, view, arm), *_ = asked
     assert [e.example_id for e in some] == ["cup blue", "hat red"] and (size, view, arm) == (3, "hint", 1)
-    assert all("hint: rule" in method.model.tokenizer.decode(list(row)) for row in ids)
+    assert all("hint: rule" in method.replay.model.tokenizer.decode(list(row)) for row in ids)
     # Numerator and KL use the plain prompt: no token of a hint is anywhere in what the loss sees.
     credit = method.credit(joined, rewards)
     for batch in micro_batches(joined, credit, 10_000, method.views(joined)):
-        assert all("hint" not in method.model.tokenizer.decode(list(p)) for p in batch["prompts/plain"])
+        assert all("hint" not in method.replay.model.tokenizer.decode(list(p)) for p in batch["prompts/plain"])
     assert not (credit["plain_tokens"] & credit["guided_tokens"]).any()
-    assert {kept.level for kept in method.memory.values()} == {1}
+    assert {kept.level for kept in method.replay.memory.values()} == {1}
     state = method.state_dict()
-    other = guided(judge)
+    other = make(judge, replay=ReplaySettings())
     other.load_state_dict(state)
-    assert other.memory == method.memory
+    assert other.replay.memory == method.replay.memory
 
 
 def test_failures_climb_the_ladder_and_no_further(judge: Path) -> None:
@@ -280,7 +287,7 @@ def test_failures_climb_the_ladder_and_no_further(judge: Path) -> None:
     levels = []
     for number in range(5):
         method.replayed(rollout, wrong, examples, ask, number)
-        levels.append(method.memory["cup red"].level)
+        levels.append(method.replay.memory["cup red"].level)
     assert levels == [2, 3, 4, 4, 4]
 
 
@@ -378,8 +385,40 @@ def test_without_the_cross_term_there_are_two_groups_of_grpo(judge: Path) -> Non
     assert names == {"query": {"policy", "kl_loss", "cross"}, "none": {"policy", "kl_loss"}}
 
 
-@pytest.mark.parametrize("recipe", ["stepwise", "guided", "context"])
+def test_the_pool_is_asked_with_the_text() -> None:
+    asked: list[tuple[str, str]] = []
+
+    class Sure:
+        def encode(self, text: str) -> list[int]:
+            return [ord(text)]
+
+        def label_logits(self, prompts: list[tuple[str, str]], ids: list[int]) -> np.ndarray:
+            asked.extend(prompts)
+            return np.asarray([[0.0, 0.0, 0.0, 9.0 if "context" in prefix else 0.0] for prefix, _ in prompts])
+
+    both = [ContextPrompt("a", "q\n", "i\n", 3, "q\ncontext: red\n"), ContextPrompt("b", "q\n", "i\n", 3, "q\n")]
+    kept = unsure(Sure(), both, JudgeFormat(), 0.7)  # type: ignore[arg-type]
+    assert [prompt.example_id for prompt in kept] == ["b"] and asked[0] == ("q\ncontext: red\n", "i\n")
+
+
+REPLAY = ReplaySettings(warmup=0, accuracy=0.5, share=1.0)
+RUNS: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "stepwise": (judge_stepwise, {}, "reward/step/checks"),
+    "stepwise+replay": (judge_stepwise, {"replay": REPLAY, "reduction": "step_mean"}, "guided_ratio"),
+    "guided": (judge_guided, {"replay": REPLAY}, "stuck"),
+    "context": (judge_context, {}, "context_gap"),
+}
+
+
+@pytest.mark.parametrize("recipe", RUNS)
 def test_the_recipes_run_log_and_resume(judge: Path, tmp_path: Path, recipe: str) -> None:
+    module, changed, wanted = RUNS[recipe]
+    prompts: Any = lamps()
+    if recipe == "context":
+        prompts = [
+            ContextPrompt(p.example_id, p.prefix, p.suffix, p.label, f"{p.prefix}context: red\n", "helpful")
+            for p in prompts
+        ]
     common: dict[str, Any] = {
         "judge": str(judge), "learning_rate": 2e-3,
         "rollouts": RolloutSettings(
@@ -398,17 +437,8 @@ def test_the_recipes_run_log_and_resume(judge: Path, tmp_path: Path, recipe: str
                 raise KeyboardInterrupt
 
         try:
-            if recipe == "stepwise":
-                return judge_stepwise.train(judge_stepwise.Settings(**common, fit=fit), lamps(), tmp_path / out, stop)
-            if recipe == "guided":
-                replay = ReplaySettings(warmup=0, accuracy=0.5, share=1.0)
-                settings = judge_guided.Settings(**common, fit=fit, replay=replay)
-                return judge_guided.train(settings, lamps(), tmp_path / out, stop)
-            both = [
-                ContextPrompt(p.example_id, p.prefix, p.suffix, p.label, f"{p.prefix}context: red\n", "helpful")
-                for p in lamps()
-            ]
-            return judge_context.train(judge_context.Settings(**common, fit=fit), both, tmp_path / out, stop)
+            settings = module.Settings(**common, **changed, fit=fit)
+            return Path(module.train(settings, prompts, tmp_path / out, stop))
         except KeyboardInterrupt:
             return tmp_path
 
@@ -417,8 +447,9 @@ def test_the_recipes_run_log_and_resume(judge: Path, tmp_path: Path, recipe: str
     resumed = run(4, "cut")
     weights = [(folder / "model.safetensors").read_bytes() for folder in (whole, resumed)]
     assert weights[0] == weights[1]
-    wanted = {"stepwise": "reward/step/checks", "guided": "stuck", "context": "context_gap"}[recipe]
-    assert wanted in logged[0] and json.loads((whole / "judge.json").read_text())["order"] == "reason_first"
+    card = json.loads((whole / "judge.json").read_text())
+    assert wanted in logged[0] and card["order"] == "reason_first"
+    assert card["contexts"] == (1 if recipe == "context" else 0)  # the judge knows that it reads texts
 
 
 def test_taking_and_adding_keeps_who_is_who(judge: Path) -> None:
@@ -431,18 +462,22 @@ def test_taking_and_adding_keeps_who_is_who(judge: Path) -> None:
     assert own.example_id.tolist() == [0, 0, 1, 1, 2, 2, 3, 4] and own.group.tolist()[-2:] == [1, 2]
 
 
-def test_a_step_judge_learns_from_the_policys_own_errors(judge: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["generative", "scalar"])
+def test_a_step_judge_learns_from_the_policys_own_errors(judge: Path, tmp_path: Path, kind: Any) -> None:
     from goodrate.recipes import step_judge
 
-    rollout, model = step_judge.rolled(judge, lamps(), 6, 0)
-    found = step_judge.examples(lamps(), rollout, model.tokenizer, sees_label=True)
-    wrong = [e for e in found if "0" in e.completion]
-    assert wrong and len(found) - len(wrong) <= len(wrong) and all(e.suffix.endswith("check:\n") for e in found)
+    rollout, model = rolled(judge, lamps(), 6, 0, "step judge")
+    rows, right = step_judge.usable(lamps(), rollout, 0)
+    wrong = right.eq(0).any(1)
+    assert wrong.any()
+    asked = step_judge.examples([lamps()[0]] * len(right), take(rollout, rows), right, model, sees_label=True)
+    assert all(e.suffix.endswith("check:\n") for e in asked)
+    assert [("0" in e.completion) for e in asked] == wrong.tolist()
     settings = step_judge.Settings(
-        model=str(judge), batch_size=16, epochs=100, learning_rate=3e-3, max_tokens=250, samples=6,
+        model=str(judge), kind=kind, batch_size=16, epochs=100, learning_rate=3e-3, max_tokens=250, samples=6,
         fit=FitSettings(updates=120, precision="fp32"),
     )  # fmt: skip
-    watching = step_judge.GenerativeStepJudge(step_judge.train(settings, lamps(), tmp_path / "run"))
+    watching = step_judge.open_step_judge(step_judge.train(settings, lamps(), tmp_path / "run"))
     mine = [lamps()[group] for group in rollout.group.tolist()]
     said = watching.judge(mine, rollout)
     assert said.shape == (48, len(CREDITED)) and said[:, -1].isnan().all()
@@ -460,3 +495,96 @@ def test_a_step_judge_learns_from_the_policys_own_errors(judge: Path, tmp_path: 
         if parsed is not None and parsed.label is not None:
             stored = lamps()[int(told.group[row])].steps["checks"]
             assert steps[row, 3] == float(parsed.steps.get("checks") == stored)
+
+
+def test_a_step_judge_learns_as_many_right_reasonings_as_wrong_ones(judge: Path) -> None:
+    from goodrate.recipes.step_judge import usable
+
+    said = [parse(write(rationale(check=check), "reason_first"), "reason_first") for check in ("match", "conflict")]
+    rollout, _ = fixed(stepwise(judge), [said[0], said[1], said[0], None, said[0]], known())
+    rows, right = usable([known()], rollout, 0)
+    assert rows[1] and not rows[3] and rows.sum() == 2
+    assert sorted(right.tolist()) == [[1, 1, 1, 0, 0], [1] * 5]
+    assert not usable([replace(known(), steps={})], rollout, 0)[0].any()
+
+
+def test_a_step_judge_folder_says_what_it_is(tmp_path: Path) -> None:
+    from goodrate.recipes.step_judge import open_step_judge
+
+    with pytest.raises(FileNotFoundError, match="step_judge.json does not exist; `goodrate train step_judge`"):
+        open_step_judge(tmp_path)
+
+
+def test_verdicts_of_a_step_judge_are_hard_unless_they_are_asked_to_be_soft(judge: Path) -> None:
+    class Halfway:
+        def judge(self, prompts: Any, rollout: Rollout) -> torch.Tensor:
+            return torch.full((len(prompts), len(CREDITED)), 0.4)
+
+    for soft, expected in ((False, 0.0), (True, 0.4)):
+        method = replace(stepwise(judge, covered=[], soft=soft), step_judge=Halfway())
+        said = parse(write(rationale(), "reason_first"), "reason_first")
+        reward = method.grade(*fixed(method, [said], replace(known("lamp red"), label=3)))
+        assert reward.steps is not None
+        assert reward.steps[:, :-1].unique().tolist() == pytest.approx([expected])
+
+
+def test_reasonings_that_differ_in_a_verdict_are_different_paths(judge: Path) -> None:
+    method = stepwise(judge)
+    texts = [write(rationale(check=check), "reason_first") for check in ("match", "conflict", "match")]
+    other = texts[0].replace("wants lamp", "wants hat")  # what is quoted does not count
+    said = [parse(text, "reason_first") for text in (*texts, other)] + [None]
+    rollout, _ = fixed(method, said, known("lamp red"))
+    told = replace(rollout, group=torch.tensor([0, 0, 0, 0, 1]))
+    assert method._paths(told) == 1.0 and method._paths(rollout) == 2.0
+
+
+def stats(pass_rate: float, paths: int = 1, entropy: float = 0.0) -> PromptStats:
+    return PromptStats(pass_rate, paths, entropy)
+
+
+def test_a_pool_keeps_what_is_undecided_and_diverse() -> None:
+    prompts = [replace(known(str(i)), prefix="a" if i < 4 else "b") for i in range(6)]
+    found = [stats(0), stats(1), stats(0.5, 1), stats(0.5, 4, 0.6), stats(0.9, 2, 0.3), stats(0.95, 4, 0.7)]
+
+    def names(**changed: Any) -> list[str]:
+        return [p.example_id for p in kept(prompts, found, PoolSettings(**changed))]
+
+    assert names(diverse=1.0) == ["2", "3", "4"]
+    assert names(diverse=2 / 3) == ["3", "4"] and names(diverse=0.1) == ["3"]
+    assert names(diverse=1.0, per_query=1) == ["3", "4"]  # of a query the more diverse one
+    assert names(low=0.96, high=0.97) == []
+
+
+def test_prompt_statistics_are_of_the_prompts_own_rollouts(judge: Path) -> None:
+    rollout, _ = rolled(judge, lamps(), 6, 3, "pool")
+    found = prompt_stats(judge, lamps(), 6, 3)
+    gold = torch.tensor([p.label for p in lamps()])[rollout.group]
+    right = torch.tensor([-1 if p is None or p.label is None else p.label for p in rollout.parsed]) == gold
+    assert [one.pass_rate for one in found] == pytest.approx(right.float().view(8, 6).mean(1).tolist())
+    assert all(1 <= one.paths <= 6 for one in found) and len({one.label_entropy for one in found}) > 1
+    with pytest.raises(ValueError, match="none of 8 prompts has a share of right rollouts from 0.999 to 0.9999"):
+        chosen(judge, lamps(), PoolSettings(samples=6, low=0.999, high=0.9999), 3)
+
+
+def test_a_curriculum_runs_its_stages_and_goes_on_where_it_stopped(judge: Path, tmp_path: Path) -> None:
+    settings = judge_curriculum.Settings(
+        judge=str(judge), learning_rate=1e-3, fit=FitSettings(updates=4, precision="fp32"),
+        rollouts=RolloutSettings(prompts=4, group_size=4, temperature=0.7, max_new_tokens=90, oversampling=3),
+        stages=[
+            judge_curriculum.Stage(low=0.1, high=1.0, outcome_weight=0.3, critical=False),
+            judge_curriculum.Stage(low=0.0, high=1.0, outcome_weight=1.0, critical=True),
+        ],
+    )  # fmt: skip
+    whole = judge_curriculum.train(settings, lamps(), tmp_path / "whole")
+
+    def stop(record: dict[str, Any]) -> None:
+        if (tmp_path / "cut" / "stage1" / "judge").is_dir():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        judge_curriculum.train(settings, lamps(), tmp_path / "cut", stop)
+    again = judge_curriculum.train(settings, lamps(), tmp_path / "cut")
+    weights = [open_judge(folder)[0].network.state_dict() for folder in (whole, again)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    stored = [json.loads((tmp_path / "whole" / f"stage{n}.pool.json").read_text())["prompts"] for n in (1, 2)]
+    assert stored[1] == [p.example_id for p in lamps()] and set(stored[0]) <= set(stored[1])

@@ -58,3 +58,16 @@ def test_what_fits_is_left_alone_and_what_cannot_fit_is_refused() -> None:
 def test_the_checklist_names_the_columns_of_the_rule_book_in_its_order() -> None:
     line = TEMPLATES["checklist"].answer.splitlines()[1]
     assert line.removeprefix("status ").split(" ; ") == list(load_rulebook().columns)
+
+
+def test_a_long_context_loses_its_end_whatever_the_item() -> None:
+    lm = causal_lm()
+    context = "oak lamp " * 100
+    prompts = [fitted_prompt(lm, Pair("lamp", item, context=context), "nano", 80) for item in ("red", "steel " * 90)]
+    (short, was_cut), (long, long_cut) = prompts
+    assert short[0] == long[0] and (was_cut, long_cut) == (False, True)  # one prefix for all items of a query
+    shown = short[0].split("context: ")[1].removesuffix("\n")
+    assert context.startswith(shown) and 0 < len(lm.encode(shown)) <= 40 < len(lm.encode(context[: len(shown) + 2]))
+    for room in (None, 5000):
+        assert fitted_prompt(lm, Pair("lamp", "red", context=context), "nano", room)[0][0].count("oak") == 100
+    assert "context" not in fitted_prompt(lm, Pair("lamp", "red", context=""), "nano", 80)[0][0]

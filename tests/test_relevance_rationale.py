@@ -160,3 +160,14 @@ def test_an_unknown_order_is_refused() -> None:
     for call in (lambda: write(JACKET, "verdict_first"), lambda: parse("1", "verdict_first")):
         with pytest.raises(ValueError, match="'verdict_first' is not one of label_first, reason_first"):
             call()
+
+
+def test_what_a_text_was_worth_stands_before_the_steps_and_without_one_nothing_changes() -> None:
+    told = replace(JACKET, context="partly")
+    assert write(told) == "\n".join(["2", "context partly", *LINES]) + "\n"
+    for order in ORDERS:
+        parsed = parse(write(told, order), order)
+        assert (parsed.status, parsed.rationale, parsed.steps["context"]) == ("ok", told, "context partly")
+        assert parse(write(JACKET, order), order).rationale == JACKET and JACKET.context is None
+    assert parse("\n".join(["2", "context maybe", *LINES])).status == "bad_context"
+    assert parse("\n".join(["2", "context use", *LINES, "context use"])).status == "trailing_text"

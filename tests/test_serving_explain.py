@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -72,3 +73,10 @@ def test_served_verdicts() -> None:
 def test_rerank_ties_go_by_index() -> None:
     answers = rerank_json("m", ["a", "b", "c"], [verdict(None), verdict(None), verdict(None)], None, False)
     assert [one["index"] for one in answers["results"]] == [0, 1, 2]
+
+
+def test_a_reason_names_the_text_and_what_it_was_worth() -> None:
+    said = replace(Rationale(0, "socks", (), "kettles", (), "other", (), "other_category"), context="ignore")
+    first = explain_steps(replace(verdict(write(said)), context="wool demands socks"))[0]
+    assert (first.name, first.title, first.text) == ("context", "Retrieved text", "ignored: wool demands socks")
+    assert explain_steps(verdict(write(said)))[0].text == "ignored: none was found"

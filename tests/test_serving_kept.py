@@ -10,8 +10,9 @@ import torch
 from fastapi.testclient import TestClient
 
 from goodrate.catalog.items import Catalog
+from goodrate.relevance.context import ContextFinder, ContextText
 from goodrate.relevance.facts import FactBook
-from goodrate.relevance.judge import Judge, JudgeCard, write_judge_card
+from goodrate.relevance.judge import Judge, JudgeCard, Pair, write_judge_card
 from goodrate.relevance.verdict_store import VerdictStore
 from goodrate.retrieval.store import Store
 from goodrate.serving.http import create_app
@@ -93,3 +94,21 @@ def test_index_and_judge_over_http(judge_folder: Path, tmp_path: Path) -> None:
     reranked = client.post("/v1/rerank", json={"query": "shoes", "documents": ["shoes", "kettle"]}).json()["results"]
     assert sorted(one["index"] for one in reranked) == [0, 1]
     assert reranked[0]["relevance_score"] >= reranked[1]["relevance_score"] > 0
+
+
+def test_a_judge_that_reads_texts_gets_those_of_the_query(judge: Judge) -> None:
+    finder = ContextFinder([ContextText("a", "mopix demands red"), ContextText("b", "lamp deal")])
+    reading = Judge(judge.model, replace(judge.card, contexts=1))
+    told = KeptVerdicts(reading, "tiny", contexts=finder).verdicts("mopix", ["lamp"])[0]
+    expected = reading.judge([Pair("mopix", "lamp", context="mopix demands red")])[0]
+    assert told.context == "mopix demands red" and told.probabilities == expected.probabilities
+    assert KeptVerdicts(reading, "tiny", contexts=finder).verdicts("zzz", ["lamp"])[0].context is None
+    plain = KeptVerdicts(judge, "tiny", contexts=finder).verdicts("mopix", ["lamp"])[0]
+    assert plain.context is None and plain.probabilities != told.probabilities
+
+
+def test_a_server_refuses_texts_for_a_judge_that_reads_none(judge_folder: Path, tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "index", None, None)
+    store.upsert(Catalog(CATALOGUE), None)
+    with pytest.raises(ValueError, match="reads none"):
+        load_pipeline(tmp_path / "index", str(judge_folder), contexts="items")

@@ -43,7 +43,7 @@ class Served:
     def stop(self) -> None:
         """Stop answering."""
         self._server.should_exit = True
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=120)
         self._socket.close()
 
 

@@ -116,7 +116,7 @@ def test_lengths(file: Path) -> None:
 def loaded_after(code: str) -> set[str]:
     """Top-level names in sys.modules after running code in a fresh interpreter."""
     report = f"{code}\nimport sys; print('LOADED', *sorted({{m.split('.')[0] for m in sys.modules}}))"
-    run = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True, timeout=60)
+    run = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True, timeout=600)
     return set(run.stdout.rsplit("LOADED", 1)[1].split())
 
 

@@ -30,7 +30,7 @@ RIGHT = (
     "4\nwants lamp ; color red must\nfound desk lamp ; color red\ncategory lamp : desk lamp same\n"
     "checks color match\nverdict all_met\n"
 )
-HASTY = Patience(tries=3, first_wait=0.01, timeout=5.0)
+HASTY = Patience(tries=3, first_wait=0.01, timeout=60.0)
 
 
 @pytest.fixture(autouse=True)

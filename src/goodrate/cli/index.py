@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 console = Console(stderr=True)
-FACTS = "facts.jsonl"
+FACTS, CONTEXTS = "facts.jsonl", "contexts.jsonl"
 
 HELP = """Put a catalogue into a search index: items, full text and, with an encoder, vectors.
 
 Run it again after the catalogue has changed: only new and changed items are encoded. An interrupted run has kept what
-it wrote; the same command goes on from there. A facts.jsonl beside the catalogue goes into the index with it.
+it wrote; the same command goes on from there. A facts.jsonl and a contexts.jsonl beside the catalogue go
+into the index with it.
 
 Examples:
 
@@ -77,9 +78,9 @@ def index(
     if remove is not None:
         _remove(out, remove)
     if catalog is not None:
-        items, facts = _read(catalog, format, map, skip_bad), _facts_beside(catalog)
+        items, beside = _read(catalog, format, map, skip_bad), _beside(catalog)
         _index(out, items, encoder, parse_fields(encode), dimensions)
-        _take_facts(facts, catalog, out)
+        _take(beside, catalog, out)
 
 
 def _remove(out: Path, remove: str) -> None:
@@ -167,24 +168,26 @@ def _index(
     )  # fmt: skip
 
 
-def _facts_beside(catalog: Path) -> bytes | None:
-    """The facts.jsonl beside a catalogue, None without one. Raises ValueError naming file and row of a broken one."""
+def _beside(catalog: Path) -> dict[str, bytes]:
+    """The facts.jsonl and contexts.jsonl beside a catalogue. Raises ValueError naming file and row of a broken one."""
+    from goodrate.relevance.context import read_contexts
     from goodrate.relevance.facts import FactBook
 
-    path = catalog.parent / FACTS
-    if not path.is_file():
-        return None
-    FactBook.load(path)  # said here, before anything is written, and not when the shop is open
-    return path.read_bytes()
+    paths = {name: catalog.parent / name for name in (FACTS, CONTEXTS)}
+    there = {name: path for name, path in paths.items() if path.is_file()}
+    for name, path in there.items():  # said here, before anything is written, and not when the shop is open
+        _ = FactBook.load(path) if name == FACTS else read_contexts(path)
+    return {name: path.read_bytes() for name, path in there.items()}
 
 
-def _take_facts(facts: bytes | None, catalog: Path, out: Path) -> None:
-    """Put the facts into the index, where search servers and judges look for them."""
+def _take(beside: dict[str, bytes], catalog: Path, out: Path) -> None:
+    """Put facts and texts into the index, where search servers and judges look for them."""
     from goodrate.run_folder import write_atomic
 
-    if facts is not None:
-        write_atomic(out / FACTS, facts)
-        console.print(f"facts on names in queries: {escape(str(catalog.parent / FACTS))}", highlight=False)
+    told = {FACTS: "facts on names in queries", CONTEXTS: "texts for judges that read some"}
+    for name, content in beside.items():
+        write_atomic(out / name, content)
+        console.print(f"{told[name]}: {escape(str(catalog.parent / name))}", highlight=False)
 
 
 def _open(out: Path, encoder_path: str | None, fields: list[str] | None, dimensions: int | None) -> tuple[Store, Any]:

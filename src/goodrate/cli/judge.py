@@ -84,13 +84,24 @@ def judge(
             show_default=False,
         ),
     ] = None,
+    contexts: Annotated[
+        str | None,
+        typer.Option(
+            help='Texts for a judge that reads some: a file (id, text), or "items" of --catalog or --index.',
+            show_default=False,
+        ),
+    ] = None,
+    context_encoder: Annotated[
+        str | None, typer.Option(help="Encoder to find texts with; none = by words alone.", show_default=False)
+    ] = None,
     skip_bad: Annotated[int, typer.Option(min=0, help="Leave out up to N bad rows and list them.")] = 0,
 ) -> None:
     """See HELP."""
     out = None if calibrate else _checked(out)
     if catalog is not None and index is not None:
         raise ValueError("give --catalog or --index, not both")
-    table, known = read_input(pairs, model, Sources(catalog, format, index, facts), map, skip_bad, console)
+    sources = Sources(catalog, format, index, facts, contexts, context_encoder)
+    table, known = read_input(pairs, model, sources, map, skip_bad, console)
     loaded = _load(model)
     if out is None:
         from goodrate.cli.judge_calibration import calibrate as calibrate_judge

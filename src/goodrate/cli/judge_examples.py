@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 from goodrate.cli.training_data import LabelledPair
 from goodrate.models.causal_lm import CausalLM
+from goodrate.recipes.judge_context import ContextPrompt
 from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.recipes.judge_sft import JudgeExample
 from goodrate.recipes.judge_steps import KnownPrompt
-from goodrate.relevance.prompts import Pair, fitted_prompt, prompt_room
+from goodrate.relevance.prompts import Pair, fitted_prompt, judge_prompt, prompt_room
 from goodrate.relevance.rationale import label_text, step_lines, write
 from goodrate.relevance.rule_retrieval import RuleFinder
 
@@ -60,7 +61,7 @@ def prompt(
     """The prompt of a pair as the judge reads it, in at most `left` tokens; was the item cut? ValueError: no room."""
     rooms = [room for room in (prompt_room(model, form.max_new_tokens), left) if room is not None]
     rules = finder.line(pair.query, pair.facts) if finder else ""
-    read = Pair(pair.query, pair.item_text, pair.facts, rules=rules)
+    read = Pair(pair.query, pair.item_text, pair.facts, pair.context.text, rules)
     return fitted_prompt(model, read, form.template, min(rooms, default=None))
 
 
@@ -84,3 +85,24 @@ def read_prompts(
         if pair.rationale:
             oracle[name] = write(pair.rationale, form.order)
     return prompts, oracle
+
+
+def read_dual(
+    model: CausalLM, pairs: Iterable[LabelledPair], form: JudgeFormat
+) -> tuple[list[ContextPrompt], dict[str, str]]:
+    """Prompts without and with the text of their query, which have the same item part, and no completions.
+
+    Pairs that leave no room for an item behind the text are left out.
+    """
+    prompts = []
+    finder = form.finder()
+    for number, pair in enumerate(pairs):
+        try:
+            (with_text, suffix), _ = prompt(model, pair, form, None, finder)
+        except ValueError:
+            continue
+        rules = finder.line(pair.query, pair.facts) if finder else ""
+        prefix, _ = judge_prompt(pair.query, "", pair.facts, None, form.template, rules)
+        name = f"{number}:{pair.item_id}"
+        prompts.append(ContextPrompt(name, prefix, suffix, pair.label, with_text, pair.context.kind))
+    return prompts, {}

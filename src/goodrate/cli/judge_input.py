@@ -18,12 +18,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where item texts come from (a catalogue file and its format, or an index), and the facts file."""
+    """Where item texts come from (a catalogue file and its format, or an index), the facts file, and context texts."""
 
     catalog: Path | None = None
     format: str | None = None
     index: Path | None = None
     facts: Path | None = None
+    contexts: str | None = None
+    context_encoder: str | None = None
+
+    @property
+    def named(self) -> bool:
+        """Whether there is a catalogue."""
+        return self.catalog is not None or self.index is not None
 
     def items(self) -> Catalog:
         """The catalogue of the file or of the index."""
@@ -46,13 +53,34 @@ def read_input(
     """
     from goodrate.relevance.judge_card import read_judge_card
 
-    form = read_judge_card(model).item_form
+    card = read_judge_card(model)
+    form = card.item_form
 
     def find(ids: Sequence[str]) -> dict[str, str]:
         return texts_of(sources.items(), form, ids)
 
-    named = sources.catalog is not None or sources.index is not None
-    return read_known(path, sources, find if named else None, map, skip_bad, console)
+    if sources.contexts is not None and not card.contexts:
+        raise ValueError(f"--contexts {sources.contexts}: the judge {model} reads no texts (judge.json, contexts)")
+    table, known = read_known(path, sources, find if sources.named else None, map, skip_bad, console)
+    return table, with_texts(known, card.contexts, sources, console)
+
+
+def with_texts(pairs: list[Pair], count: int, sources: Sources, console: Console) -> list[Pair]:
+    """The pairs with the texts of their queries, for a judge that reads so many; what the file says stays."""
+    lacking = sorted({pair.query for pair in pairs if not pair.context}) if count else []
+    if not lacking:
+        return pairs
+    if sources.contexts is None:
+        console.print(f"{len(lacking):,} queries are judged without a text; this judge reads some: --contexts FILE")
+        return pairs
+    from goodrate.cli.context_input import opened_encoder
+    from goodrate.relevance.context import ContextFinder, context_texts
+
+    with console.status("finding texts"):
+        texts = context_texts(sources.contexts, sources.items if sources.named else None)
+        finder = ContextFinder(texts, encoder=opened_encoder(sources.context_encoder))
+        found = {query: finder.line(query, count) for query in lacking}
+    return [replace(pair, context=pair.context or found[pair.query]) for pair in pairs]
 
 
 def read_known(

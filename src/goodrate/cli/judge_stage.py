@@ -9,12 +9,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from goodrate.cli.context_input import require_reader, with_contexts
 from goodrate.cli.judge_examples import read_prompts
 from goodrate.cli.judge_table import measured
 from goodrate.cli.train import Outcome, with_data
 from goodrate.cli.training_data import DataSettings, TrainingData, load_data
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge
-from goodrate.recipes.judge_steps import KnownPrompt
 from goodrate.run_folder import RunFolder
 
 Run = Callable[[Any, Path, Callable[[dict[str, Any]], None]], Outcome]
@@ -26,21 +26,33 @@ class Stage:
 
     data: TrainingData
     form: JudgeFormat
-    prompts: list[KnownPrompt]
+    prompts: list[Any]
     oracle: dict[str, str]
 
 
-def prepared(judge: str, about: DataSettings, out: Path, data: TrainingData | None = None) -> Stage:
+def prepared(
+    judge: str,
+    about: DataSettings,
+    out: Path,
+    data: TrainingData | None = None,
+    contexts: int | None = None,
+    read: Callable[..., tuple[list[Any], dict[str, str]]] = read_prompts,
+) -> Stage:
     """Prompts for a judge from the training part. data: the data of `about`, when loaded.
+
+    contexts: texts in a prompt, None = as many as the judge reads. read: how pairs become prompts.
 
     Raises ValueError when judge and data have different scales, or when `out` was begun on other data.
     """
     model, form, _ = open_judge(judge)
     if form.scale != about.scale:
         raise ValueError(f"judge {judge} has scale {form.scale!r}, data.scale is {about.scale!r}; make them equal")
+    count = form.contexts if contexts is None else contexts
+    require_reader(about.contexts, count)
     data = data or load_data(about)
     RunFolder(out / "data").begin(about, about.split_seed)
-    prompts, oracle = read_prompts(model, data.training_pairs(about, form.item_form), form)
+    pairs = with_contexts(data.training_pairs(about, form.item_form), data.contexts, count)
+    prompts, oracle = read(model, pairs, form)
     return Stage(data, form, prompts, oracle)
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from goodrate.catalog.splits import split_by_group
+from goodrate.cli.context_input import with_contexts
 from goodrate.cli.training_data import LabelledPair, TrainingData
-from goodrate.relevance.judge import Judge, write_judge_card
+from goodrate.relevance.judge import Judge, read_judge_card, write_judge_card
 from goodrate.relevance.prompts import Pair
 from goodrate.relevance.tiers import cumpt, tiers_of_labels
 from goodrate.relevance.tuning import tune
@@ -27,7 +28,7 @@ def measured(
     others: judges by name to stand in the table above it, as they are.
     """
     tuning, measuring = halves(list(data.pairs("dev", item_form)), seed)
-    tuned = tune_on(folder, tuning)
+    tuned = tune_on(folder, with_contexts(tuning, data.contexts, read_judge_card(folder).contexts))
     return dev_table({**(others or {}), "judge": folder}, measuring, data), tuned
 
 
@@ -43,7 +44,7 @@ def halves(pairs: list[LabelledPair], seed: int) -> tuple[list[LabelledPair], li
 
 def as_pairs(labelled: Sequence[LabelledPair]) -> tuple[list[Pair], np.ndarray]:
     """What the judge reads, and the gold label positions (N,)."""
-    pairs = [Pair(pair.query, pair.item_text, pair.facts) for pair in labelled]
+    pairs = [Pair(pair.query, pair.item_text, pair.facts, pair.context.text) for pair in labelled]
     return pairs, np.asarray([pair.label for pair in labelled])
 
 
@@ -70,12 +71,12 @@ def tune_on(folder: Path, labelled: Sequence[LabelledPair]) -> str:
 def dev_table(
     folders: Mapping[str, Path], labelled: Sequence[LabelledPair], data: TrainingData
 ) -> dict[str, dict[str, float]]:
-    """Judges by name on dev pairs, beside the constant that is most frequent in training."""
-    pairs, gold = as_pairs(labelled)
+    """Judges by name on dev pairs, each with its texts, beside the constant that is most frequent in training."""
+    _, gold = as_pairs(labelled)
     most = np.bincount(data.parts["train"].label_indices(), minlength=len(data.scale)).argmax()
     constant = np.full_like(gold, most)
     given = {
-        **{name: _labels_and_tiers(Judge.load(folder), pairs) for name, folder in folders.items()},
+        **{name: _labels_and_tiers(Judge.load(folder), labelled, data) for name, folder in folders.items()},
         f"always {data.scale.labels[most]}": (constant, tiers_of_labels(constant, data.scale)),
     }
     wanted = tiers_of_labels(gold, data.scale)
@@ -85,8 +86,11 @@ def dev_table(
     }
 
 
-def _labels_and_tiers(judge: Judge, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
+def _labels_and_tiers(
+    judge: Judge, labelled: Sequence[LabelledPair], data: TrainingData
+) -> tuple[np.ndarray, np.ndarray]:
     """Likeliest label and CumPT tier of each pair, (N,) each."""
+    pairs, _ = as_pairs(with_contexts(labelled, data.contexts, judge.card.contexts))
     probabilities = judge.probabilities(pairs)
     return likeliest(probabilities), cumpt(probabilities, judge.scale, judge.card.beta_cum)
 

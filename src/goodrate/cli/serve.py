@@ -49,6 +49,14 @@ def serve(
             help="What the shop knows of names in queries. Default: facts.jsonl in INDEX, if any.", show_default=False
         ),
     ] = None,
+    contexts: Annotated[
+        str | None,
+        typer.Option(
+            help='Texts for a judge that reads some: a file (id, text), or "items". Default: contexts.jsonl in INDEX, '
+            "if any.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """See HELP."""
     from goodrate.serving.loading import load_pipeline
@@ -59,9 +67,17 @@ def serve(
     console = Console(stderr=True)
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
         with console.status("loading"):
-            pipeline = load_pipeline(index, model, encoder, verdicts, facts)
+            pipeline = load_pipeline(index, model, encoder, verdicts, facts, contexts or _own_texts(index, model))
         console.print(announcement(pipeline, host, listener.getsockname()[1]), highlight=False)
         _run(pipeline, listener)
+
+
+def _own_texts(index: Path, model: str | None) -> str | None:
+    """The texts that lie beside the index, for a judge that reads texts."""
+    from goodrate.relevance.judge_card import read_judge_card
+
+    path = index / "contexts.jsonl"
+    return str(path) if path.is_file() and model is not None and read_judge_card(model).contexts else None
 
 
 def listen(host: str, port: int) -> socket.socket:

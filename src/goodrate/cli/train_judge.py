@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from goodrate.cli.context_input import require_reader, with_contexts
 from goodrate.cli.judge_examples import read_examples
 from goodrate.cli.judge_table import measured
 from goodrate.cli.train import Outcome, with_data
-from goodrate.cli.training_data import DataSettings, load_data
+from goodrate.cli.training_data import WITHOUT_CONTEXT, DataSettings, load_data
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes import judge_sft
 from goodrate.recipes.judge_folder import JudgeFormat
@@ -27,6 +28,7 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
         raise ValueError(
             f"format.scale is {recipe.format.scale!r} and data.scale {settings.data.scale!r}; make them equal"
         )
+    require_reader(settings.data.contexts, recipe.format.contexts)
     data = load_data(settings.data)
     recipe.format.rule_book_hash = cited_book(
         recipe.format, reasons=data.rationale is not None, taught=data.taught.rule_book if data.taught else ""
@@ -34,6 +36,9 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
     model = CausalLM.load(recipe.model)  # before the folder: a run that cannot start should not bind it to its data
     RunFolder(out / "data").begin(settings.data, settings.data.split_seed)  # refuses to resume on other data
     pairs = data.training_pairs(settings.data, recipe.format.item_form)
+    given = settings.data.without_context
+    share = WITHOUT_CONTEXT if given is None else given
+    pairs = with_contexts(pairs, data.contexts, recipe.format.contexts, share, settings.data.split_seed)
     examples, lost = read_examples(model, pairs, recipe.format, recipe.max_tokens)
     folder = judge_sft.train(recipe, examples, out, progress, model)
     rows, tuned = measured(folder, data, recipe.format.item_form, settings.data.split_seed)

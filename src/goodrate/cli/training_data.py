@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from goodrate.cli.context_input import NO_CONTEXT, Context, Contexts, file_worth, shop_worth
 from goodrate.cli.taught_reasons import SILVER_WEIGHT, Reasons, read_reasons
 from goodrate.scale import RelevanceScale, get_scale
 from goodrate.shop.shop import SPLITS, ShopSettings
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
     from goodrate.catalog.judgements import Judgements
     from goodrate.relevance.rationale import Rationale
+
+
+WITHOUT_CONTEXT = 0.3
 
 
 class DataSettings(BaseModel):
@@ -51,6 +55,15 @@ class DataSettings(BaseModel):
     silver_weight: float | None = Field(
         None, gt=0, le=1, description="weight of examples whose reason is silver; null = 0.5"
     )
+    contexts: str | None = Field(
+        None,
+        description='file of texts (id, text, perhaps kind) that judges with contexts read; "items": the catalogue',
+    )
+    context_encoder: str | None = Field(None, description="encoder for these texts; null = found by words alone")
+    without_context: float | None = Field(
+        None, ge=0, lt=1, description="share of such a judge's SFT prompts that show no text, as judge_context does to "
+        "half of its samples; null = 0.3",
+    )  # fmt: skip
     skip: int = Field(0, ge=0, description="training pairs to leave out, in an order drawn with split_seed")
     take: int | None = Field(None, gt=0, description="training pairs to use after those; null = all")
     shop: ShopSettings | None = Field(None, description="generate this shop")
@@ -78,6 +91,7 @@ class LabelledPair:
     facts: str = ""
     rationale: Rationale | None = None
     weight: float = 1.0
+    context: Context = NO_CONTEXT
 
 
 @dataclass(frozen=True)
@@ -85,8 +99,9 @@ class TrainingData:
     """Items, and judgements in parts "train", "dev" and perhaps "test" that share no query group.
 
     facts: by query id, what the shop knows of the names in a query. rationale: the true steps by query id and item id.
-    taught: what a teacher wrote for training pairs, in place of those. notes: what reading the files lost.
-    clicks: (query, item id, weight) of what shoppers chose, none of a dev or test query; None where nobody told.
+    taught: what a teacher wrote for training pairs, in place of those. notes: what reading the files lost. contexts:
+    the texts that data.contexts names, or those of the shop. clicks: (query, item id, weight) of what shoppers chose,
+    none of a dev or test query; None where nobody told.
     """
 
     catalog: Catalog
@@ -96,6 +111,7 @@ class TrainingData:
     rationale: Callable[[str, str], Rationale] | None = None
     taught: Reasons | None = None
     notes: tuple[str, ...] = ()
+    contexts: Contexts | None = None
     clicks: list[tuple[str, str, float]] | None = None
 
     def training_pairs(self, settings: DataSettings, item_form: str) -> list[LabelledPair]:
@@ -134,14 +150,24 @@ class TrainingData:
 def load_data(settings: DataSettings) -> TrainingData:
     """The data of the settings. Raises FileNotFoundError and ValueError naming file, row and column."""
     shop = _written_shop(Path(settings.shop_folder)) if settings.shop_folder else settings.shop
-    data = _from_shop(shop) if shop else _from_files(settings)
+    data = _from_shop(shop, settings.context_encoder) if shop else _from_files(settings)
     for part in ("train", "dev"):
         if not len(data.parts[part]):
             raise ValueError(f"no judgements are left for {part}; give more queries or another data.{part}_share")
+    if settings.contexts is not None:
+        data = replace(data, contexts=_named_contexts(settings.contexts, settings, data.catalog))
     if settings.rationales is None:
         return data
     taught = read_reasons(settings.rationales, data.parts["train"], settings.silver_weight or SILVER_WEIGHT)
     return replace(data, rationale=None, taught=taught, notes=(*data.notes, *taught.notes))
+
+
+def _named_contexts(named: str, settings: DataSettings, catalog: Catalog) -> Contexts:
+    """The texts of a file, read at once so that what is wrong in it is said at once, or of the catalogue."""
+    from goodrate.relevance.context import context_texts
+
+    texts = context_texts(named, lambda: catalog, settings.skip_bad)
+    return Contexts(lambda: texts, file_worth, settings.context_encoder, graded=any(text.kind for text in texts))
 
 
 def _from_files(settings: DataSettings) -> TrainingData:
@@ -218,9 +244,10 @@ def _written_shop(folder: Path) -> ShopSettings:
         raise ValueError(f"{path} is not what goodrate shop writes: {error!r}") from error
 
 
-def _from_shop(settings: ShopSettings) -> TrainingData:
-    """A generated shop: its own splits, its facts, and the true steps of every pair."""
+def _from_shop(settings: ShopSettings, context_encoder: str | None = None) -> TrainingData:
+    """A generated shop: its own splits, its facts, its texts, and the true steps of every pair."""
     from goodrate.catalog.judgements import Judgements
+    from goodrate.relevance.context import ContextText
     from goodrate.shop.shop import generate
 
     shop = generate(settings)
@@ -233,4 +260,6 @@ def _from_shop(settings: ShopSettings) -> TrainingData:
     def rationale(query_id: str, item_id: str) -> Rationale:
         return shop.rationale(query_at[query_id], item_at[item_id])
 
-    return TrainingData(shop.catalog, shop.book.scale, parts, facts, rationale, clicks=shop.clicks())
+    worth = shop_worth({query.text: query for query in shop.queries}, {text.id: text for text in shop.corpus})
+    contexts = Contexts(lambda: [ContextText(t.id, t.text) for t in shop.corpus], worth, context_encoder)
+    return TrainingData(shop.catalog, shop.book.scale, parts, facts, rationale, contexts=contexts, clicks=shop.clicks())

@@ -89,6 +89,17 @@ def stepwise(steps: Tensor, group: Tensor, *, scale: Scale, epsilon: float = 0.0
     return group_relative(steps.flatten(), cells.flatten(), scale=scale, epsilon=epsilon).view_as(steps)
 
 
+def cumulative(steps: Tensor, group: Tensor, *, scale: Scale, epsilon: float = 0.0) -> Tensor:
+    """What a step and all later ones earn: rewards normalised over all steps of a group together, summed backwards.
+
+    (N, S). The process supervision of DeepSeekMath (arXiv 2402.03300); a NaN step adds nothing. Early steps earn more
+    the more steps there are, so it is for reasoning of a fixed number of steps.
+    """
+    cells = group.repeat_interleave(steps.shape[1])
+    earned = group_relative(steps.flatten(), cells, scale=scale, epsilon=epsilon).view_as(steps)
+    return earned.flip(1).cumsum(1).flip(1)
+
+
 def critical_weights(steps: Tensor, group: Tensor, *, easy: float) -> Tensor:
     """Weights for critical steps, (N, S): the first wrong step 1; a right step before it 1 if the group disagrees.
 

@@ -9,8 +9,8 @@ from typing import Any
 WATCHED = ("share_kept", "accuracy", "inconsistent", "unreadable_steps", "label_spread")
 
 
-class Collapsed(RuntimeError):
-    """The policy has collapsed; the message says by which sign."""
+class Collapsed(ValueError):
+    """The policy has collapsed under these settings; the message says by which sign, and what helps."""
 
 
 class CollapseDetector:
@@ -46,7 +46,10 @@ class CollapseDetector:
             return
         problem = self._problem()
         if problem:
-            raise Collapsed(f"update {record['update']}: the policy has collapsed: {problem}")
+            raise Collapsed(
+                f"update {record['update']}: the policy has collapsed: {problem}. The curves are in the run folder; "
+                "begin anew with a lower learning_rate or a higher loss.kl"
+            )
 
     def _means(self, name: str) -> tuple[float, float] | None:
         """(at the start, now) of a fact that all updates have."""

@@ -33,5 +33,5 @@ def make_optimizers(
 
 
 def _is_hidden_matrix(name: str, weight: torch.Tensor) -> bool:
-    """Two-dimensional and neither an embedding nor the head that may be tied to it."""
-    return weight.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "cls.", "decoder."))
+    """Two-dimensional and neither an embedding nor a head."""
+    return weight.ndim == 2 and not any(part in name for part in ("embed", "lm_head", "score", "cls.", "decoder."))

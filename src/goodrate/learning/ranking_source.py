@@ -89,8 +89,8 @@ class RankingSource:
         self._matrix = ItemMatrix(items, encoder) if settings.pool in ("catalogue", "part") else None
         if settings.pool == "start" and reference is None:
             raise ValueError("pool 'start' ranks by the frozen start, which is not given")
-        ahead, texts = settings.pool != "batch", [query.text for query in queries]
-        self._reference = None if reference is None else _Reference(reference, texts, items, ahead)
+        ahead = settings.pool != "batch"
+        self._reference = None if reference is None else _Reference(reference, [q.text for q in queries], items, ahead)
         self._pending: Update | None = None
         digest = hashlib.sha256(repr([(q.text, q.positive) for q in queries]).encode()).hexdigest()
         self._about = {"queries": digest, "items": len(items), "seed": seed, "settings": settings.model_dump_json()}
@@ -229,7 +229,7 @@ class _Reference:
     A batch pool is for catalogues that nobody wants to encode whole.
     """
 
-    def __init__(self, encoder: Encoder, queries: Sequence[str], items: Sequence[str], ahead: bool = True) -> None:
+    def __init__(self, encoder: Encoder, queries: Sequence[str], items: Sequence[str], ahead: bool) -> None:
         self._encoder, self._texts = encoder, items
         self._queries = torch.from_numpy(encoder.encode_queries(queries))
         self._items = torch.from_numpy(encoder.encode_items(items)) if ahead else None
@@ -245,7 +245,7 @@ class _Reference:
         return torch.from_numpy(self._encoder.encode_items([self._texts[item] for item in items.tolist()]))
 
     def top(self, rows: Sequence[int], count: int) -> np.ndarray:
-        """Its own best item positions (P, count)."""
+        """Its own best item positions (P, count), where it has the whole catalogue."""
         assert self._items is not None
         return top_k(self._queries[list(rows)].numpy(), self._items.numpy(), count)
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from goodrate.learning.fit import TRAINED
@@ -23,6 +23,7 @@ from goodrate.learning.rollout_method import Ask, Method, PolicyExample
 from goodrate.learning.sampling import accuracy_by_group, coefficient_of_variation, difficulty_band
 from goodrate.learning.source import refuse_other_data, seed_of
 from goodrate.models.causal_lm import CausalLM
+from goodrate.models.memory import give_back
 
 
 class RolloutSettings(BaseModel):
@@ -41,8 +42,19 @@ class RolloutSettings(BaseModel):
     screening: int = Field(
         default=0, ge=0, description="samples drawn of a prompt first; if all are right, it is passed over"
     )
+    rest: int | None = Field(
+        default=None,
+        gt=0,
+        description="a prompt solved in n screenings in a row is left out for n epochs, at most so many; null = never",
+    )
     inner_steps: int = Field(default=1, gt=0, description="optimizer steps on the same rollouts")
     micro_tokens: int = Field(default=4096, gt=0, description="tokens of a micro-batch; memory and speed only")
+
+    @model_validator(mode="after")
+    def _rests_need_screening(self) -> RolloutSettings:
+        if self.rest and not self.screening:
+            raise ValueError("rollouts.rest needs rollouts.screening: only screening tells that a prompt is solved")
+        return self
 
 
 class NothingToLearn(ValueError):
@@ -64,6 +76,7 @@ class RolloutSource:
         self._how = Sampling(settings.group_size, settings.temperature, settings.max_new_tokens, stop_token_id)
         self._queues = _queues(examples, settings.balanced)
         self._positions = dict.fromkeys(self._queues, 0)
+        self._solved: dict[int, tuple[int, int]] = {}  # row -> times in a row, first epoch that has it again
         self._pending: Update | None = None
         self._gold = {example.example_id: example.label for example in examples}
         digest = hashlib.sha256(repr([(e.example_id, e.token_ids, e.label) for e in examples]).encode()).hexdigest()
@@ -77,6 +90,7 @@ class RolloutSource:
 
     def _collect(self, number: int) -> Update:
         """Sample and filter until every queue's quota is full or the rounds are spent."""
+        give_back()
         wanted = -(-self._settings.prompts // len(self._queues))
         have: Counter[int] = Counter()
         chosen: list[tuple[Rollout, Reward]] = []
@@ -116,6 +130,8 @@ class RolloutSource:
         rollout, reward = self._sample(drawn, self._settings.screening, number, attempt, "screening")
         solved = (accuracy_by_group(reward.correct, rollout.group) == 1).tolist()
         log.passed_over(sum(solved), int(rollout.mask.sum()))
+        for (label, row), right in zip(drawn, solved, strict=True):
+            self._rest(label, row, right)
         return [one for one, right in zip(drawn, solved, strict=True) if not right]
 
     def _sample(
@@ -148,12 +164,34 @@ class RolloutSource:
 
         return ask
 
+    def _rest(self, label: int, row: int, right: bool) -> None:
+        """Leave a solved prompt out for as many epochs as it was found solved in a row; call in one that was not."""
+        if not self._settings.rest or not right:
+            self._solved.pop(row, None)
+            return
+        times = self._solved.get(row, (0, 0))[0] + 1
+        epoch = max(0, self._positions[label] - 1) // len(self._queues[label])
+        self._solved[row] = times, epoch + 1 + min(times, self._settings.rest)
+
     def _draw(self, label: int, count: int) -> list[int]:
-        """The next rows of a label's queue, epoch by epoch in a new order each."""
-        rows, start = self._queues[label], self._positions[label]
-        self._positions[label] = start + count
-        epochs = {epoch: _shuffled(rows, self._seed, label, epoch) for epoch in _epochs(start, count, len(rows))}
-        return [epochs[place // len(rows)][place % len(rows)] for place in range(start, start + count)]
+        """The next rows of a label's queue that do not rest, epoch by epoch in a new order each.
+
+        Fewer than `count` where so many rest that a whole round of rests holds no more.
+        """
+        rows, place = self._queues[label], self._positions[label]
+        orders: dict[int, list[int]] = {}
+        drawn: list[int] = []
+        last = place + count + len(rows) * (2 + self._settings.rest if self._settings.rest else 0)
+        while len(drawn) < count and place < last:
+            epoch, at = divmod(place, len(rows))
+            if epoch not in orders:
+                orders[epoch] = _shuffled(rows, self._seed, label, epoch)
+            row = orders[epoch][at]
+            if self._solved.get(row, (0, 0))[1] <= epoch:
+                drawn.append(row)
+            place += 1
+        self._positions[label] = place
+        return drawn
 
     def _worth(
         self, rollout: Rollout, reward: Reward, labels: Sequence[int], short: Mapping[int, int], log: RolloutLog
@@ -182,13 +220,14 @@ class RolloutSource:
     def state_dict(self) -> dict[str, Any]:
         """Queue positions, what the order depends on, and rollouts that have inner steps left."""
         pending = list(self._pending.micro_batches) if self._pending and self._settings.inner_steps > 1 else None
-        told = {"positions": dict(self._positions), "pending": pending, "method": self._method.state_dict()}
-        return {**self._about, **told}
+        told = {"positions": dict(self._positions), "solved": dict(self._solved), "pending": pending}
+        return {**self._about, **told, "method": self._method.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there. ValueError naming what differs when the data or the settings are others."""
         refuse_other_data(self._about, state)
         self._positions = dict(state["positions"])
+        self._solved = dict(state.get("solved", {}))
         self._method.load_state_dict(state.get("method", {}))
         if state["pending"] is not None:
             terms, diagnostics = self._method.terms()
@@ -201,10 +240,6 @@ def _queues(examples: Sequence[PolicyExample], balanced: bool) -> dict[int, list
     for row, example in enumerate(examples):
         queues.setdefault(example.label if balanced else 0, []).append(row)
     return dict(sorted(queues.items()))
-
-
-def _epochs(start: int, count: int, size: int) -> range:
-    return range(start // size, (start + count - 1) // size + 1)
 
 
 def _shuffled(rows: Sequence[int], seed: int, label: int, epoch: int) -> list[int]:

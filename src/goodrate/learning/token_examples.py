@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -71,30 +71,52 @@ def weighted_cross_entropy(outputs: Outputs, batch: MicroBatch) -> Tensor:
 LANGUAGE_TERM = Term("cross_entropy", weighted_cross_entropy, mask="mask", reduction="token_mean")
 
 
-def token_update(examples: Sequence[TokenExample], max_tokens: int) -> Update:
-    """An update over these examples, cut into micro-batches of at most max_tokens padded tokens."""
+class Tokens(Protocol):
+    """An example whose length is that of its tokens. Every other field is a row of numbers as well."""
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """What is read."""
+        ...
+
+
+E = TypeVar("E", bound=Tokens)
+
+
+def in_parts(examples: Sequence[E], max_tokens: int) -> list[list[E]]:
+    """The examples of an update, cut into micro-batches of at most max_tokens padded tokens."""
     lengths = [len(example.token_ids) for example in examples]
-    parts = split_by_tokens(range(len(examples)), lengths, max_tokens)
-    return Update([collate([examples[row] for row in part]) for part in parts], [LANGUAGE_TERM])
+    return [[examples[row] for row in part] for part in split_by_tokens(range(len(examples)), lengths, max_tokens)]
 
 
-def _fingerprint(examples: Sequence[TokenExample]) -> str:
-    """sha256 over all tokens and weights."""
+def token_update(examples: Sequence[TokenExample], max_tokens: int) -> Update:
+    """An update of the language term over these examples."""
+    return Update([collate(part) for part in in_parts(examples, max_tokens)], [LANGUAGE_TERM])
+
+
+def _fingerprint(examples: Sequence[Tokens]) -> str:
+    """sha256 over all tokens and the numbers beside them."""
     digest = hashlib.sha256()
     for example in examples:
         digest.update(array("q", [len(example.token_ids), *example.token_ids]))
-        digest.update(array("d", example.weights))
+        for name, numbers in vars(example).items():
+            if name != "token_ids":
+                digest.update(array("d", numbers))
     return digest.hexdigest()
+
+
+UpdateOf = Callable[[Sequence[Any], int], Update]
 
 
 class TokenExampleSource:
     """Updates over a fixed list of examples, epoch by epoch, in batches of similar length."""
 
     def __init__(
-        self, examples: Sequence[TokenExample], batch_size: int, max_tokens: int, seed: int, epochs: int | None = None
-    ) -> None:
-        """max_tokens: padded tokens of a micro-batch; it changes memory and speed, never the update."""
-        self._examples, self._max_tokens = examples, max_tokens
+        self, examples: Sequence[Any], batch_size: int, max_tokens: int, seed: int, epochs: int | None = None,
+        update_of: UpdateOf = token_update,
+    ) -> None:  # fmt: skip
+        """examples: what update_of takes. max_tokens: padded, of a micro-batch; memory and speed, never the update."""
+        self._examples, self._max_tokens, self._update_of = examples, max_tokens, update_of
         self._order = EpochOrder([len(example.token_ids) for example in examples], batch_size, seed, epochs)
         self._state = {"sha256": _fingerprint(examples), "seed": seed, "batch_size": batch_size}
 
@@ -106,7 +128,7 @@ class TokenExampleSource:
     def next(self, step: int) -> Update | None:
         """The update of that number, None after the last epoch."""
         rows = self._order.rows(step)
-        return None if rows is None else token_update([self._examples[row] for row in rows], self._max_tokens)
+        return None if rows is None else self._update_of([self._examples[row] for row in rows], self._max_tokens)
 
     def state_dict(self) -> dict[str, Any]:
         """What the order depends on; the position is the update's number."""

@@ -32,6 +32,11 @@ class ContextPrompt(LabelledPrompt):
     context_prefix: str = ""
     kind: str = ""
 
+    @property
+    def served(self) -> tuple[str, str]:
+        """With the text: that is how the pool's confidence is measured, too."""
+        return self.context_prefix, self.suffix
+
 
 class Settings(PolicySettings):
     """How to train which judge on prompts with and without their context."""
@@ -42,6 +47,7 @@ class Settings(PolicySettings):
     )
     advantage_clamp: float = Field(default=2.0, gt=0)
     epsilon: float = Field(default=1e-4, ge=0, description="added to the spread of a group")
+    contexts: int = Field(default=1, gt=0, description="retrieved texts in a prompt; more than one did not pay")
 
 
 @dataclass(frozen=True)
@@ -119,8 +125,8 @@ def train(
     """Train and write the judge folder `out/judge`; a killed run resumes from `out`. Raises Collapsed."""
 
     def method(model: CausalLM, form: JudgeFormat, rules: dict[str, int]) -> DualGroups:
-        told = [LabelledPrompt(p.example_id, p.context_prefix, p.suffix, p.label) for p in prompts]
+        told = [LabelledPrompt(p.example_id, *p.served, p.label) for p in prompts]
         ids = {e.example_id: e.token_ids for e in policy_examples(model, told, settings.rollouts.max_new_tokens)}
         return DualGroups(form, rules, settings, ids, {p.example_id: p.kind for p in prompts})
 
-    return train_policy(settings, settings.judge, method, prompts, out, progress)
+    return train_policy(settings, settings.judge, method, prompts, out, progress, {"contexts": settings.contexts})

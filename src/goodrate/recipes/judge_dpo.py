@@ -52,7 +52,6 @@ def train(
     """Sample pairs, train and write the judge folder `out/judge`; a killed run resumes from `out`.
 
     A budget of seconds holds for both: what sampling takes, training does not get.
-
     oracle: a right completion by example_id, where one is written; used for prompts that the judge never gets right.
     """
     run = RunFolder(out)
@@ -68,9 +67,8 @@ def train(
     lines = (run.path / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
     pairs = [PreferencePair.from_json(line) for line in lines]
     source = PreferenceSource(
-        pairs, settings.loss,
-        batch_size=settings.batch_size, micro_tokens=settings.micro_tokens, seed=settings.fit.seed,
-        epochs=settings.epochs,
+        pairs, settings.loss, batch_size=settings.batch_size, micro_tokens=settings.micro_tokens,
+        seed=settings.fit.seed, epochs=settings.epochs,
     )  # fmt: skip
     adapter = add_adapter(model.network, settings.lora, settings.fit.seed)
     scorer = PolicyScorer(model.network, adapter or freeze_reference(model.network))

@@ -36,6 +36,9 @@ class JudgeFormat(BaseModel):
     rule_book: Path | None = Field(default=None, description="rule book to keep with the judge; none = the package's")
     rule_book_hash: str = Field(default="", description="hash of the rule book that the rationales cite; empty = none")
     rules: int = Field(default=0, ge=0, description="retrieved rules of the book in every prompt")
+    contexts: int | None = Field(
+        default=None, ge=0, description="retrieved texts in every prompt, DyKnow-RAG has one; null = none"
+    )
     max_new_tokens: int = Field(default=200, gt=0, description="longest completion")
 
     def finder(self) -> RuleFinder | None:
@@ -90,7 +93,7 @@ def open_judge(folder: str | Path) -> tuple[CausalLM, JudgeFormat, dict[str, int
 
 def judge_card(model: CausalLM, judge_format: JudgeFormat) -> JudgeCard:
     """The card of a freshly trained judge: not calibrated, tiers at the median."""
-    facts = judge_format.model_dump(exclude={"rule_book"})
+    facts = {**judge_format.model_dump(exclude={"rule_book"}), "contexts": judge_format.contexts or 0}
     return JudgeCard(
         label_token_ids=tuple(label_token_ids(model, judge_format.scale)), stop_token_id=stop_token_id(model), **facts
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,12 @@ def train_policy(
     prompts: Sequence[LabelledPrompt],
     out: str | Path,
     progress: Callable[[Any], None] | None = None,
+    format_changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train the judge of a folder, its own reference, and write `out/judge`; a killed run resumes. Raises Collapsed.
 
-    method_of: the method, made from the policy, the judge's format and the label position by rule id.
+    method_of: the method, made from the policy, the judge's format and the label position by rule id. format_changes:
+    what the trained judge reads or writes otherwise than the one it was.
     """
     run = RunFolder(out)
     run.begin(settings, settings.fit.seed, prompts=len(prompts))
@@ -73,4 +75,5 @@ def train_policy(
             progress(record)
 
     fit(scorer, source, optimizers, settings.fit, folder=run, stateful={"detector": detector}, on_update=watch)
-    return write_judge(model, judge_format, run.path / "judge", adapter)
+    trained = judge_format.model_copy(update=dict(format_changes or {}))
+    return write_judge(model, trained, run.path / "judge", adapter)

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from goodrate.learning.rollout import Sampling, sample
 from goodrate.learning.rollout_method import PlainSampling, PolicyExample
 from goodrate.learning.source import seed_of
 from goodrate.models.causal_lm import CausalLM, Completion
-from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, stop_token_id
+from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, open_judge, stop_token_id
 from goodrate.relevance.rationale import Parsed, contradicts, parse
 from goodrate.scale import get_scale
 
@@ -32,6 +33,11 @@ class LabelledPrompt:
     prefix: str
     suffix: str
     label: int
+
+    @property
+    def served(self) -> tuple[str, str]:
+        """The prompt that the trained judge will be asked with."""
+        return self.prefix, self.suffix
 
 
 def policy_examples(model: CausalLM, prompts: Sequence[LabelledPrompt], room: int) -> list[PolicyExample]:
@@ -50,14 +56,15 @@ def unsure(
 ) -> list[LabelledPrompt]:
     """The prompts whose likeliest label has a probability under `below`: the pool that sampling does not waste time on.
 
-    One forward pass per prompt tells it; pools under 0.7 are those of DyKnow-RAG (arXiv 2510.11122). below = 1: all.
+    Each is asked as it will be in serving, with its retrieved text where it has one; one forward pass tells. Pools
+    under 0.7 are those of DyKnow-RAG (arXiv 2510.11122). below = 1: all.
     Raises ValueError for a reason-first judge, whose label is not its first token, and when no prompt is left.
     """
     if below >= 1:
         return list(prompts)
     if judge_format.order != "label_first":
         raise ValueError("pool_confidence needs a label-first judge: only its first token is the label")
-    logits = model.label_logits([(p.prefix, p.suffix) for p in prompts], label_token_ids(model, judge_format.scale))
+    logits = model.label_logits([p.served for p in prompts], label_token_ids(model, judge_format.scale))
     sure = torch.from_numpy(logits).softmax(1).amax(1)
     chosen = [prompt for prompt, most in zip(prompts, sure.tolist(), strict=True) if most < below]
     if not chosen:
@@ -100,7 +107,7 @@ class JudgeRollouts(PlainSampling):
     def facts(self, rollout: Rollout, reward: Reward) -> dict[str, float]:
         """inconsistent: labels against their own steps. label_spread: entropy of the labels given, 0..1.
 
-        label_margin: see _margin.
+        label_margin: see _margin. paths: distinct reasonings of a group, mean over groups.
         """
         parsed: list[Any] = [p for p in rollout.parsed if p is not None]
         decided = [c for c in (contradicts(p, self.rule_labels) for p in parsed) if c is not None]
@@ -112,8 +119,15 @@ class JudgeRollouts(PlainSampling):
             "inconsistent": sum(decided) / len(decided) if decided else float("nan"),
             "label_spread": spread,
             "label_margin": self._margin(rollout, reward),
+            "paths": self._paths(rollout),
             "unreadable_steps": sum(p.status != "ok" for p in parsed) / max(1, len(rollout.parsed)),
         }
+
+    def _paths(self, rollout: Rollout) -> float:
+        """Mean number of different reasonings in a group; 0 where nothing was readable."""
+        told = zip(rollout.group.tolist(), rollout.parsed, strict=True)
+        distinct = {(group, path(said)) for group, said in told if said is not None}
+        return len(distinct) / len(torch.unique(rollout.group))
 
     def _margin(self, rollout: Rollout, reward: Reward) -> float:
         """How much likelier the label token is where it is right than where it is wrong, in nats, over all rollouts.
@@ -126,6 +140,11 @@ class JudgeRollouts(PlainSampling):
         assert rollout.behaviour_logprobs is not None
         first = rollout.behaviour_logprobs[:, 0]
         return float(first[right].mean() - first[wrong].mean())
+
+
+def path(said: Parsed) -> tuple[str, ...]:
+    """The way a reasoning took: its verdicts, without what it quotes of query and item."""
+    return tuple(said.steps.get(step, "") for step in ("category", "checks", "verdict"))
 
 
 class PairSampling(BaseModel):
@@ -151,6 +170,16 @@ def sampled(
     prompts = Prompts(tuple(e.example_id for e in examples), tuple(e.token_ids for e in examples))
     seeds = [seed_of(seed, purpose, e.example_id, number) for e in examples for number in range(settings.samples)]
     return sample(model, prompts, how, seeds, told.parse)
+
+
+def rolled(
+    judge: str | Path, prompts: Sequence[LabelledPrompt], samples: int, seed: int, purpose: str
+) -> tuple[Rollout, CausalLM]:
+    """So many rollouts of a judge folder on every prompt, as they are sampled in training, and its model."""
+    model, judge_format, rules = open_judge(judge)
+    examples = policy_examples(model, prompts, judge_format.max_new_tokens)
+    how = PairSampling(samples=samples, max_new_tokens=judge_format.max_new_tokens)
+    return sampled(model, JudgeRollouts(judge_format, rules), examples, how, seed, purpose), model
 
 
 def sample_pairs(

@@ -9,36 +9,42 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from goodrate.learning.advantages import critical_weights, group_relative, stepwise, to_tokens
-from goodrate.learning.policy_terms import policy_terms
+from goodrate.learning.advantages import critical_weights, cumulative, group_relative, stepwise, to_tokens
 from goodrate.learning.records import Reward, Rollout, Term
 from goodrate.learning.rewards import step_reward
 from goodrate.learning.rollout_method import PolicyExample
 from goodrate.models.causal_lm import CausalLM
+from goodrate.recipes.guided_replay import (
+    WEAK,
+    GuidedReplay,
+    ReplayedRollouts,
+    ReplaySettings,
+    guided_masks,
+    guided_terms,
+)
 from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.recipes.judge_policy import PolicySettings, train_policy
-from goodrate.recipes.judge_rollouts import JudgeRollouts
 from goodrate.recipes.judge_steps import CREDITED, NAN, KnownPrompt, StepSpans, verified_steps
-
-
-class StepJudge(Protocol):
-    """What tells of a written step whether it is right: a generative step reward model."""
-
-    def judge(self, prompts: Sequence[KnownPrompt], rollout: Rollout) -> Tensor:
-        """(N, len(CREDITED)) in 0..1, NaN where it does not decide; prompts: one per rollout."""
-        ...
+from goodrate.recipes.prompt_pool import PoolSettings, chosen
+from goodrate.recipes.step_judge import StepJudge, open_step_judge
+from goodrate.relevance.rationale import STEPS
 
 
 class Settings(PolicySettings):
     """How to train which judge by step rewards."""
 
     judge: str = Field(description="judge folder to start from, best a reason-first one; it is also the reference")
+    pool: PoolSettings | None = Field(default=None, description="which prompts are worth training on; null = all")
+    step_judge: str | None = Field(
+        default=None, description="folder of a trained step judge, asked where no verdict is stored; null = none"
+    )
+    soft: bool = Field(default=False, description="the step judge's probabilities as rewards, not its verdicts")
     covered: list[str] = Field(
         default=["category", "checks", "verdict"],
         description="steps whose stored verdicts count, beside the label",
@@ -49,6 +55,10 @@ class Settings(PolicySettings):
     )
     easy_weight: float = Field(default=0.1, ge=0, le=1, description="weight of a step that everybody gets right")
     advantage_clamp: float = Field(default=2.0, gt=0)
+    form: Literal["local", "cumulative"] = Field(
+        default="local", description="local: a step beside the same step of its group; cumulative: with all later ones"
+    )
+    replay: ReplaySettings | None = Field(default=None, description="guided replay of stuck prompts; null = none")
     permuted: bool = Field(default=False, description="exchange the step rewards among rollouts: a negative control")
     reduction: Literal["step_mean", "as loss.reduction"] = Field(
         default="as loss.reduction", description="step_mean: tokens inside a step are averaged first"
@@ -56,7 +66,7 @@ class Settings(PolicySettings):
 
 
 @dataclass(frozen=True)
-class StepRewards(JudgeRollouts):
+class StepRewards(ReplayedRollouts):
     """Step rewards from stored verdicts and, where they are silent, from a step judge."""
 
     settings: Settings
@@ -73,10 +83,18 @@ class StepRewards(JudgeRollouts):
         judged = torch.full_like(verified, NAN)
         if self.step_judge is not None:
             judged = self.step_judge.judge(prompts, rollout)
+            judged = judged if self.settings.soft else torch.where(judged.isnan(), judged, judged.round())
         reward = step_reward(outcome, verified, judged)
         assert reward.steps is not None
         named = {f"step/{name}": reward.steps[:, i] for i, name in enumerate(CREDITED[:-1])}
         return Reward(reward.outcome, reward.correct, reward.failed, reward.steps, {**reward.parts, **named})
+
+    def weakest(self, reward: Reward, rows: Tensor) -> str:
+        """The step of a hint's second rung that the group has right least often."""
+        assert reward.steps is not None
+        shares = {name: float(reward.steps[rows, STEPS.index(step)].nanmean()) for name, step in WEAK.items()}
+        known = {name: share for name, share in shares.items() if share == share}
+        return min(known, key=lambda name: known[name]) if known else super().weakest(reward, rows)
 
     def credit(self, rollout: Rollout, reward: Reward) -> dict[str, Tensor]:
         """Step advantages on the tokens of their step, and the outcome's on all of them."""
@@ -84,20 +102,24 @@ class StepRewards(JudgeRollouts):
         assert steps is not None and rollout.behaviour_logprobs is not None
         if s.permuted:
             steps = steps[torch.randperm(len(steps), generator=torch.Generator().manual_seed(len(steps)))]
-        local = stepwise(steps, rollout.group, scale="population", epsilon=1e-4)
+        compared = stepwise if s.form == "local" else cumulative
+        local = compared(steps, rollout.group, scale="population", epsilon=1e-4)
         if s.critical:
             local = local * critical_weights(steps, rollout.group, easy=s.easy_weight)
         whole = group_relative(reward.outcome, rollout.group, scale="population", epsilon=1e-4)
         ids = self.spans.of(rollout)
         tokens = to_tokens(local, rollout.mask, ids) + s.outcome_weight * to_tokens(whole, rollout.mask)
         clamped = tokens.clamp(-s.advantage_clamp, s.advantage_clamp)
-        return {"mask": rollout.mask, "advantages": clamped, "behaviour": rollout.behaviour_logprobs, "steps": ids}
+        return {
+            "mask": rollout.mask, "advantages": clamped, "behaviour": rollout.behaviour_logprobs, "steps": ids,
+            **guided_masks(rollout),
+        }  # fmt: skip
 
     def terms(self) -> tuple[Sequence[Term], Sequence[Term]]:
         """Those of GRPO, with the mean over steps where it is asked for."""
         s = self.settings
         steps = "steps" if s.reduction == "step_mean" else None
-        return policy_terms(s.loss, on_policy=s.rollouts.inner_steps == 1, steps=steps)
+        return guided_terms(s.loss, s.replay, on_policy=s.rollouts.inner_steps == 1, steps=steps)
 
 
 def train(
@@ -105,12 +127,15 @@ def train(
     prompts: Sequence[KnownPrompt],
     out: str | Path,
     progress: Callable[[Any], None] | None = None,
-    step_judge: StepJudge | None = None,
 ) -> Path:
     """Train and write the judge folder `out/judge`; a killed run resumes from `out`. Raises Collapsed."""
+    if settings.pool:
+        prompts = chosen(settings.judge, prompts, settings.pool, settings.fit.seed)
     known = {prompt.example_id: prompt for prompt in prompts}
+    watching = open_step_judge(settings.step_judge) if settings.step_judge else None
 
     def method(model: CausalLM, form: JudgeFormat, rules: dict[str, int]) -> StepRewards:
-        return StepRewards(form, rules, settings, known, StepSpans(model), step_judge)
+        replay = GuidedReplay(settings.replay, model, form.template, known) if settings.replay else None
+        return StepRewards(form, rules, replay, settings, known, StepSpans(model), watching)
 
     return train_policy(settings, settings.judge, method, prompts, out, progress)

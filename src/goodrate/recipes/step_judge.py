@@ -1,38 +1,55 @@
-"""A generative step reward model: it reads a prompt and a written reasoning and writes a verdict for every step.
+"""Step reward models, trained on a judge's own rollouts on pairs whose true steps are known.
 
-SHE (arXiv 2510.07972) rewards steps by such a model and by stored verdicts. What it reads and writes is our design
-(papers/taosr_she.md section 5): `check:` after the reasoning, then one digit a step, 1 right and 0 wrong. The reward is
-the probability of the 1. It is trained on the policy's own rollouts, on pairs whose true steps are known.
+SHE (arXiv 2510.07972) rewards steps by a generative model and by stored verdicts, and has scalar models as baselines.
+What the generative one reads and writes is our design (papers/taosr_she.md section 5): `check:` after the reasoning,
+then one digit a step, 1 right and 0 wrong; the reward is the probability of the 1.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from pydantic import Field
+from safetensors.torch import save_file
 from torch import Tensor
 
 from goodrate.learning.records import Rollout
+from goodrate.learning.rollout import take
 from goodrate.learning.token_examples import TokenExample
 from goodrate.models.causal_lm import CausalLM
-from goodrate.recipes.judge_folder import JudgeExample, open_judge, stop_token_id
-from goodrate.recipes.judge_rollouts import JudgeRollouts, PairSampling, policy_examples, sampled
+from goodrate.recipes.judge_folder import JudgeExample, stop_token_id
+from goodrate.recipes.judge_rollouts import rolled
 from goodrate.recipes.judge_steps import CREDITED, KnownPrompt, verified_steps
+from goodrate.recipes.scalar_step_judge import HEAD_FILE, ScalarStepJudge, StepScorer, read_steps, step_update
 from goodrate.recipes.text_sft import TextSettings, tune
 from goodrate.relevance.rationale import STEPS, label_text
 from goodrate.run_folder import RunFolder, new_folder
 
 ASK = "check:\n"
+CARD = "step_judge.json"
 ROOM = 2 * len(STEPS) + 2  # digits, spaces, the line break
 
 
+class StepJudge(Protocol):
+    """What tells of a written step whether it is right."""
+
+    def judge(self, prompts: Sequence[KnownPrompt], rollout: Rollout) -> Tensor:
+        """(N, len(CREDITED)) in 0..1, NaN where it does not decide; prompts: one per rollout."""
+        ...
+
+
 class Settings(TextSettings):
-    """How to train a step judge; `model` is best the judge that it will watch."""
+    """How to train a step judge; `model` is the judge that it will watch."""
+
+    kind: Literal["generative", "scalar"] = Field(
+        default="generative", description="it writes a verdict per step, or a head scores each step"
+    )
 
     samples: int = Field(default=4, gt=0, description="rollouts per prompt, of which it learns")
     sees_label: bool = Field(default=True, description="show it the gold label, which is known wherever it is used")
@@ -63,16 +80,13 @@ class GenerativeStepJudge:
 
     def judge(self, prompts: Sequence[KnownPrompt], rollout: Rollout) -> Tensor:
         """(N, len(CREDITED)) probability that a step is right; NaN for the label and where nothing was written."""
-        texts = [self._text(ids, mask) for ids, mask in zip(rollout.completion_ids, rollout.mask, strict=True)]
+        texts = [_text(self._model, ids, mask) for ids, mask in zip(rollout.completion_ids, rollout.mask, strict=True)]
         asked = [question(prompt, text, self._sees_label) for prompt, text in zip(prompts, texts, strict=True)]
         made = self._model.generate(asked, ROOM, self._stop)
         rows = [self._read(one.token_ids, one.logprobs) for one in made]
         found = torch.tensor([[*row, float("nan")] for row in rows])
         unread = torch.tensor([parsed is None for parsed in rollout.parsed])
         return found.masked_fill(unread[:, None], float("nan"))
-
-    def _text(self, ids: Tensor, mask: Tensor) -> str:
-        return str(self._model.tokenizer.decode(ids[mask].tolist(), skip_special_tokens=True))
 
     def _read(self, token_ids: Sequence[int], logprobs: Sequence[float]) -> list[float]:
         """Probability of 1 for each of the first digits."""
@@ -100,26 +114,32 @@ def answer(steps: Sequence[float]) -> str:
     return " ".join(str(int(value)) for value in steps) + "\n"
 
 
-def examples(prompts: Sequence[KnownPrompt], rollout: Rollout, tokenizer: Any, sees_label: bool) -> list[JudgeExample]:
-    """Training examples from rollouts whose steps are all known: those with a wrong step, and as many without one."""
-    wrong: list[JudgeExample] = []
-    right: list[JudgeExample] = []
-    for row, group in enumerate(rollout.group.tolist()):
-        steps = verified_steps(rollout.parsed[row], prompts[group], STEPS)[: len(STEPS)]
-        if any(value != value for value in steps):
-            continue
-        text = tokenizer.decode(rollout.completion_ids[row][rollout.mask[row]].tolist(), skip_special_tokens=True)
-        example = JudgeExample(*question(prompts[group], text, sees_label), answer(steps))
-        (right if all(steps) else wrong).append(example)
-    return wrong + right[: max(len(wrong), 1)]
+def usable(prompts: Sequence[KnownPrompt], rollout: Rollout, seed: int) -> tuple[Tensor, Tensor]:
+    """Which rollouts to learn of, (N,) bool, and the truth of their steps (those, S).
+
+    All with a wrong step, and as many without one. prompts: by group.
+    """
+    said = zip(rollout.parsed, rollout.group.tolist(), strict=True)
+    truth = torch.tensor([verified_steps(parsed, prompts[group], STEPS)[: len(STEPS)] for parsed, group in said])
+    known = ~truth.isnan().any(1)
+    wrong, right = ((known & rows).nonzero()[:, 0] for rows in (truth.eq(0).any(1), truth.eq(1).all(1)))
+    drawn = torch.randperm(len(right), generator=torch.Generator().manual_seed(seed))[: max(len(wrong), 1)]
+    rows = torch.zeros(len(truth), dtype=torch.bool)
+    rows[torch.cat([wrong, right[drawn]])] = True
+    return rows, truth[rows]
 
 
-def rolled(judge: str | Path, prompts: Sequence[KnownPrompt], samples: int, seed: int) -> tuple[Rollout, CausalLM]:
-    """Rollouts of a judge on prompts, and its model."""
-    model, form, rules = open_judge(judge)
-    examples = policy_examples(model, prompts, form.max_new_tokens)
-    how = PairSampling(samples=samples, max_new_tokens=form.max_new_tokens)
-    return sampled(model, JudgeRollouts(form, rules), examples, how, seed, "step judge"), model
+def examples(
+    prompts: Sequence[KnownPrompt], rollout: Rollout, right: Tensor, model: CausalLM, sees_label: bool
+) -> list[JudgeExample]:
+    """What the generative kind is trained on. prompts: one per rollout. right: (N, len(STEPS)) 1 or 0."""
+    texts = [_text(model, ids, mask) for ids, mask in zip(rollout.completion_ids, rollout.mask, strict=True)]
+    asked = [question(prompt, text, sees_label) for prompt, text in zip(prompts, texts, strict=True)]
+    return [JudgeExample(*pair, answer(row)) for pair, row in zip(asked, right.tolist(), strict=True)]
+
+
+def _text(model: CausalLM, ids: Tensor, mask: Tensor) -> str:
+    return str(model.tokenizer.decode(ids[mask].tolist(), skip_special_tokens=True))
 
 
 def train(
@@ -130,17 +150,38 @@ def train(
 
     Raises ValueError when no prompt has all of its true steps.
     """
-    rollout, model = rolled(settings.model, prompts, settings.samples, settings.fit.seed)
-    found = examples(prompts, rollout, model.tokenizer, settings.sees_label)
-    if not found:
+    rollout, model = rolled(settings.model, prompts, settings.samples, settings.fit.seed, "step judge")
+    rows, right = usable(prompts, rollout, settings.fit.seed)
+    if not rows.any():
         raise ValueError(f"none of {len(prompts)} prompts has all five true steps; a step judge has nothing to learn")
-    run = RunFolder(out)
-    adapter = tune(settings, model, [_encoded(model, example) for example in found], run, progress)
+    mine, chosen = [prompts[group] for group in rollout.group[rows].tolist()], take(rollout, rows)
+    run, extra = RunFolder(out), dict[str, torch.Tensor]()
+    if settings.kind == "scalar":
+        scored = read_steps(model, mine, chosen, right, settings.sees_label)
+        scorer = StepScorer(model.network)
+        adapter = tune(settings, model, scored, run, progress, lambda network: scorer, step_update)
+        extra = scorer.head()
+    else:
+        written = [_encoded(model, example) for example in examples(mine, chosen, right, model, settings.sees_label)]
+        adapter = tune(settings, model, written, run, progress)
     if adapter:
         adapter.merge()
     with new_folder(run.path / "model") as beside:
         model.save(beside)
+        if extra:
+            save_file(extra, beside / HEAD_FILE)
+        (beside / CARD).write_text(json.dumps({"kind": settings.kind, "sees_label": settings.sees_label}) + "\n")
     return run.path / "model"
+
+
+def open_step_judge(folder: str | Path) -> StepJudge:
+    """A trained step judge of either kind. Raises FileNotFoundError for a folder that holds none."""
+    card = Path(folder) / CARD
+    if not card.is_file():
+        raise FileNotFoundError(f"{card} does not exist; `goodrate train step_judge` writes it")
+    told = json.loads(card.read_text(encoding="utf-8"))
+    kind = ScalarStepJudge if told["kind"] == "scalar" else GenerativeStepJudge
+    return kind(folder, told["sees_label"])
 
 
 def _encoded(model: CausalLM, example: JudgeExample) -> TokenExample:
@@ -150,7 +191,7 @@ def _encoded(model: CausalLM, example: JudgeExample) -> TokenExample:
     return TokenExample((*prompt, *told), (*([0.0] * len(prompt)), *([example.weight] * len(told))))
 
 
-def evaluate(step_judge: GenerativeStepJudge, prompts: Sequence[KnownPrompt], rollout: Rollout) -> StepScores:
+def evaluate(step_judge: StepJudge, prompts: Sequence[KnownPrompt], rollout: Rollout) -> StepScores:
     """Precision and recall of calling steps wrong, and first errors, on rollouts of prompts with true steps."""
     mine = [prompts[group] for group in rollout.group.tolist()]
     truth = torch.tensor([verified_steps(p, k, STEPS) for p, k in zip(rollout.parsed, mine, strict=True)])[:, :-1]

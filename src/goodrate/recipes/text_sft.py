@@ -1,14 +1,15 @@
-"""Supervised fine-tuning of a causal LM on completions: what every recipe shares that trains on text."""
+"""Supervised fine-tuning of a causal LM: what every recipe shares that trains on text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
 
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.learning.optimizers import OptimizerName, make_optimizers
-from goodrate.learning.token_examples import TokenExample, TokenExampleSource, TokenScorer
+from goodrate.learning.token_examples import TokenExampleSource, Tokens, TokenScorer, UpdateOf, token_update
 from goodrate.models.adapter import Adapter, LoraSettings, add_adapter
 from goodrate.models.causal_lm import CausalLM
 from goodrate.run_folder import RunFolder
@@ -33,13 +34,16 @@ class TextSettings(BaseModel):
 def tune(
     settings: TextSettings,
     model: CausalLM,
-    examples: Sequence[TokenExample],
+    examples: Sequence[Tokens],
     run: RunFolder,
     progress: Callable[..., None] | None = None,
+    scorer: Callable[[nn.Module], nn.Module] = TokenScorer,
+    update_of: UpdateOf = token_update,
 ) -> Adapter | None:
     """Train the model in place, in the run's folder; returns the adapter where one was trained. A killed run resumes.
 
-    Raises ValueError when no example is short enough.
+    scorer: makes, of the network, what scores a micro-batch; whatever it adds is trained too. update_of: see
+    TokenExampleSource. Raises ValueError when no example is short enough.
     """
     kept = [example for example in examples if len(example.token_ids) <= settings.max_tokens]
     if not kept:
@@ -47,9 +51,12 @@ def tune(
     run.begin(settings, settings.fit.seed, examples=len(kept), left_out=len(examples) - len(kept))
     if model.device.type == "cpu":
         model.network.set_attn_implementation("eager")  # sdpa's backward is slower on CPUs, most of all in bf16
-    source = TokenExampleSource(kept, settings.batch_size, settings.micro_tokens, settings.fit.seed, settings.epochs)
+    source = TokenExampleSource(
+        kept, settings.batch_size, settings.micro_tokens, settings.fit.seed, settings.epochs, update_of
+    )
     adapter = add_adapter(model.network, settings.lora, settings.fit.seed)
-    optimizers = make_optimizers(model.network, settings.optimizer, settings.learning_rate, settings.weight_decay)
+    scored = scorer(model.network)
+    optimizers = make_optimizers(scored, settings.optimizer, settings.learning_rate, settings.weight_decay)
     budget = settings.fit.ending(source.batches_per_epoch * settings.epochs)
-    fit(TokenScorer(model.network), source, optimizers, budget, folder=run, on_update=progress)
+    fit(scored, source, optimizers, budget, folder=run, on_update=progress)
     return adapter

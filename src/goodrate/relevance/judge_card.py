@@ -25,7 +25,8 @@ class JudgeCard:
     rule_book_hash: of the book that its rationales cite ("" none). temperature, beta_cum: set on dev data.
     stop_token_id ends a completion of at most max_new_tokens. item_form: how a catalogue row becomes the item text that
     it was trained on: "listing" (relevance.listing, typed fields) or "text" (catalog.rendering, running text).
-    rules: how many retrieved rules of its book stand in a prompt.
+    rules: how many retrieved rules of its book stand in a prompt. contexts: how many retrieved texts it was trained to
+    read there; 0 = it knows no such texts.
     """
 
     scale: str
@@ -39,6 +40,7 @@ class JudgeCard:
     max_new_tokens: int = 200
     item_form: str = "listing"
     rules: int = 0
+    contexts: int = 0
 
     def __post_init__(self) -> None:
         labels = len(get_scale(self.scale))
@@ -50,6 +52,8 @@ class JudgeCard:
                 raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(accepted)}")
         if self.rules < 0 or (self.rules and not self.rule_book_hash):
             raise ValueError(f"rules {self.rules}: expected 0, or a number of rules and the hash of their book")
+        if self.contexts < 0:
+            raise ValueError(f"contexts {self.contexts}: expected 0 or a number of retrieved texts")
         if not (self.temperature > 0 and 0 < self.beta_cum < 1 and self.max_new_tokens > 0):
             raise ValueError(
                 f"temperature {self.temperature} and max_new_tokens {self.max_new_tokens} must be positive, "

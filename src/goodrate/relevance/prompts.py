@@ -6,7 +6,7 @@ Both parts are tokenised apart (CausalLM.encode_pair), so that the prefix's forw
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -80,6 +80,9 @@ def with_hint(suffix: str, hint: str, template: str) -> str:
     return f"{suffix.removesuffix(answer)}hint: {_one_line(hint)}\n{answer}"
 
 
+CONTEXT_SHARE = 0.5  # of the room for a prompt: at most that much goes to a retrieved text
+
+
 def _one_line(text: str) -> str:
     """The text without line breaks: an item cannot write an answer line of its own."""
     return " ".join(text.split())
@@ -96,9 +99,11 @@ def prompt_room(model: Any, max_new_tokens: int) -> int | None:
 def fitted_prompt(model: Any, pair: Pair, template: str, room: int | None) -> tuple[tuple[str, str], bool]:
     """The prompt of a pair in at most `room` tokens (None: no limit), its item text cut at the end where it must be.
 
+    A context longer than half of the room loses its end, whatever the item, so that all items of a query share it.
     model: a CausalLM. Returns the prompt and whether the item was cut. Raises ValueError when query, facts and context
     alone leave no room for an item.
     """
+    pair = replace(pair, context=_fitted_context(model, pair.context, room))
     prompt = _prompt(pair, pair.item_text, template)
     if room is None or _surely_fits(prompt, room) or len(model.encode_pair(*prompt)) <= room:
         return prompt, False
@@ -117,6 +122,15 @@ def fitted_prompt(model: Any, pair: Pair, template: str, room: int | None) -> tu
 def _prompt(pair: Pair, item_text: str, template: str) -> tuple[str, str]:
     """The prompt of a pair with another item text."""
     return judge_prompt(pair.query, item_text, pair.facts, pair.context, template, pair.rules)
+
+
+def _fitted_context(model: Any, context: str | None, room: int | None) -> str | None:
+    """The context's beginning that takes at most its share of the room; None and "" stay without one."""
+    if not context or room is None or len(context.encode()) + 2 <= room * CONTEXT_SHARE:
+        return context
+    text = _one_line(context)
+    kept = _largest(lambda characters: len(model.encode(text[:characters])), len(text), int(room * CONTEXT_SHARE))
+    return text[:kept]
 
 
 def _surely_fits(prompt: tuple[str, str], room: int) -> bool:

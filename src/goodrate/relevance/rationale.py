@@ -10,6 +10,10 @@ Every step is one line that starts with its name:
 
 and the label is one digit, label position + 1, on a line of its own: before the steps (label_first, served: one
 prefill gives the probabilities) or after them (reason_first).
+
+A judge that reads a retrieved text says before these steps what the text was worth (DyKnow-RAG, arXiv 2510.11122):
+
+    context <use|partly|ignore>
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import re
 from dataclasses import dataclass, field
 
 STEPS = ("wants", "found", "category", "checks", "verdict")
+CONTEXT_STEP, USES = "context", ("use", "partly", "ignore")
 ORDERS = ("label_first", "reason_first")
 STRENGTHS = ("must", "may", "not", "below")
 CHECKS = ("match", "unknown", "conflict")
@@ -36,7 +41,11 @@ class Want:
 
 @dataclass(frozen=True)
 class Rationale:
-    """What a judge says of one pair: the label (position on the scale, 0 = worst) and the content of the five steps."""
+    """What a judge says of one pair: the label (position on the scale, 0 = worst) and the content of the five steps.
+
+    context: one of USES, None for a judge that reads no retrieved text. Without a text in the prompt it is "ignore":
+    what is said there must stay likely behind the text (papers/dyknow_rag.md section 2).
+    """
 
     label: int
     category: str
@@ -46,6 +55,7 @@ class Rationale:
     relation: str
     checks: tuple[str, ...]  # one per want
     rule: str
+    context: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,12 +69,14 @@ class Parsed:
 
 
 def step_lines(rationale: Rationale) -> dict[str, str]:
-    """The five lines by step name."""
+    """The five lines by step name, that of the retrieved text before them where there is one."""
     r = rationale
     wants = "".join(f" ; {w.attribute} {w.value} {w.strength}" for w in r.wants)
     found = "".join(f" ; {w.attribute} {v or 'none'}" for w, v in zip(r.wants, r.found, strict=True))
     checks = " ;".join(f" {w.attribute} {c}" for w, c in zip(r.wants, r.checks, strict=True)) or " none"
+    context = {} if r.context is None else {CONTEXT_STEP: f"{CONTEXT_STEP} {r.context}"}
     return {
+        **context,
         "wants": f"wants {r.category}{wants}",
         "found": f"found {r.found_category}{found}",
         "category": f"category {r.category} : {r.found_category} {r.relation}",
@@ -90,7 +102,8 @@ def write(rationale: Rationale, order: str = "label_first") -> str:
 def parse(text: str, order: str = "label_first", num_labels: int = 4) -> Parsed:
     """Read a completion. A failure is named, never turned into a low label.
 
-    Failures: empty, no_label, label_out_of_range, missing_<step>, bad_<step>, trailing_text.
+    Failures: empty, no_label, label_out_of_range, missing_<step>, bad_<step>, trailing_text. The line on a retrieved
+    text may be missing; Parsed.steps and Rationale.context have it where it is there.
     """
     _check_order(order)
     lines = [line.strip() for line in text.strip().split("\n") if line.strip()]
@@ -105,7 +118,7 @@ def parse(text: str, order: str = "label_first", num_labels: int = 4) -> Parsed:
     if not 0 <= label < num_labels:
         return Parsed(None, "label_out_of_range", steps)
     status, rationale = _read_steps(label, steps)
-    if status == "ok" and len(body) != len(STEPS):
+    if status == "ok" and len(body) != len(steps):
         status = "trailing_text"
     return Parsed(label, status, steps, rationale)
 
@@ -132,7 +145,7 @@ def _steps_of(lines: list[str]) -> dict[str, str]:
     steps: dict[str, str] = {}
     for line in lines:
         name = line.split(" ", 1)[0]
-        if name in STEPS:
+        if name in STEPS or name == CONTEXT_STEP:
             steps.setdefault(name, line)
     return steps
 
@@ -146,6 +159,9 @@ def _read_steps(label: int, steps: dict[str, str]) -> tuple[str, Rationale | Non
     for name in STEPS:
         if name not in steps:
             return f"missing_{name}", None
+    use = steps[CONTEXT_STEP].partition(" ")[2] if CONTEXT_STEP in steps else None
+    if use not in (None, *USES):
+        return "bad_context", None
     wants_fields, found_fields = _fields(steps["wants"]), _fields(steps["found"])
     wants = [_read_want(part) for part in wants_fields[1:]]
     if not wants_fields[0] or None in wants:
@@ -164,7 +180,7 @@ def _read_steps(label: int, steps: dict[str, str]) -> tuple[str, Rationale | Non
         return "bad_verdict", None
     values = tuple(None if value == "none" else value for _, value in found)
     kept = tuple(w for w in wants if w)
-    return "ok", Rationale(label, wants_fields[0], kept, found_fields[0], values, relation, checks, rule)
+    return "ok", Rationale(label, wants_fields[0], kept, found_fields[0], values, relation, checks, rule, use)
 
 
 def _read_want(part: str) -> Want | None:

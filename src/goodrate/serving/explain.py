@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from goodrate.relevance.rationale import STEPS, Rationale, Want, parse
+from goodrate.relevance.rationale import CONTEXT_STEP, STEPS, Rationale, Want, parse
 from goodrate.serving.judging import ServedVerdict
 
 TITLES = {
+    CONTEXT_STEP: "Retrieved text",
     "wants": "What the query asks for",
     "found": "What the item is",
     "category": "Category",
@@ -22,6 +23,7 @@ RELATION_WORDS = {
     "accessory": "an accessory of what was asked for",
     "other": "another category",
 }
+USE_WORDS = {"use": "used", "partly": "partly used", "ignore": "ignored"}
 CHECK_WORDS = {"match": "fits", "unknown": "not stated", "conflict": "does not fit"}
 
 
@@ -44,9 +46,11 @@ def explain_steps(verdict: ServedVerdict, because: Mapping[str, str] | None = No
         return []
     parsed = parse(_with_label(verdict.reason))
     words = _words(parsed.rationale, because or {}) if parsed.rationale else {}
+    if parsed.rationale and parsed.rationale.context:
+        words[CONTEXT_STEP] = f"{USE_WORDS[parsed.rationale.context]}: {verdict.context or 'none was found'}"
     return [
         ReasonStep(name, TITLES[name], parsed.steps[name], words.get(name, _after_name(parsed.steps[name])))
-        for name in STEPS
+        for name in (CONTEXT_STEP, *STEPS)
         if name in parsed.steps
     ]
 

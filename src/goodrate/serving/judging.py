@@ -19,7 +19,8 @@ class ServedVerdict:
     """What is shown of a verdict. A failed one has a status other than "ok" and no label: unknown is not irrelevant.
 
     probabilities: one per label of the scale, worst first, empty when the judge failed. expected_gain: 0..1.
-    reason_status: "ok" or what makes the reason unreadable; None until a reason was asked for.
+    reason_status: "ok" or what makes the reason unreadable; None until a reason was asked for. context: the retrieved
+    text that the judge read.
     """
 
     label: str | None
@@ -31,6 +32,7 @@ class ServedVerdict:
     reason_status: str | None = None
     inconsistent: bool | None = None
     cached: bool = False
+    context: str | None = None
 
 
 class Judging(Protocol):
@@ -56,7 +58,7 @@ class Judging(Protocol):
         ...
 
 
-def served(verdict: Any, scale: RelevanceScale, cached: bool = False) -> ServedVerdict:
+def served(verdict: Any, scale: RelevanceScale, cached: bool = False, context: str | None = None) -> ServedVerdict:
     """A `relevance.judge.Verdict` in the shape that is shown."""
     probabilities = () if verdict.probabilities is None else tuple(float(p) for p in verdict.probabilities)
     known = verdict.label is not None and len(probabilities) == len(scale)
@@ -70,4 +72,5 @@ def served(verdict: Any, scale: RelevanceScale, cached: bool = False) -> ServedV
         reason_status=verdict.reason_status,
         inconsistent=verdict.inconsistent,
         cached=cached,
+        context=context,
     )

@@ -14,22 +14,30 @@ from goodrate.serving.judging import ServedVerdict, served
 if TYPE_CHECKING:
     import polars as pl
 
+    from goodrate.relevance.context import ContextFinder
     from goodrate.scale import RelevanceScale
 
 
 class KeptVerdicts:
     """A judge that remembers.
 
-    kept: None = remember nothing. facts: what the shop knows of the names in queries; None = nothing.
+    kept: None = remember nothing. facts: what the shop knows of the names in queries; None = nothing. contexts: finds
+    the texts of a query, for a judge that reads some; None = it reads none.
     """
 
     def __init__(
-        self, judge: Judge, name: str, kept: VerdictStore | None = None, facts: FactBook | None = None
+        self,
+        judge: Judge,
+        name: str,
+        kept: VerdictStore | None = None,
+        facts: FactBook | None = None,
+        contexts: ContextFinder | None = None,
     ) -> None:
         self.name = name
         self._judge = judge
         self._kept = kept
         self._facts = facts or FactBook.create([])
+        self._contexts = contexts if judge.card.contexts else None
 
     @property
     def scale(self) -> RelevanceScale:
@@ -50,8 +58,10 @@ class KeptVerdicts:
 
     def _judged(self, query: str, item_texts: Sequence[str], reasons: bool) -> list[ServedVerdict]:
         facts = self._facts.of(query)
-        pairs = [Pair(query, text, facts=facts) for text in item_texts]
+        context = self._contexts.line(query, self._judge.card.contexts) if self._contexts else None
+        pairs = [Pair(query, text, facts, context) for text in item_texts]
         if self._kept is None:
-            return [served(verdict, self.scale) for verdict in self._judge.judge(pairs, reasons)]
+            return [served(verdict, self.scale, context=context) for verdict in self._judge.judge(pairs, reasons)]
         kept = judge_once(self._judge, self._kept, pairs, reasons)
-        return [served(verdict, self.scale, cached) for verdict, cached in zip(kept.verdicts, kept.cached, strict=True)]
+        each = zip(kept.verdicts, kept.cached, strict=True)
+        return [served(verdict, self.scale, cached, context) for verdict, cached in each]

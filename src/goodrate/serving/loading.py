@@ -11,6 +11,7 @@ from goodrate.serving.pipeline import MODES, SearchPipeline
 if TYPE_CHECKING:
     import numpy as np
 
+    from goodrate.relevance.context import ContextFinder
     from goodrate.retrieval.indexing import ItemEncoder
     from goodrate.retrieval.store import Store
 
@@ -23,12 +24,14 @@ def load_pipeline(
     encoder: str | None = None,
     verdicts: Path | None = None,
     facts: Path | None = None,
+    contexts: str | None = None,
 ) -> SearchPipeline:
     """The pipeline over an index folder.
 
     model: a judge's folder; None = search without verdicts. encoder: where the index's encoder lies, if it has moved.
     verdicts: the SQLite file of kept verdicts, made when absent; None = verdicts are not kept. facts: a facts.jsonl
-    (relevance.facts); None or an absent file = no facts.
+    (relevance.facts); None or an absent file = no facts. contexts: file of texts for a judge that reads some, or
+    "items"; they are found by words, and their index lies in the folder `contexts` of the index.
     Everything has answered once when this returns: the first query of a shopper does not wait for what is only set up
     on use. Raises FileNotFoundError and ValueError for a folder that is not what it should be.
     """
@@ -36,7 +39,8 @@ def load_pipeline(
     from goodrate.retrieval.store import Store
 
     store = Store.open(index)
-    judge = load_judge(model, verdicts, facts) if model else None
+    finder = _load_contexts(store, model, contexts) if contexts else None
+    judge = load_judge(model, verdicts, facts, finder) if model else None
     loaded = _load_encoder(store, encoder)
     searcher = Searcher(store, loaded)
     searcher.search(WARM_UP, k=1)
@@ -77,7 +81,17 @@ def _load_encoder(store: Store, path: str | None) -> SingleQueries | None:
     return SingleQueries(Encoder.load(where, longest=store.dimension))
 
 
-def load_judge(model: str, verdicts: Path | None, facts: Path | None) -> Judging:
+def _load_contexts(store: Store, model: str | None, named: str) -> ContextFinder:
+    """What finds the texts of queries. ValueError for a judge that reads none."""
+    from goodrate.relevance.context import ContextFinder, context_texts
+    from goodrate.relevance.judge_card import read_judge_card
+
+    if model is None or not read_judge_card(model).contexts:
+        raise ValueError(f"texts are given ({named}), and the judge {model} reads none (judge.json, contexts)")
+    return ContextFinder(context_texts(named, store.all_items), store.path / "contexts")
+
+
+def load_judge(model: str, verdicts: Path | None, facts: Path | None, contexts: ContextFinder | None = None) -> Judging:
     """The judge of a folder, with the verdicts it has given before and the shop's facts."""
     from goodrate.relevance.facts import FactBook
     from goodrate.relevance.judge import Judge, Pair
@@ -87,4 +101,4 @@ def load_judge(model: str, verdicts: Path | None, facts: Path | None) -> Judging
     judge = Judge.load(model)
     judge.probabilities([Pair(WARM_UP, "lamp"), Pair(WARM_UP, "chair")])  # checks its shared prefixes, keeps nothing
     kept = VerdictStore(verdicts) if verdicts else None
-    return KeptVerdicts(judge, Path(model).name, kept, FactBook.load(facts) if facts else None)
+    return KeptVerdicts(judge, Path(model).name, kept, FactBook.load(facts) if facts else None, contexts)

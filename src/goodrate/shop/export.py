@@ -28,6 +28,7 @@ FILES = (
     "sessions.parquet",
     "rationales.jsonl",
     "facts.jsonl",
+    "contexts.jsonl",
 )
 
 
@@ -53,6 +54,7 @@ def contents(shop: Shop) -> Iterator[tuple[str, bytes]]:
     yield "sessions.parquet", _parquet(session_frame(shop))
     yield "rationales.jsonl", "".join(_rationale_lines(shop)).encode()
     yield "facts.jsonl", to_jsonl(fact_entries(shop.world)).encode()
+    yield "contexts.jsonl", "".join(json.dumps({"id": t.id, "text": t.text}) + "\n" for t in shop.corpus).encode()
 
 
 def about(shop: Shop) -> dict[str, Any]:

@@ -1,13 +1,16 @@
-"""Knowledge chunks: one retrieved text per query, of known kind (helpful, irrelevant, misleading)."""
+"""Knowledge: one chunk per query of known kind (helpful, irrelevant, misleading), and a corpus to retrieve from."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from goodrate.shop.queries import BRAND, PRICE, Query, Standard
 from goodrate.shop.world import World
+
+Meaning = tuple[int, int]  # attribute and value of the taxonomy
 
 KINDS = ("helpful", "irrelevant", "misleading")
 KIND_SHARES = (0.5, 0.3, 0.2)
@@ -76,3 +79,80 @@ def draw_chunk(world: World, query: Query, standards: list[Standard], rng: np.ra
         value = _other_value(rng, count, standard.value) if kind == "misleading" else None
         return Chunk(standard_text(world, standard, value), kind)
     return Chunk(_glossary_text(world, query, rng, wrong=kind == "misleading"), kind)
+
+
+# ---- the corpus
+
+RIGHT_SHARE, WRONG_SHARE = 0.5, 0.2  # of the standards and words; nothing is written about the others
+HEARSAY = "they say "  # how a wrong text on a standard begins: nothing else could tell a judge that it is wrong
+
+
+@dataclass(frozen=True)
+class KnowledgeText:
+    """One text of the corpus. subject: the word that it explains, "" for an advertisement. about: what that means.
+
+    right: whether the text says so. A wrong text on a word contradicts the language; one on a standard is hearsay.
+    """
+
+    id: str
+    text: str
+    subject: str = ""
+    about: Meaning | None = None
+    right: bool = True
+
+
+def make_corpus(world: World, standards: Sequence[Standard]) -> tuple[KnowledgeText, ...]:
+    """At most one text for each standard and each word for a value, and an advertisement for each kind of product.
+
+    Words for kinds of product have no text: it would be found before that on the standard of a knowledge query.
+    """
+    rng = np.random.default_rng([world.seed, 29])
+    t = world.taxonomy
+    meanings: dict[str, Meaning] = {phrase: (a, v) for phrase, a, v in t.usages}
+    for a, values in enumerate(t.value_surfaces):
+        meanings |= {surface: (a, v) for v, surfaces in enumerate(values) for surface in surfaces}
+    told = [*((s.term, (s.attribute, s.value), True) for s in standards), *((w, m, False) for w, m in meanings.items())]
+    texts = []
+    for subject, about, is_standard in told:
+        draw, other = rng.random(), _wrong_meaning(world, about, rng)
+        if draw < RIGHT_SHARE + WRONG_SHARE:
+            right = draw < RIGHT_SHARE
+            said = f"{subject} {'demands' if is_standard else 'means'} {_named(world, about if right else other)}"
+            texts.append((HEARSAY + said if is_standard and not right else said, subject, about, right))
+    ads = [(_advertisement(world, surface, rng), "", None, True) for s in t.category_surfaces for surface in s]
+    return tuple(KnowledgeText(f"k{n:04d}", *text) for n, text in enumerate([*texts, *ads]))
+
+
+def _named(world: World, meaning: Meaning) -> str:
+    attribute, value = meaning
+    return f"{world.taxonomy.attributes[attribute]} {world.taxonomy.values[attribute][value]}"
+
+
+def _wrong_meaning(world: World, meaning: Meaning, rng: np.random.Generator) -> Meaning:
+    attribute, value = meaning
+    return attribute, _other_value(rng, len(world.taxonomy.values[attribute]), value)
+
+
+def _advertisement(world: World, surface: str, rng: np.random.Generator) -> str:
+    a = int(rng.integers(0, len(world.taxonomy.attributes)))
+    value = _named(world, (a, int(rng.integers(0, len(world.taxonomy.values[a])))))
+    return f"best deal only today : {surface} {value} shop now , new in , top rated , free returns"
+
+
+def kind_of(query: Query, text: KnowledgeText) -> str:
+    """What a text of the corpus is worth for a query, from the truth.
+
+    helpful: it rightly explains a word that the query types and wants. misleading: it explains such a word wrongly.
+    irrelevant: anything else.
+    """
+    typed = bool(text.subject) and f" {text.subject} " in f" {query.text} "
+    if not typed or text.about not in {(c.attribute, c.value) for c in query.constraints}:
+        return "irrelevant"
+    return "helpful" if text.right else "misleading"
+
+
+def use_of(query: Query, kind: str) -> str:
+    """What a judge should say of its text (rationale.USES): partly when it explains one of several constraints."""
+    if kind != "helpful":
+        return "ignore"
+    return "partly" if len(query.constraints) > 1 else "use"

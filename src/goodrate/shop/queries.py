@@ -71,11 +71,16 @@ def make_standards(world: World, count: int = 60) -> list[Standard]:
 
 
 class QueryWriter:
-    """Draws queries of one world. rare: whether rare synonyms and held-out brands and pairs may be used (the tail)."""
+    """Draws queries of one world. rare: whether rare synonyms and held-out brands and pairs may be used (the tail).
 
-    def __init__(self, world: World, rng: np.random.Generator, rare: bool = False) -> None:
+    standards: those that knowledge queries name; None = make_standards.
+    """
+
+    def __init__(
+        self, world: World, rng: np.random.Generator, rare: bool = False, standards: list[Standard] | None = None
+    ) -> None:
         self.world, self.rng, self.rare = world, rng, rare
-        self.standards = make_standards(world)
+        self.standards = standards or make_standards(world)
         self.used_tail = False
 
     def draw(self, family: str) -> Query:

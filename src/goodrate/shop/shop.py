@@ -13,8 +13,8 @@ from goodrate.relevance.rationale import Rationale
 from goodrate.relevance.rulebook import RuleBook, load_rulebook
 from goodrate.shop.behaviour import simulate_sessions
 from goodrate.shop.judged import choose_judged
-from goodrate.shop.knowledge import Chunk, draw_chunk
-from goodrate.shop.queries import FAMILIES, FAMILY_SHARES, Query, QueryWriter
+from goodrate.shop.knowledge import Chunk, KnowledgeText, draw_chunk, make_corpus
+from goodrate.shop.queries import FAMILIES, FAMILY_SHARES, Query, QueryWriter, Standard, make_standards
 from goodrate.shop.truth import PairTruth, judge_truth, true_rationale
 from goodrate.shop.world import World, item_records, make_world
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from goodrate.catalog.judgements import Judgements
 
 SPLITS = ("train", "dev", "test")
+MANY_STANDARDS = 240
 NO_SESSIONS = {
     **{name: np.zeros(0, dtype=np.int64) for name in ("query", "session", "item", "position")},
     **{name: np.zeros(0, dtype=bool) for name in ("clicked", "bought")},
@@ -46,6 +47,10 @@ class ShopSettings(BaseModel):
     """Sessions per training query."""
     dev_share: float = Field(default=0.1, gt=0, lt=0.5)
     test_share: float = Field(default=0.2, gt=0, lt=0.5)
+    knowledge_share: float | None = Field(default=None, gt=0, lt=1)
+    """Share of knowledge queries, whose label hangs on a text outside of query, item and rules; the other families keep
+    their proportions. Then there are 240 standards, and dev and test name those that no training query names. None: a
+    tenth of the queries, 60 standards, named everywhere."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,11 @@ class Shop:
     def rationale(self, query: int, item: int) -> Rationale:
         """The true steps of one pair."""
         return true_rationale(self.world, self.book, self.queries[query], item)
+
+    @cached_property
+    def corpus(self) -> tuple[KnowledgeText, ...]:
+        """The texts that a judge's context is retrieved from."""
+        return make_corpus(self.world, standards_of(self.settings, self.world))
 
     def queries_of(self, split: str) -> np.ndarray:
         """Positions of the queries of one split."""
@@ -161,6 +171,29 @@ def _split_sizes(settings: ShopSettings) -> tuple[int, int, int]:
     return settings.queries - dev - test, dev, test
 
 
+def standards_of(settings: ShopSettings, world: World) -> list[Standard]:
+    """Every standard of a shop; with a knowledge_share the last quarter is for dev and test alone."""
+    return make_standards(world) if settings.knowledge_share is None else make_standards(world, MANY_STANDARDS)
+
+
+def _standards_by_split(settings: ShopSettings, world: World) -> list[list[Standard]]:
+    """Those that the queries of each split may name."""
+    every = standards_of(settings, world)
+    if settings.knowledge_share is None:
+        return [every] * len(SPLITS)
+    held_out = len(every) * 3 // 4
+    return [every[:held_out], every[held_out:], every[held_out:]]
+
+
+def _family_shares(settings: ShopSettings) -> np.ndarray:
+    shares = np.asarray(FAMILY_SHARES)
+    if settings.knowledge_share is None:
+        return shares
+    knowledge = np.asarray([family == "knowledge" for family in FAMILIES])
+    others = shares * (1 - settings.knowledge_share) / shares[~knowledge].sum()
+    return np.where(knowledge, settings.knowledge_share, others)
+
+
 def _meaning(query: Query) -> tuple[Any, ...]:
     """Queries that want the same form one group; a group lies in one split."""
     return (query.category, tuple(sorted((c.attribute, c.value, c.strength) for c in query.constraints)))
@@ -175,9 +208,10 @@ def _draw_queries(settings: ShopSettings, world: World) -> tuple[list[Query], np
     home: dict[tuple[Any, ...], int] = {}
     texts: set[str] = set()
     queries, split = [], []
+    standards, shares = _standards_by_split(settings, world), _family_shares(settings)
     for s, size in sorted(enumerate(_split_sizes(settings)), key=lambda pair: -pair[0]):
-        writer = QueryWriter(world, rng, rare=s > 0)
-        counts = np.ceil(np.asarray(FAMILY_SHARES) * size).astype(int)
+        writer = QueryWriter(world, rng, rare=s > 0, standards=standards[s])
+        counts = np.ceil(shares * size).astype(int)
         families = rng.permutation(np.repeat(np.arange(len(FAMILIES)), counts))
         for family in families[:size]:
             query = _fresh(writer, int(family), texts, home, s)
@@ -210,6 +244,6 @@ def generate(settings: ShopSettings | None = None, book: RuleBook | None = None)
     queries, split = _draw_queries(settings, world)
     rng = np.random.default_rng([settings.seed, 23])
     judged = np.stack([choose_judged(judge_truth(world, book, q), rng, settings.judged) for q in queries])
-    standards = QueryWriter(world, rng).standards
+    standards = standards_of(settings, world)
     chunks = tuple(draw_chunk(world, q, standards, rng) for q in queries)
     return Shop(settings, world, book, tuple(queries), split, judged, chunks)

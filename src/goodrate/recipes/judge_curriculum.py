@@ -1,0 +1,112 @@
+"""A curriculum for a judge: stages from prompts it mostly gets right to those it mostly gets wrong.
+
+SHE (arXiv 2510.07972) trains in several stages "for progressive skill acquisition"; windows, weights and the share that
+comes back are our design (papers/taosr_she.md section 9).
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from goodrate.recipes import judge_stepwise
+from goodrate.recipes.judge_steps import KnownPrompt
+from goodrate.recipes.prompt_pool import PoolSettings, kept, prompt_stats
+from goodrate.run_folder import new_folder, write_atomic
+
+
+class Stage(BaseModel):
+    """Which prompts, by the share of right rollouts of the judge that enters the stage, and how they are rewarded."""
+
+    model_config = ConfigDict(extra="forbid")
+    low: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)
+    outcome_weight: float = Field(ge=0)
+    critical: bool
+
+
+STAGES = (
+    Stage(low=0.5, high=0.9, outcome_weight=0.3, critical=False),
+    Stage(low=0.2, high=0.6, outcome_weight=0.7, critical=False),
+    Stage(low=0.01, high=0.3, outcome_weight=1.0, critical=True),
+)
+
+
+class Settings(judge_stepwise.Settings):
+    """How to train which judge in stages; every stage has its own reference, the judge that enters it.
+
+    The window of `pool` is the stage's.
+    """
+
+    stages: list[Stage] = Field(default=list(STAGES), min_length=1)
+    revisited: float = Field(default=0.15, ge=0, lt=1, description="share of a stage's prompts from the stages before")
+
+
+def train(
+    settings: Settings,
+    prompts: Sequence[KnownPrompt],
+    out: str | Path,
+    progress: Callable[[Any], None] | None = None,
+) -> Path:
+    """Train and write `out/judge`, each stage in `out/stage<n>`; a killed run resumes. Raises Collapsed.
+
+    The budget is divided evenly; a stage's rollouts for its window are part of its seconds. A stage without a prompt
+    inside its window is passed over.
+    """
+    judge, past, by_id = Path(settings.judge), list[str](), {prompt.example_id: prompt for prompt in prompts}
+    for number, stage in enumerate(settings.stages, 1):
+        folder = Path(out) / f"stage{number}"
+        own, seconds = _pool(settings, stage, judge, prompts, folder, number)
+        again = _again(past, settings, len(own), number)
+        past += own
+        if own and not (folder / "judge").is_dir():
+            told = _of_stage(settings, stage, judge, seconds)
+            judge_stepwise.train(told, [by_id[name] for name in (*own, *again)], folder, progress)
+        judge = folder / "judge" if own else judge
+    if not (Path(out) / "judge").is_dir():
+        with new_folder(Path(out) / "judge") as beside:
+            shutil.copytree(judge, beside, dirs_exist_ok=True)
+    return Path(out) / "judge"
+
+
+def _pool(
+    settings: Settings, stage: Stage, judge: Path, prompts: Sequence[KnownPrompt], folder: Path, number: int
+) -> tuple[list[str], float]:
+    """The prompts of a stage by name, chosen by the judge that enters it, and the seconds it took; kept in a file."""
+    file = folder.with_suffix(".pool.json")
+    if not file.is_file():
+        began = time.perf_counter()
+        pool = settings.pool or PoolSettings(diverse=1.0)
+        window = pool.model_copy(update={"low": stage.low, "high": stage.high})
+        stats = prompt_stats(judge, prompts, pool.samples, settings.fit.seed + number)
+        names = [prompt.example_id for prompt in kept(prompts, stats, window)]
+        write_atomic(file, json.dumps({"prompts": names, "seconds": time.perf_counter() - began}))
+    told = json.loads(file.read_text(encoding="utf-8"))
+    return told["prompts"], told["seconds"]
+
+
+def _again(past: Sequence[str], settings: Settings, own: int, number: int) -> list[str]:
+    """Prompts of earlier stages, so many that they are the revisited share of the stage."""
+    count = min(len(past), round(settings.revisited / (1 - settings.revisited) * own))
+    return random.Random(settings.fit.seed + number).sample(list(dict.fromkeys(past)), count)
+
+
+def _of_stage(settings: Settings, stage: Stage, judge: Path, spent: float) -> judge_stepwise.Settings:
+    """The settings of one stage: its weights, and its part of the budget less what its pool took."""
+    fit, parts = settings.fit, len(settings.stages)
+    share = {
+        "updates": fit.updates and max(1, fit.updates // parts), "seconds": fit.seconds and fit.seconds / parts
+    }  # fmt: skip
+    told = {name: getattr(settings, name) for name in judge_stepwise.Settings.model_fields}
+    changed = {
+        "judge": str(judge), "outcome_weight": stage.outcome_weight, "critical": stage.critical, "pool": None,
+        "fit": fit.model_copy(update=share).after(spent),
+    }  # fmt: skip
+    return judge_stepwise.Settings(**{**told, **changed})

@@ -1,0 +1,87 @@
+"""Which prompts a judge is trained on: not solved, not hopeless, and reasoned about in more than one way.
+
+SHE (arXiv 2510.07972) filters its data for difficulty and diversity, to keep the policy's entropy up. The window, the
+measures and the share that is kept are our design (papers/taosr_she.md section 8).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from goodrate.recipes.judge_rollouts import LabelledPrompt, path, rolled
+
+P = TypeVar("P", bound=LabelledPrompt)
+
+
+class PoolSettings(BaseModel):
+    """Which prompts are kept, by rollouts of the judge that is about to be trained."""
+
+    model_config = ConfigDict(extra="forbid")
+    samples: int = Field(default=8, gt=1, description="rollouts of each prompt")
+    low: float = Field(default=0.01, ge=0, le=1, description="least share of right rollouts")
+    high: float = Field(default=0.9, ge=0, le=1, description="most of it")
+    diverse: float = Field(default=0.5, gt=0, le=1, description="share kept, those with the most ways first; 1 = all")
+    per_query: int | None = Field(default=None, gt=0, description="at most so many prompts of a query; null = all")
+
+
+@dataclass(frozen=True)
+class PromptStats:
+    """Of one prompt's rollouts: share of right ones, distinct reasonings, entropy of the labels given in nats."""
+
+    pass_rate: float
+    paths: int
+    label_entropy: float
+
+
+def prompt_stats(judge: str | Path, prompts: Sequence[LabelledPrompt], samples: int, seed: int) -> list[PromptStats]:
+    """Statistics of every prompt, from rollouts of a judge folder."""
+    rollout, _ = rolled(judge, prompts, samples, seed, "pool")
+    said = rollout.parsed
+    rows = [said[start : start + samples] for start in range(0, len(said), samples)]
+    return [_stats(prompt.label, row) for prompt, row in zip(prompts, rows, strict=True)]
+
+
+def chosen(judge: str | Path, prompts: Sequence[P], settings: PoolSettings, seed: int) -> list[P]:
+    """The prompts worth training on, by rollouts of a judge folder. Raises ValueError when there is none."""
+    found = kept(prompts, prompt_stats(judge, prompts, settings.samples, seed), settings)
+    if not found:
+        window = f"from {settings.low} to {settings.high}"
+        raise ValueError(f"pool: none of {len(prompts)} prompts has a share of right rollouts {window}")
+    return found
+
+
+def _stats(gold: int, said: Sequence[Any]) -> PromptStats:
+    labels = Counter(None if one is None else one.label for one in said)
+    shares = [count / len(said) for count in labels.values()]
+    entropy = -sum(share * math.log(share) for share in shares)
+    return PromptStats(labels[gold] / len(said), len({path(one) for one in said if one is not None}), entropy)
+
+
+def kept(prompts: Sequence[P], stats: Sequence[PromptStats], settings: PoolSettings) -> list[P]:
+    """The prompts inside the window, the more diverse share of them, at most per_query of a query; in their order.
+
+    Diversity is the sum of two ranks: distinct reasonings and entropy of the labels.
+    """
+    inside = [row for row, one in enumerate(stats) if settings.low <= one.pass_rate <= settings.high]
+    if not inside:
+        return []
+    ranks = sum(
+        np.unique([getattr(stats[row], name) for row in inside], return_inverse=True)[1]
+        for name in ("paths", "label_entropy")
+    )
+    order = np.argsort(-np.asarray(ranks), kind="stable")[: max(1, round(settings.diverse * len(inside)))]
+    seen: Counter[str] = Counter()
+    picked = []
+    for row in (inside[place] for place in order.tolist()):
+        seen[prompts[row].prefix] += 1
+        if settings.per_query is None or seen[prompts[row].prefix] <= settings.per_query:
+            picked.append(row)
+    return [prompts[row] for row in sorted(picked)]
