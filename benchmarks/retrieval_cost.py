@@ -158,7 +158,7 @@ def table() -> None:
     """The table of all that is there."""
     rows: list[Sequence[str]] = [
         ("items", "pool", "items encoded an update", "updates/s", "update, s", "refresh", "search", "judge", "rest",
-         "a row's age at most, updates", "encoding all before the first update, s (computed)", "peak memory, MiB"),
+         "refresh, without the judge", "a row's age at most, updates", "encoding all before the first update, s (computed)", "peak memory, MiB"),
     ]  # fmt: skip
     for items, pool, refresh in CASES:
         path = OUT / f"{pool}-{items}-{refresh}.json"
@@ -170,8 +170,9 @@ def table() -> None:
         rest = f"{100 * (1 - sum(parts.values()) / seconds):.0f} %"
         encoded = refresh if pool == "catalogue" else min(POOL, items)
         age = f"{found['matrix_age_full']:.0f}" if pool == "catalogue" else "0"
+        alone = f"{100 * parts['refresh'] / (seconds - parts['grading']):.0f} %"
         rows.append(
-            (f"{items:,}", pool, f"{encoded:,}", f"{1 / seconds:.2f}", f"{seconds:.2f}", *shares, rest, age,
+            (f"{items:,}", pool, f"{encoded:,}", f"{1 / seconds:.2f}", f"{seconds:.2f}", *shares, rest, alone, age,
              f"{found['start_seconds']:.0f}", f"{found['memory_mib']:,.0f}")
         )  # fmt: skip
     print(markdown(rows))
