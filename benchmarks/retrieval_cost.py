@@ -158,7 +158,8 @@ def table() -> None:
     """The table of all that is there."""
     rows: list[Sequence[str]] = [
         ("items", "pool", "items encoded an update", "updates/s", "update, s", "refresh", "search", "judge", "rest",
-         "refresh, without the judge", "a row's age at most, updates", "encoding all before the first update, s (computed)", "peak memory, MiB"),
+         "refresh, without the judge", "a row's age at most, updates",
+         "encoding all before the first update, s (computed)", "peak memory, MiB"),
     ]  # fmt: skip
     for items, pool, refresh in CASES:
         path = OUT / f"{pool}-{items}-{refresh}.json"
