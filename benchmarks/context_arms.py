@@ -13,6 +13,7 @@ worth (helpful, irrelevant, misleading) follows from the truth. All arms of a se
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import random
 from collections.abc import Mapping
@@ -124,8 +125,9 @@ class Texts:
 
 
 def texts_of(shop: Shop, seed: int) -> Texts:
-    """The texts of all queries, searched once for each shop and kept in the work folder."""
-    key = settings_key(shop.settings)
+    """The texts of all queries, searched once for each shop and corpus and kept in the work folder."""
+    told = repr([[query.text for query in shop.queries], shop.corpus])
+    key = f"{settings_key(shop.settings)}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
     kept = QUEUE.work / f"texts-{key}.json"
     if not kept.is_file():
         place = {text.id: n for n, text in enumerate(shop.corpus)}
@@ -268,12 +270,14 @@ class Check(BaseModel):
     shop: ShopSettings
 
 
-READINGS = ("nothing", "right", "hearsay", "wrong", "advertisement")
+READINGS = ("nothing", "right", "hearsay", "wrong", "advertisement", "elsewhere")
 
 
 def standard_texts(shop: Shop, q: int) -> dict[str, str | None]:
-    """The texts of a knowledge query: its standard told rightly, wrongly with and without the mark of hearsay, an
-    advertisement for its kind of product, or nothing."""
+    """What a knowledge query's prompt can hold, by READINGS.
+
+    hearsay and wrong tell the same wrong value; elsewhere is hearsay of another attribute, as in the corpus.
+    """
     query, world = shop.queries[q], shop.world
     (wanted,) = query.constraints
     standard = Standard(query.term, wanted.attribute, wanted.value)
@@ -281,7 +285,9 @@ def standard_texts(shop: Shop, q: int) -> dict[str, str | None]:
     wrong = standard_text(world, standard, (wanted.value + 1 + q % (count - 1)) % count)
     surface = world.taxonomy.category_surfaces[query.category][0]
     ads = [text.text for text in shop.corpus if not text.subject and f" : {surface} " in text.text]
-    told = (None, standard_text(world, standard), HEARSAY + wrong, wrong, ads[0])
+    other = replace(standard, attribute=(wanted.attribute + 1 + q % 11) % len(world.taxonomy.attributes), value=q % 6)
+    elsewhere = HEARSAY + standard_text(world, other)
+    told = (None, standard_text(world, standard), HEARSAY + wrong, wrong, ads[0], elsewhere)
     return dict(zip(READINGS, told, strict=True))
 
 
@@ -311,13 +317,15 @@ def check(
     queue = Queue("context_check")
     about = Check(judge=name, pairs=pairs, shop=settings.shop)
     queue.run([Job(reading, 0, about) for reading in READINGS], make_reading)
-    found = {r["arm"]: np.asarray(r["right"]) for r in queue.found() if r["settings"] == about.model_dump(mode="json")}
-    rows = test.rows[chosen]
-    weights = taosr1_table.resampled(rows)
-    for reading, right in found.items():
-        gap = (weights @ (right - found["nothing"])) / weights.sum(1)
+    weights = taosr1_table.resampled(test.rows[chosen])
+    alike = [r for r in queue.found() if {**r["settings"], "judge": name} == about.model_dump(mode="json")]
+    judges = sorted({r["settings"]["judge"] for r in alike})
+    right = {r: np.mean([one["right"] for one in alike if one["arm"] == r], axis=0) for r in READINGS}
+    print(f"mean over {len(judges)} judges: {', '.join(judges)}")
+    for reading in READINGS:
+        gap = (weights @ (right[reading] - right["nothing"])) / weights.sum(1)
         low, high = np.quantile(gap[1:], [0.025, 0.975])
-        print(f"{reading}: {right.mean():.3f}, minus nothing {gap[0]:+.3f} ({low:+.3f} to {high:+.3f})")
+        print(f"{reading}: {right[reading].mean():.3f}, minus nothing {gap[0]:+.3f} ({low:+.3f} to {high:+.3f})")
 
 
 def _mean(values: np.ndarray) -> float:

@@ -194,12 +194,17 @@ def render(only: str | None = None) -> str:
             lines = versus(found, measured, arm) if arm in found else []
             if lines:
                 parts.append("\n".join(f"- {line}" for line in lines))
-        mine = [other for other in alone if other[GRPO][0]["settings"]["labels"] == chosen.labels]
+        mine = [other for other in alone if _alike(other[GRPO][0]["settings"], chosen)]
         if mine and GRPO in found:
             parts += ["GRPO under other settings:", markdown(variants(found, mine, measured))]
     if only is None and collapses():
         parts += ["Stopped by the collapse detector:", "\n".join(collapses())]
     return "\n\n".join(parts)
+
+
+def _alike(settings: dict[str, Any], chosen: Settings) -> bool:
+    """Whether two settings differ in nothing but GRPO's."""
+    return (settings["labels"], settings.get("rules")) == (chosen.labels, chosen.rules)
 
 
 def told(chosen: Settings) -> str:

@@ -34,6 +34,8 @@ def test_texts_say_what_is_true_or_not_and_hearsay_marks_wrong_standards(shop: S
         if text.subject in standards:
             assert text.about == standards[text.subject]
             assert text.text.startswith(HEARSAY) == (not text.right)
+            attribute = T.attributes[text.about[0]]
+            assert text.right == (f"demands {attribute} " in text.text)  # a wrong one names another attribute
     assert len({text.subject for text in told}) == len(told)  # never two texts on one word
     on_standards = [text.right for text in told if text.subject in standards]
     assert 0.6 < len(on_standards) / len(standards) < 0.8 and 0.6 < np.mean(on_standards) < 0.82

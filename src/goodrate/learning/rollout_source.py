@@ -210,10 +210,10 @@ class RolloutSource:
         terms, diagnostics = self._method.terms()
         credit = self._method.credit(rollout, reward)
         parts = micro_batches(rollout, credit, self._settings.micro_tokens, self._method.views(rollout))
-        examples = torch.unique(rollout.example_id).tolist()
-        labels = [self._gold[rollout.sampled_under.example_ids[row]] for row in examples]
+        rows = dict(zip(rollout.group.tolist(), rollout.example_id.tolist(), strict=True))  # one a group, of either arm
+        labels = [self._gold[rollout.sampled_under.example_ids[row]] for row in rows.values()]
         cv = coefficient_of_variation(labels, self._num_labels)
-        size = {"groups": float(len(examples)), TRAINED: float(rollout.mask.sum())}
+        size = {"groups": float(len(labels)), TRAINED: float(rollout.mask.sum())}
         shares = {f"labels/{label + 1}": labels.count(label) / len(labels) for label in range(self._num_labels)}
         return Update(parts, terms, {**log.facts(), **size, **shares, "label_cv": cv}, diagnostics)
 

@@ -114,7 +114,7 @@ def make_corpus(world: World, standards: Sequence[Standard]) -> tuple[KnowledgeT
     told = [*((s.term, (s.attribute, s.value), True) for s in standards), *((w, m, False) for w, m in meanings.items())]
     texts = []
     for subject, about, is_standard in told:
-        draw, other = rng.random(), _wrong_meaning(world, about, rng)
+        draw, other = rng.random(), _elsewhere(world, about, rng) if is_standard else _misread(world, about, rng)
         if draw < RIGHT_SHARE + WRONG_SHARE:
             right = draw < RIGHT_SHARE
             said = f"{subject} {'demands' if is_standard else 'means'} {_named(world, about if right else other)}"
@@ -128,9 +128,16 @@ def _named(world: World, meaning: Meaning) -> str:
     return f"{world.taxonomy.attributes[attribute]} {world.taxonomy.values[attribute][value]}"
 
 
-def _wrong_meaning(world: World, meaning: Meaning, rng: np.random.Generator) -> Meaning:
+def _misread(world: World, meaning: Meaning, rng: np.random.Generator) -> Meaning:
+    """Another value of the attribute."""
     attribute, value = meaning
     return attribute, _other_value(rng, len(world.taxonomy.values[attribute]), value)
+
+
+def _elsewhere(world: World, meaning: Meaning, rng: np.random.Generator) -> Meaning:
+    """A value of another attribute: the right one alone would tell which items say nothing of it (docs/shop.md)."""
+    attribute = _other_value(rng, len(world.taxonomy.attributes), meaning[0])
+    return attribute, int(rng.integers(0, len(world.taxonomy.values[attribute])))
 
 
 def _advertisement(world: World, surface: str, rng: np.random.Generator) -> str:
