@@ -43,7 +43,15 @@ from goodrate.relevance.prompts import Pair
 from goodrate.scale import GRADED_0_3 as SCALE
 
 QUEUE = Queue("retrieval_chorus")
-ARMS = ("zero-shot", "judge", "contrastive", "grpo", "contrastive+grpo")
+ARMS: dict[str, dict[str, Any]] = {
+    "zero-shot": {},
+    "judge": {},
+    "contrastive": {},
+    "grpo": {},
+    "grpo, KL 3": {"kl": 3.0, "anchor": 1.0},
+    "contrastive+grpo": {},
+}
+NAMES = {arm.replace(", ", "_").replace(" ", "_"): arm for arm in ARMS}
 COLOURS = ("product_colour", "colour")
 
 
@@ -210,7 +218,7 @@ def make(job: Job) -> dict[str, Any]:
         start = contrastive(s, job.seed, QUEUE.folder(Job("contrastive", job.seed, s)))
     cost: dict[str, Any] = {}
     began = time.perf_counter()
-    if job.arm.endswith("grpo"):
+    if "grpo" in job.arm:
         judge(job.seed, s.model_dump_json())
         cost["judge_seconds"] = round(time.perf_counter() - began, 1)
         start, told = reinforced(s, job.seed, start, out)
@@ -261,7 +269,10 @@ def _mean(values: dict[str, float | None]) -> float:
 
 
 app = typer.Typer(add_completion=False, help=__doc__)
-add_run(app, QUEUE, Settings, ARMS, make)
+add_run(
+    app, QUEUE, Settings, tuple(NAMES), make,
+    lambda arm, seed, base: Job(arm, seed, base.model_copy(update=ARMS[NAMES[arm]])),
+)  # fmt: skip
 
 
 @app.command()
@@ -273,8 +284,8 @@ def table() -> None:
     first = groups["zero-shot"]
     print("arm | seeds | nDCG@10 | minus zero-shot | Goodrate@10 | minus zero-shot | judged@10 | minutes")
     print(" | ".join(["---"] * 8))
-    for arm in [name for name in ARMS if name in groups]:
-        cells = [arm, str(len(groups[arm]))]
+    for arm in [name for name in NAMES if name in groups]:
+        cells = [NAMES[arm], str(len(groups[arm]))]
         for metric in ("ndcg@10", "goodrate@10"):
             cells += _compared(groups[arm], first, metric, arm == "zero-shot")
         judged = _by_query(groups[arm], "judged@10")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 import typer
 from pydantic import BaseModel, ConfigDict
 
@@ -37,6 +38,7 @@ from goodrate.recipes import retriever_contrastive, retriever_grpo
 from goodrate.recipes.retriever_rewards import JudgedRelevance, LexicalOverlap, RetrievalGrades, Score
 from goodrate.relevance.listing import listing
 from goodrate.relevance.verdict_store import VerdictStore
+from goodrate.run_folder import write_atomic
 from goodrate.settings import load
 from goodrate.shop.shop import Shop, ShopSettings, generate
 
@@ -425,10 +427,45 @@ def judges() -> None:
 
 
 @app.command()
+def paid() -> None:
+    """How often a reward pays a bad candidate more than a good one: the start's top 16 of 400 training queries."""
+    s = Settings(reward="truth", quality=True, exclusivity=True, split="train")
+    g = ground(s.shop_items, s.shop_queries)
+    encoder, rows = Encoder.load(start(s, 0)), np.arange(LIMIT)
+    queries = encoder.encode_queries([g.examples[row].text for row in rows])
+    candidates = torch.from_numpy(top_k(queries, encoder.encode_items(g.texts), s.candidates))
+    good = g.shop.labels[g.rows[rows]][rows[:, None], candidates.numpy()] >= 2
+    pairs = good[:, :, None] & ~good[:, None, :]
+    for scale in (0.2, 0.5, 1.0):
+        for gate in ("threshold", "none"):
+            chosen = s.model_copy(update={"gate": gate, "scale": scale})
+            worth = (
+                grades(chosen, g, relevance(chosen, 0, g))(rows.tolist(), candidates).outcome.view(good.shape).numpy()
+            )
+            wrong = (worth[:, :, None] < worth[:, None, :]) & pairs
+            best = ~good[rows, worth.argmax(axis=1)] & good.any(axis=1)
+            print(f"scale {scale}, gate {gate}: {wrong.sum() / pairs.sum():.3f} of good-bad pairs the wrong way round, "
+                  f"the best paid is bad in {best.sum() / good.any(axis=1).sum():.3f} of the queries")  # fmt: skip
+
+
+@app.command()
+def training() -> None:
+    """Measure the encoders of seed 0 that are still in runs/ on training queries, into their results."""
+    torch.set_num_threads(1)
+    for found in QUEUE.found():
+        s = Settings.model_validate(found["settings"])
+        job = Job(found["arm"], found["seed"], s)
+        folder = start(s, 0) if s.method == "sft" else QUEUE.folder(job) / "encoder"
+        if (s.split, job.seed) == ("test", 0) and folder.is_dir() and "training" not in found:
+            g, on = ground(s.shop_items, s.shop_queries), s.model_copy(update={"split": "train"})
+            values = measured(on, g, ranked_by(on, g, folder))
+            found["training"] = {name: round(float(np.nanmean(value)), 4) for name, value in values.items()}
+            write_atomic(QUEUE.path(job), json.dumps(found, indent=1) + "\n")
+
+
+@app.command()
 def screen(changes: list[str], reward: str = "truth", seed: int = 0) -> None:
     """Measure changes of the grpo arm on the dev queries: learning_rate=1e-3,kl=0 is one."""
-    import torch
-
     torch.set_num_threads(1)
     for change in changes:
         given = [part for part in change.split(",") if part]

@@ -133,7 +133,7 @@ add_run(
 
 @app.command()
 def table() -> None:
-    """Means over seeds and queries with the paired difference to the first arm, then the cut vectors."""
+    """Means over seeds and queries with the paired difference to random on the same seeds, then the cut vectors."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for found in QUEUE.found():
         groups.setdefault(found["arm"], []).append(found)
@@ -141,9 +141,10 @@ def table() -> None:
     print(" | ".join(["arm", "seeds", *(f"{m} | minus random" for m in metrics), "hitrate@100 tail", "seconds"]))
     print(" | ".join(["---"] * 10))
     for arm in [name for name in name_of.values() if name in groups]:
-        cells = []
+        cells, seeds = [], {found["seed"] for found in groups[arm]}
+        same = [found for found in groups["random"] if found["seed"] in seeds]
         for metric in metrics:
-            values, first = by_query(groups[arm], "128", metric), by_query(groups["random"], "128", metric)
+            values, first = by_query(groups[arm], "128", metric), by_query(same, "128", metric)
             cells += [_shown(bootstrap_interval(values).as_dict(), ".3f")]
             cells += ["-" if arm == "random" else _shown(paired_bootstrap_difference(values, first).as_dict(), "+.3f")]
         tail = np.asarray(groups[arm][0]["tail"])

@@ -110,7 +110,7 @@ def test_the_chains_start_where_the_demo_ended_and_leave_before_and_after(
     assert [row["system"] for row in report["encoders"]] == ["before", "after", "random"]
     gain = after["minus_first"]["recall@100"]["value"]
     assert gain == pytest.approx(after["recall@100"]["value"] - before["recall@100"]["value"])
-    assert report["judge_asked"] == 2 * 32 * 3 and 0 < report["judge_read"] <= 2 * 32 * 3
+    assert report["judge_asked"] == 2 * 16 * 3 and 0 < report["judge_read"] <= 2 * 16 * 3
     judges = report["judges"]["systems"]
     gap = judges["after"]["macro_f1"]["value"] - judges["before"]["macro_f1"]["value"]
     assert report["judges"]["minus_before"]["value"] == pytest.approx(gap) and report["judges"]["pairs"] == 12

@@ -11,6 +11,7 @@ from goodrate.demo.stages import Progress
 from goodrate.learning.fit import FitSettings
 from goodrate.learning.policy_terms import PolicyTermSettings
 from goodrate.learning.ranking_source import QueryExample, RankingSettings
+from goodrate.learning.ranking_terms import RankingTermSettings
 from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.recipes import judge_grpo, judge_sft, retriever_grpo
 from goodrate.recipes.judge_folder import JudgeFormat
@@ -42,12 +43,13 @@ def train_retriever(
 ) -> dict[str, Any]:
     """retriever_grpo from the contrastive encoder, graded by the judge. Returns updates and calls of the judge."""
     examples, asked = query_examples(shop)
+    kl = 3.0 if settings.retriever_objective == "grpo" else 0.05  # docs/retrieval_grpo.md: with less, grpo forgets
     recipe = retriever_grpo.Settings(
-        encoder=str(encoder),
-        learning_rate=settings.retriever_rate,
-        rankings=RankingSettings(candidates=settings.candidates),
+        encoder=str(encoder), learning_rate=5e-4,
+        rankings=RankingSettings(queries=16, candidates=settings.candidates, pool="part", refresh_items=128),
+        loss=RankingTermSettings(objective=settings.retriever_objective, kl=kl, anchor=1.0),
         fit=_fit(settings, settings.retriever_updates, settings.retriever_seconds),
-    )
+    )  # fmt: skip
     updates = 0
 
     def count(record: dict[str, Any]) -> None:
@@ -57,7 +59,8 @@ def train_retriever(
 
     listings = [listing(record) for record in shop.records]
     with VerdictStore(out / "verdicts.sqlite") as store:
-        relevance = JudgedRelevance(Judge.load(judge), asked, listings, store)
+        good = shop.book.scale.is_positive.astype(float).tolist()
+        relevance = JudgedRelevance(Judge.load(judge), asked, listings, store, worth=good)
         grade = RetrievalGrades(relevance)
         retriever_grpo.train(recipe, examples, shop.catalog.text(), grade, out, count)
     return {"retriever_updates": updates, "judge_asked": relevance.asked, "judge_read": relevance.judged}

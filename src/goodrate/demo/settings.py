@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -32,7 +34,9 @@ class LearningSettings(DemoSettings):
 
     retriever_seconds: float = Field(default=150.0, gt=0, description="budget of retriever_grpo")
     retriever_updates: int | None = Field(default=None, gt=0, description="instead of retriever_seconds")
-    retriever_rate: float = Field(default=3e-4, gt=0, description="learning rate of retriever_grpo")
+    retriever_objective: Literal["grpo", "listwise"] = Field(
+        default="grpo", description="loss on the judge's rewards; listwise is not RL and gained more on the shop"
+    )
     candidates: int = Field(default=16, gt=1, description="K, the retriever's own top that the judge grades")
     rationales: int = Field(default=300, gt=0, description="pairs with reasons, for the chain's SFT")
     labels: int = Field(default=1500, gt=0, description="pairs with labels alone, for the chain's GRPO")
