@@ -37,6 +37,7 @@ from goodrate.recipes import retriever_contrastive, retriever_grpo
 from goodrate.recipes.retriever_rewards import JudgedRelevance, LexicalOverlap, RetrievalGrades, Score
 from goodrate.relevance.listing import listing
 from goodrate.relevance.verdict_store import VerdictStore
+from goodrate.run_folder import write_atomic
 from goodrate.settings import load
 from goodrate.shop.shop import Shop, ShopSettings, generate
 
@@ -422,6 +423,23 @@ def judges() -> None:
     s = Settings()
     for updates in (s.judge_updates, s.weak_judge_updates):
         print(updates, "updates:", {name: round(value, 3) for name, value in judge_quality(s, updates).items()})
+
+
+@app.command()
+def training() -> None:
+    """Measure the encoders of seed 0 that are still in runs/ on training queries, into their results."""
+    import torch
+
+    torch.set_num_threads(1)
+    for found in QUEUE.found():
+        s = Settings.model_validate(found["settings"])
+        job = Job(found["arm"], found["seed"], s)
+        folder = start(s, 0) if s.method == "sft" else QUEUE.folder(job) / "encoder"
+        if (s.split, job.seed) == ("test", 0) and folder.is_dir() and "training" not in found:
+            g, on = ground(s.shop_items, s.shop_queries), s.model_copy(update={"split": "train"})
+            values = measured(on, g, ranked_by(on, g, folder))
+            found["training"] = {name: round(float(np.nanmean(value)), 4) for name, value in values.items()}
+            write_atomic(QUEUE.path(job), json.dumps(found, indent=1) + "\n")
 
 
 @app.command()

@@ -77,6 +77,18 @@ def relevance(groups: dict[str, Results]) -> list[list[str]]:
     return rows
 
 
+def versus(groups: dict[str, Results]) -> list[list[str]]:
+    """What every arm that learns from the same rewards gains over GRPO."""
+    rows = [["arm minus grpo", "Hitrate@100", "long tail", "Goodrate@10", "Goodrate@100"]]
+    first = groups.get("grpo", [])
+    for arm in ("listwise", "ranknet", "dpo", "lambda", "expected", "weak_judge", "continued", "restarted"):
+        if first and arm in groups:
+            results, rare = groups[arm], tail(groups[arm])
+            cells = [gap(results, first, "hitrate@100"), gap(results, first, "hitrate@100", rare)]
+            rows.append([arm, *cells, *(gap(results, first, name) for name in ("goodrate@10", "goodrate@100"))])
+    return rows
+
+
 def others(groups: dict[str, Results]) -> list[list[str]]:
     """Hit rate at other depths, what lexical search finds too, quality."""
     names = ["hitrate@50", "hitrate@200", "overlap@100", "exclusive_recall@100", "quality@10"]
@@ -89,24 +101,25 @@ def others(groups: dict[str, Results]) -> list[list[str]]:
 
 
 def costs(groups: dict[str, Results]) -> list[list[str]]:
-    """What training took and what it saw, mean over seeds.
+    """What training took and what it saw, mean over seeds; seconds are those of the quietest seed.
 
-    The judge's seconds are of an arm alone: its different pairs at the mean time of a pair that was read.
+    The judge's seconds are of an arm alone: its different pairs at the seconds per pair of the quietest long run.
     """
-    read = [f["cost"] for results in groups.values() for f in results if f["cost"].get("judged", 0) > 2000]
-    pair = sum(c["seconds_grading"] for c in read) / max(1, sum(c["judged"] for c in read))
+    read = [f["cost"] for results in groups.values() for f in results if f["cost"].get("judged", 0) > 20_000]
+    pair = min((c["seconds_grading"] / c["judged"] for c in read), default=0.0)
     rows = [["arm", "updates", "pairs asked", "different", "seconds without judge", "refresh", "judge alone",
              "judge's share", "with spread", "reward first, last 20", "KL", "staleness"]]  # fmt: skip
     for arm, results in groups.items():
         spent = [found["cost"] for found in results]
         if not spent[0].get("seconds"):
             continue
-        own = mean(spent, "seconds") - mean(spent, "seconds_grading")
+        quiet = min(spent, key=lambda one: one["seconds"] - one.get("seconds_grading", 0.0))
+        own = quiet["seconds"] - quiet.get("seconds_grading", 0.0)
         alone = mean(spent, "distinct") * pair
         ranking = "asked" in spent[0] or "reward_last" in spent[0]
         rows.append([
             arm, f"{mean(spent, 'updates'):.0f}", f"{mean(spent, 'asked'):,.0f}", f"{mean(spent, 'distinct'):,.0f}",
-            f"{own:.0f}", f"{mean(spent, 'seconds_refresh') / own:.0%}", f"{alone:.0f} s",
+            f"{own:.0f}", f"{quiet.get('seconds_refresh', 0.0) / own:.0%}", f"{alone:.0f} s",
             f"{alone / (own + alone):.0%}",
             *((f"{mean(spent, 'share_kept_last'):.2f}",
                f"{mean(spent, 'reward_first'):.3f}, {mean(spent, 'reward_last'):.3f}", f"{mean(spent, 'kl_last'):.3f}",
@@ -134,6 +147,18 @@ def screened() -> list[list[str]]:
             kl = f"{spent['kl_last']:.3f}" if "kl_last" in spent else "-"
             rows.append([told, *(f"{found['means'][name]:.3f}" for name in names), ends, kl])
     return [rows[0], *sorted(rows[1:], key=lambda row: -float(row[2]))]
+
+
+def trained(groups: dict[str, Results]) -> list[list[str]]:
+    """The same measures on training queries: what is learned, beside what carries over to other queries."""
+    names = ["hitrate@100", "goodrate@10"]
+    rows = [["arm, seed 0", *(f"{name}, {where}" for name in names for where in ("training queries", "test queries"))]]
+    for arm, results in groups.items():
+        found = [f for f in results if f["seed"] == 0 and "training" in f]
+        if found:
+            pairs = [(found[0]["training"][name], found[0]["means"][name]) for name in names]
+            rows.append([arm, *(f"{value:.3f}" for pair in pairs for value in pair)])
+    return rows
 
 
 def draw(groups: dict[str, Results]) -> None:
@@ -175,8 +200,10 @@ def render() -> str:
     groups = grouped()
     parts = [
         "**Relevance, by the shop's truth** (test queries; intervals over queries, 95 %)", markdown(relevance(groups)),
+        "**Against GRPO**", markdown(versus(groups)),
         "**Other depths, overlap, quality**", markdown(others(groups)),
         "**Cost and what training saw**", markdown(costs(groups)),
+        "**Training queries beside test queries**", markdown(trained(groups)),
         "**Screening on the dev queries, one seed**", markdown(screened()),
     ]  # fmt: skip
     return "\n\n".join(parts)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ sys.path.insert(0, str(BENCHMARKS))
 
 import context_arms  # noqa: E402
 import retrieval_grpo  # noqa: E402
+import retrieval_grpo_table  # noqa: E402
 import taosr1  # noqa: E402
 import taosr1_table  # noqa: E402
-from experiment import Job, Queue  # noqa: E402
+from experiment import Job, Queue, write_between  # noqa: E402
 from goodrate.evaluation.classification import classify  # noqa: E402
 from goodrate.scale import FOUR_LEVEL  # noqa: E402
 from goodrate.shop.shop import ShopSettings, generate  # noqa: E402
@@ -93,6 +95,32 @@ def test_arms_are_settings_that_exist_and_differ() -> None:
     made = [retrieval_grpo.Settings.model_validate(changes) for changes in retrieval_grpo.ARMS.values()]
     assert len({one.model_dump_json() for one in made}) == len(retrieval_grpo.ARMS)
     assert len(set(taosr1.ARMS)) == len(taosr1.ARMS)
+
+
+def test_the_table_pairs_by_query_over_the_seeds_that_both_arms_have() -> None:
+    def result(seed: int, values: str) -> dict[str, Any]:
+        return {"seed": seed, "tail": "001", "by_query": {"hitrate@100": values}}
+
+    first = [result(0, "0.5 0.5 nan"), result(1, "0.7 0.7 nan")]
+    ours = [result(0, "0.75 0.75 1.0"), result(2, "9 9 9")]
+    assert retrieval_grpo_table.values(first, "hitrate@100")[:2].tolist() == pytest.approx([0.6, 0.6])
+    assert retrieval_grpo_table.gap(ours, first, "hitrate@100") == "+0.250 (+0.250 to +0.250)"
+    assert retrieval_grpo_table.gap(first, first, "hitrate@100") == retrieval_grpo_table.gap(ours, [], "x") == "-"
+    assert retrieval_grpo_table.tail(ours).tolist() == [False, False, True]
+    spent = [{"seconds": s, "seconds_grading": g, "seconds_refresh": 2.0, "judged": 30_000, "distinct": 30_000}
+             for s, g in ((40.0, 30.0), (100.0, 60.0))]  # fmt: skip
+    row = retrieval_grpo_table.costs({"grpo": [{"cost": one} for one in spent]})[1]
+    # the quietest: 40 - 30 seconds, a fifth of them refresh; the judge 30 of 40
+    assert row[4:8] == ["10", "20%", "30 s", "75%"]
+
+
+def test_generated_text_goes_between_its_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before <a> old <b> after")
+    write_between(page, "<a>", "<b>", "new")
+    assert page.read_text() == "before <a>\n\nnew\n\n<b> after"
+    with pytest.raises(AssertionError, match="lacks"):
+        write_between(page, "<a>", "<c>", "new")
 
 
 def test_a_wrong_pair_of_the_noisy_reward_is_always_wrong_in_the_same_way() -> None:
