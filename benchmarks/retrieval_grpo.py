@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 import typer
 from pydantic import BaseModel, ConfigDict
 
@@ -426,10 +427,30 @@ def judges() -> None:
 
 
 @app.command()
+def paid() -> None:
+    """How often a reward pays a bad candidate more than a good one: the start's top 16 of 400 training queries."""
+    s = Settings(reward="truth", quality=True, exclusivity=True, split="train")
+    g = ground(s.shop_items, s.shop_queries)
+    encoder, rows = Encoder.load(start(s, 0)), np.arange(LIMIT)
+    queries = encoder.encode_queries([g.examples[row].text for row in rows])
+    candidates = torch.from_numpy(top_k(queries, encoder.encode_items(g.texts), s.candidates))
+    good = g.shop.labels[g.rows[rows]][rows[:, None], candidates.numpy()] >= 2
+    pairs = good[:, :, None] & ~good[:, None, :]
+    for scale in (0.2, 0.5, 1.0):
+        for gate in ("threshold", "none"):
+            chosen = s.model_copy(update={"gate": gate, "scale": scale})
+            worth = (
+                grades(chosen, g, relevance(chosen, 0, g))(rows.tolist(), candidates).outcome.view(good.shape).numpy()
+            )
+            wrong = (worth[:, :, None] < worth[:, None, :]) & pairs
+            best = ~good[rows, worth.argmax(axis=1)] & good.any(axis=1)
+            print(f"scale {scale}, gate {gate}: {wrong.sum() / pairs.sum():.3f} of good-bad pairs the wrong way round, "
+                  f"the best paid is bad in {best.sum() / good.any(axis=1).sum():.3f} of the queries")  # fmt: skip
+
+
+@app.command()
 def training() -> None:
     """Measure the encoders of seed 0 that are still in runs/ on training queries, into their results."""
-    import torch
-
     torch.set_num_threads(1)
     for found in QUEUE.found():
         s = Settings.model_validate(found["settings"])
@@ -445,8 +466,6 @@ def training() -> None:
 @app.command()
 def screen(changes: list[str], reward: str = "truth", seed: int = 0) -> None:
     """Measure changes of the grpo arm on the dev queries: learning_rate=1e-3,kl=0 is one."""
-    import torch
-
     torch.set_num_threads(1)
     for change in changes:
         given = [part for part in change.split(",") if part]
