@@ -116,14 +116,12 @@ def costs(groups: dict[str, Results]) -> list[list[str]]:
         quiet = min(spent, key=lambda one: one["seconds"] - one.get("seconds_grading", 0.0))
         own = quiet["seconds"] - quiet.get("seconds_grading", 0.0)
         alone = mean(spent, "distinct") * pair
-        ranking = "asked" in spent[0] or "reward_last" in spent[0]
         rows.append([
             arm, f"{mean(spent, 'updates'):.0f}", f"{mean(spent, 'asked'):,.0f}", f"{mean(spent, 'distinct'):,.0f}",
             f"{own:.0f}", f"{quiet.get('seconds_refresh', 0.0) / own:.0%}", f"{alone:.0f} s",
             f"{alone / (own + alone):.0%}",
-            *((f"{mean(spent, 'share_kept_last'):.2f}",
-               f"{mean(spent, 'reward_first'):.3f}, {mean(spent, 'reward_last'):.3f}", f"{mean(spent, 'kl_last'):.3f}",
-               f"{mean(spent, 'matrix_age_last'):.1f}") if ranking else ("-",) * 4),
+            told(spent, "share_kept_last", ".2f"), f"{told(spent, 'reward_first')}, {told(spent, 'reward_last')}",
+            told(spent, "kl_last"), told(spent, "matrix_age_last", ".1f"),
         ])  # fmt: skip
     return rows
 
@@ -131,6 +129,11 @@ def costs(groups: dict[str, Results]) -> list[list[str]]:
 def mean(spent: list[dict[str, Any]], name: str) -> float:
     """The mean over seeds of a cost; one that an arm does not have is 0."""
     return float(np.mean([one.get(name, 0.0) for one in spent]))
+
+
+def told(spent: list[dict[str, Any]], name: str, form: str = ".3f") -> str:
+    """The mean over seeds as text, "-" where it was not measured."""
+    return f"{mean(spent, name):{form}}" if name in spent[0] else "-"
 
 
 def screened() -> list[list[str]]:
