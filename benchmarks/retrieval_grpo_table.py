@@ -196,8 +196,8 @@ def draw(groups: dict[str, Results]) -> None:
                 label=title,
             )  # fmt: skip
         axis.plot(0, 0, "s", color=MUTED, markersize=5, label="SFT")
-        axis.set_xlabel(label, color=MUTED, fontsize=9)
-        axis.set_ylabel("Goodrate@10", color=MUTED, fontsize=9)
+        axis.set_xlabel(f"{label}, minus SFT", color=MUTED, fontsize=9)
+        axis.set_ylabel("Goodrate@10 minus SFT", color=MUTED, fontsize=9)
         axis.grid(color=GRID, linewidth=0.7)
         axis.set_axisbelow(True)
         axis.tick_params(length=0, labelsize=8, colors=INK)
