@@ -139,13 +139,15 @@ ARMS: dict[str, dict[str, Any]] = {
     "separate 0.2": {**BOTH, "separate": 0.2},
     "separate 0.5": {**BOTH, "separate": 0.5},
     "separate 1": {**BOTH, "separate": 1.0},
+    "fused 3": {**BOTH, "scale": 3.0},
+    "ungated 3": {**BOTH, "scale": 3.0, "gate": "none"},
+    "separate 3": {**BOTH, "separate": 3.0},
 }
 # The lines of the seesaw's picture: from relevance alone to as much quality and exclusivity.
 SEPARATE = {
-    "SFT": ("sft",),
-    "one fused reward, gated": ("truth", "fused 0.2", "fused 0.5", "fused 1"),
-    "one fused reward, ungated": ("truth", "ungated 0.2", "ungated 0.5", "ungated 1"),
-    "separate losses": ("truth", "separate 0.2", "separate 0.5", "separate 1"),
+    "one fused reward, gated": ("truth", "fused 0.2", "fused 0.5", "fused 1", "fused 3"),
+    "one fused reward, ungated": ("truth", "ungated 0.2", "ungated 0.5", "ungated 1", "ungated 3"),
+    "separate losses": ("truth", "separate 0.2", "separate 0.5", "separate 1", "separate 3"),
 }
 
 

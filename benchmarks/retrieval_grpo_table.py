@@ -16,7 +16,7 @@ import numpy as np
 import typer
 
 from experiment import markdown, write_between
-from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
+from goodrate.evaluation.significance import Interval, bootstrap_interval, paired_bootstrap_difference
 from retrieval_grpo import ARMS, QUEUE, SEPARATE, Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "retrieval_grpo.md"
@@ -53,6 +53,12 @@ def gap(arm: Results, other: Results, name: str, part: slice | np.ndarray = slic
     ours, theirs = ([found for found in results if found["seed"] in seeds] for results in (arm, other))
     found = paired_bootstrap_difference(values(ours, name)[part], values(theirs, name)[part])
     return f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+
+
+def gain(arm: Results, other: Results, name: str) -> Interval:
+    """The paired difference of a metric in seed 0."""
+    ours, theirs = ([found for found in results if found["seed"] == 0] for results in (arm, other))
+    return paired_bootstrap_difference(values(ours, name), values(theirs, name))
 
 
 def level(results: Results, name: str, part: slice | np.ndarray = slice(None)) -> str:
@@ -116,14 +122,12 @@ def costs(groups: dict[str, Results]) -> list[list[str]]:
         quiet = min(spent, key=lambda one: one["seconds"] - one.get("seconds_grading", 0.0))
         own = quiet["seconds"] - quiet.get("seconds_grading", 0.0)
         alone = mean(spent, "distinct") * pair
-        ranking = "asked" in spent[0] or "reward_last" in spent[0]
         rows.append([
             arm, f"{mean(spent, 'updates'):.0f}", f"{mean(spent, 'asked'):,.0f}", f"{mean(spent, 'distinct'):,.0f}",
             f"{own:.0f}", f"{quiet.get('seconds_refresh', 0.0) / own:.0%}", f"{alone:.0f} s",
             f"{alone / (own + alone):.0%}",
-            *((f"{mean(spent, 'share_kept_last'):.2f}",
-               f"{mean(spent, 'reward_first'):.3f}, {mean(spent, 'reward_last'):.3f}", f"{mean(spent, 'kl_last'):.3f}",
-               f"{mean(spent, 'matrix_age_last'):.1f}") if ranking else ("-",) * 4),
+            told(spent, "share_kept_last", ".2f"), f"{told(spent, 'reward_first')}, {told(spent, 'reward_last')}",
+            told(spent, "kl_last"), told(spent, "matrix_age_last", ".1f"),
         ])  # fmt: skip
     return rows
 
@@ -131,6 +135,11 @@ def costs(groups: dict[str, Results]) -> list[list[str]]:
 def mean(spent: list[dict[str, Any]], name: str) -> float:
     """The mean over seeds of a cost; one that an arm does not have is 0."""
     return float(np.mean([one.get(name, 0.0) for one in spent]))
+
+
+def told(spent: list[dict[str, Any]], name: str, form: str = ".3f") -> str:
+    """The mean over seeds as text, "-" where it was not measured."""
+    return f"{mean(spent, name):{form}}" if name in spent[0] else "-"
 
 
 def screened() -> list[list[str]]:
@@ -162,7 +171,7 @@ def trained(groups: dict[str, Results]) -> list[list[str]]:
 
 
 def draw(groups: dict[str, Results]) -> None:
-    """The trade-off of relevance with quality and with exclusivity: one fused reward against separate losses."""
+    """Relevance against quality and exclusivity: one fused reward or separate losses. All less the SFT of seed 0."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -172,18 +181,23 @@ def draw(groups: dict[str, Results]) -> None:
     FigureCanvasAgg(figure)
     for axis, (name, label) in zip(
         figure.subplots(1, 2),
-        (("quality@10", "mean quality of the top 10"), ("overlap@100", "overlap with lexical search in the top 100")),
+        (("quality@10", "mean quality of the top 10"), ("overlap@100", "overlap with lexical search, top 100")),
         strict=True,
     ):
         for color, (title, arms) in zip(COLORS, SEPARATE.items(), strict=False):
             found = [groups[arm.replace(" ", "_")] for arm in arms if arm.replace(" ", "_") in groups]
             if not found:
                 continue
-            x = [float(np.nanmean(values(results, name))) for results in found]
-            y = [float(np.nanmean(values(results, "goodrate@10"))) for results in found]
-            axis.plot(x, y, "o-" if len(x) > 1 else "s", color=color, linewidth=1.3, markersize=5, label=title)
-        axis.set_xlabel(label, color=MUTED, fontsize=9)
-        axis.set_ylabel("Goodrate@10", color=MUTED, fontsize=9)
+            x = [gain(results, groups["sft"], name).value for results in found]
+            y = [gain(results, groups["sft"], "goodrate@10") for results in found]
+            reach = [[i.value - i.low for i in y], [i.high - i.value for i in y]]
+            axis.errorbar(
+                x, [i.value for i in y], reach, fmt="o-", color=color, linewidth=1.3, elinewidth=0.7, markersize=5,
+                label=title,
+            )  # fmt: skip
+        axis.plot(0, 0, "s", color=MUTED, markersize=5, label="SFT")
+        axis.set_xlabel(f"{label}, minus SFT", color=MUTED, fontsize=9)
+        axis.set_ylabel("Goodrate@10 minus SFT", color=MUTED, fontsize=9)
         axis.grid(color=GRID, linewidth=0.7)
         axis.set_axisbelow(True)
         axis.tick_params(length=0, labelsize=8, colors=INK)
