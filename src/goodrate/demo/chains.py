@@ -43,11 +43,10 @@ def train_retriever(
 ) -> dict[str, Any]:
     """retriever_grpo from the contrastive encoder, graded by the judge. Returns updates and calls of the judge."""
     examples, asked = query_examples(shop)
-    kl = 3.0 if settings.retriever_objective == "grpo" else 0.05  # docs/retrieval_grpo.md: with less, grpo forgets
     recipe = retriever_grpo.Settings(
         encoder=str(encoder), learning_rate=5e-4,
         rankings=RankingSettings(queries=16, candidates=settings.candidates, pool="part", refresh_items=128),
-        loss=RankingTermSettings(objective=settings.retriever_objective, kl=kl, anchor=1.0),
+        loss=RankingTermSettings(objective=settings.retriever_objective),
         fit=_fit(settings, settings.retriever_updates, settings.retriever_seconds),
     )  # fmt: skip
     updates = 0

@@ -23,6 +23,9 @@ from goodrate.learning.records import MicroBatch, Outputs, Term
 Objective = Literal["grpo", "expected", "listwise", "ranknet", "lambda", "dpo"]
 
 
+KL, KL_OTHERS = {"grpo": 3.0}, 0.05  # as screened on the shop's dev queries
+
+
 class RankingTermSettings(BaseModel):
     """Which loss on the rewards, how close to the start, and the anchor."""
 
@@ -30,11 +33,18 @@ class RankingTermSettings(BaseModel):
     objective: Objective = Field(default="grpo", description="grpo, its expectation under the policy, or a rival loss")
     clip_low: float = Field(default=0.2, gt=0, description="the ratio's lower bound is 1 - this")
     clip_high: float = Field(default=0.2, gt=0, description="the ratio's upper bound is 1 + this")
-    kl: float = Field(default=0.05, ge=0, description="weight of the exact KL over the K candidates to the start")
-    anchor: float = Field(default=0.1, ge=0, description="weight of InfoNCE on known positives")
+    kl: float | None = Field(
+        default=None, ge=0, description="weight of the exact KL over K to the start; null = 3 for grpo, else 0.05"
+    )
+    anchor: float = Field(default=1.0, ge=0, description="weight of InfoNCE on known positives")
     anchor_temperature: float = Field(default=0.05, gt=0)
     target_temperature: float = Field(default=0.1, gt=0, description="listwise: target is softmax(reward / this)")
     beta: float = Field(default=0.5, gt=0, description="dpo: how far log odds may go from the start")
+
+    @property
+    def kl_weight(self) -> float:
+        """The weight given, or the objective's own: grpo's push never fades by itself (docs/retrieval_grpo.md)."""
+        return self.kl if self.kl is not None else KL.get(self.objective, KL_OTHERS)
 
 
 def ranking_terms(settings: RankingTermSettings, temperature: float, on_policy: bool) -> tuple[list[Term], list[Term]]:
@@ -90,8 +100,8 @@ def ranking_terms(settings: RankingTermSettings, temperature: float, on_policy: 
     mask = "mask" if settings.objective == "grpo" else "kept"
     terms = [Term(settings.objective, losses[settings.objective], mask, unit="update")]
     diagnostics = [Term("entropy", entropy, "kept"), Term("clipped", clipped, "mask")]
-    if settings.kl > 0:
-        terms.append(Term("kl_loss", kl, "kept", weight=settings.kl, unit="update"))
+    if settings.kl_weight > 0:
+        terms.append(Term("kl_loss", kl, "kept", weight=settings.kl_weight, unit="update"))
         diagnostics.append(Term("kl", kl, "kept"))
     if settings.anchor > 0:
         terms.append(contrastive_term(settings.anchor_temperature, weight=settings.anchor, mask="anchored"))

@@ -81,7 +81,7 @@ def train(
     encoder = without_dropout(Encoder.load(settings.encoder, precision=settings.fit.precision))
     if encoder.device.type == "cpu":
         encoder.network.set_attn_implementation("eager")
-    needed = settings.loss.kl > 0 or settings.loss.objective == "dpo" or settings.rankings.pool == "start"
+    needed = settings.loss.kl_weight > 0 or settings.loss.objective == "dpo" or settings.rankings.pool == "start"
     terms = ranking_terms(settings.loss, settings.rankings.temperature, settings.rankings.inner_steps == 1)
     source = RankingSource(
         settings.rankings, encoder, queries, items, grade,
