@@ -25,6 +25,7 @@ import typer
 from pydantic import BaseModel, ConfigDict
 
 from experiment import Job, Queue, add_run
+from goodrate.demo.chains import query_examples
 from goodrate.demo.settings import DemoSettings
 from goodrate.demo.stages import CALIBRATION_PAIRS, click_pairs, judged_pairs, train_encoder, train_judge
 from goodrate.learning.advantages import Scale
@@ -169,13 +170,8 @@ class Ground:
 def ground(items: int, queries: int) -> Ground:
     """The shop of seed 0 and its training queries that have clicks; a query's most clicked item is its positive."""
     shop = generate(ShopSettings(items=items, queries=queries))
-    place = {item: position for position, item in enumerate(shop.catalog.ids)}
     row = {shop.queries[q].text: q for q in shop.queries_of("train").tolist()}
-    pairs, known = click_pairs(shop)
-    best: dict[str, tuple[float, str]] = {}
-    for pair in pairs:
-        best[pair.query] = max(best.get(pair.query, (0.0, "")), (pair.weight, pair.item_id))
-    examples = [QueryExample(q, place[best[q][1]], frozenset(place[i] for i in known[q])) for q in best if q in row]
+    examples = [example for example in query_examples(shop)[0] if example.text in row]
     return Ground(shop, shop.catalog.text(), examples, np.asarray([row[e.text] for e in examples]))
 
 
