@@ -116,7 +116,7 @@ def test_the_rule_book_is_checked_before_training() -> None:
 
 def test_long_items_are_cut_in_training_as_in_judging() -> None:
     from goodrate.cli import judge_examples
-    from goodrate.cli.training_data import LabelledPair
+    from goodrate.cli.labelled_pair import LabelledPair
     from goodrate.recipes import judge_sft
     from goodrate.relevance.prompts import Pair, fitted_prompt
 

@@ -8,25 +8,14 @@ from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from goodrate.cli.labelled_pair import Context, LabelledPair
+
 if TYPE_CHECKING:
-    from goodrate.cli.training_data import LabelledPair
     from goodrate.relevance.context import ContextFinder, ContextText
     from goodrate.shop.knowledge import KnowledgeText
     from goodrate.shop.queries import Query
 
 IGNORED = "ignore"  # what is said of a text that is not there: it must stay likely where there is one
-
-
-@dataclass(frozen=True)
-class Context:
-    """text: None without one. kind: helpful, irrelevant or misleading, "" unknown. use: what a rationale says of it."""
-
-    text: str | None = None
-    kind: str = ""
-    use: str | None = None
-
-
-NO_CONTEXT = Context()
 
 
 @dataclass(frozen=True)

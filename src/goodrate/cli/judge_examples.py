@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from goodrate.cli.training_data import LabelledPair
+from goodrate.cli.labelled_pair import LabelledPair
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_context import ContextPrompt
 from goodrate.recipes.judge_folder import JudgeFormat

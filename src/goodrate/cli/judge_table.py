@@ -9,7 +9,8 @@ import numpy as np
 
 from goodrate.catalog.splits import split_by_group
 from goodrate.cli.context_input import with_contexts
-from goodrate.cli.training_data import LabelledPair, TrainingData
+from goodrate.cli.labelled_pair import LabelledPair
+from goodrate.cli.training_data import TrainingData
 from goodrate.relevance.judge import Judge, read_judge_card, write_judge_card
 from goodrate.relevance.prompts import Pair
 from goodrate.relevance.tiers import cumpt, tiers_of_labels

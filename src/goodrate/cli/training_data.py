@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from goodrate.cli.context_input import NO_CONTEXT, Context, Contexts, file_worth, shop_worth
+from goodrate.cli.context_input import Contexts, file_worth, shop_worth
+from goodrate.cli.labelled_pair import LabelledPair
 from goodrate.cli.taught_reasons import SILVER_WEIGHT, Reasons, read_reasons
 from goodrate.scale import RelevanceScale, get_scale
 from goodrate.shop.shop import SPLITS, ShopSettings
@@ -75,23 +76,6 @@ class DataSettings(BaseModel):
         if sum(source is not None for source in sources) != 1 or (self.catalog is None) != (self.judgements is None):
             raise ValueError("expected either data.catalog with data.judgements, or data.shop, or data.shop_folder")
         return self
-
-
-@dataclass(frozen=True)
-class LabelledPair:
-    """One judged pair. item_text: as the judge reads it. label: position on the scale, 0 = worst.
-
-    rationale: the steps, where they are known. weight: how much the example counts, less where the steps are silver.
-    """
-
-    query: str
-    item_id: str
-    item_text: str
-    label: int
-    facts: str = ""
-    rationale: Rationale | None = None
-    weight: float = 1.0
-    context: Context = NO_CONTEXT
 
 
 @dataclass(frozen=True)
