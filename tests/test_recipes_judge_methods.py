@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -495,6 +496,19 @@ def test_a_step_judge_learns_from_the_policys_own_errors(judge: Path, tmp_path: 
         if parsed is not None and parsed.label is not None:
             stored = lamps()[int(told.group[row])].steps["checks"]
             assert steps[row, 3] == float(parsed.steps.get("checks") == stored)
+
+
+def test_verdicts_are_read_however_the_tokenizer_cuts_them() -> None:
+    from types import SimpleNamespace
+
+    from goodrate.recipes.step_judge import GenerativeStepJudge
+
+    words = ["1", " ", "0", " 1", "\n"]
+    watching = GenerativeStepJudge.__new__(GenerativeStepJudge)
+    watching._model = SimpleNamespace(tokenizer=SimpleNamespace(decode=lambda ids: words[ids[0]]))  # type: ignore[assignment]
+    logs = [math.log(p) for p in (0.9, 0.5, 0.8, 0.7, 0.6, 1.0)]
+    found = watching._read([0, 1, 2, 3, 3, 4], logs)
+    assert found == pytest.approx([0.9, 1 - 0.5 * 0.8, 0.7, 0.6, float("nan")], nan_ok=True)
 
 
 def test_a_step_judge_learns_as_many_right_reasonings_as_wrong_ones(judge: Path) -> None:

@@ -75,7 +75,6 @@ class GenerativeStepJudge:
     def __init__(self, folder: str | Path, sees_label: bool = True) -> None:
         self._model = CausalLM.load(folder)
         self._sees_label = sees_label
-        self._digits = [self._model.encode(digit)[0] for digit in ("0", "1")]
         self._stop = stop_token_id(self._model)
 
     def judge(self, prompts: Sequence[KnownPrompt], rollout: Rollout) -> Tensor:
@@ -89,14 +88,19 @@ class GenerativeStepJudge:
         return found.masked_fill(unread[:, None], float("nan"))
 
     def _read(self, token_ids: Sequence[int], logprobs: Sequence[float]) -> list[float]:
-        """Probability of 1 for each of the first digits."""
-        zero, one = self._digits
-        said = [
-            float(np.exp(logprob)) if token == one else 1 - float(np.exp(logprob))
-            for token, logprob in zip(token_ids, logprobs, strict=True)
-            if token in (zero, one)
-        ][: len(STEPS)]
-        return said + [float("nan")] * (len(STEPS) - len(said))
+        """Probability of 1 for each of the first digits.
+
+        A digit's probability is that of all tokens since the one before: " 1" may be one token where " 0" is two.
+        """
+        said: list[float] = []
+        since = 0.0
+        for token, logprob in zip(token_ids, logprobs, strict=True):
+            since += logprob
+            digit = self._model.tokenizer.decode([token]).strip()
+            if digit in ("0", "1"):
+                said.append(float(np.exp(since)) if digit == "1" else 1 - float(np.exp(since)))
+                since = 0.0
+        return [*said[: len(STEPS)], *[float("nan")] * (len(STEPS) - len(said))]
 
 
 def question(prompt: KnownPrompt, written: str, sees_label: bool) -> tuple[str, str]:
