@@ -116,7 +116,7 @@ def test_the_chains_start_where_the_demo_ended_and_leave_before_and_after(
     assert report["judges"]["minus_before"]["value"] == pytest.approx(gap) and report["judges"]["pairs"] == 12
     show_chains(report)
     shown = capsys.readouterr().out
-    assert "+ retriever_grpo" in shown and "+ judge_grpo, 64 labels" in shown
+    assert "+ own top K" in shown and "+ judge_grpo, 64 labels" in shown
     again: list[str] = []
     run_learning(CHAINED, root, quiet(again))
     assert again == []

@@ -123,7 +123,7 @@ def show_chains(report: dict[str, Any]) -> None:
         f"retriever: {report['encoders'][0]['ndcg@10']['units']} test queries, exact search, full truth of "
         f"{settings['items']} items", *METRICS,
     )  # fmt: skip
-    names = {"before": "clicks (contrastive)", "after": "+ retriever_grpo", "random": "random"}
+    names = {"before": "contrastive", "after": "+ own top K", "random": "random"}
     for row in report["encoders"]:
         encoders.add_row(names[row["system"]], *_metrics(row))
         if row["system"] == "after":
