@@ -20,6 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from goodrate.evaluation.significance import Interval
 from goodrate.run_folder import code_versions, write_atomic
 
 RESULTS = Path(__file__).parent / "results"
@@ -140,6 +141,11 @@ def write_between(page: Path, begin: str, end: str, text: str) -> None:
     _, last, after = rest.partition(end)
     assert first and last, f"{page} lacks {begin!r} or {end!r}"
     page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}", encoding="utf-8")
+
+
+def with_interval(found: Interval, form: str = ".3f") -> str:
+    """A value with its interval, as tables show it: 0.500 (0.400 to 0.600)."""
+    return f"{found.value:{form}} ({found.low:{form}} to {found.high:{form}})"
 
 
 def hardware() -> dict[str, Any]:

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict
 
 from chorus_cross import Score, train_cross_encoder
 from chorus_data import Chorus, load, minilm_folder, movable, silver_pairs
-from experiment import Job, Queue, add_run
+from experiment import Job, Queue, add_run, with_interval
 from goodrate.catalog.rendering import render_items
 from goodrate.catalog.splits import query_groups
 from goodrate.evaluation.metrics import evaluate_run
@@ -300,8 +300,8 @@ def _compared(results: list[dict[str, Any]], first: list[dict[str, Any]], metric
         return ["-", "-"]
     shared = {found["seed"] for found in results}
     start = _by_query([found for found in first if found["seed"] in shared], metric)
-    gap = paired_bootstrap_difference([values[q] for q in start], list(start.values())).as_dict()
-    return [_shown(bootstrap_interval(list(values.values())).as_dict()), "-" if is_first else _shown(gap, "+.3f")]
+    gap = paired_bootstrap_difference([values[q] for q in start], list(start.values()))
+    return [with_interval(bootstrap_interval(list(values.values()))), "-" if is_first else with_interval(gap, "+.3f")]
 
 
 def _by_query(results: list[dict[str, Any]], metric: str) -> dict[str, float]:
@@ -310,10 +310,6 @@ def _by_query(results: list[dict[str, Any]], metric: str) -> dict[str, float]:
         for query, value in found["by_query"].get(metric, {}).items():
             told.setdefault(query, []).append(float("nan") if value is None else value)
     return {query: float(np.mean(values)) for query, values in told.items()}
-
-
-def _shown(interval: dict[str, Any], form: str = ".3f") -> str:
-    return f"{interval['value']:{form}} ({interval['low']:{form}} to {interval['high']:{form}})"
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from experiment import markdown, write_between
+from experiment import markdown, with_interval, write_between
 from goodrate.evaluation.significance import Interval, bootstrap_interval, paired_bootstrap_difference
 from retrieval_grpo import ARMS, QUEUE, SEPARATE, Settings
 
@@ -52,7 +52,7 @@ def gap(arm: Results, other: Results, name: str, part: slice | np.ndarray = slic
         return "-"
     ours, theirs = ([found for found in results if found["seed"] in seeds] for results in (arm, other))
     found = paired_bootstrap_difference(values(ours, name)[part], values(theirs, name)[part])
-    return f"{found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+    return with_interval(found, "+.3f")
 
 
 def gain(arm: Results, other: Results, name: str) -> Interval:
@@ -64,7 +64,7 @@ def gain(arm: Results, other: Results, name: str) -> Interval:
 def level(results: Results, name: str, part: slice | np.ndarray = slice(None)) -> str:
     """A metric with its interval over queries."""
     found = bootstrap_interval(values(results, name)[part])
-    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
+    return with_interval(found)
 
 
 def relevance(groups: dict[str, Results]) -> list[list[str]]:

@@ -18,7 +18,7 @@ import numpy as np
 import typer
 from pydantic import BaseModel, ConfigDict
 
-from experiment import Job, Queue, add_run
+from experiment import Job, Queue, add_run, with_interval
 from goodrate.cli.train_retriever import pairs_of
 from goodrate.cli.training_data import DataSettings, TrainingData, load_data
 from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
@@ -145,8 +145,8 @@ def table() -> None:
         same = [found for found in groups["random"] if found["seed"] in seeds]
         for metric in metrics:
             values, first = by_query(groups[arm], "128", metric), by_query(same, "128", metric)
-            cells += [_shown(bootstrap_interval(values).as_dict(), ".3f")]
-            cells += ["-" if arm == "random" else _shown(paired_bootstrap_difference(values, first).as_dict(), "+.3f")]
+            cells += [with_interval(bootstrap_interval(values), ".3f")]
+            cells += ["-" if arm == "random" else with_interval(paired_bootstrap_difference(values, first), "+.3f")]
         tail = np.asarray(groups[arm][0]["tail"])
         cells.append(f"{by_query(groups[arm], '128', 'hitrate@100')[tail].mean():.3f}")
         seconds = np.mean([found["training_seconds"] for found in groups[arm]])
@@ -155,17 +155,13 @@ def table() -> None:
     print(" | ".join(["---"] * 4))
     for d in ("8", "16", "32", "64", "128"):
         a, b = (by_query(groups[arm], d, "hitrate@100") for arm in ("random", "matryoshka"))
-        gap = _shown(paired_bootstrap_difference(b, a).as_dict(), "+.3f")
-        print(" | ".join([d, _shown(bootstrap_interval(a).as_dict()), _shown(bootstrap_interval(b).as_dict()), gap]))
+        gap = with_interval(paired_bootstrap_difference(b, a), "+.3f")
+        print(" | ".join([d, with_interval(bootstrap_interval(a)), with_interval(bootstrap_interval(b)), gap]))
 
 
 def by_query(results: list[dict[str, Any]], length: str, metric: str) -> np.ndarray:
     """A metric of every query, mean over seeds."""
     return np.mean([found["by_query"][length][metric] for found in results], axis=0)
-
-
-def _shown(interval: dict[str, Any], form: str = ".3f") -> str:
-    return f"{interval['value']:{form}} ({interval['low']:{form}} to {interval['high']:{form}})"
 
 
 if __name__ == "__main__":

@@ -38,10 +38,10 @@ class StepExample:
 
 
 def read_steps(
-    model: CausalLM, prompts: Sequence[KnownPrompt], rollout: Rollout, right: Tensor, sees_label: bool
+    model: CausalLM, spans: StepSpans, prompts: Sequence[KnownPrompt], rollout: Rollout, right: Tensor, sees_label: bool
 ) -> list[StepExample]:
     """One example per rollout. prompts: one per rollout. right: (N, len(STEPS))."""
-    steps = StepSpans(model).of(rollout)
+    steps = spans.of(rollout)
     found = []
     for row, prompt in enumerate(prompts):
         gold = model.encode(f"label {label_text(prompt.label)}\n") if sees_label else []
@@ -105,14 +105,14 @@ class ScalarStepJudge:
 
     def __init__(self, folder: str | Path, sees_label: bool = True) -> None:
         self._model = CausalLM.load(folder)
-        self._sees_label = sees_label
+        self._sees_label, self._spans = sees_label, StepSpans(self._model)  # decodes every word, so once
         self._scorer = StepScorer(self._model.network).to(self._model.device)
         self._scorer.score.load_state_dict(load_file(Path(folder) / HEAD_FILE))
 
     def judge(self, prompts: Sequence[KnownPrompt], rollout: Rollout) -> Tensor:
         """(N, len(CREDITED)) probability that a step is right, 0 where it was not written; NaN for the label."""
         unknown = torch.full((len(prompts), len(STEPS)), NAN)
-        examples = read_steps(self._model, prompts, rollout, unknown, self._sees_label)
+        examples = read_steps(self._model, self._spans, prompts, rollout, unknown, self._sees_label)
         order = sorted(range(len(examples)), key=lambda row: len(examples[row].token_ids))
         found = torch.full((len(examples), len(CREDITED)), NAN)
         start = 0

@@ -25,7 +25,7 @@ from goodrate.learning.token_examples import TokenExample
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_folder import JudgeExample, stop_token_id
 from goodrate.recipes.judge_rollouts import rolled
-from goodrate.recipes.judge_steps import CREDITED, KnownPrompt, verified_steps
+from goodrate.recipes.judge_steps import CREDITED, KnownPrompt, StepSpans, verified_steps
 from goodrate.recipes.scalar_step_judge import HEAD_FILE, ScalarStepJudge, StepScorer, read_steps, step_update
 from goodrate.recipes.text_sft import TextSettings, tune
 from goodrate.relevance.rationale import STEPS, label_text
@@ -161,7 +161,7 @@ def train(
     mine, chosen = [prompts[group] for group in rollout.group[rows].tolist()], take(rollout, rows)
     run, extra = RunFolder(out), dict[str, torch.Tensor]()
     if settings.kind == "scalar":
-        scored = read_steps(model, mine, chosen, right, settings.sees_label)
+        scored = read_steps(model, StepSpans(model), mine, chosen, right, settings.sees_label)
         scorer = StepScorer(model.network)
         adapter = tune(settings, model, scored, run, progress, lambda network: scorer, step_update)
         extra = scorer.head()
