@@ -27,6 +27,9 @@ class FirstToken(PlainSampling):
     def parse(self, completion: Any) -> int:
         return completion.token_ids[0] % 4
 
+    def correct(self, rollout: Rollout, examples: Any) -> torch.Tensor:
+        return self.grade(rollout, examples).correct
+
     def grade(self, rollout: Rollout, examples: Any) -> Reward:
         gold = torch.tensor([example.label for example in examples])[rollout.group]
         return label_reward(torch.tensor(rollout.parsed), gold)
@@ -192,6 +195,25 @@ def test_screening_passes_over_prompts_that_are_solved_and_samples_the_others_an
     assert screened.facts["accuracy"] < plain.facts["accuracy"]  # of what is left
     # whole groups of six, and none of the two that screened
     assert all(len(batch["advantages"]) % 6 == 0 for batch in screened.micro_batches)
+
+
+def test_screening_asks_only_whether_a_sample_is_right() -> None:
+    graded = []
+
+    class Costly(Solved):
+        def correct(self, rollout: Rollout, examples: Any) -> torch.Tensor:
+            return super().grade(rollout, examples).correct
+
+        def grade(self, rollout: Rollout, examples: Any) -> Reward:
+            graded.append(len(rollout.parsed))
+            return super().grade(rollout, examples)
+
+    plain = source(Solved(), balanced=False, prompts=8, screening=2).next(0)
+    costly = source(Costly(), balanced=False, prompts=8, screening=2).next(0)
+    assert plain is not None and costly is not None
+    assert all(count % 6 == 0 for count in graded)  # whole groups, none of two
+    first, second = (torch.cat([batch["advantages"] for batch in u.micro_batches]) for u in (plain, costly))
+    assert torch.equal(first, second)
 
 
 def test_nothing_is_left_when_screening_finds_all_solved() -> None:

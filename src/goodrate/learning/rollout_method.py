@@ -90,6 +90,10 @@ class Method(Protocol):
         """What a completion says; None where it cannot be read."""
         ...
 
+    def correct(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Tensor:
+        """Reward.correct of `grade`, at no cost but reading: screening asks for nothing else."""
+        ...
+
     def grade(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
         """Rewards (N,) of rollouts; examples: by group, whatever the arm."""
         ...

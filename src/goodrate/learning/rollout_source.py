@@ -102,10 +102,10 @@ class RolloutSource:
             drawn = self._drawn(short, number, attempt, log)
             if not drawn:
                 continue
-            rollout, reward = self._sample(drawn, self._settings.group_size, number, attempt)
+            rollout, examples = self._sample(drawn, self._settings.group_size, number, attempt)
+            reward = self._method.grade(rollout, examples)
             labels = [label for label, _ in drawn]
             log.add(rollout, reward, self._method)
-            examples = [self._examples[row] for _, row in drawn]
             ask = self._ask(self._settings.group_size, number, attempt, "replay")
             rollout, reward, counts = self._method.replayed(rollout, reward, examples, ask, number)
             log.replayed(counts)
@@ -127,8 +127,8 @@ class RolloutSource:
             drawn += [(label, row) for row in self._draw(label, math.ceil(missing * self._settings.oversampling))]
         if not self._settings.screening:
             return drawn
-        rollout, reward = self._sample(drawn, self._settings.screening, number, attempt, "screening")
-        solved = (accuracy_by_group(reward.correct, rollout.group) == 1).tolist()
+        rollout, examples = self._sample(drawn, self._settings.screening, number, attempt, "screening")
+        solved = (accuracy_by_group(self._method.correct(rollout, examples), rollout.group) == 1).tolist()
         log.passed_over(sum(solved), int(rollout.mask.sum()))
         for (label, row), right in zip(drawn, solved, strict=True):
             self._rest(label, row, right)
@@ -136,12 +136,11 @@ class RolloutSource:
 
     def _sample(
         self, drawn: Sequence[tuple[int, int]], size: int, number: int, attempt: int, *purpose: str
-    ) -> tuple[Rollout, Reward]:
-        """Groups of `size` completions of the prompts. The group of a screened prompt is sampled anew, so that what
-        chose the prompt is not in its advantages."""
+    ) -> tuple[Rollout, list[PolicyExample]]:
+        """Groups of `size` completions of the prompts, and those. The group of a screened prompt is sampled anew, so
+        that what chose the prompt is not in its advantages."""
         examples = [self._examples[row] for _, row in drawn]
-        rollout = self._method.sampled(self._ask(size, number, attempt, *purpose), examples)
-        return rollout, self._method.grade(rollout, examples)
+        return self._method.sampled(self._ask(size, number, attempt, *purpose), examples), examples
 
     def _ask(self, group_size: int, number: int, attempt: int, *purpose: str) -> Ask:
         """Sampling of one attempt; every rollout's seed follows from its example and its place in the draw."""

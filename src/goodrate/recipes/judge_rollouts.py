@@ -99,8 +99,15 @@ class JudgeRollouts(PlainSampling):
         inside = [label if 0 <= label < self.num_labels else UNPARSED for label in labels]
         return torch.tensor(inside)
 
+    def correct(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Tensor:
+        """Whether the label is right (N,), as the label reward has it, whatever else a method rewards."""
+        return self._label_reward(rollout, examples).correct
+
     def grade(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
         """1 for the gold label, 0 for another, and 0 as a failure without one."""
+        return self._label_reward(rollout, examples)
+
+    def _label_reward(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
         gold = torch.tensor([example.label for example in examples])[rollout.group]
         return label_reward(self.predicted(rollout), gold)
 
