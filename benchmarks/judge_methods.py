@@ -49,6 +49,8 @@ class Settings(taosr1.Settings):
     hinted: float = 0.3  # share of the SFT's prompts that carry a hint
     stored: float = 0.3  # share of the labelled pairs whose steps somebody verified
     step_judge_seconds: float = 120.0
+    step_judge_updates: int | None = None  # in place of step_judge_seconds
+    control_updates: int | None = None  # of the arms that are SFT, where stage_updates is set: what takes as long
 
 
 Change = Mapping[str, Any]
@@ -102,16 +104,20 @@ def start(run: Run) -> Path:
             example = replace(example, suffix=with_hint(example.suffix, text, run.form.template))
         examples.append(example)
     folder = run.work / "sft"
-    return taosr1.sft(run, Path("nano"), examples, folder, settings.sft_seconds, settings.sft_rate)
+    return taosr1.sft(
+        run, Path("nano"), examples, folder, settings.sft_seconds, settings.sft_rate, settings.sft_updates
+    )
 
 
 def step_judge_of(run: Run, kind: str) -> Path:
     """A step judge that knows the pairs with verified steps, and how it does on test pairs, in scores.json."""
     s, folder = run.settings, run.work / f"step_judge-{kind}"
     assert isinstance(s, Settings)
+    updates = s.step_judge_updates
+    budget: dict[str, Any] = {"updates": updates} if updates else {"seconds": s.step_judge_seconds}
     told = step_judge.Settings(
         model=str(start(run)), kind=kind, optimizer=s.grpo_optimizer, learning_rate=s.sft_rate, batch_size=32,
-        micro_tokens=4096, epochs=1000, fit=FitSettings(seconds=s.step_judge_seconds, seed=run.seed),
+        micro_tokens=4096, epochs=1000, fit=FitSettings(**budget, seed=run.seed),
     )  # fmt: skip
     if not (folder / "scores.json").is_file():
         trained = step_judge.train(told, [*known(run, run.reasoned, 1.0), *known(run, run.labelled, s.stored)], folder)
@@ -154,7 +160,7 @@ def control(run: Run, out: Path, arm: str) -> Path:
     else:
         chosen = {"continued": run.reasoned, "oracle": run.labelled, "verified": verified(run, s.stored)}[arm]
         examples = taosr1.with_reasons(run, chosen)
-    return taosr1.sft(run, start(run), examples, out, s.stage_seconds, s.continued_rate, form=form)
+    return taosr1.sft(run, start(run), examples, out, s.stage_seconds, s.continued_rate, s.control_updates, form)
 
 
 def make(job: Job) -> dict[str, Any]:
