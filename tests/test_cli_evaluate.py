@@ -17,6 +17,7 @@ from goodrate.cli.evaluate import chosen_systems, metric_names
 from goodrate.evaluation.metrics import evaluate_run
 from goodrate.evaluation.report import evaluate_systems, footnotes
 from goodrate.evaluation.systems import SystemRuns, Task, judge_runs, random_runs
+from goodrate.relevance.prompts import Pair
 from goodrate.retrieval.store import Store
 from goodrate.scale import FOUR_LEVEL, GRADED_0_3
 
@@ -139,6 +140,19 @@ def test_a_judge_orders_and_its_failures_are_counted_not_graded() -> None:
     assert found.labels == {("q", "a"): -1, ("q", "b"): 3, ("q", "c"): 1}
 
 
+def test_a_judge_reads_what_is_known_of_the_query() -> None:
+    asked = []
+
+    class Reader(LengthJudge):
+        def probabilities(self, pairs) -> np.ndarray:
+            asked.extend(pairs)
+            return super().probabilities(pairs)
+
+    task = Task({"q": "lamp"}, {"q": {"b": 3}}, judged_only=True)
+    judge_runs(task, Reader(), {"b": "x"}, None, lambda q: f"fact of {q}", lambda: None, lambda q: f"text of {q}")
+    assert asked == [Pair("lamp", "x", "fact of lamp", "text of lamp")]
+
+
 def test_a_judge_reranks_the_head_and_leaves_the_tail_in_order() -> None:
     """60 candidates, 50 are judged: the long one at place 50 rises to the top, the rest stay below all judged ones."""
     found = {"q": [(f"i{n:02}", 100.0 - n) for n in range(60)], "none": []}
@@ -178,7 +192,7 @@ def test_labels_of_a_judge_stand_beside_the_constant(run, monkeypatch: pytest.Mo
 
     class Fake:
         scale = FOUR_LEVEL
-        card = SimpleNamespace(item_form="listing")
+        card = SimpleNamespace(item_form="listing", contexts=0)
 
         def probabilities(self, pairs) -> np.ndarray:
             return np.asarray([np.eye(4)[3 if len(pair.item_text) >= 13 else 0] for pair in pairs])

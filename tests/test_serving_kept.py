@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import torch
 from fastapi.testclient import TestClient
 
 from goodrate.catalog.items import Catalog
+from goodrate.models.encoder import Encoder
+from goodrate.models.nano import nano_folder
 from goodrate.relevance.context import ContextFinder, ContextText
 from goodrate.relevance.facts import FactBook
 from goodrate.relevance.judge import Judge, JudgeCard, Pair, write_judge_card
@@ -112,3 +116,19 @@ def test_a_server_refuses_texts_for_a_judge_that_reads_none(judge_folder: Path, 
     store.upsert(Catalog(CATALOGUE), None)
     with pytest.raises(ValueError, match="reads none"):
         load_pipeline(tmp_path / "index", str(judge_folder), contexts="items")
+    with pytest.raises(ValueError, match="no judge to read them"):
+        load_pipeline(tmp_path / "index", contexts="items")
+
+
+def test_a_server_finds_texts_by_words_or_with_an_encoder(judge_folder: Path, tmp_path: Path) -> None:
+    card = json.loads((judge_folder / "judge.json").read_text())
+    reader, index, encoder = tmp_path / "reader", tmp_path / "index", tmp_path / "encoder"
+    shutil.copytree(judge_folder, reader)
+    (reader / "judge.json").write_text(json.dumps({**card, "contexts": 1}))
+    Store.create(index, None, None).upsert(Catalog(CATALOGUE), None)
+    (tmp_path / "texts.csv").write_text("id,text\na,mopix demands red\n")
+    Encoder.create(nano_folder() / "tokenizer.json", 16, 1).save(encoder)
+    for given, name in ((None, "contexts"), (str(encoder), f"contexts-{Encoder.load(encoder).fingerprint[:12]}")):
+        pipeline = load_pipeline(index, str(reader), contexts=str(tmp_path / "texts.csv"), context_encoder=given)
+        assert pipeline.judge is not None and (index / name).is_dir()
+        assert pipeline.judge.verdicts("mopix shoes", ["lamp"])[0].context == "mopix demands red"

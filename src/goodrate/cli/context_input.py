@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from goodrate.cli.labelled_pair import Context, LabelledPair
 
@@ -34,7 +34,7 @@ class Contexts:
     @cached_property
     def finder(self) -> ContextFinder:
         """The indexed texts."""
-        from goodrate.relevance.context import ContextFinder
+        from goodrate.relevance.context import ContextFinder, opened_encoder
 
         return ContextFinder(self.texts(), encoder=opened_encoder(self.encoder))
 
@@ -55,15 +55,6 @@ class Contexts:
             kind, use = min(worths, key=lambda one: order.index(one[0]), default=("", self.hidden.use))
             self.found[query, count] = Context(joined(texts), kind, use)
         return self.found[query, count]
-
-
-def opened_encoder(folder: str | None) -> Any:
-    """The encoder of a folder, None without one."""
-    if folder is None:
-        return None
-    from goodrate.models.encoder import Encoder
-
-    return Encoder.load(folder)
 
 
 def file_worth(_: str, text: ContextText) -> tuple[str, str | None]:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from goodrate.catalog.judgements import Judgements
     from goodrate.evaluation.report import Report
     from goodrate.evaluation.systems import SystemRuns, Task
+    from goodrate.relevance.judge import Judge
     from goodrate.retrieval.search import Searcher
     from goodrate.retrieval.store import Store
 
@@ -65,6 +67,11 @@ def evaluate(
     ] = None,
     model: Annotated[Path | None, typer.Option(help="A judge's folder, for the system judge.")] = None,
     facts: Annotated[Path | None, typer.Option(help="A facts.jsonl for the judge: what is known of queries.")] = None,
+    contexts: Annotated[
+        str | None,
+        typer.Option(help='Texts for a judge that reads some: a file (id, text), or "items" of INDEX.'),
+    ] = None,
+    context_encoder: Annotated[str | None, typer.Option(help="Encoder to find texts with; none = by words.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Where the index's encoder lies, if it has moved.")] = None,
     judged_only: Annotated[bool, typer.Option("--judged-only", help="Order the judged items only.")] = False,
     single_grade: Annotated[
@@ -85,7 +92,7 @@ def evaluate(
     names = chosen_systems(systems, store.fingerprint is not None, model)
     labels = _judgements(judgements, store, scale, format, map, skip_bad)
     task = _task(labels, judged_only, single_grade is SingleGrade.drop, max(k, CATALOG_DEPTH))
-    runs = _runs(names, task, store, Options(model, facts, encoder, seed))
+    runs = _runs(names, task, store, Options(model, facts, encoder, seed, contexts, context_encoder))
     report = evaluate_systems(runs, task, get_scale(scale), metric_names(k, judged_only), k, seed)
     judged = _classified(runs, labels, seed)
     if plot is not None:
@@ -95,11 +102,16 @@ def evaluate(
     _show(report, judged, as_json)
 
 
+@dataclass(frozen=True)
 class Options:
     """What the systems need besides the index."""
 
-    def __init__(self, model: Path | None, facts: Path | None, encoder: str | None, seed: int) -> None:
-        self.model, self.facts, self.encoder, self.seed = model, facts, encoder, seed
+    model: Path | None
+    facts: Path | None
+    encoder: str | None
+    seed: int
+    contexts: str | None
+    context_encoder: str | None
 
 
 def check_plot(path: Path | None) -> None:
@@ -218,7 +230,21 @@ def _judge(task: Task, store: Store, searcher: Searcher, options: Options, tick:
     ids = sorted(wanted)
     texts = dict(zip(ids, item_texts(store.items(ids), judge.card.item_form), strict=True))
     known = FactBook.load(options.facts).of if options.facts else (lambda query: "")
-    return judge_runs(task, judge, texts, candidates, known, lambda: tick(1))
+    return judge_runs(task, judge, texts, candidates, known, lambda: tick(1), _context(judge, store, options))
+
+
+def _context(judge: Judge, store: Store, options: Options) -> Callable[[str], str | None]:
+    """What gives a query the text that the judge reads beside it."""
+    count = judge.card.contexts
+    if options.contexts is None:
+        if count:
+            console.print("every query is judged without a text; this judge reads some: --contexts FILE")
+        return lambda query: None
+    from goodrate.relevance.context import finder_for
+
+    assert options.model is not None
+    finder = finder_for(options.model, options.contexts, store.all_items, options.context_encoder)
+    return lambda query: finder.line(query, count)
 
 
 def _classified(runs: list[SystemRuns], labels: Judgements, seed: int) -> dict[str, Any] | None:

@@ -62,10 +62,10 @@ def read_input(
     if sources.contexts is not None and not card.contexts:
         raise ValueError(f"--contexts {sources.contexts}: the judge {model} reads no texts (judge.json, contexts)")
     table, known = read_known(path, sources, find if sources.named else None, map, skip_bad, console)
-    return table, with_texts(known, card.contexts, sources, console)
+    return table, with_texts(known, model, card.contexts, sources, console)
 
 
-def with_texts(pairs: list[Pair], count: int, sources: Sources, console: Console) -> list[Pair]:
+def with_texts(pairs: list[Pair], model: str, count: int, sources: Sources, console: Console) -> list[Pair]:
     """The pairs with the texts of their queries, for a judge that reads so many; what the file says stays."""
     lacking = sorted({pair.query for pair in pairs if not pair.context}) if count else []
     if not lacking:
@@ -73,12 +73,11 @@ def with_texts(pairs: list[Pair], count: int, sources: Sources, console: Console
     if sources.contexts is None:
         console.print(f"{len(lacking):,} queries are judged without a text; this judge reads some: --contexts FILE")
         return pairs
-    from goodrate.cli.context_input import opened_encoder
-    from goodrate.relevance.context import ContextFinder, context_texts
+    from goodrate.relevance.context import finder_for
 
     with console.status("finding texts"):
-        texts = context_texts(sources.contexts, sources.items if sources.named else None)
-        finder = ContextFinder(texts, encoder=opened_encoder(sources.context_encoder))
+        items = sources.items if sources.named else None
+        finder = finder_for(model, sources.contexts, items, sources.context_encoder)
         found = {query: finder.line(query, count) for query in lacking}
     return [replace(pair, context=pair.context or found[pair.query]) for pair in pairs]
 

@@ -57,6 +57,12 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    context_encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Encoder to find texts with, best that of the judge's training; none = by words.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """See HELP."""
     from goodrate.serving.loading import load_pipeline
@@ -67,7 +73,8 @@ def serve(
     console = Console(stderr=True)
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
         with console.status("loading"):
-            pipeline = load_pipeline(index, model, encoder, verdicts, facts, contexts or _own_texts(index, model))
+            texts = contexts or _own_texts(index, model)
+            pipeline = load_pipeline(index, model, encoder, verdicts, facts, texts, context_encoder)
         console.print(announcement(pipeline, host, listener.getsockname()[1]), highlight=False)
         _run(pipeline, listener)
 

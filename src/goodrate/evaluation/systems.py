@@ -99,8 +99,9 @@ def judge_runs(
     candidates: Run | None = None,
     facts: Callable[[str], str] = lambda query: "",
     tick: Callable[[], None] = lambda: None,
+    context: Callable[[str], str | None] = lambda query: None,
 ) -> SystemRuns:
-    """Items ordered by the judge's expected gain. judge: relevance.judge.Judge.
+    """Items ordered by the judge's expected gain. judge: relevance.judge.Judge. facts, context: of a query.
 
     texts: item_id -> text as the judge reads it. candidates: what to rerank when not the judged lists: the first
     RERANK_DEPTH are judged, the others follow in their order. An item the judge failed on is last of those judged, and
@@ -114,10 +115,10 @@ def judge_runs(
     for query_id, query in task.queries.items():
         ordered = task.judged(query_id) if candidates is None else _best_first(candidates[query_id])
         items = ordered if candidates is None else ordered[:RERANK_DEPTH]
-        known = facts(query)
         if not ordered:
             continue  # found nothing: the query is missing
-        p = judge.probabilities([Pair(query, texts[item], known) for item in items])
+        known, told = facts(query), context(query)
+        p = judge.probabilities([Pair(query, texts[item], known, told) for item in items])
         broken = np.isnan(p).any(axis=1)
         gains = np.where(broken, -1.0, judge.scale.expected_gain(np.nan_to_num(p)))
         failed += int(broken.sum())

@@ -20,6 +20,7 @@ from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.readers import as_text
 from goodrate.catalog.rendering import render_items
 from goodrate.catalog.tables import ROW, read_table
+from goodrate.relevance.judge_card import read_judge_card
 from goodrate.retrieval.indexing import index_catalog
 from goodrate.retrieval.search import Searcher
 from goodrate.retrieval.store import Store
@@ -133,6 +134,30 @@ class ContextFinder:
         if self._searcher is None or not query.strip():
             return ()
         return tuple(self._texts[hit.item_id] for hit in self._searcher.search(query, k=count))
+
+
+def opened_encoder(folder: str | None) -> ItemEncoder | None:
+    """The encoder of a folder, None without one."""
+    if folder is None:
+        return None
+    from goodrate.models.encoder import Encoder
+
+    return Encoder.load(folder)
+
+
+def finder_for(
+    judge: str | Path, named: str, items: Callable[[], Catalog] | None, encoder: str | None = None,
+    kept: Path | None = None,
+) -> ContextFinder:  # fmt: skip
+    """What finds texts for the judge of a folder. named, items: as context_texts. encoder: its folder.
+
+    kept: a folder in which the texts' index stays, one for each encoder. Raises ValueError for a judge that reads none.
+    """
+    if not read_judge_card(judge).contexts:
+        raise ValueError(f"texts are given ({named}), and the judge {judge} reads none (judge.json, contexts)")
+    loaded = opened_encoder(encoder)
+    name = f"contexts-{loaded.fingerprint[:12]}" if loaded else "contexts"
+    return ContextFinder(context_texts(named, items), kept / name if kept else None, loaded)
 
 
 def joined(texts: Sequence[ContextText]) -> str | None:

@@ -25,13 +25,15 @@ def load_pipeline(
     verdicts: Path | None = None,
     facts: Path | None = None,
     contexts: str | None = None,
+    context_encoder: str | None = None,
 ) -> SearchPipeline:
     """The pipeline over an index folder.
 
     model: a judge's folder; None = search without verdicts. encoder: where the index's encoder lies, if it has moved.
     verdicts: the SQLite file of kept verdicts, made when absent; None = verdicts are not kept. facts: a facts.jsonl
     (relevance.facts); None or an absent file = no facts. contexts: file of texts for a judge that reads some, or
-    "items"; they are found by words, and their index lies in the folder `contexts` of the index.
+    "items"; their index lies in the folder of the index. context_encoder: they are found as it was done in training, by
+    words alone (None) or with that encoder, too.
     Everything has answered once when this returns: the first query of a shopper does not wait for what is only set up
     on use. Raises FileNotFoundError and ValueError for a folder that is not what it should be.
     """
@@ -39,7 +41,7 @@ def load_pipeline(
     from goodrate.retrieval.store import Store
 
     store = Store.open(index)
-    finder = _load_contexts(store, model, contexts) if contexts else None
+    finder = _load_contexts(store, model, contexts, context_encoder) if contexts else None
     judge = load_judge(model, verdicts, facts, finder) if model else None
     loaded = _load_encoder(store, encoder)
     searcher = Searcher(store, loaded)
@@ -81,14 +83,13 @@ def _load_encoder(store: Store, path: str | None) -> SingleQueries | None:
     return SingleQueries(Encoder.load(where, longest=store.dimension))
 
 
-def _load_contexts(store: Store, model: str | None, named: str) -> ContextFinder:
-    """What finds the texts of queries. ValueError for a judge that reads none."""
-    from goodrate.relevance.context import ContextFinder, context_texts
-    from goodrate.relevance.judge_card import read_judge_card
+def _load_contexts(store: Store, model: str | None, named: str, encoder: str | None) -> ContextFinder:
+    """What finds the texts of queries. ValueError without a judge, or for one that reads none."""
+    from goodrate.relevance.context import finder_for
 
-    if model is None or not read_judge_card(model).contexts:
-        raise ValueError(f"texts are given ({named}), and the judge {model} reads none (judge.json, contexts)")
-    return ContextFinder(context_texts(named, store.all_items), store.path / "contexts")
+    if model is None:
+        raise ValueError(f"texts are given ({named}), and no judge to read them")
+    return finder_for(model, named, store.all_items, encoder, store.path)
 
 
 def load_judge(model: str, verdicts: Path | None, facts: Path | None, contexts: ContextFinder | None = None) -> Judging:
