@@ -1,8 +1,8 @@
 """A judge on human labels (Chorus): trained on half the query groups, measured on the judged lists of the others.
 
 python benchmarks/chorus_judge.py --seeds 0,1,2,3,4     one JSON per (arm, seed) in benchmarks/results/chorus_judge
-python benchmarks/chorus_judge.py --judge silver        on silver pairs too; grpo: and then by GRPO; cross: MiniLM
-                                                        as a cross-encoder on the labelled pairs
+python benchmarks/chorus_judge.py --judge silver        on silver pairs too; grpo: and then by GRPO; guided: by GRPO
+                                                        with guided replay; cross: MiniLM as a cross-encoder
 python benchmarks/chorus_table.py                       the table of all that is there
 
 A result whose settings are unchanged is not made again; a run that was cut off goes on where it was. Results hold
@@ -37,7 +37,7 @@ RESULTS = Path(__file__).parent / "results" / "chorus_judge"
 WORK = Path(__file__).parents[1] / "runs" / "chorus_judge"
 FREE = ("random", "constant", "bm25", "cosine")  # arms that learn nothing: one seed
 WEIGHTS = (0.03, 0.1, 0.3, 1.0)
-ARMS = (*FREE, *(f"{sum_}{judge}" for judge in ("judge", "judge_silver", "judge_grpo", "cross_encoder")
+ARMS = (*FREE, *(f"{sum_}{judge}" for judge in ("judge", "judge_silver", "judge_grpo", "judge_guided", "cross_encoder")
                  for sum_ in ("", "cosine+")))  # fmt: skip
 
 
@@ -77,6 +77,12 @@ class GrpoSettings(SilverSettings):
     arm: ClassVar[str] = "judge_grpo"
 
 
+class GuidedSettings(GrpoSettings):
+    """As GRPO, with guided replay: stuck prompts are asked again with their label as a hint (nobody knows steps)."""
+
+    arm: ClassVar[str] = "judge_guided"
+
+
 class CrossSettings(Settings):
     """MiniLM reads query and item together, with a classifier of the grades on top. Rate and epochs chosen on dev."""
 
@@ -87,7 +93,8 @@ class CrossSettings(Settings):
 
 
 JUDGES: dict[str, type[Settings]] = {
-    "labels": Settings, "silver": SilverSettings, "grpo": GrpoSettings, "cross": CrossSettings,
+    "labels": Settings, "silver": SilverSettings, "grpo": GrpoSettings, "guided": GuidedSettings,
+    "cross": CrossSettings,
 }  # fmt: skip
 app = typer.Typer(add_completion=False, help=__doc__)
 
@@ -152,21 +159,25 @@ def reinforced(chorus: Chorus, settings: GrpoSettings, start: Path, seed: int) -
     from goodrate.learning.policy_terms import PolicyTermSettings
     from goodrate.learning.rollout_source import RolloutSettings
     from goodrate.models.adapter import LoraSettings
-    from goodrate.recipes import judge_grpo
-    from goodrate.recipes.judge_rollouts import LabelledPrompt
+    from goodrate.recipes import judge_grpo, judge_guided
+    from goodrate.recipes.judge_steps import KnownPrompt
     from goodrate.relevance.prompts import judge_prompt
 
     prompts = [
-        LabelledPrompt(f"{query}/{item}", *judge_prompt(query, chorus.texts[item], template="nano"), label)
+        KnownPrompt(f"{query}/{item}", *judge_prompt(query, chorus.texts[item], template="nano"), label, {})
         for query, item, label in chorus.rows("train")
     ]
-    recipe = judge_grpo.Settings(
-        judge=str(start), optimizer="adamw", learning_rate=settings.grpo_rate, lora=LoraSettings(),
-        loss=PolicyTermSettings(kl=settings.kl),
-        rollouts=RolloutSettings(prompts=settings.prompts, max_new_tokens=8),
-        fit=FitSettings(updates=settings.updates, seed=seed),
-    )  # fmt: skip
-    return judge_grpo.train(recipe, prompts, WORK / f"{settings_hash(settings)}-{seed}-grpo", print_record)
+    told: dict[str, Any] = {
+        "judge": str(start), "optimizer": "adamw", "learning_rate": settings.grpo_rate, "lora": LoraSettings(),
+        "loss": PolicyTermSettings(kl=settings.kl),
+        "rollouts": RolloutSettings(prompts=settings.prompts, max_new_tokens=8),
+        "fit": FitSettings(updates=settings.updates, seed=seed),
+    }  # fmt: skip
+    if isinstance(settings, GuidedSettings):
+        recipe, out = judge_guided.Settings(**told, weights=None), WORK / f"{settings_hash(settings)}-{seed}-guided"
+        return judge_guided.train(recipe, prompts, out, print_record)
+    out = WORK / f"{settings_hash(settings)}-{seed}-grpo"
+    return judge_grpo.train(judge_grpo.Settings(**told), prompts, out, print_record)
 
 
 def chosen_weight(chorus: Chorus, cosine: np.ndarray, gain: np.ndarray) -> float:

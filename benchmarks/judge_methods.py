@@ -3,6 +3,7 @@
 python benchmarks/judge_methods.py run --seeds 0                    one JSON per (arm, seed); several processes may work
 python benchmarks/judge_methods.py run --seeds 0,1,2 --arms grpo,agrl,srpo
 python benchmarks/judge_methods.py table                            one table of all that is there
+python benchmarks/judge_methods.py curves HASH curves.png           what trainings were like, update by update
 
 All arms of a seed start from one SFT judge and have the same seconds. That SFT shows a share of its prompts with a
 hint, so that a guided prompt is nothing new. Of the labelled pairs a share has verified steps (`stored`); hints,
@@ -35,6 +36,7 @@ from goodrate.recipes.judge_steps import KnownPrompt
 from goodrate.recipes.prompt_pool import PoolSettings
 from goodrate.relevance.prompts import with_hint
 from goodrate.relevance.rationale import step_lines
+from goodrate.run_folder import RunFolder, write_atomic
 from taosr1 import TEST_PAIRS, Part, Run
 
 QUEUE = Queue("judge_methods")
@@ -203,8 +205,6 @@ def checked(run: Run, kind: str | None) -> dict[str, Any]:
 
 def steadiness(folder: Path) -> dict[str, float]:
     """Spread of the samples' accuracy over the last fifth of a training, and what replay did."""
-    from goodrate.run_folder import RunFolder
-
     records = RunFolder(folder).metrics()
     last = [r["accuracy"] for r in records[-max(2, len(records) // 5) :] if "accuracy" in r]
     found = {name: [r[name] for r in records if name in r] for name in ("stuck", "rescued", "guided", "guided_ratio")}
@@ -247,6 +247,28 @@ def table(against: Annotated[str, typer.Option(help="The arm that differences ar
                 f"{np.mean([r['minutes'] for r in results]):.1f}",
             ])  # fmt: skip
         print(f"\nsettings {key}\n\n{markdown(rows)}")
+
+
+OVER_TIME = ("accuracy", "entropy", "paths", "unreadable_steps", "inconsistent", "kl")
+
+
+@app.command()
+def curves(
+    key: Annotated[str, typer.Argument(help="Hash of the settings, as the table and the result files have it.")],
+    out: Annotated[Path, typer.Argument(help="Picture to write.")],
+    arms_: Annotated[str, typer.Option("--arms", help="Whose trainings to draw.")] = "grpo,agrl,hybrid",
+    seed: Annotated[int, typer.Option(help="Of all of them.")] = 0,
+) -> None:
+    """Entropy, distinct reasonings and others over the updates: a picture, and its numbers beside the results."""
+    from goodrate.learning.curves import draw_curves, read_metrics
+
+    found = {}
+    for arm in arms_.split(","):
+        records = read_metrics(QUEUE.work / f"{key}-{seed}" / arm.replace("/", "-"))
+        found[arm] = [{name: r[name] for name in ("update", *OVER_TIME) if name in r} for r in records]
+    text = json.dumps(found, indent=1) + "\n"
+    write_atomic(QUEUE.results.parent / "judge_methods_curves" / f"{key}-seed{seed}.json", text)
+    draw_curves(found, out)
 
 
 if __name__ == "__main__":
