@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from goodrate.cli import train_retriever_grpo
 from goodrate.cli.training_data import DataSettings, load_data
 from goodrate.models.encoder import Encoder
 from goodrate.recipes.judge_folder import JudgeFormat, write_judge
+from goodrate.relevance.judge import Judge
+from goodrate.relevance.verdict_store import VerdictStore
 from goodrate.shop.shop import ShopSettings
 from tiny_models import causal_lm, tokenizer_file
 
@@ -43,6 +47,21 @@ def test_an_encoder_is_trained_measured_and_its_verdicts_are_kept(given: list[st
     other = settings.load(train_retriever_grpo.Settings, None, [*given, "data.split_seed=1"])
     with pytest.raises(ValueError, match="holds another run"):
         train_retriever_grpo.run(other, tmp_path / "run", print)
+
+
+def test_a_judge_that_reads_texts_gets_those_of_the_query(given: list[str], tmp_path: Path) -> None:
+    card = tmp_path / "judge" / "judge.json"
+    card.write_text(json.dumps({**json.loads(card.read_text()), "contexts": 1}))
+    data = load_data(DataSettings(shop=ShopSettings(items=300, queries=60, judged=8)))
+    queries = train_retriever_grpo.examples(data)
+    reader = Judge.load(tmp_path / "judge")
+    with VerdictStore(tmp_path / "kept.sqlite") as store:
+        told = train_retriever_grpo.judged(reader, store, data, queries, None)._queries
+    assert data.contexts is not None
+    assert [query[2] for query in told] == [data.contexts.of(query.text, 1).text for query in queries]
+    assert any(query[2] for query in told)
+    with VerdictStore(tmp_path / "kept.sqlite") as store, pytest.raises(ValueError, match="with data.contexts"):
+        train_retriever_grpo.judged(reader, store, replace(data, contexts=None), queries, None)
 
 
 def test_quality_is_in_five_levels_and_unknown_is_the_middle() -> None:

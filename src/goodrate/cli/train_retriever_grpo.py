@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from goodrate.cli.context_input import with_contexts
+from goodrate.cli.labelled_pair import LabelledPair
 from goodrate.cli.train import Outcome
 from goodrate.cli.train_retriever import dev_table, good_items, recalls
 from goodrate.cli.training_data import DataSettings, TrainingData, load_data
@@ -85,9 +87,13 @@ def examples(data: TrainingData) -> list[QueryExample]:
 def judged(
     judge: Judge, store: VerdictStore, data: TrainingData, queries: list[QueryExample], worth: np.ndarray | None
 ) -> JudgedRelevance:
-    """The judge over the training queries, with the facts it is used to."""
+    """The judge over the training queries, with the facts and retrieved texts it is used to.
+
+    Raises ValueError for a judge that reads texts where none are named.
+    """
     ids = {text: query_id for query_id, text in data.parts["train"].queries().items()}
-    asked = [(query.text, data.facts.get(ids[query.text], "")) for query in queries]
+    pairs = [LabelledPair(query.text, "", "", 0, facts=data.facts.get(ids[query.text], "")) for query in queries]
+    asked = [(p.query, p.facts, p.context.text) for p in with_contexts(pairs, data.contexts, judge.card.contexts)]
     return JudgedRelevance(judge, asked, item_texts(data.catalog.frame, judge.card.item_form), store, worth)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from goodrate.relevance.verdict_store import VerdictStore
 
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]  # query rows (N,), item positions (N,) -> (N,) in 0..1, NaN
+Known = tuple[str, str] | tuple[str, str, str | None]  # of a query: its text, facts, and a retrieved text
 
 
 class JudgedRelevance:
@@ -26,10 +27,10 @@ class JudgedRelevance:
     """
 
     def __init__(
-        self, judge: Judge, queries: Sequence[tuple[str, str]], item_texts: Sequence[str],
+        self, judge: Judge, queries: Sequence[Known], item_texts: Sequence[str],
         store: VerdictStore | None = None, worth: Sequence[float] | np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        """queries: (text, facts). store: keeps verdicts over runs; without it they are kept in memory.
+        """queries: text and what a judge is told beside it. store: keeps verdicts over runs; None = kept in memory.
 
         worth: what a label is worth (L,), worst first; None = its gain over the largest.
         """
@@ -56,7 +57,8 @@ class JudgedRelevance:
     def _judged(self, keys: Sequence[tuple[int, int]]) -> np.ndarray:
         from goodrate.relevance.prompts import Pair
 
-        pairs = [Pair(self._queries[row][0], self._items[item], self._queries[row][1]) for row, item in keys]
+        told = [(self._queries[row], self._items[item]) for row, item in keys]
+        pairs = [Pair(text, item, *known) for (text, *known), item in told]
         if self._store is None:
             self.judged += len(pairs)
             probabilities = self._judge.probabilities(pairs)
