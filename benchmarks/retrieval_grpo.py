@@ -32,7 +32,7 @@ from goodrate.learning.advantages import Scale
 from goodrate.learning.fit import FitSettings
 from goodrate.learning.item_matrix import top_k
 from goodrate.learning.ranking_source import Pool, QueryExample, RankingSettings
-from goodrate.learning.ranking_terms import Objective, RankingTermSettings
+from goodrate.learning.ranking_terms import Chosen, Objective, RankingTermSettings
 from goodrate.learning.rewards import Gate
 from goodrate.models.encoder import Encoder
 from goodrate.recipes import retriever_contrastive, retriever_grpo
@@ -81,6 +81,7 @@ class Settings(BaseModel):
     min_spread: float = 1e-3
     kl: float = 3.0
     anchor: float = 1.0
+    chosen: Chosen | None = None
     inner_steps: int = 1
 
 
@@ -105,6 +106,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "truth listwise": {**TRUTH, "objective": "listwise", **RIVAL},
     "truth ranknet": {**TRUTH, "objective": "ranknet", **RIVAL},
     "truth dpo": {**TRUTH, "objective": "dpo", **RIVAL},
+    "truth dpo lowest": {**TRUTH, "objective": "dpo", "chosen": "lowest", **RIVAL},
     "truth lambda": {**TRUTH, "objective": "lambda", **RIVAL},
     "truth positives": {**TRUTH, "method": "positives"},
     "truth rl_only": {**TRUTH, "method": "rl_only"},
@@ -255,7 +257,9 @@ def recipe(s: Settings, first: Path, seed: int) -> retriever_grpo.Settings:
     )  # fmt: skip
     return retriever_grpo.Settings(
         encoder=str(first), learning_rate=s.learning_rate, advantage_scale=s.advantage_scale, separate=s.separate,
-        rankings=rankings, loss=RankingTermSettings(objective=s.objective, kl=s.kl, anchor=s.anchor),
+        rankings=rankings, loss=RankingTermSettings(
+            objective=s.objective, kl=s.kl, anchor=s.anchor, chosen=s.chosen or "highest"
+        ),
         fit=FitSettings(updates=s.updates, seed=seed),
     )  # fmt: skip
 

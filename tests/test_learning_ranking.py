@@ -218,6 +218,9 @@ def test_the_hardest_is_the_first_that_is_worse_than_the_best() -> None:
     rewards = torch.tensor([[0.2, 0.9, 0.9, 0.1], [1.0, 1.0, 1.0, 1.0]])
     best, hardest = best_and_hardest(rewards, 4)
     assert best.tolist() == [1, 0] and hardest.tolist() == [0, 3]
+    tied = torch.tensor([[1.0, 0.0, 1.0, 0.0]])
+    assert [c.item() for c in best_and_hardest(tied, 4)] == [0, 1]
+    assert [c.item() for c in best_and_hardest(tied, 4, "lowest")] == [2, 1]
 
 
 def test_rewards_ungated_pay_for_irrelevance_and_gated_do_not() -> None:

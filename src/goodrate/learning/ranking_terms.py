@@ -21,6 +21,7 @@ from goodrate.learning.ranking_source import ranking_logprobs
 from goodrate.learning.records import MicroBatch, Outputs, Term
 
 Objective = Literal["grpo", "expected", "listwise", "ranknet", "lambda", "dpo"]
+Chosen = Literal["highest", "lowest"]
 
 
 KL, KL_OTHERS = {"grpo": 3.0}, 0.05  # as screened on the shop's dev queries
@@ -40,6 +41,7 @@ class RankingTermSettings(BaseModel):
     anchor_temperature: float = Field(default=0.05, gt=0)
     target_temperature: float = Field(default=0.1, gt=0, description="listwise: target is softmax(reward / this)")
     beta: float = Field(default=0.5, gt=0, description="dpo: how far log odds may go from the start")
+    chosen: Chosen = Field(default="highest", description="dpo: which of equally rewarded best candidates, by rank")
 
     @property
     def kl_weight(self) -> float:
@@ -78,7 +80,7 @@ def ranking_terms(settings: RankingTermSettings, temperature: float, on_policy: 
 
     def preference(outputs: Outputs, batch: MicroBatch) -> Tensor:
         ours, start = logprobs(outputs, batch), batch["reference"]
-        best, hardest = best_and_hardest(batch["rewards"], batch["place"].shape[1])
+        best, hardest = best_and_hardest(batch["rewards"], batch["place"].shape[1], settings.chosen)
         values = [x.gather(1, c[:, None])[:, 0] for x in (ours, start) for c in (best, hardest)]
         return dpo(values[0], values[1], values[2], values[3], beta=settings.beta)
 
@@ -108,12 +110,13 @@ def ranking_terms(settings: RankingTermSettings, temperature: float, on_policy: 
     return terms, diagnostics
 
 
-def best_and_hardest(rewards: Tensor, count: int) -> tuple[Tensor, Tensor]:
+def best_and_hardest(rewards: Tensor, count: int, chosen: Chosen = "highest") -> tuple[Tensor, Tensor]:
     """Columns (P,) of the best rewarded candidate, and of the highest ranked one that is worse than it.
 
-    rewards: (P, K), candidates best scored first. Where none is worse, the hardest is the last candidate.
+    rewards: (P, K), candidates best scored first. chosen: of several best ones. Where none is worse, the hardest is the
+    last candidate.
     """
-    best = rewards.argmax(1)
+    best = rewards.argmax(1) if chosen == "highest" else count - 1 - rewards.flip(1).argmax(1)
     worse = rewards < rewards.gather(1, best[:, None])
     places = torch.arange(count).expand_as(rewards)
     return best, torch.where(worse, places, count - 1).amin(1)
