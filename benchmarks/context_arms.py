@@ -30,6 +30,7 @@ import taosr1_table
 from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import JudgedPairs, judged_pairs
 from goodrate.evaluation.classification import FAILED
+from goodrate.learning.collapse import Collapsed
 from goodrate.recipes import judge_context
 from goodrate.recipes.judge_context import ContextPrompt
 from goodrate.recipes.judge_folder import JudgeFormat
@@ -82,6 +83,7 @@ ARMS = {
     "dyknow/fixed": Arm("rag", "dyknow", {"gate": "fixed"}),
     "dyknow/oracle": Arm("rag", "dyknow", {"gate": "oracle"}),
     "dyknow/none": Arm("rag", "dyknow", {"gate": "none"}),
+    "dyknow/decision": Arm("rag", "dyknow", {"transfer": "decision"}),
     "dyknow/shuffled": Arm("rag", "dyknow", reads="shuffled"),
     "rag_sft/shuffled": Arm("rag", tested="shuffled"),
     "rag_sft/top3": Arm("rag", reads="top3"),
@@ -212,7 +214,10 @@ def make(job: Job) -> dict[str, Any]:
     texts = texts_of(begun.shop, job.seed)
     given = {**begun.__dict__, "work": QUEUE.work / f"{settings_key(settings)}-{job.seed}"}
     run = ContextRun(**given, texts=texts, reads=arm.reads)
-    folder = trained(run, job.arm, arm)
+    try:
+        folder = trained(run, job.arm, arm)
+    except Collapsed as error:
+        return {"collapsed": str(error)}
     test = judged_pairs(begun.shop, "test", settings.test_pairs, seed=0)
     return {**measured(run, test, folder, arm.tested or arm.reads), "training": taosr1.trace(folder.parent)}
 
@@ -340,12 +345,7 @@ def table(
     """Macro-F1, paired differences, accuracy by kind of text and of the stated use, means over seeds."""
     from taosr1_table import Measured, markdown
 
-    groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for found in QUEUE.found():
-        groups.setdefault(settings_key(Settings.model_validate(found["settings"])), {}).setdefault(
-            found["arm"], []
-        ).append(found)
-    for key, arms in groups.items():
+    for key, arms in QUEUE.grouped(Settings).items():
         settings = Settings.model_validate(next(iter(arms.values()))[0]["settings"])
         compared = Measured(settings, settings.test_pairs)
         gold = judged_pairs(taosr1.shop_of(settings.shop.model_dump_json()), "test", settings.test_pairs, seed=0).gold

@@ -83,6 +83,17 @@ class Queue:
         """All results that are there."""
         return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.results.glob("*.json"))]
 
+    def grouped(self, settings_type: type[BaseModel]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """Results by the hash of their settings and by arm; a training that collapsed is a line of print instead."""
+        groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        for found in self.found():
+            key = settings_key(settings_type.model_validate(found["settings"]))
+            if "collapsed" in found:
+                print(f"{found['arm']}, seed {found['seed']}, settings {key}: {found['collapsed']}")
+            else:
+                groups.setdefault(key, {}).setdefault(found["arm"], []).append(found)
+        return groups
+
     @contextmanager
     def locked(self, name: str, *, wait: bool) -> Iterator[bool]:
         """Whether this process is the only one at work on that: a job, or what several jobs share and one must make.

@@ -223,14 +223,7 @@ def table(against: Annotated[str, typer.Option(help="The arm that differences ar
     """Macro-F1 on the natural and on a balanced mix, differences, and how reasons stand to labels."""
     from taosr1_table import Measured, markdown, mean
 
-    groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for found in QUEUE.found():
-        if "collapsed" in found:
-            print(f"{found['arm']}, seed {found['seed']}: {found['collapsed']}")
-            continue
-        key = settings_key(Settings.model_validate(found["settings"]))
-        groups.setdefault(key, {}).setdefault(found["arm"], []).append(found)
-    for key, arms in groups.items():
+    for key, arms in QUEUE.grouped(Settings).items():
         settings: BaseModel = Settings.model_validate(next(iter(arms.values()))[0]["settings"])
         measured = Measured(settings)  # type: ignore[arg-type]
         rows = [["arm", "seeds", "macro-F1", f"minus {against}", "balanced", "contradict", "wrong behind true steps",

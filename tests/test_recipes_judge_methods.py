@@ -326,7 +326,8 @@ def dual(folder: Path, **changed: Any) -> DualGroups:
     model, judge_format, rules = open_judge(folder)
     settings = judge_context.Settings(judge=str(folder), **changed)
     ids = {p.example_id: tuple(model.encode_pair(f"{p.prefix}context: some text\n", p.suffix)) for p in lamps()}
-    return DualGroups(judge_format, rules, settings, ids, {p.example_id: "helpful" for p in lamps()})
+    kinds = {p.example_id: "helpful" for p in lamps()}
+    return DualGroups(judge_format, rules, settings, ids, kinds, StepSpans(model))
 
 
 def arms(method: DualGroups, folder: Path, prompts: list[KnownPrompt]) -> tuple[Rollout, list[PolicyExample]]:
@@ -379,6 +380,25 @@ def test_gates(judge: Path, gate: Any, expected: tuple[float, float]) -> None:
     alpha, beta = method._gate(rollout, replace(method.grade(rollout, examples), correct=correct))
     assert (float(alpha[0]), float(beta[0])) == pytest.approx(expected, rel=1e-3)  # mean gap of 1/2, 0, 0: 1/6
     assert len(set(alpha.tolist())) == 1
+
+
+def test_the_transfer_acts_on_all_tokens_or_on_the_lines_that_decide(judge: Path) -> None:
+    whole, part = (dual(judge, transfer=how) for how in ("completion", "decision"))
+    model, _, _ = open_judge(judge)
+    text = "context ignore\nwants lamp\nverdict all_met\n4\n"
+    lines = [model.encode(line) for line in text.splitlines(keepends=True)]
+    ids = torch.tensor([[token for line in lines for token in line]] * 4)
+    rollout, _ = arms(whole, judge, lamps()[:1])
+    mask, zeros = torch.ones_like(ids, dtype=torch.bool), torch.zeros(ids.shape)
+    said = replace(rollout, completion_ids=ids, mask=mask, behaviour_logprobs=zeros, step_id=torch.zeros_like(ids))
+    outcome = torch.tensor([1.0, 0, 1, 1])
+    reward = Reward(outcome, outcome, torch.zeros(4, dtype=torch.bool))
+    all_of, some = (method.credit(said, reward) for method in (whole, part))
+    assert all_of["without"][:2].all() and not all_of["without"][2:].any()
+    deciding = [place in (0, 3) for place, line in enumerate(lines) for _ in line]
+    assert some["without"][0].tolist() == deciding and not some["without"][2:].any()
+    assert (some["cross"] == all_of["cross"] * some["without"]).all()
+    assert torch.equal(some["advantages"], all_of["advantages"])
 
 
 def test_without_the_cross_term_there_are_two_groups_of_grpo(judge: Path) -> None:

@@ -21,6 +21,7 @@ from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.recipes.judge_policy import PolicySettings, train_policy
 from goodrate.recipes.judge_rollouts import JudgeRollouts, LabelledPrompt, policy_examples
+from goodrate.recipes.judge_steps import StepSpans, decision
 
 FIXED = (2.0, 0.05)  # alpha, beta of the paper's fixed gate, which is Knowledgeable-R1's (arXiv 2506.05154)
 
@@ -47,6 +48,10 @@ class Settings(PolicySettings):
     )
     advantage_clamp: float = Field(default=2.0, gt=0)
     epsilon: float = Field(default=1e-4, ge=0, description="added to the spread of a group")
+    transfer: Literal["completion", "decision"] = Field(
+        default="completion",
+        description="what the cross term acts on: all tokens as in the paper, or the label and context lines alone",
+    )
     contexts: int = Field(default=1, gt=0, description="retrieved texts in a prompt; more than one did not pay")
 
 
@@ -57,6 +62,7 @@ class DualGroups(JudgeRollouts):
     settings: Settings
     context_ids: dict[str, tuple[int, ...]]
     kinds: dict[str, str]
+    spans: StepSpans
 
     def sampled(self, ask: Ask, examples: Sequence[PolicyExample]) -> Rollout:
         """Two arms of every group: 0 without the text, 1 with it."""
@@ -77,6 +83,8 @@ class DualGroups(JudgeRollouts):
         alpha, beta = self._gate(rollout, reward)
         cross = asymmetric(group_relative(r, rollout.group, **how), alpha, beta)
         first = (rollout.arm == 0)[:, None] & rollout.mask
+        if s.transfer == "decision":
+            first &= self.spans.of(rollout, decision) == 0
         assert rollout.behaviour_logprobs is not None
         return {
             "mask": rollout.mask, "without": first, "behaviour": rollout.behaviour_logprobs,
@@ -127,6 +135,6 @@ def train(
     def method(model: CausalLM, form: JudgeFormat, rules: dict[str, int]) -> DualGroups:
         told = [LabelledPrompt(p.example_id, *p.served, p.label) for p in prompts]
         ids = {e.example_id: e.token_ids for e in policy_examples(model, told, settings.rollouts.max_new_tokens)}
-        return DualGroups(form, rules, settings, ids, {p.example_id: p.kind for p in prompts})
+        return DualGroups(form, rules, settings, ids, {p.example_id: p.kind for p in prompts}, StepSpans(model))
 
     return train_policy(settings, settings.judge, method, prompts, out, progress, {"contexts": settings.contexts})
