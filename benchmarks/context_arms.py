@@ -2,7 +2,7 @@
 
 python benchmarks/context_arms.py run --seeds 0                     one JSON per (arm, seed); several processes may work
 python benchmarks/context_arms.py run --seeds 0,1,2 --arms rag_sft,rag_grpo,dyknow
-python benchmarks/context_arms.py table                             tables of all that is there
+python benchmarks/context_arms.py table [--write]                   the tables of docs/experiments.md
 python benchmarks/context_arms.py check --judge DIR --name NAME     one judge, each kind of text in turn
 
 The shop has two fifths knowledge queries, whose label hangs on a standard that only a text tells; test names standards
@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict
 
 import taosr1
 import taosr1_table
-from experiment import Job, Queue, add_run, settings_key
+from experiment import Job, Queue, add_run, settings_key, write_between
 from goodrate.demo.stages import JudgedPairs, judged_pairs
 from goodrate.evaluation.classification import FAILED
 from goodrate.learning.collapse import Collapsed
@@ -43,6 +43,7 @@ from goodrate.shop.shop import Shop, ShopSettings
 from taosr1 import Run
 
 QUEUE = Queue("context_arms")
+BEGIN, END = "<!-- context_arms: python benchmarks/context_arms.py table --write -->", "<!-- end of context_arms -->"
 KINDS = ("helpful", "irrelevant", "misleading", "none")  # none: nothing was found
 TOP = 3
 
@@ -341,10 +342,12 @@ def _mean(values: np.ndarray) -> float:
 @app.command()
 def table(
     against: Annotated[str, typer.Option(help="Arms that differences are taken to.")] = "rag_sft,rag_grpo",
+    write: Annotated[bool, typer.Option("--write", help="Into docs/experiments.md, between its marks.")] = False,
 ) -> None:
     """Macro-F1, paired differences, accuracy by kind of text and of the stated use, means over seeds."""
     from taosr1_table import Measured, markdown
 
+    parts: list[str] = []
     for key, arms in QUEUE.grouped(Settings).items():
         settings = Settings.model_validate(next(iter(arms.values()))[0]["settings"])
         compared = Measured(settings, settings.test_pairs)
@@ -364,7 +367,12 @@ def table(
             ])  # fmt: skip
             each = [by_kind(r, gold) for r in results]
             details.append([arm, *(f"{np.mean([e[n] for e in each]):.3f}" if n in each[0] else "-" for n in DETAILS)])
-        print(f"\nsettings {key}\n\n{markdown(rows)}\n\n{markdown([['arm', *DETAILS], *details])}")
+        parts += [f"settings `{key}`", markdown(rows), markdown([["arm", *DETAILS], *details])]
+    text = "\n\n".join(parts)
+    if write:
+        write_between(taosr1_table.PAGE, BEGIN, END, text)
+    else:
+        print(text)
 
 
 DETAILS = (*KINDS, *(f"knowledge, {kind}" for kind in KINDS[:3]), "use", "used or not",

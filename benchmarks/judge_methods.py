@@ -2,7 +2,7 @@
 
 python benchmarks/judge_methods.py run --seeds 0                    one JSON per (arm, seed); several processes may work
 python benchmarks/judge_methods.py run --seeds 0,1,2 --arms grpo,agrl,srpo
-python benchmarks/judge_methods.py table                            one table of all that is there
+python benchmarks/judge_methods_table.py [--write]                  the tables of docs/experiments.md
 python benchmarks/judge_methods.py curves HASH curves.png           what trainings were like, update by update
 
 All arms of a seed start from one SFT judge and have the same seconds. That SFT shows a share of its prompts with a
@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 import taosr1
 from experiment import Job, Queue, add_run, settings_key
@@ -216,30 +216,6 @@ app = typer.Typer(add_completion=False, help=__doc__)
 
 
 add_run(app, QUEUE, Settings, ARMS, make)
-
-
-@app.command()
-def table(against: Annotated[str, typer.Option(help="The arm that differences are taken to.")] = "grpo") -> None:
-    """Macro-F1 on the natural and on a balanced mix, differences, and how reasons stand to labels."""
-    from taosr1_table import Measured, markdown, mean
-
-    for key, arms in QUEUE.grouped(Settings).items():
-        settings: BaseModel = Settings.model_validate(next(iter(arms.values()))[0]["settings"])
-        measured = Measured(settings)  # type: ignore[arg-type]
-        rows = [["arm", "seeds", "macro-F1", f"minus {against}", "balanced", "contradict", "wrong behind true steps",
-                 "steps true", "minutes"]]  # fmt: skip
-        for arm in [a for a in ARMS if a in arms]:
-            results = arms[arm]
-            values = measured.values(results)
-            low, high = np.quantile(values[1:], [0.025, 0.975])
-            gap = measured.difference(results, arms.get(against, [])) if arm != against else "-"
-            rows.append([
-                arm, str(len(results)), f"{values[0]:.3f} ({low:.3f} to {high:.3f})", gap,
-                f"{np.mean([measured.balanced(r) for r in results]):.3f}",
-                *(mean(results, name) for name in ("inconsistent", "strict_hallucination", "sound_steps")),
-                f"{np.mean([r['minutes'] for r in results]):.1f}",
-            ])  # fmt: skip
-        print(f"\nsettings {key}\n\n{markdown(rows)}")
 
 
 OVER_TIME = ("accuracy", "entropy", "paths", "unreadable_steps", "inconsistent", "kl")

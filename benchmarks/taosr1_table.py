@@ -6,6 +6,7 @@ Means over seeds; differences are paired: the same test pairs, resampled by quer
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,10 +62,13 @@ def resampled(queries: np.ndarray, count: int = RESAMPLES, seed: int = 0) -> np.
 class Measured:
     """Macro-F1 and accuracy of arms over one set of resamples, so that any two can be compared."""
 
-    def __init__(self, settings: Settings, pairs: int = TEST_PAIRS) -> None:
+    def __init__(self, settings: Settings, pairs: int = TEST_PAIRS, tail: bool = False) -> None:
+        """tail: only the pairs of tail queries count."""
         shop = shop_of(settings.shop.model_dump_json())
         test = judged_pairs(shop, "test", pairs, seed=0)
         self._gold, self._weights = test.gold, resampled(test.rows)
+        if tail:
+            self._weights *= [shop.queries[q].tail for q in test.rows.tolist()]
 
     def values(self, results: list[dict[str, Any]]) -> np.ndarray:
         """(B + 1,) macro-F1, mean over seeds."""
@@ -111,12 +115,12 @@ def scores(found: Found, measured: Measured) -> list[list[str]]:
     return rows
 
 
-def details(found: Found) -> list[list[str]]:
+def details(found: Found, arms: Sequence[str] = ARMS) -> list[list[str]]:
     """One row per arm: accuracy by family, how reasons stand to labels, pass@k, tiers."""
     families = sorted(next(iter(found.values()))[0]["accuracy_by_family"])
     names = ["own steps contradict", "steps true", "steps true, label wrong", "pass@1", "pass@8", "argmax", "CumPT 0.5"]
     rows = [["arm", *families, *names, "CumPT tuned"]]
-    for arm in present(found):
+    for arm in present(found, arms):
         results = found[arm]
         inner = [_inner(results, "pass_at", name) for name in ("pass@1", "pass@8")]
         inner += [_inner(results, "tiers", name) for name in ("argmax", "cumpt_0.5", "cumpt_tuned")]
@@ -127,9 +131,9 @@ def details(found: Found) -> list[list[str]]:
     return rows
 
 
-def present(found: Found) -> list[str]:
+def present(found: Found, arms: Sequence[str] = ARMS) -> list[str]:
     """The arms that have results, in their order."""
-    return [arm for arm in ARMS if arm in found]
+    return [arm for arm in arms if arm in found]
 
 
 def _inner(results: list[dict[str, Any]], part: str, name: str) -> str:

@@ -1,0 +1,100 @@
+"""The tables of benchmarks/judge_methods.py: python benchmarks/judge_methods_table.py [--settings HASH] [--write].
+
+Means over seeds; differences are paired: the same test pairs, resampled by query, the seeds that both arms have.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from experiment import markdown, write_between
+from judge_methods import ARMS, QUEUE, Settings
+from taosr1_table import PAGE, Found, Measured, changes, details, mean
+
+BEGIN = "<!-- judge_methods: python benchmarks/judge_methods_table.py --write -->"
+END = "<!-- end of judge_methods -->"
+AGAINST = ("sft", "grpo")
+
+
+def scores(found: Found, measured: Measured, tail: Measured) -> list[list[str]]:
+    """One row per arm: macro-F1 on the natural and on a balanced mix, on the tail, and what it gains."""
+    gains = [f"minus {other}" for other in AGAINST]
+    head = [
+        "arm",
+        "seeds",
+        "macro-F1",
+        "over seeds",
+        *gains,
+        "balanced",
+        "tail",
+        "tail minus grpo",
+        "accuracy",
+        "F1 Good",
+    ]
+    rows = [head]
+    for arm in [name for name in ARMS if name in found]:
+        results = found[arm]
+        values = measured.values(results)
+        low, high = np.quantile(values[1:], [0.025, 0.975])
+        each = [one["macro_f1"] for one in results]
+        gaps = [measured.difference(results, found.get(o, [])) if o != arm else "-" for o in AGAINST]
+        rows.append([
+            arm, str(len(results)), f"{values[0]:.3f} ({low:.3f} to {high:.3f})", f"{min(each):.3f} to {max(each):.3f}",
+            *gaps, f"{np.mean([measured.balanced(r) for r in results]):.3f}", f"{tail.values(results)[0]:.3f}",
+            tail.difference(results, found.get("grpo", [])) if arm != "grpo" else "-",
+            mean(results, "accuracy"), mean(results, "good_f1"),
+        ])  # fmt: skip
+    return rows
+
+
+def trainings(found: Found) -> list[list[str]]:
+    """One row per arm that samples: updates, how steady it was, what replay did, minutes with the measuring."""
+    names = ("updates", "sampled_groups", "groups", "kl", "accuracy_spread", "stuck", "rescued", "guided_ratio")
+    heads = [
+        "updates",
+        "groups drawn",
+        "groups kept",
+        "KL",
+        "spread of the last fifth",
+        "stuck",
+        "rescued",
+        "first ratio",
+    ]
+    rows = [["arm", *heads, "minutes"]]
+    for arm in [name for name in ARMS if name in found and "groups" in found[name][0]["training"]]:
+        logged = [result["training"] for result in found[arm]]
+        minutes = f"{np.mean([result['minutes'] for result in found[arm]]):.1f}"
+        rows.append([arm, *(mean(logged, name) for name in names), minutes])
+    return rows
+
+
+def render(only: str | None = None) -> str:
+    """Every table as Markdown, one section per settings that have more than the start."""
+    parts: list[str] = []
+    for key, found in QUEUE.grouped(Settings).items():
+        if only not in (None, key) or set(found) == {"sft"}:
+            continue
+        chosen = Settings.model_validate(next(iter(found.values()))[0]["settings"])
+        measured, tail = Measured(chosen), Measured(chosen, tail=True)
+        tables = (scores(found, measured, tail), details(found, ARMS), trainings(found))
+        parts += [f"**{changes(chosen, Settings()) or 'default'}** (settings `{key}`)", *map(markdown, tables)]
+    return "\n\n".join(parts)
+
+
+def main(
+    settings: Annotated[str | None, typer.Option(help="Only these settings, by hash.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Into docs/experiments.md, between its marks.")] = False,
+) -> None:
+    """Print every table."""
+    text = render(settings)
+    if not write:
+        print(text)
+        return
+    write_between(PAGE, BEGIN, END, text)
+
+
+if __name__ == "__main__":
+    typer.run(main)
