@@ -83,8 +83,13 @@ STEPWISE: dict[str, Change] = {
     "hybrid+replay": {**BOTH, "replay": ReplaySettings()},
     "hybrid/curriculum": {**BOTH, "pool": PoolSettings(samples=4, diverse=1.0)},
 }
+CHAINED: dict[str, Change] = {  # half of the budget is SFT on the verified steps
+    "verified+grpo": {"weights": None, "replay": None},
+    "verified+rules": {"replay": None},
+    "verified+agrl": {},
+}
 CONTROLS = ("sft", "continued", "labels", "grpo", "verified", "oracle")
-ARMS = (*CONTROLS, *GUIDED, *STEPWISE)
+ARMS = (*CONTROLS, *GUIDED, *STEPWISE, *CHAINED)
 
 
 def known(run: Run, part: Part, stored: float) -> list[KnownPrompt]:
@@ -131,14 +136,26 @@ def step_judge_of(run: Run, kind: str) -> Path:
     return folder / "model"
 
 
-def policy_arm(run: Run, out: Path, recipe: Any, change: Change) -> Path:
-    """Train by a recipe on rollouts, with the true steps of the stored share of the pairs."""
+def policy_arm(run: Run, out: Path, recipe: Any, change: Change, judge: Path | None = None) -> Path:
+    """Train by a recipe on rollouts, with the true steps of the stored share of the pairs. judge: None = the SFT."""
     settings = run.settings
     assert isinstance(settings, Settings)
     if "step_judge" in change:
         change = {**change, "step_judge": str(step_judge_of(run, change["step_judge"]))}
-    told: PolicySettings = recipe.Settings(**{**taosr1.grpo_settings(run, start(run)), **change})
+    told: PolicySettings = recipe.Settings(**{**taosr1.grpo_settings(run, judge or start(run)), **change})
     return Path(recipe.train(told, known(run, run.labelled, settings.stored), out))
+
+
+def chained(run: Run, out: Path, change: Change) -> Path:
+    """Half of the budget SFT on the verified steps, half on rollouts from there."""
+    s = run.settings
+    assert isinstance(s, Settings)
+    half: dict[str, Any] = {"stage_seconds": s.stage_seconds / 2}
+    for name in ("stage_updates", "control_updates"):
+        if getattr(s, name):
+            half[name] = getattr(s, name) // 2
+    halved = replace(run, settings=s.model_copy(update=half))
+    return policy_arm(halved, out, judge_guided, change, control(halved, run.work / "verified-half", "verified"))
 
 
 def verified(run: Run, stored: float) -> Part:
@@ -176,6 +193,7 @@ def make(job: Job) -> dict[str, Any]:
     stages: dict[str, Callable[[], Path]] = {
         **{arm: lambda arm=arm: control(run, out, arm) for arm in CONTROLS},  # type: ignore[misc]
         **{a: lambda c=c: policy_arm(run, out, judge_guided, c) for a, c in GUIDED.items()},  # type: ignore[misc]
+        **{a: lambda c=c: chained(run, out, c) for a, c in CHAINED.items()},  # type: ignore[misc]
         **{a: lambda a=a, c=c: policy_arm(run, out, stepwise(a), c) for a, c in STEPWISE.items()},  # type: ignore[misc]
     }
     try:
