@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict
 
 import taosr1
 import taosr1_table
-from experiment import Job, Queue, add_run, settings_key, write_between
+from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import JudgedPairs, judged_pairs
 from goodrate.evaluation.classification import FAILED
 from goodrate.learning.collapse import Collapsed
@@ -345,7 +345,7 @@ def table(
     write: Annotated[bool, typer.Option("--write", help="Into docs/experiments.md, between its marks.")] = False,
 ) -> None:
     """Macro-F1, paired differences, accuracy by kind of text and of the stated use, means over seeds."""
-    from taosr1_table import Measured, markdown
+    from taosr1_table import Measured, markdown, put
 
     parts: list[str] = []
     for key, arms in QUEUE.grouped(Settings).items():
@@ -368,11 +368,7 @@ def table(
             each = [by_kind(r, gold) for r in results]
             details.append([arm, *(f"{np.mean([e[n] for e in each]):.3f}" if n in each[0] else "-" for n in DETAILS)])
         parts += [f"settings `{key}`", markdown(rows), markdown([["arm", *DETAILS], *details])]
-    text = "\n\n".join(parts)
-    if write:
-        write_between(taosr1_table.PAGE, BEGIN, END, text)
-    else:
-        print(text)
+    put("\n\n".join(parts), write, BEGIN, END)
 
 
 DETAILS = (*KINDS, *(f"knowledge, {kind}" for kind in KINDS[:3]), "use", "used or not",

@@ -10,9 +10,9 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from experiment import markdown, write_between
+from experiment import markdown
 from judge_methods import ARMS, QUEUE, Settings
-from taosr1_table import PAGE, Found, Measured, changes, details, mean
+from taosr1_table import Found, Measured, changes, details, mean, put
 
 BEGIN = "<!-- judge_methods: python benchmarks/judge_methods_table.py --write -->"
 END = "<!-- end of judge_methods -->"
@@ -89,11 +89,7 @@ def main(
     write: Annotated[bool, typer.Option("--write", help="Into docs/experiments.md, between its marks.")] = False,
 ) -> None:
     """Print every table."""
-    text = render(settings)
-    if not write:
-        print(text)
-        return
-    write_between(PAGE, BEGIN, END, text)
+    put(render(settings), write, BEGIN, END)
 
 
 if __name__ == "__main__":

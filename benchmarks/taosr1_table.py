@@ -227,16 +227,20 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return {name: value for part in inner for name, value in part.items()}
 
 
+def put(text: str, write: bool, begin: str, end: str) -> None:
+    """Print tables, or write them into docs/experiments.md between its marks."""
+    if write:
+        write_between(PAGE, begin, end, text)
+    else:
+        print(text)
+
+
 def main(
     settings: Annotated[str | None, typer.Option(help="Only these settings, by hash.")] = None,
     write: Annotated[bool, typer.Option("--write", help="Into docs/experiments.md, between its marks.")] = False,
 ) -> None:
     """Print every table."""
-    text = render(settings)
-    if not write:
-        print(text)
-        return
-    write_between(PAGE, BEGIN, END, text)
+    put(render(settings), write, BEGIN, END)
 
 
 if __name__ == "__main__":
