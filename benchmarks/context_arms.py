@@ -84,7 +84,7 @@ ARMS = {
     "dyknow/fixed": Arm("rag", "dyknow", {"gate": "fixed"}),
     "dyknow/oracle": Arm("rag", "dyknow", {"gate": "oracle"}),
     "dyknow/none": Arm("rag", "dyknow", {"gate": "none"}),
-    "dyknow/decision": Arm("rag", "dyknow", {"transfer": "decision"}),
+    "dyknow/centred": Arm("rag", "dyknow", {"centred": True}),
     "dyknow/shuffled": Arm("rag", "dyknow", reads="shuffled"),
     "rag_sft/shuffled": Arm("rag", tested="shuffled"),
     "rag_sft/top3": Arm("rag", reads="top3"),

@@ -326,8 +326,7 @@ def dual(folder: Path, **changed: Any) -> DualGroups:
     model, judge_format, rules = open_judge(folder)
     settings = judge_context.Settings(judge=str(folder), **changed)
     ids = {p.example_id: tuple(model.encode_pair(f"{p.prefix}context: some text\n", p.suffix)) for p in lamps()}
-    kinds = {p.example_id: "helpful" for p in lamps()}
-    return DualGroups(judge_format, rules, settings, ids, kinds, StepSpans(model))
+    return DualGroups(judge_format, rules, settings, ids, {p.example_id: "helpful" for p in lamps()})
 
 
 def arms(method: DualGroups, folder: Path, prompts: list[KnownPrompt]) -> tuple[Rollout, list[PolicyExample]]:
@@ -382,23 +381,16 @@ def test_gates(judge: Path, gate: Any, expected: tuple[float, float]) -> None:
     assert len(set(alpha.tolist())) == 1
 
 
-def test_the_transfer_acts_on_all_tokens_or_on_the_lines_that_decide(judge: Path) -> None:
-    whole, part = (dual(judge, transfer=how) for how in ("completion", "decision"))
-    model, _, _ = open_judge(judge)
-    text = "context ignore\nwants lamp\nverdict all_met\n4\n"
-    lines = [model.encode(line) for line in text.splitlines(keepends=True)]
-    ids = torch.tensor([[token for line in lines for token in line]] * 4)
-    rollout, _ = arms(whole, judge, lamps()[:1])
-    mask, zeros = torch.ones_like(ids, dtype=torch.bool), torch.zeros(ids.shape)
-    said = replace(rollout, completion_ids=ids, mask=mask, behaviour_logprobs=zeros, step_id=torch.zeros_like(ids))
-    outcome = torch.tensor([1.0, 0, 1, 1])
-    reward = Reward(outcome, outcome, torch.zeros(4, dtype=torch.bool))
-    all_of, some = (method.credit(said, reward) for method in (whole, part))
-    assert all_of["without"][:2].all() and not all_of["without"][2:].any()
-    deciding = [place in (0, 3) for place, line in enumerate(lines) for _ in line]
-    assert some["without"][0].tolist() == deciding and not some["without"][2:].any()
-    assert (some["cross"] == all_of["cross"] * some["without"]).all()
-    assert torch.equal(some["advantages"], all_of["advantages"])
+def test_a_transfer_that_pushes_everything_down_is_centred(judge: Path) -> None:
+    whole, centred = (dual(judge, centred=how) for how in (False, True))
+    rollout, examples = arms(whole, judge, lamps()[:2])
+    told = whole.grade(rollout, examples)
+    outcome = torch.tensor([1.0, 0, 1, 1, 1, 0, 0, 0])  # group 0: gap 0. Group 1: without the text right, with it wrong
+    reward = replace(told, outcome=outcome, correct=outcome)
+    before, after = (m.credit(rollout, reward)["cross"][:, 0] for m in (whole, centred))
+    assert before[:2].tolist() == pytest.approx([0.05, -2.0], rel=1e-2)
+    assert after[:2].tolist() == pytest.approx([1.025, -1.025], rel=1e-2)
+    assert before[2] > 0 and torch.equal(after[2:], before[2:])  # it imitates, and arm 1 never crosses
 
 
 def test_without_the_cross_term_there_are_two_groups_of_grpo(judge: Path) -> None:

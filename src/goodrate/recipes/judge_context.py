@@ -11,7 +11,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from goodrate.learning.advantages import accuracy_gap, arm_groups, asymmetric, context_gate, group_relative, to_tokens
+from goodrate.learning.advantages import (
+    accuracy_gap,
+    arm_groups,
+    asymmetric,
+    context_gate,
+    group_relative,
+    to_tokens,
+    without_push_down,
+)
 from goodrate.learning.losses import probability_weighted
 from goodrate.learning.policy_terms import policy_terms
 from goodrate.learning.records import MicroBatch, Outputs, Prompts, Reward, Rollout, Term
@@ -21,7 +29,6 @@ from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.recipes.judge_policy import PolicySettings, train_policy
 from goodrate.recipes.judge_rollouts import JudgeRollouts, LabelledPrompt, policy_examples
-from goodrate.recipes.judge_steps import StepSpans, decision
 
 FIXED = (2.0, 0.05)  # alpha, beta of the paper's fixed gate, which is Knowledgeable-R1's (arXiv 2506.05154)
 
@@ -48,9 +55,9 @@ class Settings(PolicySettings):
     )
     advantage_clamp: float = Field(default=2.0, gt=0)
     epsilon: float = Field(default=1e-4, ge=0, description="added to the spread of a group")
-    transfer: Literal["completion", "decision"] = Field(
-        default="completion",
-        description="what the cross term acts on: all tokens as in the paper, or the label and context lines alone",
+    centred: bool = Field(
+        default=False,
+        description="a negative mean of a group's transferred advantages is taken off; false is the paper's",
     )
     contexts: int = Field(default=1, gt=0, description="retrieved texts in a prompt; more than one did not pay")
 
@@ -62,7 +69,6 @@ class DualGroups(JudgeRollouts):
     settings: Settings
     context_ids: dict[str, tuple[int, ...]]
     kinds: dict[str, str]
-    spans: StepSpans
 
     def sampled(self, ask: Ask, examples: Sequence[PolicyExample]) -> Rollout:
         """Two arms of every group: 0 without the text, 1 with it."""
@@ -82,9 +88,9 @@ class DualGroups(JudgeRollouts):
         own = group_relative(r, arm_groups(rollout.group, rollout.arm), **how)
         alpha, beta = self._gate(rollout, reward)
         cross = asymmetric(group_relative(r, rollout.group, **how), alpha, beta)
+        if s.centred:
+            cross = without_push_down(cross, rollout.group, rollout.arm == 0)
         first = (rollout.arm == 0)[:, None] & rollout.mask
-        if s.transfer == "decision":
-            first &= self.spans.of(rollout, decision) == 0
         assert rollout.behaviour_logprobs is not None
         return {
             "mask": rollout.mask, "without": first, "behaviour": rollout.behaviour_logprobs,
@@ -135,6 +141,6 @@ def train(
     def method(model: CausalLM, form: JudgeFormat, rules: dict[str, int]) -> DualGroups:
         told = [LabelledPrompt(p.example_id, *p.served, p.label) for p in prompts]
         ids = {e.example_id: e.token_ids for e in policy_examples(model, told, settings.rollouts.max_new_tokens)}
-        return DualGroups(form, rules, settings, ids, {p.example_id: p.kind for p in prompts}, StepSpans(model))
+        return DualGroups(form, rules, settings, ids, {p.example_id: p.kind for p in prompts})
 
     return train_policy(settings, settings.judge, method, prompts, out, progress, {"contexts": settings.contexts})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from goodrate.learning.records import Rollout
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_rollouts import LabelledPrompt
-from goodrate.relevance.rationale import CONTEXT_STEP, LABEL_LINE, STEPS, Parsed
+from goodrate.relevance.rationale import LABEL_LINE, STEPS, Parsed
 
 CREDITED = (*STEPS, "label")  # the steps that carry credit, in the order of their index
 NAN = float("nan")
@@ -67,30 +67,21 @@ class StepSpans:
         texts = self._tokenizer.batch_decode([[i] for i in range(len(self._tokenizer))])
         return torch.tensor(["\n" in text for text in texts])
 
-    def of(self, rollout: Rollout, index: Callable[[str], int] | None = None) -> Tensor:
-        """(N, T) index of the token's line, -1 outside the mask.
-
-        index: of a line; None = its place in CREDITED, -1 for lines that are no step.
-        """
+    def of(self, rollout: Rollout) -> Tensor:
+        """(N, T) index into CREDITED, -1 for lines that are no step and outside the mask."""
         ends = self._ends_line[rollout.completion_ids] & rollout.mask
         line = ends.cumsum(1) - ends.long()
         names = [
-            self._names(ids[mask].tolist(), index or _step)
-            for ids, mask in zip(rollout.completion_ids, rollout.mask, strict=True)
+            self._names(ids[mask].tolist()) for ids, mask in zip(rollout.completion_ids, rollout.mask, strict=True)
         ]
         width = max(int(line.max()) + 1, *(len(row) for row in names))
         table = torch.tensor([[*row, *[-1] * (width - len(row))] for row in names])
         return torch.where(rollout.mask, table.gather(1, line), -1)
 
-    def _names(self, ids: list[int], index: Callable[[str], int]) -> list[int]:
-        """The index of each line of a completion."""
+    def _names(self, ids: list[int]) -> list[int]:
+        """The step of each line of a completion."""
         text = self._tokenizer.decode(ids, skip_special_tokens=True)
-        return [index(line.strip()) for line in text.split("\n")]
-
-
-def decision(line: str) -> int:
-    """0 for the lines that decide: the label, and whether the retrieved text is used; -1 for the others."""
-    return 0 if LABEL_LINE.fullmatch(line) or line.startswith(f"{CONTEXT_STEP} ") else -1
+        return [_step(line.strip()) for line in text.split("\n")]
 
 
 def _step(line: str) -> int:
