@@ -56,7 +56,9 @@ class Settings(taosr1.Settings):
 
 
 Change = Mapping[str, Any]
+READABLE: Change = {"readable": True}
 GUIDED: dict[str, Change] = {
+    "grpo+format": {"replay": None, "weights": None, **READABLE},
     "grpo+rules": {"replay": None},
     "grpo+replay": {"weights": None},
     "agrl": {},
@@ -72,6 +74,7 @@ STEPWISE: dict[str, Change] = {
     "generative": {"covered": [], "step_judge": "generative"},
     "scalar": {"covered": [], "step_judge": "scalar"},
     "hybrid": BOTH,
+    "hybrid+format": {**BOTH, **READABLE},
     "hybrid/permuted": {**BOTH, "permuted": True},
     "hybrid/every_step": {**BOTH, "critical": False},
     "hybrid/cumulative": {**BOTH, "critical": False, "form": "cumulative"},

@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from goodrate.learning.fit import FitSettings
+from goodrate.learning.rollout_method import PolicyExample
 from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes import base, judge_dpo, judge_grpo, judge_sft
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge
 from goodrate.recipes.judge_rollouts import JudgeRollouts, LabelledPrompt, PairSampling, pass_at
 from goodrate.recipes.judge_rollouts import unsure as pool_of
+from goodrate.relevance.rationale import Parsed
 from test_recipes_language_models import TINY, toy_tokenizer
 
 torch.set_num_threads(1)
@@ -108,6 +110,15 @@ def test_the_pool_is_what_the_judge_is_unsure_of(unsure: Path) -> None:
         pool_of(model, prompts(), form, 0.3)
     with pytest.raises(ValueError, match="needs a label-first judge"):
         pool_of(model, prompts(), form.model_copy(update={"order": "reason_first"}), 0.9)
+
+
+def test_a_label_earns_nothing_behind_steps_that_cannot_be_read_where_that_is_asked_for() -> None:
+    said = (Parsed(3, "ok"), Parsed(3, "no verdict"), Parsed(0, "ok"), None)
+    rollout = SimpleNamespace(parsed=said, group=torch.zeros(4, dtype=torch.long))
+    examples = [PolicyExample("a", (1,), 3)]
+    plain, strict = (JudgeRollouts(JudgeFormat(), {}, readable=how).grade(rollout, examples) for how in (False, True))  # type: ignore[arg-type]
+    assert plain.outcome.tolist() == [1, 1, 0, 0] and strict.outcome.tolist() == [1, 0, 0, 0]
+    assert torch.equal(plain.correct, strict.correct) and torch.equal(plain.failed, strict.failed)
 
 
 def test_the_label_margin_is_the_gap_between_right_and_wrong_label_tokens() -> None:

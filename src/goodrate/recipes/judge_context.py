@@ -141,6 +141,7 @@ def train(
     def method(model: CausalLM, form: JudgeFormat, rules: dict[str, int]) -> DualGroups:
         told = [LabelledPrompt(p.example_id, *p.served, p.label) for p in prompts]
         ids = {e.example_id: e.token_ids for e in policy_examples(model, told, settings.rollouts.max_new_tokens)}
-        return DualGroups(form, rules, settings, ids, {p.example_id: p.kind for p in prompts})
+        kinds = {p.example_id: p.kind for p in prompts}
+        return DualGroups(form, rules, settings, ids, kinds, readable=settings.readable)
 
     return train_policy(settings, settings.judge, method, prompts, out, progress, {"contexts": settings.contexts})

@@ -117,6 +117,7 @@ def train(
 
     def method(model: CausalLM, form: JudgeFormat, rules: dict[str, int]) -> GuidedRollouts:
         replay = GuidedReplay(settings.replay, model, form.template, known) if settings.replay else None
-        return GuidedRollouts(form, rules, replay, settings, known, load_rulebook(form.rule_book or DEFAULT_RULES))
+        book = load_rulebook(form.rule_book or DEFAULT_RULES)
+        return GuidedRollouts(form, rules, replay, settings, known, book, readable=settings.readable)
 
     return train_policy(settings, settings.judge, method, prompts, out, progress)

@@ -34,6 +34,7 @@ class PolicySettings(BaseModel):
     pool_confidence: float = Field(
         default=1.0, gt=0, le=1, description="only prompts whose label the judge is less sure of at the start; 1 = all"
     )
+    readable: bool = Field(default=False, description="a label earns nothing where its steps cannot be read")
     lora: LoraSettings | None = Field(default=None, description="train an adapter and not all weights; null = all")
     rollouts: RolloutSettings = Field(default_factory=RolloutSettings)
     loss: PolicyTermSettings = Field(default_factory=PolicyTermSettings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +77,12 @@ class JudgeRollouts(PlainSampling):
     """Parsing, the label reward and the figures of a judge's rollouts.
 
     rule_labels: label position by rule id, to see a label that contradicts its own steps; empty = cannot be told.
+    readable: a label earns nothing where its steps cannot be read.
     """
 
     judge_format: JudgeFormat
     rule_labels: dict[str, int]
+    readable: bool = field(default=False, kw_only=True)
 
     def parse(self, completion: Completion) -> Parsed | None:
         """The completion read back; None when it was cut off. A label without readable steps is still a label."""
@@ -105,7 +107,11 @@ class JudgeRollouts(PlainSampling):
 
     def grade(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
         """1 for the gold label, 0 for another, and 0 as a failure without one."""
-        return self._label_reward(rollout, examples)
+        label = self._label_reward(rollout, examples)
+        if not self.readable:
+            return label
+        well = torch.tensor([said is not None and said.status == "ok" for said in rollout.parsed])
+        return replace(label, outcome=label.outcome * well)
 
     def _label_reward(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
         gold = torch.tensor([example.label for example in examples])[rollout.group]
