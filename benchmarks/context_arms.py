@@ -268,6 +268,30 @@ def by_kind(found: Mapping[str, Any], gold: np.ndarray) -> dict[str, float]:
     return scores | {f"use, {kind}": _mean((said == worth)[kinds == kind[0]]) for kind in KINDS[:3]}
 
 
+def kind_gaps(
+    arm: list[dict[str, Any]], other: list[dict[str, Any]], gold: np.ndarray, weights: np.ndarray
+) -> list[str]:
+    """Accuracy of `arm` minus that of `other` by what the text is worth, over the seeds of both, 95 % over queries.
+
+    weights: (B + 1, N), the first row the sample itself.
+    """
+    seeds = {one["seed"] for one in arm} & {one["seed"] for one in other}
+    if not seeds:
+        return ["-"] * len(KINDS)
+    right = [
+        np.mean([[c == str(g) for c, g in zip(r["predicted"], gold, strict=True)] for r in rs if r["seed"] in seeds], 0)
+        for rs in (arm, other)
+    ]
+    kinds = np.asarray(list(arm[0]["kinds"]))
+    told = []
+    for kind in KINDS:
+        w = weights * (kinds == kind[0])
+        gap = w @ (right[0] - right[1]) / np.maximum(w.sum(axis=1), 1e-12)
+        low, high = np.quantile(gap[1:], [0.025, 0.975])
+        told.append(f"{gap[0]:+.3f} ({low:+.3f} to {high:+.3f})")
+    return told
+
+
 class Check(BaseModel):
     """What decides the numbers of `check`."""
 
@@ -345,16 +369,18 @@ def table(
     write: Annotated[bool, typer.Option("--write", help="Into docs/experiments.md, between its marks.")] = False,
 ) -> None:
     """Macro-F1, paired differences, accuracy by kind of text and of the stated use, means over seeds."""
-    from taosr1_table import Measured, markdown, put
+    from taosr1_table import Measured, markdown, put, resampled
 
     parts: list[str] = []
     for key, arms in QUEUE.grouped(Settings).items():
         settings = Settings.model_validate(next(iter(arms.values()))[0]["settings"])
         compared = Measured(settings, settings.test_pairs)
-        gold = judged_pairs(taosr1.shop_of(settings.shop.model_dump_json()), "test", settings.test_pairs, seed=0).gold
+        test = judged_pairs(taosr1.shop_of(settings.shop.model_dump_json()), "test", settings.test_pairs, seed=0)
+        gold, weights = test.gold, resampled(test.rows)
         others = against.split(",")
         rows = [["arm", "seeds", "macro-F1", "accuracy", *(f"minus {o}" for o in others), "minutes"]]
         details: list[list[str]] = []
+        by_kinds = [["arm minus rag_grpo", *KINDS]]
         for arm in [a for a in ARMS if a in arms]:
             results = arms[arm]
             values = compared.values(results)
@@ -365,9 +391,11 @@ def table(
                 f"{np.mean([r['accuracy'] for r in results]):.3f}", *gaps,
                 f"{np.mean([r['minutes'] for r in results]):.1f}",
             ])  # fmt: skip
+            if arm != "rag_grpo":
+                by_kinds.append([arm, *kind_gaps(results, arms.get("rag_grpo", []), gold, weights)])
             each = [by_kind(r, gold) for r in results]
             details.append([arm, *(f"{np.mean([e[n] for e in each]):.3f}" if n in each[0] else "-" for n in DETAILS)])
-        parts += [f"settings `{key}`", markdown(rows), markdown([["arm", *DETAILS], *details])]
+        parts += [f"settings `{key}`", markdown(rows), markdown([["arm", *DETAILS], *details]), markdown(by_kinds)]
     put("\n\n".join(parts), write, BEGIN, END)
 
 
