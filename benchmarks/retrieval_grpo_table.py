@@ -9,6 +9,7 @@ Means over seeds and queries; intervals over queries, 95 %; differences are pair
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,18 +48,17 @@ def grouped() -> dict[str, Results]:
 
 def gap(arm: Results, other: Results, name: str, part: slice | np.ndarray = slice(None)) -> str:
     """The paired difference of a metric over the seeds that both have."""
+    found = None if arm is other else gain(arm, other, name, part)
+    return with_interval(found, "+.3f") if found else "-"
+
+
+def gain(arm: Results, other: Results, name: str, part: slice | np.ndarray = slice(None)) -> Interval | None:
+    """The paired difference of a metric over the seeds that both have, None without one."""
     seeds = {found["seed"] for found in arm} & {found["seed"] for found in other}
-    if not seeds or arm is other:
-        return "-"
+    if not seeds:
+        return None
     ours, theirs = ([found for found in results if found["seed"] in seeds] for results in (arm, other))
-    found = paired_bootstrap_difference(values(ours, name)[part], values(theirs, name)[part])
-    return with_interval(found, "+.3f")
-
-
-def gain(arm: Results, other: Results, name: str) -> Interval:
-    """The paired difference of a metric in seed 0."""
-    ours, theirs = ([found for found in results if found["seed"] == 0] for results in (arm, other))
-    return paired_bootstrap_difference(values(ours, name), values(theirs, name))
+    return paired_bootstrap_difference(values(ours, name)[part], values(theirs, name)[part])
 
 
 def level(results: Results, name: str, part: slice | np.ndarray = slice(None)) -> str:
@@ -83,11 +83,17 @@ def relevance(groups: dict[str, Results]) -> list[list[str]]:
     return rows
 
 
-def versus(groups: dict[str, Results]) -> list[list[str]]:
-    """What every arm that learns from the same rewards gains over GRPO."""
-    rows = [["arm minus grpo", "Hitrate@100", "long tail", "Goodrate@10", "Goodrate@100"]]
-    first = groups.get("grpo", [])
-    for arm in ("listwise", "ranknet", "dpo", "lambda", "expected", "weak_judge", "continued", "restarted"):
+ABLATIONS = {
+    *(arm.replace(" ", "_") for arm in ARMS if arm.startswith(("truth ", "fused", "ungated", "separate"))),
+} - {"truth_positives", "truth_rl_only"}  # fmt: skip
+RIVALS = ("listwise", "ranknet", "dpo", "lambda", "expected", "weak_judge", "continued", "restarted")
+
+
+def versus(groups: dict[str, Results], base: str, arms: Iterable[str]) -> list[list[str]]:
+    """What arms gain over the one that they differ from."""
+    rows = [[f"arm minus {base}", "Hitrate@100", "long tail", "Goodrate@10", "Goodrate@100"]]
+    first = groups.get(base, [])
+    for arm in arms:
         if first and arm in groups:
             results, rare = groups[arm], tail(groups[arm])
             cells = [gap(results, first, "hitrate@100"), gap(results, first, "hitrate@100", rare)]
@@ -171,7 +177,7 @@ def trained(groups: dict[str, Results]) -> list[list[str]]:
 
 
 def draw(groups: dict[str, Results]) -> None:
-    """Relevance against quality and exclusivity: one fused reward or separate losses. All less the SFT of seed 0."""
+    """Relevance against quality and exclusivity: one fused reward or separate losses. All less SFT."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -188,8 +194,8 @@ def draw(groups: dict[str, Results]) -> None:
             found = [groups[arm.replace(" ", "_")] for arm in arms if arm.replace(" ", "_") in groups]
             if not found:
                 continue
-            x = [gain(results, groups["sft"], name).value for results in found]
-            y = [gain(results, groups["sft"], "goodrate@10") for results in found]
+            x = [i.value for results in found if (i := gain(results, groups["sft"], name))]
+            y = [i for results in found if (i := gain(results, groups["sft"], "goodrate@10"))]
             reach = [[i.value - i.low for i in y], [i.high - i.value for i in y]]
             axis.errorbar(
                 x, [i.value for i in y], reach, fmt="o-", color=color, linewidth=1.3, elinewidth=0.7, markersize=5,
@@ -214,7 +220,9 @@ def render() -> str:
     groups = grouped()
     parts = [
         "**Relevance, by the shop's truth** (test queries; intervals over queries, 95 %)", markdown(relevance(groups)),
-        "**Against GRPO**", markdown(versus(groups)),
+        "**Against GRPO**", markdown(versus(groups, "grpo", RIVALS)),
+        "**Ablations against GRPO with the truth as reward**",
+        markdown(versus(groups, "truth", [arm for arm in groups if arm in ABLATIONS])),
         "**Other depths, overlap, quality**", markdown(others(groups)),
         "**Cost and what training saw**", markdown(costs(groups)),
         "**Training queries beside test queries**", markdown(trained(groups)),
