@@ -88,6 +88,7 @@ class Settings(BaseModel):
 TRUTH: dict[str, Any] = {"reward": "truth"}  # ablations: no judge to wait for
 RIVAL: dict[str, Any] = {"kl": 0.05}  # rivals do not need GRPO's strong one: screened with this
 BOTH: dict[str, Any] = {**TRUTH, "quality": True, "exclusivity": True}
+WIDE: dict[str, Any] = {"candidates": 32, "queries": 8}  # as many graded candidates an update, of half the queries
 ARMS: dict[str, dict[str, Any]] = {
     "random": {"method": "random"},
     "lexical": {"method": "lexical"},
@@ -100,6 +101,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "ranknet": {"objective": "ranknet", **RIVAL},
     "dpo": {"objective": "dpo", **RIVAL},
     "lambda": {"objective": "lambda", **RIVAL},
+    "grpo K=32": WIDE,
+    "listwise K=32": {"objective": "listwise", **RIVAL, **WIDE},
     "weak judge": {"reward": "weak"},
     "truth": TRUTH,
     "truth expected": {**TRUTH, "objective": "expected", **RIVAL},

@@ -86,7 +86,8 @@ def relevance(groups: dict[str, Results]) -> list[list[str]]:
 ABLATIONS = {
     *(arm.replace(" ", "_") for arm in ARMS if arm.startswith(("truth ", "fused", "ungated", "separate"))),
 } - {"truth_positives", "truth_rl_only"}  # fmt: skip
-RIVALS = ("listwise", "ranknet", "dpo", "lambda", "expected", "weak_judge", "continued", "restarted")
+RIVALS = ("listwise", "ranknet", "dpo", "lambda", "expected", "grpo_K=32", "listwise_K=32", "weak_judge", "continued",
+          "restarted")  # fmt: skip
 
 
 def versus(groups: dict[str, Results], base: str, arms: Iterable[str]) -> list[list[str]]:
