@@ -369,7 +369,7 @@ def table(
     write: Annotated[bool, typer.Option("--write", help="Into docs/experiments.md, between its marks.")] = False,
 ) -> None:
     """Macro-F1, paired differences, accuracy by kind of text and of the stated use, means over seeds."""
-    from taosr1_table import Measured, markdown, put, resampled
+    from taosr1_table import Measured, collapses, markdown, put, resampled
 
     parts: list[str] = []
     for key, arms in QUEUE.grouped(Settings).items():
@@ -396,6 +396,7 @@ def table(
             each = [by_kind(r, gold) for r in results]
             details.append([arm, *(f"{np.mean([e[n] for e in each]):.3f}" if n in each[0] else "-" for n in DETAILS)])
         parts += [f"settings `{key}`", markdown(rows), markdown([["arm", *DETAILS], *details]), markdown(by_kinds)]
+    parts += collapses(QUEUE, Settings)
     put("\n\n".join(parts), write, BEGIN, END)
 
 

@@ -84,13 +84,11 @@ class Queue:
         return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.results.glob("*.json"))]
 
     def grouped(self, settings_type: type[BaseModel]) -> dict[str, dict[str, list[dict[str, Any]]]]:
-        """Results by the hash of their settings and by arm; a training that collapsed is a line of print instead."""
+        """Results by the hash of their settings and by arm, without trainings that collapsed."""
         groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
         for found in self.found():
-            key = settings_key(settings_type.model_validate(found["settings"]))
-            if "collapsed" in found:
-                print(f"{found['arm']}, seed {found['seed']}, settings {key}: {found['collapsed']}")
-            else:
+            if "collapsed" not in found:
+                key = settings_key(settings_type.model_validate(found["settings"]))
                 groups.setdefault(key, {}).setdefault(found["arm"], []).append(found)
         return groups
 

@@ -12,7 +12,7 @@ import typer
 
 from experiment import markdown
 from judge_methods import ARMS, QUEUE, Settings
-from taosr1_table import Found, Measured, changes, details, mean, put
+from taosr1_table import Found, Measured, changes, collapses, details, mean, put
 
 BEGIN = "<!-- judge_methods: python benchmarks/judge_methods_table.py --write -->"
 END = "<!-- end of judge_methods -->"
@@ -81,6 +81,7 @@ def render(only: str | None = None) -> str:
         measured, tail = Measured(chosen), Measured(chosen, tail=True)
         tables = (scores(found, measured, tail), details(found, ARMS), trainings(found))
         parts += [f"**{changes(chosen, Settings()) or 'default'}** (settings `{key}`)", *map(markdown, tables)]
+    parts += collapses(QUEUE, Settings) if only is None else []
     return "\n\n".join(parts)
 
 

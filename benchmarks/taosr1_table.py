@@ -5,7 +5,6 @@ Means over seeds; differences are paired: the same test pairs, resampled by quer
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from experiment import markdown, settings_key, write_between
+from experiment import Queue, markdown, write_between
 from goodrate.demo.stages import judged_pairs
 from taosr1 import ARMS, QUEUE, TEST_PAIRS, Settings, shop_of
 
@@ -22,16 +21,6 @@ GRPO = "reason_first/grpo"
 PAGE = Path(__file__).parents[1] / "docs" / "experiments.md"
 BEGIN, END = "<!-- taosr1: python benchmarks/taosr1_table.py --write -->", "<!-- end of taosr1 -->"
 Found = dict[str, list[dict[str, Any]]]  # results by arm, one per seed
-
-
-def grouped() -> dict[str, Found]:
-    """Results by the hash of their settings, then by arm."""
-    groups: dict[str, Found] = defaultdict(lambda: defaultdict(list))
-    for found in QUEUE.found():
-        if "collapsed" in found:
-            continue
-        groups[settings_key(Settings.model_validate(found["settings"]))][found["arm"]].append(found)
-    return groups
 
 
 def confusions(gold: np.ndarray, predicted: np.ndarray, weights: np.ndarray, labels: int) -> np.ndarray:
@@ -173,20 +162,22 @@ def variants(base: Found, others: list[Found], measured: Measured) -> list[list[
     return rows
 
 
-def collapses() -> list[str]:
-    """The runs that the collapse detector stopped: arm, seed, settings, and what it said."""
-    found = [one for one in QUEUE.found() if "collapsed" in one]
-    return [
-        f"- {one['arm']}, seed {one['seed']}, {told(Settings.model_validate(one['settings']))}: "
+def collapses(queue: Queue, settings_type: type[Settings]) -> list[str]:
+    """The runs that the collapse detector stopped: arm, seed, settings, what it said; Markdown."""
+    lines = [
+        f"- {one['arm']}, seed {one['seed']}, "
+        f"{changes(settings_type.model_validate(one['settings']), settings_type()) or 'default'}: "
         f'"{one["collapsed"].partition(". ")[0]}"'
-        for one in found
+        for one in queue.found()
+        if "collapsed" in one
     ]
+    return ["Stopped by the collapse detector:", "\n".join(lines)] if lines else []
 
 
 def render(only: str | None = None) -> str:
     """Every table as Markdown: one section per settings, and one row of the last table where GRPO alone was run."""
     parts: list[str] = []
-    groups = grouped()
+    groups = QUEUE.grouped(Settings)
     alone = [found for found in groups.values() if set(found) == {GRPO}]
     for key, found in groups.items():
         if only not in (None, key) or found in alone:
@@ -201,8 +192,7 @@ def render(only: str | None = None) -> str:
         mine = [other for other in alone if _alike(other[GRPO][0]["settings"], chosen)]
         if mine and GRPO in found:
             parts += ["GRPO under other settings:", markdown(variants(found, mine, measured))]
-    if only is None and collapses():
-        parts += ["Stopped by the collapse detector:", "\n".join(collapses())]
+    parts += collapses(QUEUE, Settings) if only is None else []
     return "\n\n".join(parts)
 
 
