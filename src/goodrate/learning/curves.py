@@ -53,6 +53,7 @@ PANELS = (
     Panel("share of tokens clipped", {"clipped": "clipped"}),
     Panel("failed completions", {"failed": "failed", "cut_off": "cut off"}),
     Panel("own steps", {"inconsistent": "contradicted by the label", "unreadable_steps": "unreadable"}),
+    Panel("different reasonings of a group", {"paths": "reasonings"}),
     Panel("spread of labels given (0..1)", {"label_spread": "spread"}),
     Panel("gold labels of an update (share)", {f"labels/{label}": str(label) for label in range(1, 6)}),
     Panel("gold labels of an update (cv)", {"label_cv": "cv"}),
