@@ -160,5 +160,5 @@ def test_goodrate_judge_finds_texts_for_a_judge_that_reads_them(tmp_path: Path) 
     ]
     _, without = read_input(pairs, reads, Sources(), None, 0, console)
     assert [pair.context or None for pair in without] == [None, "own text", None]
-    with pytest.raises(ValueError, match="reads no texts"):
+    with pytest.raises(ValueError, match="reads none"):
         read_input(pairs, plain, Sources(contexts=texts), None, 0, console)

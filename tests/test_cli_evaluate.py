@@ -17,6 +17,7 @@ from goodrate.cli.evaluate import chosen_systems, metric_names
 from goodrate.evaluation.metrics import evaluate_run
 from goodrate.evaluation.report import evaluate_systems, footnotes
 from goodrate.evaluation.systems import SystemRuns, Task, judge_runs, random_runs
+from goodrate.relevance.judge_card import JudgeCard, write_judge_card
 from goodrate.relevance.prompts import Pair
 from goodrate.retrieval.store import Store
 from goodrate.scale import FOUR_LEVEL, GRADED_0_3
@@ -185,6 +186,33 @@ def test_footnotes_name_what_was_left_out() -> None:
     assert "1 queries have one grade only" in text and "left out of its mean: ndcg@10 1." in text
     assert "mine: 1 queries without a result; they count 0" in text
     assert report.systems[0].metrics["ndcg@10"].value == 0.0
+
+
+def test_a_judge_that_reads_texts_gets_them_and_another_refuses(
+    run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = []
+
+    class Fake:
+        scale = FOUR_LEVEL
+        card = JudgeCard("four_level", (1, 2, 3, 4), contexts=1)
+
+        def probabilities(self, pairs) -> np.ndarray:
+            asked.extend(pairs)
+            return np.eye(4)[[0] * len(pairs)]
+
+    monkeypatch.setattr("goodrate.relevance.judge.Judge.load", lambda folder: Fake())
+    write_judge_card(tmp_path, Fake.card)
+    (tmp_path / "texts.csv").write_text("id,text\na,lamp means light\n")
+    given = ("--judged-only", "--systems", "judge", "--model", tmp_path)
+    assert run(*given, "--contexts", tmp_path / "texts.csv")[0] == 0
+    assert {(pair.query, pair.context) for pair in asked} == {
+        ("desk lamp", "lamp means light"), ("red rug", None), ("sofa", None),
+    }  # fmt: skip
+    assert "judged without a text; this judge reads some: --contexts FILE" in run(*given)[2]
+    write_judge_card(tmp_path, JudgeCard("four_level", (1, 2, 3, 4)))
+    code, _, err = run(*given, "--contexts", tmp_path / "texts.csv")
+    assert code == 2 and "reads none (judge.json, contexts)" in err
 
 
 def test_labels_of_a_judge_stand_beside_the_constant(run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,6 +90,10 @@ def evaluate(
     check_plot(plot)
     store = Store.open(index)
     names = chosen_systems(systems, store.fingerprint is not None, model)
+    if contexts is not None and model is not None:
+        from goodrate.relevance.context import require_text_reader
+
+        require_text_reader(model, contexts)
     labels = _judgements(judgements, store, scale, format, map, skip_bad)
     task = _task(labels, judged_only, single_grade is SingleGrade.drop, max(k, CATALOG_DEPTH))
     runs = _runs(names, task, store, Options(model, facts, encoder, seed, contexts, context_encoder))

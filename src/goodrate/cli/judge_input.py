@@ -51,6 +51,7 @@ def read_input(
 
     Reports rows that were left out and items that nobody knows. Raises ValueError or FileNotFoundError naming the file.
     """
+    from goodrate.relevance.context import require_text_reader
     from goodrate.relevance.judge_card import read_judge_card
 
     card = read_judge_card(model)
@@ -59,8 +60,8 @@ def read_input(
     def find(ids: Sequence[str]) -> dict[str, str]:
         return texts_of(sources.items(), form, ids)
 
-    if sources.contexts is not None and not card.contexts:
-        raise ValueError(f"--contexts {sources.contexts}: the judge {model} reads no texts (judge.json, contexts)")
+    if sources.contexts is not None:
+        require_text_reader(model, sources.contexts)
     table, known = read_known(path, sources, find if sources.named else None, map, skip_bad, console)
     return table, with_texts(known, model, card.contexts, sources, console)
 

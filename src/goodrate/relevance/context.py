@@ -145,16 +145,21 @@ def opened_encoder(folder: str | None) -> ItemEncoder | None:
     return Encoder.load(folder)
 
 
+def require_text_reader(judge: str | Path, named: str) -> None:
+    """ValueError when texts are given to the judge of a folder that reads none."""
+    if not read_judge_card(judge).contexts:
+        raise ValueError(f"texts are given ({named}), and the judge {judge} reads none (judge.json, contexts)")
+
+
 def finder_for(
     judge: str | Path, named: str, items: Callable[[], Catalog] | None, encoder: str | None = None,
     kept: Path | None = None,
 ) -> ContextFinder:  # fmt: skip
     """What finds texts for the judge of a folder. named, items: as context_texts. encoder: its folder.
 
-    kept: a folder in which the texts' index stays, one for each encoder. Raises ValueError for a judge that reads none.
+    kept: a folder in which the texts' index stays, one for each encoder. Raises ValueError as require_text_reader.
     """
-    if not read_judge_card(judge).contexts:
-        raise ValueError(f"texts are given ({named}), and the judge {judge} reads none (judge.json, contexts)")
+    require_text_reader(judge, named)
     loaded = opened_encoder(encoder)
     name = f"contexts-{loaded.fingerprint[:12]}" if loaded else "contexts"
     return ContextFinder(context_texts(named, items), kept / name if kept else None, loaded)
