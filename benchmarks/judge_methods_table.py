@@ -16,7 +16,7 @@ from taosr1_table import Found, Measured, changes, collapses, details, mean, put
 
 BEGIN = "<!-- judge_methods: python benchmarks/judge_methods_table.py --write -->"
 END = "<!-- end of judge_methods -->"
-AGAINST = ("sft", "grpo")
+AGAINST = ("sft", "grpo", "grpo+format", "grpo+rules")
 
 
 def scores(found: Found, measured: Measured, tail: Measured) -> list[list[str]]:
@@ -26,7 +26,7 @@ def scores(found: Found, measured: Measured, tail: Measured) -> list[list[str]]:
         "arm",
         "seeds",
         "macro-F1",
-        "over seeds",
+        "by seed",
         *gains,
         "balanced",
         "tail",
@@ -39,10 +39,10 @@ def scores(found: Found, measured: Measured, tail: Measured) -> list[list[str]]:
         results = found[arm]
         values = measured.values(results)
         low, high = np.quantile(values[1:], [0.025, 0.975])
-        each = [one["macro_f1"] for one in results]
+        each = ", ".join(f"{one['seed']}: {one['macro_f1']:.3f}" for one in results)
         gaps = [measured.difference(results, found.get(o, [])) if o != arm else "-" for o in AGAINST]
         rows.append([
-            arm, str(len(results)), f"{values[0]:.3f} ({low:.3f} to {high:.3f})", f"{min(each):.3f} to {max(each):.3f}",
+            arm, str(len(results)), f"{values[0]:.3f} ({low:.3f} to {high:.3f})", each,
             *gaps, f"{np.mean([measured.balanced(r) for r in results]):.3f}", f"{tail.values(results)[0]:.3f}",
             tail.difference(results, found.get("grpo", [])) if arm != "grpo" else "-",
             mean(results, "accuracy"), mean(results, "good_f1"),
