@@ -47,7 +47,6 @@ ARMS: dict[str, dict[str, Any]] = {
     "zero-shot": {},
     "judge": {},
     "contrastive": {},
-    "contrastive, slow": {"contrastive_rate": 5e-6},
     "grpo": {},
     "grpo, KL 3": {"kl": 3.0, "anchor": 1.0},
     "contrastive+grpo": {},
