@@ -16,7 +16,7 @@ from taosr1_table import Found, Measured, changes, collapses, details, mean, put
 
 BEGIN = "<!-- judge_methods: python benchmarks/judge_methods_table.py --write -->"
 END = "<!-- end of judge_methods -->"
-AGAINST = ("sft", "grpo", "grpo+format", "grpo+rules")
+AGAINST = ("sft", "grpo", "grpo+format", "grpo+rules", "verified")
 
 
 def scores(found: Found, measured: Measured, tail: Measured) -> list[list[str]]:
