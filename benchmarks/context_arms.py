@@ -287,8 +287,7 @@ def kind_gaps(
     for kind in KINDS:
         w = weights * (kinds == kind[0])
         gap = w @ (right[0] - right[1]) / np.maximum(w.sum(axis=1), 1e-12)
-        low, high = np.quantile(gap[1:], [0.025, 0.975])
-        told.append(f"{gap[0]:+.3f} ({low:+.3f} to {high:+.3f})")
+        told.append(taosr1_table.interval(gap, "+.3f"))
     return told
 
 
@@ -354,8 +353,7 @@ def check(
     print(f"mean over {len(judges)} judges: {', '.join(judges)}")
     for reading in READINGS:
         gap = (weights @ (right[reading] - right["nothing"])) / weights.sum(1)
-        low, high = np.quantile(gap[1:], [0.025, 0.975])
-        print(f"{reading}: {right[reading].mean():.3f}, minus nothing {gap[0]:+.3f} ({low:+.3f} to {high:+.3f})")
+        print(f"{reading}: {right[reading].mean():.3f}, minus nothing {taosr1_table.interval(gap, '+.3f')}")
 
 
 def _mean(values: np.ndarray) -> float:
@@ -384,10 +382,9 @@ def table(
         for arm in [a for a in ARMS if a in arms]:
             results = arms[arm]
             values = compared.values(results)
-            low, high = np.quantile(values[1:], [0.025, 0.975])
             gaps = [compared.difference(results, arms.get(o, [])) if arm != o else "-" for o in others]
             rows.append([
-                arm, str(len(results)), f"{values[0]:.3f} ({low:.3f} to {high:.3f})",
+                arm, str(len(results)), taosr1_table.interval(values),
                 f"{np.mean([r['accuracy'] for r in results]):.3f}", *gaps,
                 f"{np.mean([r['minutes'] for r in results]):.1f}",
             ])  # fmt: skip

@@ -35,7 +35,7 @@ from goodrate.recipes.judge_rollouts import rolled
 from goodrate.recipes.judge_steps import KnownPrompt
 from goodrate.recipes.prompt_pool import PoolSettings
 from goodrate.relevance.prompts import with_hint
-from goodrate.relevance.rationale import step_lines
+from goodrate.relevance.rationale import STEPS, step_lines
 from goodrate.run_folder import RunFolder, write_atomic
 from taosr1 import TEST_PAIRS, Part, Run
 
@@ -240,6 +240,7 @@ add_run(app, QUEUE, Settings, ARMS, make)
 
 
 OVER_TIME = ("accuracy", "entropy", "paths", "unreadable_steps", "inconsistent", "kl")
+STEPS_RIGHT = tuple(f"reward/step/{step}" for step in STEPS)  # kept with the curves, not drawn
 
 
 @app.command()
@@ -255,10 +256,11 @@ def curves(
     found = {}
     for arm in arms_.split(","):
         records = read_metrics(QUEUE.work / f"{key}-{seed}" / arm.replace("/", "-"))
-        found[arm] = [{name: r[name] for name in ("update", *OVER_TIME) if name in r} for r in records]
+        found[arm] = [{name: r[name] for name in ("update", *OVER_TIME, *STEPS_RIGHT) if name in r} for r in records]
     text = json.dumps(found, indent=1) + "\n"
     write_atomic(QUEUE.results.parent / "judge_methods_curves" / f"{key}-seed{seed}.json", text)
-    draw_curves(found, out)
+    drawn = {arm: [{k: v for k, v in r.items() if k not in STEPS_RIGHT} for r in rs] for arm, rs in found.items()}
+    draw_curves(drawn, out)
 
 
 if __name__ == "__main__":

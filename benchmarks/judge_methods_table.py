@@ -5,14 +5,12 @@ Means over seeds; differences are paired: the same test pairs, resampled by quer
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
 import typer
 
 from experiment import markdown
 from judge_methods import ARMS, QUEUE, Settings
-from taosr1_table import Found, Measured, changes, collapses, details, mean, put
+from taosr1_table import Found, Measured, changes, collapses, details, interval, mean, page_command
 
 BEGIN = "<!-- judge_methods: python benchmarks/judge_methods_table.py --write -->"
 END = "<!-- end of judge_methods -->"
@@ -38,11 +36,10 @@ def scores(found: Found, measured: Measured, tail: Measured) -> list[list[str]]:
     for arm in [name for name in ARMS if name in found]:
         results = found[arm]
         values = measured.values(results)
-        low, high = np.quantile(values[1:], [0.025, 0.975])
         each = ", ".join(f"{one['seed']}: {one['macro_f1']:.3f}" for one in results)
         gaps = [measured.difference(results, found.get(o, [])) if o != arm else "-" for o in AGAINST]
         rows.append([
-            arm, str(len(results)), f"{values[0]:.3f} ({low:.3f} to {high:.3f})", each,
+            arm, str(len(results)), interval(values), each,
             *gaps, f"{np.mean([measured.balanced(r) for r in results]):.3f}", f"{tail.values(results)[0]:.3f}",
             tail.difference(results, found.get("grpo", [])) if arm != "grpo" else "-",
             mean(results, "accuracy"), mean(results, "good_f1"),
@@ -85,13 +82,5 @@ def render(only: str | None = None) -> str:
     return "\n\n".join(parts)
 
 
-def main(
-    settings: Annotated[str | None, typer.Option(help="Only these settings, by hash.")] = None,
-    write: Annotated[bool, typer.Option("--write", help="Into docs/experiments.md, between its marks.")] = False,
-) -> None:
-    """Print every table."""
-    put(render(settings), write, BEGIN, END)
-
-
 if __name__ == "__main__":
-    typer.run(main)
+    typer.run(page_command(render, BEGIN, END))

@@ -5,7 +5,7 @@ Means over seeds; differences are paired: the same test pairs, resampled by quer
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +48,12 @@ def resampled(queries: np.ndarray, count: int = RESAMPLES, seed: int = 0) -> np.
     return np.concatenate([np.ones((1, total)), drawn])[:, place].astype(float)
 
 
+def interval(values: np.ndarray, form: str = ".3f") -> str:
+    """A value with its 95 % interval. values: (B + 1,), the first of the sample itself, the others of resamples."""
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    return f"{values[0]:{form}} ({low:{form}} to {high:{form}})"
+
+
 class Measured:
     """Macro-F1 and accuracy of arms over one set of resamples, so that any two can be compared."""
 
@@ -79,9 +85,7 @@ class Measured:
         if not seeds:
             return "-"
         ours, theirs = ([f for f in results if f["seed"] in seeds] for results in (arm, other))
-        gap = self.values(ours) - self.values(theirs)
-        low, high = np.quantile(gap[1:], [0.025, 0.975])
-        return f"{gap[0]:+.3f} ({low:+.3f} to {high:+.3f})"
+        return interval(self.values(ours) - self.values(theirs), "+.3f")
 
 
 def scores(found: Found, measured: Measured) -> list[list[str]]:
@@ -91,12 +95,11 @@ def scores(found: Found, measured: Measured) -> list[list[str]]:
     for arm in present(found):
         results, order = found[arm], arm.rpartition("/")[0]
         values = measured.values(results)
-        low, high = np.quantile(values[1:], [0.025, 0.975])
         each = [one["macro_f1"] for one in results]
         start = found.get(f"{order}/sft", []) if arm != f"{order}/sft" else []
         by_label = [np.mean([r["f1"][name] or 0 for r in results]) for name in results[0]["f1"]]
         rows.append([
-            arm, str(len(results)), f"{values[0]:.3f} ({low:.3f} to {high:.3f})", f"{min(each):.3f} to {max(each):.3f}",
+            arm, str(len(results)), interval(values), f"{min(each):.3f} to {max(each):.3f}",
             measured.difference(results, start), mean(results, "accuracy"), mean(results, "good_f1"),
             mean(results, "accuracy_tail"), ", ".join(f"{f1:.2f}" for f1 in by_label),
             f"{np.mean([r['minutes'] for r in results]):.1f}",
@@ -151,11 +154,10 @@ def variants(base: Found, others: list[Found], measured: Measured) -> list[list[
         (results,) = [found[arm] for arm in found if arm == GRPO]
         chosen, plain = (Settings.model_validate(one[GRPO][0]["settings"]) for one in (found, base))
         values = measured.values(results)
-        low, high = np.quantile(values[1:], [0.025, 0.975])
         logged = [mean([r["training"] for r in results], name) for name in facts]
         rows.append([
             changes(chosen, plain) if found is not base else "as above", str(len(results)),
-            f"{values[0]:.3f} ({low:.3f} to {high:.3f})",
+            interval(values),
             measured.difference(results, base[GRPO]) if found is not base else "-", *logged,
             mean(results, "inconsistent"),
         ])  # fmt: skip
@@ -225,13 +227,18 @@ def put(text: str, write: bool, begin: str, end: str) -> None:
         print(text)
 
 
-def main(
-    settings: Annotated[str | None, typer.Option(help="Only these settings, by hash.")] = None,
-    write: Annotated[bool, typer.Option("--write", help="Into docs/experiments.md, between its marks.")] = False,
-) -> None:
-    """Print every table."""
-    put(render(settings), write, BEGIN, END)
+def page_command(render: Callable[[str | None], str], begin: str, end: str) -> Callable[..., None]:
+    """The command that prints tables, or writes them into docs/experiments.md between its marks."""
+
+    def main(
+        settings: Annotated[str | None, typer.Option(help="Only these settings, by hash.")] = None,
+        write: Annotated[bool, typer.Option("--write", help="Into docs/experiments.md, between its marks.")] = False,
+    ) -> None:
+        """Print every table."""
+        put(render(settings), write, begin, end)
+
+    return main
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    typer.run(page_command(render, BEGIN, END))
