@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -90,9 +90,14 @@ CHAINED: dict[str, Change] = {  # half of the budget is SFT on the verified step
     "verified+grpo": {"weights": None, "replay": None},
     "verified+rules": {"replay": None},
     "verified+agrl": {},
+    "verified+verifier": STEPWISE["verifier"],
+    "verified+hybrid": STEPWISE["hybrid"],
 }
-CONTROLS = ("sft", "continued", "labels", "grpo", "verified", "oracle")
-ARMS = (*CONTROLS, *GUIDED, *STEPWISE, *CHAINED)
+SAMPLING = {**GUIDED, **STEPWISE, **CHAINED}
+CONTROLS = ("sft", "continued", "labels", "dpo", "grpo", "verified", "oracle")
+REASON_FIRST = (*CONTROLS, *SAMPLING)
+LABEL_FIRST = "label_first/"  # the same arm of a judge that states its label before its steps
+ARMS = (*REASON_FIRST, *(LABEL_FIRST + arm for arm in ("sft", "grpo", "grpo+rules", "agrl", "hybrid")))
 
 
 def known(run: Run, part: Part, stored: float) -> list[KnownPrompt]:
@@ -149,7 +154,7 @@ def policy_arm(run: Run, out: Path, recipe: Any, change: Change, judge: Path | N
     return Path(recipe.train(told, known(run, run.labelled, settings.stored), out))
 
 
-def chained(run: Run, out: Path, change: Change) -> Path:
+def chained(run: Run, out: Path, recipe: Any, change: Change) -> Path:
     """Half of the budget SFT on the verified steps, half on rollouts from there."""
     s = run.settings
     assert isinstance(s, Settings)
@@ -158,7 +163,7 @@ def chained(run: Run, out: Path, change: Change) -> Path:
         if getattr(s, name):
             half[name] = getattr(s, name) // 2
     halved = replace(run, settings=s.model_copy(update=half))
-    return policy_arm(halved, out, judge_guided, change, control(halved, run.work / "verified-half", "verified"))
+    return policy_arm(halved, out, recipe, change, control(halved, run.work / "verified-half", "verified"))
 
 
 def verified(run: Run, stored: float) -> Part:
@@ -169,12 +174,15 @@ def verified(run: Run, stored: float) -> Part:
 
 
 def control(run: Run, out: Path, arm: str) -> Path:
-    """SFT alone, more SFT, SFT on the labels, plain GRPO, SFT on the verified steps, SFT on the true reasons of all."""
+    """SFT alone, more SFT, SFT on the labels, DPO, plain GRPO, SFT on the verified steps or the true ones of all."""
     s = run.settings
+    assert isinstance(s, Settings)
     if arm == "grpo":
         return policy_arm(run, out, judge_guided, {"weights": None, "replay": None})
     if arm == "sft":
         return start(run)
+    if arm == "dpo":
+        return taosr1.dpo(run, out, start(run))
     examples: list[judge_sft.JudgeExample]
     form = run.form
     if arm == "labels":
@@ -189,18 +197,13 @@ def make(job: Job) -> dict[str, Any]:
     """Train the arm and measure it on the test pairs."""
     settings = job.settings
     assert isinstance(settings, Settings)
-    run = replace(
-        taosr1.begun(settings, "reason_first", job.seed), work=QUEUE.work / f"{settings_key(settings)}-{job.seed}"
-    )
-    out = run.work / job.arm.replace("/", "-")
-    stages: dict[str, Callable[[], Path]] = {
-        **{arm: lambda arm=arm: control(run, out, arm) for arm in CONTROLS},  # type: ignore[misc]
-        **{a: lambda c=c: policy_arm(run, out, judge_guided, c) for a, c in GUIDED.items()},  # type: ignore[misc]
-        **{a: lambda c=c: chained(run, out, c) for a, c in CHAINED.items()},  # type: ignore[misc]
-        **{a: lambda a=a, c=c: policy_arm(run, out, stepwise(a), c) for a, c in STEPWISE.items()},  # type: ignore[misc]
-    }
+    arm = job.arm.removeprefix(LABEL_FIRST)
+    order = "reason_first" if arm == job.arm else "label_first"
+    work = QUEUE.work / f"{settings_key(settings)}-{job.seed}" / ("" if arm == job.arm else order)
+    run = replace(taosr1.begun(settings, order, job.seed), work=work)
+    out = run.work / arm.replace("/", "-")
     try:
-        folder = stages[job.arm]()
+        folder = trained(run, out, arm)
     except Collapsed as error:
         return {"collapsed": str(error), "training": taosr1.trace(out)}
     test = judged_pairs(run.shop, "test", TEST_PAIRS, seed=0)
@@ -208,13 +211,22 @@ def make(job: Job) -> dict[str, Any]:
     return {
         **taosr1.judged(run, test, folder),
         "training": {**taosr1.trace(ran), **steadiness(ran)},
-        **checked(run, STEPWISE.get(job.arm, {}).get("step_judge")),
+        **checked(run, SAMPLING.get(arm, {}).get("step_judge")),
     }
 
 
-def stepwise(arm: str) -> Any:
-    """The recipe of an arm with step rewards."""
-    return judge_curriculum if arm.endswith("curriculum") else judge_stepwise
+def trained(run: Run, out: Path, arm: str) -> Path:
+    """The judge of an arm."""
+    if arm in CONTROLS:
+        return control(run, out, arm)
+    return (chained if arm in CHAINED else policy_arm)(run, out, recipe_of(arm), SAMPLING[arm])
+
+
+def recipe_of(arm: str) -> Any:
+    """The recipe that an arm, or the second half of a chain, is trained by."""
+    if arm.endswith("curriculum"):
+        return judge_curriculum
+    return judge_stepwise if arm.removeprefix("verified+") in STEPWISE else judge_guided
 
 
 def checked(run: Run, kind: str | None) -> dict[str, Any]:
