@@ -41,6 +41,7 @@ from goodrate.shop.knowledge import HEARSAY, kind_of, standard_text, use_of
 from goodrate.shop.queries import Standard
 from goodrate.shop.shop import Shop, ShopSettings
 from taosr1 import Run
+from taosr1_table import Measured, collapses, markdown, put
 
 QUEUE = Queue("context_arms")
 BEGIN, END = "<!-- context_arms: python benchmarks/context_arms.py table --write -->", "<!-- end of context_arms -->"
@@ -291,6 +292,32 @@ def kind_gaps(
     return told
 
 
+def perfect_choice(arm: list[dict[str, Any]], without: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Results of an arm whose judge reads helpful texts and no others, as nobody knows them: a ceiling of choosing."""
+    bare = {one["seed"]: one["predicted"] for one in without}
+    return [
+        {
+            "seed": one["seed"],
+            "predicted": "".join(
+                reads if kind == "h" else bares
+                for kind, reads, bares in zip(one["kinds"], one["predicted"], bare[one["seed"]], strict=True)
+            ),
+        }
+        for one in arm
+        if one["seed"] in bare
+    ]
+
+
+def choices(arms: Mapping[str, list[dict[str, Any]]], compared: Measured) -> list[list[str]]:
+    """One row per arm that was tested without its texts, too: macro-F1 with, without, and with a perfect choice."""
+    rows = [["arm", "seeds", "without texts, minus with", "perfect choice, minus with"]]
+    for arm in [a for a in ARMS if f"{a}/without" in arms and a in arms]:
+        best = perfect_choice(arms[arm], arms[f"{arm}/without"])
+        gaps = (compared.difference(other, arms[arm]) for other in (arms[f"{arm}/without"], best))
+        rows.append([arm, str(len(best)), *gaps])
+    return rows
+
+
 class Check(BaseModel):
     """What decides the numbers of `check`."""
 
@@ -367,14 +394,12 @@ def table(
     write: Annotated[bool, typer.Option("--write", help="Into docs/experiments.md, between its marks.")] = False,
 ) -> None:
     """Macro-F1, paired differences, accuracy by kind of text and of the stated use, means over seeds."""
-    from taosr1_table import Measured, collapses, markdown, put, resampled
-
     parts: list[str] = []
     for key, arms in QUEUE.grouped(Settings).items():
         settings = Settings.model_validate(next(iter(arms.values()))[0]["settings"])
         compared = Measured(settings, settings.test_pairs)
         test = judged_pairs(taosr1.shop_of(settings.shop.model_dump_json()), "test", settings.test_pairs, seed=0)
-        gold, weights = test.gold, resampled(test.rows)
+        gold, weights = test.gold, taosr1_table.resampled(test.rows)
         others = against.split(",")
         rows = [["arm", "seeds", "macro-F1", "accuracy", *(f"minus {o}" for o in others), "minutes"]]
         details: list[list[str]] = []
@@ -393,6 +418,7 @@ def table(
             each = [by_kind(r, gold) for r in results]
             details.append([arm, *(f"{np.mean([e[n] for e in each]):.3f}" if n in each[0] else "-" for n in DETAILS)])
         parts += [f"settings `{key}`", markdown(rows), markdown([["arm", *DETAILS], *details]), markdown(by_kinds)]
+        parts += [markdown(rows) for rows in [choices(arms, compared)] if len(rows) > 1]
     parts += collapses(QUEUE, Settings)
     put("\n\n".join(parts), write, BEGIN, END)
 
