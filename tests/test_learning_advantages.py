@@ -128,8 +128,9 @@ def test_accuracy_gap_is_per_group_and_unknown_without_an_arm() -> None:
 
 def test_pooled_is_zero_on_the_other_arm_and_when_all_are_equal() -> None:
     group, arm = GROUP, tensor([0, 0, 1, 1])
-    assert adv.pooled(torch.ones(4), torch.ones(4), group, arm).tolist() == [0.0] * 4
-    result = adv.pooled(ONE_OF_FOUR, ONE_OF_FOUR, group, arm)
+    gate = torch.full((4,), 0.05), torch.full((4,), 2.0)
+    assert adv.pooled(torch.ones(4), group, arm, gate).tolist() == [0.0] * 4
+    result = adv.pooled(ONE_OF_FOUR, group, arm, gate)
     assert result[2:].tolist() == [0.0, 0.0] and result[0] > 0 > result[1]
 
 

@@ -217,8 +217,8 @@ def dyknow(correct: list[float]) -> tuple[Tensor, Tensor, Tensor]:
     """(own advantages, gated union advantages, beta) of two rollouts without and two with context."""
     outcome, group, arm = tensor(correct), torch.zeros(4).long(), tensor([0, 0, 1, 1])
     own = adv.group_relative(outcome, adv.arm_groups(group, arm), scale="population")
-    _, beta = adv.context_gate(adv.accuracy_gap(outcome, group, arm))
-    return own, adv.pooled(outcome, outcome, group, arm), beta
+    gate = adv.context_gate(adv.accuracy_gap(outcome, group, arm))
+    return own, adv.pooled(outcome, group, arm, gate), gate[1]
 
 
 @pytest.mark.parametrize("split", [False, True])

@@ -157,14 +157,15 @@ def without_push_down(advantages: Tensor, group: Tensor, chosen: Tensor) -> Tens
 
 
 def pooled(
-    rewards: Tensor, correct: Tensor, group: Tensor, arm: Tensor, *, epsilon: float = 0.0, clamp: float | None = None
-) -> Tensor:
-    """Advantages of arm 0 against both arms together, through the context gate; 0 on arm 1. (DyKnow-RAG eq. 5-8.)
+    rewards: Tensor, group: Tensor, arm: Tensor, gate: tuple[Tensor, Tensor],
+    *, epsilon: float = 0.0, clamp: float | None = None,
+) -> Tensor:  # fmt: skip
+    """Advantages of arm 0 against both arms together, through a gate (alpha, beta); 0 on arm 1. (DyKnow-RAG eq. 5-8.)
 
     Population spread over the union. The clamp acts before the gate. Constants: nothing here carries a gradient.
     """
     union = group_relative(rewards, group, scale="population", epsilon=epsilon, clamp=clamp)
-    gated = asymmetric(union, *context_gate(accuracy_gap(correct, group, arm)))
+    gated = asymmetric(union, *gate)
     return torch.where(arm == 0, gated, torch.zeros_like(gated))
 
 

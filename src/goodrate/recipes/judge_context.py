@@ -14,9 +14,9 @@ from torch import Tensor
 from goodrate.learning.advantages import (
     accuracy_gap,
     arm_groups,
-    asymmetric,
     context_gate,
     group_relative,
+    pooled,
     to_tokens,
     without_push_down,
 )
@@ -84,10 +84,9 @@ class DualGroups(JudgeRollouts):
     def credit(self, rollout: Rollout, reward: Reward) -> dict[str, Tensor]:
         """Advantages within each arm (eq. 3, 4), and those of arm 0 over both arms through the gate (eq. 5 to 8)."""
         s, r = self.settings, reward.outcome
-        how: dict[str, Any] = {"scale": "population", "epsilon": s.epsilon, "clamp": s.advantage_clamp}
-        own = group_relative(r, arm_groups(rollout.group, rollout.arm), **how)
-        alpha, beta = self._gate(rollout, reward)
-        cross = asymmetric(group_relative(r, rollout.group, **how), alpha, beta)
+        how: dict[str, Any] = {"epsilon": s.epsilon, "clamp": s.advantage_clamp}
+        own = group_relative(r, arm_groups(rollout.group, rollout.arm), scale="population", **how)
+        cross = pooled(r, rollout.group, rollout.arm, self._gate(rollout, reward), **how)
         if s.centred:
             cross = without_push_down(cross, rollout.group, rollout.arm == 0)
         first = (rollout.arm == 0)[:, None] & rollout.mask
