@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING
 
-from goodrate.cli.labelled_pair import Context, LabelledPair
+from goodrate.cli.labelled_pair import NO_CONTEXT, Context, LabelledPair
 
 if TYPE_CHECKING:
     from goodrate.relevance.context import ContextFinder, ContextText
@@ -75,21 +75,29 @@ def shop_worth(
     return worth
 
 
-def with_contexts(
-    pairs: Iterable[LabelledPair], contexts: Contexts | None, count: int | None, hidden: float = 0.0, seed: int = 0
-) -> list[LabelledPair]:
-    """The pairs with the text of their query, and their rationales with what it is worth; 0 texts: as they are.
+def contexts_of(
+    queries: Sequence[str], contexts: Contexts | None, count: int | None, hidden: float = 0.0, seed: int = 0
+) -> list[Context]:
+    """What a judge that reads `count` texts is shown for each query; 0 or None: nothing.
 
-    hidden: this share of them shows no text, and says "ignore". Raises ValueError when there is nothing to search.
+    hidden: this share shows no text, and says "ignore". Raises ValueError when there is nothing to search.
     """
     if not count:
-        return list(pairs)
+        return [NO_CONTEXT] * len(queries)
     if contexts is None:
         raise ValueError(f"the judge reads {count} retrieved text(s): name a file of texts with data.contexts")
     drawn = Random(seed)
-    return [
-        _told(pair, contexts.hidden if drawn.random() < hidden else contexts.of(pair.query, count)) for pair in pairs
-    ]
+    return [contexts.hidden if drawn.random() < hidden else contexts.of(query, count) for query in queries]
+
+
+def with_contexts(
+    pairs: Sequence[LabelledPair], contexts: Contexts | None, count: int | None, hidden: float = 0.0, seed: int = 0
+) -> list[LabelledPair]:
+    """The pairs with what contexts_of finds for their queries, and their rationales with what it is worth."""
+    if not count:
+        return list(pairs)
+    found = contexts_of([pair.query for pair in pairs], contexts, count, hidden, seed)
+    return [_told(pair, context) for pair, context in zip(pairs, found, strict=True)]
 
 
 def _told(pair: LabelledPair, context: Context) -> LabelledPair:

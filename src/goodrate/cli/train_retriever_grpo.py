@@ -10,8 +10,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from goodrate.cli.context_input import with_contexts
-from goodrate.cli.labelled_pair import LabelledPair
+from goodrate.cli.context_input import contexts_of
 from goodrate.cli.train import Outcome
 from goodrate.cli.train_retriever import dev_table, good_items, recalls
 from goodrate.cli.training_data import DataSettings, TrainingData, load_data
@@ -92,8 +91,9 @@ def judged(
     Raises ValueError for a judge that reads texts where none are named.
     """
     ids = {text: query_id for query_id, text in data.parts["train"].queries().items()}
-    pairs = [LabelledPair(query.text, "", "", 0, facts=data.facts.get(ids[query.text], "")) for query in queries]
-    asked = [(p.query, p.facts, p.context.text) for p in with_contexts(pairs, data.contexts, judge.card.contexts)]
+    texts = [query.text for query in queries]
+    found = contexts_of(texts, data.contexts, judge.card.contexts)
+    asked = [(text, data.facts.get(ids[text], ""), context.text) for text, context in zip(texts, found, strict=True)]
     return JudgedRelevance(judge, asked, item_texts(data.catalog.frame, judge.card.item_form), store, worth)
 
 
