@@ -56,10 +56,13 @@ class Settings(taosr1.Settings):
 
 
 Change = Mapping[str, Any]
-READABLE: Change = {"readable": True}
+READABLE: Change = {"label_needs": "readable"}
 GUIDED: dict[str, Change] = {
     "grpo+format": {"replay": None, "weights": None, **READABLE},
+    "grpo+consistent": {"replay": None, "weights": None, "label_needs": "consistent"},
+    "grpo+derived": {"replay": None, "weights": None, "label_needs": "derived"},
     "grpo+rules": {"replay": None},
+    "grpo+rules+derived": {"replay": None, "label_needs": "derived"},
     "grpo+replay": {"weights": None},
     "agrl": {},
     **{f"agrl/H{level}": {"replay": ReplaySettings(fixed_level=level)} for level in range(1, LADDER + 1)},
@@ -75,6 +78,7 @@ STEPWISE: dict[str, Change] = {
     "scalar": {"covered": [], "step_judge": "scalar"},
     "hybrid": BOTH,
     "hybrid+format": {**BOTH, **READABLE},
+    "hybrid+derived": {**BOTH, "label_needs": "derived"},
     "hybrid/permuted": {**BOTH, "permuted": True},
     "hybrid/every_step": {**BOTH, "critical": False},
     "hybrid/cumulative": {**BOTH, "critical": False, "form": "cumulative"},

@@ -199,7 +199,7 @@ def guided(folder: Path, **changed: Any) -> GuidedRollouts:
     settings = judge_guided.Settings(judge=str(folder), **changed)
     prompts = {p.example_id: p for p in lamps()}
     replay = GuidedReplay(settings.replay, model, "nano", prompts) if settings.replay else None
-    return GuidedRollouts(judge_format, rules, replay, settings, prompts, BOOK)
+    return GuidedRollouts(judge_format, rules, replay, settings, prompts)
 
 
 def test_a_right_label_is_worth_more_than_any_wrong_one(judge: Path) -> None:

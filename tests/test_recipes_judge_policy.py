@@ -17,9 +17,10 @@ from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes import base, judge_dpo, judge_grpo, judge_sft
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge
-from goodrate.recipes.judge_rollouts import JudgeRollouts, LabelledPrompt, PairSampling, pass_at
+from goodrate.recipes.judge_rollouts import JudgeRollouts, LabelledPrompt, LabelNeeds, PairSampling, pass_at
 from goodrate.recipes.judge_rollouts import unsure as pool_of
-from goodrate.relevance.rationale import Parsed
+from goodrate.relevance.rationale import Parsed, Rationale, Want, parse, write
+from goodrate.relevance.rulebook import load_rulebook
 from test_recipes_language_models import TINY, toy_tokenizer
 
 torch.set_num_threads(1)
@@ -112,13 +113,43 @@ def test_the_pool_is_what_the_judge_is_unsure_of(unsure: Path) -> None:
         pool_of(model, prompts(), form.model_copy(update={"order": "reason_first"}), 0.9)
 
 
-def test_a_label_earns_nothing_behind_steps_that_cannot_be_read_where_that_is_asked_for() -> None:
-    said = (Parsed(3, "ok"), Parsed(3, "no verdict"), Parsed(0, "ok"), None)
-    rollout = SimpleNamespace(parsed=said, group=torch.zeros(4, dtype=torch.long))
+def told(rule: str, label: int, check: str = "match") -> Parsed:
+    """A rationale of one requirement that cites a rule, and its label."""
+    lamp = Rationale(label, "lamp", (Want("colour", "red", "must"),), "lamp", ("red",), "same", (check,), rule)
+    return parse(write(lamp, "reason_first"), "reason_first")
+
+
+@pytest.mark.parametrize(
+    ("needs", "earned"),
+    [
+        ("nothing", [1, 1, 1, 1, 1, 0, 0]),
+        ("readable", [1, 0, 1, 1, 1, 0, 0]),
+        ("consistent", [1, 0, 0, 0, 1, 0, 0]),
+        ("derived", [1, 0, 0, 0, 0, 0, 0]),
+    ],
+)
+def test_a_label_earns_nothing_where_its_steps_do_not_carry_it_as_far_as_is_asked(
+    needs: LabelNeeds, earned: list[float]
+) -> None:
+    said = (
+        told("all_met", 3), Parsed(3, "no verdict"), told("requirement_unknown", 3), told("made_up", 3),
+        told("all_met", 3, "conflict"), told("all_met", 0), None,  # a conflict leads to another rule
+    )  # fmt: skip
+    rollout = SimpleNamespace(parsed=said, group=torch.zeros(7, dtype=torch.long))
     examples = [PolicyExample("a", (1,), 3)]
-    plain, strict = (JudgeRollouts(JudgeFormat(), {}, readable=how).grade(rollout, examples) for how in (False, True))  # type: ignore[arg-type]
-    assert plain.outcome.tolist() == [1, 1, 0, 0] and strict.outcome.tolist() == [1, 0, 0, 0]
+    rules = {rule.id: load_rulebook().scale.index(rule.label) for rule in load_rulebook().rules}
+    plain, strict = (
+        JudgeRollouts(JudgeFormat(), rules, label_needs=how).grade(rollout, examples)  # type: ignore[arg-type]
+        for how in ("nothing", needs)
+    )
+    assert strict.outcome.tolist() == earned
     assert torch.equal(plain.correct, strict.correct) and torch.equal(plain.failed, strict.failed)
+
+
+def test_a_judge_without_a_rule_book_cannot_be_asked_for_consistent_labels(unsure: Path, tmp_path: Path) -> None:
+    settings = judge_grpo.Settings(judge=str(unsure), label_needs="consistent")
+    with pytest.raises(ValueError, match="needs a judge that cites rules"):
+        judge_grpo.train(settings, prompts(), tmp_path / "run")
 
 
 def test_the_label_margin_is_the_gap_between_right_and_wrong_label_tokens() -> None:

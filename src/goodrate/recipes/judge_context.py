@@ -141,6 +141,6 @@ def train(
         told = [LabelledPrompt(p.example_id, *p.served, p.label) for p in prompts]
         ids = {e.example_id: e.token_ids for e in policy_examples(model, told, settings.rollouts.max_new_tokens)}
         kinds = {p.example_id: p.kind for p in prompts}
-        return DualGroups(form, rules, settings, ids, kinds, readable=settings.readable)
+        return DualGroups(form, rules, settings, ids, kinds, label_needs=settings.label_needs)
 
     return train_policy(settings, settings.judge, method, prompts, out, progress, {"contexts": settings.contexts})

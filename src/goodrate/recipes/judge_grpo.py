@@ -58,6 +58,6 @@ def train(
     """Train and write the judge folder `out/judge`; a killed run resumes from `out`. Raises Collapsed."""
 
     def method(model: CausalLM, judge_format: JudgeFormat, rules: dict[str, int]) -> LabelGRPO:
-        return LabelGRPO(judge_format, rules, settings, readable=settings.readable)
+        return LabelGRPO(judge_format, rules, settings, label_needs=settings.label_needs)
 
     return train_policy(settings, settings.judge, method, prompts, out, progress)

@@ -27,7 +27,6 @@ from goodrate.recipes.judge_policy import PolicySettings, train_policy
 from goodrate.recipes.judge_steps import KnownPrompt, attribute_f1, category_right
 from goodrate.relevance.rationale import Parsed
 from goodrate.relevance.rule_map import deciding_rules
-from goodrate.relevance.rulebook import DEFAULT_RULES, RuleBook, load_rulebook
 from goodrate.scale import get_scale
 
 NAN = float("nan")
@@ -51,7 +50,6 @@ class GuidedRollouts(ReplayedRollouts):
 
     settings: Settings
     known: dict[str, KnownPrompt]
-    book: RuleBook
 
     def grade(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
         """The gated sum of label, category, attributes and rule; the label alone without weights."""
@@ -117,7 +115,6 @@ def train(
 
     def method(model: CausalLM, form: JudgeFormat, rules: dict[str, int]) -> GuidedRollouts:
         replay = GuidedReplay(settings.replay, model, form.template, known) if settings.replay else None
-        book = load_rulebook(form.rule_book or DEFAULT_RULES)
-        return GuidedRollouts(form, rules, replay, settings, known, book, readable=settings.readable)
+        return GuidedRollouts(form, rules, replay, settings, known, label_needs=settings.label_needs)
 
     return train_policy(settings, settings.judge, method, prompts, out, progress)

@@ -19,7 +19,7 @@ from goodrate.learning.rollout_source import RolloutSettings, RolloutSource
 from goodrate.models.adapter import LoraSettings, add_adapter
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge, stop_token_id, write_judge
-from goodrate.recipes.judge_rollouts import LabelledPrompt, policy_examples, unsure
+from goodrate.recipes.judge_rollouts import LabelledPrompt, LabelNeeds, policy_examples, unsure
 from goodrate.run_folder import RunFolder
 from goodrate.scale import get_scale
 
@@ -34,7 +34,11 @@ class PolicySettings(BaseModel):
     pool_confidence: float = Field(
         default=1.0, gt=0, le=1, description="only prompts whose label the judge is less sure of at the start; 1 = all"
     )
-    readable: bool = Field(default=False, description="a label earns nothing where its steps cannot be read")
+    label_needs: LabelNeeds = Field(
+        default="nothing",
+        description="what else a right label needs to earn anything: readable steps, a stated rule that has that label "
+        "(consistent), or one that also follows from the stated steps by the rule book (derived)",
+    )
     lora: LoraSettings | None = Field(default=None, description="train an adapter and not all weights; null = all")
     rollouts: RolloutSettings = Field(default_factory=RolloutSettings)
     loss: PolicyTermSettings = Field(default_factory=PolicyTermSettings)
@@ -58,6 +62,8 @@ def train_policy(
     run = RunFolder(out)
     run.begin(settings, settings.fit.seed, prompts=len(prompts))
     model, judge_format, rules = open_judge(judge)
+    if settings.label_needs in ("consistent", "derived") and not rules:
+        raise ValueError(f"label_needs = {settings.label_needs!r} needs a judge that cites rules; {judge} does not")
     pool = unsure(model, prompts, judge_format, settings.pool_confidence)
     source = RolloutSource(
         settings.rollouts, model, policy_examples(model, pool, settings.rollouts.max_new_tokens),

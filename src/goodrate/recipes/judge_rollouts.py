@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,6 +23,8 @@ from goodrate.learning.source import seed_of
 from goodrate.models.causal_lm import CausalLM, Completion
 from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, open_judge, stop_token_id
 from goodrate.relevance.rationale import Parsed, contradicts, parse
+from goodrate.relevance.rule_map import deciding_rules
+from goodrate.relevance.rulebook import DEFAULT_RULES, RuleBook, load_rulebook
 from goodrate.scale import get_scale
 
 
@@ -72,17 +75,20 @@ def unsure(
     return chosen
 
 
+LabelNeeds = Literal["nothing", "readable", "consistent", "derived"]
+
+
 @dataclass(frozen=True)
 class JudgeRollouts(PlainSampling):
     """Parsing, the label reward and the figures of a judge's rollouts.
 
     rule_labels: label position by rule id, to see a label that contradicts its own steps; empty = cannot be told.
-    readable: a label earns nothing where its steps cannot be read.
+    label_needs: what a right label needs, beside being right, to earn anything.
     """
 
     judge_format: JudgeFormat
     rule_labels: dict[str, int]
-    readable: bool = field(default=False, kw_only=True)
+    label_needs: LabelNeeds = field(default="nothing", kw_only=True)
 
     def parse(self, completion: Completion) -> Parsed | None:
         """The completion read back; None when it was cut off. A label without readable steps is still a label."""
@@ -106,12 +112,27 @@ class JudgeRollouts(PlainSampling):
         return self._label_reward(rollout, examples).correct
 
     def grade(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
-        """1 for the gold label, 0 for another, and 0 as a failure without one."""
+        """1 for the gold label with what it needs, 0 for another, and 0 as a failure without one."""
         label = self._label_reward(rollout, examples)
-        if not self.readable:
+        if self.label_needs == "nothing":
             return label
-        well = torch.tensor([said is not None and said.status == "ok" for said in rollout.parsed])
-        return replace(label, outcome=label.outcome * well)
+        return replace(label, outcome=label.outcome * torch.tensor([self._founded(said) for said in rollout.parsed]))
+
+    def _founded(self, said: Parsed | None) -> bool:
+        """Whether the steps carry the label as far as label_needs asks. A book of other columns derives nothing."""
+        if said is None or said.status != "ok":
+            return False
+        if self.label_needs == "readable":
+            return True
+        if said.rationale is None or contradicts(said, self.rule_labels) is not False:
+            return False
+        may = deciding_rules(self.book, said.rationale) if self.label_needs == "derived" else set()
+        return not may or said.rationale.rule in may
+
+    @functools.cached_property
+    def book(self) -> RuleBook:
+        """The rule book that the judge cites."""
+        return load_rulebook(self.judge_format.rule_book or DEFAULT_RULES)
 
     def _label_reward(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
         gold = torch.tensor([example.label for example in examples])[rollout.group]

@@ -136,6 +136,8 @@ def train(
 
     def method(model: CausalLM, form: JudgeFormat, rules: dict[str, int]) -> StepRewards:
         replay = GuidedReplay(settings.replay, model, form.template, known) if settings.replay else None
-        return StepRewards(form, rules, replay, settings, known, StepSpans(model), watching, readable=settings.readable)
+        return StepRewards(
+            form, rules, replay, settings, known, StepSpans(model), watching, label_needs=settings.label_needs
+        )
 
     return train_policy(settings, settings.judge, method, prompts, out, progress)
