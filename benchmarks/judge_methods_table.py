@@ -10,6 +10,7 @@ import typer
 
 from experiment import markdown
 from judge_methods import ARMS, QUEUE, Settings
+from judge_methods_reasons import QUEUE as REASONS
 from taosr1_table import Found, Measured, changes, collapses, details, interval, mean, page_command
 
 BEGIN = "<!-- judge_methods: python benchmarks/judge_methods_table.py --write -->"
@@ -68,15 +69,30 @@ def trainings(found: Found) -> list[list[str]]:
     return rows
 
 
+PATHS = ("category", "checks", "verdict", "label", "rule_unknown", "label_of_right_rule", "label_of_wrong_rule")
+
+
+def paths(found: Found) -> list[list[str]]:
+    """One row per arm: how often its steps are right, and its label behind a right and behind a wrong deciding rule."""
+    heads = ["category", "checks", "rule", "label", "rule not in the book", "label where the rule is right"]
+    rows = [["arm", "seeds", *heads, "label where it is wrong", "right labels past a wrong rule"]]
+    for arm in [name for name in ARMS if name in found]:
+        each = [mean(found[arm], name) for name in (*PATHS, "past_the_rule")]
+        rows.append([arm, str(len(found[arm])), *each])
+    return rows
+
+
 def render(only: str | None = None) -> str:
     """Every table as Markdown, one section per settings that have more than the start."""
     parts: list[str] = []
+    reasons = REASONS.grouped(Settings)
     for key, found in QUEUE.grouped(Settings).items():
         if only not in (None, key) or set(found) == {"sft"}:
             continue
         chosen = Settings.model_validate(next(iter(found.values()))[0]["settings"])
         measured, tail = Measured(chosen), Measured(chosen, tail=True)
-        tables = (scores(found, measured, tail), details(found, ARMS), trainings(found))
+        tables: tuple[list[list[str]], ...] = (scores(found, measured, tail), details(found, ARMS), trainings(found))
+        tables += (paths(reasons[key]),) if key in reasons else ()
         parts += [f"**{changes(chosen, Settings()) or 'default'}** (settings `{key}`)", *map(markdown, tables)]
     parts += collapses(QUEUE, Settings) if only is None else []
     return "\n\n".join(parts)

@@ -35,7 +35,7 @@ from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.recipes.judge_rollouts import LabelledPrompt, PairSampling, rolled
 from goodrate.relevance.listing import listing
 from goodrate.relevance.prompts import judge_prompt
-from goodrate.relevance.rationale import Rationale, label_text, write
+from goodrate.relevance.rationale import Rationale, label_text, parse, step_lines, write
 from goodrate.run_folder import RunFolder
 from goodrate.shop.gates import pairs_of, shortcuts
 from goodrate.shop.shop import Shop, ShopSettings, generate
@@ -383,18 +383,14 @@ def scored(shop: Shop, test: JudgedPairs, predicted: np.ndarray) -> dict[str, An
 
 def hallucination(shop: Shop, test: JudgedPairs, judge: Any) -> dict[str, Any]:
     """Own steps against the label (inconsistent), and true steps with a wrong label (strict), over readable reasons."""
-    from goodrate.relevance.rationale import parse, step_lines
-
     chosen = np.random.default_rng(0).permutation(len(test.gold))[:REASONS]
     verdicts = judge.judge([test.pairs[i] for i in chosen], reasons=True)
     known = [v.inconsistent for v in verdicts if v.inconsistent is not None]
     sound, strict = 0, 0
     for i, verdict in zip(chosen.tolist(), verdicts, strict=True):
-        if verdict.label is None or verdict.reason is None or verdict.reason_status != "ok":
+        if verdict.reason_status != "ok":
             continue
-        label = label_text(verdict.label)
-        text = [label, verdict.reason] if judge.card.order == "label_first" else [verdict.reason, label]
-        said = parse("\n".join(text) + "\n", judge.card.order).steps
+        said = stated(verdict, judge.card.order)
         truth = step_lines(shop.rationale(int(test.rows[i]), int(test.items[i])))
         if all(said.get(step) == truth[step] for step in ("wants", "found", "category", "checks")):
             sound += 1
@@ -404,6 +400,15 @@ def hallucination(shop: Shop, test: JudgedPairs, judge: Any) -> dict[str, Any]:
         "inconsistent": float(np.mean(known)) if known else None,
         "sound_steps": sound / len(chosen), "strict_hallucination": strict / max(1, sound),
     }  # fmt: skip
+
+
+def stated(verdict: Any, order: str) -> dict[str, str]:
+    """The lines of a verdict's reason by step; none where it has no label or no reason."""
+    if verdict.label is None or verdict.reason is None:
+        return {}
+    label = label_text(verdict.label)
+    text = [label, verdict.reason] if order == "label_first" else [verdict.reason, label]
+    return parse("\n".join(text) + "\n", order).steps
 
 
 app = typer.Typer(add_completion=False, help=__doc__)
