@@ -40,14 +40,28 @@ def test_the_same_run_resumes_and_another_is_refused(tmp_path: Path) -> None:
         again.begin(Run(seed=2, note="x"), seed=2)
 
 
-def test_a_folder_from_before_a_setting_came_resumes_where_it_is_null(tmp_path: Path) -> None:
-    class Old(BaseModel):
-        seed: int = 1
+class Section(BaseModel):
+    samples: int = 4
 
-    RunFolder(tmp_path).begin(Old(), seed=1)
-    with pytest.raises(ValueError, match=r"holds another run \(note None -> 'x'\)"):
-        RunFolder(tmp_path).begin(Run(seed=1, note="x"), seed=1)
+
+class Newer(Run):
+    rate: float = 0.5
+    part: Section | None = Section()
+
+
+def test_a_folder_from_before_a_setting_came_resumes_where_it_has_its_default(tmp_path: Path) -> None:
     RunFolder(tmp_path).begin(Run(seed=1), seed=1)
+    with pytest.raises(ValueError, match=r"holds another run \(part.samples None -> 5, rate None -> 0.6\)"):
+        RunFolder(tmp_path).begin(Newer(seed=1, rate=0.6, part=Section(samples=5)), seed=1)
+    RunFolder(tmp_path).begin(Newer(seed=1), seed=1)
+    with pytest.raises(ValueError, match=r"holds another run \(part.samples 4 -> None\)"):
+        RunFolder(tmp_path).begin(Newer(seed=1, part=None), seed=1)
+
+
+def test_a_section_that_the_folder_holds_as_null_is_not_newer(tmp_path: Path) -> None:
+    RunFolder(tmp_path).begin(Newer(seed=1, part=None), seed=1)
+    with pytest.raises(ValueError, match=r"holds another run \(part.samples None -> 4\)"):
+        RunFolder(tmp_path).begin(Newer(seed=1), seed=1)
 
 
 def test_stages(tmp_path: Path) -> None:

@@ -122,11 +122,15 @@ class RunFolder:
     def _refuse_other(self, settings: BaseModel, resolved: Path) -> None:
         """ValueError naming the settings that differ from those the folder was made with.
 
-        A setting that the folder does not know, because it is newer, must be null: then it changes nothing.
+        A setting that the folder does not know, because it is newer, must have its default: by contract that changes
+        nothing. One inside a section that the folder holds as null is not newer.
         """
         held = _flat(read_toml(resolved))
         asked = _flat(json.loads(settings.model_dump_json()))
-        differing = sorted(key for key in held.keys() | asked.keys() if held.get(key, NULL) != asked.get(key, NULL))
+        chosen = _flat(json.loads(settings.model_dump_json(exclude_defaults=True)))
+        newer = {key for key in asked.keys() - held.keys() - chosen.keys() if not _sections(key) & held.keys()}
+        every = (held.keys() | asked.keys()) - newer
+        differing = sorted(key for key in every if held.get(key, NULL) != asked.get(key, NULL))
         if differing:
             changes = ", ".join(f"{key} {held.get(key)!r} -> {asked.get(key)!r}" for key in differing[:5])
             raise ValueError(f"{self.path} holds another run ({changes}); choose another --out or remove the folder")
@@ -175,6 +179,12 @@ class RunFolder:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
             raise ValueError(f"stage name {name!r}: expected letters, digits, and _ . - only")
         return self.path / "stages" / f"{name}.json"
+
+
+def _sections(key: str) -> set[str]:
+    """The sections that a dotted key is in: a and a.b of a.b.c."""
+    parts = key.split(".")
+    return {".".join(parts[:depth]) for depth in range(1, len(parts))}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
