@@ -143,7 +143,8 @@ def test_a_label_earns_nothing_where_its_steps_do_not_carry_it_as_far_as_is_aske
         for how in ("nothing", needs)
     )
     assert strict.outcome.tolist() == earned
-    assert torch.equal(plain.correct, strict.correct) and torch.equal(plain.failed, strict.failed)
+    assert strict.correct.tolist() == earned  # a group of right labels that nothing carries is worth no update
+    assert torch.equal(plain.failed, strict.failed)
 
 
 def test_a_judge_without_a_rule_book_cannot_be_asked_for_consistent_labels(unsure: Path, tmp_path: Path) -> None:

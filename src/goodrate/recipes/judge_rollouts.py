@@ -108,15 +108,12 @@ class JudgeRollouts(PlainSampling):
         return torch.tensor(inside)
 
     def correct(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Tensor:
-        """Whether the label is right (N,), as the label reward has it, whatever else a method rewards."""
+        """Whether the label is right and has what it needs (N,), whatever else a method rewards."""
         return self._label_reward(rollout, examples).correct
 
     def grade(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
         """1 for the gold label with what it needs, 0 for another, and 0 as a failure without one."""
-        label = self._label_reward(rollout, examples)
-        if self.label_needs == "nothing":
-            return label
-        return replace(label, outcome=label.outcome * torch.tensor([self._founded(said) for said in rollout.parsed]))
+        return self._label_reward(rollout, examples)
 
     def _founded(self, said: Parsed | None) -> bool:
         """Whether the steps carry the label as far as label_needs asks. A book of other columns derives nothing."""
@@ -136,7 +133,11 @@ class JudgeRollouts(PlainSampling):
 
     def _label_reward(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
         gold = torch.tensor([example.label for example in examples])[rollout.group]
-        return label_reward(self.predicted(rollout), gold)
+        label = label_reward(self.predicted(rollout), gold)
+        if self.label_needs == "nothing":
+            return label
+        founded = torch.tensor([self._founded(said) for said in rollout.parsed])
+        return replace(label, outcome=label.outcome * founded, correct=label.correct * founded)
 
     def facts(self, rollout: Rollout, reward: Reward) -> dict[str, float]:
         """inconsistent: labels against their own steps. label_spread: entropy of the labels given, 0..1.
