@@ -65,6 +65,7 @@ GUIDED: dict[str, Change] = {
     "grpo+rules+derived": {"replay": None, "label_needs": "derived"},
     "grpo+replay": {"weights": None},
     "agrl": {},
+    "agrl+derived": {"label_needs": "derived"},
     **{f"agrl/H{level}": {"replay": ReplaySettings(fixed_level=level)} for level in range(1, LADDER + 1)},
     "agrl/ratio": {"replay": ReplaySettings(treatment="ratio")},
     "agrl/hinted": {"replay": ReplaySettings(treatment="hinted")},
@@ -93,7 +94,7 @@ STEPWISE: dict[str, Change] = {
 CHAINED: dict[str, Change] = {  # half of the budget is SFT on the verified steps
     "verified+grpo": {"weights": None, "replay": None},
     "verified+rules": {"replay": None},
-    "verified+agrl": {},
+    "verified+derived": {"replay": None, "weights": None, "label_needs": "derived"},
     "verified+verifier": STEPWISE["verifier"],
     "verified+hybrid": STEPWISE["hybrid"],
 }
