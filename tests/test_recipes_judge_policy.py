@@ -22,6 +22,7 @@ from goodrate.recipes.judge_rollouts import unsure as pool_of
 from goodrate.relevance.rationale import Parsed, Rationale, Want, parse, write
 from goodrate.relevance.rulebook import load_rulebook
 from test_recipes_language_models import TINY, toy_tokenizer
+from test_relevance_rulebook import SMALL
 
 torch.set_num_threads(1)
 THINGS = ["cup", "hat", "shoe"]
@@ -147,10 +148,15 @@ def test_a_label_earns_nothing_where_its_steps_do_not_carry_it_as_far_as_is_aske
     assert torch.equal(plain.failed, strict.failed)
 
 
-def test_a_judge_without_a_rule_book_cannot_be_asked_for_consistent_labels(unsure: Path, tmp_path: Path) -> None:
-    settings = judge_grpo.Settings(judge=str(unsure), label_needs="consistent")
-    with pytest.raises(ValueError, match="needs a judge that cites rules"):
-        judge_grpo.train(settings, prompts(), tmp_path / "run")
+def test_labels_cannot_be_asked_for_what_the_rule_book_does_not_give(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="label_needs = 'consistent': the judge cites no rule book"):
+        JudgeRollouts(JudgeFormat(), {}, label_needs="consistent")
+    book = tmp_path / "rules.toml"
+    book.write_text(SMALL, encoding="utf-8")
+    own = JudgeFormat(rule_book=book)
+    JudgeRollouts(own, {"fine": 3}, label_needs="consistent")
+    with pytest.raises(ValueError, match="the rule book has the columns category, must; expected alternative, categ"):
+        JudgeRollouts(own, {"fine": 3}, label_needs="derived")
 
 
 def test_the_label_margin_is_the_gap_between_right_and_wrong_label_tokens() -> None:

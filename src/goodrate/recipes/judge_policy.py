@@ -62,8 +62,6 @@ def train_policy(
     run = RunFolder(out)
     run.begin(settings, settings.fit.seed, prompts=len(prompts))
     model, judge_format, rules = open_judge(judge)
-    if settings.label_needs in ("consistent", "derived") and not rules:
-        raise ValueError(f"label_needs = {settings.label_needs!r} needs a judge that cites rules; {judge} does not")
     pool = unsure(model, prompts, judge_format, settings.pool_confidence)
     source = RolloutSource(
         settings.rollouts, model, policy_examples(model, pool, settings.rollouts.max_new_tokens),

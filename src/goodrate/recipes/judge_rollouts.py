@@ -23,7 +23,7 @@ from goodrate.learning.source import seed_of
 from goodrate.models.causal_lm import CausalLM, Completion
 from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, open_judge, stop_token_id
 from goodrate.relevance.rationale import Parsed, contradicts, parse
-from goodrate.relevance.rule_map import deciding_rules
+from goodrate.relevance.rule_map import COLUMNS, deciding_rules, derives
 from goodrate.relevance.rulebook import DEFAULT_RULES, RuleBook, load_rulebook
 from goodrate.scale import get_scale
 
@@ -90,6 +90,14 @@ class JudgeRollouts(PlainSampling):
     rule_labels: dict[str, int]
     label_needs: LabelNeeds = field(default="nothing", kw_only=True)
 
+    def __post_init__(self) -> None:
+        """Raises ValueError where the judge's rule book cannot give the label what it needs."""
+        if self.label_needs in ("consistent", "derived") and not self.rule_labels:
+            raise ValueError(f"label_needs = {self.label_needs!r}: the judge cites no rule book")
+        if self.label_needs == "derived" and not derives(self.book):
+            told = f"{', '.join(self.book.columns)}; expected {', '.join(sorted(COLUMNS))}"
+            raise ValueError(f"label_needs = 'derived': the rule book has the columns {told}. Ask for 'consistent'")
+
     def parse(self, completion: Completion) -> Parsed | None:
         """The completion read back; None when it was cut off. A label without readable steps is still a label."""
         if completion.finish_reason != "stop":
@@ -116,15 +124,14 @@ class JudgeRollouts(PlainSampling):
         return self._label_reward(rollout, examples)
 
     def _founded(self, said: Parsed | None) -> bool:
-        """Whether the steps carry the label as far as label_needs asks. A book of other columns derives nothing."""
+        """Whether the steps carry the label as far as label_needs asks."""
         if said is None or said.status != "ok":
             return False
         if self.label_needs == "readable":
             return True
         if said.rationale is None or contradicts(said, self.rule_labels) is not False:
             return False
-        may = deciding_rules(self.book, said.rationale) if self.label_needs == "derived" else set()
-        return not may or said.rationale.rule in may
+        return self.label_needs == "consistent" or said.rationale.rule in deciding_rules(self.book, said.rationale)
 
     @functools.cached_property
     def book(self) -> RuleBook:

@@ -9,13 +9,18 @@ COLUMNS = {"category", "must", "may", "not", "alternative"}
 CHEAPER = {"match": "cheaper", "unknown": "none", "conflict": "costlier"}
 
 
+def derives(book: RuleBook) -> bool:
+    """Whether labels follow from stated steps by this book: its columns are those that steps speak of."""
+    return set(book.columns) == COLUMNS
+
+
 def deciding_rules(book: RuleBook, said: Rationale) -> set[str]:
     """Ids of the rules that the stated category and checks lead to; empty for a book with other columns.
 
     A price limit is a requirement in most queries and the alternative's price in "cheaper than X": the steps do not say
     which, so that a price check can lead to two rules.
     """
-    if set(book.columns) != COLUMNS:
+    if not derives(book):
         return set()
     worst = {"must": "none", "may": "none", "not": "none", "below": "none"}
     for want, check in zip(said.wants, said.checks, strict=True):
