@@ -41,7 +41,7 @@ from goodrate.shop.knowledge import HEARSAY, kind_of, standard_text, use_of
 from goodrate.shop.queries import Standard
 from goodrate.shop.shop import Shop, ShopSettings
 from taosr1 import Run
-from taosr1_table import Measured, collapses, markdown, put
+from taosr1_table import Measured, changes, collapses, markdown, put
 
 QUEUE = Queue("context_arms")
 BEGIN, END = "<!-- context_arms: python benchmarks/context_arms.py table --write -->", "<!-- end of context_arms -->"
@@ -274,10 +274,10 @@ def kind_gaps(
 ) -> list[str]:
     """Accuracy of `arm` minus that of `other` by what the text is worth, over the seeds of both, 95 % over queries.
 
-    weights: (B + 1, N), the first row the sample itself.
+    weights: (B + 1, N), the first row the sample itself. Nothing where the two read other texts.
     """
     seeds = {one["seed"] for one in arm} & {one["seed"] for one in other}
-    if not seeds:
+    if not seeds or arm[0]["kinds"] != other[0]["kinds"]:
         return ["-"] * len(KINDS)
     right = [
         np.mean([[c == str(g) for c, g in zip(r["predicted"], gold, strict=True)] for r in rs if r["seed"] in seeds], 0)
@@ -416,9 +416,11 @@ def table(
             if arm != "rag_grpo":
                 by_kinds.append([arm, *kind_gaps(results, arms.get("rag_grpo", []), gold, weights)])
             each = [by_kind(r, gold) for r in results]
-            details.append([arm, *(f"{np.mean([e[n] for e in each]):.3f}" if n in each[0] else "-" for n in DETAILS)])
-        parts += [f"settings `{key}`", markdown(rows), markdown([["arm", *DETAILS], *details]), markdown(by_kinds)]
-        parts += [markdown(rows) for rows in [choices(arms, compared)] if len(rows) > 1]
+            means = (np.mean([e.get(name, np.nan) for e in each]) for name in DETAILS)
+            details.append([arm, *("-" if np.isnan(one) else f"{one:.3f}" for one in means)])
+        told = changes(settings, Settings()) or "default"
+        tables = (rows, [["arm", *DETAILS], *details], by_kinds, choices(arms, compared))
+        parts += [f"**{told}** (settings `{key}`)", *(markdown(rows) for rows in tables if len(rows) > 1)]
     parts += collapses(QUEUE, Settings)
     put("\n\n".join(parts), write, BEGIN, END)
 
