@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict
 
 from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import JudgedPairs, judged_pairs
-from goodrate.evaluation.classification import FAILED, classify, constant_label
+from goodrate.evaluation.classification import classify, constant_label, likeliest
 from goodrate.learning.collapse import Collapsed
 from goodrate.learning.fit import FitSettings
 from goodrate.learning.policy_terms import PolicyTermSettings
@@ -328,7 +328,7 @@ def judged(run: Run, test: JudgedPairs, folder: Path) -> dict[str, Any]:
 
     judge = Judge.load(folder)
     p = judge.probabilities(test.pairs)
-    predicted = np.where(np.isnan(p).any(axis=1), FAILED, np.nan_to_num(p).argmax(axis=1))
+    predicted = likeliest(p)
     found = {**scored(run.shop, test, predicted), **hallucination(run.shop, test, judge)}
     return {**found, "tiers": tier_scores(run, judge, p, test.gold), "pass_at": passed(run, folder, test)}
 

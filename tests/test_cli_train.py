@@ -202,7 +202,8 @@ def test_a_written_shop_is_the_shop_of_its_settings(tmp_path: Path) -> None:
 def test_agreement_by_hand() -> None:
     import numpy as np
 
-    from goodrate.cli.judge_table import FAILED, agreement, likeliest
+    from goodrate.cli.judge_table import agreement
+    from goodrate.evaluation.classification import FAILED, likeliest
     from goodrate.scale import FOUR_LEVEL
 
     nan = float("nan")

@@ -114,9 +114,11 @@ def test_the_chains_start_where_the_demo_ended_and_leave_before_and_after(
     judges = report["judges"]["systems"]
     gap = judges["after"]["macro_f1"]["value"] - judges["before"]["macro_f1"]["value"]
     assert report["judges"]["minus_before"]["value"] == pytest.approx(gap) and report["judges"]["pairs"] == 12
+    rules = [judges[name]["right_rule"]["value"] for name in ("before", "after")]
+    assert rules[0] == rules[1] >= 0 and "right_rule" not in judges["majority"]
     show_chains(report)
     shown = capsys.readouterr().out
-    assert "+ own top K" in shown and "+ judge_grpo, 64 labels" in shown
+    assert "+ own top K" in shown and "+ GRPO, 64 labels" in shown
     again: list[str] = []
     run_learning(CHAINED, root, quiet(again))
     assert again == []

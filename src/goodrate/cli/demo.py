@@ -128,12 +128,14 @@ def show_chains(report: dict[str, Any]) -> None:
         encoders.add_row(names[row["system"]], *_metrics(row))
         if row["system"] == "after":
             encoders.add_row("  gain", *_metrics(row["minus_first"]))
-    judges = _table(f"\njudge: {report['judges']['pairs']} test pairs", "macro-F1", "accuracy")
-    names = {"before": f"SFT, {settings['rationales']} reasons", "after": f"+ judge_grpo, {settings['labels']} labels"}
+    judges = _table(f"\njudge: {report['judges']['pairs']} test pairs", "macro-F1", "accuracy", "right rule")
+    names = {"before": f"SFT, {settings['rationales']} reasons", "after": f"+ GRPO, {settings['labels']} labels"}
     for name, row in report["judges"]["systems"].items():
-        judges.add_row(names.get(name, name.replace("_", " ")), _interval(row["macro_f1"]), _interval(row["accuracy"]))
+        rule = _interval(row["right_rule"]) if "right_rule" in row else ""
+        known = _interval(row["macro_f1"]), _interval(row["accuracy"]), rule
+        judges.add_row(names.get(name, name.replace("_", " ")), *known)
         if name == "after":
-            judges.add_row("  gain", _interval(report["judges"]["minus_before"]), "")
+            judges.add_row("  gain", _interval(report["judges"]["minus_before"]), "", "")
     _print(report, encoders, judges)
 
 

@@ -11,6 +11,7 @@ from goodrate.catalog.splits import split_by_group
 from goodrate.cli.context_input import with_contexts
 from goodrate.cli.labelled_pair import LabelledPair
 from goodrate.cli.training_data import TrainingData
+from goodrate.evaluation.classification import FAILED, likeliest
 from goodrate.relevance.judge import Judge, read_judge_card, write_judge_card
 from goodrate.relevance.prompts import Pair
 from goodrate.relevance.tiers import cumpt, tiers_of_labels
@@ -18,7 +19,6 @@ from goodrate.relevance.tuning import tune
 from goodrate.scale import RelevanceScale
 
 DEV_PAIRS = 2000  # of each half; a standard error of about one point of accuracy
-FAILED = -1
 
 
 def measured(
@@ -101,12 +101,6 @@ def spread(pairs: list[LabelledPair], limit: int) -> list[LabelledPair]:
     if len(pairs) <= limit:
         return pairs
     return [pairs[round(position)] for position in np.linspace(0, len(pairs) - 1, limit)]
-
-
-def likeliest(probabilities: np.ndarray) -> np.ndarray:
-    """The most probable label (N,), FAILED where the judge gave none: NaN would count as the worst label."""
-    failed = np.isnan(probabilities).any(axis=1)
-    return np.where(failed, FAILED, np.nan_to_num(probabilities).argmax(axis=1))
 
 
 def agreement(gold: np.ndarray, predicted: np.ndarray, scale: RelevanceScale) -> dict[str, float]:

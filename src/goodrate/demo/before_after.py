@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from goodrate.demo.measure import METRICS, full_truth, likeliest
+from goodrate.demo.measure import METRICS, full_truth
 from goodrate.demo.settings import LearningSettings
 from goodrate.demo.stages import JudgedPairs, judged_pairs
-from goodrate.evaluation.classification import classify, with_intervals
+from goodrate.evaluation.classification import FAILED, classify, with_intervals
 from goodrate.evaluation.report import evaluate_systems
-from goodrate.evaluation.significance import bootstrap_over_groups
+from goodrate.evaluation.significance import Interval, bootstrap_over_groups
 from goodrate.evaluation.systems import SystemRuns, Task, random_runs
 from goodrate.learning.item_matrix import top_k
 from goodrate.shop.gates import shortcuts
@@ -55,13 +55,20 @@ def _searched(name: str, folder: Path, shop: Shop, texts: dict[str, str]) -> Sys
 
 
 def compare_judges(settings: LearningSettings, shop: Shop, before: Path, after: Path) -> dict[str, Any]:
-    """Each judge's scores on test pairs, the difference of macro-F1, and the judges that need no training."""
+    """Each judge's scores on test pairs, how often it states the right deciding rule, the difference of macro-F1.
+
+    Beside them the judges that need no training.
+    """
     test, scale = judged_pairs(shop, "test", settings.pairs_measured, settings.seed), shop.book.scale
-    said = {BEFORE: predicted(test, before), AFTER: predicted(test, after)}
+    told = {BEFORE: judged(shop, test, before), AFTER: judged(shop, test, after)}
+    said = {name: labels for name, (labels, _) in told.items()}
     queries = test.rows.tolist()
 
     def gap(rows: np.ndarray) -> float:
         return macro_f1(rows, said[AFTER]) - macro_f1(rows, said[BEFORE])
+
+    def share(right: np.ndarray) -> Interval:
+        return bootstrap_over_groups(lambda rows: float(right[rows].mean()), queries, settings.seed, resamples=300)
 
     def macro_f1(rows: np.ndarray, labels: np.ndarray) -> float:
         return classify(test.gold[rows], labels[rows], scale).macro_f1
@@ -74,14 +81,19 @@ def compare_judges(settings: LearningSettings, shop: Shop, before: Path, after: 
                 metric: interval.as_dict()
                 for metric, interval in with_intervals(test.gold, labels, scale, queries, resamples=300).items()
             }
+            | ({"right_rule": share(told[name][1]).as_dict()} if name in told else {})
             for name, labels in {**said, **trivial}.items()
         },
         "minus_before": bootstrap_over_groups(gap, queries, settings.seed, resamples=300).as_dict(),
     }
 
 
-def predicted(test: JudgedPairs, folder: Path) -> np.ndarray:
-    """Label positions (n,) of a judge folder."""
+def judged(shop: Shop, test: JudgedPairs, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Label positions (n,) of a judge folder, and whether its reasons state the rule that decides (n,)."""
     from goodrate.relevance.judge import Judge
 
-    return likeliest(Judge.load(folder).probabilities(test.pairs))
+    verdicts = Judge.load(folder).judge(test.pairs, reasons=True)
+    rules = [shop.rationale(q, i).rule for q, i in zip(test.rows.tolist(), test.items.tolist(), strict=True)]
+    labels = [FAILED if verdict.label is None else verdict.label for verdict in verdicts]
+    right = [f"verdict {rule}" in (v.reason or "").split("\n") for v, rule in zip(verdicts, rules, strict=True)]
+    return np.asarray(labels), np.asarray(right)

@@ -78,7 +78,7 @@ def train_sft(settings: LearningSettings, shop: Shop, out: Path, progress: Progr
 
 
 def train_grpo(settings: LearningSettings, shop: Shop, judge: Path, out: Path, progress: Progress) -> Path:
-    """TaoSR1 stage 3: GRPO on the labels of other pairs."""
+    """TaoSR1 stage 3: GRPO on the labels of other pairs, which earn nothing unless they follow from their steps."""
     pairs = stages.training_pairs(shop, settings.seed, settings.rationales, settings.labels)
     template = reason_first(shop).template
     prompts = [
@@ -87,7 +87,7 @@ def train_grpo(settings: LearningSettings, shop: Shop, judge: Path, out: Path, p
     ]
     recipe = judge_grpo.Settings(
         judge=str(judge), optimizer="muon", learning_rate=1e-3, loss=PolicyTermSettings(kl=0.02),
-        rollouts=RolloutSettings(screening=2, oversampling=3.0, max_new_tokens=REASON_TOKENS),
+        label_needs="derived", rollouts=RolloutSettings(screening=2, oversampling=3.0, max_new_tokens=REASON_TOKENS),
         fit=_fit(settings, settings.grpo_updates, settings.grpo_seconds),
     )  # fmt: skip
     return judge_grpo.train(recipe, prompts, out, progress)

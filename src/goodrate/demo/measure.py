@@ -11,7 +11,7 @@ import numpy as np
 
 from goodrate.demo.settings import DemoSettings
 from goodrate.demo.stages import judged_pairs
-from goodrate.evaluation.classification import FAILED, Classification, classify, with_intervals
+from goodrate.evaluation.classification import Classification, classify, likeliest, with_intervals
 from goodrate.evaluation.report import Report, evaluate_systems
 from goodrate.evaluation.systems import SystemRuns, Task, judge_runs, random_runs, search_runs
 from goodrate.relevance.listing import listing
@@ -105,11 +105,6 @@ def measure_judge(shop: Shop, judge_folder: Path, seed: int) -> dict[str, Any]:
         "temperature": judge.card.temperature,
         "beta_cum": judge.card.beta_cum,
     }
-
-
-def likeliest(probabilities: np.ndarray) -> np.ndarray:
-    """Label positions (n,) of probabilities (n, L), FAILED where there are none."""
-    return np.where(np.isnan(probabilities).any(axis=1), FAILED, np.nan_to_num(probabilities).argmax(axis=1))
 
 
 def scores(result: Classification) -> dict[str, Any]:
