@@ -1,13 +1,15 @@
 """How judges of benchmarks/judge_methods.py reach their labels: which steps are right, and labels past a wrong rule.
 
 python benchmarks/judge_methods_reasons.py run --seeds 0 --arms sft,grpo,hybrid --set ...   those of the trainings
+python benchmarks/judge_methods_reasons.py draw HASH docs/pictures/judge_reasons.png        labels beside rules, by arm
 
 Reads the judges that benchmarks/judge_methods.py left in runs/; its table shows what this measures.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -20,6 +22,7 @@ from goodrate.relevance.rationale import STEPS, step_lines
 
 QUEUE = Queue("judge_methods_reasons")
 PAIRS = 600
+BARS = (("label", "right label", -0.2, "#9db8d9"), ("verdict", "right rule", 0.2, "#1f4e8c"))  # of the picture
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
@@ -58,9 +61,31 @@ def judges(work: Any, arm: str) -> list[Any]:
     return [*sorted((stage / "judge" for stage in folder.glob("stage?")), reverse=True), folder / "judge"]
 
 
-@app.callback()
-def main() -> None:
-    """See run."""
+@app.command()
+def draw(
+    key: Annotated[str, typer.Argument(help="Hash of the settings, as the table has it.")],
+    out: Annotated[Path, typer.Argument(help="Picture to write.")],
+    arms_: Annotated[
+        str, typer.Option("--arms", help="In this order, from above.")
+    ] = "sft,grpo,grpo+rules,grpo+derived",
+) -> None:
+    """Right labels beside right deciding rules, a bar each, means over the seeds that are there."""
+    from matplotlib.figure import Figure
+
+    found = QUEUE.grouped(judge_methods.Settings)[key]
+    arms = [arm for arm in arms_.split(",") if arm in found]
+    figure = Figure(figsize=(7, 0.45 * len(arms) + 1.2), layout="constrained")
+    axes, place = figure.add_subplot(), np.arange(len(arms))
+    for name, told, shift, colour in BARS:
+        shares = [float(np.mean([one[name] for one in found[arm]])) for arm in arms]
+        bars = axes.barh(place + shift, shares, height=0.38, label=told, color=colour)
+        axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    axes.set(yticks=place, yticklabels=[f"{arm} ({len(found[arm])})" for arm in arms], xlim=(0, 1.08))
+    axes.set_xlabel("share of test pairs; seeds in brackets")
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.0 + 0.9 / len(arms)), ncols=2, frameon=False)
+    figure.savefig(out, dpi=130)
 
 
 add_run(app, QUEUE, judge_methods.Settings, judge_methods.ARMS, make)
