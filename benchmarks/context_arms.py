@@ -26,7 +26,6 @@ import typer
 from pydantic import BaseModel, ConfigDict
 
 import taosr1
-import taosr1_table
 from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import JudgedPairs, judged_pairs
 from goodrate.evaluation.classification import FAILED
@@ -41,7 +40,7 @@ from goodrate.shop.knowledge import HEARSAY, kind_of, standard_text, use_of
 from goodrate.shop.queries import Standard
 from goodrate.shop.shop import Shop, ShopSettings
 from taosr1 import Run
-from taosr1_table import Measured, changes, collapses, markdown, put
+from taosr1_table import Measured, changes, collapses, interval, markdown, put, resampled
 
 QUEUE = Queue("context_arms")
 BEGIN, END = "<!-- context_arms: python benchmarks/context_arms.py table --write -->", "<!-- end of context_arms -->"
@@ -288,7 +287,7 @@ def kind_gaps(
     for kind in KINDS:
         w = weights * (kinds == kind[0])
         gap = w @ (right[0] - right[1]) / np.maximum(w.sum(axis=1), 1e-12)
-        told.append(taosr1_table.interval(gap, "+.3f"))
+        told.append(interval(gap, "+.3f"))
     return told
 
 
@@ -373,14 +372,14 @@ def check(
     queue = Queue("context_check")
     about = Check(judge=name, pairs=pairs, shop=settings.shop)
     queue.run([Job(reading, 0, about) for reading in READINGS], make_reading)
-    weights = taosr1_table.resampled(test.rows[chosen])
+    weights = resampled(test.rows[chosen])
     alike = [r for r in queue.found() if {**r["settings"], "judge": name} == about.model_dump(mode="json")]
     judges = sorted({r["settings"]["judge"] for r in alike})
     right = {r: np.mean([one["right"] for one in alike if one["arm"] == r], axis=0) for r in READINGS}
     print(f"mean over {len(judges)} judges: {', '.join(judges)}")
     for reading in READINGS:
         gap = (weights @ (right[reading] - right["nothing"])) / weights.sum(1)
-        print(f"{reading}: {right[reading].mean():.3f}, minus nothing {taosr1_table.interval(gap, '+.3f')}")
+        print(f"{reading}: {right[reading].mean():.3f}, minus nothing {interval(gap, '+.3f')}")
 
 
 def _mean(values: np.ndarray) -> float:
@@ -399,7 +398,7 @@ def table(
         settings = Settings.model_validate(next(iter(arms.values()))[0]["settings"])
         compared = Measured(settings, settings.test_pairs)
         test = judged_pairs(taosr1.shop_of(settings.shop.model_dump_json()), "test", settings.test_pairs, seed=0)
-        gold, weights = test.gold, taosr1_table.resampled(test.rows)
+        gold, weights = test.gold, resampled(test.rows)
         others = against.split(",")
         rows = [["arm", "seeds", "macro-F1", "accuracy", *(f"minus {o}" for o in others), "minutes"]]
         details: list[list[str]] = []
@@ -409,7 +408,7 @@ def table(
             values = compared.values(results)
             gaps = [compared.difference(results, arms.get(o, [])) if arm != o else "-" for o in others]
             rows.append([
-                arm, str(len(results)), taosr1_table.interval(values),
+                arm, str(len(results)), interval(values),
                 f"{np.mean([r['accuracy'] for r in results]):.3f}", *gaps,
                 f"{np.mean([r['minutes'] for r in results]):.1f}",
             ])  # fmt: skip

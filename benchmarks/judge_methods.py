@@ -100,9 +100,8 @@ CHAINED: dict[str, Change] = {  # half of the budget is SFT on the verified step
 }
 SAMPLING = {**GUIDED, **STEPWISE, **CHAINED}
 CONTROLS = ("sft", "continued", "labels", "dpo", "grpo", "verified", "oracle")
-REASON_FIRST = (*CONTROLS, *SAMPLING)
 LABEL_FIRST = "label_first/"  # the same arm of a judge that states its label before its steps
-ARMS = (*REASON_FIRST, *(LABEL_FIRST + arm for arm in ("sft", "grpo", "grpo+rules", "agrl", "hybrid")))
+ARMS = (*CONTROLS, *SAMPLING, *(LABEL_FIRST + arm for arm in ("sft", "grpo", "grpo+rules", "agrl", "hybrid")))
 
 
 def known(run: Run, part: Part, stored: float) -> list[KnownPrompt]:
@@ -198,15 +197,20 @@ def control(run: Run, out: Path, arm: str) -> Path:
     return taosr1.sft(run, start(run), examples, out, s.stage_seconds, s.continued_rate, s.control_updates, form)
 
 
+def placed(job: Job) -> tuple[str, str, Path]:
+    """The arm without its order, the order, and where it is trained, beside what other arms of its order need."""
+    arm = job.arm.removeprefix(LABEL_FIRST)
+    order = "reason_first" if arm == job.arm else "label_first"
+    work = QUEUE.work / f"{settings_key(job.settings)}-{job.seed}" / ("" if arm == job.arm else order)
+    return arm, order, work / arm.replace("/", "-")
+
+
 def make(job: Job) -> dict[str, Any]:
     """Train the arm and measure it on the test pairs."""
     settings = job.settings
     assert isinstance(settings, Settings)
-    arm = job.arm.removeprefix(LABEL_FIRST)
-    order = "reason_first" if arm == job.arm else "label_first"
-    work = QUEUE.work / f"{settings_key(settings)}-{job.seed}" / ("" if arm == job.arm else order)
-    run = replace(taosr1.begun(settings, order, job.seed), work=work)
-    out = run.work / arm.replace("/", "-")
+    arm, order, out = placed(job)
+    run = replace(taosr1.begun(settings, order, job.seed), work=out.parent)
     try:
         folder = trained(run, out, arm)
     except Collapsed as error:

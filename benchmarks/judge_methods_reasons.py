@@ -16,7 +16,7 @@ import typer
 
 import judge_methods
 import taosr1
-from experiment import Job, Queue, add_run, settings_key
+from experiment import Job, Queue, add_run
 from goodrate.demo.stages import judged_pairs
 from goodrate.relevance.rationale import STEPS, step_lines
 
@@ -31,8 +31,8 @@ def make(job: Job) -> dict[str, Any]:
     from goodrate.relevance.judge import Judge
 
     assert isinstance(job.settings, judge_methods.Settings)
-    work = judge_methods.QUEUE.work / f"{settings_key(job.settings)}-{job.seed}"
-    judge = Judge.load(next(path for path in judges(work, job.arm) if path.is_dir()))
+    out = judge_methods.placed(job)[-1]
+    judge = Judge.load(max(out.glob("stage?"), default=out) / "judge")  # the last stage of a curriculum
     shop = taosr1.shop_of(job.settings.shop.model_dump_json())
     test = judged_pairs(shop, "test", taosr1.TEST_PAIRS, seed=0)
     chosen = np.random.default_rng(0).permutation(len(test.gold))[:PAIRS]
@@ -52,13 +52,6 @@ def make(job: Job) -> dict[str, Any]:
         "label_of_wrong_rule": float(label[~rule].mean()) if (~rule).any() else None,
         "past_the_rule": float((label & ~rule).mean()),
     }
-
-
-def judges(work: Any, arm: str) -> list[Any]:
-    """Where the judge of an arm may lie: a curriculum leaves one a stage, of which the last is the arm's."""
-    order, _, name = ("", "", arm) if not arm.startswith(judge_methods.LABEL_FIRST) else arm.partition("/")
-    folder = work / order / name.replace("/", "-")
-    return [*sorted((stage / "judge" for stage in folder.glob("stage?")), reverse=True), folder / "judge"]
 
 
 @app.command()
