@@ -102,3 +102,14 @@ def test_retrieval_brings_texts_of_every_kind(shop: Shop) -> None:
     kinds = [kind_of(query, by_id[texts[0].id]) for query, texts in found if texts]
     shares = [kinds.count(kind) / len(kinds) for kind in ("helpful", "irrelevant", "misleading")]
     assert 0.2 < shares[0] < 0.65 and 0.2 < shares[1] < 0.7 and 0.03 < shares[2] < 0.3, shares
+
+
+def test_shares_of_texts_change_the_corpus_alone(shop: Shop) -> None:
+    noisy = generate(shop.settings.model_copy(update={"text_shares": (0.1, 0.8)}))
+    explained = [text for text in noisy.corpus if text.subject]
+    assert sum(text.right for text in explained) / len(explained) == pytest.approx(1 / 9, abs=0.06)
+    assert noisy.queries == shop.queries and (noisy.labels == shop.labels).all()
+    silent = generate(ShopSettings(items=300, queries=60, text_shares=(0, 0)))
+    assert not any(text.subject for text in silent.corpus)
+    with pytest.raises(ValueError, match="two shares of a whole"):
+        ShopSettings(text_shares=(0.5, 0.6))

@@ -83,7 +83,7 @@ def draw_chunk(world: World, query: Query, standards: list[Standard], rng: np.ra
 
 # ---- the corpus
 
-RIGHT_SHARE, WRONG_SHARE = 0.5, 0.2  # of the standards and words; nothing is written about the others
+TEXT_SHARES = (0.5, 0.2)  # right and wrong ones, of the standards and words; nothing is written about the others
 HEARSAY = "they say "  # how a wrong text on a standard begins: nothing else could tell a judge that it is wrong
 
 
@@ -101,11 +101,15 @@ class KnowledgeText:
     right: bool = True
 
 
-def make_corpus(world: World, standards: Sequence[Standard]) -> tuple[KnowledgeText, ...]:
+def make_corpus(
+    world: World, standards: Sequence[Standard], shares: tuple[float, float] = TEXT_SHARES
+) -> tuple[KnowledgeText, ...]:
     """At most one text for each standard and each word for a value, and an advertisement for each kind of product.
 
+    shares: of the standards and words that a right text explains, and that a wrong one does.
     Words for kinds of product have no text: it would be found before that on the standard of a knowledge query.
     """
+    right_share, wrong_share = shares
     rng = np.random.default_rng([world.seed, 29])
     t = world.taxonomy
     meanings: dict[str, Meaning] = {phrase: (a, v) for phrase, a, v in t.usages}
@@ -115,8 +119,8 @@ def make_corpus(world: World, standards: Sequence[Standard]) -> tuple[KnowledgeT
     texts = []
     for subject, about, is_standard in told:
         draw, other = rng.random(), _elsewhere(world, about, rng) if is_standard else _misread(world, about, rng)
-        if draw < RIGHT_SHARE + WRONG_SHARE:
-            right = draw < RIGHT_SHARE
+        if draw < right_share + wrong_share:
+            right = draw < right_share
             said = f"{subject} {'demands' if is_standard else 'means'} {_named(world, about if right else other)}"
             texts.append((HEARSAY + said if is_standard and not right else said, subject, about, right))
     ads = [(_advertisement(world, surface, rng), "", None, True) for s in t.category_surfaces for surface in s]

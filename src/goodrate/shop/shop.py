@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from goodrate.relevance.rationale import Rationale
 from goodrate.relevance.rulebook import RuleBook, load_rulebook
 from goodrate.shop.behaviour import simulate_sessions
 from goodrate.shop.judged import choose_judged
-from goodrate.shop.knowledge import Chunk, KnowledgeText, draw_chunk, make_corpus
+from goodrate.shop.knowledge import TEXT_SHARES, Chunk, KnowledgeText, draw_chunk, make_corpus
 from goodrate.shop.queries import FAMILIES, FAMILY_SHARES, Query, QueryWriter, Standard, make_standards
 from goodrate.shop.truth import PairTruth, judge_truth, true_rationale
 from goodrate.shop.world import World, item_records, make_world
@@ -51,6 +51,16 @@ class ShopSettings(BaseModel):
     """Share of knowledge queries, whose label hangs on a text outside of query, item and rules; the other families keep
     their proportions. Then there are 240 standards, and dev and test name those that no training query names. None: a
     tenth of the queries, 60 standards, named everywhere."""
+    text_shares: tuple[float, float] | None = None
+    """Shares of the standards and words that a right text of the corpus explains, and that a wrong one does; None: 0.5
+    and 0.2. Nothing is written about the others."""
+
+    @field_validator("text_shares")
+    @classmethod
+    def _is_shares(cls, shares: tuple[float, float] | None) -> tuple[float, float] | None:
+        if shares is not None and (min(shares) < 0 or sum(shares) > 1):
+            raise ValueError(f"text_shares are two shares of a whole, right and wrong, not {shares}")
+        return shares
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,8 @@ class Shop:
     @cached_property
     def corpus(self) -> tuple[KnowledgeText, ...]:
         """The texts that a judge's context is retrieved from."""
-        return make_corpus(self.world, standards_of(self.settings, self.world))
+        shares = self.settings.text_shares or TEXT_SHARES
+        return make_corpus(self.world, standards_of(self.settings, self.world), shares)
 
     def queries_of(self, split: str) -> np.ndarray:
         """Positions of the queries of one split."""
