@@ -230,7 +230,8 @@ def test_judgements(run: Run, made: Path, tmp_path: Path, content: str, message:
         arguments = ("--judgements", tmp_path / "labels.csv", "--skip-bad", "2")
         assert "labels.csv has no usable row" in run("evaluate", tmp_path / "index", *arguments)[1]
     code, err = run("evaluate", tmp_path / "index", "--judgements", made / "items.csv")
-    assert code == 2 and err.endswith("no column 'query'; name it with --map query=COLUMN; columns: id, title, price")
+    advice = "name it with --map query=COLUMN, in training --set data.judgements_map.query=COLUMN"
+    assert code == 2 and err.endswith(f"no column 'query'; {advice}; columns: id, title, price")
 
 
 def test_settings_of_a_training_run(run: Run, tmp_path: Path) -> None:

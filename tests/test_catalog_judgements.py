@@ -35,7 +35,7 @@ def test_bad_judgements_are_listed(tmp_path: Path) -> None:
     assert "row 4, column label: expected one of irrelevant, mismatch" in text and "found 'great'" in text
     assert "row 5, column query: expected query to be filled, found nothing" in text
     assert len(read_judgements(path, FOUR_LEVEL, skip_bad=3)) == 1
-    with pytest.raises(ValueError, match=r"no column 'label'.*nearest: 'rating' \(--map label=rating\)"):
+    with pytest.raises(ValueError, match=r"no column 'label'.*nearest: 'rating' \(--map label=rating, in training"):
         (tmp_path / "b.csv").write_text("query,item_id,rating\nlamp,1,1\n")
         read_judgements(tmp_path / "b.csv", FOUR_LEVEL)
 

@@ -56,7 +56,7 @@ def test_map_renames_and_its_errors_name_the_column(tmp_path: Path) -> None:
     path = tmp_path / "feed.csv"
     path.write_text("docid,name\n7,lamp\n")
     assert read_catalog(path, mapping={"id": "docid", "title": "name"}).frame.row(0)[:2] == ("7", "lamp")
-    with pytest.raises(ValueError, match=r"no column 'id'; nearest: 'docid' \(--map id=docid\)"):
+    with pytest.raises(ValueError, match=r"no column 'id'; nearest: 'docid' \(--map id=docid, in training"):
         read_catalog(path)
     with pytest.raises(ValueError, match=r"no column 'nam'; nearest: 'name'"):
         read_catalog(path, mapping={"id": "docid", "title": "nam"})
@@ -73,7 +73,7 @@ def test_bad_rows_are_listed_by_row_and_column(tmp_path: Path) -> None:
     with pytest.raises(ValueError) as caught:
         read_catalog(path)
     lines = str(caught.value).splitlines()
-    assert lines[0] == f"{path} has 6 bad rows (--skip-bad N tolerates N of them):"
+    assert lines[0] == f"{path} has 6 bad rows (--skip-bad N tolerates N of them, in training data.skip_bad = N):"
     assert [line.split(", ", 1)[1] for line in lines[1:]] == [
         "row 3, column id: expected id to be filled, found nothing",
         "row 4, column title: expected title to be filled, found nothing",

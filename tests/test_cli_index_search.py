@@ -111,7 +111,12 @@ def test_wrong_use_exits_2_with_one_clear_message(run, feed: Path, tmp_path: Pat
     cases = {
         ("index", "--out", index): "give a CATALOG to index, or --remove IDS",
         ("index", "nowhere.csv", "--out", index): "no such file: nowhere.csv",
-        ("index", feed, "--out", index): "no column 'id'; nearest: 'sku' (--map id=sku)",
+        (
+            "index",
+            feed,
+            "--out",
+            index,
+        ): "no column 'id'; nearest: 'sku' (--map id=sku, in training --set data.",
         ("index", feed, "--out", index, "--map", "id:sku"): "--map expects OURS=THEIRS",
         ("index", feed, "--out", feed.parent, "--map", "id=sku,title=name"): "is not empty and holds no index",
         ("index", "--out", index, "--remove", "1"): "no index in",

@@ -10,6 +10,7 @@ import torch
 
 from goodrate import settings
 from goodrate.cli import (
+    train,
     train_curriculum,
     train_grpo,
     train_guided,
@@ -47,7 +48,7 @@ def test_parts_of_the_training_pairs_do_not_overlap() -> None:
 
 
 @pytest.mark.slow
-def test_the_chain_trains_each_stage_from_the_one_before(tmp_path: Path) -> None:
+def test_the_chain_trains_each_stage_from_the_one_before(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.set_num_threads(1)
     given = ["rationales=120", "data.take=180", *SHOP, *SHORT, "sft.model=nano", "sft.format.max_new_tokens=64"]
     chosen = settings.load(train_taosr1.Settings, None, given)
@@ -77,6 +78,8 @@ def test_the_chain_trains_each_stage_from_the_one_before(tmp_path: Path) -> None
     chosen = settings.load(train_step_judge.Settings, None, watched)
     steps = train_step_judge.run(chosen, tmp_path / "s", lambda record: None)
     assert [*steps.rows] == ["wants", "found", "category", "checks", "verdict", "first error"]
+    train.report(steps)
+    assert "first error" in capsys.readouterr().out and json.loads((tmp_path / "s" / "dev.json").read_text())
     staged = [*alone, f"step_judge={steps.model}", "pool.samples=2"]
     staged += ["stages=[{ low = 0.0, high = 1.0, outcome_weight = 0.7, critical = true }]"]
     chosen = settings.load(train_curriculum.Settings, None, staged)

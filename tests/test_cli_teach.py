@@ -312,3 +312,37 @@ def test_the_book_of_taught_reasons_must_be_at_hand(tmp_path: Path) -> None:
         cited_book(JudgeFormat(), reasons=False, taught=book)
     with pytest.raises(ValueError, match=f"the book of data.rationales {package}"):
         cited_book(JudgeFormat(rule_book=own), reasons=False, taught=package)
+
+
+def test_steps_and_judge_have_to_follow_one_book(files: tuple[Path, Path], tmp_path: Path) -> None:
+    from goodrate.cli.judge_stage import prepared
+    from goodrate.recipes.judge_folder import JudgeFormat, write_judge
+
+    path, judge, out = tmp_path / "r.jsonl", str(tmp_path / "judge"), tmp_path / "run"
+    about = DataSettings(**taught(files, path))
+    lines = written(path)
+    form = JudgeFormat(order="reason_first", rule_book_hash=load_rulebook().hash, max_new_tokens=64)
+    write_judge(causal_lm(), form, Path(judge))
+
+    def refused(changed: list[dict[str, Any]]) -> str:
+        path.write_text("".join(json.dumps(line) + "\n" for line in changed))
+        with pytest.raises(ValueError) as raised:
+            prepared(judge, about, out)
+        return str(raised.value)
+
+    assert f"rule book deadbeef0000, the judge {judge} {form.rule_book_hash}" in refused(
+        [{**line, "rule_book": "deadbeef0000"} for line in lines]
+    )
+    lines[0]["rationale"]["rule"] = "no_such_rule"
+    told = refused(lines)
+    assert f"{path}: 1 reasons state a rule" in told and told.endswith("found 'no_such_rule'")
+    assert repr(lines[0]["query"]) in told and not (out / "data").exists()  # what cannot start binds no folder
+
+
+def test_bad_rows_of_reasons_are_tolerated_when_told(files: tuple[Path, Path], tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    given = taught(files, path)
+    path.write_text(path.read_text() + "[1]\n")
+    with pytest.raises(ValueError, match=r"r.jsonl has 1 bad row .*data.skip_bad = N"):
+        load_data(DataSettings(**given))
+    assert load_data(DataSettings(**given, skip_bad=1)).notes[-1] == "1 bad rows of reasons skipped"

@@ -321,3 +321,17 @@ def test_shipped_configs_are_valid(name: str) -> None:
 
     loaded = settings.load(importlib.import_module(train.RECIPES[name]).Settings, CONFIGS / f"{name}.toml")
     assert loaded.data.shop == ShopSettings(seed=0, items=5000, queries=2000)
+
+
+def test_rows_may_have_other_columns_and_no_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import json
+
+    rows = {"checks": {"precision": 0.5, "recall": float("nan")}, "first error": {"found": 0.25, "rollouts": 1200.0}}
+    train.keep_rows(tmp_path, rows)
+    kept = json.loads((tmp_path / "dev.json").read_text(), parse_constant=pytest.fail)  # NaN is not JSON
+    assert kept["checks"] == {"precision": 0.5, "recall": None} and kept["first error"] == rows["first error"]
+    train.report(train.Outcome(tmp_path, rows))
+    _, head, first, second = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert head == ["precision", "recall", "found", "rollouts"]
+    assert first == ["checks", "0.500", "-", "-", "-"]
+    assert second == ["first", "error", "-", "-", "0.250", "1,200"]

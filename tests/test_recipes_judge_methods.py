@@ -614,3 +614,47 @@ def test_a_curriculum_runs_its_stages_and_goes_on_where_it_stopped(judge: Path, 
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     stored = [json.loads((tmp_path / "whole" / f"stage{n}.pool.json").read_text())["prompts"] for n in (1, 2)]
     assert stored[1] == [p.example_id for p in lamps()] and set(stored[0]) <= set(stored[1])
+    with pytest.raises(ValueError, match="holds another run .*outcome_weight"):
+        judge_curriculum.train(settings.model_copy(update={"outcome_weight": 0.1}), lamps(), tmp_path / "whole")
+
+
+def test_a_stage_comes_back_to_prompts_that_are_not_its_own() -> None:
+    settings = judge_curriculum.Settings(judge="x", revisited=0.5)
+    again = judge_curriculum._again(["a", "b", "a", "c"], ["c", "d"], settings, 2)
+    assert sorted(again) == ["a", "b"]  # half of the stage's prompts; each once
+    assert judge_curriculum._again(["a"], ["a"], settings, 2) == []
+
+
+def test_the_budget_of_a_stage_that_is_passed_over_goes_to_the_next(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    budgets: list[int | None] = []
+
+    def trained(told: judge_stepwise.Settings, prompts: Any, folder: Path, progress: Any) -> None:
+        budgets.append(told.fit.updates)
+        (folder / "judge").mkdir(parents=True)
+
+    pools = {1: ["cup red"], 2: [], 3: ["hat red"], 4: ["hat blue"]}
+    monkeypatch.setattr(judge_curriculum, "_pool", lambda *given: (pools[given[-1]], 0.0))
+    monkeypatch.setattr(judge_curriculum.judge_stepwise, "train", trained)
+    stage = judge_curriculum.Stage(low=0, high=1, outcome_weight=1, critical=False)
+    settings = judge_curriculum.Settings(judge="x", stages=[stage] * 4, fit=FitSettings(updates=10))
+    judge_curriculum.train(settings, lamps(), tmp_path / "run")
+    assert budgets == [2, 4, 4]
+    pools.update(dict.fromkeys(pools, []))
+    with pytest.raises(ValueError, match="none of 8 prompts is inside the window of any stage"):
+        judge_curriculum.train(settings, lamps(), tmp_path / "none")
+    with pytest.raises(ValueError, match="one for each of 4 stages"):
+        judge_curriculum.Settings(judge="x", stages=[stage] * 4, fit=FitSettings(updates=3))
+
+
+def test_windows_and_steps_that_cannot_be_meant(judge: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not from 0.9 to 0.5"):
+        judge_curriculum.Stage(low=0.9, high=0.5, outcome_weight=1, critical=False)
+    with pytest.raises(ValueError, match="not from 0.9 to 0.5"):
+        PoolSettings(low=0.9, high=0.5)
+    with pytest.raises(ValueError, match="covered"):
+        judge_stepwise.Settings(judge="x", covered=["chekcs"])
+    bare = [replace(prompt, steps={}) for prompt in lamps()]
+    with pytest.raises(ValueError, match="no step can be rewarded: none of 8 prompts"):
+        judge_stepwise.train(judge_stepwise.Settings(judge=str(judge)), bare, tmp_path / "run")

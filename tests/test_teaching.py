@@ -236,7 +236,7 @@ def test_the_file_goes_there_and_back(tmp_path: Path) -> None:
         TaughtLine("lamp", "", None, None, True, "template", BOOK.hash, "no_label", "a\u2028lamp"),
     ]
     (tmp_path / "r.jsonl").write_text(to_jsonl(lines))
-    assert read_taught(tmp_path / "r.jsonl", FOUR_LEVEL) == lines
+    assert read_taught(tmp_path / "r.jsonl", FOUR_LEVEL) == (lines, ())
 
 
 def test_bad_lines_are_named(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.readers import as_text
 from goodrate.catalog.tables import ROW, read_table
 
+MAPPED = "--set data.behaviour_map.{0}"
+
 
 @dataclass(frozen=True)
 class Clicks:
@@ -27,7 +29,7 @@ def read_clicks(path: str | Path, mapping: dict[str, str] | None = None, skip_ba
     """
     chosen = {name: (mapping or {}).get(name, name) for name in ("query", "item_id", "weight")}
     table = read_table(path, set(chosen.values()))
-    require_columns(table.path, chosen, ["query", "item_id", *(mapping or {})], table.columns)
+    require_columns(table.path, chosen, ["query", "item_id", *(mapping or {})], table.columns, MAPPED)
     raw = table.frame
     weight = as_text(raw, chosen["weight"]) if chosen["weight"] in raw.columns else pl.lit("1")
     texts = (as_text(raw, chosen[name]).str.strip_chars().alias(name) for name in ("query", "item_id"))

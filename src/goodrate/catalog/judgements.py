@@ -18,6 +18,7 @@ from goodrate.catalog.tables import EXTRAS, ROW, RawTable, decode, read_table
 from goodrate.scale import RelevanceScale
 
 JUDGEMENT_COLUMNS = ("query_id", "query", "item_id", "label")
+MAPPED = "--map {0}, in training --set data.judgements_map.{0}"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def read_judgements(
         raw = _with_wands_queries(raw, Path(path), chosen)
     columns = [*table.columns, *(name for name in raw.columns if name not in (*table.columns, ROW, EXTRAS))]
     explicit = list(mapping or {})
-    require_columns(table.path, chosen, ["query", "item_id", "label", *explicit], columns)
+    require_columns(table.path, chosen, ["query", "item_id", "label", *explicit], columns, MAPPED)
     if chosen["query_id"] not in raw.columns:
         raw = raw.with_columns(pl.col(chosen["query"]).alias(chosen["query_id"]))
     frame = raw.select(ROW, *(as_text(raw, chosen[name]).alias(name) for name in JUDGEMENT_COLUMNS))

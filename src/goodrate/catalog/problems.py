@@ -46,27 +46,32 @@ def tolerate(path: Path, problems: Iterable[BadRow], skip_bad: int) -> tuple[Bad
     if len(rows) <= skip_bad:
         return ordered
     head = f"{path} has {len(rows):,} bad row{'s' if len(rows) > 1 else ''}"
-    head += f" and --skip-bad tolerates {skip_bad}" if skip_bad else " (--skip-bad N tolerates N of them)"
+    advice = " (--skip-bad N tolerates N of them, in training data.skip_bad = N)"
+    head += f" and --skip-bad tolerates {skip_bad}" if skip_bad else advice
     raise ValueError("\n".join([f"{head}:", *(f"  {line}" for line in describe(path, ordered))]))
 
 
-def require_columns(path: Path, mapping: dict[str, str], required: Sequence[str], found: Sequence[str]) -> None:
+def require_columns(
+    path: Path, mapping: dict[str, str], required: Sequence[str], found: Sequence[str], option: str = "--map {0}"
+) -> None:
     """ValueError for the first required column that the file lacks; it names the nearest column and how to map it.
 
-    mapping: our name -> their name. A column that was mapped by hand has to exist even when it is optional.
+    mapping: our name -> their name. A column that was mapped by hand has to exist even when it is optional. option:
+    what maps the columns of this file, {0} stands for OURS=THEIRS; "" where nothing does.
     """
     mapped = [ours for ours, theirs in mapping.items() if ours != theirs]
     for ours in dict.fromkeys([*required, *mapped]):
         if mapping[ours] not in found:
-            raise ValueError(f"{path} has no column {mapping[ours]!r}{_hint(ours, mapping[ours], found)}")
+            raise ValueError(f"{path} has no column {mapping[ours]!r}{_hint(ours, mapping[ours], found, option)}")
 
 
-def _hint(ours: str, theirs: str, found: Sequence[str]) -> str:
+def _hint(ours: str, theirs: str, found: Sequence[str], option: str) -> str:
     """What to do about a missing column: the nearest name, or the list of names."""
     lower = {name.lower(): name for name in reversed(found)}
     known = [lower[name] for name in OTHER_NAMES.get(ours, ()) if name in lower]
     near = [lower[name] for name in get_close_matches(theirs.lower(), list(lower), n=1, cutoff=0.6)]
     listed = ", ".join(found[:30]) + (", ..." if len(found) > 30 else "")
     best = (near or known)[:1]
-    advice = f"; nearest: {best[0]!r} (--map {ours}={best[0]})" if best else f"; name it with --map {ours}=COLUMN"
+    how = option.format(f"{ours}={best[0] if best else 'COLUMN'}") or "rename it"
+    advice = f"; nearest: {best[0]!r} ({how})" if best else f"; name it with {how}" if option else ""
     return f"{advice}; columns: {listed}"

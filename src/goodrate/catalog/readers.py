@@ -13,6 +13,7 @@ from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.tables import EXTRAS, ROW, RawTable, read_table
 
 NUMBERS = ("price", "rating")
+MAPPED = "--map {0}, in training --set data.catalog_map.{0}"
 
 
 def read_catalog(
@@ -30,7 +31,7 @@ def read_catalog(
     table = read_table(path, wanted, layout.ignored)
     chosen = {ours: next((n for n in names if n in table.columns), names[0]) for ours, names in candidates.items()}
     explicit = {ours: theirs for ours, theirs in chosen.items() if mapping and ours in mapping}
-    require_columns(table.path, {**chosen, **explicit}, ["id", "title", *explicit], table.columns)
+    require_columns(table.path, {**chosen, **explicit}, ["id", "title", *explicit], table.columns, MAPPED)
     frame, problems = _items(table, chosen, layout, locale)
     skipped = tolerate(table.path, [*table.problems, *problems], skip_bad)
     kept = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Any
 from goodrate.cli.context_input import require_reader, with_contexts
 from goodrate.cli.judge_examples import read_prompts
 from goodrate.cli.judge_table import measured
-from goodrate.cli.train import Outcome, with_data
+from goodrate.cli.train import Outcome, keep_rows, with_data
 from goodrate.cli.training_data import DataSettings, TrainingData, load_data
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge
+from goodrate.relevance.rulebook import DEFAULT_RULES, load_rulebook
 from goodrate.run_folder import RunFolder
 
 Run = Callable[[Any, Path, Callable[[dict[str, Any]], None]], Outcome]
@@ -42,7 +42,7 @@ def prepared(
 
     contexts: texts in a prompt, None = as many as the judge reads. read: how pairs become prompts.
 
-    Raises ValueError when judge and data have different scales, or when `out` was begun on other data.
+    Raises ValueError when judge and data have different scales or rule books, or when `out` was begun on other data.
     """
     model, form, _ = open_judge(judge)
     if form.scale != about.scale:
@@ -50,10 +50,24 @@ def prepared(
     count = form.contexts if contexts is None else contexts
     require_reader(about.contexts, count)
     data = data or load_data(about)
-    RunFolder(out / "data").begin(about, about.split_seed)
+    require_book(data, form, judge)
     pairs = with_contexts(data.training_pairs(about, form.item_form), data.contexts, count)
     prompts, oracle = read(model, pairs, form)
+    RunFolder(out / "data").begin(about, about.split_seed)  # last: what cannot start binds no folder to its data
     return Stage(data, form, prompts, oracle)
+
+
+def require_book(data: TrainingData, form: JudgeFormat, judge: str) -> None:
+    """ValueError when the steps of the data cite another rule book than the judge's, or rules that it does not have."""
+    if data.taught is None and data.rationale is None:
+        return
+    book = load_rulebook(form.rule_book or DEFAULT_RULES)
+    cited = data.taught.rule_book if data.taught else load_rulebook().hash
+    if cited != book.hash:
+        whose = "data.rationales cites" if data.taught else "the shop's reasons cite"
+        raise ValueError(f"{whose} rule book {cited}, the judge {judge} {book.hash}: both have to follow one book")
+    if data.taught is not None:
+        data.taught.require_rules(book)
 
 
 def policy_run(recipe: ModuleType) -> tuple[Any, Run]:
@@ -73,5 +87,5 @@ def outcome(stage: Stage, about: DataSettings, out: Path, others: Mapping[str, P
     """The judge in `out`, tuned on one half of the dev queries and measured on the other, below the others."""
     folder = out / "judge"
     rows, tuned = measured(folder, stage.data, stage.form.item_form, about.split_seed, others)
-    RunFolder(out).write("dev.json", json.dumps(rows, indent=2) + "\n")
+    keep_rows(out, rows)
     return Outcome(folder, rows, (*stage.data.notes, tuned))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from goodrate.catalog.judgements import Judgements
     from goodrate.relevance.rationale import Rationale
+    from goodrate.relevance.rulebook import RuleBook
     from goodrate.teaching.taught_file import TaughtLine
 
 SILVER_WEIGHT = 0.5  # of an example whose reason nobody checked, unless the settings say another
@@ -17,22 +18,36 @@ SILVER_WEIGHT = 0.5  # of an example whose reason nobody checked, unless the set
 class Reasons:
     """by_pair: (query, item id) -> its steps and the weight of its example. rule_book: hash of the book they cite.
 
-    notes: how many were used, how many silver, and what was left out.
+    path: of their file. notes: how many were used, how many silver, and what was left out.
     """
 
     by_pair: dict[tuple[str, str], tuple[Rationale, float]]
     rule_book: str
     notes: tuple[str, ...]
+    path: str = ""
+
+    def require_rules(self, book: RuleBook) -> None:
+        """ValueError naming a pair whose reason states a rule that the book does not have."""
+        known = {rule.id for rule in book.rules}
+        bad = [(pair, steps.rule) for pair, (steps, _) in self.by_pair.items() if steps.rule not in known]
+        if bad:
+            (query, item), rule = bad[0]
+            raise ValueError(
+                f"data.rationales: {self.path}: {len(bad):,} reasons state a rule that rule book {book.hash} does not "
+                f"have; the first is of query {query!r} and item {item!r}, column rationale.rule: expected one of "
+                f"{', '.join(sorted(known))}, found {rule!r}"
+            )
 
 
-def read_reasons(path: str, train: Judgements, silver_weight: float) -> Reasons:
+def read_reasons(path: str, train: Judgements, silver_weight: float, skip_bad: int = 0) -> Reasons:
     """The reasons of a file whose pair and label stand in the training part; the others are counted.
 
     Raises FileNotFoundError, ValueError naming file, row and column, and when no reason is one of a training pair.
     """
     from goodrate.teaching.taught_file import read_taught
 
-    lines = [line for line in read_taught(path, train.scale) if line.rationale is not None]
+    read, skipped = read_taught(path, train.scale, skip_bad)
+    lines = [line for line in read if line.rationale is not None]
     books = sorted({line.rule_book for line in lines})
     if len(books) > 1:
         raise ValueError(f"data.rationales: {path} cites several rule books: {', '.join(books)}; teach with one")
@@ -47,7 +62,8 @@ def read_reasons(path: str, train: Judgements, silver_weight: float) -> Reasons:
     notes = [f"{len(by_pair):,} of {len(gold):,} training pairs have a reason ({silver:,} silver)"]
     notes += _counted("reasons match no training pair", len(lines) - len(joined))
     notes += _counted("reasons are of another label than the judgement", len(joined) - len(agreeing))
-    return Reasons(by_pair, books[0], tuple(notes))
+    notes += _counted("bad rows of reasons skipped", len(skipped))
+    return Reasons(by_pair, books[0], tuple(notes), path)
 
 
 def _weighted(line: TaughtLine, silver_weight: float) -> tuple[Rationale, float]:

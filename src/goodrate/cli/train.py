@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from goodrate.cli.outputs import require_folder
+from goodrate.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -53,7 +56,7 @@ Examples:
 
   goodrate train taosr1 --config configs/taosr1.toml --out runs/taosr1      # SFT, DPO, GRPO, one after the other
 """
-COUNTS = ("pairs", "failed", "queries", "words")
+COUNTS = ("pairs", "failed", "queries", "words", "rollouts")
 console = Console(stderr=True)
 
 
@@ -93,6 +96,12 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
+def keep_rows(out: Path, rows: dict[str, dict[str, float]]) -> None:
+    """The table as dev.json of the run folder `out`; null where there is no number."""
+    told = {name: {k: None if math.isnan(v) else v for k, v in row.items()} for name, row in rows.items()}
+    RunFolder(out).write("dev.json", json.dumps(told, indent=2) + "\n")
+
+
 def with_data(recipe_settings: type[BaseModel], data: type[DataSettings]) -> type[BaseModel]:
     """The settings of a recipe with a section `data`, as one model for files and --set."""
     from pydantic import create_model
@@ -126,16 +135,18 @@ def report(outcome: Outcome) -> None:
     for note in outcome.notes:
         console.print(note, style="dim", highlight=False)
     if outcome.rows:
-        names = list(next(iter(outcome.rows.values())))
+        names = list(dict.fromkeys(name for row in outcome.rows.values() for name in row))
         table = Table("", *names, title="dev", title_justify="left", box=None)
         for name, row in outcome.rows.items():
-            table.add_row(name, *(shown(column, row[column]) for column in names))
+            table.add_row(name, *(shown(column, row.get(column, math.nan)) for column in names))
         Console().print(table)
     console.print(f"model: {outcome.model}", highlight=False)
 
 
 def shown(column: str, value: float) -> str:
-    """A count as a whole number, a share with three digits."""
+    """A count as a whole number, a share with three digits; - where there is none."""
+    if math.isnan(value):
+        return "-"
     return f"{value:,.0f}" if column in COUNTS else f"{value:.3f}"
 
 

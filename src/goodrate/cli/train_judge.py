@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 from goodrate.cli.context_input import require_reader, with_contexts
 from goodrate.cli.judge_examples import read_examples
 from goodrate.cli.judge_table import measured
-from goodrate.cli.train import Outcome, with_data
+from goodrate.cli.train import Outcome, keep_rows, with_data
 from goodrate.cli.training_data import WITHOUT_CONTEXT, DataSettings, load_data
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes import judge_sft
 from goodrate.recipes.judge_folder import JudgeFormat
-from goodrate.relevance.rulebook import load_rulebook
+from goodrate.relevance.rulebook import DEFAULT_RULES, load_rulebook
 from goodrate.run_folder import RunFolder
 
 Settings: Any = with_data(judge_sft.Settings, DataSettings)
@@ -34,15 +33,17 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
         recipe.format, reasons=data.rationale is not None, taught=data.taught.rule_book if data.taught else ""
     )
     model = CausalLM.load(recipe.model)  # before the folder: a run that cannot start should not bind it to its data
-    RunFolder(out / "data").begin(settings.data, settings.data.split_seed)  # refuses to resume on other data
+    if data.taught is not None:
+        data.taught.require_rules(load_rulebook(recipe.format.rule_book or DEFAULT_RULES))
     pairs = data.training_pairs(settings.data, recipe.format.item_form)
     given = settings.data.without_context
     share = WITHOUT_CONTEXT if given is None else given
     pairs = with_contexts(pairs, data.contexts, recipe.format.contexts, share, settings.data.split_seed)
     examples, lost = read_examples(model, pairs, recipe.format, recipe.max_tokens)
+    RunFolder(out / "data").begin(settings.data, settings.data.split_seed)  # refuses to resume on other data
     folder = judge_sft.train(recipe, examples, out, progress, model)
     rows, tuned = measured(folder, data, recipe.format.item_form, settings.data.split_seed)
-    RunFolder(out).write("dev.json", json.dumps(rows, indent=2) + "\n")
+    keep_rows(out, rows)
     return Outcome(folder, rows, (*data.notes, *lost, tuned))
 
 

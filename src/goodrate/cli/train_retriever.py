@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from goodrate.catalog.judgements import Judgements
-from goodrate.cli.train import Outcome, with_data
+from goodrate.cli.train import Outcome, keep_rows, with_data
 from goodrate.cli.training_data import DataSettings, TrainingData, load_data
 from goodrate.models.encoder import Encoder
 from goodrate.recipes import retriever_contrastive
@@ -73,7 +72,7 @@ def dev_table(
     """Recall of the trained encoder, of what it was and of chance; kept as dev.json in the run folder `out`."""
     chance = {f"recall@{k}": min(k / len(items), 1.0) for k in DEPTHS} | {"queries": float(len(dev))}
     rows = {"trained": recalls(Encoder.load(folder), items, dev), "before": before, "random order": chance}
-    RunFolder(out).write("dev.json", json.dumps(rows, indent=2) + "\n")
+    keep_rows(out, rows)
     return rows
 
 

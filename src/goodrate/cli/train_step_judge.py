@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from goodrate.cli.judge_stage import prepared
-from goodrate.cli.train import Outcome, with_data
+from goodrate.cli.train import Outcome, keep_rows, with_data
 from goodrate.cli.training_data import DataSettings
 from goodrate.recipes import step_judge
 from goodrate.recipes.judge_rollouts import rolled
 from goodrate.recipes.judge_steps import KnownPrompt
 from goodrate.recipes.step_judge import StepScores
-from goodrate.run_folder import RunFolder
 
 Settings: Any = with_data(step_judge.Settings, DataSettings)
 HELD_OUT = 0.2  # of the queries
@@ -30,9 +28,11 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
         raise ValueError("data: pairs with reasons of two queries at least; a step judge is measured on other queries")
     folder = step_judge.train(told, learned, out, progress)
     rollout, _ = rolled(told.model, held, told.samples, told.fit.seed, "held out")
-    rows = table(step_judge.evaluate(step_judge.open_step_judge(folder), held, rollout))
-    RunFolder(out).write("dev.json", json.dumps(rows, indent=2) + "\n")
-    return Outcome(folder, rows, stage.data.notes)
+    scores = step_judge.evaluate(step_judge.open_step_judge(folder), held, rollout)
+    rows = table(scores)
+    keep_rows(out, rows)
+    unread = f"nothing measured: the steps of none of {len(rollout.group):,} rollouts on held-out queries could be read"
+    return Outcome(folder, rows, (*stage.data.notes, *([] if scores.rollouts else [unread])))
 
 
 def split(prompts: Sequence[KnownPrompt], seed: int) -> tuple[list[KnownPrompt], list[KnownPrompt]]:

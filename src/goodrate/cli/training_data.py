@@ -142,7 +142,9 @@ def load_data(settings: DataSettings) -> TrainingData:
         data = replace(data, contexts=_named_contexts(settings.contexts, settings, data.catalog))
     if settings.rationales is None:
         return data
-    taught = read_reasons(settings.rationales, data.parts["train"], settings.silver_weight or SILVER_WEIGHT)
+    taught = read_reasons(
+        settings.rationales, data.parts["train"], settings.silver_weight or SILVER_WEIGHT, settings.skip_bad
+    )
     return replace(data, rationale=None, taught=taught, notes=(*data.notes, *taught.notes))
 
 

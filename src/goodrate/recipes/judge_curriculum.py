@@ -7,19 +7,22 @@ comes back are our design (papers/taosr_she.md section 9).
 from __future__ import annotations
 
 import json
+import logging
 import random
 import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from goodrate.recipes import judge_stepwise
 from goodrate.recipes.judge_steps import KnownPrompt
 from goodrate.recipes.prompt_pool import PoolSettings, kept, prompt_stats
-from goodrate.run_folder import new_folder, write_atomic
+from goodrate.run_folder import RunFolder, new_folder, write_atomic
+
+log = logging.getLogger(__name__)
 
 
 class Stage(BaseModel):
@@ -30,6 +33,12 @@ class Stage(BaseModel):
     high: float = Field(ge=0, le=1)
     outcome_weight: float = Field(ge=0)
     critical: bool
+
+    @model_validator(mode="after")
+    def _is_window(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"a window from low to high, not from {self.low} to {self.high}")
+        return self
 
 
 STAGES = (
@@ -48,6 +57,12 @@ class Settings(judge_stepwise.Settings):
     stages: list[Stage] = Field(default=list(STAGES), min_length=1)
     revisited: float = Field(default=0.15, ge=0, lt=1, description="share of a stage's prompts from the stages before")
 
+    @model_validator(mode="after")
+    def _is_enough(self) -> Self:
+        if self.fit.updates is not None and self.fit.updates < len(self.stages):
+            raise ValueError(f"fit.updates: one for each of {len(self.stages)} stages at least, not {self.fit.updates}")
+        return self
+
 
 def train(
     settings: Settings,
@@ -57,19 +72,28 @@ def train(
 ) -> Path:
     """Train and write `out/judge`, each stage in `out/stage<n>`; a killed run resumes. Raises Collapsed.
 
-    The budget is divided evenly; a stage's rollouts for its window are part of its seconds. A stage without a prompt
-    inside its window is passed over.
+    The budget that is left is divided evenly among the stages that are left; a stage's rollouts for its window are part
+    of its seconds. A stage without a prompt inside its window is passed over. ValueError when all are.
     """
+    RunFolder(out).begin(settings, settings.fit.seed)
     judge, past, by_id = Path(settings.judge), list[str](), {prompt.example_id: prompt for prompt in prompts}
+    updates, seconds = settings.fit.updates, settings.fit.seconds
     for number, stage in enumerate(settings.stages, 1):
-        folder = Path(out) / f"stage{number}"
-        own, seconds = _pool(settings, stage, judge, prompts, folder, number)
-        again = _again(past, settings, len(own), number)
+        folder, parts = Path(out) / f"stage{number}", len(settings.stages) - number + 1
+        own, spent = _pool(settings, stage, judge, prompts, folder, number)
+        if not own:
+            log.warning("stage %d: no prompt has %g to %g of its rollouts right", number, stage.low, stage.high)
+            continue
+        share = {"updates": updates and updates // parts, "seconds": seconds and seconds / parts}
+        updates, seconds = updates and updates - updates // parts, seconds and seconds - seconds / parts
+        again = _again(past, own, settings, number)
         past += own
-        if own and not (folder / "judge").is_dir():
-            told = _of_stage(settings, stage, judge, seconds)
+        if not (folder / "judge").is_dir():
+            told = _of_stage(settings, stage, judge, share, spent)
             judge_stepwise.train(told, [by_id[name] for name in (*own, *again)], folder, progress)
-        judge = folder / "judge" if own else judge
+        judge = folder / "judge"
+    if not past:
+        raise ValueError(f"stages: none of {len(prompts)} prompts is inside the window of any stage")
     if not (Path(out) / "judge").is_dir():
         with new_folder(Path(out) / "judge") as beside:
             shutil.copytree(judge, beside, dirs_exist_ok=True)
@@ -92,21 +116,20 @@ def _pool(
     return told["prompts"], told["seconds"]
 
 
-def _again(past: Sequence[str], settings: Settings, own: int, number: int) -> list[str]:
-    """Prompts of earlier stages, so many that they are the revisited share of the stage."""
-    count = min(len(past), round(settings.revisited / (1 - settings.revisited) * own))
-    return random.Random(settings.fit.seed + number).sample(list(dict.fromkeys(past)), count)
+def _again(past: Sequence[str], own: Sequence[str], settings: Settings, number: int) -> list[str]:
+    """Prompts of earlier stages that are not the stage's own, so many that they are the revisited share of it."""
+    others = sorted(set(past) - set(own))
+    count = min(len(others), round(settings.revisited / (1 - settings.revisited) * len(own)))
+    return random.Random(settings.fit.seed + number).sample(others, count)
 
 
-def _of_stage(settings: Settings, stage: Stage, judge: Path, spent: float) -> judge_stepwise.Settings:
-    """The settings of one stage: its weights, and its part of the budget less what its pool took."""
-    fit, parts = settings.fit, len(settings.stages)
-    share = {
-        "updates": fit.updates and max(1, fit.updates // parts), "seconds": fit.seconds and fit.seconds / parts
-    }  # fmt: skip
+def _of_stage(
+    settings: Settings, stage: Stage, judge: Path, share: dict[str, Any], spent: float
+) -> judge_stepwise.Settings:
+    """The settings of one stage: its weights, and its share of the budget less the seconds that its pool took."""
     told = {name: getattr(settings, name) for name in judge_stepwise.Settings.model_fields}
     changed = {
         "judge": str(judge), "outcome_weight": stage.outcome_weight, "critical": stage.critical, "pool": None,
-        "fit": fit.model_copy(update=share).after(spent),
+        "fit": settings.fit.model_copy(update=share).after(spent),
     }  # fmt: skip
     return judge_stepwise.Settings(**{**told, **changed})

@@ -45,7 +45,7 @@ class Settings(PolicySettings):
         default=None, description="folder of a trained step judge, asked where no verdict is stored; null = none"
     )
     soft: bool = Field(default=False, description="the step judge's probabilities as rewards, not its verdicts")
-    covered: list[str] = Field(
+    covered: list[Literal["wants", "found", "category", "checks", "verdict"]] = Field(
         default=["category", "checks", "verdict"],
         description="steps whose stored verdicts count, beside the label",
     )
@@ -128,7 +128,15 @@ def train(
     out: str | Path,
     progress: Callable[[Any], None] | None = None,
 ) -> Path:
-    """Train and write the judge folder `out/judge`; a killed run resumes from `out`. Raises Collapsed."""
+    """Train and write the judge folder `out/judge`; a killed run resumes from `out`. Raises Collapsed.
+
+    ValueError when nobody knows of any step whether it is right.
+    """
+    if settings.step_judge is None and not any(prompt.steps.keys() & set(settings.covered) for prompt in prompts):
+        raise ValueError(
+            f"no step can be rewarded: none of {len(prompts)} prompts has true steps (data.rationales), and no "
+            "step_judge is named"
+        )
     if settings.pool:
         prompts = chosen(settings.judge, prompts, settings.pool, settings.fit.seed)
     known = {prompt.example_id: prompt for prompt in prompts}

@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from goodrate.recipes.judge_rollouts import LabelledPrompt, path, rolled
 
@@ -30,6 +30,12 @@ class PoolSettings(BaseModel):
     high: float = Field(default=0.9, ge=0, le=1, description="most of it")
     diverse: float = Field(default=0.5, gt=0, le=1, description="share kept, those with the most ways first; 1 = all")
     per_query: int | None = Field(default=None, gt=0, description="at most so many prompts of a query; null = all")
+
+    @model_validator(mode="after")
+    def _is_window(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"a window from low to high, not from {self.low} to {self.high}")
+        return self
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def read_contexts(path: str | Path, skip_bad: int = 0) -> list[ContextText]:
     Raises FileNotFoundError, or ValueError naming file, row, column and what was expected.
     """
     table = read_table(path, set(COLUMNS))
-    require_columns(table.path, {name: name for name in COLUMNS}, ("id", "text"), table.columns)
+    require_columns(table.path, {name: name for name in COLUMNS}, ("id", "text"), table.columns, option="")
     present = [name for name in COLUMNS if name in table.columns]
     frame = table.frame.select(ROW, *(as_text(table.frame, name).fill_null("").alias(name) for name in present))
     frame = frame if "kind" in present else frame.with_columns(pl.lit("").alias("kind"))

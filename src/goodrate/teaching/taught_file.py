@@ -49,8 +49,13 @@ def _record(line: TaughtLine) -> dict[str, Any]:
     return {"query": line.query, **item, "label": line.label, "rationale": steps, **about}
 
 
-def read_taught(path: str | Path, scale: RelevanceScale) -> list[TaughtLine]:
-    """The lines of a teacher's file. Raises FileNotFoundError, and ValueError with file, row, column, expectation."""
+def read_taught(
+    path: str | Path, scale: RelevanceScale, skip_bad: int = 0
+) -> tuple[list[TaughtLine], tuple[BadRow, ...]]:
+    """The lines of a teacher's file, and what was wrong with at most skip_bad others.
+
+    Raises FileNotFoundError, and ValueError with file, row, column, expectation.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; write it with: goodrate teach PAIRS --teacher template --out {path}")
@@ -66,10 +71,10 @@ def read_taught(path: str | Path, scale: RelevanceScale) -> list[TaughtLine]:
                 lines.append(_line(text, scale))
             except _BadValue as bad:
                 problems.append(BadRow(row, bad.column, bad.expected))
-    tolerate(path, problems, 0)
+    skipped = tolerate(path, problems, skip_bad)
     if not lines:
         raise ValueError(f"{path} has no usable row")
-    return lines
+    return lines, skipped
 
 
 class _BadValue(Exception):
