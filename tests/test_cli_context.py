@@ -107,7 +107,7 @@ def test_texts_and_judges_have_to_fit(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"name a file of texts with data.contexts"):
         prepared(str(judge_folder(tmp_path / "reads", 1)), DataSettings(**own), tmp_path / "a")
     named = DataSettings(**own, contexts=str(tmp_path / "texts.jsonl"))
-    assert not (tmp_path / "a" / "data").exists()  # the same command with texts may use the folder
+    assert not (tmp_path / "a" / "data" / "settings.toml").exists()  # the same command with texts may use the folder
     with pytest.raises(ValueError, match=r"the judge reads no texts"):
         prepared(str(judge_folder(tmp_path / "plain", 0)), named, tmp_path / "b")
     stage = prepared(str(tmp_path / "reads"), named, tmp_path / "c")
@@ -128,7 +128,7 @@ def test_the_recipe_gets_both_prompts_and_the_oracle_needs_kinds(
     }
     with pytest.raises(ValueError, match="no column kind"):
         train_context.run(train_context.Settings(**told, data={**own, "contexts": "items"}), tmp_path / "other", print)
-    assert not (tmp_path / "other" / "data").exists()
+    assert not (tmp_path / "other" / "data" / "settings.toml").exists()
 
 
 def test_the_config_is_one_of_the_recipe() -> None:

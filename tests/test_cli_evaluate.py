@@ -107,6 +107,8 @@ def test_wrong_use_exits_2_with_one_clear_message(run, tmp_path: Path) -> None:
         ("--systems", ","): "--systems names none",
         ("--scale", "stars"): "unknown scale 'stars'",
         ("--scale", "graded_0_3"): "one of 0, 1, 2, 3 (graded_0_3), found 'excellent'",
+        ("--contexts", empty): "--contexts is for the system judge, which is not measured",
+        ("--systems", "lexical", "--model", tmp_path): "--model is for the system judge",
         ("--plot", "a.txt"): "expected a name that ends in .png, .svg or .pdf",
         ("--judgements", "nowhere.csv"): "no such file: nowhere.csv",
         ("--judgements", empty, "--single-grade", "drop"): "every query has one grade only",

@@ -190,5 +190,7 @@ def test_wrong_options_are_named_before_anything_is_loaded(model: Path, tmp_path
     shutil.copytree(model, tmp_path / "judge")  # as a training run leaves it
     with pytest.raises(FileNotFoundError, match="that of this run is .*judge$"):
         run(pairs, "--model", tmp_path, "--out", tmp_path / "v.csv")
+    with pytest.raises(ValueError, match="--context-encoder e finds texts, and none are named"):
+        run(pairs, "--model", model, "--out", tmp_path / "v.csv", "--context-encoder", "e")
     with pytest.raises(ValueError, match="no column 'titel'"):
         run(pairs, "--model", model, "--out", tmp_path / "v.csv", "--map", "titel=x")

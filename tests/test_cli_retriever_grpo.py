@@ -45,7 +45,10 @@ def test_an_encoder_is_trained_measured_and_its_verdicts_are_kept(given: list[st
     again = train_retriever_grpo.run(chosen, tmp_path / "run", lambda record: pytest.fail("nothing is left to train"))
     assert again.rows == outcome.rows and "asked for 0 pairs" in again.notes[-1]
     other = settings.load(train_retriever_grpo.Settings, None, [*given, "data.split_seed=1"])
-    with pytest.raises(ValueError, match="holds another run"):
+    with pytest.raises(ValueError, match="data holds another run"):
+        train_retriever_grpo.run(other, tmp_path / "run", print)
+    other = settings.load(train_retriever_grpo.Settings, None, [*given, "reward.worth=gains"])
+    with pytest.raises(ValueError, match="reward holds another run .*worth"):
         train_retriever_grpo.run(other, tmp_path / "run", print)
 
 

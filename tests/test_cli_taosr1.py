@@ -41,6 +41,8 @@ def test_parts_of_the_training_pairs_do_not_overlap() -> None:
     names = [{(pair.query, pair.item_id) for pair in pairs} for pairs in (few, many, every)]
     assert (len(few), len(many)) == (20, 30) and not names[0] & names[1] and names[0] | names[1] < names[2]
     assert train_taosr1.parts(data(), None) == (data(), data())
+    with pytest.raises(ValueError, match="rationales = 5000 leave none of .* training pairs"):
+        train_taosr1.rest_of(loaded, train_taosr1.parts(data(), 5000)[1], 5000)
     with pytest.raises(ValueError, match="leave nothing of data.take = 20"):
         train_taosr1.parts(data(take=20), 20)
     with pytest.raises(ValueError, match="data.skip = 100000: there are"):

@@ -336,7 +336,8 @@ def test_steps_and_judge_have_to_follow_one_book(files: tuple[Path, Path], tmp_p
     lines[0]["rationale"]["rule"] = "no_such_rule"
     told = refused(lines)
     assert f"{path}: 1 reasons state a rule" in told and told.endswith("found 'no_such_rule'")
-    assert repr(lines[0]["query"]) in told and not (out / "data").exists()  # what cannot start binds no folder
+    assert repr(lines[0]["query"]) in told
+    assert not (out / "data" / "settings.toml").exists()  # what cannot start binds no folder
 
 
 def test_bad_rows_of_reasons_are_tolerated_when_told(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -48,6 +48,12 @@ def test_own_labels_are_split_by_query_group(own_files: dict[str, str]) -> None:
     assert "1 judged items are not in the catalogue" in data.notes[0]
 
 
+def test_a_shop_reads_no_own_files() -> None:
+    for name, value in {"behaviour": "clicks.csv", "facts": "facts.jsonl", "dev_share": 0.3}.items():
+        with pytest.raises(ValueError, match=f"data.{name} is about own files"):
+            DataSettings(shop=ShopSettings(items=300, queries=60), **{name: value})
+
+
 def test_pairs_carry_text_and_label(own_files: dict[str, str]) -> None:
     data = load_data(DataSettings(**own_files))
     pairs = list(data.pairs("train"))
@@ -335,3 +341,12 @@ def test_rows_may_have_other_columns_and_no_number(tmp_path: Path, capsys: pytes
     assert head == ["precision", "recall", "found", "rollouts"]
     assert first == ["checks", "0.500", "-", "-", "-"]
     assert second == ["first", "error", "-", "-", "0.250", "1,200"]
+
+
+def test_a_step_judge_without_numbers_says_why() -> None:
+    from goodrate.cli.train_step_judge import unmeasured
+    from goodrate.recipes.step_judge import StepScores
+
+    assert unmeasured(StepScores({}, {}, 0.5, rollouts=3, readable=4), 9) == []
+    assert "steps of none of 9 rollouts" in unmeasured(StepScores({}, {}, 0.5, rollouts=0, readable=0), 9)[0]
+    assert "no verdict on 4 rollouts" in unmeasured(StepScores({}, {}, 0.5, rollouts=0, readable=4), 9)[0]

@@ -103,11 +103,13 @@ def test_a_run_killed_at_any_update_continues_as_if_it_had_not_been(killed_at: i
 
     with pytest.raises(Killed):
         train(tmp_path, on_update=kill)
+    (tmp_path / ".checkpoint.pt.cut").write_bytes(b"half")  # what a kill while writing leaves
     torch.manual_seed(999)  # the resumed process has another random state
     resumed, result = train(tmp_path)
     assert same(straight, resumed) and result.updates == 9 and result.stopped_by == "updates"
     assert [record["update"] for record in RunFolder(tmp_path).metrics()] == list(range(1, 10))
     assert json.loads((tmp_path / "result.json").read_text())["updates"] == 9
+    assert not (tmp_path / ".checkpoint.pt.cut").exists()
 
 
 def test_a_process_killed_outright_resumes(tmp_path: Path) -> None:

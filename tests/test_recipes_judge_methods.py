@@ -658,3 +658,21 @@ def test_windows_and_steps_that_cannot_be_meant(judge: Path, tmp_path: Path) -> 
     bare = [replace(prompt, steps={}) for prompt in lamps()]
     with pytest.raises(ValueError, match="no step can be rewarded: none of 8 prompts"):
         judge_stepwise.train(judge_stepwise.Settings(judge=str(judge)), bare, tmp_path / "run")
+
+
+def test_a_run_that_cannot_start_leaves_its_folder_free(judge: Path, tmp_path: Path) -> None:
+    told = judge_guided.Settings(judge=str(judge), pool_confidence=0.7)  # a reason-first judge has no first token
+    with pytest.raises(ValueError, match="pool_confidence"):
+        judge_guided.train(told, lamps(), tmp_path / "run")
+    assert not (tmp_path / "run" / "settings.toml").exists()
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_either_arm_of_a_dual_group_needs_two_rollouts(size: int) -> None:
+    with pytest.raises(ValueError, match="an even number from 4 on"):
+        judge_context.Settings(judge="x", rollouts=RolloutSettings(group_size=size))
+
+
+def test_a_band_without_room_is_refused() -> None:
+    with pytest.raises(ValueError, match="not from 0.9 to 0.1"):
+        RolloutSettings(minimum=0.9, maximum=0.1)

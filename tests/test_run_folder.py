@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 from pathlib import Path
 
@@ -38,6 +39,25 @@ def test_the_same_run_resumes_and_another_is_refused(tmp_path: Path) -> None:
     assert again.stage_done("base") and again.stage_payload("base") == {"updates": 5}
     with pytest.raises(ValueError, match=r"holds another run \(note 'null' -> 'x', seed 1 -> 2\)"):
         again.begin(Run(seed=2, note="x"), seed=2)
+
+
+def test_asking_whether_a_folder_is_this_run_writes_nothing(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "new")
+    folder.require_same(Run(seed=1))
+    assert not [*folder.path.iterdir()]
+    folder.begin(Run(seed=1), seed=1)
+    with pytest.raises(ValueError, match="holds another run"):
+        folder.require_same(Run(seed=2))
+
+
+def test_what_is_no_number_is_null_on_disk(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.log({"update": 1, "label_margin": math.nan, "kl": 0.5})
+    folder.keep_metrics(lambda record: True)
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line, parse_constant=pytest.fail) == {"update": 1, "label_margin": None, "kl": 0.5}
+    (record,) = folder.metrics()
+    assert math.isnan(record["label_margin"]) and record["kl"] == 0.5
 
 
 class Section(BaseModel):

@@ -77,6 +77,12 @@ def test_wrong_values_name_key_and_value(tmp_path: Path) -> None:
         settings.load(Run, overrides=["order=last"])
     with pytest.raises(ValueError, match="expected key=value"):
         settings.load(Run, overrides=["seed"])
+    mixed = tmp_path / "mixed.toml"
+    mixed.write_text('order = "last"\n', encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"^[^;]*mixed\.toml: order: [^;]*; --set optimizer.learning_rate=-1: optimizer"
+    ):
+        settings.load(Run, mixed, ["optimizer.learning_rate=-1"])  # each is blamed on where it stands
     with pytest.raises(FileNotFoundError, match=r"absent\.toml"):
         settings.load(Run, tmp_path / "absent.toml")
     broken = tmp_path / "broken.toml"

@@ -113,3 +113,5 @@ def test_shares_of_texts_change_the_corpus_alone(shop: Shop) -> None:
     assert not any(text.subject for text in silent.corpus)
     with pytest.raises(ValueError, match="two shares of a whole"):
         ShopSettings(text_shares=(0.5, 0.6))
+    with pytest.raises(ValueError, match="two shares of a whole"):
+        ShopSettings(text_shares=(float("nan"), 0.5))

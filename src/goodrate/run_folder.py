@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import re
@@ -112,19 +113,21 @@ class RunFolder:
         facts: further values for versions.json (precision, threads, device). Raises ValueError with the settings
         that differ when another run lives here.
         """
-        resolved = self.path / "settings.toml"
-        if resolved.is_file():
-            self._refuse_other(settings, resolved)
+        self.require_same(settings)
         about = {"seed": seed, "settings_hash": settings_hash(settings), **code_versions(), **facts}
-        write_atomic(resolved, to_toml(settings))
+        write_atomic(self.path / "settings.toml", to_toml(settings))
         write_atomic(self.path / "versions.json", json.dumps(about, indent=2, sort_keys=True) + "\n")
 
-    def _refuse_other(self, settings: BaseModel, resolved: Path) -> None:
-        """ValueError naming the settings that differ from those the folder was made with.
+    def require_same(self, settings: BaseModel) -> None:
+        """ValueError naming the settings that differ from those the folder was made with; nothing is written.
 
-        A setting that the folder does not know, because it is newer, must have its default: by contract that changes
-        nothing. One inside a section that the folder holds as null is not newer.
+        Asked first, so that `begin` can wait until nothing else can fail. A setting that the folder does not know,
+        because it is newer, must have its default: by contract that changes nothing. One inside a section that the
+        folder holds as null is not newer.
         """
+        resolved = self.path / "settings.toml"
+        if not resolved.is_file():
+            return
         held = _flat(read_toml(resolved))
         asked = _flat(json.loads(settings.model_dump_json()))
         chosen = _flat(json.loads(settings.model_dump_json(exclude_defaults=True)))
@@ -141,15 +144,15 @@ class RunFolder:
         return self.path / name
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Append one record to metrics.jsonl as one line."""
-        line = (json.dumps(dict(record)) + "\n").encode()
+        """Append one record to metrics.jsonl as one line; what is no number (NaN) is null there."""
+        line = (_line(record) + "\n").encode()
         with self._metrics.open("ab+") as file:
             if file.tell() and not _ends_in_newline(file):
                 line = b"\n" + line  # a kill cut the last line; it stays unreadable, the new one does not
             file.write(line)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All whole records of metrics.jsonl, in order; a line cut off by a kill is left out."""
+        """All whole records of metrics.jsonl, in order, null as NaN; a line cut off by a kill is left out."""
         if not self._metrics.is_file():
             return []
         records = (_record(line) for line in self._metrics.read_text(encoding="utf-8").splitlines())
@@ -157,7 +160,7 @@ class RunFolder:
 
     def keep_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Rewrite metrics.jsonl with the records to keep: a run resumed at update u drops what came after u."""
-        kept = [json.dumps(record) for record in self.metrics() if keep(record)]
+        kept = [_line(record) for record in self.metrics() if keep(record)]
         write_atomic(self._metrics, "".join(f"{line}\n" for line in kept))
 
     def stage_done(self, name: str) -> bool:
@@ -204,13 +207,18 @@ def _ends_in_newline(file: Any) -> bool:
     return file.read(1) == b"\n"
 
 
+def _line(record: Mapping[str, Any]) -> str:
+    """The record as JSON, which knows no NaN."""
+    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()})
+
+
 def _record(line: str) -> dict[str, Any] | None:
     """The JSON object on a line, None when the line is cut off or blank."""
     try:
         record = json.loads(line)
     except json.JSONDecodeError:
         return None
-    return record if isinstance(record, dict) else None
+    return {k: math.nan if v is None else v for k, v in record.items()} if isinstance(record, dict) else None
 
 
 def code_versions() -> dict[str, Any]:

@@ -31,7 +31,7 @@ def load(model_class: type[Settings], path: Path | None = None, overrides: Seque
         check_keys(model_class, change, source=f"--set {override}")
         values = _merge(values, change)
     completed = _over_defaults(model_class, _with_none(values))
-    return _validate(model_class, completed, source=str(path) if path else "settings")
+    return _validate(model_class, completed, str(path) if path else "settings", overrides)
 
 
 def _over_defaults(model_class: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
@@ -152,17 +152,27 @@ def _with_none(value: Any) -> Any:
     return None if value == NULL else value
 
 
-def _validate(model_class: type[Settings], values: dict[str, Any], source: str) -> Settings:
-    """The model; every wrong value is named with its key and what was given."""
+def _validate(
+    model_class: type[Settings], values: dict[str, Any], source: str, overrides: Sequence[str] = ()
+) -> Settings:
+    """The model; every wrong value is named with its key and what was given, and the override that gave it."""
     try:
         return model_class.model_validate(values)
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, detail['loc'])) or 'settings'}: {detail['msg']}"
-            + ("" if detail["type"] == "missing" else f" (got {detail['input']!r})")
-            for detail in error.errors()
-        ]
-        raise ValueError(f"{source}: " + "; ".join(lines)) from error
+        wrong: dict[str, list[str]] = {}
+        for detail in error.errors():
+            key = ".".join(map(str, detail["loc"]))
+            given = "" if detail["type"] == "missing" else f" (got {detail['input']!r})"
+            told = f"{key or 'settings'}: {detail['msg']}{given}"
+            wrong.setdefault(_giver(key, overrides) or source, []).append(told)
+        raise ValueError("; ".join(f"{where}: {'; '.join(lines)}" for where, lines in wrong.items())) from error
+
+
+def _giver(key: str, overrides: Sequence[str]) -> str | None:
+    """The last override that gave the value of a dotted key, None when none did."""
+    names = {override: override.partition("=")[0].strip() for override in overrides}
+    giving = [override for override, name in names.items() if key == name or key.startswith(f"{name}.")]
+    return f"--set {giving[-1]}" if giving else None
 
 
 def settings_hash(model: BaseModel) -> str:

@@ -105,6 +105,12 @@ def _told(pair: LabelledPair, context: Context) -> LabelledPair:
     return replace(pair, context=context, rationale=rationale)
 
 
+def require_contexts(contexts: str | None, encoder: str | None) -> None:
+    """ValueError when an encoder is named that has no texts to find."""
+    if encoder is not None and contexts is None:
+        raise ValueError(f"--context-encoder {encoder} finds texts, and none are named: --contexts FILE")
+
+
 def require_reader(named: str | None, count: int | None) -> None:
     """ValueError when texts are named for a judge that reads none."""
     if named is not None and not count:

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from goodrate.cli.context_input import require_contexts
 from goodrate.cli.outputs import require_folder
 
 if TYPE_CHECKING:
@@ -90,6 +91,11 @@ def evaluate(
     check_plot(plot)
     store = Store.open(index)
     names = chosen_systems(systems, store.fingerprint is not None, model)
+    given = {"--model": model, "--contexts": contexts, "--context-encoder": context_encoder}
+    unread = [name for name, value in given.items() if value is not None]
+    if unread and "judge" not in names:
+        raise ValueError(f"{unread[0]} is for the system judge, which is not measured; the systems: {', '.join(names)}")
+    require_contexts(contexts, context_encoder)
     if contexts is not None and model is not None:
         from goodrate.relevance.context import require_text_reader
 

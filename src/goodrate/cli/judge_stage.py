@@ -49,11 +49,13 @@ def prepared(
         raise ValueError(f"judge {judge} has scale {form.scale!r}, data.scale is {about.scale!r}; make them equal")
     count = form.contexts if contexts is None else contexts
     require_reader(about.contexts, count)
+    folder = RunFolder(out / "data")
+    folder.require_same(about)
     data = data or load_data(about)
     require_book(data, form, judge)
     pairs = with_contexts(data.training_pairs(about, form.item_form), data.contexts, count)
     prompts, oracle = read(model, pairs, form)
-    RunFolder(out / "data").begin(about, about.split_seed)  # last: what cannot start binds no folder to its data
+    folder.begin(about, about.split_seed)  # last: what cannot start binds no folder to its data
     return Stage(data, form, prompts, oracle)
 
 

@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from goodrate.cli.context_input import require_contexts
+
 if TYPE_CHECKING:
     from goodrate.serving.pipeline import SearchPipeline
 
@@ -74,6 +76,7 @@ def serve(
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
         with console.status("loading"):
             texts = contexts or _own_texts(index, model)
+            require_contexts(texts, context_encoder)
             pipeline = load_pipeline(index, model, encoder, verdicts, facts, texts, context_encoder)
         console.print(announcement(pipeline, host, listener.getsockname()[1]), highlight=False)
         _run(pipeline, listener)

@@ -39,6 +39,7 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
     pairs, positives = pairs_of(data, settings.pairs)
     dev = good_items(data.parts["dev"])
     encoder = Encoder.load(recipe.encoder)
+    retriever_contrastive.require_dimensions(recipe, encoder)
     RunFolder(out / "data").begin(settings.data, settings.data.split_seed)  # refuses to resume on other data
     before = recalls(encoder, items, dev)
     folder = retriever_contrastive.train(recipe, pairs, items, out, positives=positives, progress=progress)

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from goodrate.cli.context_input import contexts_of
+from goodrate.cli.context_input import contexts_of, require_reader
 from goodrate.cli.train import Outcome
 from goodrate.cli.train_retriever import dev_table, good_items, recalls
 from goodrate.cli.training_data import DataSettings, TrainingData, load_data
@@ -54,7 +54,10 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
     recipe = retriever_grpo.Settings.model_validate(settings.model_dump(exclude={"data", "reward"}))
     data = load_data(settings.data)
     judge, encoder = Judge.load(settings.reward.judge), Encoder.load(recipe.encoder)
-    RunFolder(out / "data").begin(settings.data, settings.data.split_seed)  # refuses to resume on other data
+    require_reader(settings.data.contexts, judge.card.contexts)
+    about = [(RunFolder(out / name), getattr(settings, name)) for name in ("data", "reward")]
+    for held, told in about:  # no resuming on other data or with other rewards
+        held.require_same(told)
     items = dict(zip(data.catalog.ids, data.catalog.text(), strict=True))  # as `goodrate index` encodes them
     queries = examples(data)
     if not queries:
@@ -67,6 +70,8 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
         levels = quality(data) if settings.reward.quality else None
         texts = [query.text for query in queries]
         overlap = LexicalOverlap(texts, list(items.values())) if settings.reward.exclusivity == "overlap" else None
+        for held, told in about:
+            held.begin(told, settings.data.split_seed)
         how = {"gate": settings.reward.gate, "scale": settings.reward.scale}
         grade = RetrievalGrades(relevance, levels, overlap, **how)
         folder = retriever_grpo.train(recipe, queries, list(items.values()), grade, out, progress)

@@ -31,8 +31,16 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
     scores = step_judge.evaluate(step_judge.open_step_judge(folder), held, rollout)
     rows = table(scores)
     keep_rows(out, rows)
-    unread = f"nothing measured: the steps of none of {len(rollout.group):,} rollouts on held-out queries could be read"
-    return Outcome(folder, rows, (*stage.data.notes, *([] if scores.rollouts else [unread])))
+    return Outcome(folder, rows, (*stage.data.notes, *unmeasured(scores, len(rollout.group))))
+
+
+def unmeasured(scores: StepScores, rollouts: int) -> list[str]:
+    """Why there is no number: steps that cannot be read, or a step judge that does not answer."""
+    if scores.rollouts:
+        return []
+    if not scores.readable:
+        return [f"nothing measured: the steps of none of {rollouts:,} rollouts on held-out queries could be read"]
+    return [f"nothing measured: the step judge gave no verdict on {scores.readable:,} rollouts; train it longer (fit)"]
 
 
 def split(prompts: Sequence[KnownPrompt], seed: int) -> tuple[list[KnownPrompt], list[KnownPrompt]]:

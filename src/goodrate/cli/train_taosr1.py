@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from goodrate.cli import train_judge
 from goodrate.cli.judge_stage import outcome, prepared
 from goodrate.cli.train import Outcome
-from goodrate.cli.training_data import DataSettings, load_data
+from goodrate.cli.training_data import DataSettings, TrainingData, load_data
 from goodrate.recipes import judge_dpo, judge_grpo, judge_sft
 
 
@@ -33,12 +33,13 @@ class Settings(BaseModel):
 def run(settings: Settings, out: Path, progress: Callable[[dict[str, Any]], None]) -> Outcome:
     """Train the chain, each stage in a folder of its own; a stage that is done is not done again."""
     first, rest = parts(settings.data, settings.rationales)
+    data = load_data(rest)
+    rest_of(data, rest, settings.rationales)
     folders = {name: out / name / "judge" for name in ("sft", "dpo", "grpo")}
     sft = train_judge.with_data(judge_sft.Settings, DataSettings).model_validate(
         {**settings.sft.model_dump(), "data": first.model_dump()}
     )
     train_judge.run(sft, out / "sft", progress)
-    data = load_data(rest)
     stage = prepared(str(folders["sft"]), rest, out / "dpo", data)
     recipe = judge_dpo.Settings(judge=str(folders["sft"]), **settings.dpo.model_dump())
     judge_dpo.train(recipe, stage.prompts, stage.oracle, out / "dpo", progress)
@@ -47,6 +48,13 @@ def run(settings: Settings, out: Path, progress: Callable[[dict[str, Any]], None
     last = judge_grpo.Settings(judge=str(folders["dpo"]), **settings.grpo.model_dump())
     judge_grpo.train(last, stage.prompts, out / "grpo", progress)
     return outcome(stage, rest, out / "grpo", {"sft": folders["sft"], "dpo": folders["dpo"]})
+
+
+def rest_of(data: TrainingData, rest: DataSettings, rationales: int | None) -> None:
+    """ValueError when the first `rationales` training pairs leave none for the later stages: said before SFT."""
+    every = len(data.parts["train"])
+    if rationales is not None and rest.skip >= every:
+        raise ValueError(f"rationales = {rationales} leave none of {every:,} training pairs for DPO and GRPO")
 
 
 def parts(data: DataSettings, rationales: int | None) -> tuple[DataSettings, DataSettings]:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 
 WITHOUT_CONTEXT = 0.3
+OF_FILES = (
+    "catalog_format", "catalog_map", "judgements_format", "judgements_map", "behaviour", "behaviour_map", "facts",
+    "dev_share", "test_share",
+)  # fmt: skip
 
 
 class DataSettings(BaseModel):
@@ -75,6 +79,9 @@ class DataSettings(BaseModel):
         sources = [self.catalog or self.judgements, self.shop, self.shop_folder]
         if sum(source is not None for source in sources) != 1 or (self.catalog is None) != (self.judgements is None):
             raise ValueError("expected either data.catalog with data.judgements, or data.shop, or data.shop_folder")
+        unread = [name for name in OF_FILES if getattr(self, name) != type(self).model_fields[name].default]
+        if self.catalog is None and unread:
+            raise ValueError(f"data.{unread[0]} is about own files; a shop has its own")
         return self
 
 

@@ -57,6 +57,8 @@ def save(folder: Path, model: nn.Module, parts: Mapping[str, Stateful], facts: M
 def load(folder: Path, model: nn.Module, parts: Mapping[str, Stateful]) -> dict[str, Any] | None:
     """Put model and parts back and return the facts; None when the folder has no checkpoint."""
     path = folder / FILE
+    for cut_off in folder.glob(f".{FILE}.*"):  # what a killed run was writing
+        cut_off.unlink(missing_ok=True)
     if not path.is_file():
         return None
     payload = torch.load(path, map_location="cpu", weights_only=True)

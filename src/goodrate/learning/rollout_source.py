@@ -51,6 +51,12 @@ class RolloutSettings(BaseModel):
     micro_tokens: int = Field(default=4096, gt=0, description="tokens of a micro-batch; memory and speed only")
 
     @model_validator(mode="after")
+    def _is_band(self) -> RolloutSettings:
+        if self.minimum >= self.maximum:
+            raise ValueError(f"rollouts: a band from minimum to maximum, not from {self.minimum} to {self.maximum}")
+        return self
+
+    @model_validator(mode="after")
     def _rests_need_screening(self) -> RolloutSettings:
         if self.rest and not self.screening:
             raise ValueError("rollouts.rest needs rollouts.screening: only screening tells that a prompt is solved")

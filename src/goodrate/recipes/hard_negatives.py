@@ -32,6 +32,8 @@ def hard_negatives(
     seed: int,
 ) -> HardNegatives:  # fmt: skip
     """items: text by item id. encoder: searches with the weights that it has when it is asked. folder: for an index."""
+    if settings.skip >= len(items):
+        raise ValueError(f"hard_negatives.skip = {settings.skip}: the catalogue has {len(items):,} items")
     first, last = settings.skip, settings.skip + settings.depth
     mine = (
         by_model(encoder, queries, items, last)

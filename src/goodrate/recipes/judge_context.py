@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from goodrate.learning.advantages import (
@@ -60,6 +60,16 @@ class Settings(PolicySettings):
         description="a negative mean of a group's transferred advantages is taken off; false is the paper's",
     )
     contexts: int = Field(default=1, gt=0, description="retrieved texts in a prompt; more than one did not pay")
+
+    @model_validator(mode="after")
+    def _has_two_arms(self) -> Self:
+        size = self.rollouts.group_size
+        if size % 2 or size < 4:
+            raise ValueError(
+                f"rollouts.group_size: half of a group reads no text and half reads it, and either is compared among "
+                f"itself: an even number from 4 on, not {size}"
+            )
+        return self
 
 
 @dataclass(frozen=True)

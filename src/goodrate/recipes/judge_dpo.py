@@ -55,11 +55,13 @@ def train(
     oracle: a right completion by example_id, where one is written; used for prompts that the judge never gets right.
     """
     run = RunFolder(out)
-    run.begin(settings, settings.fit.seed, prompts=len(prompts))
+    run.require_same(settings)
     model, judge_format, rules = open_judge(settings.judge)
+    adapter = add_adapter(model.network, settings.lora, settings.fit.seed)
+    examples = policy_examples(model, prompts, settings.sampling.max_new_tokens)
+    run.begin(settings, settings.fit.seed, prompts=len(prompts))
     if not run.stage_done("pairs"):
         start = time.monotonic()
-        examples = policy_examples(model, prompts, settings.sampling.max_new_tokens)
         told = JudgeRollouts(judge_format, rules)
         pairs, counts = sample_pairs(model, told, examples, oracle, settings.sampling, settings.fit.seed)
         run.write("pairs.jsonl", "".join(f"{pair.to_json()}\n" for pair in pairs))
@@ -70,7 +72,6 @@ def train(
         pairs, settings.loss, batch_size=settings.batch_size, micro_tokens=settings.micro_tokens,
         seed=settings.fit.seed, epochs=settings.epochs,
     )  # fmt: skip
-    adapter = add_adapter(model.network, settings.lora, settings.fit.seed)
     scorer = PolicyScorer(model.network, adapter or freeze_reference(model.network))
     optimizers = make_optimizers(model.network, settings.optimizer, settings.learning_rate, settings.weight_decay)
     budget = settings.fit.ending(source.batches_per_epoch * settings.epochs)

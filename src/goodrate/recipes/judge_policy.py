@@ -60,7 +60,7 @@ def train_policy(
     what the trained judge reads or writes otherwise than the one it was.
     """
     run = RunFolder(out)
-    run.begin(settings, settings.fit.seed, prompts=len(prompts))
+    run.require_same(settings)
     model, judge_format, rules = open_judge(judge)
     pool = unsure(model, prompts, judge_format, settings.pool_confidence)
     source = RolloutSource(
@@ -73,6 +73,8 @@ def train_policy(
     reference = (adapter or freeze_reference(model.network)) if settings.loss.kl > 0 else None
     scorer = PolicyScorer(model.network, reference)
     optimizers = make_optimizers(model.network, settings.optimizer, settings.learning_rate, settings.weight_decay)
+
+    run.begin(settings, settings.fit.seed, prompts=len(prompts))
 
     def watch(record: dict[str, Any]) -> None:
         detector(record)

@@ -57,11 +57,10 @@ def train(
     encoder: start from this one (a new small one) instead of loading settings.encoder.
     """
     run = RunFolder(out)
-    run.begin(settings, settings.fit.seed, pairs=len(pairs), items=len(items))
+    run.require_same(settings)
     encoder = encoder or Encoder.load(settings.encoder)
-    dimensions = settings.matryoshka or []
-    if any(not 0 < d < encoder.dimension for d in dimensions):
-        raise ValueError(f"matryoshka = {dimensions}: expected numbers from 1 to {encoder.dimension - 1}")
+    dimensions = require_dimensions(settings, encoder)
+    run.begin(settings, settings.fit.seed, pairs=len(pairs), items=len(items))
     if encoder.device.type == "cpu":
         encoder.network.set_attn_implementation("eager")  # sdpa's backward takes twice the time on CPUs, in bf16
     seed, hard = settings.fit.seed, None
@@ -79,6 +78,14 @@ def train(
     budget = settings.fit.ending(source.batches_per_epoch * settings.epochs)
     fit(TwoTower(encoder, dimensions), source, [optimizer], budget, folder=run, on_update=progress)
     return write_encoder(encoder, run)
+
+
+def require_dimensions(settings: Settings, encoder: Encoder) -> list[int]:
+    """The shorter vectors that are trained, too. ValueError for lengths that the encoder does not have."""
+    dimensions = settings.matryoshka or []
+    if any(not 0 < d < encoder.dimension for d in dimensions):
+        raise ValueError(f"matryoshka = {dimensions}: expected numbers from 1 to {encoder.dimension - 1}")
+    return dimensions
 
 
 def write_encoder(encoder: Encoder, run: RunFolder) -> Path:

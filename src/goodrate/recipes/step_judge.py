@@ -60,13 +60,14 @@ class StepScores:
     """How a step judge does on rollouts whose steps are known.
 
     precision, recall: of calling a step wrong, by step. first_error: share of rollouts with an error whose first wrong
-    step it names. rollouts: how many.
+    step it names. rollouts: how many. readable: how many have steps that can be read, judged or not.
     """
 
     precision: dict[str, float]
     recall: dict[str, float]
     first_error: float
     rollouts: int
+    readable: int
 
 
 class GenerativeStepJudge:
@@ -211,4 +212,5 @@ def evaluate(step_judge: StepJudge, prompts: Sequence[KnownPrompt], rollout: Rol
         dict(zip(named, (hits / wrong.sum(0)).tolist(), strict=True)),
         float(first.float().mean()),
         int(usable.sum()),
+        int((~truth.isnan().any(1)).sum()),
     )

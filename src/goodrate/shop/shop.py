@@ -58,7 +58,7 @@ class ShopSettings(BaseModel):
     @field_validator("text_shares")
     @classmethod
     def _is_shares(cls, shares: tuple[float, float] | None) -> tuple[float, float] | None:
-        if shares is not None and (min(shares) < 0 or sum(shares) > 1):
+        if shares is not None and not (min(shares) >= 0 and sum(shares) <= 1):
             raise ValueError(f"text_shares are two shares of a whole, right and wrong, not {shares}")
         return shares
 
