@@ -16,6 +16,15 @@ from taosr1_table import Found, Measured, changes, collapses, details, interval,
 BEGIN = "<!-- judge_methods: python benchmarks/judge_methods_table.py --write -->"
 END = "<!-- end of judge_methods -->"
 AGAINST = ("sft", "grpo", "grpo+format", "grpo+rules", "verified")
+PAIRS = (  # differences that no column holds
+    ("grpo+rules", "labels"), ("grpo+derived", "labels"), ("verified", "labels"), ("verified+rules", "labels"),
+    ("verified+rules", "verified+grpo"), ("verified+derived", "verified+grpo"), ("verified+hybrid", "verified+grpo"),
+    ("hybrid", "verifier"), ("hybrid+derived", "hybrid"), ("hybrid+derived", "grpo+derived"),
+    ("hybrid/diverse", "hybrid"), ("agrl/ratio", "agrl"), ("agrl/hinted", "agrl"), ("agrl/tau0.25", "agrl"),
+    ("agrl/H2", "agrl"), ("agrl/H3", "agrl"), ("oracle", "verified"), ("continued", "sft"),
+    ("label_first/grpo", "label_first/sft"), ("label_first/hybrid", "label_first/grpo"),
+    ("label_first/agrl", "label_first/grpo"),
+)  # fmt: skip
 
 
 def scores(found: Found, measured: Measured, tail: Measured) -> list[list[str]]:
@@ -46,6 +55,16 @@ def scores(found: Found, measured: Measured, tail: Measured) -> list[list[str]]:
             mean(results, "accuracy"), mean(results, "good_f1"),
         ])  # fmt: skip
     return rows
+
+
+def pairs(found: Found, measured: Measured) -> list[str]:
+    """The differences of PAIRS whose arms both have a seed, as one list."""
+    told = []
+    for arm, other in [pair for pair in PAIRS if set(pair) <= found.keys()]:
+        seeds = {one["seed"] for one in found[arm]} & {one["seed"] for one in found[other]}
+        if seeds:
+            told.append(f"- {arm} minus {other}: {measured.difference(found[arm], found[other])}, seeds {len(seeds)}")
+    return ["\n".join(told)] if told else []
 
 
 def trainings(found: Found) -> list[list[str]]:
@@ -94,6 +113,7 @@ def render(only: str | None = None) -> str:
         tables: tuple[list[list[str]], ...] = (scores(found, measured, tail), details(found, ARMS), trainings(found))
         tables += (paths(reasons[key]),) if key in reasons else ()
         parts += [f"**{changes(chosen, Settings()) or 'default'}** (settings `{key}`)", *map(markdown, tables)]
+        parts += pairs(found, measured)
     parts += collapses(QUEUE, Settings) if only is None else []
     return "\n\n".join(parts)
 
