@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from goodrate import settings
 
@@ -17,6 +17,17 @@ from goodrate import settings
 class Optimizer(BaseModel):
     learning_rate: float = Field(1e-3, gt=0)
     betas: list[float] = [0.9, 0.95]
+
+
+class Band(BaseModel):
+    low: int = 0
+    high: int = 1
+
+    @model_validator(mode="after")
+    def _is_band(self) -> Band:
+        if self.low > self.high:
+            raise ValueError("low above high")
+        return self
 
 
 class Run(BaseModel):
@@ -27,6 +38,7 @@ class Run(BaseModel):
     optimizer: Optimizer = Optimizer()
     second: Optimizer | None = None
     columns: dict[str, str] = {}
+    band: Band = Band()
 
 
 def test_file_then_overrides_in_order(tmp_path: Path) -> None:
@@ -83,6 +95,8 @@ def test_wrong_values_name_key_and_value(tmp_path: Path) -> None:
         ValueError, match=r"^[^;]*mixed\.toml: order: [^;]*; --set optimizer.learning_rate=-1: optimizer"
     ):
         settings.load(Run, mixed, ["optimizer.learning_rate=-1"])  # each is blamed on where it stands
+    with pytest.raises(ValueError, match=r"^--set band\.low=3: band: low above high \(got "):
+        settings.load(Run, None, ["band.low=3"])  # a rule about the section is blamed on what was set in it
     with pytest.raises(FileNotFoundError, match=r"absent\.toml"):
         settings.load(Run, tmp_path / "absent.toml")
     broken = tmp_path / "broken.toml"

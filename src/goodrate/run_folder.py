@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from goodrate.settings import NULL, read_toml, settings_hash, to_toml
+from goodrate.settings import NULL, read_toml, sections, settings_hash, to_toml
 
 RECORDED_PACKAGES = (
     "goodrate", "torch", "transformers", "tokenizers", "accelerate", "peft", "sentence-transformers", "lancedb",
@@ -131,7 +131,7 @@ class RunFolder:
         held = _flat(read_toml(resolved))
         asked = _flat(json.loads(settings.model_dump_json()))
         chosen = _flat(json.loads(settings.model_dump_json(exclude_defaults=True)))
-        newer = {key for key in asked.keys() - held.keys() - chosen.keys() if not _sections(key) & held.keys()}
+        newer = {key for key in asked.keys() - held.keys() - chosen.keys() if not sections(key) & held.keys()}
         every = (held.keys() | asked.keys()) - newer
         differing = sorted(key for key in every if held.get(key, NULL) != asked.get(key, NULL))
         if differing:
@@ -182,12 +182,6 @@ class RunFolder:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
             raise ValueError(f"stage name {name!r}: expected letters, digits, and _ . - only")
         return self.path / "stages" / f"{name}.json"
-
-
-def _sections(key: str) -> set[str]:
-    """The sections that a dotted key is in: a and a.b of a.b.c."""
-    parts = key.split(".")
-    return {".".join(parts[:depth]) for depth in range(1, len(parts))}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

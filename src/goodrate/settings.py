@@ -163,15 +163,25 @@ def _validate(
         for detail in error.errors():
             key = ".".join(map(str, detail["loc"]))
             given = "" if detail["type"] == "missing" else f" (got {detail['input']!r})"
-            told = f"{key or 'settings'}: {detail['msg']}{given}"
+            told = f"{key or 'settings'}: {detail['msg'].removeprefix('Value error, ')}{given}"
             wrong.setdefault(_giver(key, overrides) or source, []).append(told)
         raise ValueError("; ".join(f"{where}: {'; '.join(lines)}" for where, lines in wrong.items())) from error
 
 
+def sections(key: str) -> set[str]:
+    """The sections that a dotted key is in.
+
+    >>> sorted(sections("a.b.c"))
+    ['a', 'a.b']
+    """
+    parts = key.split(".")
+    return {".".join(parts[:depth]) for depth in range(1, len(parts))}
+
+
 def _giver(key: str, overrides: Sequence[str]) -> str | None:
-    """The last override that gave the value of a dotted key, None when none did."""
+    """The last override that gave the value of a dotted key, or one inside that section; None when none did."""
     names = {override: override.partition("=")[0].strip() for override in overrides}
-    giving = [override for override, name in names.items() if key == name or key.startswith(f"{name}.")]
+    giving = [override for override, name in names.items() if f"{key}.".startswith(f"{name}.") or key in sections(name)]
     return f"--set {giving[-1]}" if giving else None
 
 
