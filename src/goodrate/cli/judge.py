@@ -13,7 +13,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from goodrate.cli.context_input import require_contexts
 from goodrate.cli.judge_input import Sources, read_input
 from goodrate.cli.outputs import require_folder
 
@@ -101,7 +100,6 @@ def judge(
     out = None if calibrate else _checked(out)
     if catalog is not None and index is not None:
         raise ValueError("give --catalog or --index, not both")
-    require_contexts(contexts, context_encoder)
     sources = Sources(catalog, format, index, facts, contexts, context_encoder)
     table, known = read_input(pairs, model, sources, map, skip_bad, console)
     loaded = _load(model)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
+from goodrate.cli.context_input import require_contexts
+
 if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
     from goodrate.relevance.judge import Pair
@@ -54,6 +56,7 @@ def read_input(
     from goodrate.relevance.context import require_text_reader
     from goodrate.relevance.judge_card import read_judge_card
 
+    require_contexts(sources.contexts, sources.context_encoder)
     card = read_judge_card(model)
     form = card.item_form
 
