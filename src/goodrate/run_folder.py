@@ -145,7 +145,7 @@ class RunFolder:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record to metrics.jsonl as one line; what is no number (NaN) is null there."""
-        line = (_line(record) + "\n").encode()
+        line = (json.dumps(without_nan(record)) + "\n").encode()
         with self._metrics.open("ab+") as file:
             if file.tell() and not _ends_in_newline(file):
                 line = b"\n" + line  # a kill cut the last line; it stays unreadable, the new one does not
@@ -160,7 +160,7 @@ class RunFolder:
 
     def keep_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Rewrite metrics.jsonl with the records to keep: a run resumed at update u drops what came after u."""
-        kept = [_line(record) for record in self.metrics() if keep(record)]
+        kept = [json.dumps(without_nan(record)) for record in self.metrics() if keep(record)]
         write_atomic(self._metrics, "".join(f"{line}\n" for line in kept))
 
     def stage_done(self, name: str) -> bool:
@@ -201,9 +201,9 @@ def _ends_in_newline(file: Any) -> bool:
     return file.read(1) == b"\n"
 
 
-def _line(record: Mapping[str, Any]) -> str:
-    """The record as JSON, which knows no NaN."""
-    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()})
+def without_nan(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record with None for what is no finite number, which JSON does not know."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
 
 
 def _record(line: str) -> dict[str, Any] | None:

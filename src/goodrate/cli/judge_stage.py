@@ -14,7 +14,7 @@ from goodrate.cli.judge_table import measured
 from goodrate.cli.train import Outcome, keep_rows, with_data
 from goodrate.cli.training_data import DataSettings, TrainingData, load_data
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge
-from goodrate.relevance.rulebook import DEFAULT_RULES, load_rulebook
+from goodrate.relevance.rulebook import load_rulebook
 from goodrate.run_folder import RunFolder
 
 Run = Callable[[Any, Path, Callable[[dict[str, Any]], None]], Outcome]
@@ -63,7 +63,7 @@ def require_book(data: TrainingData, form: JudgeFormat, judge: str) -> None:
     """ValueError when the steps of the data cite another rule book than the judge's, or rules that it does not have."""
     if data.taught is None and data.rationale is None:
         return
-    book = load_rulebook(form.rule_book or DEFAULT_RULES)
+    book = form.book()
     cited = data.taught.rule_book if data.taught else load_rulebook().hash
     if cited != book.hash:
         whose = "data.rationales cites" if data.taught else "the shop's reasons cite"

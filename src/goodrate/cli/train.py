@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from goodrate.cli.outputs import require_folder
-from goodrate.run_folder import RunFolder
+from goodrate.run_folder import RunFolder, without_nan
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -98,7 +98,7 @@ class Outcome:
 
 def keep_rows(out: Path, rows: dict[str, dict[str, float]]) -> None:
     """The table as dev.json of the run folder `out`; null where there is no number."""
-    told = {name: {k: None if math.isnan(v) else v for k, v in row.items()} for name, row in rows.items()}
+    told = {name: without_nan(row) for name, row in rows.items()}
     RunFolder(out).write("dev.json", json.dumps(told, indent=2) + "\n")
 
 

@@ -14,7 +14,7 @@ from goodrate.cli.training_data import WITHOUT_CONTEXT, DataSettings, load_data
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes import judge_sft
 from goodrate.recipes.judge_folder import JudgeFormat
-from goodrate.relevance.rulebook import DEFAULT_RULES, load_rulebook
+from goodrate.relevance.rulebook import load_rulebook
 from goodrate.run_folder import RunFolder
 
 Settings: Any = with_data(judge_sft.Settings, DataSettings)
@@ -34,7 +34,7 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
     )
     model = CausalLM.load(recipe.model)  # before the folder: a run that cannot start should not bind it to its data
     if data.taught is not None:
-        data.taught.require_rules(load_rulebook(recipe.format.rule_book or DEFAULT_RULES))
+        data.taught.require_rules(recipe.format.book())
     pairs = data.training_pairs(settings.data, recipe.format.item_form)
     given = settings.data.without_context
     share = WITHOUT_CONTEXT if given is None else given

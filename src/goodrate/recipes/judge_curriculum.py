@@ -15,30 +15,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from goodrate.recipes import judge_stepwise
 from goodrate.recipes.judge_steps import KnownPrompt
-from goodrate.recipes.prompt_pool import PoolSettings, kept, prompt_stats
+from goodrate.recipes.prompt_pool import PoolSettings, Window, kept, prompt_stats
 from goodrate.run_folder import RunFolder, new_folder, write_atomic
 
 log = logging.getLogger(__name__)
 
 
-class Stage(BaseModel):
+class Stage(Window):
     """Which prompts, by the share of right rollouts of the judge that enters the stage, and how they are rewarded."""
 
-    model_config = ConfigDict(extra="forbid")
-    low: float = Field(ge=0, le=1)
-    high: float = Field(ge=0, le=1)
     outcome_weight: float = Field(ge=0)
     critical: bool
-
-    @model_validator(mode="after")
-    def _is_window(self) -> Self:
-        if self.low > self.high:
-            raise ValueError(f"a window from low to high, not from {self.low} to {self.high}")
-        return self
 
 
 STAGES = (

@@ -20,7 +20,7 @@ from goodrate.relevance.judge_card import (
 )
 from goodrate.relevance.prompts import TEMPLATES
 from goodrate.relevance.rule_retrieval import RuleFinder
-from goodrate.relevance.rulebook import DEFAULT_RULES, load_rulebook
+from goodrate.relevance.rulebook import DEFAULT_RULES, RuleBook, load_rulebook
 from goodrate.run_folder import new_folder
 from goodrate.scale import get_scale
 
@@ -41,11 +41,15 @@ class JudgeFormat(BaseModel):
     )
     max_new_tokens: int = Field(default=200, gt=0, description="longest completion")
 
+    def book(self) -> RuleBook:
+        """The judge's rule book, the package's where it has none of its own."""
+        return load_rulebook(self.rule_book or DEFAULT_RULES)
+
     def finder(self) -> RuleFinder | None:
         """What finds the rules for prompts; None when they hold none. ValueError when the book is another one."""
         if not self.rules:
             return None
-        book = load_rulebook(self.rule_book or DEFAULT_RULES)
+        book = self.book()
         if self.rule_book_hash not in ("", book.hash):
             raise ValueError(f"format.rules: the rule book has hash {book.hash}, expected {self.rule_book_hash}")
         return RuleFinder(book, self.rules, TEMPLATES[self.template].rule)

@@ -24,7 +24,7 @@ from goodrate.models.causal_lm import CausalLM, Completion
 from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, open_judge, stop_token_id
 from goodrate.relevance.rationale import Parsed, contradicts, parse
 from goodrate.relevance.rule_map import COLUMNS, deciding_rules, derives
-from goodrate.relevance.rulebook import DEFAULT_RULES, RuleBook, load_rulebook
+from goodrate.relevance.rulebook import RuleBook
 from goodrate.scale import get_scale
 
 
@@ -136,7 +136,7 @@ class JudgeRollouts(PlainSampling):
     @functools.cached_property
     def book(self) -> RuleBook:
         """The rule book that the judge cites."""
-        return load_rulebook(self.judge_format.rule_book or DEFAULT_RULES)
+        return self.judge_format.book()
 
     def _label_reward(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
         gold = torch.tensor([example.label for example in examples])[rollout.group]

@@ -21,21 +21,28 @@ from goodrate.recipes.judge_rollouts import LabelledPrompt, path, rolled
 P = TypeVar("P", bound=LabelledPrompt)
 
 
-class PoolSettings(BaseModel):
-    """Which prompts are kept, by rollouts of the judge that is about to be trained."""
+class Window(BaseModel):
+    """Shares of right rollouts, from low to high."""
 
     model_config = ConfigDict(extra="forbid")
-    samples: int = Field(default=8, gt=1, description="rollouts of each prompt")
-    low: float = Field(default=0.01, ge=0, le=1, description="least share of right rollouts")
-    high: float = Field(default=0.9, ge=0, le=1, description="most of it")
-    diverse: float = Field(default=0.5, gt=0, le=1, description="share kept, those with the most ways first; 1 = all")
-    per_query: int | None = Field(default=None, gt=0, description="at most so many prompts of a query; null = all")
+    low: float = Field(ge=0, le=1)
+    high: float = Field(ge=0, le=1)
 
     @model_validator(mode="after")
     def _is_window(self) -> Self:
         if self.low > self.high:
             raise ValueError(f"a window from low to high, not from {self.low} to {self.high}")
         return self
+
+
+class PoolSettings(Window):
+    """Which prompts are kept, by rollouts of the judge that is about to be trained."""
+
+    samples: int = Field(default=8, gt=1, description="rollouts of each prompt")
+    low: float = Field(default=0.01, ge=0, le=1, description="least share of right rollouts")
+    high: float = Field(default=0.9, ge=0, le=1, description="most of it")
+    diverse: float = Field(default=0.5, gt=0, le=1, description="share kept, those with the most ways first; 1 = all")
+    per_query: int | None = Field(default=None, gt=0, description="at most so many prompts of a query; null = all")
 
 
 @dataclass(frozen=True)
