@@ -1,3 +1,56 @@
-"""goodrate: relevant product search, trained by reinforcement learning."""
+"""Relevant product search, trained by reinforcement learning. `import goodrate as gr` loads nothing heavy.
+
+Names are read when they are first used; goodrate.api has them all, docs/api.md tells about each.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# name -> module that has it
+_NAMES = {
+    "Catalog": "goodrate.catalog.items",
+    "CalibratedJudge": "goodrate.relevance.judge",
+    "FunctionJudge": "goodrate.relevance.function_judge",
+    "Index": "goodrate.api.index",
+    "Judgements": "goodrate.catalog.judgements",
+    "Verdict": "goodrate.relevance.verdicts",
+    "evaluate": "goodrate.api.evaluating",
+    "generate_shop": "goodrate.api.shops",
+    "open_judge": "goodrate.api.judging",
+    "read_catalog": "goodrate.api.reading",
+    "read_judgements": "goodrate.api.reading",
+    "serve": "goodrate.api.serving",
+    "train": "goodrate.api.training",
+}
+__all__ = ["__version__", *_NAMES]
+
+if TYPE_CHECKING:
+    from goodrate.api.evaluating import evaluate
+    from goodrate.api.index import Index
+    from goodrate.api.judging import open_judge
+    from goodrate.api.reading import read_catalog, read_judgements
+    from goodrate.api.serving import serve
+    from goodrate.api.shops import generate_shop
+    from goodrate.api.training import train
+    from goodrate.catalog.items import Catalog
+    from goodrate.catalog.judgements import Judgements
+    from goodrate.relevance.function_judge import FunctionJudge
+    from goodrate.relevance.judge import CalibratedJudge
+    from goodrate.relevance.verdicts import Verdict
+
+
+def __getattr__(name: str) -> Any:
+    """The name, from its module. AttributeError for what is not public."""
+    if name not in _NAMES:
+        raise AttributeError(f"module 'goodrate' has no attribute {name!r}; public: {', '.join(_NAMES)}")
+    value = getattr(importlib.import_module(_NAMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -30,8 +30,14 @@ def load(model_class: type[Settings], path: Path | None = None, overrides: Seque
         change = parse_override(override)
         check_keys(model_class, change, source=f"--set {override}")
         values = _merge(values, change)
-    completed = _over_defaults(model_class, _with_none(values))
-    return _validate(model_class, completed, str(path) if path else "settings", overrides)
+    return complete(model_class, values, str(path) if path else "settings", overrides)
+
+
+def complete(
+    model_class: type[Settings], values: Mapping[str, Any], source: str = "settings", overrides: Sequence[str] = ()
+) -> Settings:
+    """Settings from values by name, nested by section; what they leave out has its default. ValueError as load."""
+    return _validate(model_class, _over_defaults(model_class, _with_none(dict(values))), source, overrides)
 
 
 def _over_defaults(model_class: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import polars as pl
 
@@ -55,6 +56,22 @@ class Catalog:
         if missing:
             raise ValueError(f"{len(missing)} of {len(wanted)} ids are not in the catalogue, such as {missing[0]!r}")
         return found
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Every item as a mapping of ITEM_COLUMNS, in catalogue order."""
+        return self.frame.to_dicts()
+
+    def __getitem__(self, place: slice) -> Catalog:
+        """Some of the items, by place: items[:5]."""
+        if not isinstance(place, slice):
+            raise TypeError(f"a catalogue is cut with a slice such as items[:5], not {place!r}; rows([id]) finds by id")
+        return Catalog(self.frame[place])
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.to_rows())
+
+    def __repr__(self) -> str:
+        return f"Catalog of {len(self):,} items"
 
     def text(self) -> list[str]:
         """Every item as one line of text, in catalogue order."""

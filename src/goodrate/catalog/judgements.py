@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from goodrate.catalog.formats import JUDGEMENT_FORMATS, find_format, keep_locale, resolve_columns
+from goodrate.catalog.formats import JUDGEMENT_FORMATS, Format, find_format, keep_locale, resolve_columns
 from goodrate.catalog.items import Catalog
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.readers import as_text
-from goodrate.catalog.tables import EXTRAS, ROW, RawTable, decode, read_table
+from goodrate.catalog.splits import split_by_group
+from goodrate.catalog.tables import EXTRAS, ROW, RawTable, decode, frame_table, read_table
 from goodrate.scale import RelevanceScale
 
 JUDGEMENT_COLUMNS = ("query_id", "query", "item_id", "label")
@@ -39,11 +41,18 @@ class JoinReport:
 class Judgements:
     """Labels of (query, item) pairs on one scale.
 
-    frame: query_id, query, item_id, label, all text; one row a pair. Raises ValueError for a missing column, a label
+    frame: query_id, query, item_id, label, all text; one row a pair. skipped: bad rows that the reader left out.
+    joined: what joining with a catalogue lost, None before it. Raises ValueError for a missing column, a label
     that is not on the scale and a pair that occurs twice.
     """
 
-    def __init__(self, frame: pl.DataFrame, scale: RelevanceScale, skipped: tuple[BadRow, ...] = ()) -> None:
+    def __init__(
+        self,
+        frame: pl.DataFrame,
+        scale: RelevanceScale,
+        skipped: tuple[BadRow, ...] = (),
+        joined: JoinReport | None = None,
+    ) -> None:
         missing = [name for name in JUDGEMENT_COLUMNS if name not in frame.columns]
         if missing:
             raise ValueError(f"judgements have no column {missing[0]!r}; found: {', '.join(frame.columns)}")
@@ -52,6 +61,7 @@ class Judgements:
         self.frame = frame.select(*(pl.col(n).cast(pl.String) for n in JUDGEMENT_COLUMNS[:3]), label)
         self.scale = scale
         self.skipped = skipped
+        self.joined = joined
         doubled = self.frame.filter(pl.struct("query_id", "item_id").is_duplicated())
         if len(doubled):
             query, item = doubled.select("query_id", "item_id").row(0)
@@ -78,10 +88,12 @@ class Judgements:
 
     def select(self, query_ids: Sequence[str] | set[str]) -> Judgements:
         """The judgements of these queries."""
-        return Judgements(self.frame.filter(pl.col("query_id").is_in(list(query_ids))), self.scale, self.skipped)
+        return Judgements(
+            self.frame.filter(pl.col("query_id").is_in(list(query_ids))), self.scale, self.skipped, self.joined
+        )
 
-    def join(self, catalog: Catalog) -> tuple[Judgements, JoinReport]:
-        """The judgements whose item is in the catalogue, and what was lost. Raises ValueError when none is."""
+    def join(self, catalog: Catalog) -> Judgements:
+        """The judgements whose item is in the catalogue; `joined` says what was lost. ValueError when none is."""
         kept = self.frame.filter(pl.col("item_id").is_in(catalog.ids))
         if kept.is_empty():
             raise ValueError(
@@ -90,7 +102,28 @@ class Judgements:
             )
         unknown = self.frame.filter(~pl.col("item_id").is_in(catalog.ids))["item_id"].n_unique()
         lost = self.frame["query_id"].n_unique() - kept["query_id"].n_unique()
-        return Judgements(kept, self.scale, self.skipped), JoinReport(len(self), len(kept), unknown, lost)
+        report = JoinReport(len(self), len(kept), unknown, lost)
+        return Judgements(kept, self.scale, self.skipped, report)
+
+    def split(self, *shares: float, seed: int = 0) -> tuple[Judgements, ...]:
+        """Parts of these shares of the queries, such as split(0.8, 0.1, 0.1); near-identical queries stay together.
+
+        A part can be empty where there are few queries. Raises ValueError for shares that cannot be.
+        """
+        names = {f"part {number}": share for number, share in enumerate(shares, start=1)}
+        return tuple(self.parts(names, seed).values())
+
+    def parts(self, shares: dict[str, float], seed: int = 0) -> dict[str, Judgements]:
+        """Named parts of these shares of the queries, apart by query group (catalog.splits)."""
+        queries = self.queries()
+        texts = split_by_group(list(queries.values()), shares, seed)
+        return {
+            name: self.select({query_id for query_id, text in queries.items() if text in texts[name]})
+            for name in shares
+        }
+
+    def __repr__(self) -> str:
+        return f"Judgements of {len(self):,} pairs, {self.frame['query_id'].n_unique():,} queries, {self.scale.name}"
 
 
 def read_judgements(
@@ -106,16 +139,39 @@ def read_judgements(
     esci (examples parquet), wands (label.csv with query.csv beside it), chorus (ratings.csv). Equal repeats of a pair
     are dropped; a pair with two labels is a bad row. Raises ValueError with file, row, column and what was expected.
     """
+    path = Path(path)
+    layout, locale, chosen = _columns(format, mapping)
+    table = _table(path, {*chosen.values(), *layout.locale_columns})
+    if format == "wands" and chosen["query"] not in table.frame.columns:
+        table = replace(table, frame=_with_wands_queries(table.frame, path, chosen))
+    return _judgements(table, scale, layout, locale, chosen, list(mapping or {}), skip_bad)
+
+
+def frame_judgements(
+    frame: Any, scale: RelevanceScale, format: str | None = None, mapping: dict[str, str] | None = None,
+    skip_bad: int = 0,
+) -> Judgements:  # fmt: skip
+    """The judgements of a polars or pandas frame, checked like those of a file: see read_judgements."""
+    layout, locale, chosen = _columns(format, mapping)
+    table = frame_table("frame", frame, {*chosen.values(), *layout.locale_columns})
+    return _judgements(table, scale, layout, locale, chosen, list(mapping or {}), skip_bad)
+
+
+def _columns(format: str | None, mapping: dict[str, str] | None) -> tuple[Format, str | None, dict[str, str]]:
+    """The layout of a format, its locale, and our name -> their column."""
     layout, locale = find_format(format, JUDGEMENT_FORMATS)
     candidates = resolve_columns(JUDGEMENT_COLUMNS, layout, mapping)
-    chosen = {ours: names[0] for ours, names in candidates.items()}
-    table = _table(Path(path), {*chosen.values(), *layout.locale_columns}, chosen)
+    return layout, locale, {ours: names[0] for ours, names in candidates.items()}
+
+
+def _judgements(
+    table: RawTable, scale: RelevanceScale, layout: Format, locale: str | None, chosen: dict[str, str],
+    mapped: list[str], skip_bad: int,
+) -> Judgements:  # fmt: skip
+    """The judgements of a table. mapped: our names that the user mapped by hand."""
     raw = keep_locale(table.frame, layout, locale)
-    if format == "wands" and chosen["query"] not in raw.columns:
-        raw = _with_wands_queries(raw, Path(path), chosen)
     columns = [*table.columns, *(name for name in raw.columns if name not in (*table.columns, ROW, EXTRAS))]
-    explicit = list(mapping or {})
-    require_columns(table.path, chosen, ["query", "item_id", "label", *explicit], columns, MAPPED)
+    require_columns(table.path, chosen, ["query", "item_id", "label", *mapped], columns, MAPPED)
     if chosen["query_id"] not in raw.columns:
         raw = raw.with_columns(pl.col(chosen["query"]).alias(chosen["query_id"]))
     frame = raw.select(ROW, *(as_text(raw, chosen[name]).alias(name) for name in JUDGEMENT_COLUMNS))
@@ -127,7 +183,7 @@ def read_judgements(
     return Judgements(kept.drop(ROW), scale, skipped)
 
 
-def _table(path: Path, wanted: set[str], chosen: dict[str, str]) -> RawTable:
+def _table(path: Path, wanted: set[str]) -> RawTable:
     """The rows of the file; a folder means its label.csv, a .json file a list of queries with their judgements."""
     if path.is_dir():
         path = path / "label.csv"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from goodrate.catalog.formats import ITEM_FORMATS, Format, find_format, keep_locale, resolve_columns
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
-from goodrate.catalog.tables import EXTRAS, ROW, RawTable, read_table
+from goodrate.catalog.tables import EXTRAS, ROW, RawTable, frame_table, read_table
 
 NUMBERS = ("price", "rating")
 MAPPED = "--map {0}, in training --set data.catalog_map.{0}"
@@ -25,10 +26,25 @@ def read_catalog(
     skip_bad: how many bad rows to leave out; they are listed in Catalog.skipped. Columns that are not ours become
     attributes. Raises FileNotFoundError, or ValueError with file, row, column and what was expected.
     """
+    return _catalog(lambda wanted, ignored: read_table(path, wanted, ignored), format, mapping, skip_bad)
+
+
+def frame_catalog(
+    frame: Any, format: str | None = None, mapping: dict[str, str] | None = None, skip_bad: int = 0
+) -> Catalog:
+    """The items of a polars or pandas frame, checked like those of a file: see read_catalog. Rows count from 1."""
+    return _catalog(lambda wanted, ignored: frame_table("frame", frame, wanted, ignored), format, mapping, skip_bad)
+
+
+def _catalog(
+    read: Callable[[set[str], tuple[str, ...]], RawTable], format: str | None, mapping: dict[str, str] | None,
+    skip_bad: int,
+) -> Catalog:  # fmt: skip
+    """The items of a table. read: the table, given the columns that are wanted and those that are ignored."""
     layout, locale = find_format(format, ITEM_FORMATS)
     candidates = resolve_columns(list(ITEM_COLUMNS), layout, mapping)
     wanted = {name for names in candidates.values() for name in names} | set(layout.locale_columns)
-    table = read_table(path, wanted, layout.ignored)
+    table = read(wanted, layout.ignored)
     chosen = {ours: next((n for n in names if n in table.columns), names[0]) for ours, names in candidates.items()}
     explicit = {ours: theirs for ours, theirs in chosen.items() if mapping and ours in mapping}
     require_columns(table.path, {**chosen, **explicit}, ["id", "title", *explicit], table.columns, MAPPED)

@@ -40,16 +40,26 @@ def check_fields(fields: Sequence[str]) -> None:
         raise ValueError(f"{what}; accepted: {', '.join(RENDERED_FIELDS)}")
 
 
-def render_item(row: Mapping[str, Any]) -> str:
-    """The text of one item, the same as render_items gives it.
+def render_rows(rows: Sequence[Mapping[str, Any]], fields: Sequence[str] = RENDERED_FIELDS) -> list[str]:
+    """The text of each row, the same as render_items gives for a frame of them; fields that a row lacks are empty.
 
-    >>> render_item({"title": "desk lamp", "brand": "Kira", "attributes": '{"arm_length":40.0,"dimmable":true}'})
-    'desk lamp ; brand Kira ; arm length 40 ; dimmable yes'
+    >>> render_rows([{"title": "desk lamp", "brand": "Kira", "attributes": '{"arm_length":40.0,"dimmable":true}'}])
+    ['desk lamp ; brand Kira ; arm length 40 ; dimmable yes']
     """
-    given = row.get("attributes") or "{}"
-    attributes = given if isinstance(given, str) else json.dumps(given)
-    values = {name: str(row.get(name) or "") for name in RENDERED_FIELDS} | {"attributes": attributes}
-    return render_items(pl.DataFrame([values]))[0]
+    schema = dict.fromkeys(RENDERED_FIELDS, pl.String)
+    return render_items(pl.DataFrame([_text_values(row) for row in rows], schema=schema), fields) if rows else []
+
+
+def _text_values(row: Mapping[str, Any]) -> dict[str, str]:
+    """The rendered fields of a row as text; attributes as JSON."""
+    attributes = row.get("attributes") or "{}"
+    texts = {name: str(row.get(name) or "") for name in RENDERED_FIELDS}
+    return texts | {"attributes": attributes if isinstance(attributes, str) else json.dumps(attributes)}
+
+
+def render_item(row: Mapping[str, Any]) -> str:
+    """The text of one row, see render_rows."""
+    return render_rows([row])[0]
 
 
 def lexical_texts(frame: pl.DataFrame) -> tuple[list[str], list[str]]:

@@ -55,6 +55,20 @@ def read_table(path: str | Path, wanted: Collection[str], ignored: Collection[st
     return table
 
 
+def frame_table(name: str, frame: Any, wanted: Collection[str], ignored: Collection[str] = ()) -> RawTable:
+    """The rows of a polars or pandas frame, as a file of that name would give them; rows count from 1.
+
+    Raises ValueError for a frame of another library or without rows.
+    """
+    if hasattr(frame, "to_dict") and not isinstance(frame, pl.DataFrame):  # pandas
+        frame = pl.from_pandas(frame)
+    if not isinstance(frame, pl.DataFrame):
+        raise ValueError(f"expected a polars or pandas frame, found {type(frame).__name__}")
+    if frame.is_empty():
+        raise ValueError(f"{name} has no rows; columns: {', '.join(frame.columns)}")
+    return _typed_table(Path(name), frame, frozenset(wanted), frozenset(ignored))
+
+
 def _kind(path: Path) -> str:
     """The ending that says what is inside, below .gz or .zst."""
     if path.is_dir():
@@ -164,6 +178,11 @@ def _read_parquet(path: Path, data: bytes, wanted: frozenset[str], ignored: froz
         frame = pl.read_parquet(io.BytesIO(data))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ValueError(f"{path} is not a parquet file: {error}") from error
+    return _typed_table(path, frame, wanted, ignored)
+
+
+def _typed_table(path: Path, frame: pl.DataFrame, wanted: frozenset[str], ignored: frozenset[str]) -> RawTable:
+    """A frame whose columns have types, as a table."""
     plain = [_plain(path, column, column.name in wanted) for column in frame]
     frame = pl.DataFrame([column for column in plain if column is not None])
     return _tabular(path, _numbered(frame, first=1), frame.columns, wanted, ignored, [])

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-console = Console(stderr=True)
+from goodrate.cli.terminal import console, verb_app
+
+app = verb_app()
 
 HELP = """Draw the numbers that a training run logged, and those of other runs over them.
 
@@ -35,24 +35,10 @@ def curves(
     ] = None,
 ) -> None:
     """See HELP."""
-    from goodrate.learning.curves import FILE, PICTURES, draw_curves, read_metrics
+    from goodrate.api.curves import draw
 
-    target = out or run / FILE
-    if target.suffix.lower() not in PICTURES:
-        raise ValueError(f"--out {target}: the name must end in {', '.join(PICTURES)}")
-    folders = list(dict.fromkeys([run, *(compare or [])]))
-    draw_curves(dict(zip(run_names(folders), map(read_metrics, folders), strict=True)), target)
+    target = draw([run, *(compare or [])], out)
     console.print(f"curves: {target}", highlight=False, soft_wrap=True)
-
-
-def run_names(folders: list[Path]) -> list[str]:
-    """The folders' own names where they differ, else their whole paths.
-
-    >>> run_names([Path("a/grpo"), Path("a/dpo")]), run_names([Path("a/grpo"), Path("b/grpo")])
-    (['grpo', 'dpo'], ['a/grpo', 'b/grpo'])
-    """
-    names = [folder.name for folder in folders]
-    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
 command = typer.main.get_command(app)

@@ -10,8 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-console = Console(stderr=True)
+from goodrate.cli.terminal import console, verb_app
+
+app = verb_app()
 LABELS = {
     "shop": "generate the shop",
     "encoder": "train the encoder on clicks",

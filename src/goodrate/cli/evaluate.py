@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from goodrate.cli.context_input import require_contexts
-from goodrate.cli.outputs import require_folder
+from goodrate.cli.terminal import console, parse_mapping, require_file_name, tick_progress, verb_app
 
 if TYPE_CHECKING:
+    from goodrate.api.evaluating import Evaluation
+    from goodrate.api.index import Index
     from goodrate.catalog.judgements import Judgements
-    from goodrate.evaluation.report import Report
-    from goodrate.evaluation.systems import SystemRuns, Task
-    from goodrate.relevance.judge import Judge
-    from goodrate.retrieval.search import Searcher
-    from goodrate.retrieval.store import Store
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-console = Console(stderr=True)
-
-CATALOG_DEPTH = 100  # results that a search gives when the whole index is searched
+app = verb_app()
+SYSTEMS = ("random", "lexical", "dense", "hybrid", "judge")
 
 HELP = """Measure systems against judgements: every metric with an interval, every system against the first.
 
 With --judged-only each system orders the judged items of a query; without it each searches the whole index, and what
-nobody judged counts as nothing (see the unjudged column before believing such numbers).
+nobody judged counts as nothing (see the unjudged column before believing such numbers). The system judge reranks the
+first results of --rerank, whatever other systems are named; it is told the facts and texts that lie in INDEX.
 
 Examples:
 
@@ -53,6 +45,14 @@ class SingleGrade(StrEnum):
     drop = "drop"
 
 
+class Mode(StrEnum):
+    """What the judge reranks."""
+
+    hybrid = "hybrid"
+    lexical = "lexical"
+    dense = "dense"
+
+
 @app.command(help=HELP)
 def evaluate(
     index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
@@ -67,10 +67,16 @@ def evaluate(
         str | None, typer.Option(help="From random,lexical,dense,hybrid,judge. Default: all there are.")
     ] = None,
     model: Annotated[Path | None, typer.Option(help="A judge's folder, for the system judge.")] = None,
-    facts: Annotated[Path | None, typer.Option(help="A facts.jsonl for the judge: what is known of queries.")] = None,
+    rerank: Annotated[
+        Mode | None, typer.Option(help="What the judge reranks. Default: hybrid, or lexical without vectors.")
+    ] = None,
+    depth: Annotated[int, typer.Option(min=1, help="Results that the judge reranks.")] = 50,
+    facts: Annotated[
+        Path | None, typer.Option(help="A facts.jsonl for the judge: what is known of queries. Default: INDEX's.")
+    ] = None,
     contexts: Annotated[
         str | None,
-        typer.Option(help='Texts for a judge that reads some: a file (id, text), or "items" of INDEX.'),
+        typer.Option(help='Texts for a judge that reads some: a file (id, text), or "items". Default: INDEX\'s.'),
     ] = None,
     context_encoder: Annotated[str | None, typer.Option(help="Encoder to find texts with; none = by words.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Where the index's encoder lies, if it has moved.")] = None,
@@ -84,52 +90,33 @@ def evaluate(
     plot: Annotated[Path | None, typer.Option(help="Write a picture (.png, .svg, .pdf).")] = None,
 ) -> None:
     """See HELP."""
-    from goodrate.evaluation.report import evaluate_systems
-    from goodrate.retrieval.store import Store
-    from goodrate.scale import get_scale
+    from goodrate.api.evaluating import evaluate as measure
+    from goodrate.api.index import Index
 
-    check_plot(plot)
-    store = Store.open(index)
-    names = chosen_systems(systems, store.fingerprint is not None, model)
-    given = {"--model": model, "--contexts": contexts, "--context-encoder": context_encoder}
-    unread = [name for name, value in given.items() if value is not None]
+    if plot is not None:
+        require_file_name("--plot", plot, (".png", ".svg", ".pdf"))
+    plain = Index.open(index, words_only=True)
+    names = chosen_systems(systems, plain.store.fingerprint is not None, model)
+    options = {"--model": model, "--contexts": contexts, "--context-encoder": context_encoder, "--rerank": rerank}
+    unread = [name for name, value in options.items() if value is not None]
     if unread and "judge" not in names:
         raise ValueError(f"{unread[0]} is for the system judge, which is not measured; the systems: {', '.join(names)}")
-    require_contexts(contexts, context_encoder)
-    if contexts is not None and model is not None:
-        from goodrate.relevance.context import require_text_reader
-
-        require_text_reader(model, contexts)
-    labels = _judgements(judgements, store, scale, format, map, skip_bad)
-    task = _task(labels, judged_only, single_grade is SingleGrade.drop, max(k, CATALOG_DEPTH))
-    runs = _runs(names, task, store, Options(model, facts, encoder, seed, contexts, context_encoder))
-    report = evaluate_systems(runs, task, get_scale(scale), metric_names(k, judged_only), k, seed)
-    judged = _classified(runs, labels, seed)
+    judged = _judge(plain, model, facts, contexts, context_encoder) if model and "judge" in names else None
+    labels = _judgements(judgements, scale, format, map, skip_bad)
+    words_only = not {"dense", "hybrid"} & set(names) and (judged is None or rerank is Mode.lexical or judged_only)
+    opened = plain if words_only else Index.open(index, encoder)
+    chosen = [_system(name, opened, judged, depth, rerank) for name in names]
+    with tick_progress("queries", len(labels.queries()) * len(names)) as tick:
+        evaluation = measure(
+            chosen, labels, index=opened, judged_only=judged_only, drop_single_grade=single_grade is SingleGrade.drop,
+            k=k, seed=seed, tick=tick,
+        )  # fmt: skip
+    if evaluation.dropped_queries:
+        every = evaluation.dropped_queries + evaluation.report.queries
+        console.print(f"{evaluation.dropped_queries} of {every} queries have one grade only and are left out")
     if plot is not None:
-        from goodrate.evaluation.plot import write_plot
-
-        write_plot(report, plot)
-    _show(report, judged, as_json)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the systems need besides the index."""
-
-    model: Path | None
-    facts: Path | None
-    encoder: str | None
-    seed: int
-    contexts: str | None
-    context_encoder: str | None
-
-
-def check_plot(path: Path | None) -> None:
-    """ValueError for a suffix that is no picture or a place that is no folder, before an hour of work and not after."""
-    if path is not None and path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise ValueError(f"--plot {path}: expected a name that ends in .png, .svg or .pdf")
-    if path is not None:
-        require_folder("--plot", path.parent)
+        evaluation.write_plot(plot)
+    _show(evaluation, as_json)
 
 
 def chosen_systems(text: str | None, has_vectors: bool, model: Path | None) -> list[str]:
@@ -138,8 +125,6 @@ def chosen_systems(text: str | None, has_vectors: bool, model: Path | None) -> l
     >>> chosen_systems(None, False, None)
     ['random', 'lexical']
     """
-    from goodrate.evaluation.systems import SYSTEMS
-
     lacking = {} if has_vectors else dict.fromkeys(("dense", "hybrid"), "the index has no vectors")
     lacking |= {} if model else {"judge": "give its folder with --model"}
     if text is None:
@@ -155,166 +140,42 @@ def chosen_systems(text: str | None, has_vectors: bool, model: Path | None) -> l
     return names
 
 
-def metric_names(k: int, judged_only: bool) -> list[str]:
-    """The metrics of a report. nDCG over the whole list means something only where the whole list is ordered.
+def _judge(index: Index, model: Path, facts: Path | None, contexts: str | None, encoder: str | None):  # type: ignore[no-untyped-def]
+    """The judge with what it is told of queries."""
+    from goodrate.api.judging import open_judge
 
-    >>> metric_names(10, True)
-    ['ndcg@10', 'ndcg', 'mrr@10', 'recall@10', 'goodrate@10']
-    """
-    whole = ["ndcg"] if judged_only else []
-    deep = [] if judged_only or k >= CATALOG_DEPTH else [f"recall@{CATALOG_DEPTH}"]
-    return [f"ndcg@{k}", *whole, f"mrr@{k}", f"recall@{k}", *deep, f"goodrate@{k}"]
+    judge = open_judge(model)
+    notes = index.notes(judge, facts, contexts, encoder)
+    if judge.contexts and contexts is None and not index.has_contexts:
+        console.print("every query is judged without a text; this judge reads some: --contexts FILE")
+    return judge.with_notes(notes)
 
 
-def _judgements(path: Path, store: Store, scale: str, format: str | None, map: str | None, skip_bad: int) -> Judgements:
-    """The judgements of items that the index has; what was lost is said."""
-    from goodrate.catalog.judgements import read_judgements
-    from goodrate.catalog.problems import describe
-    from goodrate.cli.index import parse_mapping
-    from goodrate.scale import get_scale
+def _system(name: str, index: Index, judge, depth: int, rerank: Mode | None):  # type: ignore[no-untyped-def]
+    """A system by its name: the judge as an index that reranks."""
+    return index.rerank(judge, depth, rerank.value if rerank else None) if name == "judge" else name
 
-    read = read_judgements(path, get_scale(scale), format, parse_mapping(map), skip_bad)
-    for line in describe(path, read.skipped):
+
+def _judgements(path: Path, scale: str, format: str | None, map: str | None, skip_bad: int) -> Judgements:
+    """The judgements; rows that were left out are listed."""
+    from goodrate.api.reading import bad_row_lines, read_judgements
+
+    labels = read_judgements(path, scale, format, parse_mapping(map), skip_bad)
+    for line in bad_row_lines(path, labels):
         console.print(f"  {escape(line)}", highlight=False)
-    joined, report = read.join(store.all_items())
-    console.print(str(report), highlight=False)
-    return joined
+    return labels
 
 
-def _task(labels: Judgements, judged_only: bool, drop_single: bool, depth: int) -> Task:
-    """What to rank. Raises ValueError when no query is left."""
-    from goodrate.evaluation.systems import Task
-
-    qrels, queries = labels.qrels(), labels.queries()
-    if drop_single:
-        queries = {query_id: text for query_id, text in queries.items() if len(set(qrels[query_id].values())) > 1}
-        console.print(f"{len(qrels) - len(queries)} of {len(qrels)} queries have one grade only and are left out")
-        if not queries:
-            raise ValueError("every query has one grade only: with --single-grade drop nothing is left")
-    return Task(queries, {query_id: qrels[query_id] for query_id in queries}, judged_only, depth)
-
-
-def _runs(names: list[str], task: Task, store: Store, options: Options) -> list[SystemRuns]:
-    """All systems, with progress. What reads an encoder or a judge is loaded when it is needed."""
-    from goodrate.evaluation.systems import random_runs, search_runs
-
-    searcher = _searcher(store, options.encoder, {"dense", "hybrid"} & set(names) or names == ["judge"])
-    made: dict[str, SystemRuns] = {}
-    with _progress(len(task.queries) * len(names)) as tick:
-        for name in names:
-            if name == "random":
-                made[name] = random_runs(task, [] if task.judged_only else store.all_items().ids, options.seed)
-                tick(len(task.queries))
-            elif name == "judge":
-                made[name] = _judge(task, store, searcher, options, tick)
-            else:
-                made[name] = search_runs(task, searcher, name, lambda: tick(1))
-    return list(made.values())
-
-
-def _searcher(store: Store, encoder: str | None, dense: Any) -> Searcher:
-    from goodrate.cli.index import load_encoder
-    from goodrate.retrieval.search import Searcher
-
-    needed = bool(dense) and store.fingerprint is not None
-    return Searcher(
-        store, load_encoder(encoder or store.about["encoder"], threads=1, longest=store.dimension) if needed else None
-    )
-
-
-def _judge(task: Task, store: Store, searcher: Searcher, options: Options, tick: Callable[[int], None]) -> SystemRuns:
-    """The judge on the judged lists, or reranking what the index finds."""
-    from goodrate.evaluation.systems import judge_runs, search_runs
-    from goodrate.relevance.facts import FactBook
-    from goodrate.relevance.judge import Judge
-    from goodrate.relevance.pair_file import item_texts
-
-    assert options.model is not None
-    judge = Judge.load(options.model)
-    candidates = None
-    if not task.judged_only:
-        candidates = search_runs(task, searcher, "hybrid" if searcher.encoder else "lexical").runs[0]
-    wanted = {item for items in task.qrels.values() for item in items} if candidates is None else {
-        item for found in candidates.values() for item, _ in found
-    }  # fmt: skip
-    ids = sorted(wanted)
-    texts = dict(zip(ids, item_texts(store.items(ids), judge.card.item_form), strict=True))
-    known = FactBook.load(options.facts).of if options.facts else (lambda query: "")
-    return judge_runs(task, judge, texts, candidates, known, lambda: tick(1), _context(judge, store, options))
-
-
-def _context(judge: Judge, store: Store, options: Options) -> Callable[[str], str | None]:
-    """What gives a query the text that the judge reads beside it."""
-    count = judge.card.contexts
-    if options.contexts is None:
-        if count:
-            console.print("every query is judged without a text; this judge reads some: --contexts FILE")
-        return lambda query: None
-    from goodrate.relevance.context import finder_for
-
-    assert options.model is not None
-    finder = finder_for(options.model, options.contexts, store.all_items, options.context_encoder)
-    return lambda query: finder.line(query, count)
-
-
-def _classified(runs: list[SystemRuns], labels: Judgements, seed: int) -> dict[str, Any] | None:
-    """A judge's labels against the judgements it shares a scale with, beside the constant label."""
-    from goodrate.evaluation.classification import classify, constant_label, with_intervals
-
-    predicted = next((system.labels for system in runs if system.labels), None)
-    if predicted is None:
-        return None
-    keys = list(labels.frame.select("query_id", "item_id").iter_rows())
-    rows = [row for row, key in enumerate(keys) if key in predicted]
-    if not rows:
-        return None
-    gold = labels.label_indices()[rows]
-    guess = [predicted[keys[row]] for row in rows]
-    if max(guess) >= len(labels.scale):
-        return None
-    constant = constant_label(gold)
-    always = classify(gold, [constant] * len(gold), labels.scale)
-    intervals = with_intervals(gold, guess, labels.scale, [keys[row][0] for row in rows], seed=seed, resamples=500)
-    return {
-        "judge": classify(gold, guess, labels.scale).as_dict(),
-        "intervals": {name: interval.as_dict() for name, interval in intervals.items()},
-        f"always {labels.scale.labels[constant]}": always.as_dict(),
-    }
-
-
-def _show(report: Report, judged: dict[str, Any] | None, as_json: bool) -> None:
+def _show(evaluation: Evaluation, as_json: bool) -> None:
     """The report on stdout, as a table or as JSON."""
-    from goodrate.evaluation.report import as_dict, as_table, footnotes
-
+    console.print(str(evaluation.joined), highlight=False)
     if as_json:
-        document = as_dict(report) | ({"labels": judged} if judged else {})
-        sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(evaluation.as_dict(), indent=2, ensure_ascii=False) + "\n")
         return
     out = Console()
-    out.print(as_table(report))
-    for line in [*footnotes(report), *_label_lines(judged or {})]:
+    out.print(evaluation.table())
+    for line in evaluation.footnotes():
         out.print(escape(line), style="dim", highlight=False)
-
-
-def _label_lines(judged: dict[str, Any]) -> Iterator[str]:
-    """How well the judge's labels agree with the judgements, and how well one constant label does."""
-    for name, found in judged.items():
-        if name != "intervals":
-            numbers = ", ".join(f"{key} {found[key]:.3f}" for key in ("accuracy", "macro_f1", "good_f1"))
-            yield f"labels, {name}: {numbers}; {found['pairs']} pairs, {found['failed']} failed."
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar over queries on stderr; nothing where stderr is no terminal."""
-    if not console.is_terminal:
-        yield lambda count: None
-        return
-    from rich.progress import Progress
-
-    with Progress(console=console, transient=True) as bar:
-        number = bar.add_task("queries", total=total)
-        yield lambda count: bar.update(number, advance=count)
 
 
 command = typer.main.get_command(app)

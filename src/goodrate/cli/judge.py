@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
-from goodrate.cli.judge_input import Sources, read_input
-from goodrate.cli.outputs import require_folder
+from goodrate.cli.terminal import console, parse_mapping, require_file_name, verb_app
 
 if TYPE_CHECKING:
-    from goodrate.relevance.judge import Judge, Pair, Verdict
-    from goodrate.relevance.pair_file import PairFile
-    from goodrate.relevance.verdict_store import VerdictStore
+    from goodrate.api.judging import CalibratedJudge, ItemSource, JudgeRun, PairFile, Tuning, Verdict
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-console = Console(stderr=True)
-
-BLOCK, BLOCK_WITH_REASONS = 200, 40  # pairs judged and kept at once: what Ctrl-C can cost
-FIRST = 40  # pairs of the first block, on which the time is measured
-UNKNOWN_ITEM = "unknown_item"
+app = verb_app()
 
 HELP = """Say of query-item pairs how relevant they are, and why.
 
@@ -35,17 +25,19 @@ item_text, or query and item_id together with --catalog or --index. facts,
 context and query_id are read when they are there. With --calibrate, pairs
 with a label column set the judge's two scalars instead.
 
-Every verdict is kept in an SQLite file once it is given: interrupt when you
+Every verdict is stored in an SQLite file once it is given: interrupt when you
 like, the same command goes on. A pair is judged once for each judge; changed
 items, queries or judges are judged anew.
 
 Examples:
 
-  goodrate judge pairs.csv --model runs/judge/judge --out verdicts.csv
+  goodrate judge pairs.csv --model runs/judge/judge --out verdicts.csv --index shop-index
 
   goodrate judge pairs.jsonl --model runs/judge/judge --out verdicts.jsonl --reasons
 
   goodrate judge clicks.csv --model runs/judge/judge --out verdicts.csv --index shop-index --map query=q,item_id=sku
+
+  goodrate judge pairs.csv --model runs/judge/judge --out verdicts.csv --catalog feed.csv --catalog-map id=sku,title=name
 
   goodrate judge dev.csv --model runs/judge/judge --calibrate
 """
@@ -54,28 +46,31 @@ Examples:
 @app.command(help=HELP)
 def judge(
     pairs: Annotated[Path, typer.Argument(help="What to judge.", show_default=False)],
-    model: Annotated[str, typer.Option(help="The judge's folder (a model with judge.json).")],
+    model: Annotated[str, typer.Option(help="The judge's folder (it holds a judge.json).")],
     out: Annotated[
         Path | None, typer.Option(help="Where the verdicts go: .csv or .jsonl, whole at the end.", show_default=False)
     ] = None,
     reasons: Annotated[bool, typer.Option("--reasons", help="Decode the reason of every verdict; slow.")] = False,
     missing: Annotated[
-        bool, typer.Option("--missing", help="Judge only what was never judged; add no reasons to kept verdicts.")
+        bool, typer.Option("--missing", help="Judge only what was never judged; add no reasons to stored verdicts.")
     ] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Judge kept failures again.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Judge stored failures again.")] = False,
     calibrate: Annotated[
         bool,
         typer.Option("--calibrate", help="Set the judge's temperature and tier threshold from PAIRS' label column."),
     ] = False,
-    catalog: Annotated[Path | None, typer.Option(help="Item texts by item_id: a file.", show_default=False)] = None,
+    catalog: Annotated[Path | None, typer.Option(help="Items by item_id: a file.", show_default=False)] = None,
     format: Annotated[str | None, typer.Option(help="Of --catalog: esci, wands, chorus.", show_default=False)] = None,
-    index: Annotated[Path | None, typer.Option(help="Item texts by item_id: an index.", show_default=False)] = None,
+    catalog_map: Annotated[
+        str | None, typer.Option(help="Our names for the columns of --catalog: id=sku,title=name.", show_default=False)
+    ] = None,
+    index: Annotated[Path | None, typer.Option(help="Items by item_id: an index.", show_default=False)] = None,
     map: Annotated[
         str | None, typer.Option(help="Our names for the columns of PAIRS: query=q,item_id=sku.", show_default=False)
     ] = None,
     verdicts: Annotated[
         Path | None,
-        typer.Option(help="Where verdicts are kept. Default: verdicts.sqlite beside --out.", show_default=False),
+        typer.Option(help="Where verdicts are stored. Default: verdicts.sqlite beside --out.", show_default=False),
     ] = None,
     facts: Annotated[
         Path | None,
@@ -97,85 +92,81 @@ def judge(
     skip_bad: Annotated[int, typer.Option(min=0, help="Leave out up to N bad rows and list them.")] = 0,
 ) -> None:
     """See HELP."""
-    out = None if calibrate else _checked(out)
-    if catalog is not None and index is not None:
-        raise ValueError("give --catalog or --index, not both")
-    sources = Sources(catalog, format, index, facts, contexts, context_encoder)
-    table, known = read_input(pairs, model, sources, map, skip_bad, console)
-    loaded = _load(model)
-    if out is None:
-        from goodrate.cli.judge_calibration import calibrate as calibrate_judge
+    from goodrate.api.judging import ItemSource, noted_pairs, open_judge
 
-        calibrate_judge(model, loaded, table, known, console)
-    else:
-        options = {"reasons": reasons, "retry_failed": retry_failed, "missing": missing}
-        judged = _judge_kept(loaded, known, verdicts or out.parent / "verdicts.sqlite", options)
-        _write(out, table, judged, loaded)
-        _summarise(out, table, judged)
-
-
-def _checked(out: Path | None) -> Path:
-    """The output file. Hours of judging should not end at a name that cannot be written."""
-    if out is None:
-        raise ValueError("give --out FILE for the verdicts, or --calibrate")
-    if out.suffix.lower() not in (".csv", ".jsonl"):
-        raise ValueError(f"--out {out}: expected a name that ends in .csv or .jsonl")
-    if out.is_dir():
-        raise ValueError(f"--out {out} is a folder; expected a file")
-    require_folder("--out", out.parent)
-    return out
-
-
-def _load(model: str) -> Judge:
+    if not calibrate:
+        if out is None:
+            raise ValueError("give --out FILE for the verdicts, or --calibrate")
+        require_file_name("--out", out, (".csv", ".jsonl"))
+    if facts is not None and not facts.is_file():
+        raise FileNotFoundError(f"--facts: no file {facts}")
+    source = ItemSource(catalog, format, parse_mapping(catalog_map, "--catalog-map"), index)
+    items = (lambda: source.items) if catalog or index else None
     with console.status("loading the judge"):
-        from goodrate.relevance.judge import Judge
+        loaded = open_judge(
+            model, facts=facts or source.facts, contexts=contexts, items=items, context_encoder=context_encoder
+        )
+    table = _read(pairs, source, map, skip_bad)
+    known, without_text = noted_pairs(table, loaded.notes)
+    if loaded.contexts and contexts is None and without_text:
+        console.print(f"{without_text:,} queries are judged without a text; this judge reads some: --contexts FILE")
+    if calibrate:
+        _calibrate(model, table, loaded, known)
+        return
+    assert out is not None
+    options = {"reasons": reasons, "retry_failed": retry_failed, "missing": missing}
+    _judge(loaded, table, known, verdicts or out.parent / "verdicts.sqlite", options, out)
 
-        return Judge.load(model)
+
+def _read(path: Path, source: ItemSource, map: str | None, skip_bad: int) -> PairFile:
+    """The pairs, with the rows that were left out and the items that nobody knows reported."""
+    from goodrate.api.judging import read_pair_file
+    from goodrate.api.reading import bad_row_lines
+
+    with console.status(f"reading {path.name}"):
+        table = read_pair_file(path, source, parse_mapping(map), skip_bad)
+    for line in bad_row_lines(path, table):
+        console.print(f"  left out: {escape(line)}", highlight=False)
+    if table.unknown_items:
+        console.print(f"{table.unknown_items:,} of {len(table.pairs):,} rows name an item that is not in the catalogue")
+    return table
 
 
-def _judge_kept(loaded: Judge, pairs: list[Pair], path: Path, options: dict[str, bool]) -> list[Verdict]:
-    """All verdicts in the order of the pairs, kept in the store at `path` as soon as they are given."""
-    from goodrate.relevance.verdict_store import VerdictStore
+def _judge(
+    loaded: CalibratedJudge, table: PairFile, pairs: list, path: Path, options: dict[str, bool], out: Path
+) -> None:
+    """Stored verdicts at once, the others block by block; then the whole file."""
+    from goodrate.api.judging import JudgeRun, verdict_store, write_verdicts
 
-    with VerdictStore(path) as store:
+    with verdict_store(path) as store:
+        run = JudgeRun.plan(loaded, store, pairs, **options)
+        stored = len(pairs) - run.pending
+        console.print(f"{len(pairs):,} pairs: {stored:,} stored, {run.pending:,} to judge", highlight=False)
         try:
-            return _judge_all(loaded, store, pairs, options)
+            for block in _blocks(run):
+                run.work(block)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(f"{path} keeps what was judged, the same command goes on") from stop
+        verdicts = run.verdicts()
+    write_verdicts(out, table, verdicts, loaded.scale)
+    _summarise(out, table, verdicts)
 
 
-def _judge_all(loaded: Judge, store: VerdictStore, pairs: list[Pair], options: dict[str, bool]) -> list[Verdict]:
-    """Kept verdicts at once, the others block by block."""
-    from goodrate.relevance.verdict_store import judge_once, verdict_key
-
-    keys = [verdict_key(pair, loaded.identity) for pair in pairs]
-    todo = store.pending(keys, **options)
-    places = {key: place for place, key in enumerate(keys) if key in todo}
-    # Items of one query side by side share its forward pass.
-    order = sorted(places.values(), key=lambda i: (pairs[i].query, pairs[i].facts, pairs[i].context or "", i))
-    console.print(f"{len(pairs):,} pairs: {len(pairs) - len(todo):,} kept, {len(order):,} to judge", highlight=False)
-    for block in _blocks(order, BLOCK_WITH_REASONS if options["reasons"] else BLOCK):
-        judge_once(loaded, store, [pairs[i] for i in block], **options)
-    found = store.get_many(keys)
-    return [loaded.tiered(found[key]) for key in keys]
-
-
-def _blocks(order: list[int], size: int) -> Iterator[list[int]]:
-    """Blocks of work: a small first one on which the time is measured and told, then the rest behind a progress bar."""
-    if not order:
+def _blocks(run: JudgeRun) -> Iterator[list[int]]:
+    """The blocks of work: a first one on which the time is measured and told, then the rest behind a progress bar."""
+    if not run.blocks:
         return
+    first, *rest = run.blocks
     start = time.perf_counter()
-    yield order[:FIRST]
-    rest = order[FIRST:]
-    seconds = (time.perf_counter() - start) * len(rest) / min(FIRST, len(order))
-    if not rest:
+    yield first
+    waiting = sum(map(len, rest))
+    if not waiting:
         return
-    console.print(f"about {_duration(seconds)} for the other {len(rest):,}", highlight=False)
+    seconds = (time.perf_counter() - start) * waiting / len(first)
+    console.print(f"about {_duration(seconds)} for the other {waiting:,}", highlight=False)
     from rich.progress import track
 
-    yield from track(
-        [rest[i : i + size] for i in range(0, len(rest), size)], "judging", console=console, transient=True
-    )
+    yield from track(rest, "judging", console=console, transient=True)
 
 
 def _duration(seconds: float) -> str:
@@ -189,66 +180,51 @@ def _duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _rows(table: PairFile, judged: Sequence[Verdict], loaded: Judge) -> Iterator[dict[str, Any]]:
-    """One output row per input row; a failure has its status and nothing in the other columns."""
-    from goodrate.relevance.judge import Verdict
-
-    remaining = iter(judged)
-    labels = loaded.scale.labels
-    for shown, pair in zip(table.shown.iter_rows(named=True), table.pairs, strict=True):
-        verdict = next(remaining) if pair is not None else Verdict(None, None, None, UNKNOWN_ITEM)
-        p = verdict.probabilities
-        yield {
-            **shown,
-            "label": None if verdict.label is None else labels[verdict.label],
-            "tier": verdict.tier,
-            "expected_gain": None if p is None else round(float(loaded.scale.expected_gain(p)), 6),  # type: ignore[arg-type]
-            **{f"p_{name}": None if p is None else round(p[i], 6) for i, name in enumerate(labels)},
-            "status": verdict.status,
-            "item_cut": verdict.item_cut,
-            "reason": verdict.reason,
-            "reason_status": verdict.reason_status,
-            "inconsistent": verdict.inconsistent,
-        }
-
-
-def _write(out: Path, table: PairFile, judged: Sequence[Verdict], loaded: Judge) -> None:
-    """The whole output file, or none."""
-    import polars as pl
-
-    from goodrate.run_folder import write_atomic
-
-    frame = pl.DataFrame(list(_rows(table, judged, loaded)), infer_schema_length=None)
-    nothing = [name for name, dtype in frame.schema.items() if dtype == pl.Null]
-    frame = frame.with_columns(pl.col(name).cast(pl.String) for name in nothing)
-    buffer = io.BytesIO()
-    if out.suffix.lower() == ".csv":
-        frame.write_csv(buffer)
-    else:
-        frame.write_ndjson(buffer)
-    write_atomic(out, buffer.getvalue())
-
-
-def _summarise(out: Path, table: PairFile, judged: Sequence[Verdict]) -> None:
+def _summarise(out: Path, table: PairFile, verdicts: Sequence[Verdict]) -> None:
     """Tiers, and everything that is unknown counted apart from them."""
-    tiers = Counter(verdict.tier for verdict in judged if verdict.tier)
+    from goodrate.api.judging import verdict_counts
+
+    tiers, failures, notes = verdict_counts(table, verdicts)
     given = max(1, sum(tiers.values()))
     shares = ", ".join(f"{tier} {tiers[tier]:,} ({tiers[tier] / given:.0%})" for tier in ("Good", "Mid", "Bad"))
     console.print(f"{shares}; written to {escape(str(out))}", highlight=False)
-    failed = Counter(verdict.status for verdict in judged if verdict.tier is None)
-    if table.unknown_items:
-        failed[UNKNOWN_ITEM] = table.unknown_items
-    if failed:
-        kinds = ", ".join(f"{status} {count:,}" for status, count in failed.most_common())
+    if failures:
+        kinds = ", ".join(f"{status} {count:,}" for status, count in failures.most_common())
         console.print(f"no verdict: {kinds} (--retry-failed judges failures again)", highlight=False)
-    notes = {
-        "item texts were too long and lost their end": sum(v.item_cut for v in judged),
-        "reasons contradict their label": sum(v.inconsistent is True for v in judged),
-        "reasons cannot be read": sum(v.reason_status not in (None, "ok") for v in judged),
-    }
     for what, count in notes.items():
-        if count:
-            console.print(f"{count:,} {what}", highlight=False)
+        console.print(f"{count:,} {what}", highlight=False)
+
+
+def _calibrate(model: str, table: PairFile, loaded: CalibratedJudge, pairs: list) -> None:
+    """Tune the judge on the labels of the file, write them into its judge.json, and print what changed."""
+    from goodrate.api.judging import calibrate as calibrate_judge
+
+    with console.status("judging the labelled pairs"):
+        tuning = calibrate_judge(model, table, loaded, pairs)
+    _print_tuning(tuning, loaded)
+
+
+def _print_tuning(tuning: Tuning, old: CalibratedJudge) -> None:
+    """The two scalars, before and after, and the reliability table."""
+    grid = Table("", "before", "after", title=f"{tuning.used:,} labelled pairs, {tuning.failed:,} without a verdict")
+    before, after = tuning.reliability
+    rows = [
+        ("temperature", old.temperature, tuning.temperature),
+        ("beta_cum", old.beta_cum, tuning.beta_cum),
+        ("negative log likelihood", *tuning.nll),
+        ("calibration error (ECE)", before.ece, after.ece),
+        (f"tier accuracy (constant: {tuning.constant_tier:.3f})", *tuning.tier_accuracy),
+    ]
+    for name, *values in rows:
+        grid.add_row(name, *(f"{value:.3f}" for value in values))
+    console.print(grid)
+    bins = Table("confidence", "pairs", "mean confidence", "right", title="after calibration")
+    for row in after.bins:
+        if row.count:
+            means = (f"{row.confidence:.3f}", f"{row.accuracy:.3f}")
+            bins.add_row(f"{row.low:.1f} to {row.high:.1f}", f"{row.count:,}", *means)
+    console.print(bins)
+    console.print("Chosen on these pairs: measure the judge on others.")
 
 
 command = typer.main.get_command(app)

@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from goodrate.cli.start_up import uncollected
+from goodrate.cli.terminal import console as status_console
+from goodrate.cli.terminal import uncollected, verb_app
 
 if TYPE_CHECKING:
-    from goodrate.retrieval.fusion import FusedHit
-    from goodrate.retrieval.search import Searcher
+    from goodrate.serving.pipeline import Result
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = verb_app()
 
 CHANNELS = {"lexical": "words", "dense": "meaning"}  # channel -> the heading of its ranks
 COLUMNS = ("brand", "category", "price", "rating")  # shown when any result has one
@@ -63,44 +63,28 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """See HELP."""
-    with uncollected():
-        searcher = _searcher(index, mode, encoder)
+    from goodrate.api.index import Index
+
+    with uncollected(), status_console.status("loading"):
+        opened = Index.open(index, encoder, words_only=mode is Mode.lexical)
     start = time.perf_counter()
-    hits = searcher.search(query, k, where, mode.value if mode else None)
+    response = opened.search(query, k, where, mode.value if mode else None)
     milliseconds = (time.perf_counter() - start) * 1000
-    rows = [_result(hit, item) for hit, item in zip(hits, _items(searcher, hits), strict=True)]
+    rows = [_result(result) for result in response]
     if as_json:
         document = {"query": query, "where": where, "milliseconds": round(milliseconds, 1), "results": rows}
         sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
     else:
-        _print(query, rows, f"{len(rows)} of {len(searcher.store):,} items in {milliseconds:.0f} ms")
+        _print(query, rows, f"{len(rows)} of {len(opened):,} items in {milliseconds:.0f} ms")
 
 
-def _searcher(index: Path, mode: Mode | None, encoder_path: str | None) -> Searcher:
-    """The index with its encoder, which is only loaded when the mode needs it."""
-    from goodrate.cli.index import load_encoder
-    from goodrate.retrieval.search import Searcher
-    from goodrate.retrieval.store import Store
-
-    store = Store.open(index)
-    if store.fingerprint is None or mode is Mode.lexical:
-        return Searcher(store, None)
-    return Searcher(store, load_encoder(encoder_path or store.about["encoder"], threads=1, longest=store.dimension))
-
-
-def _items(searcher: Searcher, hits: list[FusedHit]) -> list[dict[str, Any]]:
-    """The rows of the hits, in their order."""
-    return searcher.store.items([hit.item_id for hit in hits]).to_dicts()
-
-
-def _result(hit: FusedHit, item: dict[str, Any]) -> dict[str, Any]:
+def _result(result: Result) -> dict[str, Any]:
     """One result as JSON: its rank, score, item and what each channel said."""
     channels = {
-        name: {"rank": part.rank, "score": round(part.score, 6), "share": round(part.share, 4)}
-        for name, part in hit.parts.items()
+        name: {"rank": part["rank"], "score": round(part["score"], 6), "share": round(part["share"], 4)}
+        for name, part in result.channels.items()
     }
-    item = {**item, "attributes": json.loads(item["attributes"])}
-    return {"rank": hit.rank, "score": round(hit.score, 6), **item, "channels": channels}
+    return {"rank": result.rank, "score": round(result.score, 6), **result.item, "channels": channels}
 
 
 def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from goodrate.cli.context_input import require_contexts
+from goodrate.cli.terminal import console, verb_app
 
 if TYPE_CHECKING:
-    from goodrate.serving.pipeline import SearchPipeline
+    from goodrate.api.index import Index
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = verb_app()
 
 HELP = """Serve search over HTTP with a web page.
 
@@ -27,7 +25,6 @@ Examples:
 
   goodrate serve shop-index --model runs/judge/judge --port 9000
 """
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @app.command(help=HELP)
@@ -67,63 +64,48 @@ def serve(
     ] = None,
 ) -> None:
     """See HELP."""
-    from goodrate.serving.loading import load_pipeline
+    from goodrate.api.serving import listen, run, warm_up
 
     if facts is not None and not facts.is_file():
         raise FileNotFoundError(f"--facts: no file {facts}")
-    facts, verdicts = facts or index / "facts.jsonl", verdicts or index / "verdicts.sqlite"
-    console = Console(stderr=True)
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
         with console.status("loading"):
-            texts = contexts or _own_texts(index, model)
-            require_contexts(texts, context_encoder)
-            pipeline = load_pipeline(index, model, encoder, verdicts, facts, texts, context_encoder)
-        console.print(announcement(pipeline, host, listener.getsockname()[1]), highlight=False)
-        _run(pipeline, listener)
+            opened = _opened(
+                index, model, encoder, verdicts or index / "verdicts.sqlite", facts, contexts, context_encoder
+            )
+            warm_up(opened)
+        console.print(announcement(opened, host, listener.getsockname()[1]), highlight=False)
+        run(opened, listener)
 
 
-def _own_texts(index: Path, model: str | None) -> str | None:
-    """The texts that lie beside the index, for a judge that reads texts."""
-    from goodrate.relevance.judge_card import read_judge_card
+def _opened(
+    index: Path, model: str | None, encoder: str | None, verdicts: Path, facts: Path | None, contexts: str | None,
+    context_encoder: str | None,
+) -> Index:  # fmt: skip
+    """The index with its encoder, and the judge with its notes and stored verdicts."""
+    from goodrate.api.index import Index
+    from goodrate.api.judging import open_judge
 
-    path = index / "contexts.jsonl"
-    return str(path) if path.is_file() and model is not None and read_judge_card(model).contexts else None
+    opened = Index.open(index, encoder)
+    if model is None:
+        unread = contexts or context_encoder
+        if unread:
+            raise ValueError(f"texts are given ({unread}), and no judge to read them")
+        return opened
+    judge = open_judge(model, store=verdicts)
+    return opened.rerank(judge.with_notes(opened.notes(judge, facts, contexts, context_encoder)))
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises ValueError when the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise ValueError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port or --host"
-        ) from error
-
-
-def announcement(pipeline: SearchPipeline, host: str, port: int) -> str:
+def announcement(index: Index, host: str, port: int) -> str:
     """What is served and where, and a warning when others can reach it."""
-    shown = f"[{host}]" if ":" in host else host
-    judge = f"judge {pipeline.judge.name}" if pipeline.judge else "no judge"
-    lines = [f"{len(pipeline.store):,} items, {judge}, at http://{shown}:{port} (Ctrl-C stops)"]
+    from goodrate.api.serving import LOOPBACK
+
+    address = f"[{host}]" if ":" in host else host
+    judge = f"judge {index.judge.name}" if index.judge else "no judge"
+    lines = [f"{len(index):,} items, {judge}, at http://{address}:{port} (Ctrl-C stops)"]
     if host not in LOOPBACK:
         lines.append("others can reach this address and goodrate asks nobody who they are: put a proxy in front")
     return escape("\n".join(lines))
-
-
-def _run(pipeline: SearchPipeline, listener: socket.socket) -> None:
-    """Answer until Ctrl-C or SIGTERM; requests under way are finished."""
-    import uvicorn
-
-    from goodrate.relevance.rulebook import load_rulebook
-    from goodrate.serving.http import create_app
-
-    because = {rule.id: rule.because for rule in load_rulebook().rules}
-    server = uvicorn.Server(uvicorn.Config(create_app(pipeline, because), log_level="warning"))
-    try:
-        server.run(sockets=[listener])
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt("the server has stopped") from stop
 
 
 command = typer.main.get_command(app)

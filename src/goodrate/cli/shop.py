@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.rule import Rule
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from goodrate.shop.shop import Shop
+from goodrate.cli.terminal import console, verb_app
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+app = verb_app()
 COLOURS = ("red", "yellow", "cyan", "green")  # worst label first
 
 HELP = """Generate the embedded shop: a catalogue, queries, judgements and behaviour whose truth is known.
@@ -47,76 +46,45 @@ def shop(
     """See HELP."""
     if out is None and not show:
         raise ValueError("nothing to do: give --out DIR to write the shop, or --show N to see examples")
+    from goodrate.api.shops import example_pairs, generate_shop, shop_settings, write_shop
     from goodrate.settings import load
-    from goodrate.shop.shop import ShopSettings, generate
 
-    status = Console(stderr=True)
-    settings = load(ShopSettings, config, set_ or [])
-    with status.status("generating the shop"):
-        made = generate(settings)
+    settings = load(shop_settings(), config, set_ or [])
+    with console.status("generating the shop"):
+        generated = generate_shop(**settings.model_dump())
     if show:
-        Console().print(Group(*_examples(made, show)))
-    if out is not None:
-        _write(made, out, status)
-
-
-def _write(made: Shop, out: Path, status: Console) -> None:
-    """Write the folder and say what is in it."""
-    from goodrate.shop.export import FILES, write_shop
-
-    with status.status(f"writing {out}"):
-        write_shop(made, out)
-    table = Table(title=f"{out}", title_justify="left", box=None)
-    table.add_column("file")
-    table.add_column("bytes", justify="right")
-    for name in FILES:
-        table.add_row(name, f"{(out / name).stat().st_size:,}")
+        Console().print(Group(*_examples(example_pairs(generated, show))))
+    if out is None:
+        return
+    with console.status(f"writing {out}"):
+        sizes = write_shop(generated, out)
+    table = Table("file", Column("bytes", justify="right"), title=f"{out}", title_justify="left", box=None)
+    for name, size in sizes.items():
+        table.add_row(name, f"{size:,}")
     Console().print(table)
-    counts = f"{len(made.world):,} items, {len(made.queries):,} queries, {made.judged.size:,} judged pairs"
-    Console().print(f"{counts}, seed {made.settings.seed}")
+    counts = (
+        f"{len(generated.world):,} items, {len(generated.queries):,} queries, {generated.judged.size:,} judged pairs"
+    )
+    Console().print(f"{counts}, seed {generated.settings.seed}")
 
 
-def chosen_pairs(made: Shop, family: str, count: int, start: int = 0) -> list[tuple[int, int]]:
-    """(query, item) of `count` judged pairs of a family, one per query, labels in turn from best - start down."""
-    best = len(made.book.scale) - 1
-    queries = [q for q, query in enumerate(made.queries) if query.family == family]
-    pairs: list[tuple[int, int]] = []
-    for q in queries[:count]:
-        wished = best - (start + len(pairs)) % (best + 1)
-        labels = made.labels[q, made.judged[q]]
-        pairs.append((q, int(made.judged[q][abs(labels - wished).argmin()])))
-    return pairs
-
-
-def _examples(made: Shop, count: int) -> Iterator[RenderableType]:
-    """A heading and `count` panels for each family."""
-    from goodrate.shop.queries import FAMILIES
-
-    for start, family in enumerate(FAMILIES):
+def _examples(families: dict[str, list[dict[str, Any]]]) -> Iterator[RenderableType]:
+    """A heading and a panel per pair for each family."""
+    for family, pairs in families.items():
         yield Rule(f"[bold]{family}[/]", align="left")
-        for query, item in chosen_pairs(made, family, count, start):
-            yield _panel(made, query, item)
+        yield from (_panel(pair) for pair in pairs)
 
 
-def _panel(made: Shop, query: int, item: int) -> Panel:
+def _panel(pair: dict[str, Any]) -> Panel:
     """One pair: what is read, the label with the rule that decides it, and the five true steps."""
-    from goodrate.relevance.listing import listing
-    from goodrate.relevance.rationale import label_text, write
-
-    wanted, rationale, chunk = made.queries[query], made.rationale(query, item), made.chunks[query]
-    rule = made.book.rules[made.book.index(rationale.rule)]
-    label, colour = made.book.scale.labels[rationale.label], COLOURS[rationale.label % len(COLOURS)]
+    colour = COLOURS[pair["position"] % len(COLOURS)]
+    styles = {"query": "bold", "label": f"bold {colour}"}
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row("query", Text(wanted.text, style="bold"))
-    if wanted.facts:
-        table.add_row("facts", Text(wanted.facts))
-    table.add_row("item", Text(listing(made.records[item])))
-    table.add_row("label", Text(f"{label_text(rationale.label)} {label}", style=f"bold {colour}"))
-    table.add_row("rule", Text(f"{rule.id}: {rule.because}"))
-    table.add_row("rationale", Text(write(rationale).rstrip("\n")))
-    table.add_row("context", Text(f"{chunk.text} ({chunk.kind})"))
+    for name in ("query", "facts", "item", "label", "rule", "rationale", "context"):
+        if pair[name]:
+            table.add_row(name, Text(pair[name], style=styles.get(name, "")))
     return Panel(table, border_style=colour, expand=False)
 
 

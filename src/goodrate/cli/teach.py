@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from goodrate.cli.judge_input import Sources
-from goodrate.cli.teach_endpoint import Endpoint, asking
+from goodrate.cli.terminal import console, parse_mapping, require_file_name, verb_app
 
 if TYPE_CHECKING:
-    from goodrate.cli.teach_input import Labelled
-    from goodrate.relevance.rulebook import RuleBook
-    from goodrate.teaching.teacher import Taught, Teacher
+    from goodrate.api.teaching import Endpoint, EndpointTeacher, LabelledRows, RuleBook, Teacher
 
-app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-console = Console(stderr=True)
+app = verb_app()
 TEACHERS = ("template", "endpoint")
-Facts = Annotated[
-    Path | None,
-    typer.Option(
-        help="What the shop knows of names in queries (facts.jsonl). Default: that of --index, if any.",
-        show_default=False,
-    ),
-]
-TokenCap = Annotated[
-    int | None,
-    typer.Option(min=1, help="endpoint: stop before prompts and answers have more tokens.", show_default=False),
-]
-Answers = Annotated[
-    Path | None,
-    typer.Option(help="endpoint: where answers are kept. Default: verdicts.sqlite beside --out.", show_default=False),
-]
 
 HELP = """Write the reasons of labels, for judges to learn from.
 
 PAIRS is a csv, tsv, jsonl or parquet file with the columns query, label and
 item_text, or query, label and item_id together with --catalog or --index.
-Labels are those of the rule book's scale. OUT gets one JSON line per pair:
-the five steps of its reason, or the name of what prevented one.
+Labels are those of --scale, else of the rule book's. OUT gets one JSON line per
+pair: the five steps of its reason, or the name of what prevented one.
 
 template: matches typed fields (price, brand, category, attributes) and needs
 no model. endpoint: asks a language model behind any OpenAI-compatible URL;
@@ -52,6 +33,9 @@ stay in an SQLite file: the same command goes on and pays for none twice.
 Examples:
 
   goodrate teach labels.csv --teacher template --catalog items.csv --out rationales.jsonl
+
+  goodrate teach ratings.csv --teacher template --index shop-index --scale graded_0_3 --map item_id=docid,label=rating
+  --out rationales.jsonl
 
   goodrate teach labels.csv --teacher template --catalog items.csv --rules my_rules.toml --out rationales.jsonl
 
@@ -69,14 +53,26 @@ def teach(
     out: Annotated[Path, typer.Option(help="Where the reasons go: .jsonl, whole at the end.", show_default=False)],
     catalog: Annotated[Path | None, typer.Option(help="Items by item_id: a file.", show_default=False)] = None,
     format: Annotated[str | None, typer.Option(help="Of --catalog: esci, wands, chorus.", show_default=False)] = None,
+    catalog_map: Annotated[
+        str | None, typer.Option(help="Our names for the columns of --catalog: id=sku,title=name.", show_default=False)
+    ] = None,
     index: Annotated[Path | None, typer.Option(help="Items by item_id: an index.", show_default=False)] = None,
     rules: Annotated[
         Path | None, typer.Option(help="Rule book that reasons cite. Default: the package's.", show_default=False)
     ] = None,
+    scale: Annotated[
+        str | None, typer.Option(help="Scale of the labels, where it is not the rule book's.", show_default=False)
+    ] = None,
     map: Annotated[
         str | None, typer.Option(help="Our names for the columns of PAIRS: query=q,label=grade.", show_default=False)
     ] = None,
-    facts: Facts = None,
+    facts: Annotated[
+        Path | None,
+        typer.Option(
+            help="What the shop knows of names in queries (facts.jsonl). Default: that of --index, if any.",
+            show_default=False,
+        ),
+    ] = None,
     skip_bad: Annotated[int, typer.Option(min=0, help="Leave out up to N bad rows and list them.")] = 0,
     url: Annotated[
         str | None, typer.Option(help="endpoint: base address, such as http://localhost:8000/v1.", show_default=False)
@@ -85,7 +81,10 @@ def teach(
     key_env: Annotated[
         str | None, typer.Option(help="endpoint: environment variable with the API key.", show_default=False)
     ] = None,
-    max_tokens_total: TokenCap = None,
+    max_tokens_total: Annotated[
+        int | None,
+        typer.Option(min=1, help="endpoint: stop before prompts and answers have more tokens.", show_default=False),
+    ] = None,
     max_cost: Annotated[
         float | None, typer.Option(min=0, help="endpoint: stop before it costs more.", show_default=False)
     ] = None,
@@ -94,69 +93,89 @@ def teach(
     max_answer_tokens: Annotated[int, typer.Option(min=1, help="endpoint: longest answer.")] = 400,
     concurrency: Annotated[int, typer.Option(min=1, help="endpoint: pairs asked at once.")] = 4,
     timeout: Annotated[float, typer.Option(min=0.1, help="endpoint: seconds to wait for one answer.")] = 120.0,
-    answers: Answers = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(
+            help="endpoint: where answers are stored. Default: verdicts.sqlite beside --out.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """See HELP."""
-    _check(out, teacher, catalog, index)
-    from goodrate.cli.teach_input import read_labelled
-    from goodrate.relevance.rulebook import DEFAULT_RULES, load_rulebook
+    if teacher not in TEACHERS:
+        raise ValueError(f"--teacher {teacher}: expected one of {', '.join(TEACHERS)}")
+    require_file_name("--out", out, (".jsonl",))
+    from goodrate.api.judging import ItemSource
+    from goodrate.api.teaching import Endpoint, read_labelled, rule_book, template_teacher
 
-    book = load_rulebook(rules or DEFAULT_RULES)
+    source = ItemSource(catalog, format, parse_mapping(catalog_map, "--catalog-map"), index)
+    book = rule_book(rules, scale)
     caps = (max_tokens_total, max_cost, price_prompt, price_answer)
-    kept = answers or out.parent / "verdicts.sqlite"
-    endpoint = Endpoint(url, model, key_env, *caps, max_answer_tokens, concurrency, timeout, kept)
+    stored = answers or out.parent / "verdicts.sqlite"
+    endpoint = Endpoint(url, model, key_env, *caps, max_answer_tokens, concurrency, timeout, stored)
     if teacher == "endpoint":
         endpoint.check()
-    labelled = read_labelled(pairs, Sources(catalog, format, index, facts), map, skip_bad, book.scale, console)
+    with console.status(f"reading {pairs.name}"):
+        labelled = read_labelled(pairs, source, book.scale, parse_mapping(map), facts, skip_bad)
+    _report_rows(pairs, labelled)
     if teacher == "template":
-        _write(_template(book, labelled), labelled, book, out)
+        _write(template_teacher(book, labelled), labelled, book, out)
         return
-    with asking(endpoint, book, console) as asked:
+    with _asking(endpoint, book) as asked:
         _write(asked, labelled, book, out)
 
 
-def _check(out: Path, teacher: str, catalog: Path | None, index: Path | None) -> None:
-    """What can be said before anything is read."""
-    if teacher not in TEACHERS:
-        raise ValueError(f"--teacher {teacher}: expected one of {', '.join(TEACHERS)}")
-    if out.suffix.lower() != ".jsonl":
-        raise ValueError(f"--out {out}: expected a name that ends in .jsonl")
-    if out.is_dir():
-        raise ValueError(f"--out {out} is a folder; expected a file")
-    if catalog is not None and index is not None:
-        raise ValueError("give --catalog or --index, not both")
+def _report_rows(path: Path, labelled: LabelledRows) -> None:
+    """The rows that were left out, and the items that nobody knows."""
+    from goodrate.api.reading import bad_row_lines
+
+    table = labelled.table
+    for line in bad_row_lines(path, table):
+        console.print(f"  left out: {escape(line)}", highlight=False)
+    if table.unknown_items:
+        console.print(f"{table.unknown_items:,} of {len(table.pairs):,} rows name an item that is not in the catalogue")
 
 
-def _template(book: RuleBook, labelled: Labelled) -> Teacher:
-    """The template writer, with the words of the whole catalogue, or of the items in the file."""
-    from goodrate.teaching.query_reading import Lexicon
-    from goodrate.teaching.template_teacher import TemplateTeacher
+@contextmanager
+def _asking(options: Endpoint, book: RuleBook) -> Iterator[EndpointTeacher]:
+    """The teacher of an endpoint. Says at the end what was asked and paid, and what to do about a cap."""
+    from goodrate.api.teaching import endpoint_teacher
 
-    return TemplateTeacher(book, Lexicon.of(labelled.items, (f"{p.query} {p.facts}" for p in labelled.pairs)))
+    with endpoint_teacher(options, book) as teacher:
+        try:
+            yield teacher
+        finally:
+            _report_cost(teacher)
 
 
-def _write(teacher: Teacher, labelled: Labelled, book: RuleBook, out: Path) -> None:
+def _report_cost(teacher: EndpointTeacher) -> None:
+    """Requests of this run, and tokens and money of all answers to these pairs."""
+    budget = teacher.budget
+    cost = f", cost {budget.cost:.4g}" if budget.prices.prompt or budget.prices.completion else ""
+    guessed = f" ({teacher.estimated:,} answers without usage: guessed)" if teacher.estimated else ""
+    spent = f"{budget.prompt:,} prompt and {budget.completion:,} answer tokens{cost}{guessed}"
+    console.print(f"{teacher.requests:,} answers paid for now; with the stored ones {spent}", highlight=False)
+    if teacher.unasked:
+        capped = f"the cap is reached: {teacher.unasked:,} pairs were not asked to the end"
+        console.print(f"{capped}; raise it and give the same command again", highlight=False)
+
+
+def _write(teacher: Teacher, labelled: LabelledRows, book: RuleBook, out: Path) -> None:
     """Teach, write the whole file, and say what came out. ValueError when no pair got a reason."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from goodrate.run_folder import write_atomic
-    from goodrate.teaching.taught_file import to_jsonl
+    from goodrate.api.teaching import teach as write_reasons
 
     columns = (TextColumn("teaching"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("teaching", total=len(labelled.pairs))
-        taught = teacher.teach(labelled.pairs, lambda done: bar.update(task, completed=done))
-    write_atomic(out, to_jsonl(labelled.lines(taught, teacher, book)))
-    _summarise(out, taught, labelled, teacher.silver)
-
-
-def _summarise(out: Path, taught: list[Taught], labelled: Labelled, silver: bool) -> None:
-    """How many reasons, and what prevented the others, each kind counted apart."""
-    written = sum(one.rationale is not None for one in taught)
-    failures = Counter(one.failure for one in taught if one.failure) + Counter(labelled.unusable.values())
-    kinds = ", ".join(f"{name} {count:,}" for name, count in failures.most_common())
-    told = f"{written:,} of {len(labelled.rows):,} rows have a reason{' (silver)' if silver else ''}"
-    console.print(f"{told}; written to {escape(str(out))}", highlight=False)
+        counts = write_reasons(teacher, labelled, book, out, lambda done: bar.update(task, completed=done))
+    written = counts.pop("reason")
+    kinds = ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
+    silver = " (silver)" if teacher.silver else ""
+    console.print(
+        f"{written:,} of {len(labelled.rows):,} rows have a reason{silver}; written to {escape(str(out))}",
+        highlight=False,
+    )
     if kinds:
         console.print(f"no reason: {kinds}", highlight=False)
     if not written:

@@ -9,11 +9,11 @@ import numpy as np
 
 from goodrate.demo.measure import METRICS, full_truth
 from goodrate.demo.settings import LearningSettings
-from goodrate.demo.stages import JudgedPairs, judged_pairs
 from goodrate.evaluation.classification import FAILED, classify, with_intervals
 from goodrate.evaluation.report import evaluate_systems
 from goodrate.evaluation.significance import Interval, bootstrap_over_groups
 from goodrate.evaluation.systems import SystemRuns, Task, random_runs
+from goodrate.examples.shop_pairs import ShopPairs, sample_shop_pairs
 from goodrate.learning.item_matrix import top_k
 from goodrate.shop.gates import shortcuts
 from goodrate.shop.shop import Shop
@@ -59,13 +59,13 @@ def compare_judges(settings: LearningSettings, shop: Shop, before: Path, after: 
 
     Beside them the judges that need no training.
     """
-    test, scale = judged_pairs(shop, "test", settings.pairs_measured, settings.seed), shop.book.scale
-    told = {BEFORE: judged(shop, test, before), AFTER: judged(shop, test, after)}
-    said = {name: labels for name, (labels, _) in told.items()}
-    queries = test.rows.tolist()
+    test, scale = sample_shop_pairs(shop, "test", settings.pairs_measured, settings.seed), shop.book.scale
+    judged = {BEFORE: labels_and_rules(shop, test, before), AFTER: labels_and_rules(shop, test, after)}
+    predicted = {name: labels for name, (labels, _) in judged.items()}
+    queries = test.queries.tolist()
 
     def gap(rows: np.ndarray) -> float:
-        return macro_f1(rows, said[AFTER]) - macro_f1(rows, said[BEFORE])
+        return macro_f1(rows, predicted[AFTER]) - macro_f1(rows, predicted[BEFORE])
 
     def share(right: np.ndarray) -> Interval:
         return bootstrap_over_groups(lambda rows: float(right[rows].mean()), queries, settings.seed, resamples=300)
@@ -73,7 +73,7 @@ def compare_judges(settings: LearningSettings, shop: Shop, before: Path, after: 
     def macro_f1(rows: np.ndarray, labels: np.ndarray) -> float:
         return classify(test.gold[rows], labels[rows], scale).macro_f1
 
-    trivial = shortcuts(shop, test.rows, test.items, settings.seed)
+    trivial = shortcuts(shop, test.queries, test.items, settings.seed)
     return {
         "pairs": len(test.gold),
         "systems": {
@@ -81,19 +81,20 @@ def compare_judges(settings: LearningSettings, shop: Shop, before: Path, after: 
                 metric: interval.as_dict()
                 for metric, interval in with_intervals(test.gold, labels, scale, queries, resamples=300).items()
             }
-            | ({"right_rule": share(told[name][1]).as_dict()} if name in told else {})
-            for name, labels in {**said, **trivial}.items()
+            | ({"right_rule": share(judged[name][1]).as_dict()} if name in judged else {})
+            for name, labels in {**predicted, **trivial}.items()
         },
         "minus_before": bootstrap_over_groups(gap, queries, settings.seed, resamples=300).as_dict(),
     }
 
 
-def judged(shop: Shop, test: JudgedPairs, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def labels_and_rules(shop: Shop, test: ShopPairs, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Label positions (n,) of a judge folder, and whether its reasons state the rule that decides (n,)."""
-    from goodrate.relevance.judge import Judge
+    from goodrate.relevance.judge import open_judge
 
-    verdicts = Judge.load(folder).judge(test.pairs, reasons=True)
-    rules = [shop.rationale(q, i).rule for q, i in zip(test.rows.tolist(), test.items.tolist(), strict=True)]
-    labels = [FAILED if verdict.label is None else verdict.label for verdict in verdicts]
+    judge = open_judge(folder)
+    verdicts = judge.pair_verdicts(test.pairs, reasons=True)
+    rules = [shop.rationale(q, i).rule for q, i in zip(test.queries.tolist(), test.items.tolist(), strict=True)]
+    labels = [FAILED if verdict.label is None else judge.scale.index(verdict.label) for verdict in verdicts]
     right = [f"verdict {rule}" in (v.reason or "").split("\n") for v, rule in zip(verdicts, rules, strict=True)]
     return np.asarray(labels), np.asarray(right)

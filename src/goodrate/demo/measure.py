@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from goodrate.api.index import Index
 from goodrate.demo.settings import DemoSettings
-from goodrate.demo.stages import judged_pairs
 from goodrate.evaluation.classification import Classification, classify, likeliest, with_intervals
 from goodrate.evaluation.report import Report, evaluate_systems
 from goodrate.evaluation.systems import SystemRuns, Task, judge_runs, random_runs, search_runs
-from goodrate.relevance.listing import listing
+from goodrate.examples.shop_pairs import sample_shop_pairs
+from goodrate.relevance.judge import open_judge
+from goodrate.relevance.query_notes import QueryNotes
+from goodrate.retrieval.search import Searcher
 from goodrate.shop.gates import shortcuts
 from goodrate.shop.shop import Shop
 
@@ -32,49 +35,43 @@ def full_truth(shop: Shop, queries: np.ndarray, runs: list[SystemRuns]) -> dict[
     qrels = {}
     for q in queries.tolist():
         labels = shop.labels[q]
-        kept = set(np.flatnonzero(labels > 0).tolist())
+        needed = set(np.flatnonzero(labels > 0).tolist())
         for system in runs:
             for run in system.runs:
-                kept |= {position[item] for item, _ in run.get(shop.query_id(q), [])}
-        qrels[shop.query_id(q)] = {ids[i]: int(labels[i]) for i in sorted(kept)}
+                needed |= {position[item] for item, _ in run.get(shop.query_id(q), [])}
+        qrels[shop.query_id(q)] = {ids[i]: int(labels[i]) for i in sorted(needed)}
     return qrels
 
 
 def compare_systems(
-    settings: DemoSettings, shop: Shop, index: Path, judge_folder: Path, tick: Callable[[str], None]
+    settings: DemoSettings, shop: Shop, index_folder: Path, judge_folder: Path, tick: Callable[[str], None]
 ) -> tuple[Report, dict[str, float]]:
     """Every system on the same test queries. Returns the report and milliseconds per query, retrieval and judging.
 
     The judge sees the first `depth` results of the hybrid search; the others follow in their order.
     """
-    from goodrate.models.encoder import Encoder
-    from goodrate.relevance.judge import Judge
-    from goodrate.retrieval.search import Searcher
-    from goodrate.retrieval.store import Store
-
-    store = Store.open(index)
-    searcher = Searcher(store, Encoder.load(str(store.about["encoder"])))
-    judge = Judge.load(judge_folder)
+    index = Index.open(index_folder)
+    searcher = Searcher(index.store, index.encoder)
     queries = shop.queries_of("test")[: settings.queries_measured]
     texts = {shop.query_id(q): shop.queries[q].text for q in queries.tolist()}
     facts = {shop.queries[q].text: shop.queries[q].facts for q in queries.tolist()}
-    listings = {str(r["id"]): listing(r) for r in shop.records}
+    judge = open_judge(judge_folder, notes=QueryNotes(facts.get))
+    rows = {row["id"]: row for row in shop.catalog.to_rows()}
     task = Task(texts, {query_id: {} for query_id in texts})
     runs, milliseconds = [], {}
 
     def timed(name: str, make: Callable[[], SystemRuns]) -> SystemRuns:
         tick(NAMES[name])
         start = time.perf_counter()
-        made = make()
+        runs_of_system = make()
         milliseconds[name] = 1000 * (time.perf_counter() - start) / len(queries)
-        runs.append(made)
-        return made
+        runs.append(runs_of_system)
+        return runs_of_system
 
     timed("random", lambda: random_runs(task, shop.catalog.ids, settings.seed))
     for mode in ("lexical", "dense", "hybrid"):
-        found = timed(mode, lambda mode=mode: search_runs(task, searcher, mode))  # type: ignore[misc]
-    candidates = found.runs[0]
-    timed("judge", lambda: judge_runs(task, judge, listings, candidates, lambda text: facts[text]))
+        last = timed(mode, lambda mode=mode: search_runs(task, searcher, mode))  # type: ignore[misc]
+    timed("judge", lambda: judge_runs(task, judge, rows, last.runs[0], depth=settings.depth))
     milliseconds["judge"] += milliseconds["hybrid"]
     milliseconds.pop("random")
     measured = Task(texts, full_truth(shop, queries, runs))
@@ -83,16 +80,14 @@ def compare_systems(
 
 def measure_judge(shop: Shop, judge_folder: Path, seed: int) -> dict[str, Any]:
     """The judge on test pairs: scores, their intervals over queries, each family's accuracy, and the trivial judges."""
-    from goodrate.relevance.judge import Judge
-
-    test = judged_pairs(shop, "test", JUDGED_PAIRS, seed)
-    judge, scale, gold = Judge.load(judge_folder), shop.book.scale, test.gold
-    probabilities = judge.probabilities(test.pairs)
+    test = sample_shop_pairs(shop, "test", JUDGED_PAIRS, seed)
+    judge, scale, gold = open_judge(judge_folder), shop.book.scale, test.gold
+    probabilities = judge.pair_probabilities(test.pairs)
     predicted = likeliest(probabilities)
-    intervals = with_intervals(gold, predicted, scale, test.rows.tolist(), seed=seed, resamples=300)
-    families = np.asarray([shop.queries[q].family for q in test.rows.tolist()])
-    tail = np.asarray([shop.queries[q].tail for q in test.rows.tolist()])
-    trivial = shortcuts(shop, test.rows, test.items, seed)
+    intervals = with_intervals(gold, predicted, scale, test.queries.tolist(), seed=seed, resamples=300)
+    families = np.asarray([shop.queries[q].family for q in test.queries.tolist()])
+    tail = np.asarray([shop.queries[q].tail for q in test.queries.tolist()])
+    trivial = shortcuts(shop, test.queries, test.items, seed)
     return {
         "pairs": len(gold),
         "judge": scores(classify(gold, predicted, scale, scale.expected_gain(np.nan_to_num(probabilities)))),
@@ -102,8 +97,8 @@ def measure_judge(shop: Shop, judge_folder: Path, seed: int) -> dict[str, Any]:
             f: float((gold == predicted)[families == f].mean()) for f in sorted(set(families.tolist()))
         },
         "accuracy_tail": float((gold == predicted)[tail].mean()) if tail.any() else None,
-        "temperature": judge.card.temperature,
-        "beta_cum": judge.card.beta_cum,
+        "temperature": judge.temperature,
+        "beta_cum": judge.beta_cum,
     }
 
 

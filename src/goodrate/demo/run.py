@@ -32,8 +32,8 @@ class Listener:
 
     def progress(self, record: Mapping[str, Any]) -> None:
         """A note on the record of an update: its reward where it has one, else its loss."""
-        told = next(name for name in ("reward", "loss") if name in record)
-        self.note(f"update {record['update']}, {told} {record[told]:.3f}")
+        number = next(name for name in ("reward", "loss") if name in record)
+        self.note(f"update {record['update']}, {number} {record[number]:.3f}")
 
 
 def run_demo(settings: DemoSettings, root: Path, listen: Listener) -> Path:
@@ -108,7 +108,8 @@ def _chain(
 
     start, judge = demo / "encoder" / "encoder", demo / "judge" / "judge"
     if name == "retriever":
-        return chains.train_retriever(settings, shop, start, judge, path / "retriever", listen.progress)
+        chains.train_retriever(settings, shop, start, judge, path / "retriever", listen.progress)
+        return {}
     if name == "chain_sft":
         chains.train_sft(settings, shop, path / "sft", listen.progress)
         return {}
@@ -139,12 +140,12 @@ def _evaluate(settings: DemoSettings, shop: Shop, path: Path, note: Callable[[st
 
 def _write_report(settings: DemoSettings, run: RunFolder, payloads: Mapping[str, dict[str, Any]]) -> None:
     """report.json: what every stage found, with settings, seed, versions and minutes of every stage."""
-    found = {key: value for payload in payloads.values() for key, value in payload.items() if key not in COUNTED}
+    results = {key: value for payload in payloads.values() for key, value in payload.items() if key not in COUNTED}
     report = {
         "settings": settings.model_dump(),
         "seed": settings.seed,
         "one_seed": True,
-        **found,
+        **results,
         "minutes": {name: round(payload["seconds"] / 60, 2) for name, payload in payloads.items()},
         "minutes_total": round(sum(payload["seconds"] for payload in payloads.values()) / 60, 2),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

@@ -178,6 +178,17 @@ def as_table(report: Report) -> Table:
     return table
 
 
+def as_text(report: Report) -> str:
+    """as_table as plain text, 100 columns wide."""
+    import io
+
+    from rich.console import Console
+
+    buffer = io.StringIO()
+    Console(file=buffer, width=100).print(as_table(report))
+    return buffer.getvalue().rstrip()
+
+
 def _cell(system: SystemReport, metric: str) -> str:
     """0.864* over its interval."""
     found = system.metrics[metric]

@@ -5,11 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from goodrate.evaluation.classification import FAILED, likeliest
 from goodrate.evaluation.metrics import Qrels, Run
+
+if TYPE_CHECKING:
+    from goodrate.relevance.judge import CalibratedJudge
+    from goodrate.relevance.pairs import Item
 
 SYSTEMS = ("random", "lexical", "dense", "hybrid", "judge")
 RANDOM_ORDERS = 20  # one order of 66 queries is off by 0.03 nDCG@10; the mean of twenty by under 0.01
@@ -81,9 +86,9 @@ def _searched(task: Task, searcher: Any, mode: str, query_id: str, query: str) -
         return [(hit.item_id, hit.score) for hit in searcher.search(query, task.depth, None, mode)]
     judged = task.judged(query_id)
     hits = searcher.search(query, len(judged), _where(judged), mode)
-    found = {hit.item_id: hit.score for hit in hits}
-    lowest = min(found.values(), default=0.0) - 1.0
-    return [(item, found.get(item, lowest)) for item in judged]
+    scores = {hit.item_id: hit.score for hit in hits}
+    lowest = min(scores.values(), default=0.0) - 1.0
+    return [(item, scores.get(item, lowest)) for item in judged]
 
 
 def _where(ids: Sequence[str]) -> str:
@@ -94,38 +99,34 @@ def _where(ids: Sequence[str]) -> str:
 
 def judge_runs(
     task: Task,
-    judge: Any,
-    texts: Mapping[str, str],
+    judge: CalibratedJudge,
+    rows: Mapping[str, Item],
     candidates: Run | None = None,
-    facts: Callable[[str], str] = lambda query: "",
     tick: Callable[[], None] = lambda: None,
-    context: Callable[[str], str | None] = lambda query: None,
+    depth: int = RERANK_DEPTH,
 ) -> SystemRuns:
-    """Items ordered by the judge's expected gain. judge: relevance.judge.Judge. facts, context: of a query.
+    """Items ordered by the judge's expected gain.
 
-    texts: item_id -> text as the judge reads it. candidates: what to rerank when not the judged lists: the first
-    RERANK_DEPTH are judged, the others follow in their order. An item the judge failed on is last of those judged, and
-    counted: it has no grade, but a page has to show it somewhere.
+    rows: item_id -> catalogue row. candidates: what to rerank when not the judged lists: the first `depth` are judged,
+    the others follow in their order. An item the judge failed on is last of those judged, and counted: it has no
+    grade, but a page has to show it somewhere.
     """
-    from goodrate.relevance.prompts import Pair
-
     run: dict[str, list[tuple[str, float]]] = {}
     labels: dict[tuple[str, str], int] = {}
     failed = 0
     for query_id, query in task.queries.items():
         ordered = task.judged(query_id) if candidates is None else _best_first(candidates[query_id])
-        items = ordered if candidates is None else ordered[:RERANK_DEPTH]
+        items = ordered if candidates is None else ordered[:depth]
         if not ordered:
-            continue  # found nothing: the query is missing
-        known, told = facts(query), context(query)
-        p = judge.probabilities([Pair(query, texts[item], known, told) for item in items])
-        broken = np.isnan(p).any(axis=1)
+            continue  # no candidate: the query is missing
+        p = judge.probabilities(query, [rows[item] for item in items])
+        predicted = likeliest(p)
+        broken = predicted == FAILED
         gains = np.where(broken, -1.0, judge.scale.expected_gain(np.nan_to_num(p)))
         failed += int(broken.sum())
         rest = [(item, -2.0 - rank) for rank, item in enumerate(ordered[len(items) :])]
         run[query_id] = [*zip(items, gains.tolist(), strict=True), *rest]
-        chosen = np.where(broken, -1, np.nan_to_num(p).argmax(axis=1))
-        labels |= {(query_id, item): int(label) for item, label in zip(items, chosen, strict=True)}
+        labels |= {(query_id, item): int(label) for item, label in zip(items, predicted, strict=True)}
         tick()
     return SystemRuns("judge", [run], (f"{failed} pairs failed",) if failed else (), labels)
 

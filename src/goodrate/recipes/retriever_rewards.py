@@ -13,11 +13,10 @@ from goodrate.learning.records import Reward
 from goodrate.learning.rewards import Gate, retrieval_reward
 
 if TYPE_CHECKING:
-    from goodrate.relevance.judge import Judge
-    from goodrate.relevance.verdict_store import VerdictStore
+    from goodrate.relevance.judge import CalibratedJudge
+    from goodrate.relevance.pairs import Item
 
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]  # query rows (N,), item positions (N,) -> (N,) in 0..1, NaN
-Known = tuple[str, str] | tuple[str, str, str | None]  # of a query: its text, facts, and a retrieved text
 
 
 class JudgedRelevance:
@@ -27,54 +26,39 @@ class JudgedRelevance:
     """
 
     def __init__(
-        self, judge: Judge, queries: Sequence[Known], item_texts: Sequence[str],
-        store: VerdictStore | None = None, worth: Sequence[float] | np.ndarray | None = None,
+        self, judge: CalibratedJudge, queries: Sequence[str], items: Sequence[Item],
+        worth: Sequence[float] | np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        """queries: text and what a judge is told beside it. store: keeps verdicts over runs; None = kept in memory.
+        """judge: with the notes that it is told of queries, and with a store where verdicts outlive the run.
 
         worth: what a label is worth (L,), worst first; None = its gain over the largest.
         """
-        self._judge, self._queries, self._items, self._store = judge, queries, item_texts, store
+        self._judge, self._queries, self._items = judge, queries, items
         gains = judge.scale.gain_array
         self._worth = gains / gains[-1] if worth is None else np.asarray(worth, dtype=np.float64)
-        self._known: dict[tuple[int, int], float] = {}
+        self._scores: dict[tuple[int, int], float] = {}
         self.judged = self.asked = 0
 
     @property
     def distinct(self) -> int:
-        """How many different pairs were asked for: what the judge reads where nothing is kept from before."""
-        return len(self._known)
+        """How many different pairs were asked for: what the judge reads where nothing is stored from before."""
+        return len(self._scores)
 
     def __call__(self, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
         """(N,) worths, NaN where the judge failed."""
         keys = list(zip(rows.tolist(), items.tolist(), strict=True))
-        new = [key for key in dict.fromkeys(keys) if key not in self._known]
+        new = [key for key in dict.fromkeys(keys) if key not in self._scores]
         self.asked += len(keys)
         if new:
-            self._known.update(zip(new, self._judged(new).tolist(), strict=True))
-        return np.asarray([self._known[key] for key in keys])
+            self._scores.update(zip(new, self._judged(new).tolist(), strict=True))
+        return np.asarray([self._scores[key] for key in keys])
 
     def _judged(self, keys: Sequence[tuple[int, int]]) -> np.ndarray:
-        from goodrate.relevance.prompts import Pair
-
-        told = [(self._queries[row], self._items[item]) for row, item in keys]
-        pairs = [Pair(text, item, *known) for (text, *known), item in told]
-        if self._store is None:
-            self.judged += len(pairs)
-            probabilities = self._judge.probabilities(pairs)
-        else:
-            probabilities = self._kept(pairs)
-        return np.where(np.isnan(probabilities).any(axis=1), np.nan, np.nan_to_num(probabilities) @ self._worth)
-
-    def _kept(self, pairs: Sequence[Any]) -> np.ndarray:
-        """Probabilities out of the store, which gets the ones it lacks."""
-        from goodrate.relevance.verdict_store import judge_once
-
-        assert self._store is not None
-        kept = judge_once(self._judge, self._store, pairs, reasons=False)
-        self.judged += len(pairs) - sum(kept.cached)
-        none = (float("nan"),) * len(self._judge.scale)
-        return np.asarray([none if v.probabilities is None else v.probabilities for v in kept.verdicts])
+        pairs = [self._judge.pairs(self._queries[row], [self._items[item]])[0] for row, item in keys]
+        verdicts = self._judge.pair_verdicts(pairs)
+        self.judged += sum(not verdict.cached for verdict in verdicts)
+        unknown = (float("nan"),) * len(self._judge.scale)
+        return np.asarray([verdict.probabilities or unknown for verdict in verdicts]) @ self._worth
 
 
 class LexicalOverlap:

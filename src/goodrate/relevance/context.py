@@ -136,7 +136,7 @@ class ContextFinder:
         return tuple(self._texts[hit.item_id] for hit in self._searcher.search(query, k=count))
 
 
-def opened_encoder(folder: str | None) -> ItemEncoder | None:
+def load_context_encoder(folder: str | None) -> ItemEncoder | None:
     """The encoder of a folder, None without one."""
     if folder is None:
         return None
@@ -151,18 +151,16 @@ def require_text_reader(judge: str | Path, named: str) -> None:
         raise ValueError(f"texts are given ({named}), and the judge {judge} reads none (judge.json, contexts)")
 
 
-def finder_for(
-    judge: str | Path, named: str, items: Callable[[], Catalog] | None, encoder: str | None = None,
-    kept: Path | None = None,
-) -> ContextFinder:  # fmt: skip
-    """What finds texts for the judge of a folder. named, items: as context_texts. encoder: its folder.
+def context_finder(
+    named: str, items: Callable[[], Catalog] | None, encoder: str | None = None, folder: Path | None = None
+) -> ContextFinder:
+    """What finds texts. named, items: as context_texts. encoder: its folder, None = by words alone.
 
-    kept: a folder in which the texts' index stays, one for each encoder. Raises ValueError as require_text_reader.
+    folder: where the texts' index stays, one for each encoder; None: in a temporary folder.
     """
-    require_text_reader(judge, named)
-    loaded = opened_encoder(encoder)
+    loaded = load_context_encoder(encoder)
     name = f"contexts-{loaded.fingerprint[:12]}" if loaded else "contexts"
-    return ContextFinder(context_texts(named, items), kept / name if kept else None, loaded)
+    return ContextFinder(context_texts(named, items), folder / name if folder else None, loaded)
 
 
 def joined(texts: Sequence[ContextText]) -> str | None:

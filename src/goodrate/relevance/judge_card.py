@@ -1,119 +1,145 @@
-"""judge.json: what makes a model folder a judge. One function writes it, one reads it."""
+"""judge.json: what makes a folder a judge. The part that every kind has, and the functions that read and write it."""
 
 from __future__ import annotations
 
+import importlib
 import json
-import shutil
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
 
-from goodrate.relevance.prompts import TEMPLATES
-from goodrate.relevance.rationale import ORDERS
-from goodrate.relevance.rulebook import DEFAULT_RULES, RuleBook, load_rulebook
 from goodrate.run_folder import write_atomic
-from goodrate.scale import get_scale
+from goodrate.scale import RelevanceScale, get_scale
 
-CARD_FILE, RULES_FILE = "judge.json", "rules.toml"
-ITEM_FORMS = ("listing", "text")
+CARD_FILE = "judge.json"
+# kind -> the module that has its Card (a JudgeCard) and open_kind(folder, card), which gives its Judge.
+KINDS = {
+    "lm": "goodrate.relevance.lm_judge",
+    "encoder": "goodrate.relevance.encoder_judge",
+    "human": "goodrate.relevance.human_judge",
+}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JudgeCard:
-    """scale: name. label_token_ids: one per label, worst first. order, template: how it reads and writes.
+    """What every judge folder says. scale: name of its labels' scale. temperature, beta_cum: set on dev data.
 
-    rule_book_hash: of the book that its rationales cite ("" none). temperature, beta_cum: set on dev data.
-    stop_token_id ends a completion of at most max_new_tokens. item_form: how a catalogue row becomes the item text that
-    it was trained on: "listing" (relevance.listing, typed fields) or "text" (catalog.rendering, running text).
-    rules: how many retrieved rules of its book stand in a prompt. contexts: how many retrieved texts it was trained to
-    read there; 0 = it knows no such texts.
+    contexts: how many retrieved texts of a query it reads; 0 = none.
     """
 
+    kind: ClassVar[str] = ""
     scale: str
-    label_token_ids: tuple[int, ...]
-    order: str = "label_first"
-    template: str = "nano"
-    rule_book_hash: str = ""
     temperature: float = 1.0
     beta_cum: float = 0.5
-    stop_token_id: int | None = None
-    max_new_tokens: int = 200
-    item_form: str = "listing"
-    rules: int = 0
     contexts: int = 0
 
     def __post_init__(self) -> None:
-        labels = len(get_scale(self.scale))
-        if len(set(self.label_token_ids)) != labels or len(self.label_token_ids) != labels:
-            raise ValueError(f"label_token_ids {list(self.label_token_ids)}: expected {labels} different ids")
-        choices = (("order", ORDERS), ("template", tuple(TEMPLATES)), ("item_form", ITEM_FORMS))
-        for name, accepted in choices:
-            if getattr(self, name) not in accepted:
-                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(accepted)}")
-        if self.rules < 0 or (self.rules and not self.rule_book_hash):
-            raise ValueError(f"rules {self.rules}: expected 0, or a number of rules and the hash of their book")
-        if self.contexts < 0:
-            raise ValueError(f"contexts {self.contexts}: expected 0 or a number of retrieved texts")
-        if not (self.temperature > 0 and 0 < self.beta_cum < 1 and self.max_new_tokens > 0):
-            raise ValueError(
-                f"temperature {self.temperature} and max_new_tokens {self.max_new_tokens} must be positive, "
-                f"beta_cum {self.beta_cum} between 0 and 1"
-            )
+        get_scale(self.scale)
+        require_number("temperature", self.temperature, above=0)
+        require_number("beta_cum", self.beta_cum, above=0, below=1)
+        require_count("contexts", self.contexts, least=0)
+
+    @property
+    def relevance_scale(self) -> RelevanceScale:
+        """The scale itself."""
+        return get_scale(self.scale)
 
 
-def write_judge_card(folder: str | Path, card: JudgeCard, rules: str | Path | None = None) -> None:
-    """Write judge.json into a model folder. rules: the rule book to keep beside it, so that reasons can be checked.
+def require_number(name: str, value: Any, above: float, below: float = math.inf) -> None:
+    """ValueError unless value is a number strictly between the bounds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not above < value < below:
+        raise ValueError(f"{name} {value!r}: expected a finite number above {above:g}{_below(below)}")
 
-    Raises ValueError when the book's hash is not the card's.
-    """
-    folder = Path(folder)
-    if rules is not None:
-        book = load_rulebook(Path(rules))
-        if book.hash != card.rule_book_hash:
-            raise ValueError(f"{rules} has hash {book.hash}, the judge was trained on {card.rule_book_hash!r}")
-        shutil.copyfile(rules, folder / RULES_FILE)
-    write_atomic(folder / CARD_FILE, json.dumps(asdict(card), indent=2) + "\n")
+
+def _below(bound: float) -> str:
+    return "" if bound == math.inf else f" and below {bound:g}"
+
+
+def require_count(name: str, value: Any, least: int, most: int = 1_000_000) -> None:
+    """ValueError unless value is a whole number within the bounds."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ValueError(f"{name} {value!r}: expected a whole number from {least} to {most:,}")
+
+
+def kind_module(kind: str) -> ModuleType:
+    """The module of a kind of judge. Raises ValueError with the known kinds."""
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of judge {kind!r}; known: {', '.join(KINDS)}")
+    return importlib.import_module(KINDS[kind])
+
+
+def write_judge_card(folder: str | Path, card: JudgeCard) -> None:
+    """Write judge.json into a folder, whole or not at all."""
+    write_atomic(Path(folder) / CARD_FILE, json.dumps({"kind": card.kind, **asdict(card)}, indent=2) + "\n")
 
 
 def read_judge_card(folder: str | Path) -> JudgeCard:
-    """The card of a judge folder. Raises FileNotFoundError, or ValueError naming the file and what is wrong in it."""
+    """The card of a judge folder, of its kind's own class.
+
+    Raises FileNotFoundError saying what the folder is and how a judge is made of it, or ValueError naming the file and
+    what is wrong in it.
+    """
     path = Path(folder) / CARD_FILE
     if not path.is_file():
-        inner = path.parent / "judge"
-        where = f"; that of this run is {inner}" if (inner / CARD_FILE).is_file() else ""
-        raise FileNotFoundError(f"{path}: no such file; a judge is a model folder with a judge.json{where}")
+        raise FileNotFoundError(f"{path}: no such file; {_instead(Path(folder))}")
     try:
-        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not valid JSON: {error}") from error
-    known = [field.name for field in fields(JudgeCard)]
-    for name in ("scale", "label_token_ids"):
-        if name not in raw:
-            raise ValueError(f"{path}: missing {name!r}")
-    unknown = sorted(set(raw) - set(known))
-    if unknown:
-        raise ValueError(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(known)}")
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object, found {type(content).__name__}")
     try:
-        return JudgeCard(**{**raw, "label_token_ids": tuple(raw["label_token_ids"])})
+        return _card(content)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def judge_rules(folder: str | Path, card: JudgeCard) -> RuleBook | None:
-    """The rule book of a judge: the folder's own or the package's; None when neither is the card's.
+def _card(content: dict[str, Any]) -> JudgeCard:
+    """The card of a JSON object; one without a kind is from before there were several: an LM's."""
+    values = dict(content)
+    card_class = kind_module(values.pop("kind", "lm")).Card
+    known = [field.name for field in fields(card_class)]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r}; known: kind, {', '.join(known)}")
+    missing = sorted(card_class.required - set(values))
+    if missing:
+        raise ValueError(f"missing {missing[0]!r}")
+    return card_class(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
-    Without it a reason cannot be checked for contradiction. ValueError when the judge's prompts need its rules.
-    """
-    for path in (Path(folder) / RULES_FILE, DEFAULT_RULES):
-        if path.is_file():
-            book = load_rulebook(path)
-            if book.hash == card.rule_book_hash:
-                return book
-    if card.rules:
-        raise ValueError(f"{folder}: no {RULES_FILE} with hash {card.rule_book_hash}, whose rules stand in its prompts")
-    return None
+
+def _instead(folder: Path) -> str:
+    """What lies in a folder that is no judge, and the way from there to one."""
+    if (folder / "judge" / CARD_FILE).is_file():
+        return f"a judge is a folder with a {CARD_FILE}; that of this run is {folder / 'judge'}"
+    if (folder / "adapter_config.json").is_file():
+        base = _json_value(folder / "adapter_config.json", "base_model_name_or_path")
+        return (
+            f"this is a PEFT adapter over {base}, which does not say how a judge reads and writes. Train one over the "
+            f"same base: goodrate train judge_sft --set model={base} --set lora.rank=16 ..., or load it in Python with "
+            "goodrate.relevance.lm_judge.LmJudge.load(base, adapter=...)"
+        )
+    if (folder / "modules.json").is_file():
+        return (
+            f"this is a text encoder. Make a judge of its cosine: goodrate train judge_encoder --set encoder={folder} "
+            "--set data.catalog=... --set data.judgements=... --out DIR"
+        )
+    if (folder / "config.json").is_file():
+        family = _json_value(folder / "config.json", "model_type")
+        return (
+            f"this is a bare model ({family}). Make a judge of it: goodrate train judge_sft --set model={folder} "
+            "--set data.catalog=... --set data.judgements=... --out DIR"
+        )
+    if not folder.exists():
+        return "the folder does not exist; goodrate train judge_sft, judge_encoder or judge_human make judges"
+    return f"a judge is a folder with a {CARD_FILE}; goodrate train judge_sft, judge_encoder or judge_human make one"
 
 
-def rule_labels(book: RuleBook | None) -> dict[str, int]:
-    """Label position by rule id; empty without a book: contradictions cannot be told then."""
-    return {rule.id: book.scale.index(rule.label) for rule in book.rules} if book else {}
+def _json_value(path: Path, name: str) -> str:
+    """One value of a JSON file for a message; "unknown" where there is none."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8")).get(name, "unknown"))
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
+        return "unknown"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,12 @@ import polars as pl
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.readers import as_text
 from goodrate.catalog.tables import ROW, RawTable, read_table
-from goodrate.relevance.prompts import Pair
+from goodrate.relevance.pairs import Item, Pair, text_item
 from goodrate.scale import RelevanceScale
 
 PAIR_COLUMNS = ("query_id", "query", "item_id", "item_text", "facts", "context", "label")
 KEPT_COLUMNS = ("query_id", "query", "item_id")  # what the verdicts are written with; item_text where there is no id
-FindTexts = Callable[[Sequence[str]], dict[str, str]]  # item ids -> the texts of those that exist
+FindItems = Callable[[Sequence[str]], Mapping[str, Item]]  # item ids -> the rows of those that exist
 
 
 @dataclass(frozen=True)
@@ -58,24 +58,13 @@ class PairFile:
         return found
 
 
-def item_texts(frame: pl.DataFrame, form: str) -> list[str]:
-    """Catalogue rows (ITEM_COLUMNS) as a judge reads them; form: JudgeCard.item_form."""
-    if form == "listing":
-        from goodrate.relevance.listing import listings
-
-        return listings(frame.iter_rows(named=True))
-    from goodrate.catalog.rendering import render_items
-
-    return render_items(frame)
-
-
 def read_pairs(
-    path: str | Path, mapping: dict[str, str] | None = None, find_texts: FindTexts | None = None, skip_bad: int = 0
+    path: str | Path, mapping: dict[str, str] | None = None, find_items: FindItems | None = None, skip_bad: int = 0
 ) -> PairFile:
     """Read csv, tsv, jsonl or parquet with the columns query and item_text, or query and item_id.
 
-    mapping: our name -> their column. find_texts: the texts of item ids, see item_texts; with it item_id is
-    used, without it item_text. query_id, facts, context and label are optional.
+    mapping: our name -> their column. find_items: the catalogue rows of item ids; with it item_id is used,
+    without it item_text. query_id, facts, context and label are optional.
     Raises ValueError with file, row, column and what was expected, and when no item id is known.
     """
     names = {ours: (mapping or {}).get(ours, ours) for ours in PAIR_COLUMNS}
@@ -83,7 +72,7 @@ def read_pairs(
     if unknown:
         raise ValueError(f"--map: no column {unknown[0]!r} in pairs; ours are {', '.join(PAIR_COLUMNS)}")
     table = read_table(path, set(names.values()))
-    needed = "item_id" if find_texts else "item_text"
+    needed = "item_id" if find_items else "item_text"
     _require(table, names, needed, mapping or {})
     present = [ours for ours in PAIR_COLUMNS if names[ours] in table.columns]
     frame = table.frame.select(ROW, *(as_text(table.frame, names[ours]).alias(ours) for ours in present))
@@ -92,10 +81,14 @@ def read_pairs(
     frame = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame
     if frame.is_empty():
         raise ValueError(f"{table.path} has no usable row")
-    texts = _texts(table.path, frame["item_id"].to_list(), find_texts) if find_texts else frame["item_text"].to_list()
+    items: Sequence[Item | None]
+    if find_items:
+        items = _rows(table.path, frame["item_id"].to_list(), find_items)
+    else:
+        items = [text_item(text) for text in frame["item_text"]]
     shown = frame.select(*(n for n in KEPT_COLUMNS if n in present), *([] if "item_id" in present else ["item_text"]))
     labels = frame["label"].to_list() if "label" in present else [None] * len(frame)
-    return PairFile(_pairs(frame, texts), shown, skipped, labels, frame[ROW].to_list(), table.path)
+    return PairFile(_pairs(frame, items), shown, skipped, labels, frame[ROW].to_list(), table.path)
 
 
 def _require(table: RawTable, names: dict[str, str], needed: str, mapping: dict[str, str]) -> None:
@@ -118,17 +111,17 @@ def _empty(frame: pl.DataFrame, columns: Sequence[str], names: dict[str, str]) -
     return found
 
 
-def _texts(path: Path, ids: list[str], find_texts: FindTexts) -> list[str | None]:
-    """The text of each id, None for an unknown one. Raises ValueError when all are unknown."""
-    known = find_texts(list(dict.fromkeys(ids)))
+def _rows(path: Path, ids: list[str], find_items: FindItems) -> list[Item | None]:
+    """The row of each id, None for an unknown one. Raises ValueError when all are unknown."""
+    known = find_items(list(dict.fromkeys(ids)))
     if not known:
         raise ValueError(f"{path}: none of the item ids is in the catalogue, such as {ids[0]!r}")
     return [known.get(item_id) for item_id in ids]
 
 
-def _pairs(frame: pl.DataFrame, texts: Sequence[str | None]) -> list[Pair | None]:
+def _pairs(frame: pl.DataFrame, items: Sequence[Item | None]) -> list[Pair | None]:
     def column(name: str) -> list[str | None]:
         return frame[name].to_list() if name in frame.columns else [None] * len(frame)
 
-    rows = zip(frame["query"], texts, column("facts"), column("context"), strict=True)
-    return [None if text is None else Pair(query, text, facts or "", context) for query, text, facts, context in rows]
+    rows = zip(frame["query"], items, column("facts"), column("context"), strict=True)
+    return [None if item is None else Pair(query, item, facts or "", context) for query, item, facts, context in rows]

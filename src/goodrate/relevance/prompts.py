@@ -38,8 +38,8 @@ TEMPLATES = {
 
 
 @dataclass(frozen=True)
-class Pair:
-    """What is judged. facts: what is known of the query. context: a retrieved text, None without one.
+class PromptFields:
+    """The texts of one prompt. facts: what is known of the query. context: a retrieved text, None without one.
 
     rules: the retrieved rules in one line (relevance.rule_retrieval), as the judge was trained to read them.
     """
@@ -96,32 +96,32 @@ def prompt_room(model: Any, max_new_tokens: int) -> int | None:
     return None if model.max_length is None else model.max_length - max_new_tokens - 1
 
 
-def fitted_prompt(model: Any, pair: Pair, template: str, room: int | None) -> tuple[tuple[str, str], bool]:
+def fitted_prompt(model: Any, fields: PromptFields, template: str, room: int | None) -> tuple[tuple[str, str], bool]:
     """The prompt of a pair in at most `room` tokens (None: no limit), its item text cut at the end where it must be.
 
     A context longer than half of the room loses its end, whatever the item, so that all items of a query share it.
     model: a CausalLM. Returns the prompt and whether the item was cut. Raises ValueError when query, facts and context
     alone leave no room for an item.
     """
-    pair = replace(pair, context=_fitted_context(model, pair.context, room))
-    prompt = _prompt(pair, pair.item_text, template)
+    fields = replace(fields, context=_fitted_context(model, fields.context, room))
+    prompt = _prompt(fields, fields.item_text, template)
     if room is None or _surely_fits(prompt, room) or len(model.encode_pair(*prompt)) <= room:
         return prompt, False
 
     def length(characters: int) -> int:
-        item = _one_line(pair.item_text)[:characters]
-        return len(model.encode_pair(*_prompt(pair, item, template)))
+        item = _one_line(fields.item_text)[:characters]
+        return len(model.encode_pair(*_prompt(fields, item, template)))
 
-    kept = _largest(length, len(pair.item_text), room)
+    kept = _largest(length, len(fields.item_text), room)
     if kept == 0:
-        raise ValueError(f"query, facts and context leave no room for an item in {room} tokens: {pair.query[:60]!r}")
-    item = _one_line(pair.item_text)[:kept]
-    return _prompt(pair, item, template), True
+        raise ValueError(f"query, facts and context leave no room for an item in {room} tokens: {fields.query[:60]!r}")
+    item = _one_line(fields.item_text)[:kept]
+    return _prompt(fields, item, template), True
 
 
-def _prompt(pair: Pair, item_text: str, template: str) -> tuple[str, str]:
+def _prompt(fields: PromptFields, item_text: str, template: str) -> tuple[str, str]:
     """The prompt of a pair with another item text."""
-    return judge_prompt(pair.query, item_text, pair.facts, pair.context, template, pair.rules)
+    return judge_prompt(fields.query, item_text, fields.facts, fields.context, template, fields.rules)
 
 
 def _fitted_context(model: Any, context: str | None, room: int | None) -> str | None:

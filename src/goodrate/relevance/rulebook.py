@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +174,22 @@ def combinations(book: RuleBook) -> list[dict[str, str]]:
     """Every combination of column values, for exhaustive tests and reviews."""
     names = list(book.columns)
     return [dict(zip(names, values, strict=True)) for values in itertools.product(*book.columns.values())]
+
+
+def on_scale(book: RuleBook, scale: RelevanceScale) -> RuleBook:
+    """The book with its labels by place on another scale of as many labels, worst first; it keeps its hash.
+
+    Raises ValueError when the numbers of labels differ.
+    """
+    if len(scale) != len(book.scale):
+        raise ValueError(
+            f"the rule book gives {len(book.scale)} labels ({book.scale.name}), scale {scale.name} has {len(scale)}; "
+            "name a book of your own with --rules"
+        )
+    rules = tuple(replace(rule, label=scale.labels[book.scale.index(rule.label)]) for rule in book.rules)
+    return replace(book, scale=scale, rules=rules)
+
+
+def rule_labels(book: RuleBook | None) -> dict[str, int]:
+    """Label position by rule id; empty without a book: contradictions cannot be told then."""
+    return {rule.id: book.scale.index(rule.label) for rule in book.rules} if book else {}

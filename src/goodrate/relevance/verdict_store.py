@@ -1,4 +1,4 @@
-"""Verdicts kept in SQLite by content hash: a pair is judged once, a failure is remembered as a failure."""
+"""Verdicts stored in SQLite by content hash: a pair is judged once, a failure is remembered as a failure."""
 
 from __future__ import annotations
 
@@ -11,40 +11,52 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from goodrate.relevance.judge import OK, Judge, Verdict
-from goodrate.relevance.prompts import Pair
+from goodrate.relevance.pairs import Pair
+from goodrate.relevance.reason_words import steps_of_text
+from goodrate.relevance.verdicts import OK, Explanation, Verdict, explanation_from_json
+
+if TYPE_CHECKING:
+    from goodrate.relevance.judge import CalibratedJudge
 
 WAIT_SECONDS = 60.0  # for another process's write; WAL readers never wait
 BATCH = 500  # keys in one query; SQLite's limit on parameters was 999 for long
+SCHEMA_VERSION = 2  # of the table verdicts, in PRAGMA user_version; 0 = from before it was written there
+COLUMNS = ("key", "status", "label", "probabilities", "expected_gain", "explanation", "item_cut", "written")
 TABLE = """CREATE TABLE IF NOT EXISTS verdicts (
-    key TEXT PRIMARY KEY, status TEXT NOT NULL, label INTEGER, probabilities TEXT, reason TEXT, reason_status TEXT,
-    inconsistent INTEGER, item_cut INTEGER NOT NULL, written REAL NOT NULL) WITHOUT ROWID"""
-# A failure never replaces a verdict, and a verdict without a reason never removes one.
-UPSERT = """INSERT INTO verdicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET
+    key TEXT PRIMARY KEY, status TEXT NOT NULL, label TEXT, probabilities TEXT, expected_gain REAL, explanation TEXT,
+    item_cut INTEGER NOT NULL, written REAL NOT NULL) WITHOUT ROWID"""
+# A failure never replaces a verdict, and a verdict without an explanation never removes one.
+UPSERT = f"""INSERT INTO verdicts VALUES ({", ".join("?" * len(COLUMNS))}) ON CONFLICT (key) DO UPDATE SET
     status = excluded.status, label = excluded.label, probabilities = excluded.probabilities,
-    reason = coalesce(excluded.reason, reason), reason_status = coalesce(excluded.reason_status, reason_status),
-    inconsistent = CASE WHEN excluded.reason IS NULL THEN inconsistent ELSE excluded.inconsistent END,
+    expected_gain = excluded.expected_gain, explanation = coalesce(excluded.explanation, explanation),
     item_cut = excluded.item_cut, written = excluded.written
     WHERE excluded.status = 'ok' OR verdicts.status != 'ok'"""
 
 
-def verdict_key(pair: Pair, identity: Mapping[str, Any]) -> str:
-    """sha256 (64 hex) of the pair and of all that decides its verdict (Judge.identity)."""
-    content = [pair.query, pair.item_text, pair.facts, pair.context, dict(identity)]
+def verdict_keys(judge: CalibratedJudge, pairs: Sequence[Pair]) -> list[str]:
+    """sha256 (64 hex) of each pair as the judge reads it, and of all that decides its verdict (Judge.identity)."""
+    identity = dict(judge.identity)
+    texts = judge.inner.reads([pair.item for pair in pairs])
+    return [verdict_key(pair, text, identity) for pair, text in zip(pairs, texts, strict=True)]
+
+
+def verdict_key(pair: Pair, item_text: str, identity: Mapping[str, Any]) -> str:
+    """sha256 (64 hex) of one pair; item_text: what the judge reads of the item."""
+    content = [pair.query, item_text, pair.facts, pair.context, dict(identity)]
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def opened(path: Path, table: str) -> sqlite3.Connection:
+def open_table(path: Path, table: str) -> sqlite3.Connection:
     """A connection to the SQLite file at `path`, made where there is none, in which the table exists.
 
     Raises ValueError when the file is something else, OSError when the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with full_disk_told(path), _other_file_told(path):
+    with full_disk_named(path), _other_file_named(path):
         connection = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
@@ -54,7 +66,7 @@ def opened(path: Path, table: str) -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def full_disk_told(path: Path) -> Iterator[None]:
+def full_disk_named(path: Path) -> Iterator[None]:
     """SQLite's "database or disk is full" as the OSError that a full disk is elsewhere, with the file's name."""
     try:
         yield
@@ -65,7 +77,7 @@ def full_disk_told(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _other_file_told(path: Path) -> Iterator[None]:
+def _other_file_named(path: Path) -> Iterator[None]:
     """A ValueError where the file is no SQLite file."""
     try:
         yield
@@ -81,7 +93,9 @@ class VerdictStore:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._lock = threading.Lock()
-        self._connection = opened(self.path, TABLE)
+        self._connection = open_table(self.path, TABLE)
+        with full_disk_named(self.path):
+            migrate(self._connection, self.path)
 
     def __enter__(self) -> VerdictStore:
         return self
@@ -94,116 +108,177 @@ class VerdictStore:
         self._connection.close()
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Verdict]:
-        """The kept verdicts by key, failed ones too, without tiers; absent keys are left out."""
-        found: dict[str, Verdict] = {}
-        for part in parts(list(dict.fromkeys(keys))):
+        """The stored verdicts by key, failed ones too, without tiers; absent keys are left out."""
+        verdicts: dict[str, Verdict] = {}
+        for part in key_batches(list(dict.fromkeys(keys))):
             marks = ",".join("?" * len(part))
             with self._lock:
-                rows = self._connection.execute(f"SELECT * FROM verdicts WHERE key IN ({marks})", part).fetchall()
-            found.update({row[0]: _verdict(row) for row in rows})
-        return found
+                rows = self._connection.execute(
+                    f"SELECT {', '.join(COLUMNS)} FROM verdicts WHERE key IN ({marks})", part
+                ).fetchall()
+            verdicts.update({row[0]: _verdict(row) for row in rows})
+        return verdicts
 
     def put_many(self, verdicts: Mapping[str, Verdict]) -> None:
         """Write verdicts by key in one transaction. A failure does not replace a verdict that is there."""
         now = time.time()
         rows = [_row(key, verdict, now) for key, verdict in verdicts.items()]
-        with self._lock, full_disk_told(self.path), self._connection:
+        with self._lock, full_disk_named(self.path), self._connection:
             self._connection.executemany(UPSERT, rows)
 
     def missing(self, keys: Sequence[str]) -> list[str]:
-        """The keys of which nothing is kept, neither verdict nor failure, in order."""
-        found = self.get_many(keys)
-        return [key for key in keys if key not in found]
+        """The keys of which nothing is stored, neither verdict nor failure, in order."""
+        stored = self.get_many(keys)
+        return [key for key in keys if key not in stored]
 
     def failed(self, keys: Sequence[str]) -> list[str]:
-        """The keys whose kept verdict is a failure, in order."""
-        found = self.get_many(keys)
-        return [key for key in keys if key in found and found[key].status != OK]
+        """The keys whose stored verdict is a failure, in order."""
+        stored = self.get_many(keys)
+        return [key for key in keys if key in stored and stored[key].status != OK]
 
     def pending(
         self, keys: Sequence[str], reasons: bool = False, retry_failed: bool = False, missing: bool = False
     ) -> set[str]:
-        """The keys on which judge_once, told the same, has work to do."""
-        found = self.get_many(keys)
-        told = reasons and not missing
+        """The keys on which stored_verdicts, given the same options, has work to do."""
+        stored = self.get_many(keys)
+        explain = reasons and not missing
 
-        def open_work(key: str) -> bool:
-            if key not in found or (retry_failed and found[key].status != OK):
+        def is_open(key: str) -> bool:
+            if key not in stored or (retry_failed and stored[key].status != OK):
                 return True
-            return told and _lacks_reason(found[key])
+            return explain and stored[key].status == OK and stored[key].explanation is None
 
-        return {key for key in keys if open_work(key)}
+        return {key for key in keys if is_open(key)}
 
     def counts(self) -> dict[str, int]:
-        """How many verdicts are kept by status; "ok" apart from each kind of failure."""
+        """How many verdicts are stored by status; "ok" apart from each kind of failure."""
         with self._lock:
             return dict(
                 self._connection.execute("SELECT status, count(*) FROM verdicts GROUP BY status ORDER BY status")
             )
 
 
-def parts(keys: list[str]) -> Iterator[list[str]]:
+def key_batches(keys: list[str]) -> Iterator[list[str]]:
     """The keys in parts that one query takes."""
     for start in range(0, len(keys), BATCH):
         yield keys[start : start + BATCH]
 
 
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring a file of an older goodrate to SCHEMA_VERSION, in one transaction; verdicts keep their keys.
+
+    Raises ValueError for a file of a newer goodrate, or whose table has other columns.
+    """
+    if _version(connection) == SCHEMA_VERSION:
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")  # another process may be migrating: look only once it is done
+        version, columns = _version(connection), _columns(connection)
+        if version > SCHEMA_VERSION:
+            raise ValueError(f"{path} has schema version {version}; this goodrate reads up to {SCHEMA_VERSION}")
+        if columns == OLD_COLUMNS:
+            _from_version_0(connection)
+        elif columns != COLUMNS:
+            raise ValueError(f"{path}: table verdicts has columns {', '.join(columns)}; expected {', '.join(COLUMNS)}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _columns(connection: sqlite3.Connection) -> tuple[str, ...]:
+    return tuple(row[1] for row in connection.execute("PRAGMA table_info(verdicts)"))
+
+
+OLD_COLUMNS = (
+    "key", "status", "label", "probabilities", "reason", "reason_status", "inconsistent", "item_cut", "written",
+)  # fmt: skip
+
+
+def _from_version_0(connection: sqlite3.Connection) -> None:
+    """Labels were positions on a scale that the file did not name: they and the gain are read anew by the judge."""
+    rows = connection.execute(f"SELECT {', '.join(OLD_COLUMNS)} FROM verdicts").fetchall()
+    connection.execute("DROP TABLE verdicts")
+    connection.execute(TABLE)
+    connection.executemany(UPSERT, [_new_row(row) for row in rows])
+
+
+def _new_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A row of the old columns in the new ones; label and gain follow from the probabilities (see _completed)."""
+    key, status, _, probabilities, reason, reason_status, inconsistent, cut, written = row
+    explanation = None
+    if reason is not None:
+        contradiction = None if inconsistent is None else bool(inconsistent)
+        explanation = Explanation(reason, steps_of_text(reason), reason_status or OK, contradiction)
+    return (key, status, None, probabilities, None, _explanation_json(explanation), cut, written)
+
+
 def _row(key: str, verdict: Verdict, now: float) -> tuple[Any, ...]:
-    probabilities = None if verdict.probabilities is None else json.dumps(verdict.probabilities)
-    inconsistent = None if verdict.inconsistent is None else int(verdict.inconsistent)
-    kept = (verdict.status, verdict.label, probabilities, verdict.reason, verdict.reason_status, inconsistent)
-    return (key, *kept, int(verdict.item_cut), now)
+    probabilities = json.dumps(verdict.probabilities) if verdict.probabilities else None
+    written = (verdict.status, verdict.label, probabilities, verdict.expected_gain)
+    return (key, *written, _explanation_json(verdict.explanation), int(verdict.item_cut), now)
+
+
+def _explanation_json(explanation: Explanation | None) -> str | None:
+    return None if explanation is None else json.dumps(asdict(explanation), ensure_ascii=False)
 
 
 def _verdict(row: tuple[Any, ...]) -> Verdict:
-    _, status, label, probabilities, reason, reason_status, inconsistent, cut, _ = row
+    _, status, label, probabilities, gain, explanation, cut, _ = row
     return Verdict(
         label=label,
-        probabilities=None if probabilities is None else tuple(json.loads(probabilities)),
-        tier=None,
+        probabilities=() if probabilities is None else tuple(json.loads(probabilities)),
+        expected_gain=gain,
         status=status,
-        reason=reason,
-        inconsistent=None if inconsistent is None else bool(inconsistent),
-        reason_status=reason_status,
         item_cut=bool(cut),
+        explanation=None if explanation is None else explanation_from_json(json.loads(explanation)),
     )
 
 
-def _lacks_reason(verdict: Verdict) -> bool:
-    return verdict.status == OK and verdict.reason is None
+def _completed(verdicts: Sequence[Verdict], pairs: Sequence[Pair], judge: CalibratedJudge) -> list[Verdict]:
+    """Stored verdicts with what follows from their pairs and probabilities: context and tier; label and gain of rows
+    that were migrated."""
+    named = [
+        replace(_labelled(verdict, judge), context=pair.context) for verdict, pair in zip(verdicts, pairs, strict=True)
+    ]
+    return judge.with_tiers(named)
 
 
-@dataclass(frozen=True)
-class Kept:
-    """Verdicts in the order of the pairs, and which of them came from the store as they are."""
+def _labelled(verdict: Verdict, judge: CalibratedJudge) -> Verdict:
+    if verdict.label is not None or not verdict.probabilities:
+        return verdict
+    p = verdict.probabilities
+    label = judge.scale.labels[max(range(len(p)), key=p.__getitem__)]
+    return replace(verdict, label=label, expected_gain=float(judge.scale.expected_gain([p])[0]))
 
-    verdicts: list[Verdict]
-    cached: list[bool]
 
-
-def judge_once(
-    judge: Judge,
+def stored_verdicts(
+    judge: CalibratedJudge,
     store: VerdictStore,
     pairs: Sequence[Pair],
     reasons: bool = False,
     retry_failed: bool = False,
     missing: bool = False,
-) -> Kept:
-    """Verdicts of the pairs: kept ones from the store, the others judged now and kept.
+) -> list[Verdict]:
+    """Verdicts of the pairs, in order: stored ones from the store (cached), the others judged now and stored.
 
-    Equal pairs are judged once. A kept verdict without a reason gets one when reasons are asked for. A kept failure is
-    judged again only with retry_failed. missing: kept verdicts stay as they are, also those without a reason.
+    Equal pairs are judged once. A stored verdict without an explanation gets one when reasons are asked for. A stored
+    failure is judged again only with retry_failed. missing: stored verdicts stay as they are, explained or not.
     """
-    keys = [verdict_key(pair, judge.identity) for pair in pairs]
+    keys = verdict_keys(judge, pairs)
     by_key = dict(zip(keys, pairs, strict=True))
-    found = store.get_many(by_key)
-    todo = store.pending(keys, reasons, retry_failed, missing)
-    again = {key for key in todo if key not in found or found[key].status != OK}
-    unexplained = sorted(todo - again)
-    new = dict(zip(sorted(again), judge.judge([by_key[k] for k in sorted(again)], reasons), strict=True))
-    explained = judge.explain([by_key[k] for k in unexplained], [found[k] for k in unexplained])
-    new.update(zip(unexplained, explained, strict=True))
+    stored = store.get_many(by_key)
+    pending = store.pending(keys, reasons, retry_failed, missing)
+    again = sorted(key for key in pending if key not in stored or stored[key].status != OK)
+    unexplained = sorted(pending - set(again))
+    fresh = judge.fresh_verdicts([by_key[key] for key in again], reasons) if again else []
+    new = dict(zip(again, fresh, strict=True))
+    if unexplained:
+        waiting = [by_key[key] for key in unexplained]
+        given = _completed([stored[key] for key in unexplained], waiting, judge)
+        new.update(zip(unexplained, judge.explained(waiting, given), strict=True))
     if new:
         store.put_many(new)
-    everything = {**found, **new}
-    return Kept([judge.tiered(everything[key]) for key in keys], [key not in new for key in keys])
+    verdicts = {**{key: replace(one, cached=True) for key, one in stored.items()}, **new}
+    return _completed([verdicts[key] for key in keys], pairs, judge)

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from goodrate.relevance.verdicts import Verdict
 from goodrate.scale import RelevanceScale
-from goodrate.serving.explain import explain_steps
-from goodrate.serving.judging import ServedVerdict
 from goodrate.serving.pipeline import Result, SearchResponse
-
-
-def verdict_json(verdict: ServedVerdict | None, scale: RelevanceScale) -> dict[str, Any] | None:
-    """A verdict with its probabilities by label name, worst first; None = not judged."""
-    if verdict is None:
-        return None
-    named = dict(zip(scale.labels, verdict.probabilities, strict=True)) if verdict.probabilities else {}
-    return {**asdict(verdict), "probabilities": named}
 
 
 def search_json(response: SearchResponse, scale: RelevanceScale | None) -> dict[str, Any]:
@@ -41,20 +32,17 @@ def _result_json(result: Result, scale: RelevanceScale | None) -> dict[str, Any]
         "item_id": result.item["id"],
         "item": {name: value for name, value in result.item.items() if name != "id"},
         "retrieval": {"rank": result.retrieval_rank, "score": result.score, "channels": result.channels},
-        "verdict": verdict_json(result.verdict, scale) if scale else None,
+        "verdict": result.verdict.as_dict(scale) if scale and result.verdict else None,
     }
 
 
-def explain_json(
-    query: str, verdict: ServedVerdict, scale: RelevanceScale, because: Mapping[str, str]
-) -> dict[str, Any]:
+def explain_json(query: str, verdict: Verdict, scale: RelevanceScale) -> dict[str, Any]:
     """The answer of /explain: the verdict and its steps in words."""
-    steps = [asdict(step) for step in explain_steps(verdict, because)]
-    return {"query": query, "verdict": verdict_json(verdict, scale), "steps": steps}
+    return {"query": query, "verdict": verdict.as_dict(scale), "steps": verdict.steps_as_dicts()}
 
 
 def rerank_json(
-    model: str, documents: Sequence[Any], verdicts: Sequence[ServedVerdict], top_n: int | None, with_documents: bool
+    model: str, documents: Sequence[Any], verdicts: Sequence[Verdict], top_n: int | None, with_documents: bool
 ) -> dict[str, Any]:
     """The answer of /v1/rerank: indices into documents by expected gain, ties by index.
 

@@ -14,7 +14,8 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from goodrate.serving.answers import explain_json, rerank_json, search_json, verdict_json
+from goodrate.relevance.pairs import Item, text_item
+from goodrate.serving.answers import explain_json, rerank_json, search_json
 from goodrate.serving.pipeline import NoJudge, SearchPipeline, UnknownItem
 from goodrate.serving.requests import JudgeBody, PairBody, RerankBody, SearchBody
 
@@ -29,8 +30,8 @@ SAFETY_HEADERS = {
 }
 
 
-def create_app(pipeline: SearchPipeline, because: Mapping[str, str] | None = None) -> FastAPI:
-    """The application over a loaded pipeline. because: reason in words by rule id, for /explain.
+def create_app(pipeline: SearchPipeline) -> FastAPI:
+    """The application over a loaded pipeline.
 
     Endpoints are plain functions, so that the framework runs them in its thread pool; the pipeline locks the models.
     /docs is off because it would load scripts from the internet; /openapi.json describes the API.
@@ -38,7 +39,7 @@ def create_app(pipeline: SearchPipeline, because: Mapping[str, str] | None = Non
     app = FastAPI(title="goodrate", version=version("goodrate"), docs_url=None, redoc_url=None)
     _add_errors(app)
     _add_search(app, pipeline)
-    _add_judging(app, pipeline, because or {})
+    _add_judging(app, pipeline)
     _add_health(app, pipeline)
 
     @app.middleware("http")
@@ -65,9 +66,9 @@ def _add_search(app: FastAPI, pipeline: SearchPipeline) -> None:
         return search_json(pipeline.search(body.request()), scale)
 
 
-def _add_judging(app: FastAPI, pipeline: SearchPipeline, because: Mapping[str, str]) -> None:
-    def text_of(pair: PairBody) -> str:
-        return pair.item_text if pair.item_text is not None else pipeline.item_text(str(pair.item_id))
+def _add_judging(app: FastAPI, pipeline: SearchPipeline) -> None:
+    def item_of(pair: PairBody) -> Item:
+        return text_item(pair.item_text) if pair.item_text is not None else pipeline.item(str(pair.item_id))
 
     @app.post("/judge")
     def judge(body: JudgeBody) -> dict[str, Any]:
@@ -78,8 +79,8 @@ def _add_judging(app: FastAPI, pipeline: SearchPipeline, because: Mapping[str, s
             by_query.setdefault(pair.query, []).append(position)
         answers: dict[int, Any] = {}
         for query, positions in by_query.items():
-            verdicts = pipeline.judge_texts(query, [text_of(body.pairs[position]) for position in positions])
-            answers |= zip(positions, [verdict_json(verdict, scale) for verdict in verdicts], strict=True)
+            verdicts = pipeline.judge_items(query, [item_of(body.pairs[position]) for position in positions])
+            answers |= zip(positions, [verdict.as_dict(scale) for verdict in verdicts], strict=True)
         return {"labels": list(scale.labels), "verdicts": [answers[position] for position in range(len(body.pairs))]}
 
     @app.get("/explain")
@@ -91,13 +92,13 @@ def _add_judging(app: FastAPI, pipeline: SearchPipeline, because: Mapping[str, s
     def explain_post(pair: PairBody) -> dict[str, Any]:
         """A verdict with its reason, decoded on demand."""
         judge = pipeline.need_judge()
-        return explain_json(pair.query, pipeline.explain(pair.query, text_of(pair)), judge.scale, because)
+        return explain_json(pair.query, pipeline.explain(pair.query, item_of(pair)), judge.scale)
 
     @app.post("/v1/rerank")
     def rerank(body: RerankBody) -> dict[str, Any]:
         """Order documents by relevance, in the shape of Cohere's and Jina's rerank."""
         name = pipeline.need_judge().name
-        verdicts = pipeline.judge_texts(body.query, body.texts())
+        verdicts = pipeline.judge_items(body.query, [text_item(text) for text in body.texts()])
         return rerank_json(body.model or name, body.documents, verdicts, body.top_n, body.return_documents)
 
 

@@ -11,14 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from goodrate.serving.judging import Judging, ServedVerdict
+from goodrate.relevance.judge import CalibratedJudge
+from goodrate.relevance.pairs import Item
+from goodrate.relevance.verdicts import Verdict
 
 MODES = ("hybrid", "lexical", "dense")
 # An unjudged item is unknown: it stands above what the judge called Bad and below what it called Good or Mid.
 TIER_ORDER: dict[str | None, int] = {"Good": 3, "Mid": 2, None: 1, "Bad": 0}
 
 
-class Searching(Protocol):
+class CandidateSearch(Protocol):
     """What the pipeline needs of `retrieval.search.Searcher`."""
 
     def search(self, query: str, k: int, where: str | None = None, mode: str = "hybrid") -> list[Any]:
@@ -69,7 +71,12 @@ class Result:
     retrieval_rank: int
     score: float
     channels: dict[str, dict[str, float | int]]
-    verdict: ServedVerdict | None
+    verdict: Verdict | None
+
+    def __str__(self) -> str:
+        tier = f"{self.verdict.tier or 'unjudged':9s}" if self.verdict else ""
+        price = "" if self.item.get("price") is None else f"  {self.item['price']:,.2f}"
+        return f"{self.rank:3d}  {tier}{self.item['title']}{price}"
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,19 @@ class SearchResponse:
     cached: int
     failed: int
     latency_ms: dict[str, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.results)
+
+    def __getitem__(self, place: int) -> Result:
+        return self.results[place]
+
+    def __str__(self) -> str:
+        """One line a result: rank, tier where there is one, title and price."""
+        return "\n".join(str(result) for result in self.results) or "no results"
 
 
 class Stopwatch:
@@ -114,7 +134,11 @@ class SearchPipeline:
     """
 
     def __init__(
-        self, store: ItemStore, searcher: Searching, judge: Judging | None = None, modes: Sequence[str] = MODES
+        self,
+        store: ItemStore,
+        searcher: CandidateSearch,
+        judge: CalibratedJudge | None = None,
+        modes: Sequence[str] = MODES,
     ) -> None:
         """modes: those that the index supports, the default first."""
         self.store = store
@@ -136,11 +160,11 @@ class SearchPipeline:
                 k = max(request.k, depth)
                 hits = self._searcher.search(request.query, k, where=request.where, mode=str(request.mode))
             with watch.stage("items"):
-                items, texts = self._items([hit.item_id for hit in hits])
+                rows = self._rows([hit.item_id for hit in hits])
             with watch.stage("judge"):
-                verdicts = self._verdicts(request.query, texts[:depth])
+                verdicts = self._verdicts(request.query, rows[:depth])
         with watch.stage("rank"):
-            results = rank(hits, items, verdicts)[: request.k]
+            results = rank(hits, [_shown(row) for row in rows], verdicts)[: request.k]
         return SearchResponse(
             request,
             results,
@@ -151,23 +175,27 @@ class SearchPipeline:
             latency_ms=watch.report(),
         )
 
-    def judge_texts(self, query: str, item_texts: Sequence[str]) -> list[ServedVerdict]:
-        """Verdicts for texts that need not be in the index. Raises NoJudge without a judge."""
+    def search_once(self, query: str) -> None:
+        """Retrieve one item and forget it: what is set up on first use is then set up."""
+        with self._models:
+            self._searcher.search(query, 1, mode=self.modes[0])
+
+    def judge_items(self, query: str, items: Sequence[Item]) -> list[Verdict]:
+        """Verdicts for items that need not be in the index. Raises NoJudge without a judge."""
         judge = self.need_judge()
         with self._models:
-            return judge.verdicts(query, item_texts)
+            return judge.judge(query, items)
 
-    def explain(self, query: str, item_text: str) -> ServedVerdict:
+    def explain(self, query: str, item: Item) -> Verdict:
         """A verdict with its reason. Raises NoJudge without a judge."""
         judge = self.need_judge()
         with self._models:
-            return judge.explain(query, item_text)
+            return judge.judge(query, [item], reasons=True)[0]
 
-    def item_text(self, item_id: str) -> str:
-        """The text of an item as the judge reads it. Raises UnknownItem, and NoJudge without a judge."""
-        self.need_judge()
+    def item(self, item_id: str) -> Item:
+        """The row of an item. Raises UnknownItem."""
         try:
-            return self._items([item_id])[1][0]
+            return self._rows([item_id])[0]
         except ValueError as error:
             raise UnknownItem(f"no item {item_id!r} in the index") from error
 
@@ -182,7 +210,7 @@ class SearchPipeline:
             raise ValueError(f"k is {request.k} and depth {request.depth}; expected k >= 1 and depth >= 0")
         return replace(request, mode=mode)
 
-    def need_judge(self) -> Judging:
+    def need_judge(self) -> CalibratedJudge:
         """The judge. Raises NoJudge when none is loaded."""
         if self.judge is None:
             raise NoJudge("this server has no judge; start it with: goodrate serve DIR --model JUDGE")
@@ -198,16 +226,12 @@ class SearchPipeline:
         finally:
             self._models.release()
 
-    def _items(self, ids: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
-        """The items as mappings, attributes read from JSON, and their texts for the judge (none without one)."""
-        if not ids:
-            return [], []
-        frame = self.store.items(ids)
-        texts = self.judge.item_texts(frame) if self.judge is not None else []
-        return [_shown(row) for row in frame.to_dicts()], texts
+    def _rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """The catalogue rows of these ids, in their order."""
+        return self.store.items(ids).to_dicts() if ids else []
 
-    def _verdicts(self, query: str, texts: Sequence[str]) -> list[ServedVerdict]:
-        return self.judge.verdicts(query, texts) if self.judge is not None and texts else []
+    def _verdicts(self, query: str, rows: Sequence[Item]) -> list[Verdict]:
+        return self.judge.judge(query, rows) if self.judge is not None and rows else []
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,7 +244,7 @@ def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def rank(hits: Sequence[Any], items: Sequence[Mapping[str, Any]], verdicts: Sequence[ServedVerdict]) -> list[Result]:
+def rank(hits: Sequence[Any], items: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> list[Result]:
     """Results by tier, then expected gain, then retrieval rank.
 
     hits: K, best first. items: K, same order. verdicts: one for each of the first hits. An item without a label (not

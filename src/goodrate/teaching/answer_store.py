@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from goodrate.relevance.verdict_store import opened, parts
+from goodrate.relevance.verdict_store import key_batches, open_table
 from goodrate.teaching.chat_endpoint import Answer
 
 TABLE = """CREATE TABLE IF NOT EXISTS answers (
@@ -24,7 +24,7 @@ class AnswerStore:
         """Raises ValueError when the file is no SQLite file."""
         self.path = Path(path)
         self._lock = threading.Lock()
-        self._connection = opened(self.path, TABLE)
+        self._connection = open_table(self.path, TABLE)
 
     def __enter__(self) -> AnswerStore:
         return self
@@ -59,7 +59,7 @@ class AnswerStore:
     def spent(self, keys: Sequence[str]) -> tuple[int, int]:
         """Prompt and completion tokens of all kept answers to these keys."""
         prompt = completion = 0
-        for part in parts(list(dict.fromkeys(keys))):
+        for part in key_batches(list(dict.fromkeys(keys))):
             marks = ",".join("?" * len(part))
             query = f"SELECT sum(prompt_tokens), sum(completion_tokens) FROM answers WHERE key IN ({marks})"
             with self._lock:

@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 
+from goodrate.relevance.pairs import JudgedPair
 from goodrate.relevance.rulebook import RuleBook
 from goodrate.teaching.answer_store import AnswerStore
 from goodrate.teaching.budget import Budget
 from goodrate.teaching.chat_endpoint import Answer, ChatEndpoint, Message, Unanswered, prompt_size
-from goodrate.teaching.teacher import LabelledText, Progress, Taught
+from goodrate.teaching.teacher import Progress, Taught
 from goodrate.teaching.teacher_prompt import answer_key, graded, messages
 
 TEMPERATURES = (0.0, 0.7, 0.7, 0.7)  # the first try, then up to three more (TaoSR1 data: papers/taosr1.md section 4)
@@ -42,7 +43,7 @@ class EndpointTeacher:
         self._unanswered_in_a_row = 0
         self._lock = threading.Lock()
 
-    def teach(self, pairs: Sequence[LabelledText], progress: Progress | None = None) -> list[Taught]:
+    def teach(self, pairs: Sequence[JudgedPair], progress: Progress | None = None) -> list[Taught]:
         """Reasons of the pairs; equal pairs are asked once. Failures: those of teacher_prompt.graded, cut_off, and
 
         cost_cap, endpoint_down or what Unanswered names: such a pair is asked when the command is given again.

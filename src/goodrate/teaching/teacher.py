@@ -6,25 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from goodrate.relevance.pairs import JudgedPair
 from goodrate.relevance.rationale import Rationale, parse, write
-from goodrate.teaching.typed_item import TypedItem
 
 Progress = Callable[[int], None]  # called with the number of pairs done so far
-
-
-@dataclass(frozen=True)
-class LabelledText:
-    """A pair whose label is known. label: gold position on the rule book's scale, 0 = worst.
-
-    item_text: as the judge reads it. item: its typed fields, where a catalogue has them.
-    """
-
-    query: str
-    item_text: str
-    label: int
-    facts: str = ""
-    item_id: str = ""
-    item: TypedItem | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +33,7 @@ class Teacher(Protocol):
     name: str
     silver: bool
 
-    def teach(self, pairs: Sequence[LabelledText], progress: Progress | None = None) -> list[Taught]:
+    def teach(self, pairs: Sequence[JudgedPair], progress: Progress | None = None) -> list[Taught]:
         """One answer per pair, in order. A pair without a rationale has a failure; nothing is raised for it."""
         ...
 
@@ -65,11 +50,11 @@ class TruthTeacher:
     def __init__(self, truth: Callable[[str, str], Rationale]) -> None:
         self.truth = truth
 
-    def teach(self, pairs: Sequence[LabelledText], progress: Progress | None = None) -> list[Taught]:
+    def teach(self, pairs: Sequence[JudgedPair], progress: Progress | None = None) -> list[Taught]:
         """The true steps. Failures: unknown_pair; label_disagrees when the gold label is not the true one."""
         return each(pairs, self._one, progress)
 
-    def _one(self, pair: LabelledText) -> Taught:
+    def _one(self, pair: JudgedPair) -> Taught:
         try:
             rationale = self.truth(pair.query, pair.item_id)
         except KeyError:
@@ -80,7 +65,7 @@ class TruthTeacher:
 
 
 def each(
-    pairs: Sequence[LabelledText], one: Callable[[LabelledText], Taught], progress: Progress | None = None
+    pairs: Sequence[JudgedPair], one: Callable[[JudgedPair], Taught], progress: Progress | None = None
 ) -> list[Taught]:
     """`one` of every pair, in order, telling `progress` after each."""
     taught = []

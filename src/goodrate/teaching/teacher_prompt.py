@@ -7,10 +7,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
+from goodrate.relevance.pairs import JudgedPair, item_texts
 from goodrate.relevance.rationale import Rationale, contradicts, label_text, parse
 from goodrate.relevance.rulebook import Rule, RuleBook
-from goodrate.teaching.teacher import LabelledText, Taught, survives_writing
+from goodrate.teaching.teacher import Taught, survives_writing
 
+FORM_OF_ITEMS = "listing"
 FORM = """You explain why an item of a shop has its relevance label for a query. Answer with six lines and nothing else:
 
 <label digit>
@@ -29,9 +31,9 @@ THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
 FENCE = re.compile(r"^```[a-z]*\n(.*?)\n?```$", re.DOTALL)
 
 
-def messages(pair: LabelledText, book: RuleBook) -> list[dict[str, str]]:
+def messages(pair: JudgedPair, book: RuleBook) -> list[dict[str, str]]:
     """The chat messages for one pair, its gold label in them as the target to verify."""
-    lines = [f"query: {_line(pair.query)}", f"item: {_line(pair.item_text)}"]
+    lines = [f"query: {_line(pair.query)}", f"item: {_line(item_texts([pair.item], FORM_OF_ITEMS)[0])}"]
     if pair.facts:
         lines.insert(1, f"facts: {_line(pair.facts)}")
     name = book.scale.labels[pair.label]

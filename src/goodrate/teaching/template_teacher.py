@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from goodrate.relevance.pairs import Item, JudgedPair
 from goodrate.relevance.rationale import CHECKS, RELATIONS, Rationale, Want
 from goodrate.relevance.rulebook import Rule, RuleBook
 from goodrate.teaching.query_reading import BRAND, PRICE, TEXT, Lexicon, QueryReading
-from goodrate.teaching.teacher import LabelledText, Progress, Taught, each, survives_writing
-from goodrate.teaching.typed_item import NO, YES, Phrase, TypedItem, contains, from_listing, stems, words_of
+from goodrate.teaching.teacher import Progress, Taught, each, survives_writing
+from goodrate.teaching.typed_item import NO, YES, Phrase, TypedItem, contains, stems, typed_item, words_of
 
 WORST = ("none", *CHECKS)  # a column over several checks has the worst of them
 # What the template can say of each column; a book with another column asks for what matching cannot see.
@@ -47,9 +48,9 @@ class TemplateTeacher:
         _check_columns(book)
         self.book, self.lexicon = book, lexicon
         self._read = cache(lexicon.read)  # a query has many items, and an item many queries
-        self._typed = cache(from_listing)
+        self._typed: dict[int, tuple[Item, TypedItem]] = {}
 
-    def teach(self, pairs: Sequence[LabelledText], progress: Progress | None = None) -> list[Taught]:
+    def teach(self, pairs: Sequence[JudgedPair], progress: Progress | None = None) -> list[Taught]:
         """Reasons of the pairs. Failures:
 
         words_unread (the query has words that no item has), no_wanted_kind, no_item_kind, no_reference_price, and
@@ -57,9 +58,9 @@ class TemplateTeacher:
         """
         return each(pairs, self._one, progress)
 
-    def _one(self, pair: LabelledText) -> Taught:
+    def _one(self, pair: JudgedPair) -> Taught:
         reading = self._read(pair.query, pair.facts)
-        item = pair.item or self._typed(pair.item_text)
+        item = self._typed_item(pair.item)
         kind = self.lexicon.kind_of(item)
         failure = _unreadable(reading, kind, item)
         if failure:
@@ -71,6 +72,12 @@ class TemplateTeacher:
         if not survives_writing(rationale, len(self.book.scale)):
             return Taught(None, self.silver, "not_writable")
         return Taught(rationale, self.silver)
+
+    def _typed_item(self, item: Item) -> TypedItem:
+        """The typed fields of an item, worked out once for each row (which is held, so that its id stays its own)."""
+        if id(item) not in self._typed:
+            self._typed[id(item)] = item, typed_item(item)
+        return self._typed[id(item)][1]
 
     def _explained(self, matched: Matched, label: int) -> Rationale | None:
         """The reason with the first open relation whose deciding rule has the gold label; None when none has."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from goodrate.relevance.pairs import TEXT, Item
+
 Phrase = tuple[str, ...]
 WORD = re.compile(r"\d+(?:[.,]\d+)+|\w+")
 SEGMENT = re.compile(r"\s[-|/]\s|[,;:(|]")  # what ends the first noun phrase of a title
@@ -61,6 +63,11 @@ def attribute_name(name: str) -> str:
     'arm_length'
     """
     return "_".join(WORD.findall(name.lower())) or "attribute"
+
+
+def typed_item(item: Item) -> TypedItem:
+    """The fields of a catalogue row, or of a bare text read as a listing."""
+    return from_listing(str(item[TEXT])) if TEXT in item else from_row(item)
 
 
 def from_row(row: Mapping[str, Any]) -> TypedItem:

@@ -1,0 +1,208 @@
+"""Measure systems against judgements: every metric with an interval, every system against the first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from goodrate.api.index import Index
+
+if TYPE_CHECKING:
+    from goodrate.catalog.judgements import JoinReport, Judgements
+    from goodrate.evaluation.report import Report
+    from goodrate.evaluation.systems import SystemRuns, Task
+    from goodrate.relevance.pairs import Item
+
+CATALOG_DEPTH = 100  # results that a search gives when the whole index is searched
+SYSTEMS = ("random", "lexical", "dense", "hybrid", "judge")
+Tick = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A report over systems, and how well a judge's labels agree with the judgements (None without a judge)."""
+
+    report: Report
+    joined: JoinReport
+    labels: dict[str, Any] | None = None
+    dropped_queries: int = 0
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        from goodrate.evaluation.report import as_text
+
+        return "\n".join([as_text(self.report), *self.footnotes()])
+
+    def table(self) -> Any:
+        """The report as a table for a terminal (rich)."""
+        from goodrate.evaluation.report import as_table
+
+        return as_table(self.report)
+
+    def __getitem__(self, system: str) -> dict[str, float]:
+        """Metric -> value of a system by name."""
+        names = {one.name: one for one in self.report.systems}
+        if system not in names:
+            raise KeyError(f"no system {system!r}; measured: {', '.join(names)}")
+        return {metric: interval.value for metric, interval in names[system].metrics.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """All numbers as JSON."""
+        from goodrate.evaluation.report import as_dict
+
+        return as_dict(self.report) | ({"labels": self.labels} if self.labels else {})
+
+    def footnotes(self) -> list[str]:
+        """What the table cannot show: gains, tests, what was left out, agreement of labels."""
+        from goodrate.evaluation.report import footnotes
+
+        return [*footnotes(self.report), *_label_lines(self.labels or {}), *self.notes]
+
+    def write_plot(self, path: str | Path) -> None:
+        """Write a picture (.png, .svg, .pdf): one panel per metric, one dot with its interval per system."""
+        from goodrate.evaluation.plot import write_plot
+
+        write_plot(self.report, Path(path))
+
+
+def evaluate(
+    systems: Sequence[Index | str],
+    judgements: Judgements,
+    metrics: Sequence[str] | None = None,
+    *,
+    index: Index | None = None,
+    judged_only: bool = False,
+    drop_single_grade: bool = False,
+    k: int = 10,
+    seed: int = 0,
+    tick: Tick | None = None,
+) -> Evaluation:
+    """Measure systems on the queries of the judgements; the first is what the others are compared with.
+
+    systems: indexes, with a judge or without, and the names random, lexical, dense, hybrid for the same index. index:
+    whose items are drawn and searched by these names; None = the first of systems. metrics: such as "ndcg@10", "mrr@10",
+    "recall@100", "goodrate@10"; None = the usual ones at k. judged_only: every system orders the judged items of a
+    query; else it searches the whole index, where what nobody judged counts as nothing (see the unjudged share).
+    drop_single_grade: leave out queries whose judged items all have one label. tick: called after each query.
+
+    Raises ValueError when no judged item is in the index, or a system cannot run.
+    """
+    from goodrate.evaluation.report import evaluate_systems
+    from goodrate.evaluation.systems import Task
+
+    first = index or next((system for system in systems if isinstance(system, Index)), None)
+    if first is None:
+        raise ValueError("evaluate needs an index: among systems, or as index=")
+    joined = judgements.join(first.items)
+    queries, qrels = joined.queries(), joined.qrels()
+    kept = {q: text for q, text in queries.items() if not drop_single_grade or len(set(qrels[q].values())) > 1}
+    if not kept:
+        raise ValueError("every query has one grade only: without them nothing is left")
+    task = Task(kept, {query_id: qrels[query_id] for query_id in kept}, judged_only, max(k, CATALOG_DEPTH))
+    runs = [_run(system, first, task, seed, tick or (lambda: None)) for system in systems]
+    names = list(metrics) if metrics is not None else metric_names(k, judged_only)
+    report = evaluate_systems(_distinct(runs), task, joined.scale, names, k, seed)
+    labels, notes = _label_agreement(systems, runs, joined, seed)
+    assert joined.joined is not None
+    return Evaluation(report, joined.joined, labels, len(queries) - len(kept), notes)
+
+
+def metric_names(k: int, judged_only: bool) -> list[str]:
+    """The metrics of a report. nDCG over the whole list means something only where the whole list is ordered.
+
+    >>> metric_names(10, True)
+    ['ndcg@10', 'ndcg', 'mrr@10', 'recall@10', 'goodrate@10']
+    """
+    whole = ["ndcg"] if judged_only else []
+    deep = [] if judged_only or k >= CATALOG_DEPTH else [f"recall@{CATALOG_DEPTH}"]
+    return [f"ndcg@{k}", *whole, f"mrr@{k}", f"recall@{k}", *deep, f"goodrate@{k}"]
+
+
+def _run(system: Index | str, index: Index, task: Task, seed: int, tick: Tick) -> SystemRuns:
+    """The runs of one system."""
+    from goodrate.evaluation.systems import random_runs
+
+    if isinstance(system, Index):
+        return _index_runs(system, task, tick)
+    if system == "random":
+        runs = random_runs(task, [] if task.judged_only else index.items.ids, seed)
+        for _ in task.queries:
+            tick()
+        return runs
+    if system not in ("lexical", "dense", "hybrid"):
+        raise ValueError(f"unknown system {system!r}; accepted: an index, random, lexical, dense, hybrid")
+    plain = Index(index.store, index.encoder).in_mode(system)
+    return replace(_index_runs(plain, task, tick), name=system)
+
+
+def _index_runs(index: Index, task: Task, tick: Tick) -> SystemRuns:
+    """An index, or a judge on the judged lists, or reranking what its own index finds."""
+    from goodrate.evaluation.systems import judge_runs, search_runs
+    from goodrate.retrieval.search import Searcher
+
+    mode = index.mode or index.modes[0]
+    searcher = Searcher(index.store, index.encoder)
+    if index.judge is None:
+        return replace(search_runs(task, searcher, mode, tick), name=index.name)
+    candidates = None if task.judged_only else search_runs(task, searcher, mode).runs[0]
+    wanted = task.qrels if candidates is None else {q: dict(hits) for q, hits in candidates.items()}
+    rows = _rows(index, {item for items in wanted.values() for item in items})
+    name = index.judge.name if candidates is None else index.name
+    return replace(judge_runs(task, index.judge, rows, candidates, tick, index.depth), name=name)
+
+
+def _rows(index: Index, ids: set[str]) -> dict[str, Item]:
+    """Catalogue rows by id."""
+    return {row["id"]: row for row in index.store.items(sorted(ids)).to_dicts()}
+
+
+def _distinct(runs: list[SystemRuns]) -> list[SystemRuns]:
+    """Systems with names of their own: a second "hybrid" is "hybrid 2"."""
+    seen: dict[str, int] = {}
+    named = []
+    for one in runs:
+        seen[one.name] = seen.get(one.name, 0) + 1
+        named.append(one if seen[one.name] == 1 else replace(one, name=f"{one.name} {seen[one.name]}"))
+    return named
+
+
+def _label_agreement(
+    systems: Sequence[Index | str], runs: Sequence[SystemRuns], judgements: Judgements, seed: int
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """The first judge's labels against the judgements, beside the constant label, and why there is no such thing."""
+    from goodrate.evaluation.classification import classify, constant_label, with_intervals
+
+    judged = [(one, ran) for one, ran in zip(systems, runs, strict=True) if isinstance(one, Index) and one.judge]
+    if not judged:
+        return None, ()
+    theirs = judged[0][0].judge.scale.name  # type: ignore[union-attr]
+    if theirs != judgements.scale.name:
+        return None, (f"labels are not compared: the judge's are on scale {theirs}, these on {judgements.scale.name}.",)
+    predicted = judged[0][1].labels
+    keys = list(judgements.frame.select("query_id", "item_id").iter_rows())
+    rows = [row for row, key in enumerate(keys) if key in predicted]
+    if not rows:
+        return None, ()
+    gold, guess = judgements.label_indices()[rows], [predicted[keys[row]] for row in rows]
+    constant = constant_label(gold)
+    always = classify(gold, [constant] * len(gold), judgements.scale)
+    queries = [keys[row][0] for row in rows]
+    intervals = with_intervals(gold, guess, judgements.scale, queries, seed=seed, resamples=500)
+    agreement = {
+        "judge": classify(gold, guess, judgements.scale).as_dict(),
+        "intervals": {name: interval.as_dict() for name, interval in intervals.items()},
+        f"always {judgements.scale.labels[constant]}": always.as_dict(),
+    }
+    return agreement, ()
+
+
+def _label_lines(labels: dict[str, Any]) -> list[str]:
+    """How well the judge's labels agree with the judgements, and how well one constant label does."""
+    lines = []
+    for name, scores in labels.items():
+        if name != "intervals":
+            numbers = ", ".join(f"{key} {scores[key]:.3f}" for key in ("accuracy", "macro_f1", "good_f1"))
+            lines.append(f"labels, {name}: {numbers}; {scores['pairs']} pairs, {scores['failed']} failed.")
+    return lines

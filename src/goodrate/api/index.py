@@ -1,0 +1,240 @@
+"""A search index: made from items, searched, and reranked by a judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from goodrate.relevance.judge import CalibratedJudge, as_calibrated
+from goodrate.relevance.query_notes import QueryNotes
+from goodrate.run_folder import write_atomic
+
+if TYPE_CHECKING:
+    from goodrate.catalog.items import Catalog
+    from goodrate.models.encoder import Encoder
+    from goodrate.relevance.protocol import Judge
+    from goodrate.retrieval.indexing import IndexReport, ItemEncoder
+    from goodrate.retrieval.store import Store
+    from goodrate.serving.pipeline import SearchPipeline, SearchResponse
+
+FACTS, CONTEXTS = "facts.jsonl", "contexts.jsonl"
+NOTES = {FACTS: "facts on names in queries", CONTEXTS: "texts for judges that read some"}
+DEPTH = 50  # retrieved items that a judge sees
+Progress = Callable[[int, int], None]  # (done, total) items
+
+
+class Index:
+    """An index folder, the encoder of its vectors (None: words alone), and perhaps a judge that reranks the top."""
+
+    def __init__(
+        self, store: Store, encoder: ItemEncoder | None = None, judge: CalibratedJudge | None = None,
+        depth: int = DEPTH, mode: str | None = None,
+    ) -> None:  # fmt: skip
+        """mode: hybrid, lexical or dense; None = the best that the index has. Raises ValueError for another encoder."""
+        if encoder is not None:
+            store.require_encoder(encoder.fingerprint)
+        self.store, self.encoder, self.judge, self.depth, self.mode = store, encoder, judge, depth, mode
+
+    @classmethod
+    def create(
+        cls, path: str | Path, items: Catalog | Any, encoder: str | Path | Encoder | None = None, *,
+        fields: Sequence[str] | None = None, dimensions: int | None = None, progress: Progress | None = None,
+    ) -> Index:  # fmt: skip
+        """An index of these items. One that is there is brought up to date: only new and changed items are encoded.
+
+        items: a Catalog or a frame. encoder: a sentence-transformers folder, hub id or Encoder; None = full text only,
+        or the one that the index remembers. fields: what the encoder reads of an item. dimensions: keep only so many
+        floats of a vector. Raises ValueError when the folder holds something else or was made otherwise.
+        """
+        index = cls.prepared(path, encoder, fields, dimensions)
+        index.add(items, progress)
+        return index
+
+    @classmethod
+    def prepared(
+        cls, path: str | Path, encoder: str | Path | Encoder | None = None, fields: Sequence[str] | None = None,
+        dimensions: int | None = None,
+    ) -> Index:  # fmt: skip
+        """The index of a folder, empty where there was none; see create."""
+        from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields
+        from goodrate.retrieval.store import Store
+
+        path = Path(path)
+        check_fields(fields if fields is not None else RENDERED_FIELDS)
+        if (path / "store.json").is_file():
+            index = cls.open(path, encoder)
+            index._require(fields, dimensions)
+            return index
+        if path.is_dir() and any(entry.name != "items.lance" for entry in path.iterdir()):
+            raise ValueError(f"{path} is not empty and holds no index; choose another --out")
+        if encoder is None:
+            if dimensions is not None:
+                raise ValueError("--dimensions cuts the vectors of an encoder; give one with --encoder")
+            return cls(Store.create(path, None, None))
+        loaded = load_encoder(encoder)
+        loaded = loaded if dimensions is None else loaded.cut(dimensions)
+        where = _remembered(encoder)
+        store = Store.create(path, loaded.fingerprint, loaded.dimension, where, fields or RENDERED_FIELDS)
+        return cls(store, _single(loaded))
+
+    @classmethod
+    def open(cls, path: str | Path, encoder: str | Path | Encoder | None = None, *, words_only: bool = False) -> Index:
+        """The index of a folder. encoder: where its encoder lies, if it has moved. words_only: load no encoder.
+
+        Raises FileNotFoundError when there is no index, ValueError when the encoder is another one.
+        """
+        from goodrate.retrieval.store import Store
+
+        store = Store.open(path)
+        if store.fingerprint is None:
+            store.require_encoder(load_encoder(encoder).fingerprint if encoder is not None else None)
+            return cls(store)
+        if words_only:
+            return cls(store, mode="lexical")
+        where = encoder if encoder is not None else store.about["encoder"]
+        if where is None:
+            raise ValueError(f"{store.path} does not say where its encoder lies; give it with --encoder")
+        return cls(store, _single(load_encoder(where, store.dimension)))
+
+    def _require(self, fields: Sequence[str] | None, dimensions: int | None) -> None:
+        """ValueError when an index that is there was made otherwise."""
+        path, store = self.store.path, self.store
+        if fields is not None and list(fields) != store.encoded_fields:
+            raise ValueError(f"{path} encodes {','.join(store.encoded_fields)}; for other fields make another index")
+        if dimensions not in (None, store.dimension):
+            raise ValueError(f"{path} has vectors of {store.dimension} floats; for {dimensions} make another index")
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __repr__(self) -> str:
+        return f"Index of {len(self):,} items in {self.store.path}: {self.name}"
+
+    @property
+    def name(self) -> str:
+        """What it does, for reports: hybrid, or hybrid + judge."""
+        mode = self.mode or self.modes[0]
+        return f"{mode} + {self.judge.name}" if self.judge else mode
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """How it can be searched, the best first."""
+        return ("hybrid", "lexical", "dense") if self.encoder else ("lexical",)
+
+    @property
+    def items(self) -> Catalog:
+        """Every item, ordered by id."""
+        return self.store.all_items()
+
+    def add(self, items: Catalog | Any, progress: Progress | None = None) -> IndexReport:
+        """Bring items into the index: new and changed ones are encoded; those that are not named stay."""
+        from goodrate.api.reading import read_catalog
+        from goodrate.catalog.items import Catalog
+        from goodrate.retrieval.indexing import index_catalog
+
+        catalog = items if isinstance(items, Catalog) else read_catalog(items)
+        return index_catalog(self.store, catalog, self.encoder, progress)
+
+    def remove(self, ids: Sequence[str]) -> int:
+        """Take items out; returns how many were there."""
+        return self.store.remove(ids)
+
+    def search(
+        self, query: str, k: int = 10, where: str | None = None, mode: str | None = None, depth: int | None = None
+    ) -> SearchResponse:
+        """The best k items, best first; with a judge, its verdicts order the first `depth`.
+
+        where: a condition such as "price < 50 AND brand = 'HP'". Raises ValueError for an empty query, an unknown mode
+        or a filter that cannot be read.
+        """
+        from goodrate.serving.pipeline import SearchRequest
+
+        depth = self.depth if depth is None else depth
+        return self.pipeline.search(SearchRequest(query, k, where, mode or self.mode, depth))
+
+    def rerank(self, judge: Judge | CalibratedJudge, depth: int = DEPTH, mode: str | None = None) -> Index:
+        """The same index with a judge over its first `depth` results.
+
+        The judge is told what the index knows of queries (its facts.jsonl and contexts.jsonl), unless it has its own
+        notes.
+        """
+        judge = as_calibrated(judge)
+        noted = judge if judge.notes is not None else judge.with_notes(self.notes(judge))
+        return Index(self.store, self.encoder, noted, depth, mode or self.mode)
+
+    def in_mode(self, mode: str) -> Index:
+        """The same index, searched by words, by meaning, or by both."""
+        if mode not in self.modes:
+            raise ValueError(f"mode {mode!r} is not one of those of this index: {', '.join(self.modes)}")
+        return Index(self.store, self.encoder, self.judge, self.depth, mode)
+
+    @property
+    def has_contexts(self) -> bool:
+        """Whether texts for judges lie in its folder."""
+        return (self.store.path / CONTEXTS).is_file()
+
+    def notes(
+        self, judge: CalibratedJudge, facts: str | Path | None = None, contexts: str | None = None,
+        context_encoder: str | None = None,
+    ) -> QueryNotes:  # fmt: skip
+        """What a judge is told of queries: facts and texts of these files, else of the index's folder."""
+        from goodrate.api.judging import query_notes
+
+        beside = str(self.store.path / CONTEXTS)
+        named = contexts or (beside if judge.contexts and self.has_contexts else None)
+        where = facts or self.store.path / FACTS
+        return query_notes(judge, where, named, lambda: self.items, context_encoder, self.store.path)
+
+    @cached_property
+    def pipeline(self) -> SearchPipeline:
+        """What answers searches, safe to call from many threads."""
+        from goodrate.retrieval.search import Searcher
+        from goodrate.serving.pipeline import SearchPipeline
+
+        return SearchPipeline(self.store, Searcher(self.store, self.encoder), self.judge, self.modes)
+
+
+def load_encoder(encoder: str | Path | Encoder, longest: int | None = None) -> Encoder:
+    """An encoder from its folder or hub id. longest: floats of the vectors, where the encoder's may be longer."""
+    from goodrate.models.encoder import Encoder
+
+    if isinstance(encoder, Encoder):
+        return encoder if longest is None else encoder.cut(min(longest, encoder.dimension))
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # its report on unused pooler weights reads like a fault
+    return Encoder.load(encoder, precision="auto", longest=longest)
+
+
+def notes_beside(catalog: str | Path) -> dict[str, bytes]:
+    """The facts.jsonl and contexts.jsonl beside a catalogue file. ValueError naming file and row of a broken one."""
+    from goodrate.relevance.context import read_contexts
+    from goodrate.relevance.facts import FactBook
+
+    readers: dict[str, Callable[[Path], Any]] = {FACTS: FactBook.load, CONTEXTS: read_contexts}
+    paths = {name: Path(catalog).parent / name for name in readers}
+    present = {name: path for name, path in paths.items() if path.is_file()}
+    for name, path in present.items():  # said here, before anything is written, and not when the shop is open
+        readers[name](path)
+    return {name: path.read_bytes() for name, path in present.items()}
+
+
+def take_notes(index: Index, notes: dict[str, bytes]) -> None:
+    """Put facts and texts into the index, where search servers and judges look for them."""
+    for name, content in notes.items():
+        write_atomic(index.store.path / name, content)
+
+
+def _single(encoder: Any) -> Any:
+    from goodrate.retrieval.query_encoder import SingleQueryEncoder
+
+    return SingleQueryEncoder(encoder)
+
+
+def _remembered(encoder: Any) -> str | None:
+    """Where an encoder is found again: an absolute folder, or its hub id; None for one in memory."""
+    if not isinstance(encoder, (str, Path)):
+        return None
+    return str(Path(encoder).resolve()) if Path(encoder).exists() else str(encoder)

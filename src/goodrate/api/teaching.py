@@ -1,0 +1,177 @@
+"""Write the reasons of labels, by plain matching or with a language model behind an endpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from goodrate.api.judging import ItemSource, read_pair_file
+from goodrate.api.reading import Scale, scale_of
+from goodrate.run_folder import write_atomic
+
+if TYPE_CHECKING:
+    from goodrate.relevance.pair_file import PairFile
+    from goodrate.relevance.pairs import Item, JudgedPair
+    from goodrate.relevance.rulebook import RuleBook
+    from goodrate.scale import RelevanceScale
+    from goodrate.teaching.endpoint_teacher import EndpointTeacher
+    from goodrate.teaching.taught_file import TaughtLine
+    from goodrate.teaching.teacher import Taught, Teacher
+
+TEACHERS = ("template", "endpoint")
+UNKNOWN_ITEM, NO_LABEL = "unknown_item", "no_label"
+Tick = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """pairs: those that can be taught. items: of the whole catalogue, or of the pairs.
+
+    rows: query and item of every row of the file. labels: by row, None = it has none. unusable: failure by row.
+    """
+
+    table: PairFile
+    pairs: list[JudgedPair]
+    items: list[Item]
+    rows: list[dict[str, Any]]
+    labels: list[str | None]
+    unusable: dict[int, str]
+
+
+def rule_book(path: str | Path | None, scale: Scale | None = None) -> RuleBook:
+    """The rule book of a file, None = the package's. scale: the labels' own, where it is another than the book's.
+
+    A book is about labels by their place, worst first: on another scale with as many labels it reads the same. Raises
+    ValueError when the number of labels differs.
+    """
+    from goodrate.relevance.rulebook import DEFAULT_RULES, load_rulebook, on_scale
+
+    book = load_rulebook(Path(path) if path else DEFAULT_RULES)
+    return book if scale is None else on_scale(book, scale_of(scale))
+
+
+def read_labelled(
+    path: str | Path, source: ItemSource, scale: RelevanceScale, map: Mapping[str, str] | None = None,
+    facts: str | Path | None = None, skip_bad: int = 0,
+) -> LabelledRows:  # fmt: skip
+    """The labelled pairs of a file. Raises ValueError and FileNotFoundError naming file, row and column."""
+    from goodrate.relevance.facts import FactBook
+    from goodrate.relevance.pairs import JudgedPair
+
+    if facts is not None and not Path(facts).is_file():
+        raise FileNotFoundError(f"--facts: no file {facts}")
+    table = read_pair_file(path, source, map, skip_bad)
+    gold = iter(table.gold(scale))
+    labels = [None if pair is None else next(gold) for pair in table.pairs]
+    if all(label is None for label in labels):
+        raise ValueError(f"{path}: no row has a label; name its column with --map label=COLUMN")
+    known = facts or source.facts
+    book = FactBook.load(Path(known)) if known else FactBook.create([])
+    pairs: list[JudgedPair] = []
+    unusable: dict[int, str] = {}
+    for number, (pair, label) in enumerate(zip(table.pairs, labels, strict=True)):
+        if pair is None or label is None:
+            unusable[number] = UNKNOWN_ITEM if pair is None else NO_LABEL
+            continue
+        pairs.append(JudgedPair(pair.query, pair.item, pair.facts or book.of(pair.query), pair.context, label=label))
+    items = source.items.to_rows() if source.items is not None else [pair.item for pair in pairs]
+    named = [None if label is None else scale.labels[label] for label in labels]
+    return LabelledRows(table, pairs, items, table.shown.to_dicts(), named, unusable)
+
+
+def template_teacher(book: RuleBook, labelled: LabelledRows) -> Teacher:
+    """The template writer, with the words of the whole catalogue, or of the items in the file."""
+    from goodrate.teaching.query_reading import Lexicon
+    from goodrate.teaching.template_teacher import TemplateTeacher
+    from goodrate.teaching.typed_item import typed_item
+
+    items = [typed_item(item) for item in labelled.items]
+    return TemplateTeacher(book, Lexicon.of(items, (f"{p.query} {p.facts}" for p in labelled.pairs)))
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A language model behind an OpenAI-compatible address; None = not given. Prices are per million tokens."""
+
+    url: str | None
+    model: str | None
+    key_env: str | None = None
+    max_tokens_total: int | None = None
+    max_cost: float | None = None
+    price_prompt: float = 0.0
+    price_answer: float = 0.0
+    max_answer_tokens: int = 400
+    concurrency: int = 4
+    timeout: float = 120.0
+    answers: Path = Path("verdicts.sqlite")
+
+    def check(self) -> None:
+        """Raises ValueError for what is missing, before anything is read."""
+        for name, value in (("--url", self.url), ("--model", self.model)):
+            if not value:
+                raise ValueError(f"--teacher endpoint needs {name}")
+        if not str(self.url).startswith(("http://", "https://")):
+            raise ValueError(f"--url {self.url}: expected an address that begins with http:// or https://")
+        if self.key_env and not os.environ.get(self.key_env):
+            raise ValueError(f"--key-env {self.key_env}: that environment variable is not set")
+        if self.max_cost is not None and not (self.price_prompt or self.price_answer):
+            raise ValueError("--max-cost needs --price-prompt and --price-answer")
+
+
+@contextlib.contextmanager
+def endpoint_teacher(options: Endpoint, book: RuleBook) -> Iterator[EndpointTeacher]:
+    """The teacher of an endpoint; its answers are stored and paid for once."""
+    from goodrate.teaching.answer_store import AnswerStore
+    from goodrate.teaching.budget import Budget, Prices
+    from goodrate.teaching.chat_endpoint import ChatEndpoint, Patience
+    from goodrate.teaching.endpoint_teacher import EndpointTeacher
+
+    budget = Budget(options.max_tokens_total, options.max_cost, Prices(options.price_prompt, options.price_answer))
+    key = os.environ.get(options.key_env, "") if options.key_env else ""
+    assert options.url is not None and options.model is not None
+    patience = Patience(timeout=options.timeout)
+    endpoint = ChatEndpoint(options.url, options.model, key, options.max_answer_tokens, patience)
+    with AnswerStore(options.answers) as store, contextlib.closing(endpoint):
+        try:
+            yield EndpointTeacher(book, endpoint, store, budget, options.concurrency)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(f"{options.answers} keeps what was answered, the same command goes on") from stop
+
+
+def teach(
+    teacher: Teacher, labelled: LabelledRows, book: RuleBook, out: Path, tick: Tick | None = None
+) -> Counter[str]:
+    """Write one JSON line per row of the file, whole or not at all. Returns how many rows have "reason", and failures."""
+    from goodrate.teaching.taught_file import to_jsonl
+
+    taught = teacher.teach(labelled.pairs, tick)
+    write_atomic(out, to_jsonl(_lines(labelled, taught, teacher, book)))
+    failures = Counter(one.failure for one in taught if one.failure) + Counter(labelled.unusable.values())
+    return Counter({"reason": sum(one.rationale is not None for one in taught)}) + failures
+
+
+def _lines(labelled: LabelledRows, taught: Sequence[Taught], teacher: Teacher, book: RuleBook) -> Iterator[TaughtLine]:
+    """One line per row of the file, in its order."""
+    from goodrate.teaching.taught_file import TaughtLine
+    from goodrate.teaching.teacher import Taught
+
+    remaining = iter(taught)
+    for number, (row, label) in enumerate(zip(labelled.rows, labelled.labels, strict=True)):
+        failure = labelled.unusable.get(number)
+        one = Taught(None, teacher.silver, failure) if failure else next(remaining)
+        line = TaughtLine(
+            row["query"],
+            row.get("item_id") or "",
+            label,
+            one.rationale,
+            one.silver,
+            teacher.name,
+            book.hash,
+            one.failure,
+        )
+        yield replace(line, item_text=row.get("item_text") or "")

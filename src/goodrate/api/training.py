@@ -1,0 +1,132 @@
+"""Train a judge, a retriever or a base model by its recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from goodrate.catalog.items import Catalog
+    from goodrate.catalog.judgements import Judgements
+    from goodrate.examples.data import TrainingData
+    from goodrate.recipes.registry import TrainingResult
+
+Progress = Callable[[dict[str, Any]], None]
+DEV_SHARE = 0.1  # of the queries, where no dev judgements are given
+
+
+def train(
+    recipe: str,
+    judgements: Judgements | None = None,
+    items: Catalog | Any = None,
+    *,
+    out: str | Path,
+    dev: Judgements | None = None,
+    facts: str | None = None,
+    data: TrainingData | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Any:
+    """Train by a recipe and return what came out: a CalibratedJudge, an Encoder, or the folder of another model.
+
+    recipe: judge_sft, judge_grpo, retriever_contrastive, ... (`goodrate train --help` lists them). judgements: those to
+    learn from; items: their catalogue. dev: those to set temperature and tiers on and to measure; None = a tenth of the
+    queries of `judgements`, which are then not learned from. data: in place of all these, TrainingData such as
+    goodrate.examples.sources makes. out: the run folder; the same call goes on where it was stopped, and returns at
+    once when it is done. settings: those of the recipe, sections as mappings: fit={"updates": 50}; `judge` and `model`
+    take what train and open_judge return. A judge's scale is that of the judgements unless `format` names another.
+
+    Raises ValueError for an unknown recipe or setting, and when `out` holds a run with others.
+    """
+    from goodrate.settings import check_keys, complete
+
+    chosen = _recipe(recipe)
+    if data is None and chosen.needs_data:
+        data = _data(judgements, items, dev, facts)
+    values = {name: _plain(value) for name, value in settings.items()}
+    if "format" in chosen.settings.model_fields and data is not None:
+        values["format"] = {"scale": data.scale.name, **values.get("format", {})}
+    check_keys(chosen.settings, values, source=f"train({recipe!r})")
+    result = run(recipe, complete(chosen.settings, values), data, Path(out), progress)
+    return opened(result)
+
+
+def run(
+    recipe: str, settings: BaseModel, data: TrainingData | None, out: Path, progress: Progress | None = None
+) -> TrainingResult:
+    """Run a recipe with its settings (without data). Returns the folder, the dev table and what is to be said."""
+    return _recipe(recipe).run(settings, data, out, progress or (lambda record: None))
+
+
+def run_from_settings(recipe: str, settings: Any, out: Path, progress: Progress | None = None) -> TrainingResult:
+    """Run a recipe with settings of settings_with_data: the data are read as they say."""
+    from goodrate.examples.sources import load_data
+
+    chosen = _recipe(recipe)
+    if not chosen.needs_data:
+        return run(recipe, settings, None, out, progress)
+    own = chosen.settings.model_validate(settings.model_dump(exclude={"data"}))
+    return run(recipe, own, load_data(settings.data), out, progress)
+
+
+def recipe_names() -> list[str]:
+    """Every recipe."""
+    from goodrate.recipes.registry import RECIPES
+
+    return list(RECIPES)
+
+
+def settings_with_data(recipe: str) -> type[BaseModel]:
+    """The settings of a recipe with a section `data`, as one model for files and --set."""
+    from pydantic import create_model
+
+    from goodrate.examples.settings import DataSettings
+
+    chosen = _recipe(recipe)
+    if not chosen.needs_data:
+        return chosen.settings
+    return create_model(chosen.settings.__name__, __base__=chosen.settings, data=(DataSettings, ...))
+
+
+def planned_updates(settings: BaseModel) -> int | None:
+    """How many updates the settings ask for, None when time or the data decides."""
+    return getattr(getattr(settings, "fit", None), "updates", None)
+
+
+def opened(result: TrainingResult) -> Any:
+    """What lies in the folder of a result: a judge, an encoder, or the folder itself."""
+    from goodrate.models.encoder import Encoder
+    from goodrate.relevance.judge import open_judge
+    from goodrate.relevance.judge_card import CARD_FILE
+
+    if (result.folder / CARD_FILE).is_file():
+        return open_judge(result.folder)
+    return Encoder.load(result.folder) if (result.folder / "modules.json").is_file() else result.folder
+
+
+def _recipe(name: str) -> Any:
+    from goodrate.recipes.registry import get_recipe
+
+    return get_recipe(name)
+
+
+def _data(judgements: Judgements | None, items: Any, dev: Judgements | None, facts: str | None) -> TrainingData:
+    from goodrate.api.reading import read_catalog
+    from goodrate.catalog.items import Catalog
+    from goodrate.examples.sources import frame_data
+
+    if judgements is None or items is None:
+        raise ValueError("train needs judgements and items, or data")
+    catalog = items if isinstance(items, Catalog) else read_catalog(items)
+    if dev is None:
+        judgements, dev = judgements.split(1 - DEV_SHARE, DEV_SHARE)
+    return frame_data(judgements, dev, catalog, facts)
+
+
+def _plain(value: Any) -> Any:
+    """A setting as settings hold it: judges and encoders by their folder."""
+    folder = getattr(value, "folder", None)
+    return str(folder) if folder is not None else str(value) if isinstance(value, Path) else value

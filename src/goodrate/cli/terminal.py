@@ -1,0 +1,137 @@
+"""What verbs share at the terminal: progress, column names as options, checks of where a verb writes."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+console = Console(stderr=True)
+
+
+def verb_app() -> typer.Typer:
+    """An app for one verb."""
+    return typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage collection inside the block, and none later of what was made in it: for imports and loading models.
+
+    Importing torch and transformers makes hundreds of thousands of objects that stay. Looking through them again and
+    again was a quarter of the start-up time of `goodrate search` (docs/speed.md).
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
+
+
+def require_folder(option: str, path: Path) -> Path:
+    """The path, which is a folder or can become one. ValueError when it, or what it would lie in, is a file."""
+    for part in (path, *path.parents):
+        if part.exists() and not part.is_dir():
+            raise ValueError(f"{option} {path}: expected a folder; {part} is a file")
+    return path
+
+
+def require_file_name(option: str, path: Path, endings: tuple[str, ...]) -> Path:
+    """The path of a file to write, looked at before the work and not after it. ValueError for another ending."""
+    if path.suffix.lower() not in endings:
+        listed = f"{', '.join(endings[:-1])} or {endings[-1]}" if len(endings) > 1 else endings[0]
+        raise ValueError(f"{option} {path}: expected a name that ends in {listed}")
+    if path.is_dir():
+        raise ValueError(f"{option} {path} is a folder; expected a file")
+    require_folder(option, path.parent)
+    return path
+
+
+def parse_mapping(text: str | None, option: str = "--map") -> dict[str, str] | None:
+    """--map as a dictionary: our name -> their column.
+
+    >>> parse_mapping("id=docid, title=product name")
+    {'id': 'docid', 'title': 'product name'}
+    """
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    mapping: dict[str, str] = {}
+    for ours, equals, theirs in pairs:
+        name = ours.strip()
+        if not (name and equals and theirs.strip()):
+            raise ValueError(f"{option} expects OURS=THEIRS,OURS=THEIRS, such as id=docid,title=name; got {text!r}")
+        if name in mapping:
+            raise ValueError(f"{option} names {name!r} twice: {mapping[name]!r} and {theirs.strip()!r}")
+        mapping[name] = theirs.strip()
+    return mapping
+
+
+@contextmanager
+def item_progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr that is fed with (done, total); in a log file, a line for every tenth."""
+    if not console.is_terminal:
+        yield _line_progress(label)
+        return
+    from rich import progress
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _line_progress(label: str) -> Callable[[int, int], None]:
+    """Progress as plain lines."""
+    tenths = {0}
+
+    def report(done: int, total: int) -> None:
+        tenth = 10 * done // max(total, 1)
+        if tenth not in tenths:
+            tenths.add(tenth)
+            console.print(f"{label}: {done:,} of {total:,}", highlight=False)
+
+    return report
+
+
+@contextmanager
+def update_progress(total: int | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A progress bar on stderr, fed with the record of each update of a training."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("preparing", total=total)
+
+        def update(record: dict[str, Any]) -> None:
+            loss = f"loss {record['loss']:.3f}" if "loss" in record else "training"
+            bar.update(task, completed=record.get("update", 0), description=loss)
+
+        yield update
+
+
+@contextmanager
+def tick_progress(label: str, total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr that goes on by one a call; nothing where stderr is no terminal."""
+    if not console.is_terminal:
+        yield lambda: None
+        return
+    from rich.progress import Progress
+
+    with Progress(console=console, transient=True) as bar:
+        number = bar.add_task(label, total=total)
+        yield lambda: bar.update(number, advance=1)

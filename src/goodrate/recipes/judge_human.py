@@ -1,0 +1,26 @@
+"""People's labels as a judge folder: known pairs get the label that people gave, others are unknown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from goodrate.examples.data import TrainingData
+from goodrate.recipes.registry import Progress, Recipe, TrainingResult
+from goodrate.relevance.human_judge import write_human_judge
+
+
+class Settings(BaseModel):
+    """Nothing to set."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
+    """Write the labels of the training part; no dev pair is among them, so there is nothing to measure."""
+    folder = write_human_judge(out / "judge", data.parts["train"])
+    return TrainingResult(folder, {}, (*data.notes, f"{len(data.parts['train']):,} labels of people"))
+
+
+JUDGE_HUMAN = Recipe(Settings, run)

@@ -1,0 +1,153 @@
+"""How the recipes of an LM judge are run on training data: prompts before, the tuned judge and its dev table after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from goodrate.examples.data import TrainingData
+from goodrate.examples.judge_prompts import judge_prompts
+from goodrate.examples.prompts import JudgePrompt
+from goodrate.models.causal_lm import CausalLM
+from goodrate.recipes import (
+    judge_context,
+    judge_curriculum,
+    judge_dpo,
+    judge_grpo,
+    judge_guided,
+    judge_sft,
+    judge_stepwise,
+)
+from goodrate.recipes.dev_table import tune_and_measure
+from goodrate.recipes.judge_folder import open_policy
+from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data, write_rows
+from goodrate.relevance.judge_format import JudgeFormat
+from goodrate.relevance.rulebook import load_rulebook
+
+Train = Callable[[Any, list[JudgePrompt], Path, Progress], Path]
+
+
+def run_sft(settings: judge_sft.Settings, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
+    """Train a judge on the data's training part; tune it on one half of the dev queries, measure it on the other."""
+    form = settings.format
+    if form.scale != data.scale.name:
+        raise ValueError(f"format.scale is {form.scale!r} and data.scale {data.scale.name!r}; make them equal")
+    _require_text_reading(data, form.contexts)
+    form.rule_book_hash = cited_book(form, data)
+    model = CausalLM.load(settings.model)  # before the folder: a run that cannot start should not bind it to its data
+    if data.taught is not None:
+        data.taught.require_rules(form.book())
+    pairs = data.training_pairs(form.contexts, hide_contexts=True)
+    prompts, lost = judge_prompts(model, pairs, form, settings.max_tokens, label_completions=True)
+    require_same_data(out, data).begin(data.choice, data.choice.split_seed)  # refuses to resume on other data
+    judge_sft.train(settings, prompts, out, progress, model)
+    return finished(out, data, {}, lost)
+
+
+def cited_book(form: JudgeFormat, data: TrainingData) -> str:
+    """Hash of the rule book that goes with the judge: the given one, or the one that the reasons of the data cite.
+
+    Raises ValueError when another one is named, or that one by nobody: said before hours of training, not after them.
+    """
+    taught = data.taught.rule_book if data.taught else ""
+    package = load_rulebook().hash if data.reasons_known else ""
+    cited = taught or package
+    if taught not in ("", package) and form.rule_book is None:
+        raise ValueError(f"data.rationales cites rule book {taught}: name its file with format.rule_book")
+    given = load_rulebook(form.rule_book).hash if form.rule_book else form.rule_book_hash or cited
+    source = "the book of data.rationales" if taught else "the book of the shop's reasons"
+    for what, expected in (("format.rule_book_hash", form.rule_book_hash), (source, cited)):
+        if expected and given != expected:
+            raise ValueError(f"format.rule_book {form.rule_book or 'hash'} is {given}, {what} {expected}")
+    return given
+
+
+@dataclass(frozen=True)
+class PolicyRun:
+    """How a recipe that starts from a judge is run: train(settings, prompts, out, progress) writes out/judge.
+
+    contexts: texts in a prompt, by the settings; None = as many as the judge reads. both_views: prompts show the pair
+    without and with its text.
+    """
+
+    train: Train
+    contexts: Callable[[Any], int] | None = None
+    both_views: bool = False
+
+    def __call__(self, settings: Any, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
+        """Train the judge of the settings; measure it beside the one it was."""
+        count = self.contexts(settings) if self.contexts else None
+        prompts = policy_prompts(settings.judge, data, out, count, self.both_views)
+        self.train(settings, prompts, out, progress)
+        return finished(out, data, {"before": Path(settings.judge)})
+
+
+def policy_prompts(
+    judge: str, data: TrainingData, out: Path, contexts: int | None = None, both_views: bool = False
+) -> list[JudgePrompt]:
+    """Prompts for a judge from the training part. contexts: texts in a prompt, None = as many as the judge reads.
+
+    Raises ValueError when judge and data have different scales or rule books, or when `out` was begun on other data.
+    """
+    model, form, _ = open_policy(judge)
+    if form.scale != data.scale.name:
+        raise ValueError(f"judge {judge} has scale {form.scale!r}, data.scale is {data.scale.name!r}; make them equal")
+    count = form.contexts if contexts is None else contexts
+    _require_text_reading(data, count)
+    folder = require_same_data(out, data)
+    _require_book(data, form, judge)
+    prompts, _ = judge_prompts(model, data.training_pairs(count), form, both_views=both_views)
+    folder.begin(data.choice, data.choice.split_seed)  # last: what cannot start binds no folder to its data
+    return prompts
+
+
+def finished(
+    out: Path, data: TrainingData, others: Mapping[str, Path], notes: list[str] | tuple[str, ...] = ()
+) -> TrainingResult:
+    """The judge in `out`, tuned on one half of the dev queries and measured on the other, below the others."""
+    rows, tuned = tune_and_measure(out / "judge", data, others)
+    write_rows(out, rows)
+    return TrainingResult(out / "judge", rows, (*data.notes, *notes, tuned))
+
+
+def _require_text_reading(data: TrainingData, count: int | None) -> None:
+    """ValueError when texts are named for a judge that reads none."""
+    named = getattr(data.choice, "contexts", None)
+    if named is not None and not count:
+        raise ValueError(
+            f"data.contexts is {named!r} and the judge reads no texts: set format.contexts = 1 for its SFT"
+        )
+
+
+def _require_book(data: TrainingData, form: JudgeFormat, judge: str) -> None:
+    """ValueError when the steps of the data cite another rule book than the judge's, or rules that it does not have."""
+    if not data.reasons_known:
+        return
+    book = form.book()
+    cited = data.taught.rule_book if data.taught else load_rulebook().hash
+    if cited != book.hash:
+        whose = "data.rationales cites" if data.taught else "the shop's reasons cite"
+        raise ValueError(f"{whose} rule book {cited}, the judge {judge} {book.hash}: both have to follow one book")
+    if data.taught is not None:
+        data.taught.require_rules(book)
+
+
+def _train_context(settings: Any, prompts: list[JudgePrompt], out: Path, progress: Progress) -> Path:
+    if settings.gate == "oracle" and not any(prompt.context_kind for prompt in prompts):
+        raise ValueError('gate "oracle" needs to know what texts are worth: data.contexts has no column kind')
+    return judge_context.train(settings, prompts, out, progress)
+
+
+def _policy(module: ModuleType) -> Recipe:
+    return Recipe(module.Settings, PolicyRun(module.train))
+
+
+JUDGE_SFT = Recipe(judge_sft.Settings, run_sft)
+JUDGE_DPO, JUDGE_GRPO, JUDGE_GUIDED = _policy(judge_dpo), _policy(judge_grpo), _policy(judge_guided)
+JUDGE_STEPWISE, JUDGE_CURRICULUM = _policy(judge_stepwise), _policy(judge_curriculum)
+JUDGE_CONTEXT = Recipe(
+    judge_context.Settings, PolicyRun(_train_context, lambda settings: settings.contexts, both_views=True)
+)

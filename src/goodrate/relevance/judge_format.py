@@ -1,0 +1,42 @@
+"""What an LM judge is trained to read and write: the settings that become its card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from goodrate.relevance.prompts import TEMPLATES
+from goodrate.relevance.rule_retrieval import RuleFinder
+from goodrate.relevance.rulebook import DEFAULT_RULES, RuleBook, load_rulebook
+
+
+class JudgeFormat(BaseModel):
+    """What a judge is trained to read and write; it becomes its judge card."""
+
+    model_config = ConfigDict(extra="forbid")
+    scale: str = Field(default="four_level", description="name of the relevance scale")
+    order: Literal["label_first", "reason_first"] = Field(default="label_first", description="where the label stands")
+    template: str = Field(default="checklist", description="id of the prompt template: checklist, nano or v1")
+    item_form: Literal["listing", "text"] = Field(default="listing", description="how a row becomes the item's text")
+    rule_book: Path | None = Field(default=None, description="rule book to keep with the judge; none = the package's")
+    rule_book_hash: str = Field(default="", description="hash of the rule book that the rationales cite; empty = none")
+    rules: int = Field(default=0, ge=0, description="retrieved rules of the book in every prompt")
+    contexts: int | None = Field(
+        default=None, ge=0, description="retrieved texts in every prompt, DyKnow-RAG has one; null = none"
+    )
+    max_new_tokens: int = Field(default=200, gt=0, description="longest completion")
+
+    def book(self) -> RuleBook:
+        """The judge's rule book, the package's where it has none of its own."""
+        return load_rulebook(self.rule_book or DEFAULT_RULES)
+
+    def finder(self) -> RuleFinder | None:
+        """What finds the rules for prompts; None when they hold none. ValueError when the book is another one."""
+        if not self.rules:
+            return None
+        book = self.book()
+        if self.rule_book_hash not in ("", book.hash):
+            raise ValueError(f"format.rules: the rule book has hash {book.hash}, expected {self.rule_book_hash}")
+        return RuleFinder(book, self.rules, TEMPLATES[self.template].rule)

@@ -1,0 +1,86 @@
+"""What a judge is asked: a query and an item, with what is known beside the query's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from goodrate.relevance.rationale import Rationale
+
+Item = Mapping[str, Any]  # a catalogue row (catalog.items.ITEM_COLUMNS), or {"text": ...} where there is only a text
+TEXT = "text"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A query and an item to judge. facts: what the shop knows of names in the query (relevance.facts).
+
+    context: a retrieved text of the query, None without one.
+    """
+
+    query: str
+    item: Item
+    facts: str = ""
+    context: str | None = None
+
+
+@dataclass(frozen=True)
+class JudgedPair(Pair):
+    """A pair with its label. label: position on the scale, 0 = worst.
+
+    reason: the steps behind the label, where they are known. weight: how much the example counts, less where its steps
+    are silver. context_kind: what the retrieved text is worth (helpful, irrelevant, misleading), "" unknown.
+    """
+
+    label: int = 0
+    reason: Rationale | None = None
+    weight: float = 1.0
+    context_kind: str = ""
+
+    @property
+    def item_id(self) -> str:
+        """The id of the item, "" for a bare text."""
+        return str(self.item.get("id") or "")
+
+
+def gold_labels(pairs: Sequence[JudgedPair]) -> np.ndarray:
+    """Label positions (N,) int64."""
+    return np.asarray([pair.label for pair in pairs], dtype=np.int64)
+
+
+def text_item(text: str) -> Item:
+    """An item of which only a text is known; every judge reads that text as it stands."""
+    return {TEXT: text}
+
+
+def item_texts(items: Sequence[Item], form: str) -> list[str]:
+    """Each item as a judge reads it. form: "listing" (typed fields) or "text" (running text).
+
+    A row that stands in many pairs is rendered once. Raises ValueError with the accepted forms.
+    >>> item_texts([{"title": "lamp", "price": 40.0}, text_item("a red  lamp")], "listing")
+    ['lamp ; price 40', 'a red  lamp']
+    """
+    if form not in RENDERERS:
+        raise ValueError(f"item form {form!r} is not one of {', '.join(RENDERERS)}")
+    distinct = {id(item): item for item in items if TEXT not in item}
+    rendered = dict(zip(distinct, RENDERERS[form](list(distinct.values())), strict=True))
+    return [str(item[TEXT]) if TEXT in item else rendered[id(item)] for item in items]
+
+
+def _listings(items: Sequence[Item]) -> list[str]:
+    from goodrate.relevance.listing import listings
+
+    return listings(items)
+
+
+def _running_texts(items: Sequence[Item]) -> list[str]:
+    from goodrate.catalog.rendering import render_rows
+
+    return render_rows(items)
+
+
+RENDERERS: dict[str, Callable[[Sequence[Item]], list[str]]] = {"listing": _listings, "text": _running_texts}
