@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from goodrate.cli.labelled_pair import LabelledPair
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.models.causal_lm import CausalLM
-from goodrate.recipes.judge_context import ContextPrompt
 from goodrate.recipes.judge_folder import JudgeFormat
-from goodrate.recipes.judge_sft import JudgeExample
-from goodrate.recipes.judge_steps import KnownPrompt
 from goodrate.relevance.prompts import Pair, fitted_prompt, judge_prompt, prompt_room
 from goodrate.relevance.rationale import label_text, step_lines, write
 from goodrate.relevance.rule_retrieval import RuleFinder
@@ -17,13 +15,13 @@ from goodrate.relevance.rule_retrieval import RuleFinder
 
 def read_examples(
     model: CausalLM, pairs: Iterable[LabelledPair], form: JudgeFormat, max_tokens: int | None = None
-) -> tuple[list[JudgeExample], list[str]]:
+) -> tuple[list[JudgePrompt], list[str]]:
     """The examples, and what was lost: item texts that were cut as judging cuts them, pairs that cannot be judged."""
     examples, cut, refused = [], 0, 0
     finder = form.finder()
-    for pair in pairs:
+    for number, pair in enumerate(pairs):
         try:
-            read, was_cut = example(model, pair, form, max_tokens, finder)
+            read, was_cut = example(model, pair, form, max_tokens, finder, number)
         except ValueError:
             refused += 1
             continue
@@ -39,7 +37,8 @@ def example(
     form: JudgeFormat,
     max_tokens: int | None = None,
     finder: RuleFinder | None = None,
-) -> tuple[JudgeExample, bool]:
+    number: int = 0,
+) -> tuple[JudgePrompt, bool]:
     """A pair as prompt and completion (the whole rationale where it is known, else the label alone); was the item cut?
 
     The prompt is the one that the judge will read, in at most max_tokens with its completion. Raises ValueError when
@@ -48,7 +47,7 @@ def example(
     completion = write(pair.rationale, form.order) if pair.rationale else f"{label_text(pair.label)}\n"
     left = None if max_tokens is None else max_tokens - len(model.encode(completion)) - 1
     (prefix, suffix), cut = prompt(model, pair, form, left, finder)
-    return JudgeExample(prefix, suffix, completion, pair.weight), cut
+    return JudgePrompt(f"{number}:{pair.item_id}", prefix, suffix, pair.label, completion, pair.weight), cut
 
 
 def prompt(
@@ -65,14 +64,12 @@ def prompt(
     return fitted_prompt(model, read, form.template, min(rooms, default=None))
 
 
-def read_prompts(
-    model: CausalLM, pairs: Iterable[LabelledPair], form: JudgeFormat
-) -> tuple[list[KnownPrompt], dict[str, str]]:
-    """Prompts with gold labels and known steps, and by example_id the true completion where the steps are known.
+def read_prompts(model: CausalLM, pairs: Iterable[LabelledPair], form: JudgeFormat) -> list[JudgePrompt]:
+    """Prompts with gold labels, and with steps and the true completion where they are known.
 
     Pairs that leave no room for an item are left out.
     """
-    prompts, oracle = [], {}
+    prompts = []
     finder = form.finder()
     for number, pair in enumerate(pairs):
         try:
@@ -81,16 +78,13 @@ def read_prompts(
             continue
         name = f"{number}:{pair.item_id}"
         steps = step_lines(pair.rationale) if pair.rationale else {}
-        prompts.append(KnownPrompt(name, prefix, suffix, pair.label, steps))
-        if pair.rationale:
-            oracle[name] = write(pair.rationale, form.order)
-    return prompts, oracle
+        completion = write(pair.rationale, form.order) if pair.rationale else None
+        prompts.append(JudgePrompt(name, prefix, suffix, pair.label, completion, steps=steps))
+    return prompts
 
 
-def read_dual(
-    model: CausalLM, pairs: Iterable[LabelledPair], form: JudgeFormat
-) -> tuple[list[ContextPrompt], dict[str, str]]:
-    """Prompts without and with the text of their query, which have the same item part, and no completions.
+def read_dual(model: CausalLM, pairs: Iterable[LabelledPair], form: JudgeFormat) -> list[JudgePrompt]:
+    """Prompts without and with the text of their query, which have the same item part.
 
     Pairs that leave no room for an item behind the text are left out.
     """
@@ -104,5 +98,8 @@ def read_dual(
         rules = finder.line(pair.query, pair.facts) if finder else ""
         prefix, _ = judge_prompt(pair.query, "", pair.facts, None, form.template, rules)
         name = f"{number}:{pair.item_id}"
-        prompts.append(ContextPrompt(name, prefix, suffix, pair.label, with_text, pair.context.kind))
-    return prompts, {}
+        prompt_pair = JudgePrompt(
+            name, prefix, suffix, pair.label, context_prefix=with_text, context_kind=pair.context.kind
+        )
+        prompts.append(prompt_pair)
+    return prompts

@@ -13,6 +13,7 @@ from goodrate.cli.judge_examples import read_prompts
 from goodrate.cli.judge_table import measured
 from goodrate.cli.train import Outcome, keep_rows, with_data
 from goodrate.cli.training_data import DataSettings, TrainingData, load_data
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge
 from goodrate.relevance.rulebook import load_rulebook
 from goodrate.run_folder import RunFolder
@@ -22,12 +23,11 @@ Run = Callable[[Any, Path, Callable[[dict[str, Any]], None]], Outcome]
 
 @dataclass(frozen=True)
 class Stage:
-    """The data, the format of the judge, its prompts with gold labels, and by example_id the completions known."""
+    """The data, the format of the judge, and its prompts with all that is known of their answers."""
 
     data: TrainingData
     form: JudgeFormat
-    prompts: list[Any]
-    oracle: dict[str, str]
+    prompts: list[JudgePrompt]
 
 
 def prepared(
@@ -36,7 +36,7 @@ def prepared(
     out: Path,
     data: TrainingData | None = None,
     contexts: int | None = None,
-    read: Callable[..., tuple[list[Any], dict[str, str]]] = read_prompts,
+    read: Callable[..., list[JudgePrompt]] = read_prompts,
 ) -> Stage:
     """Prompts for a judge from the training part. data: the data of `about`, when loaded.
 
@@ -54,9 +54,9 @@ def prepared(
     data = data or load_data(about)
     require_book(data, form, judge)
     pairs = with_contexts(data.training_pairs(about, form.item_form), data.contexts, count)
-    prompts, oracle = read(model, pairs, form)
+    prompts = read(model, pairs, form)
     folder.begin(about, about.split_seed)  # last: what cannot start binds no folder to its data
-    return Stage(data, form, prompts, oracle)
+    return Stage(data, form, prompts)
 
 
 def require_book(data: TrainingData, form: JudgeFormat, judge: str) -> None:

@@ -10,8 +10,8 @@ from goodrate.cli.judge_examples import read_dual
 from goodrate.cli.judge_stage import outcome, prepared
 from goodrate.cli.train import Outcome, with_data
 from goodrate.cli.training_data import DataSettings
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.recipes import judge_context
-from goodrate.recipes.judge_context import ContextPrompt
 
 Settings: Any = with_data(judge_context.Settings, DataSettings)
 
@@ -20,11 +20,11 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
     """Train the judge of the settings on prompts with and without their text; measure it beside the one it was."""
     recipe = judge_context.Settings.model_validate(settings.model_dump(exclude={"data"}))
 
-    def read(*given: Any) -> tuple[list[ContextPrompt], dict[str, str]]:
-        prompts, oracle = read_dual(*given)
-        if recipe.gate == "oracle" and not any(prompt.kind for prompt in prompts):
+    def read(*given: Any) -> list[JudgePrompt]:
+        prompts = read_dual(*given)
+        if recipe.gate == "oracle" and not any(prompt.context_kind for prompt in prompts):
             raise ValueError('gate "oracle" needs to know what texts are worth: data.contexts has no column kind')
-        return prompts, oracle
+        return prompts
 
     stage = prepared(recipe.judge, settings.data, out, contexts=recipe.contexts, read=read)
     judge_context.train(recipe, stage.prompts, out, progress)

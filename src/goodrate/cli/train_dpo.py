@@ -18,5 +18,5 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
     """Train the judge of the settings by DPO; measure it beside the one it was."""
     recipe = judge_dpo.Settings.model_validate(settings.model_dump(exclude={"data"}))
     stage = prepared(recipe.judge, settings.data, out)
-    judge_dpo.train(recipe, stage.prompts, stage.oracle, out, progress)
+    judge_dpo.train(recipe, stage.prompts, out, progress)
     return outcome(stage, settings.data, out, {"before": Path(recipe.judge)})

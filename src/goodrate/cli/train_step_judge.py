@@ -10,9 +10,9 @@ from typing import Any
 from goodrate.cli.judge_stage import prepared
 from goodrate.cli.train import Outcome, keep_rows, with_data
 from goodrate.cli.training_data import DataSettings
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.recipes import step_judge
-from goodrate.recipes.judge_rollouts import rolled
-from goodrate.recipes.judge_steps import KnownPrompt
+from goodrate.recipes.judge_rollouts import sample_rollouts
 from goodrate.recipes.step_judge import StepScores
 
 Settings: Any = with_data(step_judge.Settings, DataSettings)
@@ -27,7 +27,7 @@ def run(settings: Any, out: Path, progress: Callable[[dict[str, Any]], None]) ->
     if not held:
         raise ValueError("data: pairs with reasons of two queries at least; a step judge is measured on other queries")
     folder = step_judge.train(told, learned, out, progress)
-    rollout, _ = rolled(told.model, held, told.samples, told.fit.seed, "held out")
+    rollout, _ = sample_rollouts(told.model, held, told.samples, told.fit.seed, "held out")
     scores = step_judge.evaluate(step_judge.open_step_judge(folder), held, rollout)
     rows = table(scores)
     keep_rows(out, rows)
@@ -43,7 +43,7 @@ def unmeasured(scores: StepScores, rollouts: int) -> list[str]:
     return [f"nothing measured: the step judge gave no verdict on {scores.readable:,} rollouts; train it longer (fit)"]
 
 
-def split(prompts: Sequence[KnownPrompt], seed: int) -> tuple[list[KnownPrompt], list[KnownPrompt]]:
+def split(prompts: Sequence[JudgePrompt], seed: int) -> tuple[list[JudgePrompt], list[JudgePrompt]]:
     """Prompts to learn of and held-out ones, apart by query; at least one query is held out where there are two."""
     queries = sorted({prompt.prefix for prompt in prompts})
     count = max(int(HELD_OUT * len(queries)), min(1, len(queries) - 1)) if queries else 0

@@ -42,7 +42,7 @@ def run(settings: Settings, out: Path, progress: Callable[[dict[str, Any]], None
     train_judge.run(sft, out / "sft", progress)
     stage = prepared(str(folders["sft"]), rest, out / "dpo", data)
     recipe = judge_dpo.Settings(judge=str(folders["sft"]), **settings.dpo.model_dump())
-    judge_dpo.train(recipe, stage.prompts, stage.oracle, out / "dpo", progress)
+    judge_dpo.train(recipe, stage.prompts, out / "dpo", progress)
     outcome(stage, rest, out / "dpo", {})
     stage = prepared(str(folders["dpo"]), rest, out / "grpo", data)
     last = judge_grpo.Settings(judge=str(folders["dpo"]), **settings.grpo.model_dump())

@@ -8,6 +8,7 @@ from typing import Any
 from goodrate.demo import stages
 from goodrate.demo.settings import LearningSettings
 from goodrate.demo.stages import Progress
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.fit import FitSettings
 from goodrate.learning.policy_terms import PolicyTermSettings
 from goodrate.learning.ranking_source import QueryExample, RankingSettings
@@ -15,7 +16,6 @@ from goodrate.learning.ranking_terms import RankingTermSettings
 from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.recipes import judge_grpo, judge_sft, retriever_grpo
 from goodrate.recipes.judge_folder import JudgeFormat
-from goodrate.recipes.judge_rollouts import LabelledPrompt
 from goodrate.recipes.retriever_rewards import JudgedRelevance, RetrievalGrades
 from goodrate.relevance.judge import Judge
 from goodrate.relevance.listing import listing
@@ -82,7 +82,7 @@ def train_grpo(settings: LearningSettings, shop: Shop, judge: Path, out: Path, p
     pairs = stages.training_pairs(shop, settings.seed, settings.rationales, settings.labels)
     template = reason_first(shop).template
     prompts = [
-        LabelledPrompt(str(n), *judge_prompt(pair.query, pair.item_text, pair.facts, template=template), label)
+        JudgePrompt(str(n), *judge_prompt(pair.query, pair.item_text, pair.facts, template=template), label)
         for n, (pair, label) in enumerate(zip(pairs.pairs, pairs.gold.tolist(), strict=True))
     ]
     recipe = judge_grpo.Settings(

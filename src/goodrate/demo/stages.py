@@ -18,6 +18,7 @@ from goodrate.shop.gates import pairs_of
 from goodrate.shop.shop import Shop, ShopSettings, generate
 
 if TYPE_CHECKING:
+    from goodrate.examples.prompts import JudgePrompt
     from goodrate.recipes import judge_sft
     from goodrate.recipes.judge_folder import JudgeFormat
 
@@ -90,17 +91,16 @@ class JudgedPairs:
     items: np.ndarray
     gold: np.ndarray
 
-    def examples(self, shop: Shop, form: JudgeFormat) -> list[judge_sft.JudgeExample]:
+    def examples(self, shop: Shop, form: JudgeFormat) -> list[JudgePrompt]:
         """Prompts with the shop's written rationales."""
-        from goodrate.recipes.judge_sft import JudgeExample
+        from goodrate.examples.prompts import JudgePrompt
 
-        reasons = (shop.rationale(q, i) for q, i in zip(self.rows.tolist(), self.items.tolist(), strict=True))
-        return [
-            JudgeExample(
-                *judge_prompt(p.query, p.item_text, p.facts, template=form.template), write(reason, form.order)
-            )
-            for p, reason in zip(self.pairs, reasons, strict=True)
-        ]
+        prompts = []
+        for p, q, i, label in zip(self.pairs, self.rows.tolist(), self.items.tolist(), self.gold.tolist(), strict=True):
+            parts = judge_prompt(p.query, p.item_text, p.facts, template=form.template)
+            completion = write(shop.rationale(q, i), form.order)
+            prompts.append(JudgePrompt(f"{q}-{i}", *parts, label, completion))
+        return prompts
 
 
 def training_pairs(shop: Shop, seed: int, start: int, count: int) -> JudgedPairs:

@@ -70,14 +70,6 @@ def group_relative(
     return advantages if clamp is None else advantages.clamp(-clamp, clamp)
 
 
-def leave_one_out(rewards: Tensor, group: Tensor) -> Tensor:
-    """r_i minus the mean of the others in its group (RLOO, arXiv 2402.14740); (N,)."""
-    stats = group_statistics(rewards, group)
-    usable = stats.spread & ~rewards.isnan()
-    others = stats.count / (stats.count - 1).clamp(min=1)
-    return torch.where(usable, (rewards.double() - stats.mean) * others, 0.0).to(rewards.dtype)
-
-
 def stepwise(steps: Tensor, group: Tensor, *, scale: Scale, epsilon: float = 0.0) -> Tensor:
     """group_relative per step index: like is compared with like, category steps never with verdicts. (N, S).
 

@@ -173,7 +173,6 @@ def pair_rollout(pairs: Sequence[PreferencePair]) -> Rollout:
         completion_ids=torch.zeros(mask.shape, dtype=torch.long).masked_scatter(mask, flat),
         mask=mask,
         behaviour_logprobs=None,
-        step_id=torch.full(mask.shape, -1),
         finish_reason=("stop",) * len(rows),
         parsed=(None,) * len(rows),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -55,16 +54,6 @@ class JudgeFormat(BaseModel):
         return RuleFinder(book, self.rules, TEMPLATES[self.template].rule)
 
 
-@dataclass(frozen=True)
-class JudgeExample:
-    """One training example: the two parts of a prompt, what to answer, and how much it counts (silver labels: 0.5)."""
-
-    prefix: str
-    suffix: str
-    completion: str
-    weight: float = 1.0
-
-
 def label_token_ids(model: CausalLM, scale: str) -> list[int]:
     """The token of each label position, worst first: the digits from "1". ValueError when one is not a single token."""
     digits = [str(position + 1) for position in range(len(get_scale(scale)))]
@@ -72,10 +61,10 @@ def label_token_ids(model: CausalLM, scale: str) -> list[int]:
     split = [digit for digit, tokens in zip(digits, ids, strict=True) if len(tokens) != 1]
     if split:
         raise ValueError(f"label {split[0]!r} is {len(model.encode(split[0]))} tokens in this tokenizer; must be 1")
-    chosen = [tokens[0] for tokens in ids]
-    if len(set(chosen)) < len(chosen):
-        raise ValueError(f"labels {digits} share a token in this tokenizer: {chosen}")
-    return chosen
+    label_tokens = [tokens[0] for tokens in ids]
+    if len(set(label_tokens)) < len(label_tokens):
+        raise ValueError(f"labels {digits} share a token in this tokenizer: {label_tokens}")
+    return label_tokens
 
 
 def stop_token_id(model: CausalLM) -> int:
@@ -89,9 +78,9 @@ def stop_token_id(model: CausalLM) -> int:
 def open_judge(folder: str | Path) -> tuple[CausalLM, JudgeFormat, dict[str, int]]:
     """A judge to train further: its model, its format, and label position by rule id (empty: its book is unknown)."""
     card = read_judge_card(folder)
-    named = {name: getattr(card, name) for name in JudgeFormat.model_fields if name != "rule_book"}
+    fields = {name: getattr(card, name) for name in JudgeFormat.model_fields if name != "rule_book"}
     book = Path(folder) / RULES_FILE
-    judge_format = JudgeFormat(**named, rule_book=book if book.is_file() else None)
+    judge_format = JudgeFormat(**fields, rule_book=book if book.is_file() else None)
     return CausalLM.load(folder), judge_format, rule_labels(judge_rules(folder, card))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from goodrate.relevance.verdict_store import VerdictStore
 
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]  # query rows (N,), item positions (N,) -> (N,) in 0..1, NaN
-Known = tuple[str, str] | tuple[str, str, str | None]  # of a query: its text, facts, and a retrieved text
+QueryText = tuple[str, str] | tuple[str, str, str | None]  # of a query: its text, facts, and a retrieved text
 
 
 class JudgedRelevance:
@@ -27,7 +27,7 @@ class JudgedRelevance:
     """
 
     def __init__(
-        self, judge: Judge, queries: Sequence[Known], item_texts: Sequence[str],
+        self, judge: Judge, queries: Sequence[QueryText], item_texts: Sequence[str],
         store: VerdictStore | None = None, worth: Sequence[float] | np.ndarray | None = None,
     ) -> None:  # fmt: skip
         """queries: text and what a judge is told beside it. store: keeps verdicts over runs; None = kept in memory.
@@ -57,24 +57,24 @@ class JudgedRelevance:
     def _judged(self, keys: Sequence[tuple[int, int]]) -> np.ndarray:
         from goodrate.relevance.prompts import Pair
 
-        told = [(self._queries[row], self._items[item]) for row, item in keys]
-        pairs = [Pair(text, item, *known) for (text, *known), item in told]
+        texts = [(self._queries[row], self._items[item]) for row, item in keys]
+        pairs = [Pair(query, item, *facts) for (query, *facts), item in texts]
         if self._store is None:
             self.judged += len(pairs)
             probabilities = self._judge.probabilities(pairs)
         else:
-            probabilities = self._kept(pairs)
+            probabilities = self._stored(pairs)
         return np.where(np.isnan(probabilities).any(axis=1), np.nan, np.nan_to_num(probabilities) @ self._worth)
 
-    def _kept(self, pairs: Sequence[Any]) -> np.ndarray:
+    def _stored(self, pairs: Sequence[Any]) -> np.ndarray:
         """Probabilities out of the store, which gets the ones it lacks."""
         from goodrate.relevance.verdict_store import judge_once
 
         assert self._store is not None
-        kept = judge_once(self._judge, self._store, pairs, reasons=False)
-        self.judged += len(pairs) - sum(kept.cached)
+        verdicts = judge_once(self._judge, self._store, pairs, reasons=False)
+        self.judged += len(pairs) - sum(verdicts.cached)
         none = (float("nan"),) * len(self._judge.scale)
-        return np.asarray([none if v.probabilities is None else v.probabilities for v in kept.verdicts])
+        return np.asarray([none if v.probabilities is None else v.probabilities for v in verdicts.verdicts])
 
 
 class LexicalOverlap:
@@ -102,19 +102,6 @@ class LexicalOverlap:
         shared = np.asarray(self._queries[rows].multiply(self._items[items]) @ self._idf).ravel()
         total = self._total[rows]
         return np.where(total > 0, 1 - shared / np.maximum(total, 1e-9), 0.0)
-
-
-class LexicalTop:
-    """The stronger exclusivity: 1 where the lexical channel's first N of the query do not hold the item."""
-
-    def __init__(self, first: Sequence[Sequence[int]]) -> None:
-        """first: item positions that lexical search returns, by query row."""
-        self._first = [frozenset(items) for items in first]
-
-    def __call__(self, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """(N,) of 0 and 1."""
-        pairs = zip(rows.tolist(), items.tolist(), strict=True)
-        return np.asarray([float(item not in self._first[row]) for row, item in pairs])
 
 
 class RetrievalGrades:

@@ -1,0 +1,1 @@
+"""What is learned from and judged: judgements and items as prompts."""
