@@ -48,7 +48,7 @@ class Rollout:
     ragged. arm: (N,) which sampling arm (0 plain, 1 with hint or context). completion_ids: (N, T). mask: (N, T) bool,
     true on completion tokens. behaviour_logprobs: (N, T), unfiltered softmax at the sampling temperature, or None when
     no term needs them. finish_reason: N of "stop", "length".
-    parsed: whatever the parser made of each completion, None where it failed.
+    parsed: what the parser read from each completion, None where it failed.
     """
 
     example_id: Tensor

@@ -1,4 +1,4 @@
-"""Rewards: what was found about N rollouts in, a Reward out. Parsing and grading happen before; this is arithmetic."""
+"""Rewards: what is known of N rollouts in, a Reward out. Parsing and grading happen before; this is arithmetic."""
 
 from __future__ import annotations
 

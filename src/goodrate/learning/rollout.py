@@ -168,7 +168,7 @@ def _joined(rollouts: Sequence[Rollout], prompts: Prompts, starts: Sequence[int]
         if any(b is None for b in behaviours)
         else torch.cat([_widened(b, width, 0.0) for b in behaviours if b is not None]),
         finish_reason=tuple(why for r in rollouts for why in r.finish_reason),
-        parsed=tuple(one for r in rollouts for one in r.parsed),
+        parsed=tuple(parsed for r in rollouts for parsed in r.parsed),
         temperature=rollouts[0].temperature,
     )
 

@@ -29,7 +29,7 @@ from goodrate.learning.sampling import (
 )
 from goodrate.learning.source import refuse_other_data, seed_of
 from goodrate.models.causal_lm import CausalLM
-from goodrate.models.memory import give_back
+from goodrate.models.memory import release_memory
 
 
 class RolloutSettings(BaseModel):
@@ -107,7 +107,7 @@ class RolloutSource:
 
     def _collect(self, number: int) -> Update:
         """Sample and filter until every queue's quota is full or the rounds are spent."""
-        give_back()
+        release_memory()
         quota = -(-self._settings.prompts // len(self._queues))
         have: Counter[int] = Counter()
         collected: list[tuple[Rollout, Reward]] = []

@@ -26,13 +26,13 @@ def difficulty_band(
     return inside & (stats.count > 0)
 
 
-def band_counts(correct: Tensor, group: Tensor, kept: Tensor) -> dict[str, int]:
-    """Groups kept, and those dropped by why: all right, all wrong, mixed but outside the band, nothing scored."""
+def band_counts(correct: Tensor, group: Tensor, inside: Tensor) -> dict[str, int]:
+    """Groups inside the band ("kept"), and the others by why: all right, all wrong, mixed, nothing scored."""
     stats = group_statistics(correct, group)
     counts: Counter[str] = Counter()
     for name in torch.unique(group):
         row = int((group == name).nonzero()[0])
-        if kept[row]:
+        if inside[row]:
             counts["kept"] += 1
         elif stats.count[row] == 0:
             counts["unscored"] += 1

@@ -26,7 +26,7 @@ from goodrate.run_folder import RunFolder
 
 
 class PolicySettings(BaseModel):
-    """What all of them can be told."""
+    """What all of them have."""
 
     model_config = ConfigDict(extra="forbid")
     optimizer: OptimizerName = Field(default="adamw")

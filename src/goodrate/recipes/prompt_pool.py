@@ -88,7 +88,7 @@ def inside_window(
 
     Diversity is the sum of two ranks: distinct reasonings and entropy of the labels.
     """
-    inside = [row for row, one in enumerate(stats) if settings.low <= one.pass_rate <= settings.high]
+    inside = [row for row, stat in enumerate(stats) if settings.low <= stat.pass_rate <= settings.high]
     if not inside:
         return []
     ranks = sum(

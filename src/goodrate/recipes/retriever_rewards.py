@@ -116,7 +116,7 @@ class RetrievalGrades:
     ) -> None:  # fmt: skip
         """quality: level of each item, (items,) in 0..1."""
         self._relevance, self._quality, self._exclusive = relevance, quality, exclusive
-        self._how: dict[str, Any] = {"gate": gate, "scale": scale, "threshold": threshold}
+        self._gating: dict[str, Any] = {"gate": gate, "scale": scale, "threshold": threshold}
 
     def __call__(self, rows: Sequence[int], candidates: Tensor) -> Reward:
         """The Reward of the P * K pairs, query by query."""
@@ -125,5 +125,6 @@ class RetrievalGrades:
         nothing = np.zeros(len(items))
         quality = nothing if self._quality is None else self._quality[items]
         exclusive = nothing if self._exclusive is None else self._exclusive(queries, items)
-        parts = (self._relevance(queries, items), quality, exclusive)
-        return retrieval_reward(*(torch.from_numpy(np.asarray(part, dtype=np.float32)) for part in parts), **self._how)
+        scores = (self._relevance(queries, items), quality, exclusive)
+        tensors = (torch.from_numpy(np.asarray(score, dtype=np.float32)) for score in scores)
+        return retrieval_reward(*tensors, **self._gating)
