@@ -155,16 +155,16 @@ def judge_of(chorus: Chorus, settings: Settings, seed: int) -> Callable[[str], n
 
 def reinforced(chorus: Chorus, settings: GrpoSettings, start: Path, seed: int) -> Path:
     """The folder of the judge after GRPO; a run that was cut off goes on."""
+    from goodrate.examples.prompts import JudgePrompt
     from goodrate.learning.fit import FitSettings
     from goodrate.learning.policy_terms import PolicyTermSettings
     from goodrate.learning.rollout_source import RolloutSettings
     from goodrate.models.adapter import LoraSettings
     from goodrate.recipes import judge_grpo, judge_guided
-    from goodrate.recipes.judge_steps import KnownPrompt
     from goodrate.relevance.prompts import judge_prompt
 
     prompts = [
-        KnownPrompt(f"{query}/{item}", *judge_prompt(query, chorus.texts[item], template="nano"), label, {})
+        JudgePrompt(f"{query}/{item}", *judge_prompt(query, chorus.texts[item], template="nano"), label)
         for query, item, label in chorus.rows("train")
     ]
     told: dict[str, Any] = {
@@ -207,20 +207,30 @@ def good_f1(good: np.ndarray, called: np.ndarray) -> float:
 
 def trained(chorus: Chorus, settings: Settings, seed: int) -> Path:
     """The folder of a trained judge; a run that was cut off goes on."""
+    from goodrate.examples.prompts import JudgePrompt
     from goodrate.recipes import judge_sft
     from goodrate.recipes.judge_folder import JudgeFormat
     from goodrate.relevance.prompts import judge_prompt
     from goodrate.relevance.rationale import label_text
 
     examples = [
-        judge_sft.JudgeExample(*judge_prompt(query, chorus.texts[item], template="nano"), f"{label_text(label)}\n")
+        JudgePrompt(
+            f"{query}/{item}",
+            *judge_prompt(query, chorus.texts[item], template="nano"),
+            label,
+            f"{label_text(label)}\n",
+        )  # fmt: skip
         for query, item, label in chorus.rows("train")
     ]
     if isinstance(settings, SilverSettings):
         examples += [
-            judge_sft.JudgeExample(
-                *judge_prompt(query, text, template="nano"), f"{label_text(label)}\n", settings.silver_weight
-            )
+            JudgePrompt(
+                f"{query}/silver",
+                *judge_prompt(query, text, template="nano"),
+                label,
+                f"{label_text(label)}\n",
+                settings.silver_weight,
+            )  # fmt: skip
             for query, text, label in silver_pairs(chorus, settings.silver, seed)
         ]
     recipe = judge_sft.Settings(

@@ -29,9 +29,9 @@ import taosr1
 from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import JudgedPairs, judged_pairs
 from goodrate.evaluation.classification import FAILED
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.collapse import Collapsed
 from goodrate.recipes import judge_context
-from goodrate.recipes.judge_context import ContextPrompt
 from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.relevance.context import ContextFinder, ContextText, joined
 from goodrate.relevance.rationale import CONTEXT_STEP, Rationale
@@ -180,12 +180,12 @@ def _settings(run: Run) -> Settings:
     return run.settings
 
 
-def both_prompts(run: ContextRun) -> list[ContextPrompt]:
+def both_prompts(run: ContextRun) -> list[JudgePrompt]:
     """The labelled prompts without their texts, and with them."""
     told, bare = run.prompts(run.labelled), replace(run, reads="hidden").prompts(run.labelled)
     kinds = [run.texts.kind(q, run.reads) for q in run.labelled.rows.tolist()]
     return [
-        ContextPrompt(p.example_id, p.prefix, p.suffix, p.label, with_text.prefix, kind)
+        replace(p, context_prefix=with_text.prefix, context_kind=kind)
         for p, with_text, kind in zip(bare, told, kinds, strict=True)
     ]
 

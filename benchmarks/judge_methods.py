@@ -26,13 +26,13 @@ from pydantic import ConfigDict
 import taosr1
 from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import judged_pairs
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.collapse import Collapsed
 from goodrate.learning.fit import FitSettings
-from goodrate.recipes import judge_curriculum, judge_guided, judge_sft, judge_stepwise, step_judge
+from goodrate.recipes import judge_curriculum, judge_guided, judge_stepwise, step_judge
 from goodrate.recipes.guided_replay import LADDER, ReplaySettings, hint
 from goodrate.recipes.judge_policy import PolicySettings
-from goodrate.recipes.judge_rollouts import rolled
-from goodrate.recipes.judge_steps import KnownPrompt
+from goodrate.recipes.judge_rollouts import sample_rollouts
 from goodrate.recipes.prompt_pool import PoolSettings
 from goodrate.relevance.prompts import with_hint
 from goodrate.relevance.rationale import STEPS, step_lines
@@ -104,12 +104,12 @@ LABEL_FIRST = "label_first/"  # the same arm of a judge that states its label be
 ARMS = (*CONTROLS, *SAMPLING, *(LABEL_FIRST + arm for arm in ("sft", "grpo", "grpo+rules", "agrl", "hybrid")))
 
 
-def known(run: Run, part: Part, stored: float) -> list[KnownPrompt]:
+def known(run: Run, part: Part, stored: float) -> list[JudgePrompt]:
     """Prompts with their true steps, for the share of the pairs that somebody verified."""
     pairs = zip(run.prompts(part), part.rows.tolist(), part.items.tolist(), strict=True)
     drawn = random.Random(run.seed)
     told = [(p, step_lines(run.shop.rationale(q, i)) if drawn.random() < stored else {}) for p, q, i in pairs]
-    return [KnownPrompt(p.example_id, p.prefix, p.suffix, p.label, steps) for p, steps in told]
+    return [replace(p, steps=steps) for p, steps in told]
 
 
 def start(run: Run) -> Path:
@@ -142,7 +142,7 @@ def step_judge_of(run: Run, kind: str) -> Path:
         trained = step_judge.train(told, [*known(run, run.reasoned, 1.0), *known(run, run.labelled, s.stored)], folder)
         pairs = judged_pairs(run.shop, "test", CHECKED, seed=1)
         test = known(run, Part(pairs.rows, pairs.items, pairs.gold), 1.0)
-        rollout, _ = rolled(told.model, test, told.samples, run.seed, "step judge test")
+        rollout, _ = sample_rollouts(told.model, test, told.samples, run.seed, "step judge test")
         scores = step_judge.evaluate(step_judge.open_step_judge(trained), test, rollout)
         (folder / "scores.json").write_text(json.dumps(asdict(scores), indent=1))
     return folder / "model"
@@ -187,7 +187,7 @@ def control(run: Run, out: Path, arm: str) -> Path:
         return start(run)
     if arm == "dpo":
         return taosr1.dpo(run, out, start(run))
-    examples: list[judge_sft.JudgeExample]
+    examples: list[JudgePrompt]
     form = run.form
     if arm == "labels":
         examples, form = taosr1.with_labels(run, run.labelled), run.form.model_copy(update={"order": "label_first"})

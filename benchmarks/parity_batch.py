@@ -65,7 +65,7 @@ def rollout(policy: Any, temperature: float) -> Rollout:
     return Rollout(
         example_id=group, group=group, arm=torch.zeros_like(group),
         sampled_under=Prompts(tuple(f"p{i}" for i in range(len(PROMPTS))), PROMPTS),
-        completion_ids=ids, mask=mask, behaviour_logprobs=(now + noise) * mask, step_id=torch.full(mask.shape, -1),
+        completion_ids=ids, mask=mask, behaviour_logprobs=(now + noise) * mask,
         finish_reason=("stop",) * len(LENGTHS), parsed=(None,) * len(LENGTHS), temperature=temperature,
     )  # fmt: skip
 

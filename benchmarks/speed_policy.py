@@ -170,7 +170,7 @@ def generated(model: CausalLM, asked: Prompts, how: Sampling) -> Rollout:
     row = torch.arange(len(asked)).repeat_interleave(how.group_size)
     return Rollout(
         example_id=row, group=row.clone(), arm=torch.zeros_like(row), sampled_under=asked, completion_ids=written,
-        mask=mask, behaviour_logprobs=None, step_id=torch.full(mask.shape, -1), finish_reason=("length",) * len(row),
+        mask=mask, behaviour_logprobs=None, finish_reason=("length",) * len(row),
         parsed=(None,) * len(row), temperature=how.temperature,
     )  # fmt: skip
 

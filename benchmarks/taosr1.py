@@ -14,7 +14,7 @@ import functools
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict
 from experiment import Job, Queue, add_run, settings_key
 from goodrate.demo.stages import JudgedPairs, judged_pairs
 from goodrate.evaluation.classification import classify, constant_label, likeliest
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.collapse import Collapsed
 from goodrate.learning.fit import FitSettings
 from goodrate.learning.policy_terms import PolicyTermSettings
@@ -32,7 +33,7 @@ from goodrate.learning.preferences import PreferenceTermSettings
 from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.recipes import judge_dpo, judge_grpo, judge_sft
 from goodrate.recipes.judge_folder import JudgeFormat
-from goodrate.recipes.judge_rollouts import LabelledPrompt, PairSampling, rolled
+from goodrate.recipes.judge_rollouts import PairSampling, sample_rollouts
 from goodrate.relevance.listing import listing
 from goodrate.relevance.prompts import judge_prompt
 from goodrate.relevance.rationale import Rationale, label_text, parse, step_lines, write
@@ -127,10 +128,10 @@ class Run:
         told: dict[str, Any] = {"updates": s.stage_updates} if s.stage_updates else {"seconds": s.stage_seconds}
         return FitSettings(**told, seed=self.seed)
 
-    def prompts(self, part: Part) -> list[LabelledPrompt]:
+    def prompts(self, part: Part) -> list[JudgePrompt]:
         """Prompts with their gold labels."""
         pairs = zip(part.rows.tolist(), part.items.tolist(), part.gold.tolist(), strict=True)
-        return [LabelledPrompt(f"{q}-{i}", *self.prompt(q, i), label) for q, i, label in pairs]
+        return [JudgePrompt(f"{q}-{i}", *self.prompt(q, i), label) for q, i, label in pairs]
 
     def reasons(self, part: Part) -> dict[str, str]:
         """The true completions by example_id."""
@@ -154,7 +155,7 @@ def begun(settings: Settings, order: str, seed: int) -> Run:
     return Run(settings, order, seed, shop, reasoned, labelled, QUEUE.work / f"{settings_key(settings)}-{seed}")
 
 
-def sft(run: Run, model: Path, examples: list[judge_sft.JudgeExample], out: Path, seconds: float, rate: float,
+def sft(run: Run, model: Path, examples: list[JudgePrompt], out: Path, seconds: float, rate: float,
         updates: int | None = None, form: JudgeFormat | None = None) -> Path:  # fmt: skip
     """Supervised training, with the optimizer and batch of the demo."""
     budget: dict[str, Any] = {"updates": updates} if updates else {"seconds": seconds}
@@ -165,15 +166,15 @@ def sft(run: Run, model: Path, examples: list[judge_sft.JudgeExample], out: Path
     return judge_sft.train(recipe, examples, out)
 
 
-def with_reasons(run: Run, part: Part) -> list[judge_sft.JudgeExample]:
+def with_reasons(run: Run, part: Part) -> list[JudgePrompt]:
     """Prompts with the true completion."""
     reasons = run.reasons(part)
-    return [judge_sft.JudgeExample(p.prefix, p.suffix, reasons[p.example_id]) for p in run.prompts(part)]
+    return [replace(p, completion=reasons[p.example_id]) for p in run.prompts(part)]
 
 
-def with_labels(run: Run, part: Part) -> list[judge_sft.JudgeExample]:
+def with_labels(run: Run, part: Part) -> list[JudgePrompt]:
     """Prompts with the label alone."""
-    return [judge_sft.JudgeExample(p.prefix, p.suffix, f"{label_text(p.label)}\n") for p in run.prompts(part)]
+    return [replace(p, completion=f"{label_text(p.label)}\n") for p in run.prompts(part)]
 
 
 def start(run: Run) -> Path:
@@ -227,7 +228,7 @@ def dpo(run: Run, out: Path, judge: Path | None = None) -> Path:
         sampling=PairSampling(max_new_tokens=s.max_new_tokens), loss=PreferenceTermSettings(nll=s.dpo_nll),
         fit=run.stage,
     )  # fmt: skip
-    return judge_dpo.train(recipe, prompts, {}, out)
+    return judge_dpo.train(recipe, prompts, out)
 
 
 def grpo(run: Run, out: Path, judge: Path | None = None) -> Path:
@@ -260,20 +261,20 @@ def rejection(run: Run, out: Path) -> Path:
         kept = right_samples(run)
         samples.write("samples.json", json.dumps([asdict(example) for example in kept]))
         samples.mark_done("samples", {"seconds": time.monotonic() - began})
-    kept = [judge_sft.JudgeExample(**e) for e in json.loads((samples.path / "samples.json").read_text("utf-8"))]
+    kept = [JudgePrompt(**e) for e in json.loads((samples.path / "samples.json").read_text("utf-8"))]
     left = run.settings.stage_seconds - samples.stage_payload("samples")["seconds"]
     return sft(run, start(run), kept, out, left, run.settings.continued_rate)
 
 
-def right_samples(run: Run) -> list[judge_sft.JudgeExample]:
+def right_samples(run: Run) -> list[JudgePrompt]:
     """One right completion of five for every prompt that has one."""
     prompts = run.prompts(run.labelled)[: run.settings.dpo_prompts]
-    rollout, model = rolled(start(run), prompts, 5, run.seed, "rejection")
-    kept: dict[int, judge_sft.JudgeExample] = {}
+    rollout, model = sample_rollouts(start(run), prompts, 5, run.seed, "rejection")
+    kept: dict[int, JudgePrompt] = {}
     for row, (said, place) in enumerate(zip(rollout.parsed, rollout.group.tolist(), strict=True)):
         if place not in kept and said is not None and said.label == prompts[place].label:
             text = model.tokenizer.decode(rollout.completion_ids[row][rollout.mask[row]].tolist()[:-1])
-            kept[place] = judge_sft.JudgeExample(prompts[place].prefix, prompts[place].suffix, text)
+            kept[place] = replace(prompts[place], completion=text)
     return list(kept.values())
 
 
@@ -358,13 +359,14 @@ def tier_scores(run: Run, judge: Any, probabilities: np.ndarray, gold: np.ndarra
 def passed(run: Run, folder: Path, test: JudgedPairs) -> dict[str, float]:
     """pass@1..8 on some test prompts. Of a label-first judge it measures the spread of one token, not reasoning."""
     from goodrate.recipes.judge_folder import open_judge
-    from goodrate.recipes.judge_rollouts import JudgeRollouts, PairSampling, policy_examples, sample_pairs
+    from goodrate.recipes.judge_rollouts import PairSampling, sample_pairs, tokenize_prompts
+    from goodrate.recipes.label_grader import LabelGrader
 
     model, form, rules = open_judge(folder)
     part = Part(test.rows[:PASSED], test.items[:PASSED], test.gold[:PASSED])
-    examples = policy_examples(model, run.prompts(part), form.max_new_tokens)
+    examples = tokenize_prompts(model, run.prompts(part), form.max_new_tokens)
     how = PairSampling(samples=8, max_new_tokens=form.max_new_tokens)
-    _, counts = sample_pairs(model, JudgeRollouts(form, rules), examples, {}, how, run.seed)
+    _, counts = sample_pairs(model, LabelGrader(form, rules), examples, {}, how, run.seed)
     return {name: value for name, value in counts.items() if name.startswith("pass@")}
 
 

@@ -18,7 +18,7 @@ from goodrate.cli.judge_examples import read_dual, read_examples, read_prompts
 from goodrate.cli.judge_input import Sources, read_input
 from goodrate.cli.judge_stage import prepared
 from goodrate.cli.training_data import DataSettings, LabelledPair, load_data
-from goodrate.recipes.judge_context import ContextPrompt
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.relevance.context import ContextText
 from goodrate.relevance.judge import JudgeCard, Pair, write_judge_card
@@ -58,15 +58,15 @@ def test_a_share_of_the_pairs_hides_its_text() -> None:
 def test_prompts_with_and_without_the_text_differ_in_its_line_alone() -> None:
     lm, form = causal_lm(), JudgeFormat(template="nano", contexts=1, max_new_tokens=20)
     pairs = with_contexts(PAIRS, contexts("misleading"), 1)
-    (dual, bare), none = read_dual(lm, pairs, form)
-    assert none == {} and isinstance(dual, ContextPrompt)
+    dual, bare = read_dual(lm, pairs, form)
+    assert dual.completion is None and isinstance(dual, JudgePrompt)
     assert (dual.prefix, dual.context_prefix) == ("query: red lamp\n", "query: red lamp\ncontext: lamp red\n")
-    assert (dual.kind, bare.kind, bare.prefix) == ("misleading", "", bare.context_prefix)
-    plain, oracle = read_prompts(lm, pairs, form)
+    assert (dual.context_kind, bare.context_kind, bare.prefix) == ("misleading", "", bare.context_prefix)
+    plain = read_prompts(lm, pairs, form)
     assert plain[0].prefix == dual.context_prefix and plain[0].suffix == dual.suffix  # RAG DPO and GRPO read the text
-    assert oracle["0:i0"].splitlines()[1] == "context ignore" == plain[0].steps["context"]
+    assert (plain[0].completion or "").splitlines()[1] == "context ignore" == plain[0].steps["context"]
     (example, _), _ = read_examples(lm, pairs, form)
-    assert (example.prefix, example.completion) == (dual.context_prefix, oracle["0:i0"])
+    assert (example.prefix, example.completion) == (dual.context_prefix, plain[0].completion)
 
 
 def own_data(folder: Path, text: str = "lamp red") -> dict[str, Any]:
@@ -123,7 +123,7 @@ def test_the_recipe_gets_both_prompts_and_the_oracle_needs_kinds(
     told = {"judge": str(judge_folder(tmp_path / "plain", 0)), "gate": "oracle"}
     given = train_context.Settings(**told, data={**own, "contexts": str(tmp_path / "texts.jsonl")})
     train_context.run(given, tmp_path / "run", print)  # a judge that never saw a text may start, too
-    assert {(p.prefix[:6], p.context_prefix[-18:], p.kind) for p in seen} == {
+    assert {(p.prefix[:6], p.context_prefix[-18:], p.context_kind) for p in seen} == {
         ("query:", "context: lamp red\n", "helpful")
     }
     with pytest.raises(ValueError, match="no column kind"):

@@ -31,11 +31,6 @@ def test_the_first_of_one_zero_zero_zero(scale: str, expected: float) -> None:
     assert result.tolist() == pytest.approx([expected, -expected / 3, -expected / 3, -expected / 3], rel=1e-6)
 
 
-def test_leave_one_out_of_one_zero_zero_zero() -> None:
-    # first: 1 - mean(0, 0, 0) = 1; others: 0 - mean(1, 0, 0) = -1/3
-    assert adv.leave_one_out(ONE_OF_FOUR, GROUP).tolist() == pytest.approx([1, -1 / 3, -1 / 3, -1 / 3])
-
-
 def test_the_scale_must_be_said() -> None:
     with pytest.raises(TypeError, match="scale"):
         adv.group_relative(ONE_OF_FOUR, GROUP)
@@ -46,7 +41,6 @@ def test_the_scale_must_be_said() -> None:
 def test_no_spread_is_zero_exactly(scale: str, rewards: list[float]) -> None:
     group = torch.zeros(len(rewards), dtype=torch.long)
     assert adv.group_relative(tensor(rewards), group, scale=scale).tolist() == [0.0] * len(rewards)
-    assert adv.leave_one_out(tensor(rewards), group).tolist() == [0.0] * len(rewards)
 
 
 def test_unknown_is_not_zero() -> None:

@@ -65,7 +65,7 @@ def chosen_gradient(model: Table, view: str, p: Tensor) -> Tensor:
     return torch.log(p / (1 - p)) - model.logits[view].detach()[..., 1]
 
 
-def rollout(group: list[int], arm: list[int], mask: Tensor, behaviour: Tensor, view: str, step_id: Tensor) -> Rollout:
+def rollout(group: list[int], arm: list[int], mask: Tensor, behaviour: Tensor, view: str) -> Rollout:
     num = len(group)
     prompts = Prompts(tuple(f"e{g}" for g in group), ((1, 2),) * num, view)
     ids = torch.ones_like(mask, dtype=torch.long)
@@ -77,7 +77,6 @@ def rollout(group: list[int], arm: list[int], mask: Tensor, behaviour: Tensor, v
         ids,
         mask,
         behaviour,
-        step_id,
         ("stop",) * num,
         (None,) * num,
     )
@@ -88,12 +87,16 @@ def test_taosr1_grpo(split: bool) -> None:
     # Group 0: one of four is right. Group 1: both right, so the band drops it. Lengths 2, 1, 2, 2 | 1, 1.
     mask = tensor([[1, 1], [1, 0], [1, 1], [1, 1], [1, 0], [1, 0]]).bool()
     half = torch.full(mask.shape, 0.5)
-    roll = rollout([0, 0, 0, 0, 1, 1], [0] * 6, mask, half.log(), "plain", torch.full(mask.shape, -1))
+    roll = rollout([0, 0, 0, 0, 1, 1], [0] * 6, mask, half.log(), "plain")
     reward = rewards.label_reward(tensor([3, 0, -1, 1, 2, 2]), tensor([3, 3, 3, 3, 2, 2]))
     assert reward.counts() == {"right": 3, "wrong": 2, "failed": 1, "unscorable": 0}
     kept = sampling.difficulty_band(reward.correct, roll.group)
     assert sampling.band_counts(reward.correct, roll.group, kept) == {"kept": 1, "all_right": 1}
-    assert sampling.missing_labels([3], 4, 1) == {0: 1, 1: 1, 2: 1}  # what a refill has to bring after the filter
+    assert sampling.missing_groups({3: 1}, range(4), 1) == {
+        0: 1,
+        1: 1,
+        2: 1,
+    }  # what a refill has to bring after the filter
     a = adv.group_relative(reward.outcome, roll.group, scale="population")
     # sqrt(3), then -sqrt(3) / 3 three times, then no spread
     assert a.tolist() == pytest.approx([1.73205] + [-0.57735] * 3 + [0, 0], abs=1e-5)
@@ -133,8 +136,8 @@ def test_agrl_guided_rollouts_are_scored_under_the_plain_prompt(split: bool) -> 
     one = torch.ones(4, 1, dtype=torch.bool)
     # Two plain rollouts say a wrong label (p = .98), two guided ones the right one: p = 1 under the hint, .02 without.
     p = tensor([[0.98], [0.98], [0.02], [0.02]])
-    plain = rollout([0, 0], [0, 0], one[:2], p[:2].log(), "plain", torch.zeros(2, 1).long())
-    guided = rollout([0, 0], [1, 1], one[:2], torch.zeros(2, 1), "hint", torch.zeros(2, 1).long())
+    plain = rollout([0, 0], [0, 0], one[:2], p[:2].log(), "plain")
+    guided = rollout([0, 0], [1, 1], one[:2], torch.zeros(2, 1), "hint")
     assert (plain.sampled_under.view, guided.sampled_under.view) == ("plain", "hint")
     label = rewards.label_reward(tensor([0, 0, 3, 3]), torch.full((4,), 3))
     reward = rewards.rule_aware_reward(
@@ -181,7 +184,7 @@ def test_she_steps_and_outcome(split: bool) -> None:
     mask = tensor([[1, 1, 1], [1, 1, 1], [1, 1, 0]]).bool()
     step_id = tensor([[0, 0, 1], [0, 1, 1], [0, 1, -1]])
     half = torch.full(mask.shape, 0.5)
-    roll = rollout([5, 5, 5], [0] * 3, mask, half.log(), "plain", step_id)
+    roll = rollout([5, 5, 5], [0] * 3, mask, half.log(), "plain")
     outcome = rewards.label_reward(tensor([3, 1, 0]), torch.full((3,), 3))
     # The category step of each pair is stored; the verdict is the label itself; the step judge only fills holes.
     verified = tensor([[1.0, 1.0], [float("nan"), 0.0], [0.0, 0.0]])

@@ -28,7 +28,7 @@ def four_prompts() -> Rollout:
     ids = torch.stack([torch.arange(9) + 20, torch.ones(9, dtype=torch.long)], dim=1)
     return Rollout(
         group, group, torch.zeros(9).long(), Prompts(tuple("abcd"), ((5,), (6,), (7,), (8,))), ids,
-        torch.ones(9, 2).bool(), None, torch.full((9, 2), -1), ("stop",) * 9, (None,) * 9,
+        torch.ones(9, 2).bool(), None, ("stop",) * 9, (None,) * 9,
     )  # fmt: skip
 
 

@@ -57,13 +57,6 @@ def test_step_rewards_prefer_the_verified_and_guard_the_judge() -> None:
     assert steps[1, 0] == 0.5 and steps[1, 1].isnan() and steps[1, 2] == 0.0 and steps[2].isnan().all()
 
 
-def test_exclusivity() -> None:
-    idf = {"steel": 3.0, "tank": 1.0}
-    assert rewards.exclusivity(["steel", "tank"], ["tank", "water"], idf) == 0.75  # 1 - 1/4
-    assert rewards.exclusivity(["steel", "tank"], ["rack"], idf) == 1.0
-    assert rewards.exclusivity(["tank"], ["tank"], idf) == 0.0 == rewards.exclusivity([], ["tank"], idf)
-
-
 def test_an_ungated_exclusivity_pays_for_irrelevance() -> None:
     relevance, quality, exclusive = tensor([0.6, 0.0]), torch.zeros(2), tensor([0.0, 1.0])
     plain = rewards.retrieval_reward(relevance, quality, exclusive, gate="none")
@@ -110,10 +103,10 @@ def test_band_edges() -> None:
 
 def test_quota_after_the_filter() -> None:
     labels = [3, 3, 3, 3, 1, 1, 0]
-    kept = sampling.label_quota(labels, per_label=2, seed=5)
-    assert sorted(labels[i] for i in kept) == [0, 1, 1, 3, 3] and kept == sorted(kept)
-    assert kept == sampling.label_quota(labels, per_label=2, seed=5)
-    assert sampling.missing_labels([labels[i] for i in kept], 4, 2) == {0: 1, 2: 2}
+    places = sampling.within_quota(labels, sampling.missing_groups({3: 1}, range(4), 2))
+    assert places == [0, 4, 5, 6]  # one 3 is there already, so one more; both 1s; the only 0
+    assert sampling.missing_groups({3: 2, 1: 2, 0: 1}, range(4), 2) == {0: 1, 2: 2}
+    assert sampling.within_quota([2, 2], {3: 1}) == []
     assert sampling.coefficient_of_variation([0, 1, 2, 3], 4) == 0.0
 
 

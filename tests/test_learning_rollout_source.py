@@ -16,12 +16,12 @@ from goodrate.learning.policy import PolicyScorer
 from goodrate.learning.policy_terms import PolicyTermSettings, policy_terms
 from goodrate.learning.records import Reward, Rollout
 from goodrate.learning.rewards import label_reward
-from goodrate.learning.rollout_method import PlainSampling, PolicyExample
+from goodrate.learning.rollout_method import Method, TokenizedPrompt
 from goodrate.learning.rollout_source import NothingToLearn, RolloutSettings, RolloutSource
 from goodrate.run_folder import RunFolder
 
 
-class FirstToken(PlainSampling):
+class FirstToken:
     """The label of a completion is its first token modulo 4."""
 
     def parse(self, completion: Any) -> int:
@@ -34,19 +34,19 @@ class FirstToken(PlainSampling):
         gold = torch.tensor([example.label for example in examples])[rollout.group]
         return label_reward(torch.tensor(rollout.parsed), gold)
 
-    def credit(self, rollout: Rollout, reward: Reward) -> dict[str, torch.Tensor]:
-        a = group_relative(reward.outcome, rollout.group, scale="population")
-        return {
-            "mask": rollout.mask,
-            "advantages": to_tokens(a, rollout.mask),
-            "behaviour": rollout.behaviour_logprobs,
-        }
 
-    def terms(self) -> Any:
-        return policy_terms(PolicyTermSettings(kl=0), on_policy=False)
+def credit(rollout: Rollout, reward: Reward) -> dict[str, torch.Tensor]:
+    a = group_relative(reward.outcome, rollout.group, scale="population")
+    assert rollout.behaviour_logprobs is not None
+    return {
+        "mask": rollout.mask,
+        "advantages": to_tokens(a, rollout.mask),
+        "behaviour": rollout.behaviour_logprobs,
+    }
 
-    def facts(self, rollout: Rollout, reward: Reward) -> dict[str, float]:
-        return {"label_spread": len(set(rollout.parsed)) / 4}
+
+def facts(rollout: Rollout, reward: Reward) -> dict[str, float]:
+    return {"label_spread": len(set(rollout.parsed)) / 4}
 
 
 class Never(FirstToken):
@@ -56,18 +56,18 @@ class Never(FirstToken):
 
 # Labels in the ratio 6 : 3 : 2 : 1.
 EXAMPLES = [
-    PolicyExample(f"e{n}", (5 + n % 40, 9, 11 + n % 7), label)
+    TokenizedPrompt(f"e{n}", (5 + n % 40, 9, 11 + n % 7), label)
     for n, label in enumerate([0] * 6 + [1] * 3 + [2] * 2 + [3])
 ]
 
 
-def source(method: Any = None, model: Any = None, **changes: Any) -> RolloutSource:
+def source(grader: Any = None, model: Any = None, **changes: Any) -> RolloutSource:
     settings = RolloutSettings(**{"prompts": 8, "group_size": 6, "max_new_tokens": 3, "rounds": 6, **changes})
     return RolloutSource(
         settings,
         model or tiny_models.causal_lm(),
         EXAMPLES,
-        method or FirstToken(),
+        Method(grader or FirstToken(), credit, policy_terms(PolicyTermSettings(kl=0), on_policy=False), facts),
         num_labels=4,
         stop_token_id=1,
         seed=0,

@@ -13,20 +13,23 @@ import pytest
 import torch
 
 import tiny_models
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.fit import FitSettings, accumulate
 from goodrate.learning.policy import PolicyScorer, micro_batches
 from goodrate.learning.records import Prompts, Reward, Rollout, Update
 from goodrate.learning.rollout import Sampling, add_rollouts, sample, take
-from goodrate.learning.rollout_method import PolicyExample
+from goodrate.learning.rollout_method import Method, TokenizedPrompt
 from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.recipes import judge_context, judge_curriculum, judge_guided, judge_sft, judge_stepwise
-from goodrate.recipes.guided_replay import LADDER, GuidedReplay, ReplaySettings, hint
-from goodrate.recipes.judge_context import ContextPrompt, DualGroups
+from goodrate.recipes.guided_replay import LADDER, ReplaySettings, hint
+from goodrate.recipes.judge_context import context_method
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge
-from goodrate.recipes.judge_guided import GuidedRollouts
-from goodrate.recipes.judge_rollouts import policy_examples, rolled, unsure
-from goodrate.recipes.judge_steps import CREDITED, KnownPrompt, StepSpans, attribute_f1, verified_steps
-from goodrate.recipes.prompt_pool import PoolSettings, PromptStats, chosen, kept, prompt_stats
+from goodrate.recipes.judge_guided import guided_method
+from goodrate.recipes.judge_rollouts import sample_rollouts, tokenize_prompts, uncertain_prompts
+from goodrate.recipes.judge_steps import CREDITED, StepSpans, attribute_f1, verified_steps
+from goodrate.recipes.judge_stepwise import stepwise_method
+from goodrate.recipes.label_grader import LabelGrader, distinct_paths
+from goodrate.recipes.prompt_pool import PoolSettings, PromptStats, inside_window, prompt_stats, select_prompts
 from goodrate.relevance.prompts import judge_prompt
 from goodrate.relevance.rationale import Rationale, Want, parse, step_lines, write
 from goodrate.relevance.rule_map import deciding_rules
@@ -69,10 +72,10 @@ def test_every_combination_of_verdicts_has_its_rule() -> None:
     assert deciding_rules(BOOK, worst) == {"requirement_unknown"}
 
 
-def known(example_id: str = "a", truth: Rationale | None = None) -> KnownPrompt:
+def known(example_id: str = "a", truth: Rationale | None = None) -> JudgePrompt:
     truth = truth or rationale()
     prefix, suffix = judge_prompt("red lamp", "lamp red", template="nano")
-    return KnownPrompt(example_id, prefix, suffix, truth.label, step_lines(truth))
+    return JudgePrompt(example_id, prefix, suffix, truth.label, steps=step_lines(truth))
 
 
 def test_steps_are_verified_where_a_line_is_stored() -> None:
@@ -107,7 +110,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reason-first judge of red and blue lamps that has seen few of its steps."""
     folder = tmp_path_factory.mktemp("judge")
     tiny_models.causal_lm().save(folder / "start")
-    examples = [judge_sft.JudgeExample(p.prefix, p.suffix, written(p)) for p in lamps()]
+    examples = [replace(p, completion=written(p)) for p in lamps()]
     settings = judge_sft.Settings(
         model=str(folder / "start"), format=form(), batch_size=8, epochs=200, learning_rate=3e-3, max_tokens=200,
         fit=FitSettings(updates=150, precision="fp32"),
@@ -119,37 +122,45 @@ def form() -> JudgeFormat:
     return JudgeFormat(order="reason_first", template="nano", rule_book_hash=BOOK.hash, max_new_tokens=90)
 
 
-def lamps() -> list[KnownPrompt]:
+def lamps() -> list[JudgePrompt]:
     """Red lamps match, blue ones fail."""
     prompts = []
     for kind in ("cup", "hat", "shoe", "lamp"):
         for color, check in (("red", "match"), ("blue", "conflict")):
             truth = replace(rationale(check=check), category=kind, found_category=kind, found=(color,))
             prefix, suffix = judge_prompt(f"red {kind}", f"{kind} {color}", template="nano")
-            prompts.append(KnownPrompt(f"{kind} {color}", prefix, suffix, truth.label, step_lines(truth)))
+            prompts.append(JudgePrompt(f"{kind} {color}", prefix, suffix, truth.label, steps=step_lines(truth)))
     return prompts
 
 
-def written(prompt: KnownPrompt) -> str:
+def written(prompt: JudgePrompt) -> str:
     return "\n".join([*prompt.steps.values(), str(prompt.label + 1)]) + "\n"
 
 
 def rollouts(
-    folder: Path, method: Any, prompts: list[KnownPrompt], size: int = 4
-) -> tuple[Rollout, list[PolicyExample]]:
+    folder: Path, method: Any, prompts: list[JudgePrompt], size: int = 4
+) -> tuple[Rollout, list[TokenizedPrompt]]:
     model, _, _ = open_judge(folder)
-    examples = policy_examples(model, prompts, 90)
+    examples = tokenize_prompts(model, prompts, 90)
     asked = Prompts(tuple(e.example_id for e in examples), tuple(e.token_ids for e in examples))
     how = Sampling(size, 1.0, 90, model.tokenizer.eos_token_id)
-    return sample(model, asked, how, list(range(size * len(prompts))), method.parse), examples
+    return sample(model, asked, how, list(range(size * len(prompts))), method.grader.parse), examples
 
 
-def stepwise(folder: Path, **changed: Any) -> judge_stepwise.StepRewards:
+def stepwise(folder: Path, **changed: Any) -> Method:
     model, judge_format, rules = open_judge(folder)
     settings = judge_stepwise.Settings(judge=str(folder), **changed)
     prompts = {p.example_id: p for p in lamps()}
-    replay = GuidedReplay(settings.replay, model, "nano", prompts) if settings.replay else None
-    return judge_stepwise.StepRewards(judge_format, rules, replay, settings, prompts, StepSpans(model))
+    return stepwise_method(settings, prompts, model, LabelGrader(judge_format, rules))
+
+
+def stepwise_with(folder: Path, step_judge: Any, **changed: Any) -> Method:
+    method: Any = stepwise(folder, **changed)
+    return replace(method, grader=replace(method.grader, step_judge=step_judge))
+
+
+def step_ids(folder: Path, rollout: Rollout) -> torch.Tensor:
+    return StepSpans(open_judge(folder)[0]).of(rollout)
 
 
 def test_every_token_knows_its_step(judge: Path) -> None:
@@ -158,7 +169,7 @@ def test_every_token_knows_its_step(judge: Path) -> None:
     ids = [*model.encode(text), model.tokenizer.eos_token_id]
     rollout = Rollout(
         *(torch.zeros(1, dtype=torch.long),) * 3, Prompts(("a",), ((1,),)), torch.tensor([[*ids, 0]]),
-        torch.tensor([[True] * len(ids) + [False]]), None, torch.full((1, len(ids) + 1), -1), ("stop",), (None,),
+        torch.tensor([[True] * len(ids) + [False]]), None, ("stop",), (None,),
     )  # fmt: skip
     steps = StepSpans(model).of(rollout)[0]
     for i, name in enumerate(CREDITED):
@@ -170,8 +181,8 @@ def test_every_token_knows_its_step(judge: Path) -> None:
 def test_equal_step_rewards_leave_the_outcome_and_steps_stay_in_their_lines(judge: Path) -> None:
     method = stepwise(judge, critical=False, outcome_weight=0.5, advantage_clamp=9)
     rollout, examples = rollouts(judge, method, lamps())
-    reward = method.grade(rollout, examples)
-    ids = method.spans.of(rollout)
+    reward = method.grader.grade(rollout, examples)
+    ids = step_ids(judge, rollout)
     same = replace(reward, steps=torch.ones(len(reward.outcome), len(CREDITED)))
     mixed = replace(same, outcome=torch.arange(4.0).repeat(8))
     whole = method.credit(rollout, mixed)["advantages"]
@@ -189,17 +200,16 @@ def test_nothing_is_earned_behind_the_first_error(judge: Path) -> None:
     steps = torch.ones(4, len(CREDITED))
     steps[0, 2] = steps[0, 4] = 0.0
     steps[1, 4] = 0.0
-    ids = method.spans.of(rollout)
+    ids = step_ids(judge, rollout)
     found = method.credit(rollout, Reward(torch.ones(4), torch.ones(4), torch.zeros(4, dtype=torch.bool), steps))
     assert (found["advantages"][0][ids[0] > 2] == 0).all() and (found["advantages"][0][ids[0] == 2] < 0).all()
 
 
-def guided(folder: Path, **changed: Any) -> GuidedRollouts:
+def guided(folder: Path, **changed: Any) -> Any:
     model, judge_format, rules = open_judge(folder)
     settings = judge_guided.Settings(judge=str(folder), **changed)
     prompts = {p.example_id: p for p in lamps()}
-    replay = GuidedReplay(settings.replay, model, "nano", prompts) if settings.replay else None
-    return GuidedRollouts(judge_format, rules, replay, settings, prompts)
+    return guided_method(settings, prompts, model, LabelGrader(judge_format, rules))
 
 
 def test_a_right_label_is_worth_more_than_any_wrong_one(judge: Path) -> None:
@@ -211,8 +221,8 @@ def test_a_right_label_is_worth_more_than_any_wrong_one(judge: Path) -> None:
                 text = write(replace(rationale(check=check), label=label), "reason_first")
                 said = parse(text, "reason_first")
                 rollout, examples = fixed(method, [said], replace(known("lamp red"), label=truth.label))
-                method.known["lamp red"] = known("lamp red", truth)
-                value = float(method.grade(rollout, examples).outcome[0])
+                method.grader.prompts["lamp red"] = known("lamp red", truth)
+                value = float(method.grader.grade(rollout, examples).outcome[0])
                 gated = value == 0.0
                 if label == truth.label and not gated:
                     worst_right = min(worst_right, value)
@@ -221,24 +231,24 @@ def test_a_right_label_is_worth_more_than_any_wrong_one(judge: Path) -> None:
     assert worst_right > best_wrong > 0
 
 
-def fixed(method: Any, said: list[Any], prompt: KnownPrompt) -> tuple[Rollout, list[PolicyExample]]:
+def fixed(method: Any, said: list[Any], prompt: JudgePrompt) -> tuple[Rollout, list[TokenizedPrompt]]:
     num = len(said)
     zeros = torch.zeros(num, dtype=torch.long)
     rollout = Rollout(
         zeros, zeros, zeros, Prompts((prompt.example_id,), ((1, 2),)), torch.ones(num, 2, dtype=torch.long),
-        torch.ones(num, 2, dtype=torch.bool), torch.zeros(num, 2), torch.full((num, 2), -1), ("stop",) * num,
+        torch.ones(num, 2, dtype=torch.bool), torch.zeros(num, 2), ("stop",) * num,
         tuple(said),
     )  # fmt: skip
-    return rollout, [PolicyExample(prompt.example_id, (1, 2), prompt.label)]
+    return rollout, [TokenizedPrompt(prompt.example_id, (1, 2), prompt.label)]
 
 
 def test_a_completion_that_speaks_of_the_hint_earns_nothing(judge: Path) -> None:
     from goodrate.models.causal_lm import Completion
 
     method, text = guided(judge), write(rationale(), "reason_first")
-    said = [method.parse(Completion((), t, "stop")) for t in (text, text.replace("found", "hint says\nfound"))]
+    said = [method.grader.parse(Completion((), t, "stop")) for t in (text, text.replace("found", "hint says\nfound"))]
     rollout, examples = fixed(method, said, known("lamp red"))
-    assert method.grade(rollout, examples).outcome.tolist() == [1.75, 0.0]
+    assert method.grader.grade(rollout, examples).outcome.tolist() == [1.75, 0.0]
 
 
 @pytest.mark.parametrize("make", [guided, stepwise])
@@ -247,17 +257,19 @@ def test_stuck_groups_are_asked_again_and_keep_their_size(judge: Path, make: Any
     rollout, examples = rollouts(judge, method, lamps())
     correct = torch.ones(32)
     correct[4:12] = 0.0  # two groups of eight go wrong
-    reward = replace(method.grade(rollout, examples), correct=correct, outcome=correct)
+    reward = replace(method.grader.grade(rollout, examples), correct=correct, outcome=correct)
     asked: list[Any] = []
 
     def ask(some: Any, token_ids: Any = None, *, size: int = 0, view: str = "plain", arm: int = 0) -> Rollout:
         asked.append((some, token_ids, size, view, arm))
-        given, _ = rollouts(judge, method, [method.known[e.example_id] for e in some], size)
-        right = tuple(parse(written(method.known[e.example_id]), "reason_first") for e in some for _ in range(size))
+        given, _ = rollouts(judge, method, [method.grader.prompts[e.example_id] for e in some], size)
+        right = tuple(
+            parse(written(method.grader.prompts[e.example_id]), "reason_first") for e in some for _ in range(size)
+        )
         return replace(given, parsed=right, arm=torch.ones_like(given.arm))
 
-    assert method.replayed(rollout, reward, examples, ask, 0)[2] == {"stuck": 0, "rescued": 0, "guided": 0}
-    joined, rewards, counts = method.replayed(rollout, reward, examples, ask, 1)
+    assert method.replay.replayed(rollout, reward, examples, ask, 0)[2] == {"stuck": 0, "rescued": 0, "guided": 0}
+    joined, rewards, counts = method.replay.replayed(rollout, reward, examples, ask, 1)
     assert counts == {"stuck": 2, "rescued": 2, "guided": 4}  # three right ones each, but half of a group stays plain
     assert torch.bincount(joined.group).tolist() == [4] * 8 and joined.arm.sum() == 4
     assert len(rewards.outcome) == 32 and rewards.correct[joined.arm == 1].all()
@@ -266,7 +278,7 @@ def test_stuck_groups_are_asked_again_and_keep_their_size(judge: Path, make: Any
     assert all("hint: rule" in method.replay.model.tokenizer.decode(list(row)) for row in ids)
     # Numerator and KL use the plain prompt: no token of a hint is anywhere in what the loss sees.
     credit = method.credit(joined, rewards)
-    for batch in micro_batches(joined, credit, 10_000, method.views(joined)):
+    for batch in micro_batches(joined, credit, 10_000, method.arms.views(joined)):
         assert all("hint" not in method.replay.model.tokenizer.decode(list(p)) for p in batch["prompts/plain"])
     assert not (credit["plain_tokens"] & credit["guided_tokens"]).any()
     assert {kept.level for kept in method.replay.memory.values()} == {1}
@@ -279,7 +291,7 @@ def test_stuck_groups_are_asked_again_and_keep_their_size(judge: Path, make: Any
 def test_failures_climb_the_ladder_and_no_further(judge: Path) -> None:
     method = guided(judge, replay=ReplaySettings(warmup=0, share=1.0))
     rollout, examples = rollouts(judge, method, lamps()[:1])
-    wrong = replace(method.grade(rollout, examples), correct=torch.zeros(4), outcome=torch.zeros(4))
+    wrong = replace(method.grader.grade(rollout, examples), correct=torch.zeros(4), outcome=torch.zeros(4))
 
     def ask(some: Any, token_ids: Any = None, **_: Any) -> Rollout:
         given, _ = rollouts(judge, method, lamps()[:1], 4)
@@ -287,7 +299,7 @@ def test_failures_climb_the_ladder_and_no_further(judge: Path) -> None:
 
     levels = []
     for number in range(5):
-        method.replayed(rollout, wrong, examples, ask, number)
+        method.replay.replayed(rollout, wrong, examples, ask, number)
         levels.append(method.replay.memory["cup red"].level)
     assert levels == [2, 3, 4, 4, 4]
 
@@ -305,7 +317,7 @@ def test_the_label_first_trap(judge: Path, treatment: Any, least: float) -> None
         plain = scorer(micro_batches(rollout, {}, 10**6)[0])["plain"]
     told = replace(rollout, arm=arm, behaviour_logprobs=(plain + 3.9) * rollout.mask)  # rho = 0.02 everywhere
     reward = Reward(outcome, outcome, torch.zeros(8, dtype=torch.bool))
-    terms, diagnostics = method.terms()
+    terms, diagnostics = method.terms
     update = Update(micro_batches(told, method.credit(told, reward), 10**6), terms, {}, diagnostics)
     assert {t.denominator for t in terms if t.name in ("policy", "guided")} == {"union"}
     (off,) = [t for t in terms if t.name == "guided"]
@@ -322,32 +334,34 @@ def test_the_label_first_trap(judge: Path, treatment: Any, least: float) -> None
     assert found["guided_ratio"] == pytest.approx(0.0202, rel=0.05)
 
 
-def dual(folder: Path, **changed: Any) -> DualGroups:
+def dual(folder: Path, **changed: Any) -> Any:
     model, judge_format, rules = open_judge(folder)
     settings = judge_context.Settings(judge=str(folder), **changed)
     ids = {p.example_id: tuple(model.encode_pair(f"{p.prefix}context: some text\n", p.suffix)) for p in lamps()}
-    return DualGroups(judge_format, rules, settings, ids, {p.example_id: "helpful" for p in lamps()})
+    return context_method(settings, ids, dict.fromkeys(ids, "helpful"), LabelGrader(judge_format, rules))
 
 
-def arms(method: DualGroups, folder: Path, prompts: list[KnownPrompt]) -> tuple[Rollout, list[PolicyExample]]:
+def arms(method: Method, folder: Path, prompts: list[JudgePrompt]) -> tuple[Rollout, list[TokenizedPrompt]]:
     model, _, _ = open_judge(folder)
-    examples = policy_examples(model, prompts, 90)
+    examples = tokenize_prompts(model, prompts, 90)
 
     def ask(some: Any, token_ids: Any = None, *, share: float = 1.0, view: Any = "plain", arm: int = 0) -> Rollout:
         size = int(4 * share)
         ids = token_ids or [e.token_ids for e in some]
         asked = Prompts(tuple(e.example_id for e in some), tuple(ids), view)
         seeds = list(range(size * len(some)))
-        return sample(model, asked, Sampling(size, 1.0, 90, model.tokenizer.eos_token_id), seeds, method.parse, arm)
+        return sample(
+            model, asked, Sampling(size, 1.0, 90, model.tokenizer.eos_token_id), seeds, method.grader.parse, arm
+        )
 
-    return method.sampled(ask, examples), examples
+    return method.arms.sampled(ask, examples), examples
 
 
 def test_two_arms_one_group_and_every_completion_under_both_prompts(judge: Path) -> None:
     method = dual(judge, rollouts=RolloutSettings(group_size=4, max_new_tokens=90))
     rollout, examples = arms(method, judge, lamps()[:2])
     assert rollout.arm.tolist() == [0] * 4 + [1] * 4 and rollout.group.tolist() == [0, 0, 1, 1] * 2
-    reward = method.grade(rollout, examples)
+    reward = method.grader.grade(rollout, examples)
     correct = torch.tensor([1.0, 0, 0, 0, 1, 1, 0, 0])
     reward = replace(reward, outcome=correct, correct=correct)
     credit = method.credit(rollout, reward)
@@ -356,7 +370,7 @@ def test_two_arms_one_group_and_every_completion_under_both_prompts(judge: Path)
     z = torch.tensor([0.25, -0.75]) / 0.1875**0.5
     assert cross[:2].tolist() == pytest.approx([float(z[0]) * 0.0284, float(z[1]) * 3.523], rel=1e-2)
     assert (cross[2:] == 0).all()  # no spread in group 1; arm 1 never crosses
-    parts = micro_batches(rollout, credit, 10**6, method.views(rollout))
+    parts = micro_batches(rollout, credit, 10**6, method.arms.views(rollout))
     (batch,) = parts
     model, _, _ = open_judge(judge)
     outputs = PolicyScorer(model.network)(batch)
@@ -376,7 +390,7 @@ def test_gates(judge: Path, gate: Any, expected: tuple[float, float]) -> None:
     method = dual(judge, gate=gate, rollouts=RolloutSettings(group_size=4, max_new_tokens=90))
     rollout, examples = arms(method, judge, lamps()[:3])
     correct = torch.tensor([1.0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0])
-    alpha, beta = method._gate(rollout, replace(method.grade(rollout, examples), correct=correct))
+    alpha, beta = method.credit.gate(rollout, replace(method.grader.grade(rollout, examples), correct=correct))
     assert (float(alpha[0]), float(beta[0])) == pytest.approx(expected, rel=1e-3)  # mean gap of 1/2, 0, 0: 1/6
     assert len(set(alpha.tolist())) == 1
 
@@ -384,7 +398,7 @@ def test_gates(judge: Path, gate: Any, expected: tuple[float, float]) -> None:
 def test_a_transfer_that_pushes_everything_down_is_centred(judge: Path) -> None:
     whole, centred = (dual(judge, centred=how) for how in (False, True))
     rollout, examples = arms(whole, judge, lamps()[:2])
-    told = whole.grade(rollout, examples)
+    told = whole.grader.grade(rollout, examples)
     outcome = torch.tensor([1.0, 0, 1, 1, 1, 0, 0, 0])  # group 0: gap 0. Group 1: without the text right, with it wrong
     reward = replace(told, outcome=outcome, correct=outcome)
     before, after = (m.credit(rollout, reward)["cross"][:, 0] for m in (whole, centred))
@@ -394,7 +408,7 @@ def test_a_transfer_that_pushes_everything_down_is_centred(judge: Path) -> None:
 
 
 def test_without_the_cross_term_there_are_two_groups_of_grpo(judge: Path) -> None:
-    names = {gate: {t.name for t in dual(judge, gate=gate).terms()[0]} for gate in ("query", "none")}
+    names = {gate: {t.name for t in dual(judge, gate=gate).terms[0]} for gate in ("query", "none")}
     assert names == {"query": {"policy", "kl_loss", "cross"}, "none": {"policy", "kl_loss"}}
 
 
@@ -409,8 +423,11 @@ def test_the_pool_is_asked_with_the_text() -> None:
             asked.extend(prompts)
             return np.asarray([[0.0, 0.0, 0.0, 9.0 if "context" in prefix else 0.0] for prefix, _ in prompts])
 
-    both = [ContextPrompt("a", "q\n", "i\n", 3, "q\ncontext: red\n"), ContextPrompt("b", "q\n", "i\n", 3, "q\n")]
-    kept = unsure(Sure(), both, JudgeFormat(), 0.7)  # type: ignore[arg-type]
+    both = [
+        JudgePrompt(name, "q\n", "i\n", 3, context_prefix=with_text)
+        for name, with_text in (("a", "q\ncontext: red\n"), ("b", "q\n"))
+    ]
+    kept = uncertain_prompts(Sure(), both, JudgeFormat(), 0.7)  # type: ignore[arg-type]
     assert [prompt.example_id for prompt in kept] == ["b"] and asked[0] == ("q\ncontext: red\n", "i\n")
 
 
@@ -429,7 +446,14 @@ def test_the_recipes_run_log_and_resume(judge: Path, tmp_path: Path, recipe: str
     prompts: Any = lamps()
     if recipe == "context":
         prompts = [
-            ContextPrompt(p.example_id, p.prefix, p.suffix, p.label, f"{p.prefix}context: red\n", "helpful")
+            JudgePrompt(
+                p.example_id,
+                p.prefix,
+                p.suffix,
+                p.label,
+                context_prefix=f"{p.prefix}context: red\n",
+                context_kind="helpful",
+            )
             for p in prompts
         ]
     common: dict[str, Any] = {
@@ -479,13 +503,20 @@ def test_taking_and_adding_keeps_who_is_who(judge: Path) -> None:
 def test_a_step_judge_learns_from_the_policys_own_errors(judge: Path, tmp_path: Path, kind: Any) -> None:
     from goodrate.recipes import step_judge
 
-    rollout, model = rolled(judge, lamps(), 6, 0, "step judge")
+    rollout, model = sample_rollouts(judge, lamps(), 6, 0, "step judge")
     rows, right = step_judge.usable(lamps(), rollout, 0)
     wrong = right.eq(0).any(1)
     assert wrong.any()
     asked = step_judge.examples([lamps()[0]] * len(right), take(rollout, rows), right, model, sees_label=True)
-    assert all(e.suffix.endswith("check:\n") for e in asked)
-    assert [("0" in e.completion) for e in asked] == wrong.tolist()
+    texts = [
+        [
+            model.tokenizer.decode([t for t, w in zip(e.token_ids, e.weights, strict=True) if w == part])
+            for part in (0, 1)
+        ]
+        for e in asked
+    ]
+    assert all(read.endswith("check:\n") for read, _ in texts)
+    assert [("0" in answer) for _, answer in texts] == wrong.tolist()
     settings = step_judge.Settings(
         model=str(judge), kind=kind, batch_size=16, epochs=100, learning_rate=3e-3, max_tokens=250, samples=6,
         fit=FitSettings(updates=120, precision="fp32"),
@@ -501,9 +532,9 @@ def test_a_step_judge_learns_from_the_policys_own_errors(judge: Path, tmp_path: 
     scores = step_judge.evaluate(watching, lamps(), rollout)
     assert scores.rollouts > 10 and max(scores.recall.values()) > 0.5
     # The verifier stands above it: where a verdict is stored, the step judge is not asked.
-    method = replace(stepwise(judge, covered=["checks"]), step_judge=watching)
+    method = stepwise_with(judge, watching, covered=["checks"])
     told, examples = rollouts(judge, method, lamps())
-    steps = method.grade(told, examples).steps
+    steps = method.grader.grade(told, examples).steps
     for row, parsed in enumerate(told.parsed):
         if parsed is not None and parsed.label is not None:
             stored = lamps()[int(told.group[row])].steps["checks"]
@@ -547,9 +578,9 @@ def test_verdicts_of_a_step_judge_are_hard_unless_they_are_asked_to_be_soft(judg
             return torch.full((len(prompts), len(CREDITED)), 0.4)
 
     for soft, expected in ((False, 0.0), (True, 0.4)):
-        method = replace(stepwise(judge, covered=[], soft=soft), step_judge=Halfway())
+        method = stepwise_with(judge, Halfway(), covered=[], soft=soft)
         said = parse(write(rationale(), "reason_first"), "reason_first")
-        reward = method.grade(*fixed(method, [said], replace(known("lamp red"), label=3)))
+        reward = method.grader.grade(*fixed(method, [said], replace(known("lamp red"), label=3)))
         assert reward.steps is not None
         assert reward.steps[:, :-1].unique().tolist() == pytest.approx([expected])
 
@@ -561,7 +592,7 @@ def test_reasonings_that_differ_in_a_verdict_are_different_paths(judge: Path) ->
     said = [parse(text, "reason_first") for text in (*texts, other)] + [None]
     rollout, _ = fixed(method, said, known("lamp red"))
     told = replace(rollout, group=torch.tensor([0, 0, 0, 0, 1]))
-    assert method._paths(told) == 1.0 and method._paths(rollout) == 2.0
+    assert distinct_paths(told) == 1.0 and distinct_paths(rollout) == 2.0
 
 
 def stats(pass_rate: float, paths: int = 1, entropy: float = 0.0) -> PromptStats:
@@ -573,7 +604,7 @@ def test_a_pool_keeps_what_is_undecided_and_diverse() -> None:
     found = [stats(0), stats(1), stats(0.5, 1), stats(0.5, 4, 0.6), stats(0.9, 2, 0.3), stats(0.95, 4, 0.7)]
 
     def names(**changed: Any) -> list[str]:
-        return [p.example_id for p in kept(prompts, found, PoolSettings(**changed))]
+        return [p.example_id for p in inside_window(prompts, found, PoolSettings(**changed))]
 
     assert names(diverse=1.0) == ["2", "3", "4"]
     assert names(diverse=2 / 3) == ["3", "4"] and names(diverse=0.1) == ["3"]
@@ -582,14 +613,14 @@ def test_a_pool_keeps_what_is_undecided_and_diverse() -> None:
 
 
 def test_prompt_statistics_are_of_the_prompts_own_rollouts(judge: Path) -> None:
-    rollout, _ = rolled(judge, lamps(), 6, 3, "pool")
+    rollout, _ = sample_rollouts(judge, lamps(), 6, 3, "pool")
     found = prompt_stats(judge, lamps(), 6, 3)
     gold = torch.tensor([p.label for p in lamps()])[rollout.group]
     right = torch.tensor([-1 if p is None or p.label is None else p.label for p in rollout.parsed]) == gold
     assert [one.pass_rate for one in found] == pytest.approx(right.float().view(8, 6).mean(1).tolist())
     assert all(1 <= one.paths <= 6 for one in found) and len({one.label_entropy for one in found}) > 1
     with pytest.raises(ValueError, match="none of 8 prompts has a share of right rollouts from 0.999 to 0.9999"):
-        chosen(judge, lamps(), PoolSettings(samples=6, low=0.999, high=0.9999), 3)
+        select_prompts(judge, lamps(), PoolSettings(samples=6, low=0.999, high=0.9999), 3)
 
 
 def test_a_curriculum_runs_its_stages_and_goes_on_where_it_stopped(judge: Path, tmp_path: Path) -> None:
@@ -597,8 +628,8 @@ def test_a_curriculum_runs_its_stages_and_goes_on_where_it_stopped(judge: Path, 
         judge=str(judge), learning_rate=1e-3, fit=FitSettings(updates=4, precision="fp32"),
         rollouts=RolloutSettings(prompts=4, group_size=4, temperature=0.7, max_new_tokens=90, oversampling=3),
         stages=[
-            judge_curriculum.Stage(low=0.1, high=1.0, outcome_weight=0.3, critical=False),
-            judge_curriculum.Stage(low=0.0, high=1.0, outcome_weight=1.0, critical=True),
+            judge_curriculum.CurriculumStage(low=0.1, high=1.0, outcome_weight=0.3, critical=False),
+            judge_curriculum.CurriculumStage(low=0.0, high=1.0, outcome_weight=1.0, critical=True),
         ],
     )  # fmt: skip
     whole = judge_curriculum.train(settings, lamps(), tmp_path / "whole")
@@ -620,9 +651,9 @@ def test_a_curriculum_runs_its_stages_and_goes_on_where_it_stopped(judge: Path, 
 
 def test_a_stage_comes_back_to_prompts_that_are_not_its_own() -> None:
     settings = judge_curriculum.Settings(judge="x", revisited=0.5)
-    again = judge_curriculum._again(["a", "b", "a", "c"], ["c", "d"], settings, 2)
+    again = judge_curriculum._revisited(["a", "b", "a", "c"], ["c", "d"], settings, 2)
     assert sorted(again) == ["a", "b"]  # half of the stage's prompts; each once
-    assert judge_curriculum._again(["a"], ["a"], settings, 2) == []
+    assert judge_curriculum._revisited(["a"], ["a"], settings, 2) == []
 
 
 def test_the_budget_of_a_stage_that_is_passed_over_goes_to_the_next(
@@ -637,7 +668,7 @@ def test_the_budget_of_a_stage_that_is_passed_over_goes_to_the_next(
     pools = {1: ["cup red"], 2: [], 3: ["hat red"], 4: ["hat blue"]}
     monkeypatch.setattr(judge_curriculum, "_pool", lambda *given: (pools[given[-1]], 0.0))
     monkeypatch.setattr(judge_curriculum.judge_stepwise, "train", trained)
-    stage = judge_curriculum.Stage(low=0, high=1, outcome_weight=1, critical=False)
+    stage = judge_curriculum.CurriculumStage(low=0, high=1, outcome_weight=1, critical=False)
     settings = judge_curriculum.Settings(judge="x", stages=[stage] * 4, fit=FitSettings(updates=10))
     judge_curriculum.train(settings, lamps(), tmp_path / "run")
     assert budgets == [2, 4, 4]
@@ -650,7 +681,7 @@ def test_the_budget_of_a_stage_that_is_passed_over_goes_to_the_next(
 
 def test_windows_and_steps_that_cannot_be_meant(judge: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not from 0.9 to 0.5"):
-        judge_curriculum.Stage(low=0.9, high=0.5, outcome_weight=1, critical=False)
+        judge_curriculum.CurriculumStage(low=0.9, high=0.5, outcome_weight=1, critical=False)
     with pytest.raises(ValueError, match="not from 0.9 to 0.5"):
         PoolSettings(low=0.9, high=0.5)
     with pytest.raises(ValueError, match="covered"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,14 +12,15 @@ from typing import Any
 import pytest
 import torch
 
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.fit import FitSettings
-from goodrate.learning.rollout_method import PolicyExample
+from goodrate.learning.rollout_method import TokenizedPrompt
 from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes import base, judge_dpo, judge_grpo, judge_sft
 from goodrate.recipes.judge_folder import JudgeFormat, open_judge
-from goodrate.recipes.judge_rollouts import JudgeRollouts, LabelledPrompt, LabelNeeds, PairSampling, pass_at
-from goodrate.recipes.judge_rollouts import unsure as pool_of
+from goodrate.recipes.judge_rollouts import PairSampling, pass_at, uncertain_prompts
+from goodrate.recipes.label_grader import LabelGrader, LabelNeeds, label_margin
 from goodrate.relevance.rationale import Parsed, Rationale, Want, parse, write
 from goodrate.relevance.rulebook import load_rulebook
 from test_recipes_language_models import TINY, toy_tokenizer
@@ -28,10 +30,10 @@ torch.set_num_threads(1)
 THINGS = ["cup", "hat", "shoe"]
 
 
-def prompts() -> list[LabelledPrompt]:
+def prompts() -> list[JudgePrompt]:
     """Red items are 4, blue ones 1."""
     return [
-        LabelledPrompt(f"{q} {c} {i}", f"query: {q} ", f"item: {c} {i} answer: ", 3 if c == "red" else 0)
+        JudgePrompt(f"{q} {c} {i}", f"query: {q} ", f"item: {c} {i} answer: ", 3 if c == "red" else 0)
         for q in THINGS for i in THINGS for c in ("red", "blue")
     ]  # fmt: skip
 
@@ -42,7 +44,7 @@ def unsure(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unsure")
     tokenizer = toy_tokenizer()
     CausalLM(base.make_network(TINY, tokenizer, seed=3), tokenizer).save(folder / "start")
-    examples = [judge_sft.JudgeExample(p.prefix, p.suffix, label) for p in prompts() for label in ("1", "4")]
+    examples = [replace(p, completion=label) for p in prompts() for label in ("1", "4")]
     fit = FitSettings(updates=80, precision="fp32")
     settings = judge_sft.Settings(
         model=str(folder / "start"), fit=fit, batch_size=36, epochs=100, learning_rate=3e-3, max_tokens=64
@@ -81,13 +83,13 @@ def test_dpo_makes_an_unsure_judge_right_and_reports_its_pairs(unsure: Path, tmp
         sampling=PairSampling(samples=6, max_new_tokens=3), fit=FitSettings(precision="fp32", schedule="constant"),
     )  # fmt: skip
     seen: list[dict[str, Any]] = []
-    oracle = {p.example_id: str(p.label + 1) for p in prompts()}
-    folder = judge_dpo.train(settings, prompts(), oracle, tmp_path / "run", seen.append)
+    written = [replace(p, completion=str(p.label + 1)) for p in prompts()]
+    folder = judge_dpo.train(settings, written, tmp_path / "run", seen.append)
     counts = json.loads((tmp_path / "run" / "stages" / "pairs.json").read_text())
     assert counts["self"] >= 10 and counts["pass@1"] < counts["pass@6"] <= 1
     assert seen[0]["preferred"] < 1 and seen[-1]["label_margin"] > seen[0]["label_margin"] + 0.5
     assert accuracy(folder) == 1.0
-    again = judge_dpo.train(settings, prompts(), oracle, tmp_path / "run")  # done: nothing is sampled or trained again
+    again = judge_dpo.train(settings, written, tmp_path / "run")  # done: nothing is sampled or trained again
     assert accuracy(again) == 1.0
 
 
@@ -98,20 +100,20 @@ def test_pass_at_k_by_hand() -> None:
 
 
 def test_a_prompt_without_room_is_named(unsure: Path, tmp_path: Path) -> None:
-    long = [LabelledPrompt("too long", "query: cup ", "item: " + "hat " * 70, 0)]
+    long = [JudgePrompt("too long", "query: cup ", "item: " + "hat " * 70, 0)]
     with pytest.raises(ValueError, match="too long: 73 tokens leave no room"):
         judge_grpo.train(judge_grpo.Settings(judge=str(unsure)), long, tmp_path / "run")
 
 
 def test_the_pool_is_what_the_judge_is_unsure_of(unsure: Path) -> None:
     model, form, _ = open_judge(unsure)
-    assert pool_of(model, prompts(), form, 1.0) == prompts()
+    assert uncertain_prompts(model, prompts(), form, 1.0) == prompts()
     # it says 1 or 4 to everything, each with about a half
-    assert pool_of(model, prompts(), form, 0.9) == prompts()
+    assert uncertain_prompts(model, prompts(), form, 0.9) == prompts()
     with pytest.raises(ValueError, match="surer of every one of 18 prompts"):
-        pool_of(model, prompts(), form, 0.3)
+        uncertain_prompts(model, prompts(), form, 0.3)
     with pytest.raises(ValueError, match="needs a label-first judge"):
-        pool_of(model, prompts(), form.model_copy(update={"order": "reason_first"}), 0.9)
+        uncertain_prompts(model, prompts(), form.model_copy(update={"order": "reason_first"}), 0.9)
 
 
 def told(rule: str, label: int, check: str = "match") -> Parsed:
@@ -137,10 +139,10 @@ def test_a_label_earns_nothing_where_its_steps_do_not_carry_it_as_far_as_is_aske
         told("all_met", 3, "conflict"), told("all_met", 0), None,  # a conflict leads to another rule
     )  # fmt: skip
     rollout = SimpleNamespace(parsed=said, group=torch.zeros(7, dtype=torch.long))
-    examples = [PolicyExample("a", (1,), 3)]
+    examples = [TokenizedPrompt("a", (1,), 3)]
     rules = {rule.id: load_rulebook().scale.index(rule.label) for rule in load_rulebook().rules}
     plain, strict = (
-        JudgeRollouts(JudgeFormat(), rules, label_needs=how).grade(rollout, examples)  # type: ignore[arg-type]
+        LabelGrader(JudgeFormat(), rules, label_needs=how).grade(rollout, examples)  # type: ignore[arg-type]
         for how in ("nothing", needs)
     )
     assert strict.outcome.tolist() == earned
@@ -150,24 +152,26 @@ def test_a_label_earns_nothing_where_its_steps_do_not_carry_it_as_far_as_is_aske
 
 def test_labels_cannot_be_asked_for_what_the_rule_book_does_not_give(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="label_needs = 'consistent': the judge cites no rule book"):
-        JudgeRollouts(JudgeFormat(), {}, label_needs="consistent")
+        LabelGrader(JudgeFormat(), {}, label_needs="consistent")
     book = tmp_path / "rules.toml"
     book.write_text(SMALL, encoding="utf-8")
     own = JudgeFormat(rule_book=book)
-    JudgeRollouts(own, {"fine": 3}, label_needs="consistent")
+    LabelGrader(own, {"fine": 3}, label_needs="consistent")
     with pytest.raises(ValueError, match="the rule book has the columns category, must; expected alternative, categ"):
-        JudgeRollouts(own, {"fine": 3}, label_needs="derived")
+        LabelGrader(own, {"fine": 3}, label_needs="derived")
 
 
 def test_the_label_margin_is_the_gap_between_right_and_wrong_label_tokens() -> None:
-    told = JudgeRollouts(JudgeFormat(), {})
     correct = torch.tensor([1.0, 1.0, 0.0, float("nan")])
     first = torch.tensor([-0.1, -0.3, -1.0, -9.0])
     rollout = SimpleNamespace(behaviour_logprobs=first[:, None])
     reward = SimpleNamespace(correct=correct)
     # mean(-0.1, -0.3) - -1.0; what was not scored is in neither
-    assert told._margin(rollout, reward) == pytest.approx(0.8)  # type: ignore[arg-type]
+    assert label_margin(rollout, reward) == pytest.approx(0.8)  # type: ignore[arg-type]
     none_wrong = SimpleNamespace(correct=torch.ones(4))
-    assert math.isnan(told._margin(rollout, none_wrong))  # type: ignore[arg-type]
-    later = JudgeRollouts(JudgeFormat(order="reason_first"), {})
-    assert math.isnan(later._margin(rollout, reward))  # type: ignore[arg-type]
+    assert math.isnan(label_margin(rollout, none_wrong))  # type: ignore[arg-type]
+    later = LabelGrader(JudgeFormat(order="reason_first"), {})
+    unread = SimpleNamespace(behaviour_logprobs=first[:, None], parsed=(None,) * 4, group=torch.zeros(4).long())
+    assert math.isnan(later.facts(unread, reward)["label_margin"])  # type: ignore[arg-type]
+    earlier = LabelGrader(JudgeFormat(), {}).facts(unread, reward)  # type: ignore[arg-type]
+    assert earlier["label_margin"] == pytest.approx(0.8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.fit import FitSettings
 from goodrate.learning.token_examples import TokenExample
 from goodrate.models.causal_lm import CausalLM
@@ -37,12 +39,13 @@ def start_model(tmp_path: Path) -> Path:
     return tmp_path / "start"
 
 
-def toy_examples() -> list[judge_sft.JudgeExample]:
+def toy_examples() -> list[JudgePrompt]:
     """Label 4 for red items, else 1."""
     things = ["cup", "hat", "shoe"]
     return [
-        judge_sft.JudgeExample(f"query: {q} ", f"item: {c} {i} answer: ", "4 why same" if c == "red" else "1 why other")
-        for q, i, c in itertools.product(things, things, ["red", "blue"])
+        JudgePrompt(f"{q} {c} {i}", f"query: {q} ", f"item: {c} {i} answer: ", label, completion)
+        for q, i in itertools.product(things, things)
+        for c, label, completion in (("red", 3, "4 why same"), ("blue", 0, "1 why other"))
     ]
 
 
@@ -87,16 +90,18 @@ def test_judge_sft_killed_and_resumed_gives_the_same_weights(start_model: Path, 
 def test_label_weight_and_prompt_mask(start_model: Path) -> None:
     model = CausalLM.load(start_model)
     settings = sft_settings(start_model, label_weight=3.0)
-    example = judge_sft.JudgeExample("query: cup ", "item: hat answer: ", "1 why other", weight=0.5)
+    example = JudgePrompt("a", "query: cup ", "item: hat answer: ", 0, "1 why other", weight=0.5)
     encoded = judge_sft.encode(model, example, settings, label_token_ids(model, "four_level"))
     # 5 prompt tokens unweighted, label 0.5 * 3, then "why", "other", <eos> 0.5 each
     assert encoded.weights == (0, 0, 0, 0, 0, 1.5, 0.5, 0.5, 0.5) and encoded.token_ids[-1] == 1
     last = settings.model_copy(update={"format": JudgeFormat(order="reason_first")})
-    reason_first = judge_sft.JudgeExample("query: cup ", "item: hat answer: ", "why other 1")
+    reason_first = replace(example, completion="why other 1", weight=1.0)
     labels = label_token_ids(model, "four_level")
     assert judge_sft.encode(model, reason_first, last, labels).weights[-4:] == (1, 1, 3, 1)
     with pytest.raises(ValueError, match="no label where label_first"):
         judge_sft.encode(model, reason_first, settings, labels)
+    with pytest.raises(ValueError, match="a: no completion; SFT needs one of every prompt"):
+        judge_sft.encode(model, replace(example, completion=None), settings, labels)
 
 
 def test_what_judge_sft_refuses(start_model: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,15 +87,15 @@ def test_dpo_of_an_adapter(unsure: Path, tmp_path: Path, monkeypatch: pytest.Mon
         sampling=PairSampling(samples=6, max_new_tokens=3), fit=FitSettings(precision="fp32", schedule="constant"),
     )  # fmt: skip
     records: list[dict[str, Any]] = []
-    oracle = {p.example_id: str(p.label + 1) for p in prompts()}
-    folder = judge_dpo.train(settings, prompts(), oracle, tmp_path / "run", records.append)
+    written = [replace(p, completion=str(p.label + 1)) for p in prompts()]
+    folder = judge_dpo.train(settings, written, tmp_path / "run", records.append)
     assert records[0]["chosen_moved"] == 0 and records[-1]["preferred"] == 1 and accuracy(folder) == 1.0
     seen.check(unsure, folder)
 
 
 def test_sft_of_an_adapter(unsure: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Seen(monkeypatch, judge_sft)
-    examples = [judge_sft.JudgeExample(p.prefix, p.suffix, str(p.label + 1)) for p in prompts()]
+    examples = [replace(p, completion=str(p.label + 1)) for p in prompts()]
     settings = judge_sft.Settings(
         model=str(unsure), batch_size=18, epochs=40, learning_rate=5e-3, max_tokens=64, lora=LORA,
         fit=FitSettings(precision="fp32"),

@@ -17,12 +17,13 @@ PACKAGE = Path(__file__).parents[1] / "src" / "goodrate"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FOUNDATION = {"", "scale", "settings", "run_folder"}  # "" is goodrate/__init__.py
 STAGES = {"catalog", "shop", "retrieval", "relevance", "evaluation"}
-ROOMS = STAGES | {"models", "learning", "recipes", "teaching", "serving", "demo", "cli"}
+ROOMS = STAGES | {"models", "examples", "learning", "recipes", "teaching", "serving", "demo", "cli"}
 # room -> rooms it may import, besides itself and the foundation
 ALLOWED = {
     "models": set(),
+    "examples": STAGES | {"models"},
     "learning": {"models"},
-    "recipes": STAGES | {"models", "learning"},
+    "recipes": STAGES | {"models", "examples", "learning"},
     "teaching": STAGES,
     "serving": STAGES | {"models"},
     "demo": ROOMS - {"cli"},  # like a verb, it puts all parts together
@@ -84,6 +85,8 @@ def test_imports_follow_the_table() -> None:
         ("relevance/judge.py", "def f():\n    import goodrate.learning.fit", True),
         ("learning/fit.py", "from goodrate import retrieval", True),
         ("recipes/judge_sft.py", "from goodrate.serving.pipeline import SearchPipeline", True),
+        ("learning/fit.py", "from goodrate.examples.prompts import JudgePrompt", True),
+        ("recipes/judge_sft.py", "from goodrate.examples.prompts import JudgePrompt", False),
         ("serving/http.py", "from goodrate.models.encoder import Encoder", False),
         ("retrieval/search.py", "from goodrate import scale", False),
     ],

@@ -26,7 +26,10 @@ _NAMES = {
     "serve": "goodrate.api.serving",
     "train": "goodrate.api.training",
 }
-__all__ = ["__version__", *_NAMES]
+__all__ = [
+    "CalibratedJudge", "Catalog", "FunctionJudge", "Index", "Judgements", "Verdict", "__version__", "evaluate",
+    "generate_shop", "open_judge", "read_catalog", "read_judgements", "serve", "train",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from goodrate.api.evaluating import evaluate

@@ -30,7 +30,7 @@ FIRST = 40  # pairs of the first block, on which a caller can measure the time
 
 def open_judge(
     folder: str | Path, *, facts: str | Path | None = None, contexts: str | None = None,
-    items: Callable[[], Catalog] | None = None, context_encoder: str | None = None, store: str | Path | None = None,
+    items: Callable[[], Catalog | None] | None = None, context_encoder: str | None = None, store: str | Path | None = None,
 ) -> CalibratedJudge:  # fmt: skip
     """The judge of a folder, whatever its kind (lm, encoder, human).
 
@@ -48,7 +48,7 @@ def open_judge(
 
 def query_notes(
     judge: CalibratedJudge, facts: str | Path | None = None, contexts: str | None = None,
-    items: Callable[[], Catalog] | None = None, context_encoder: str | None = None, folder: Path | None = None,
+    items: Callable[[], Catalog | None] | None = None, context_encoder: str | None = None, folder: Path | None = None,
 ) -> QueryNotes:  # fmt: skip
     """What a judge is told of queries. folder: where the index of the texts stays; None: a temporary one.
 

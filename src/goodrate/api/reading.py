@@ -11,6 +11,7 @@ from goodrate.scale import RelevanceScale, get_scale
 if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
     from goodrate.catalog.judgements import Judgements
+    from goodrate.relevance.pair_file import PairFile
 
 Scale = str | RelevanceScale
 
@@ -50,7 +51,7 @@ def scale_of(scale: Scale) -> RelevanceScale:
     return get_scale(scale) if isinstance(scale, str) else scale
 
 
-def bad_row_lines(path: str | Path, read: Catalog | Judgements) -> list[str]:
+def bad_row_lines(path: str | Path, read: Catalog | Judgements | PairFile) -> list[str]:
     """The rows that were left out while reading a file, one line each, at most twenty."""
     from goodrate.catalog.problems import describe
 

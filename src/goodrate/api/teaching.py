@@ -37,7 +37,7 @@ class LabelledRows:
 
     table: PairFile
     pairs: list[JudgedPair]
-    items: list[Item]
+    items: Sequence[Item]
     rows: list[dict[str, Any]]
     labels: list[str | None]
     unusable: dict[int, str]
@@ -146,7 +146,7 @@ def endpoint_teacher(options: Endpoint, book: RuleBook) -> Iterator[EndpointTeac
 def teach(
     teacher: Teacher, labelled: LabelledRows, book: RuleBook, out: Path, tick: Tick | None = None
 ) -> Counter[str]:
-    """Write one JSON line per row of the file, whole or not at all. Returns how many rows have "reason", and failures."""
+    """Write one JSON line per row of the file, whole or not at all. Returns counts: "reason", and failures by name."""
     from goodrate.teaching.taught_file import to_jsonl
 
     taught = teacher.teach(labelled.pairs, tick)

@@ -37,7 +37,8 @@ Examples:
 
   goodrate judge clicks.csv --model runs/judge/judge --out verdicts.csv --index shop-index --map query=q,item_id=sku
 
-  goodrate judge pairs.csv --model runs/judge/judge --out verdicts.csv --catalog feed.csv --catalog-map id=sku,title=name
+  goodrate judge pairs.csv --model runs/judge/judge --out verdicts.csv --catalog feed.csv
+  --catalog-map id=sku,title=name
 
   goodrate judge dev.csv --model runs/judge/judge --calibrate
 """

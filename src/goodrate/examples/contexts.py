@@ -8,7 +8,6 @@ from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING
 
-
 from goodrate.relevance.pairs import JudgedPair
 
 if TYPE_CHECKING:

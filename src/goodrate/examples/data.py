@@ -63,7 +63,7 @@ class TrainingData:
         judgements = self.parts[part]
         rows = judgements.frame.select("query_id", "query", "item_id").iter_rows()
         labelled = zip(rows, judgements.label_indices().tolist(), strict=True)
-        pairs = [self._pair(*row, label) for row, label in labelled]
+        pairs = [self._pair(query_id, query, item, label) for (query_id, query, item), label in labelled]
         return with_contexts(pairs, self.contexts, contexts)
 
     def training_pairs(self, contexts: int | None = 0, hide_contexts: bool = False) -> list[JudgedPair]:

@@ -11,7 +11,6 @@ from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.pairs import JudgedPair, item_texts
 from goodrate.relevance.prompts import PromptFields, fitted_prompt, judge_prompt, prompt_room
 from goodrate.relevance.rationale import label_text, step_lines, write
-from goodrate.relevance.rule_retrieval import RuleFinder
 
 
 def judge_prompts(

@@ -70,14 +70,6 @@ def group_relative(
     return advantages if clamp is None else advantages.clamp(-clamp, clamp)
 
 
-def leave_one_out(rewards: Tensor, group: Tensor) -> Tensor:
-    """r_i minus the mean of the others in its group (RLOO, arXiv 2402.14740); (N,)."""
-    stats = group_statistics(rewards, group)
-    usable = stats.spread & ~rewards.isnan()
-    others = stats.count / (stats.count - 1).clamp(min=1)
-    return torch.where(usable, (rewards.double() - stats.mean) * others, 0.0).to(rewards.dtype)
-
-
 def stepwise(steps: Tensor, group: Tensor, *, scale: Scale, epsilon: float = 0.0) -> Tensor:
     """group_relative per step index: like is compared with like, category steps never with verdicts. (N, S).
 
@@ -146,14 +138,14 @@ def asymmetric(advantages: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
     return torch.where(advantages > 0, alpha * advantages, beta * advantages)
 
 
-def without_push_down(advantages: Tensor, group: Tensor, chosen: Tensor) -> Tensor:
-    """Advantages (N,) less their mean over the chosen of a group where it is negative; others stay. Ours, no paper's.
+def without_push_down(advantages: Tensor, group: Tensor, selected: Tensor) -> Tensor:
+    """Advantages (N,) less their mean over the selected of a group where it is negative; others stay. Ours, no paper's.
 
     A gate that scales right and wrong answers apart leaves a group with a mean that is not 0. With plain probabilities
     a negative one pushes down what all answers share, their form. A positive one stays: it imitates.
     """
-    mean = group_statistics(torch.where(chosen, advantages, float("nan")), group).mean.to(advantages.dtype)
-    return torch.where(chosen, advantages - mean.clamp(max=0).nan_to_num(0.0), advantages)
+    mean = group_statistics(torch.where(selected, advantages, float("nan")), group).mean.to(advantages.dtype)
+    return torch.where(selected, advantages - mean.clamp(max=0).nan_to_num(0.0), advantages)
 
 
 def pooled(

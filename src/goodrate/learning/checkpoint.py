@@ -42,11 +42,11 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         raise ValueError(f"the checkpoint is of another model: missing {lost[:3]}, unexpected {list(unexpected)[:3]}")
 
 
-def save(folder: Path, model: nn.Module, parts: Mapping[str, Stateful], facts: Mapping[str, Any]) -> None:
+def save(folder: Path, model: nn.Module, stateful: Mapping[str, Stateful], facts: Mapping[str, Any]) -> None:
     """Write the checkpoint of a run. facts: plain numbers such as the update and the seconds spent."""
     payload = {
         "model": model_state(model),
-        "parts": {name: part.state_dict() for name, part in parts.items()},
+        "parts": {name: holder.state_dict() for name, holder in stateful.items()},
         "facts": dict(facts),
     }
     buffer = io.BytesIO()
@@ -54,17 +54,17 @@ def save(folder: Path, model: nn.Module, parts: Mapping[str, Stateful], facts: M
     write_atomic(folder / FILE, buffer.getvalue())
 
 
-def load(folder: Path, model: nn.Module, parts: Mapping[str, Stateful]) -> dict[str, Any] | None:
-    """Put model and parts back and return the facts; None when the folder has no checkpoint."""
+def load(folder: Path, model: nn.Module, stateful: Mapping[str, Stateful]) -> dict[str, Any] | None:
+    """Put model and states back and return the facts; None when the folder has no checkpoint."""
     path = folder / FILE
     for cut_off in folder.glob(f".{FILE}.*"):  # what a killed run was writing
         cut_off.unlink(missing_ok=True)
     if not path.is_file():
         return None
     payload = torch.load(path, map_location="cpu", weights_only=True)
-    if payload["parts"].keys() != parts.keys():
-        raise ValueError(f"{path}: holds {sorted(payload['parts'])}, this run has {sorted(parts)}")
+    if payload["parts"].keys() != stateful.keys():
+        raise ValueError(f"{path}: holds {sorted(payload['parts'])}, this run has {sorted(stateful)}")
     load_model_state(model, payload["model"])
-    for name, part in parts.items():
-        part.load_state_dict(payload["parts"][name])
+    for name, holder in stateful.items():
+        holder.load_state_dict(payload["parts"][name])
     return payload["facts"]

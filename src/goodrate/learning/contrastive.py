@@ -103,12 +103,12 @@ class PairSource:
         self._ids = sorted(items)
         self._num_random, self._seed, self._hard = random_negatives, seed, hard
         self._terms = matryoshka_terms(temperature, dimensions)
-        self._known = {query: set(found) for query, found in positives.items()}
+        self._known = {query: set(item_ids) for query, item_ids in positives.items()}
         for pair in pairs:
             self._known.setdefault(pair.query, set()).add(pair.item_id)
         self._order = EpochOrder([1] * len(pairs), batch_size, seed, epochs)
         facts = repr([(p.query, p.item_id, p.weight) for p in pairs]).encode()
-        self._about = {"pairs": hashlib.sha256(facts).hexdigest(), "items": len(items), "seed": seed}
+        self._identity = {"pairs": hashlib.sha256(facts).hexdigest(), "items": len(items), "seed": seed}
 
     @property
     def batches_per_epoch(self) -> int:
@@ -146,10 +146,10 @@ class PairSource:
 
     def state_dict(self) -> dict[str, Any]:
         """What the order depends on, and what was mined; the position is the update's number."""
-        return {**self._about, "mined": self._hard.state_dict() if self._hard else None}
+        return {**self._identity, "mined": self._hard.state_dict() if self._hard else None}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there. Refuses to go on with other data: ValueError naming what differs."""
-        refuse_other_data(self._about, state)
+        refuse_other_data(self._identity, state)
         if self._hard:
             self._hard.load_state_dict(state["mined"])

@@ -116,15 +116,15 @@ def drawn_panels(runs: Mapping[str, Records]) -> list[Panel]:
     """The panels that some run has a number for; a logged name of no panel gets its own at the end."""
     logged = {name for records in runs.values() for record in records for name in record if _known(record, name)}
     listed = {name for panel in PANELS for name in panel.names}
-    kept = [Panel(p.title, {name: told for name, told in p.names.items() if name in logged}) for p in PANELS]
+    shown = [Panel(p.title, {name: text for name, text in p.names.items() if name in logged}) for p in PANELS]
     others = [Panel(name, {name: name}) for name in sorted(logged - listed - LEFT_OUT)]
-    return [panel for panel in kept if panel.names] + others
+    return [panel for panel in shown if panel.names] + others
 
 
 def series(records: Records, name: str) -> tuple[list[int], list[float]]:
     """The updates that logged a number under the name, and the numbers; NaN and missing ones are left out."""
-    found = [(int(record["update"]), float(record[name])) for record in records if _known(record, name)]
-    return [update for update, _ in found], [value for _, value in found]
+    points = [(int(record["update"]), float(record[name])) for record in records if _known(record, name)]
+    return [update for update, _ in points], [value for _, value in points]
 
 
 def running_mean(values: Sequence[float], reach: int) -> list[float]:

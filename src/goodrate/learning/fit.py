@@ -89,12 +89,14 @@ def accumulate(
                 outputs = model(batch)
             # Terms are computed in full precision: exp and logs of bf16 numbers lose ratios and probabilities.
             exact = {name: _exact(value) for name, value in outputs.items()}
-            parts = {t.name: reduced(t, t.loss(exact, batch), update, batch, whole[t.name]) for t in update.terms}
-            loss = torch.stack(list(parts.values())).sum()
+            values = {t.name: reduced(t, t.loss(exact, batch), update, batch, whole[t.name]) for t in update.terms}
+            loss = torch.stack(list(values.values())).sum()
             backward(loss)
-            told = {name: value.detach() for name, value in exact.items()}
-            parts |= {t.name: reduced(t, t.loss(told, batch), update, batch, whole[t.name]) for t in update.diagnostics}
-        for name, value in (*parts.items(), ("loss", loss)):
+            exact = {name: value.detach() for name, value in exact.items()}
+            values |= {
+                t.name: reduced(t, t.loss(exact, batch), update, batch, whole[t.name]) for t in update.diagnostics
+            }
+        for name, value in (*values.items(), ("loss", loss)):
             totals[name] += float(value.detach())
     return totals
 
@@ -146,8 +148,8 @@ class _Run:
         """Values added up over the processes; each holds the part of its own micro-batches."""
         if self.accelerator.num_processes == 1:
             return values
-        parts = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
-        return dict(zip(values, self.accelerator.reduce(parts, "sum").tolist(), strict=True))
+        own = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
+        return dict(zip(values, self.accelerator.reduce(own, "sum").tolist(), strict=True))
 
     def agreed(self, seconds: float) -> float:
         """The first process's clock: all must stop at the same update and step at the same rate."""
@@ -198,20 +200,20 @@ def fit(
 ) -> FitResult:
     """Train `model` in place on the updates of `source` until a budget or the source ends; resumes from `folder`.
 
-    model: its forward(micro_batch) gives the tensors that the terms read. stateful: further parts to checkpoint.
+    model: its forward(micro_batch) gives the tensors that the terms read. stateful: what else is checkpointed.
     evaluate: called with the update count, its numbers are logged. on_update: sees every record (progress bars).
     Ctrl-C or a kill loses the updates since the last checkpoint, which a resumed run repeats: with an update budget it
     ends with the very same weights; with a time budget the learning rate follows the clock, only the data order stays.
     """
     run = _Run(model, optimizers, settings)
     bare = run.accelerator.unwrap_model(run.model)
-    parts = {"source": source, **(stateful or {})}
-    parts |= {f"optimizer{i}": optimizer for i, optimizer in enumerate(run.optimizers)}
-    facts = (checkpoint.load(folder.path, bare, parts) if folder else None) or {"update": 0, "seconds": 0.0}
+    states = {"source": source, **(stateful or {})}
+    states |= {f"optimizer{i}": optimizer for i, optimizer in enumerate(run.optimizers)}
+    facts = (checkpoint.load(folder.path, bare, states) if folder else None) or {"update": 0, "seconds": 0.0}
     if folder and run.accelerator.is_main_process:
         folder.keep_metrics(lambda record: record.get("update", 0) <= facts["update"])
     logs = _logs(run, settings, folder)
-    loop = _Loop(run, source, settings, logs, facts, lambda facts: _save(run, folder, bare, parts, facts))
+    loop = _Loop(run, source, settings, logs, facts, lambda facts: _save(run, folder, bare, states, facts))
     with logs:
         stopped_by, last = loop.run(evaluate, on_update)
     result = FitResult(loop.done, loop.seconds, stopped_by, run.precision, last)
@@ -221,9 +223,9 @@ def fit(
     return result
 
 
-def _save(run: _Run, folder: RunFolder | None, bare: nn.Module, parts: Mapping[str, Any], facts: Record) -> None:
+def _save(run: _Run, folder: RunFolder | None, bare: nn.Module, states: Mapping[str, Any], facts: Record) -> None:
     if folder and run.accelerator.is_main_process:
-        checkpoint.save(folder.path, bare, parts, facts)
+        checkpoint.save(folder.path, bare, states, facts)
 
 
 class _Logs(ExitStack):

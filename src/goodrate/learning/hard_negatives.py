@@ -23,7 +23,7 @@ class HardNegatives:
     def draw(self, queries: Sequence[str], known: Mapping[str, AbstractSet[str]], step: int) -> list[str]:
         """per_pair items of every query's finds, as many as there are, none that is known to answer the query."""
         if self._mined is None or (self._every and step % self._every == 0):
-            self._mined = {query: list(found) for query, found in self._mine().items()}
+            self._mined = {query: list(item_ids) for query, item_ids in self._mine().items()}
         drawn: list[str] = []
         for row, query in enumerate(queries):
             left = [item for item in self._mined.get(query, []) if item not in known[query]]

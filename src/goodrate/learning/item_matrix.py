@@ -17,7 +17,7 @@ class ItemMatrix:
     def __init__(self, items: Sequence[str], encoder: Encoder) -> None:
         self._items, self._encoder = items, encoder
         self.vectors = encoder.encode_items(items)
-        self._made = np.zeros(len(items), dtype=np.int64)  # the update before which a row was encoded
+        self._encoded_at = np.zeros(len(items), dtype=np.int64)  # the update before which a row was encoded
         self._next = self._number = 0
 
     def refresh(self, count: int, number: int) -> None:
@@ -28,20 +28,24 @@ class ItemMatrix:
         places = (self._next + np.arange(min(count, len(self._items)))) % len(self._items)
         self._next = int((places[-1] + 1) % len(self._items))
         self.vectors[places] = self._encoder.encode_items([self._items[place] for place in places.tolist()])
-        self._made[places] = number
+        self._encoded_at[places] = number
 
     @property
     def age(self) -> float:
         """Mean number of updates since a row was encoded."""
-        return float(self._number - self._made.mean())
+        return float(self._number - self._encoded_at.mean())
 
     def state_dict(self) -> dict[str, Any]:
         """Vectors, their ages and whose turn it is."""
-        return {"vectors": torch.from_numpy(self.vectors), "made": torch.from_numpy(self._made), "next": self._next}
+        return {
+            "vectors": torch.from_numpy(self.vectors),
+            "made": torch.from_numpy(self._encoded_at),
+            "next": self._next,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        self.vectors, self._made = state["vectors"].numpy().copy(), state["made"].numpy().copy()
+        self.vectors, self._encoded_at = state["vectors"].numpy().copy(), state["made"].numpy().copy()
         self._next = int(state["next"])
 
 

@@ -64,29 +64,29 @@ def micro_batches(
     as the shared forward computes them: a prompt once, every completion at its padded width.
     """
     return [
-        _micro_batch(rollout, tensors, part, views or (rollout.sampled_under,)) for part in _parts(rollout, max_tokens)
+        _micro_batch(rollout, tensors, rows, views or (rollout.sampled_under,)) for rows in _packed(rollout, max_tokens)
     ]
 
 
-def _parts(rollout: Rollout, max_tokens: int) -> list[Tensor]:
+def _packed(rollout: Rollout, max_tokens: int) -> list[Tensor]:
     """Rows (n,) of every micro-batch: groups in order of length, filled up to max_tokens."""
     groups = []
     for group in torch.unique(rollout.group).tolist():
         rows = (rollout.group == group).nonzero()[:, 0]
         prompt = len(rollout.sampled_under.token_ids[int(rollout.example_id[rows[0]])])
         groups.append((int(rollout.mask[rows].sum(1).max()), prompt, rows))
-    groups.sort(key=lambda one: (one[0], one[1]))
-    parts: list[list[Tensor]] = []
+    groups.sort(key=lambda group: group[:2])
+    packed: list[list[Tensor]] = []
     used = 0
     for longest, prompt, rows in groups:
         cost = prompt + len(rows) * longest
-        if parts and used + cost <= max_tokens:
-            parts[-1].append(rows)
+        if packed and used + cost <= max_tokens:
+            packed[-1].append(rows)
             used += cost
         else:
-            parts.append([rows])
+            packed.append([rows])
             used = cost
-    return [torch.cat(rows) for rows in parts]
+    return [torch.cat(rows) for rows in packed]
 
 
 def _micro_batch(

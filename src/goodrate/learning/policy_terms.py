@@ -8,9 +8,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from goodrate.learning.advantages import group_relative, to_tokens
 from goodrate.learning.losses import kl_k3, policy_gradient
 from goodrate.learning.policy import REFERENCE
-from goodrate.learning.records import MicroBatch, Outputs, Term
+from goodrate.learning.records import MicroBatch, Outputs, Reward, Rollout, Term
 
 
 class PolicyTermSettings(BaseModel):
@@ -24,6 +25,22 @@ class PolicyTermSettings(BaseModel):
         default="sequence_mean", description="sequence_mean as published; token_mean (DAPO); fixed_length (Dr. GRPO)"
     )
     fixed_length: int | None = Field(default=None, gt=0, description="the constant of fixed_length, in tokens")
+
+
+def policy_tensors(rollout: Rollout, advantages: Tensor) -> dict[str, Tensor]:
+    """What policy_terms reads of a micro-batch: mask, advantages and behaviour log probabilities, (N, T) each.
+
+    advantages: (N,), or (N, T).
+    """
+    assert rollout.behaviour_logprobs is not None
+    tokens = to_tokens(advantages, rollout.mask) if advantages.dim() == 1 else advantages
+    return {"mask": rollout.mask, "advantages": tokens, "behaviour": rollout.behaviour_logprobs}
+
+
+def outcome_credit(rollout: Rollout, reward: Reward, *, clamp: float, floor: float = 0.0) -> dict[str, Tensor]:
+    """The outcome, z-scored within its group, on every token of the completion. floor: least divisor."""
+    advantages = group_relative(reward.outcome, rollout.group, scale="population", floor=floor, clamp=clamp)
+    return policy_tensors(rollout, advantages)
 
 
 def policy_terms(

@@ -101,8 +101,8 @@ def _capped(
     allowed = len(guided) if share >= 1 else int(share / (1 - share) * len(own) + 1e-9)
     dropped = {pair.example_id for pair in guided[allowed:]}
     counts.update({"self": len(own), "oracle": min(allowed, len(guided)), "over_share": len(dropped)})
-    kept = [pair for pair in pairs if not (pair.kind == "oracle" and pair.example_id in dropped)]
-    return kept, dict(counts)
+    within = [pair for pair in pairs if not (pair.kind == "oracle" and pair.example_id in dropped)]
+    return within, dict(counts)
 
 
 class PreferenceTermSettings(BaseModel):
@@ -173,7 +173,6 @@ def pair_rollout(pairs: Sequence[PreferencePair]) -> Rollout:
         completion_ids=torch.zeros(mask.shape, dtype=torch.long).masked_scatter(mask, flat),
         mask=mask,
         behaviour_logprobs=None,
-        step_id=torch.full(mask.shape, -1),
         finish_reason=("stop",) * len(rows),
         parsed=(None,) * len(rows),
     )

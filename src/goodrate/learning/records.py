@@ -47,8 +47,8 @@ class Rollout:
     example_id: (N,) row in `sampled_under`. group: (N,) rollouts compared with one another share an id; groups may be
     ragged. arm: (N,) which sampling arm (0 plain, 1 with hint or context). completion_ids: (N, T). mask: (N, T) bool,
     true on completion tokens. behaviour_logprobs: (N, T), unfiltered softmax at the sampling temperature, or None when
-    no term needs them. step_id: (N, T) reasoning step of a token, -1 for none. finish_reason: N of "stop", "length".
-    parsed: whatever the parser made of each completion, None where it failed.
+    no term needs them. finish_reason: N of "stop", "length".
+    parsed: what the parser read from each completion, None where it failed.
     """
 
     example_id: Tensor
@@ -58,7 +58,6 @@ class Rollout:
     completion_ids: Tensor
     mask: Tensor
     behaviour_logprobs: Tensor | None
-    step_id: Tensor
     finish_reason: tuple[str, ...]
     parsed: tuple[Any, ...]
     temperature: float = 1.0
@@ -66,7 +65,7 @@ class Rollout:
     def __post_init__(self) -> None:
         num = len(self.finish_reason)
         assert self.group.shape == self.arm.shape == self.example_id.shape == (num,) and len(self.parsed) == num
-        assert self.completion_ids.shape == self.mask.shape == self.step_id.shape and self.mask.dtype == torch.bool
+        assert self.completion_ids.shape == self.mask.shape and self.mask.dtype == torch.bool
 
 
 @dataclass(frozen=True)

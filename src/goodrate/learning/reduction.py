@@ -73,5 +73,5 @@ def reduced(term: Term, values: Tensor, update: Update, batch: MicroBatch, denom
     if values.shape != mask.shape:
         raise ValueError(f"term {term.name}: values {tuple(values.shape)} but mask {tuple(mask.shape)}")
     weights = element_weights(term, batch, counted_mask(term, update, batch))
-    kept = torch.where(mask, values, torch.zeros_like(values))
-    return term.weight * (kept * weights).sum() / max(denominator, 1)
+    selected = torch.where(mask, values, torch.zeros_like(values))
+    return term.weight * (selected * weights).sum() / max(denominator, 1)

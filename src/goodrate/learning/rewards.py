@@ -1,8 +1,7 @@
-"""Rewards: what was found about N rollouts in, a Reward out. Parsing and grading happen before; this is arithmetic."""
+"""Rewards: what is known of N rollouts in, a Reward out. Parsing and grading happen before; this is arithmetic."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,17 +78,6 @@ def step_reward(outcome: Reward, verified: Tensor, judged: Tensor) -> Reward:
     steps = torch.where(by_judge, torch.where(contradicted & decided, 0.5, judged), verified)
     steps = torch.where(outcome.failed[:, None], float("nan"), steps)
     return Reward(outcome.outcome, outcome.correct, outcome.failed, steps, outcome.parts)
-
-
-def exclusivity(query_terms: Sequence[str], item_terms: Sequence[str], idf: dict[str, float]) -> float:
-    """1 - the idf-weighted share of distinct query terms that the item has; 1 without overlap, 0 with all of them.
-
-    Terms without an idf weigh 1. A query without terms: 0, nothing can be exclusive.
-    """
-    wanted = set(query_terms)
-    weight = {term: idf.get(term, 1.0) for term in wanted}
-    total = sum(weight.values())
-    return 1 - sum(weight[term] for term in wanted & set(item_terms)) / total if total else 0.0
 
 
 def retrieval_reward(

@@ -29,38 +29,42 @@ class Sampling:
 
 
 def sample(
-    model: CausalLM, prompts: Prompts, how: Sampling, seeds: Sequence[int], parse: Parse, arm: int = 0
+    model: CausalLM, prompts: Prompts, sampling: Sampling, seeds: Sequence[int], parse: Parse, arm: int = 0
 ) -> Rollout:
     """G completions of each of P prompts: N = P * G rollouts, group = the prompt's number.
 
     seeds: one per rollout, prompt by prompt. Every prompt is read once for its group. Behaviour log probabilities are
     those of the unfiltered softmax at the sampling temperature. parse: None where a completion cannot be read.
     """
-    assert len(seeds) == len(prompts) * how.group_size
-    ids = [list(tokens) for tokens in prompts.token_ids for _ in range(how.group_size)]
-    made = model.generate(
-        ids, how.max_new_tokens, how.stop_token_id, how.temperature, seed=list(seeds), batch_size=how.batch_size
+    assert len(seeds) == len(prompts) * sampling.group_size
+    ids = [list(tokens) for tokens in prompts.token_ids for _ in range(sampling.group_size)]
+    completions = model.generate(
+        ids,
+        sampling.max_new_tokens,
+        sampling.stop_token_id,
+        sampling.temperature,
+        seed=list(seeds),
+        batch_size=sampling.batch_size,
     )
-    lengths = torch.tensor([len(one.token_ids) for one in made])
+    lengths = torch.tensor([len(completion.token_ids) for completion in completions])
     mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
-    row = torch.arange(len(prompts)).repeat_interleave(how.group_size)
+    row = torch.arange(len(prompts)).repeat_interleave(sampling.group_size)
     return Rollout(
         example_id=row,
         group=row.clone(),
         arm=torch.full_like(row, arm),
         sampled_under=prompts,
-        completion_ids=_filled(mask, [token for one in made for token in one.token_ids], torch.long),
+        completion_ids=_filled(mask, [token for c in completions for token in c.token_ids], torch.long),
         mask=mask,
-        behaviour_logprobs=_filled(mask, [value for one in made for value in one.logprobs], torch.float),
-        step_id=torch.full(mask.shape, -1),
-        finish_reason=tuple(one.finish_reason for one in made),
-        parsed=tuple(parse(one) for one in made),
-        temperature=how.temperature,
+        behaviour_logprobs=_filled(mask, [value for c in completions for value in c.logprobs], torch.float),
+        finish_reason=tuple(completion.finish_reason for completion in completions),
+        parsed=tuple(parse(completion) for completion in completions),
+        temperature=sampling.temperature,
     )
 
 
 def sample_shared(
-    model: CausalLM, prompts: Prompts, how: Sampling, seeds: Sequence[int], parse: Parse, arm: int = 0
+    model: CausalLM, prompts: Prompts, sampling: Sampling, seeds: Sequence[int], parse: Parse, arm: int = 0
 ) -> Rollout:
     """`sample`, its prompts divided among the processes of a run; every process gets the whole rollout.
 
@@ -70,15 +74,15 @@ def sample_shared(
 
     world = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
     if world == 1:
-        return sample(model, prompts, how, seeds, parse, arm)
+        return sample(model, prompts, sampling, seeds, parse, arm)
     bounds = [len(prompts) * rank // world for rank in range(world + 1)]
     start, end = bounds[distributed.get_rank() :][:2]
-    mine = Prompts(prompts.example_ids[start:end], prompts.token_ids[start:end], prompts.view)
-    size = how.group_size
-    part = sample(model, mine, how, seeds[start * size : end * size], parse, arm) if end > start else None
-    parts: list[Rollout | None] = [None] * world
-    distributed.all_gather_object(parts, part)
-    return join([one for one in parts if one is not None])
+    share = Prompts(prompts.example_ids[start:end], prompts.token_ids[start:end], prompts.view)
+    size = sampling.group_size
+    own = sample(model, share, sampling, seeds[start * size : end * size], parse, arm) if end > start else None
+    shares: list[Rollout | None] = [None] * world
+    distributed.all_gather_object(shares, own)
+    return join([rollout for rollout in shares if rollout is not None])
 
 
 def _filled(mask: Tensor, values: Sequence[float], dtype: torch.dtype) -> Tensor:
@@ -86,28 +90,28 @@ def _filled(mask: Tensor, values: Sequence[float], dtype: torch.dtype) -> Tensor
     return torch.zeros(mask.shape, dtype=dtype).masked_scatter(mask, torch.tensor(values, dtype=dtype))
 
 
-def take(rollout: Rollout, kept: Tensor) -> Rollout:
-    """The rollouts where kept (N,) bool is true. Prompts stay as they are, so example_id keeps its meaning."""
-    rows = kept.nonzero()[:, 0].tolist()
+def take(rollout: Rollout, selected: Tensor) -> Rollout:
+    """The rollouts where selected (N,) bool is true. Prompts stay as they are, so example_id keeps its meaning."""
+    rows = selected.nonzero()[:, 0].tolist()
     behaviour = rollout.behaviour_logprobs
     return replace(
         rollout,
-        **{name: getattr(rollout, name)[kept] for name in ("example_id", "group", "arm", "step_id", "mask")},
-        completion_ids=rollout.completion_ids[kept],
-        behaviour_logprobs=None if behaviour is None else behaviour[kept],
+        **{name: getattr(rollout, name)[selected] for name in ("example_id", "group", "arm", "mask")},
+        completion_ids=rollout.completion_ids[selected],
+        behaviour_logprobs=None if behaviour is None else behaviour[selected],
         finish_reason=tuple(rollout.finish_reason[i] for i in rows),
         parsed=tuple(rollout.parsed[i] for i in rows),
     )
 
 
-def take_reward(reward: Reward, kept: Tensor) -> Reward:
-    """The rewards where kept (N,) bool is true."""
+def take_reward(reward: Reward, selected: Tensor) -> Reward:
+    """The rewards where selected (N,) bool is true."""
     return Reward(
-        reward.outcome[kept],
-        reward.correct[kept],
-        reward.failed[kept],
-        None if reward.steps is None else reward.steps[kept],
-        {name: part[kept] for name, part in reward.parts.items()},
+        reward.outcome[selected],
+        reward.correct[selected],
+        reward.failed[selected],
+        None if reward.steps is None else reward.steps[selected],
+        {name: part[selected] for name, part in reward.parts.items()},
     )
 
 
@@ -163,9 +167,8 @@ def _joined(rollouts: Sequence[Rollout], prompts: Prompts, starts: Sequence[int]
         behaviour_logprobs=None
         if any(b is None for b in behaviours)
         else torch.cat([_widened(b, width, 0.0) for b in behaviours if b is not None]),
-        step_id=torch.cat([_widened(r.step_id, width, -1) for r in rollouts]),
         finish_reason=tuple(why for r in rollouts for why in r.finish_reason),
-        parsed=tuple(one for r in rollouts for one in r.parsed),
+        parsed=tuple(parsed for r in rollouts for parsed in r.parsed),
         temperature=rollouts[0].temperature,
     )
 

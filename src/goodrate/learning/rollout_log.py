@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from goodrate.learning.records import Reward, Rollout
-from goodrate.learning.rollout_method import Method
 from goodrate.learning.sampling import band_counts, group_accuracies, quarters
 
 
@@ -20,11 +19,12 @@ class RolloutLog:
         self._started = time.perf_counter()
         self._counts: Counter[str] = Counter()
         self._sums: Counter[str] = Counter()
-        self._told: Counter[str] = Counter()
+        self._replay: Counter[str] = Counter()
         self._rollouts = self._tokens = self._screening_tokens = 0
         self._accuracies: list[float] = []
 
-    def add(self, rollout: Rollout, reward: Reward, method: Method) -> None:
+    def add(self, rollout: Rollout, reward: Reward, facts: Mapping[str, float]) -> None:
+        """Rollouts and their rewards; facts: the method's own numbers about them."""
         count = len(rollout.parsed)
         self._rollouts += count
         self._tokens += int(rollout.mask.sum())
@@ -34,7 +34,7 @@ class RolloutLog:
             "failed": float(reward.failed.float().mean()),
             "cut_off": sum(why == "length" for why in rollout.finish_reason) / count,
             **{f"reward/{name}": float(part.nanmean()) for name, part in reward.parts.items()},
-            **method.facts(rollout, reward),
+            **facts,
         }
         self._sums.update({name: value * count for name, value in values.items()})
 
@@ -45,21 +45,25 @@ class RolloutLog:
 
     def replayed(self, counts: Mapping[str, int]) -> None:
         """What a second try did."""
-        self._told.update(counts)
+        self._replay.update(counts)
 
     def filtered(self, correct: Tensor, group: Tensor, inside: Tensor) -> None:
+        """Groups by why the difficulty band kept or dropped them."""
         self._counts.update(band_counts(correct, group, inside))
         self._accuracies += group_accuracies(correct, group).tolist()
 
     @property
     def groups(self) -> int:
+        """How many were sampled or screened out."""
         return sum(self._counts.values())
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
+        """The counts of groups in words."""
         return ", ".join(f"{count} {name}" for name, count in sorted(self._counts.items()))
 
     def facts(self) -> dict[str, float]:
+        """The numbers of the update."""
         seconds = time.perf_counter() - self._started
         shares = {
             f"share_{name}": self._counts[name] / self.groups
@@ -70,5 +74,5 @@ class RolloutLog:
         histogram = {f"groups_at/{name}": share for name, share in quarters(self._accuracies).items()}
         sampled = (self._tokens + self._screening_tokens) / seconds
         rate = {"length": length, "sampled_tokens_per_second": sampled, "sampled_groups": self.groups}
-        told = {name: float(count) for name, count in self._told.items()}
-        return {**shares, **histogram, **means, **rate, **told}
+        replay = {name: float(count) for name, count in self._replay.items()}
+        return {**shares, **histogram, **means, **rate, **replay}

@@ -19,11 +19,17 @@ from goodrate.learning.policy import micro_batches
 from goodrate.learning.records import Prompts, Reward, Rollout, Update, View
 from goodrate.learning.rollout import Sampling, join, join_rewards, sample_shared, take, take_reward
 from goodrate.learning.rollout_log import RolloutLog
-from goodrate.learning.rollout_method import Ask, Method, PolicyExample
-from goodrate.learning.sampling import accuracy_by_group, coefficient_of_variation, difficulty_band
+from goodrate.learning.rollout_method import Method, SampleGroups, TokenizedPrompt
+from goodrate.learning.sampling import (
+    accuracy_by_group,
+    coefficient_of_variation,
+    difficulty_band,
+    missing_groups,
+    within_quota,
+)
 from goodrate.learning.source import refuse_other_data, seed_of
 from goodrate.models.causal_lm import CausalLM
-from goodrate.models.memory import give_back
+from goodrate.models.memory import release_memory
 
 
 class RolloutSettings(BaseModel):
@@ -50,6 +56,11 @@ class RolloutSettings(BaseModel):
     inner_steps: int = Field(default=1, gt=0, description="optimizer steps on the same rollouts")
     micro_tokens: int = Field(default=4096, gt=0, description="tokens of a micro-batch; memory and speed only")
 
+    @property
+    def on_policy(self) -> bool:
+        """Whether rollouts serve one step, so that the policy that sampled is the one that learns."""
+        return self.inner_steps == 1
+
     @model_validator(mode="after")
     def _is_band(self) -> RolloutSettings:
         if self.minimum >= self.maximum:
@@ -71,22 +82,22 @@ class RolloutSource:
     """A source of updates on the policy's own completions. Each label has a queue of its own when balanced."""
 
     def __init__(
-        self, settings: RolloutSettings, model: CausalLM, examples: Sequence[PolicyExample], method: Method,
+        self, settings: RolloutSettings, model: CausalLM, prompts: Sequence[TokenizedPrompt], method: Method,
         *, num_labels: int, stop_token_id: int | None, seed: int,
     ) -> None:  # fmt: skip
         """model: the policy that fit trains; it is asked for completions in evaluation mode."""
-        if not examples:
+        if not prompts:
             raise ValueError("no prompts to sample from")
-        self._settings, self._model, self._examples, self._method = settings, model, examples, method
+        self._settings, self._model, self._prompts, self._method = settings, model, prompts, method
         self._num_labels, self._seed = num_labels, seed
-        self._how = Sampling(settings.group_size, settings.temperature, settings.max_new_tokens, stop_token_id)
-        self._queues = _queues(examples, settings.balanced)
+        self._sampling = Sampling(settings.group_size, settings.temperature, settings.max_new_tokens, stop_token_id)
+        self._queues = _queues(prompts, settings.balanced)
         self._positions = dict.fromkeys(self._queues, 0)
         self._solved: dict[int, tuple[int, int]] = {}  # row -> times in a row, first epoch that has it again
         self._pending: Update | None = None
-        self._gold = {example.example_id: example.label for example in examples}
-        digest = hashlib.sha256(repr([(e.example_id, e.token_ids, e.label) for e in examples]).encode()).hexdigest()
-        self._about = {"sha256": digest, "seed": seed, "settings": settings.model_dump_json()}
+        self._gold = {prompt.example_id: prompt.label for prompt in prompts}
+        digest = hashlib.sha256(repr([(p.example_id, p.token_ids, p.label) for p in prompts]).encode()).hexdigest()
+        self._identity = {"sha256": digest, "seed": seed, "settings": settings.model_dump_json()}
 
     def next(self, step: int) -> Update | None:
         """The update of that number; new rollouts every inner_steps updates. Never ends by itself."""
@@ -96,78 +107,80 @@ class RolloutSource:
 
     def _collect(self, number: int) -> Update:
         """Sample and filter until every queue's quota is full or the rounds are spent."""
-        give_back()
-        wanted = -(-self._settings.prompts // len(self._queues))
+        release_memory()
+        quota = -(-self._settings.prompts // len(self._queues))
         have: Counter[int] = Counter()
-        chosen: list[tuple[Rollout, Reward]] = []
+        collected: list[tuple[Rollout, Reward]] = []
         log = RolloutLog()
         for attempt in range(self._settings.rounds):
-            short = {label: wanted - have[label] for label in self._queues if have[label] < wanted}
-            if not short:
+            missing = missing_groups(have, self._queues, quota)
+            if not missing:
                 break
-            drawn = self._drawn(short, number, attempt, log)
+            drawn = self._drawn(missing, number, attempt, log)
             if not drawn:
                 continue
-            rollout, examples = self._sample(drawn, self._settings.group_size, number, attempt)
-            reward = self._method.grade(rollout, examples)
+            rollout, prompts = self._sample(drawn, self._settings.group_size, number, attempt)
+            reward = self._method.grader.grade(rollout, prompts)
+            log.add(rollout, reward, self._method.facts(rollout, reward))
+            if self._method.replay is not None:
+                sample_groups = self._sample_groups(self._settings.group_size, number, attempt, "replay")
+                rollout, reward, counts = self._method.replay.replayed(rollout, reward, prompts, sample_groups, number)
+                log.replayed(counts)
             labels = [label for label, _ in drawn]
-            log.add(rollout, reward, self._method)
-            ask = self._ask(self._settings.group_size, number, attempt, "replay")
-            rollout, reward, counts = self._method.replayed(rollout, reward, examples, ask, number)
-            log.replayed(counts)
-            kept = self._worth(rollout, reward, labels, short, log)
-            have.update(labels[group] for group in torch.unique(rollout.group[kept]).tolist())
-            if kept.any():
-                chosen.append((take(rollout, kept), take_reward(reward, kept)))
-        if not chosen:
+            useful = self._useful(rollout, reward, labels, missing, log)
+            have.update(labels[group] for group in torch.unique(rollout.group[useful]).tolist())
+            if useful.any():
+                collected.append((take(rollout, useful), take_reward(reward, useful)))
+        if not collected:
             raise NothingToLearn(
                 f"update {number}: none of {log.groups} sampled groups has right and wrong completions; "
-                f"{log.told}. Solved, too hard, or collapsed"
+                f"{log.summary}. Solved, too hard, or collapsed"
             )
-        return self._update(join([one for one, _ in chosen]), join_rewards([one for _, one in chosen]), log)
+        rollouts, rewards = zip(*collected, strict=True)
+        return self._update(join(rollouts), join_rewards(rewards), log)
 
-    def _drawn(self, short: Mapping[int, int], number: int, attempt: int, log: RolloutLog) -> list[tuple[int, int]]:
+    def _drawn(self, missing: Mapping[int, int], number: int, attempt: int, log: RolloutLog) -> list[tuple[int, int]]:
         """(queue, row) of prompts to sample groups of: more than are missing, since some groups will be dropped."""
         drawn: list[tuple[int, int]] = []
-        for label, missing in short.items():
-            drawn += [(label, row) for row in self._draw(label, math.ceil(missing * self._settings.oversampling))]
+        for label, count in missing.items():
+            drawn += [(label, row) for row in self._draw(label, math.ceil(count * self._settings.oversampling))]
         if not self._settings.screening:
             return drawn
-        rollout, examples = self._sample(drawn, self._settings.screening, number, attempt, "screening")
-        solved = (accuracy_by_group(self._method.correct(rollout, examples), rollout.group) == 1).tolist()
+        rollout, prompts = self._sample(drawn, self._settings.screening, number, attempt, "screening")
+        solved = (accuracy_by_group(self._method.grader.correct(rollout, prompts), rollout.group) == 1).tolist()
         log.passed_over(sum(solved), int(rollout.mask.sum()))
         for (label, row), right in zip(drawn, solved, strict=True):
             self._rest(label, row, right)
-        return [one for one, right in zip(drawn, solved, strict=True) if not right]
+        return [place for place, right in zip(drawn, solved, strict=True) if not right]
 
     def _sample(
         self, drawn: Sequence[tuple[int, int]], size: int, number: int, attempt: int, *purpose: str
-    ) -> tuple[Rollout, list[PolicyExample]]:
+    ) -> tuple[Rollout, list[TokenizedPrompt]]:
         """Groups of `size` completions of the prompts, and those. The group of a screened prompt is sampled anew, so
         that what chose the prompt is not in its advantages."""
-        examples = [self._examples[row] for _, row in drawn]
-        return self._method.sampled(self._ask(size, number, attempt, *purpose), examples), examples
+        prompts = [self._prompts[row] for _, row in drawn]
+        return self._method.arms.sampled(self._sample_groups(size, number, attempt, *purpose), prompts), prompts
 
-    def _ask(self, group_size: int, number: int, attempt: int, *purpose: str) -> Ask:
+    def _sample_groups(self, group_size: int, number: int, attempt: int, *purpose: str) -> SampleGroups:
         """Sampling of one attempt; every rollout's seed follows from its example and its place in the draw."""
 
-        def ask(
-            examples: Sequence[PolicyExample], token_ids: Sequence[tuple[int, ...]] | None = None,
+        def sample_groups(
+            prompts: Sequence[TokenizedPrompt], token_ids: Sequence[tuple[int, ...]] | None = None,
             *, size: int | None = None, share: float = 1.0, view: View = "plain", arm: int = 0,
         ) -> Rollout:  # fmt: skip
-            ids = token_ids or [example.token_ids for example in examples]
-            prompts = Prompts(tuple(e.example_id for e in examples), tuple(ids), view)
+            ids = token_ids or [prompt.token_ids for prompt in prompts]
+            shown = Prompts(tuple(prompt.example_id for prompt in prompts), tuple(ids), view)
             count = size or max(1, int(group_size * share))
             other = (arm,) if arm else ()
             seeds = [
-                seed_of(self._seed, *purpose, number, attempt, example.example_id, place, sample_number, *other)
-                for place, example in enumerate(examples)
+                seed_of(self._seed, *purpose, number, attempt, prompt.example_id, place, sample_number, *other)
+                for place, prompt in enumerate(prompts)
                 for sample_number in range(count)
             ]
-            how = replace(self._how, group_size=count)
-            return sample_shared(self._model, prompts, how, seeds, self._method.parse, arm)
+            sampling = replace(self._sampling, group_size=count)
+            return sample_shared(self._model, shown, sampling, seeds, self._method.grader.parse, arm)
 
-        return ask
+        return sample_groups
 
     def _rest(self, label: int, row: int, right: bool) -> None:
         """Leave a solved prompt out for as many epochs as it was found solved in a row; call in one that was not."""
@@ -198,52 +211,49 @@ class RolloutSource:
         self._positions[label] = place
         return drawn
 
-    def _worth(
-        self, rollout: Rollout, reward: Reward, labels: Sequence[int], short: Mapping[int, int], log: RolloutLog
+    def _useful(
+        self, rollout: Rollout, reward: Reward, labels: Sequence[int], missing: Mapping[int, int], log: RolloutLog
     ) -> Tensor:
         """Which rollouts (N,) belong to a group inside the difficulty band that its queue still needs."""
         inside = difficulty_band(reward.correct, rollout.group, low=self._settings.minimum, high=self._settings.maximum)
         log.filtered(reward.correct, rollout.group, inside)
-        left, needed = dict(short), []
-        for group in torch.unique(rollout.group[inside]).tolist():
-            if left[labels[group]] > 0:
-                left[labels[group]] -= 1
-                needed.append(group)
-        return torch.isin(rollout.group, torch.tensor(needed, dtype=rollout.group.dtype))
+        groups = torch.unique(rollout.group[inside])
+        needed = within_quota([labels[group] for group in groups.tolist()], missing)
+        return torch.isin(rollout.group, groups[needed])
 
     def _update(self, rollout: Rollout, reward: Reward, log: RolloutLog) -> Update:
-        terms, diagnostics = self._method.terms()
-        credit = self._method.credit(rollout, reward)
-        parts = micro_batches(rollout, credit, self._settings.micro_tokens, self._method.views(rollout))
+        terms, diagnostics = self._method.terms
+        credit, views = self._method.credit(rollout, reward), self._method.arms.views(rollout)
+        batches = micro_batches(rollout, credit, self._settings.micro_tokens, views)
         rows = dict(zip(rollout.group.tolist(), rollout.example_id.tolist(), strict=True))  # one a group, of either arm
         labels = [self._gold[rollout.sampled_under.example_ids[row]] for row in rows.values()]
         cv = coefficient_of_variation(labels, self._num_labels)
         size = {"groups": float(len(labels)), TRAINED: float(rollout.mask.sum())}
         shares = {f"labels/{label + 1}": labels.count(label) / len(labels) for label in range(self._num_labels)}
-        return Update(parts, terms, {**log.facts(), **size, **shares, "label_cv": cv}, diagnostics)
+        return Update(batches, terms, {**log.facts(), **size, **shares, "label_cv": cv}, diagnostics)
 
     def state_dict(self) -> dict[str, Any]:
         """Queue positions, what the order depends on, and rollouts that have inner steps left."""
         pending = list(self._pending.micro_batches) if self._pending and self._settings.inner_steps > 1 else None
-        told = {"positions": dict(self._positions), "solved": dict(self._solved), "pending": pending}
-        return {**self._about, **told, "method": self._method.state_dict()}
+        queues = {"positions": dict(self._positions), "solved": dict(self._solved)}
+        return {**self._identity, **queues, "pending": pending, "method": self._method.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there. ValueError naming what differs when the data or the settings are others."""
-        refuse_other_data(self._about, state)
+        refuse_other_data(self._identity, state)
         self._positions = dict(state["positions"])
         self._solved = dict(state.get("solved", {}))
         self._method.load_state_dict(state.get("method", {}))
         if state["pending"] is not None:
-            terms, diagnostics = self._method.terms()
+            terms, diagnostics = self._method.terms
             self._pending = Update(state["pending"], terms, {}, diagnostics)
 
 
-def _queues(examples: Sequence[PolicyExample], balanced: bool) -> dict[int, list[int]]:
+def _queues(prompts: Sequence[TokenizedPrompt], balanced: bool) -> dict[int, list[int]]:
     """Rows by gold label, or all in one queue (0)."""
     queues: dict[int, list[int]] = {}
-    for row, example in enumerate(examples):
-        queues.setdefault(example.label if balanced else 0, []).append(row)
+    for row, prompt in enumerate(prompts):
+        queues.setdefault(prompt.label if balanced else 0, []).append(row)
     return dict(sorted(queues.items()))
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -27,13 +26,13 @@ def difficulty_band(
     return inside & (stats.count > 0)
 
 
-def band_counts(correct: Tensor, group: Tensor, kept: Tensor) -> dict[str, int]:
-    """Groups kept, and those dropped by why: all right, all wrong, mixed but outside the band, nothing scored."""
+def band_counts(correct: Tensor, group: Tensor, inside: Tensor) -> dict[str, int]:
+    """Groups inside the band ("kept"), and the others by why: all right, all wrong, mixed, nothing scored."""
     stats = group_statistics(correct, group)
     counts: Counter[str] = Counter()
     for name in torch.unique(group):
         row = int((group == name).nonzero()[0])
-        if kept[row]:
+        if inside[row]:
             counts["kept"] += 1
         elif stats.count[row] == 0:
             counts["unscored"] += 1
@@ -43,24 +42,28 @@ def band_counts(correct: Tensor, group: Tensor, kept: Tensor) -> dict[str, int]:
     return dict(counts)
 
 
-def label_quota(labels: Sequence[int], per_label: int, seed: int) -> list[int]:
-    """Positions of at most `per_label` groups of each label, in their order; chosen by the seed.
+def missing_groups(have: Mapping[int, int], labels: Iterable[int], per_label: int) -> dict[int, int]:
+    """How many groups of each label a refill still has to bring: label -> count, full ones left out.
+
+    >>> missing_groups({3: 1, 0: 2}, [0, 1, 3], 2)
+    {1: 2, 3: 1}
+    """
+    return {label: per_label - have.get(label, 0) for label in labels if have.get(label, 0) < per_label}
+
+
+def within_quota(labels: Sequence[int], quota: Mapping[int, int]) -> list[int]:
+    """Positions of the first groups of each label, as many as its quota allows, in their order.
 
     Apply it to the groups that are left AFTER the difficulty filter: the drop rate differs by label, so a balance
     made before does not survive it.
     """
-    rng = random.Random(seed)
-    kept: list[int] = []
-    for label in sorted(set(labels)):
-        places = [place for place, value in enumerate(labels) if value == label]
-        kept += rng.sample(places, min(per_label, len(places)))
-    return sorted(kept)
-
-
-def missing_labels(labels: Iterable[int], num_labels: int, per_label: int) -> dict[int, int]:
-    """How many groups of each label a refill still has to bring: label -> count, full ones left out."""
-    have = Counter(labels)
-    return {label: per_label - have[label] for label in range(num_labels) if have[label] < per_label}
+    left = dict(quota)
+    places = []
+    for place, label in enumerate(labels):
+        if left.get(label, 0) > 0:
+            left[label] -= 1
+            places.append(place)
+    return places
 
 
 def coefficient_of_variation(labels: Iterable[int], num_labels: int) -> float:

@@ -32,6 +32,6 @@ def run_progress(done: int, seconds: float, *, updates: int | None, budget: floa
 
     An update budget is the deterministic form: with seconds the factor depends on how fast the machine is.
     """
-    parts = [(done + 0.5) / updates] if updates else []
-    parts += [seconds / budget] if budget else []
-    return min(max(parts, default=1.0), 1.0)
+    shares = [(done + 0.5) / updates] if updates else []
+    shares += [seconds / budget] if budget else []
+    return min(max(shares, default=1.0), 1.0)

@@ -64,14 +64,14 @@ def split_by_tokens(rows: Sequence[int], lengths: Sequence[int], max_tokens: int
     >>> split_by_tokens([0, 1, 2], [4, 5, 9], max_tokens=12)
     [[0, 1], [2]]
     """
-    parts: list[list[int]] = []
+    micro_batches: list[list[int]] = []
     for row in sorted(rows, key=lambda row: lengths[row]):
-        longest = lengths[row]  # sorted, so the row itself is the longest of its part
-        if parts and (len(parts[-1]) + 1) * longest <= max_tokens:
-            parts[-1].append(row)
+        longest = lengths[row]  # sorted, so the row itself is the longest of its micro-batch
+        if micro_batches and (len(micro_batches[-1]) + 1) * longest <= max_tokens:
+            micro_batches[-1].append(row)
         else:
-            parts.append([row])
-    return parts
+            micro_batches.append([row])
+    return micro_batches
 
 
 class EpochOrder:

@@ -128,7 +128,7 @@ class _Written:
         return self.tokens[i, :end].tolist(), self.logprobs[i, :end].tolist(), "stop" if self.stopped[i] else "length"
 
 
-class _Behind:
+class _SharedRows:
     """Rows behind prompts whose keys are kept once; the usual way."""
 
     def __init__(self, network: Any, read: Prefill, row: Tensor, room: int) -> None:
@@ -149,7 +149,7 @@ class _Behind:
         return states[:, -1]
 
 
-class _Copied:
+class _CopiedRows:
     """Rows that each have a copy of their prompt's cache: any model of Hugging Face's."""
 
     def __init__(self, network: Any, read: Prefill, row: Tensor, room: int) -> None:
@@ -187,8 +187,8 @@ def _write(
     place = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
     row = torch.tensor([place[prompt] for prompt in prompts], device=device)
     read = prefill(network, list(place), settings.pad_id, device)
-    way = _Behind if fits(network, device) else _Copied
-    going = way(network, read, row, settings.max_new_tokens)
+    rows_kind = _SharedRows if fits(network, device) else _CopiedRows
+    going = rows_kind(network, read, row, settings.max_new_tokens)
     logits = head_logits(network, read.last, exact=True)[row]
     rows = np.arange(len(prompts))  # those still in the batch
     for step in range(settings.max_new_tokens):
@@ -215,8 +215,8 @@ def decode(
 ) -> list[tuple[list[int], list[float], str]]:
     """Token ids, log probabilities and finish reason per prompt, in the order of the prompts."""
     draws = _draws(row_seeds(seed, len(prompts)), settings)
-    found: dict[int, tuple[list[int], list[float], str]] = {}
+    completions: dict[int, tuple[list[int], list[float], str]] = {}
     for part in batches(prompts, batch_size, has_sliding_window(network)):
         written = _write(network, [prompts[i] for i in part], draws[part], settings, device)
-        found |= {i: written.row(n) for n, i in enumerate(part)}
-    return [found[i] for i in range(len(prompts))]
+        completions |= {i: written.row(n) for n, i in enumerate(part)}
+    return [completions[i] for i in range(len(prompts))]

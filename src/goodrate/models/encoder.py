@@ -123,8 +123,8 @@ class Encoder:
         """
         if not 0 < dimension <= self.dimension:
             raise ValueError(f"cannot cut vectors of {self.dimension} floats to {dimension}")
-        kept = None if dimension == self.full_dimension else dimension
-        return Encoder(self.network, self.tokenizer, replace(self.rules, dimension=kept), self.precision)
+        length = None if dimension == self.full_dimension else dimension
+        return Encoder(self.network, self.tokenizer, replace(self.rules, dimension=length), self.precision)
 
     @property
     def fingerprint(self) -> str:
@@ -241,8 +241,8 @@ def _tokenizer_of(file: Path, pad_token: str | None) -> Any:
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(file))
     names = [pad_token] if pad_token else ["[PAD]", "<pad>", "<|pad|>", "<|endoftext|>"]
     known = tokenizer.get_vocab()
-    found = [name for name in names if name in known]
-    if not found:
+    pad_tokens = [name for name in names if name in known]
+    if not pad_tokens:
         raise ValueError(f"{file}: no pad token; expected one of {', '.join(names)} in the vocabulary")
-    tokenizer.pad_token = found[0]
+    tokenizer.pad_token = pad_tokens[0]
     return tokenizer

@@ -67,11 +67,11 @@ def read_rules(folder: Path) -> tuple[EncoderRules, Path]:
     if not (weights / "config.json").is_file():
         raise FileNotFoundError(f"{weights}: no config.json there; expected a sentence-transformers or encoder folder")
     pooling = _pooling(read_json(modules["pooling"] / "config.json", {})) if "pooling" in modules else "mean"
-    about = read_json(folder / "config_sentence_transformers.json", {})
-    prompts = about.get("prompts") or {}
+    config = read_json(folder / "config_sentence_transformers.json", {})
+    prompts = config.get("prompts") or {}
     item_prompt = prompts.get("document", prompts.get("passage", ""))
     rules = EncoderRules(
-        pooling, _max_length(weights), prompts.get("query", ""), item_prompt, about.get("truncate_dim")
+        pooling, _max_length(weights), prompts.get("query", ""), item_prompt, config.get("truncate_dim")
     )
     return rules, weights
 
@@ -88,17 +88,17 @@ def _kind(module: dict[str, Any], folder: Path) -> str:
 def _pooling(config: dict[str, Any]) -> str:
     if "pooling_mode" in config:
         return str(config["pooling_mode"])
-    chosen = [name for flag, name in POOLING_FLAGS.items() if config.get(flag)]
-    if len(chosen) != 1:
-        raise ValueError(f"pooling config names {chosen or 'no rule'}; expected exactly one of {', '.join(POOLINGS)}")
-    return chosen[0]
+    poolings = [name for flag, name in POOLING_FLAGS.items() if config.get(flag)]
+    if len(poolings) != 1:
+        raise ValueError(f"pooling config names {poolings or 'no rule'}; expected exactly one of {', '.join(POOLINGS)}")
+    return poolings[0]
 
 
 def _max_length(weights: Path) -> int:
     """The folder's own limit, at most what the positions and the tokenizer allow."""
-    said = read_json(weights / "sentence_bert_config.json", {}).get("max_seq_length")
-    if said:
-        return int(said)
+    limit = read_json(weights / "sentence_bert_config.json", {}).get("max_seq_length")
+    if limit:
+        return int(limit)
     positions = read_json(weights / "config.json").get("max_position_embeddings") or DEFAULT_LENGTH
     tokens = read_json(weights / "tokenizer_config.json", {}).get("model_max_length") or positions
     return int(min(positions, tokens))

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Hand freed memory back to the system. glibc keeps it: tensors of ever other sizes leave holes that add up to
     gigabytes in an hour of sampling. Nothing happens where there is no glibc."""
     trim = _trim()

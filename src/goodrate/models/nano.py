@@ -19,7 +19,7 @@ def nano_folder(folder: Path = NANO) -> Path:
         raise FileNotFoundError(f"{folder} holds no base model; make one with: python -m goodrate.recipes.nano")
     wanted = json.loads(card.read_text(encoding="utf-8"))["sha256"]
     with (folder / "model.safetensors").open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != wanted:
-        raise ValueError(f"{folder / 'model.safetensors'} has sha256 {found[:12]}, expected {wanted[:12]}")
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != wanted:
+        raise ValueError(f"{folder / 'model.safetensors'} has sha256 {digest[:12]}, expected {wanted[:12]}")
     return folder

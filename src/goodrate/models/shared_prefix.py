@@ -230,15 +230,15 @@ def _same_states(network: Any, device: torch.device) -> bool:
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         try:
             read = prefill(network, prompts, 0, device)
-            found = states_behind(network, SharedPrefix(read, row), ids, read.lengths[row])
+            states = states_behind(network, SharedPrefix(read, row), ids, read.lengths[row])
         except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError, IndexError) as error:
             log.warning("%s: no shared prefix (%s); it is copied", type(network).__name__, error)
             return False
         whole = [torch.tensor([[*prompts[p], *ids[i].tolist()]], device=device) for i, p in enumerate(row.tolist())]
         alone = [network.base_model(input_ids=one, use_cache=False).last_hidden_state[0, -2:] for one in whole]
     expected = torch.stack(alone)
-    gap = float((found - expected).abs().max()) / max(1.0, float(expected.abs().max()))
-    if gap > (1e-3 if found.dtype in (torch.float32, torch.float64) else 0.1):
+    gap = float((states - expected).abs().max()) / max(1.0, float(expected.abs().max()))
+    if gap > (1e-3 if states.dtype in (torch.float32, torch.float64) else 0.1):
         log.warning("%s: states behind a shared prefix are off by %.2g; it is copied", type(network).__name__, gap)
         return False
     return True

@@ -29,13 +29,13 @@ class SkillScore:
 def _token_spans(model: CausalLM, probe: Probe) -> tuple[list[int], list[tuple[str, int, int]]]:
     """Token ids of the whole probe, and each target as a span of token positions."""
     prompt = [token for part in probe.read for token in model.encode(part)]
-    said = model.tokenizer(probe.say, add_special_tokens=False, return_offsets_mapping=True)
-    offsets = said["offset_mapping"]
+    encoding = model.tokenizer(probe.say, add_special_tokens=False, return_offsets_mapping=True)
+    offsets = encoding["offset_mapping"]
     spans = []
     for skill, start, end in probe.targets:
         inside = [i for i, (left, right) in enumerate(offsets) if right > start and left < end]
         spans.append((skill, len(prompt) + inside[0], len(prompt) + inside[-1] + 1))
-    return prompt + list(said["input_ids"]), spans
+    return prompt + list(encoding["input_ids"]), spans
 
 
 @torch.no_grad()

@@ -9,28 +9,26 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.losses import off_policy_shaped
 from goodrate.learning.policy_terms import PolicyTermSettings, policy_terms
 from goodrate.learning.records import MicroBatch, Outputs, Reward, Rollout, Term
 from goodrate.learning.rollout import add_rollouts, join_rewards, take, take_reward
-from goodrate.learning.rollout_method import Ask, PolicyExample
+from goodrate.learning.rollout_method import SampleGroups, TokenizedPrompt
 from goodrate.learning.sampling import accuracy_by_group
 from goodrate.learning.source import seed_of
-from goodrate.models.causal_lm import CausalLM, Completion
-from goodrate.recipes.judge_rollouts import JudgeRollouts
-from goodrate.recipes.judge_steps import KnownPrompt
+from goodrate.models.causal_lm import CausalLM
 from goodrate.relevance.prompts import with_hint
-from goodrate.relevance.rationale import Parsed, label_text
+from goodrate.relevance.rationale import label_text
 
 LADDER = 4  # rule; the weakest step's truth; all steps; the label
 WEAK = {"category": "category", "attributes": "checks"}  # the step behind a part of the reward; the rule is said anyway
-LEAKED = "leaked_hint"
 
 
 class ReplaySettings(BaseModel):
@@ -50,6 +48,18 @@ class ReplaySettings(BaseModel):
     scale: float = Field(default=4.0, gt=0, description="weight of guided tokens under the shaped treatment")
 
 
+class HintGrader(Protocol):
+    """Grades guided completions and says what a hint should be about."""
+
+    def grade(self, rollout: Rollout, prompts: Sequence[TokenizedPrompt]) -> Reward:
+        """Rewards (N,) of rollouts; prompts: by group."""
+        ...
+
+    def weakest(self, reward: Reward, rows: Tensor) -> str:
+        """The part of the reasoning that a group does worst at, a key of WEAK or another; rows (N,) bool."""
+        ...
+
+
 @dataclass
 class Memory:
     """What is kept of a prompt between its visits: mean accuracy and the rung of the hint ladder."""
@@ -60,105 +70,81 @@ class Memory:
 
 @dataclass(frozen=True)
 class GuidedReplay:
-    """Second tries of stuck prompts, and what is remembered of them."""
+    """Second tries of stuck prompts, and what is remembered of them. prompts: by example_id, with their true steps."""
 
     settings: ReplaySettings
     model: CausalLM
     template: str
-    known: Mapping[str, KnownPrompt]
+    prompts: Mapping[str, JudgePrompt]
+    grader: HintGrader
     memory: dict[str, Memory] = field(default_factory=dict)
 
-    def stuck(self, examples: Sequence[PolicyExample], accuracies: Sequence[float], number: int) -> list[int]:
+    def replayed(
+        self, rollout: Rollout, reward: Reward, prompts: Sequence[TokenizedPrompt], sample_groups: SampleGroups,
+        number: int,
+    ) -> tuple[Rollout, Reward, Mapping[str, int]]:  # fmt: skip
+        """Stuck groups are asked again with a hint."""
+        stuck = self.stuck(prompts, accuracy_by_group(reward.correct, rollout.group).tolist(), number)
+        if not stuck:
+            return rollout, reward, {"stuck": 0, "rescued": 0, "guided": 0}
+        asked = [prompts[group] for group in stuck]
+        weakest = [self.grader.weakest(reward, rollout.group == group) for group in stuck]
+        hinted = [self.hinted(p.example_id, weak) for p, weak in zip(asked, weakest, strict=True)]
+        guided = sample_groups(asked, hinted, size=self.settings.samples, view="hint", arm=1)
+        return self.joined(rollout, reward, guided, self.grader.grade(guided, asked), stuck, prompts, number)
+
+    def stuck(self, prompts: Sequence[TokenizedPrompt], accuracies: Sequence[float], number: int) -> list[int]:
         """Groups that go wrong now and went wrong before, the worst ones first, up to the cap."""
-        s, found = self.settings, []
-        for group, (example, accuracy) in enumerate(zip(examples, accuracies, strict=True)):
-            before = self.memory.get(example.example_id)
+        s, candidates = self.settings, []
+        for group, (prompt, accuracy) in enumerate(zip(prompts, accuracies, strict=True)):
+            before = self.memory.get(prompt.example_id)
             mean = accuracy if before is None else s.decay * before.accuracy + (1 - s.decay) * accuracy
-            self.memory[example.example_id] = Memory(mean, before.level if before else 1)
+            self.memory[prompt.example_id] = Memory(mean, before.level if before else 1)
             if accuracy <= s.accuracy and mean <= s.accuracy and number >= s.warmup:
-                found.append((mean, group))
-        return [group for _, group in sorted(found)[: int(s.share * len(examples))]]
+                candidates.append((mean, group))
+        return [group for _, group in sorted(candidates)[: int(s.share * len(prompts))]]
 
     def hinted(self, example_id: str, weakest: str) -> tuple[int, ...]:
         """The prompt with the hint of the rung that this prompt stands on."""
-        known = self.known[example_id]
+        prompt = self.prompts[example_id]
         level = self.settings.fixed_level or self.memory[example_id].level
-        suffix = with_hint(known.suffix, hint(known, level, weakest), self.template)
-        return tuple(self.model.encode_pair(known.prefix, suffix))
+        suffix = with_hint(prompt.suffix, hint(prompt, level, weakest), self.template)
+        return tuple(self.model.encode_pair(prompt.prefix, suffix))
 
     def climb(self, example_id: str, helped: bool) -> None:
         """A weaker hint next time after success, a stronger one after failure."""
-        kept = self.memory[example_id]
-        kept.level = max(1, kept.level - 1) if helped else min(LADDER, kept.level + 1)
+        memory = self.memory[example_id]
+        memory.level = max(1, memory.level - 1) if helped else min(LADDER, memory.level + 1)
 
     def joined(
-        self, rollout: Rollout, reward: Reward, guided: Rollout, graded: Reward, stuck: Sequence[int],
-        examples: Sequence[PolicyExample], number: int,
+        self, rollout: Rollout, reward: Reward, guided: Rollout, guided_reward: Reward, stuck: Sequence[int],
+        prompts: Sequence[TokenizedPrompt], number: int,
     ) -> tuple[Rollout, Reward, dict[str, int]]:  # fmt: skip
         """Right guided rollouts in the place of wrong plain ones; half of a group stays plain. guided: by place."""
-        good = (graded.correct == 1) & (graded.outcome > 0)
+        good = (guided_reward.correct == 1) & (guided_reward.outcome > 0)
         dropped = torch.zeros_like(rollout.group, dtype=torch.bool)
         for place, group in enumerate(stuck):
             mine, wrong = good & (guided.group == place), (rollout.group == group) & (reward.correct != 1)
             count = min(int(mine.sum()), int((rollout.group == group).sum()) // 2)
             good &= ~mine | (mine.cumsum(0) <= count)
             rows = wrong.nonzero()[:, 0].tolist()
-            random.Random(seed_of(number, examples[group].example_id)).shuffle(rows)
+            random.Random(seed_of(number, prompts[group].example_id)).shuffle(rows)
             dropped[rows[:count]] = True
-            self.climb(examples[group].example_id, bool(count))
+            self.climb(prompts[group].example_id, bool(count))
         as_sampled = self.settings.treatment == "hinted"
         both = add_rollouts(take(rollout, ~dropped), take(guided, good), torch.tensor(stuck), as_sampled)
-        rewards = join_rewards([take_reward(reward, ~dropped), take_reward(graded, good)])
+        rewards = join_rewards([take_reward(reward, ~dropped), take_reward(guided_reward, good)])
         rescued = len(torch.unique(guided.group[good]))
         return both, rewards, {"stuck": len(stuck), "rescued": rescued, "guided": int(good.sum())}
 
-
-@dataclass(frozen=True)
-class ReplayedRollouts(JudgeRollouts):
-    """A judge's rollouts with guided replay, or without where replay is None."""
-
-    replay: GuidedReplay | None
-
-    def parse(self, completion: Completion) -> Parsed | None:
-        """As ever; a completion that speaks of its hint is unreadable, for there is none when the judge is served."""
-        said = super().parse(completion)
-        return replace(said, status=LEAKED, rationale=None) if said and "hint" in completion.text else said
-
-    def grade(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
-        """The label's reward, none for a completion that speaks of its hint."""
-        label = super().grade(rollout, examples)
-        clean = torch.tensor([said is None or said.status != LEAKED for said in rollout.parsed])
-        return replace(label, outcome=label.outcome * clean)
-
-    def weakest(self, reward: Reward, rows: Tensor) -> str:
-        """The part of the reasoning that a group does worst at, a key of WEAK or another; rows (N,) bool."""
-        return "category"
-
-    def replayed(
-        self, rollout: Rollout, reward: Reward, examples: Sequence[PolicyExample], ask: Ask, number: int
-    ) -> tuple[Rollout, Reward, Mapping[str, int]]:
-        """Stuck groups are asked again with a hint."""
-        if self.replay is None:
-            return rollout, reward, {}
-        stuck = self.replay.stuck(examples, accuracy_by_group(reward.correct, rollout.group).tolist(), number)
-        if not stuck:
-            return rollout, reward, {"stuck": 0, "rescued": 0, "guided": 0}
-        asked = [examples[group] for group in stuck]
-        weakest = [self.weakest(reward, rollout.group == group) for group in stuck]
-        hinted = [self.replay.hinted(e.example_id, weak) for e, weak in zip(asked, weakest, strict=True)]
-        guided = ask(asked, hinted, size=self.replay.settings.samples, view="hint", arm=1)
-        return self.replay.joined(rollout, reward, guided, self.grade(guided, asked), stuck, examples, number)
-
     def state_dict(self) -> dict[str, Any]:
         """What is remembered of the prompts."""
-        memory = self.replay.memory if self.replay else {}
-        return {name: (kept.accuracy, kept.level) for name, kept in memory.items()}
+        return {name: (memory.accuracy, memory.level) for name, memory in self.memory.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there."""
-        if self.replay:
-            self.replay.memory.clear()
-            self.replay.memory.update({name: Memory(*kept) for name, kept in state.items()})
+        self.memory.clear()
+        self.memory.update({name: Memory(*stored) for name, stored in state.items()})
 
 
 def guided_masks(rollout: Rollout) -> dict[str, Tensor]:
@@ -188,19 +174,19 @@ def guided_terms(
     return [plain, off, *rest], [*diagnostics, rho]
 
 
-def hint(known: KnownPrompt, level: int, weakest: str) -> str:
+def hint(prompt: JudgePrompt, level: int, weakest: str) -> str:
     """H1 the deciding rule, H2 with the weakest step's truth, H3 with all steps, H4 with the label.
 
     A prompt without stored steps has no hint but its label.
     """
-    level = level if known.steps else LADDER
-    rule = known.steps.get("verdict", "").partition(" ")[2]
-    parts = [f"rule {rule}"] if rule else []
+    level = level if prompt.steps else LADDER
+    rule = prompt.steps.get("verdict", "").partition(" ")[2]
+    clauses = [f"rule {rule}"] if rule else []
     if level == 2:
-        parts += [line for step, line in known.steps.items() if step == WEAK.get(weakest)]
+        clauses += [line for step, line in prompt.steps.items() if step == WEAK.get(weakest)]
     if level >= 3:
-        parts += [line for step, line in known.steps.items() if step != "verdict"]
-    return " . ".join([*parts, *([f"label {label_text(known.label)}"] if level == LADDER else [])])
+        clauses += [line for step, line in prompt.steps.items() if step != "verdict"]
+    return " . ".join([*clauses, *([f"label {label_text(prompt.label)}"] if level == LADDER else [])])
 
 
 def _shaped(outputs: Outputs, batch: MicroBatch) -> Tensor:

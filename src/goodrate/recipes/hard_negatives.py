@@ -41,7 +41,9 @@ def hard_negatives(
         else by_words(queries, items, last, folder)
     )
     every = settings.every if settings.source == "model" else 0
-    return HardNegatives(lambda: {q: found[first:] for q, found in mine().items()}, settings.per_pair, seed, every)
+    return HardNegatives(
+        lambda: {query: ranked[first:] for query, ranked in mine().items()}, settings.per_pair, seed, every
+    )
 
 
 def by_model(encoder: Encoder, queries: Sequence[str], items: Mapping[str, str], depth: int) -> Mine:

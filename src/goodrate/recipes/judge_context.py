@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.advantages import (
     accuracy_gap,
     arm_groups,
@@ -21,29 +22,16 @@ from goodrate.learning.advantages import (
     without_push_down,
 )
 from goodrate.learning.losses import probability_weighted
-from goodrate.learning.policy_terms import policy_terms
+from goodrate.learning.policy_terms import policy_tensors, policy_terms
 from goodrate.learning.records import MicroBatch, Outputs, Prompts, Reward, Rollout, Term
 from goodrate.learning.rollout import join_arms
-from goodrate.learning.rollout_method import Ask, PolicyExample
+from goodrate.learning.rollout_method import Method, SampleGroups, Terms, TokenizedPrompt
 from goodrate.models.causal_lm import CausalLM
-from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.recipes.judge_policy import PolicySettings, train_policy
-from goodrate.recipes.judge_rollouts import JudgeRollouts, LabelledPrompt, policy_examples
+from goodrate.recipes.judge_rollouts import tokenize_prompts
+from goodrate.recipes.label_grader import LabelGrader
 
 FIXED = (2.0, 0.05)  # alpha, beta of the paper's fixed gate, which is Knowledgeable-R1's (arXiv 2506.05154)
-
-
-@dataclass(frozen=True)
-class ContextPrompt(LabelledPrompt):
-    """A prompt and the same one with a retrieved text in it. kind: what the text is worth, where somebody knows."""
-
-    context_prefix: str = ""
-    kind: str = ""
-
-    @property
-    def served(self) -> tuple[str, str]:
-        """With the text: that is how the pool's confidence is measured, too."""
-        return self.context_prefix, self.suffix
 
 
 class Settings(PolicySettings):
@@ -73,40 +61,49 @@ class Settings(PolicySettings):
 
 
 @dataclass(frozen=True)
-class DualGroups(JudgeRollouts):
-    """Half of a group is sampled without the text, half with it; what the first half says is scored under both."""
+class ContextArms:
+    """Half of a group is sampled without the text, half with it; what the first half says is scored under both.
 
-    settings: Settings
-    context_ids: dict[str, tuple[int, ...]]
-    kinds: dict[str, str]
+    token_ids: the prompts with their text, by example_id.
+    """
 
-    def sampled(self, ask: Ask, examples: Sequence[PolicyExample]) -> Rollout:
+    token_ids: Mapping[str, tuple[int, ...]]
+
+    def sampled(self, sample_groups: SampleGroups, prompts: Sequence[TokenizedPrompt]) -> Rollout:
         """Two arms of every group: 0 without the text, 1 with it."""
-        texts = [self.context_ids[example.example_id] for example in examples]
-        return join_arms([ask(examples, share=0.5), ask(examples, texts, share=0.5, view="context", arm=1)])
+        with_text = [self.token_ids[prompt.example_id] for prompt in prompts]
+        first = sample_groups(prompts, share=0.5)
+        return join_arms([first, sample_groups(prompts, with_text, share=0.5, view="context", arm=1)])
 
     def views(self, rollout: Rollout) -> Sequence[Prompts]:
         """Each rollout's own prompt, and the one with the text."""
         under = rollout.sampled_under
-        ids = tuple(self.context_ids[name] for name in under.example_ids)
+        ids = tuple(self.token_ids[name] for name in under.example_ids)
         return under, Prompts(under.example_ids, ids, "context")
 
-    def credit(self, rollout: Rollout, reward: Reward) -> dict[str, Tensor]:
-        """Advantages within each arm (eq. 3, 4), and those of arm 0 over both arms through the gate (eq. 5 to 8)."""
+
+@dataclass(frozen=True)
+class ContextCredit:
+    """Advantages within each arm (eq. 3, 4), and those of arm 0 over both arms through the gate (eq. 5 to 8).
+
+    kinds: what a prompt's text is worth, by example_id.
+    """
+
+    settings: Settings
+    kinds: Mapping[str, str]
+
+    def __call__(self, rollout: Rollout, reward: Reward) -> dict[str, Tensor]:
+        """What context_terms reads."""
         s, r = self.settings, reward.outcome
-        how: dict[str, Any] = {"epsilon": s.epsilon, "clamp": s.advantage_clamp}
-        own = group_relative(r, arm_groups(rollout.group, rollout.arm), scale="population", **how)
-        cross = pooled(r, rollout.group, rollout.arm, self._gate(rollout, reward), **how)
+        scaling: dict[str, Any] = {"epsilon": s.epsilon, "clamp": s.advantage_clamp}
+        own = group_relative(r, arm_groups(rollout.group, rollout.arm), scale="population", **scaling)
+        cross = pooled(r, rollout.group, rollout.arm, self.gate(rollout, reward), **scaling)
         if s.centred:
             cross = without_push_down(cross, rollout.group, rollout.arm == 0)
         first = (rollout.arm == 0)[:, None] & rollout.mask
-        assert rollout.behaviour_logprobs is not None
-        return {
-            "mask": rollout.mask, "without": first, "behaviour": rollout.behaviour_logprobs,
-            "advantages": to_tokens(own, rollout.mask), "cross": to_tokens(cross, first),
-        }  # fmt: skip
+        return {**policy_tensors(rollout, own), "without": first, "cross": to_tokens(cross, first)}
 
-    def _gate(self, rollout: Rollout, reward: Reward) -> tuple[Tensor, Tensor]:
+    def gate(self, rollout: Rollout, reward: Reward) -> tuple[Tensor, Tensor]:
         """alpha and beta (N,); constants."""
         gap = accuracy_gap(reward.correct, rollout.group, rollout.arm)
         if self.settings.gate == "batch":
@@ -119,19 +116,14 @@ class DualGroups(JudgeRollouts):
             return torch.where(helps, FIXED[1], FIXED[0]), torch.where(helps, FIXED[0], FIXED[1])
         return context_gate(gap)
 
-    def facts(self, rollout: Rollout, reward: Reward) -> dict[str, float]:
-        """Also: accuracy with the text less accuracy without it."""
-        gap = accuracy_gap(reward.correct, rollout.group, rollout.arm)
-        return {**super().facts(rollout, reward), "context_gap": float(gap.nanmean())}
 
-    def terms(self) -> tuple[Sequence[Term], Sequence[Term]]:
-        """l0 + l1 - KL as one mean over both arms, which halves them; the cross term is halved with them (eq. 12)."""
-        s = self.settings
-        terms, diagnostics = policy_terms(s.loss, on_policy=s.rollouts.inner_steps == 1)
-        told = Term("context_probability", lambda out, batch: out["context"].exp(), "without", "token_mean")
-        if s.gate != "none":
-            terms.append(Term("cross", _cross, "without", "sequence_mean", weight=0.5))
-        return terms, [*diagnostics, told]
+def context_terms(settings: Settings) -> Terms:
+    """l0 + l1 - KL as one mean over both arms, which halves them; the cross term is halved with them (eq. 12)."""
+    terms, diagnostics = policy_terms(settings.loss, on_policy=settings.rollouts.on_policy)
+    probability = Term("context_probability", lambda out, batch: out["context"].exp(), "without", "token_mean")
+    if settings.gate != "none":
+        terms.append(Term("cross", _cross, "without", "sequence_mean", weight=0.5))
+    return terms, [*diagnostics, probability]
 
 
 def _cross(outputs: Outputs, batch: MicroBatch) -> Tensor:
@@ -139,18 +131,36 @@ def _cross(outputs: Outputs, batch: MicroBatch) -> Tensor:
     return probability_weighted(outputs["context"], batch["cross"])
 
 
+def context_method(
+    settings: Settings, token_ids: Mapping[str, tuple[int, ...]], kinds: Mapping[str, str], labels: LabelGrader
+) -> Method:
+    """Two arms of every group and the gate between them; token_ids, kinds: see ContextArms and ContextCredit."""
+
+    def facts(rollout: Rollout, reward: Reward) -> dict[str, float]:
+        """Also: accuracy with the text less accuracy without it."""
+        gap = accuracy_gap(reward.correct, rollout.group, rollout.arm)
+        return {**labels.facts(rollout, reward), "context_gap": float(gap.nanmean())}
+
+    arms = ContextArms(token_ids)
+    return Method(labels, ContextCredit(settings, kinds), context_terms(settings), facts, arms)
+
+
 def train(
     settings: Settings,
-    prompts: Sequence[ContextPrompt],
+    prompts: Sequence[JudgePrompt],
     out: str | Path,
     progress: Callable[[Any], None] | None = None,
 ) -> Path:
-    """Train and write the judge folder `out/judge`; a killed run resumes from `out`. Raises Collapsed."""
+    """Train and write the judge folder `out/judge`; a killed run resumes from `out`. Raises Collapsed.
 
-    def method(model: CausalLM, form: JudgeFormat, rules: dict[str, int]) -> DualGroups:
-        told = [LabelledPrompt(p.example_id, *p.served, p.label) for p in prompts]
-        ids = {e.example_id: e.token_ids for e in policy_examples(model, told, settings.rollouts.max_new_tokens)}
-        kinds = {p.example_id: p.kind for p in prompts}
-        return DualGroups(form, rules, settings, ids, kinds, label_needs=settings.label_needs)
+    prompts: with their context_prefix.
+    """
+    kinds = {prompt.example_id: prompt.context_kind for prompt in prompts}
+
+    def method(model: CausalLM, labels: LabelGrader) -> Method:
+        with_text = [replace(prompt, prefix=prompt.served[0]) for prompt in prompts]
+        tokenized = tokenize_prompts(model, with_text, settings.rollouts.max_new_tokens)
+        token_ids = {prompt.example_id: prompt.token_ids for prompt in tokenized}
+        return context_method(settings, token_ids, kinds, labels)
 
     return train_policy(settings, settings.judge, method, prompts, out, progress, {"contexts": settings.contexts})

@@ -17,15 +17,15 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.recipes import judge_stepwise
-from goodrate.recipes.judge_steps import KnownPrompt
-from goodrate.recipes.prompt_pool import PoolSettings, Window, kept, prompt_stats
+from goodrate.recipes.prompt_pool import PoolSettings, Window, inside_window, prompt_stats
 from goodrate.run_folder import RunFolder, new_folder, write_atomic
 
 log = logging.getLogger(__name__)
 
 
-class Stage(Window):
+class CurriculumStage(Window):
     """Which prompts, by the share of right rollouts of the judge that enters the stage, and how they are rewarded."""
 
     outcome_weight: float = Field(ge=0)
@@ -33,9 +33,9 @@ class Stage(Window):
 
 
 STAGES = (
-    Stage(low=0.5, high=0.9, outcome_weight=0.3, critical=False),
-    Stage(low=0.2, high=0.6, outcome_weight=0.7, critical=False),
-    Stage(low=0.01, high=0.3, outcome_weight=1.0, critical=True),
+    CurriculumStage(low=0.5, high=0.9, outcome_weight=0.3, critical=False),
+    CurriculumStage(low=0.2, high=0.6, outcome_weight=0.7, critical=False),
+    CurriculumStage(low=0.01, high=0.3, outcome_weight=1.0, critical=True),
 )
 
 
@@ -45,7 +45,7 @@ class Settings(judge_stepwise.Settings):
     The window of `pool` is the stage's.
     """
 
-    stages: list[Stage] = Field(default=list(STAGES), min_length=1)
+    stages: list[CurriculumStage] = Field(default=list(STAGES), min_length=1)
     revisited: float = Field(default=0.15, ge=0, lt=1, description="share of a stage's prompts from the stages before")
 
     @model_validator(mode="after")
@@ -57,7 +57,7 @@ class Settings(judge_stepwise.Settings):
 
 def train(
     settings: Settings,
-    prompts: Sequence[KnownPrompt],
+    prompts: Sequence[JudgePrompt],
     out: str | Path,
     progress: Callable[[Any], None] | None = None,
 ) -> Path:
@@ -70,18 +70,19 @@ def train(
     judge, past, by_id = Path(settings.judge), list[str](), {prompt.example_id: prompt for prompt in prompts}
     updates, seconds = settings.fit.updates, settings.fit.seconds
     for number, stage in enumerate(settings.stages, 1):
-        folder, parts = Path(out) / f"stage{number}", len(settings.stages) - number + 1
+        folder, stages_left = Path(out) / f"stage{number}", len(settings.stages) - number + 1
         own, spent = _pool(settings, stage, judge, prompts, folder, number)
         if not own:
             log.warning("stage %d: no prompt has %g to %g of its rollouts right", number, stage.low, stage.high)
             continue
-        share = {"updates": updates and updates // parts, "seconds": seconds and seconds / parts}
-        updates, seconds = updates and updates - updates // parts, seconds and seconds - seconds / parts
-        again = _again(past, own, settings, number)
+        share = {"updates": updates and updates // stages_left, "seconds": seconds and seconds / stages_left}
+        updates = updates and updates - updates // stages_left
+        seconds = seconds and seconds - seconds / stages_left
+        revisited = _revisited(past, own, settings, number)
         past += own
         if not (folder / "judge").is_dir():
-            told = _of_stage(settings, stage, judge, share, spent)
-            judge_stepwise.train(told, [by_id[name] for name in (*own, *again)], folder, progress)
+            stage_settings = _of_stage(settings, stage, judge, share, spent)
+            judge_stepwise.train(stage_settings, [by_id[name] for name in (*own, *revisited)], folder, progress)
         judge = folder / "judge"
     if not past:
         raise ValueError(f"stages: none of {len(prompts)} prompts is inside the window of any stage")
@@ -92,7 +93,7 @@ def train(
 
 
 def _pool(
-    settings: Settings, stage: Stage, judge: Path, prompts: Sequence[KnownPrompt], folder: Path, number: int
+    settings: Settings, stage: CurriculumStage, judge: Path, prompts: Sequence[JudgePrompt], folder: Path, number: int
 ) -> tuple[list[str], float]:
     """The prompts of a stage by name, chosen by the judge that enters it, and the seconds it took; kept in a file."""
     file = folder.with_suffix(".pool.json")
@@ -101,13 +102,13 @@ def _pool(
         pool = settings.pool or PoolSettings(diverse=1.0)
         window = pool.model_copy(update={"low": stage.low, "high": stage.high})
         stats = prompt_stats(judge, prompts, pool.samples, settings.fit.seed + number)
-        names = [prompt.example_id for prompt in kept(prompts, stats, window)]
+        names = [prompt.example_id for prompt in inside_window(prompts, stats, window)]
         write_atomic(file, json.dumps({"prompts": names, "seconds": time.perf_counter() - began}))
-    told = json.loads(file.read_text(encoding="utf-8"))
-    return told["prompts"], told["seconds"]
+    pool_file = json.loads(file.read_text(encoding="utf-8"))
+    return pool_file["prompts"], pool_file["seconds"]
 
 
-def _again(past: Sequence[str], own: Sequence[str], settings: Settings, number: int) -> list[str]:
+def _revisited(past: Sequence[str], own: Sequence[str], settings: Settings, number: int) -> list[str]:
     """Prompts of earlier stages that are not the stage's own, so many that they are the revisited share of it."""
     others = sorted(set(past) - set(own))
     count = min(len(others), round(settings.revisited / (1 - settings.revisited) * len(own)))
@@ -115,12 +116,12 @@ def _again(past: Sequence[str], own: Sequence[str], settings: Settings, number: 
 
 
 def _of_stage(
-    settings: Settings, stage: Stage, judge: Path, share: dict[str, Any], spent: float
+    settings: Settings, stage: CurriculumStage, judge: Path, share: dict[str, Any], spent: float
 ) -> judge_stepwise.Settings:
     """The settings of one stage: its weights, and its share of the budget less the seconds that its pool took."""
-    told = {name: getattr(settings, name) for name in judge_stepwise.Settings.model_fields}
+    unchanged = {name: getattr(settings, name) for name in judge_stepwise.Settings.model_fields}
     changed = {
         "judge": str(judge), "outcome_weight": stage.outcome_weight, "critical": stage.critical, "pool": None,
         "fit": settings.fit.model_copy(update=share).after(spent),
     }  # fmt: skip
-    return judge_stepwise.Settings(**{**told, **changed})
+    return judge_stepwise.Settings(**{**unchanged, **changed})

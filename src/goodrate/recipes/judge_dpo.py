@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.learning.optimizers import OptimizerName, make_optimizers
 from goodrate.learning.policy import PolicyScorer
 from goodrate.learning.preferences import PreferencePair, PreferenceSource, PreferenceTermSettings
 from goodrate.learning.reference import freeze_reference
 from goodrate.models.adapter import LoraSettings, add_adapter
-from goodrate.recipes.judge_folder import open_judge, write_judge
-from goodrate.recipes.judge_rollouts import JudgeRollouts, LabelledPrompt, PairSampling, policy_examples, sample_pairs
+from goodrate.recipes.judge_folder import open_policy, stop_token_id, write_judge
+from goodrate.recipes.judge_rollouts import PairSampling, sample_pairs, tokenize_prompts
+from goodrate.recipes.label_grader import LabelGrader
 from goodrate.run_folder import RunFolder
 
 
@@ -44,26 +46,27 @@ class Settings(Training):
 
 def train(
     settings: Settings,
-    prompts: Sequence[LabelledPrompt],
-    oracle: Mapping[str, str],
+    prompts: Sequence[JudgePrompt],
     out: str | Path,
     progress: Callable[[Any], None] | None = None,
 ) -> Path:
     """Sample pairs, train and write the judge folder `out/judge`; a killed run resumes from `out`.
 
     A budget of seconds holds for both: what sampling takes, training does not get.
-    oracle: a right completion by example_id, where one is written; used for prompts that the judge never gets right.
+    The completion of a prompt, where one is written, is used where the judge never gets the prompt right.
     """
     run = RunFolder(out)
     run.require_same(settings)
-    model, judge_format, rules = open_judge(settings.judge)
+    model, judge_format, rule_labels = open_policy(settings.judge)
     adapter = add_adapter(model.network, settings.lora, settings.fit.seed)
-    examples = policy_examples(model, prompts, settings.sampling.max_new_tokens)
+    tokenized = tokenize_prompts(model, prompts, settings.sampling.max_new_tokens)
     run.begin(settings, settings.fit.seed, prompts=len(prompts))
     if not run.stage_done("pairs"):
         start = time.monotonic()
-        told = JudgeRollouts(judge_format, rules)
-        pairs, counts = sample_pairs(model, told, examples, oracle, settings.sampling, settings.fit.seed)
+        stop, written = stop_token_id(model), {p.example_id: p.completion for p in prompts if p.completion is not None}
+        oracle = {name: (*model.encode(completion), stop) for name, completion in written.items()}
+        grader = LabelGrader(judge_format, rule_labels)
+        pairs, counts = sample_pairs(model, grader, tokenized, oracle, settings.sampling, settings.fit.seed)
         run.write("pairs.jsonl", "".join(f"{pair.to_json()}\n" for pair in pairs))
         run.mark_done("pairs", {**counts, "seconds": time.monotonic() - start})
     lines = (run.path / "pairs.jsonl").read_text(encoding="utf-8").splitlines()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -
 
 
 def fitted_card(
-    settings: Settings, encoder: Encoder, scale: RelevanceScale, pairs: list[Pair], labels: np.ndarray
+    settings: Settings, encoder: Encoder, scale: RelevanceScale, pairs: Sequence[Pair], labels: np.ndarray
 ) -> Card:
     """The card with the proportional-odds model of labelled pairs. Raises ValueError when all labels are one."""
     cosines = EncoderJudge(encoder, _card(settings, encoder, scale, 1.0)).cosines(pairs)

@@ -1,68 +1,17 @@
-"""What a judge is trained to read and write, what its folder says of it (judge.json), and writing that folder."""
+"""An LM judge's folder as training reads and writes it: the policy to go on from, and the trained judge."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.models.adapter import Adapter
 from goodrate.models.causal_lm import CausalLM
-from goodrate.relevance.judge_card import (
-    RULES_FILE,
-    JudgeCard,
-    judge_rules,
-    read_judge_card,
-    rule_labels,
-    write_judge_card,
-)
-from goodrate.relevance.prompts import TEMPLATES
-from goodrate.relevance.rule_retrieval import RuleFinder
-from goodrate.relevance.rulebook import DEFAULT_RULES, RuleBook, load_rulebook
+from goodrate.relevance.judge_card import read_judge_card
+from goodrate.relevance.judge_format import JudgeFormat
+from goodrate.relevance.lm_judge import RULES_FILE, Card, judge_rules, write_lm_card
+from goodrate.relevance.rulebook import rule_labels
 from goodrate.run_folder import new_folder
 from goodrate.scale import get_scale
-
-
-class JudgeFormat(BaseModel):
-    """What a judge is trained to read and write; it becomes its judge card."""
-
-    model_config = ConfigDict(extra="forbid")
-    scale: str = Field(default="four_level", description="name of the relevance scale")
-    order: Literal["label_first", "reason_first"] = Field(default="label_first", description="where the label stands")
-    template: str = Field(default="checklist", description="id of the prompt template: checklist, nano or v1")
-    item_form: Literal["listing", "text"] = Field(default="listing", description="how a row becomes the item's text")
-    rule_book: Path | None = Field(default=None, description="rule book to keep with the judge; none = the package's")
-    rule_book_hash: str = Field(default="", description="hash of the rule book that the rationales cite; empty = none")
-    rules: int = Field(default=0, ge=0, description="retrieved rules of the book in every prompt")
-    contexts: int | None = Field(
-        default=None, ge=0, description="retrieved texts in every prompt, DyKnow-RAG has one; null = none"
-    )
-    max_new_tokens: int = Field(default=200, gt=0, description="longest completion")
-
-    def book(self) -> RuleBook:
-        """The judge's rule book, the package's where it has none of its own."""
-        return load_rulebook(self.rule_book or DEFAULT_RULES)
-
-    def finder(self) -> RuleFinder | None:
-        """What finds the rules for prompts; None when they hold none. ValueError when the book is another one."""
-        if not self.rules:
-            return None
-        book = self.book()
-        if self.rule_book_hash not in ("", book.hash):
-            raise ValueError(f"format.rules: the rule book has hash {book.hash}, expected {self.rule_book_hash}")
-        return RuleFinder(book, self.rules, TEMPLATES[self.template].rule)
-
-
-@dataclass(frozen=True)
-class JudgeExample:
-    """One training example: the two parts of a prompt, what to answer, and how much it counts (silver labels: 0.5)."""
-
-    prefix: str
-    suffix: str
-    completion: str
-    weight: float = 1.0
 
 
 def label_token_ids(model: CausalLM, scale: str) -> list[int]:
@@ -72,10 +21,10 @@ def label_token_ids(model: CausalLM, scale: str) -> list[int]:
     split = [digit for digit, tokens in zip(digits, ids, strict=True) if len(tokens) != 1]
     if split:
         raise ValueError(f"label {split[0]!r} is {len(model.encode(split[0]))} tokens in this tokenizer; must be 1")
-    chosen = [tokens[0] for tokens in ids]
-    if len(set(chosen)) < len(chosen):
-        raise ValueError(f"labels {digits} share a token in this tokenizer: {chosen}")
-    return chosen
+    label_tokens = [tokens[0] for tokens in ids]
+    if len(set(label_tokens)) < len(label_tokens):
+        raise ValueError(f"labels {digits} share a token in this tokenizer: {label_tokens}")
+    return label_tokens
 
 
 def stop_token_id(model: CausalLM) -> int:
@@ -86,20 +35,25 @@ def stop_token_id(model: CausalLM) -> int:
     raise ValueError("the tokenizer has neither an end token nor a separator to stop a completion with")
 
 
-def open_judge(folder: str | Path) -> tuple[CausalLM, JudgeFormat, dict[str, int]]:
-    """A judge to train further: its model, its format, and label position by rule id (empty: its book is unknown)."""
+def open_policy(folder: str | Path) -> tuple[CausalLM, JudgeFormat, dict[str, int]]:
+    """A judge to train further: its model, its format, and label position by rule id (empty: its book is unknown).
+
+    Raises ValueError for a judge that is no language model.
+    """
     card = read_judge_card(folder)
-    named = {name: getattr(card, name) for name in JudgeFormat.model_fields if name != "rule_book"}
+    if not isinstance(card, Card):
+        raise ValueError(f"{folder} is a judge of kind {card.kind!r}; this recipe trains judges of kind 'lm'")
+    fields = {name: getattr(card, name) for name in JudgeFormat.model_fields if name != "rule_book"}
     book = Path(folder) / RULES_FILE
-    judge_format = JudgeFormat(**named, rule_book=book if book.is_file() else None)
+    judge_format = JudgeFormat(**fields, rule_book=book if book.is_file() else None)
     return CausalLM.load(folder), judge_format, rule_labels(judge_rules(folder, card))
 
 
-def judge_card(model: CausalLM, judge_format: JudgeFormat) -> JudgeCard:
+def judge_card(model: CausalLM, judge_format: JudgeFormat) -> Card:
     """The card of a freshly trained judge: not calibrated, tiers at the median."""
-    facts = {**judge_format.model_dump(exclude={"rule_book"}), "contexts": judge_format.contexts or 0}
-    return JudgeCard(
-        label_token_ids=tuple(label_token_ids(model, judge_format.scale)), stop_token_id=stop_token_id(model), **facts
+    fields = {**judge_format.model_dump(exclude={"rule_book"}), "contexts": judge_format.contexts or 0}
+    return Card(
+        label_token_ids=tuple(label_token_ids(model, judge_format.scale)), stop_token_id=stop_token_id(model), **fields
     )
 
 
@@ -113,5 +67,5 @@ def write_judge(model: CausalLM, judge_format: JudgeFormat, folder: Path, adapte
             adapter.save(beside / "adapter")
             adapter.merge()
         model.save(beside)
-        write_judge_card(beside, judge_card(model, judge_format), judge_format.rule_book)
+        write_lm_card(beside, judge_card(model, judge_format), judge_format.rule_book)
     return folder

@@ -7,8 +7,8 @@ whose rollouts go wrong. Weights, gates, the hint ladder and the off-policy trea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from goodrate.learning.advantages import group_relative, to_tokens
-from goodrate.learning.records import Reward, Rollout, Term
+from goodrate.examples.prompts import JudgePrompt
+from goodrate.learning.policy_terms import outcome_credit
+from goodrate.learning.records import Reward, Rollout
 from goodrate.learning.rewards import RuleWeights, rule_aware_reward
-from goodrate.learning.rollout_method import PolicyExample
+from goodrate.learning.rollout_method import Method, TokenizedPrompt
 from goodrate.models.causal_lm import CausalLM
-from goodrate.recipes.guided_replay import GuidedReplay, ReplayedRollouts, ReplaySettings, guided_masks, guided_terms
-from goodrate.recipes.judge_folder import JudgeFormat
+from goodrate.recipes.guided_replay import GuidedReplay, ReplaySettings, guided_masks, guided_terms
 from goodrate.recipes.judge_policy import PolicySettings, train_policy
-from goodrate.recipes.judge_steps import KnownPrompt, attribute_f1, category_right
+from goodrate.recipes.judge_steps import attribute_f1, category_right
+from goodrate.recipes.label_grader import LabelGrader
 from goodrate.relevance.rationale import Parsed
 from goodrate.relevance.rule_map import deciding_rules
 from goodrate.scale import get_scale
@@ -45,76 +46,89 @@ class Settings(PolicySettings):
 
 
 @dataclass(frozen=True)
-class GuidedRollouts(ReplayedRollouts):
-    """Rule-aware rewards; stuck prompts are asked again with a hint."""
+class RuleGrader:
+    """Rule-aware rewards: the gated sum of label, category, attributes and rule; the label alone without weights.
 
-    settings: Settings
-    known: dict[str, KnownPrompt]
+    prompts: by example_id, with the true steps that are known.
+    """
 
-    def grade(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
-        """The gated sum of label, category, attributes and rule; the label alone without weights."""
-        label = super().grade(rollout, examples)
-        if self.settings.weights is None:
+    labels: LabelGrader
+    prompts: Mapping[str, JudgePrompt]
+    weights: RuleWeights | None
+
+    def parse(self, completion: Any) -> Parsed | None:
+        """As the label's grader reads it."""
+        return self.labels.parse(completion)
+
+    def correct(self, rollout: Rollout, prompts: Sequence[TokenizedPrompt]) -> Tensor:
+        """The label's."""
+        return self.labels.correct(rollout, prompts)
+
+    def grade(self, rollout: Rollout, prompts: Sequence[TokenizedPrompt]) -> Reward:
+        """The gated sum of the parts."""
+        label = self.labels.grade(rollout, prompts)
+        if self.weights is None:
             return label
-        said = rollout.parsed
-        known = [self.known[examples[group].example_id] for group in rollout.group.tolist()]
-        parts = [self._parts(p, prompt) for p, prompt in zip(said, known, strict=True)]
-        category, attributes, rule, breaks = torch.tensor(parts).unbind(1)
-        well = torch.tensor([p is not None and p.status == "ok" for p in said])
+        known = [self.prompts[prompts[group].example_id] for group in rollout.group.tolist()]
+        scores = [self._scores(parsed, prompt) for parsed, prompt in zip(rollout.parsed, known, strict=True)]
+        category, attributes, rule, breaks = torch.tensor(scores).unbind(1)
+        well_formed = torch.tensor([parsed is not None and parsed.status == "ok" for parsed in rollout.parsed])
         return rule_aware_reward(
             label, category, attributes, rule,
-            well_formed=well, breaks_rule=breaks == 1, weights=self.settings.weights,
+            well_formed=well_formed, breaks_rule=breaks == 1, weights=self.weights,
         )  # fmt: skip
 
-    def _parts(self, said: Parsed | None, known: KnownPrompt) -> tuple[float, float, float, float]:
+    def _scores(self, parsed: Parsed | None, prompt: JudgePrompt) -> tuple[float, float, float, float]:
         """Category, attributes, rule in 0..1 (NaN: no truth); 1 where the label is above what the steps allow."""
-        if said is None or said.rationale is None or said.label is None:
+        if parsed is None or parsed.rationale is None or parsed.label is None:
             return 0.0, 0.0, 0.0, 0.0
-        r, scale = said.rationale, get_scale(self.judge_format.scale)
-        may = deciding_rules(self.book, r)
-        labels = [scale.index(rule.label) for rule in self.book.rules if rule.id in may]
-        follows = r.rule in may and self.rule_labels.get(r.rule) == said.label if may else NAN
+        rationale, book, scale = parsed.rationale, self.labels.book, get_scale(self.labels.judge_format.scale)
+        deciding = deciding_rules(book, rationale)
+        allowed = [scale.index(rule.label) for rule in book.rules if rule.id in deciding]
+        has_label = self.labels.rule_labels.get(rationale.rule) == parsed.label
+        follows = rationale.rule in deciding and has_label if deciding else NAN
         positive = scale.is_positive
-        breaks = bool(labels) and bool(positive[said.label]) and not any(positive[label] for label in labels)
-        return category_right(said, known), attribute_f1(said, known), float(follows), float(breaks)
+        breaks = bool(allowed) and bool(positive[parsed.label]) and not any(positive[label] for label in allowed)
+        return category_right(parsed, prompt), attribute_f1(parsed, prompt), float(follows), float(breaks)
 
     def weakest(self, reward: Reward, rows: Tensor) -> str:
-        """The part of the reward that the group does worst at, category without parts."""
-        weights = self.settings.weights
-        if weights is None:
+        """The part of the reward that the group does worst at, category without weights."""
+        if self.weights is None:
             return "category"
-        most = {"category": weights.category, "attributes": weights.attributes, "rule": weights.rule}
+        most = {name: getattr(self.weights, name) for name in ("category", "attributes", "rule")}
         return min(most, key=lambda name: float(reward.parts[name][rows].mean()) / max(most[name], 1e-9))
 
-    def credit(self, rollout: Rollout, reward: Reward) -> dict[str, Tensor]:
-        """Advantages over plain and guided rollouts together."""
-        s = self.settings
-        a = group_relative(
-            reward.outcome, rollout.group, scale="population", floor=s.spread_floor, clamp=s.advantage_clamp
-        )
-        assert rollout.behaviour_logprobs is not None
-        return {
-            "mask": rollout.mask, "advantages": to_tokens(a, rollout.mask), "behaviour": rollout.behaviour_logprobs,
-            **guided_masks(rollout),
-        }  # fmt: skip
 
-    def terms(self) -> tuple[Sequence[Term], Sequence[Term]]:
-        """GRPO, with what guided rollouts add."""
-        s = self.settings
-        return guided_terms(s.loss, s.replay, on_policy=s.rollouts.inner_steps == 1)
+def guided_method(
+    settings: Settings, prompts: Mapping[str, JudgePrompt], model: CausalLM, labels: LabelGrader
+) -> Method:
+    """Rule-aware rewards; stuck prompts are asked again with a hint. prompts: by example_id."""
+    grader = RuleGrader(replace(labels, refuses_hints=True), prompts, settings.weights)
+    template, replay = labels.judge_format.template, settings.replay
+
+    def credit(rollout: Rollout, reward: Reward) -> dict[str, Tensor]:
+        """Advantages over plain and guided rollouts together."""
+        outcome = outcome_credit(rollout, reward, clamp=settings.advantage_clamp, floor=settings.spread_floor)
+        return {**outcome, **guided_masks(rollout)}
+
+    return Method(
+        grader, credit,
+        guided_terms(settings.loss, replay, on_policy=settings.rollouts.on_policy),
+        grader.labels.facts,
+        replay=GuidedReplay(replay, model, template, prompts, grader) if replay else None,
+    )  # fmt: skip
 
 
 def train(
     settings: Settings,
-    prompts: Sequence[KnownPrompt],
+    prompts: Sequence[JudgePrompt],
     out: str | Path,
     progress: Callable[[Any], None] | None = None,
 ) -> Path:
     """Train and write the judge folder `out/judge`; a killed run resumes from `out`. Raises Collapsed."""
-    known = {prompt.example_id: prompt for prompt in prompts}
+    by_id = {prompt.example_id: prompt for prompt in prompts}
 
-    def method(model: CausalLM, form: JudgeFormat, rules: dict[str, int]) -> GuidedRollouts:
-        replay = GuidedReplay(settings.replay, model, form.template, known) if settings.replay else None
-        return GuidedRollouts(form, rules, replay, settings, known, label_needs=settings.label_needs)
+    def method(model: CausalLM, labels: LabelGrader) -> Method:
+        return guided_method(settings, by_id, model, labels)
 
     return train_policy(settings, settings.judge, method, prompts, out, progress)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.collapse import CollapseDetector
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.learning.optimizers import OptimizerName, make_optimizers
@@ -18,14 +19,14 @@ from goodrate.learning.rollout_method import Method
 from goodrate.learning.rollout_source import RolloutSettings, RolloutSource
 from goodrate.models.adapter import LoraSettings, add_adapter
 from goodrate.models.causal_lm import CausalLM
-from goodrate.recipes.judge_folder import JudgeFormat, open_judge, stop_token_id, write_judge
-from goodrate.recipes.judge_rollouts import LabelledPrompt, LabelNeeds, policy_examples, unsure
+from goodrate.recipes.judge_folder import open_policy, stop_token_id, write_judge
+from goodrate.recipes.judge_rollouts import tokenize_prompts, uncertain_prompts
+from goodrate.recipes.label_grader import LabelGrader, LabelNeeds
 from goodrate.run_folder import RunFolder
-from goodrate.scale import get_scale
 
 
 class PolicySettings(BaseModel):
-    """What all of them can be told."""
+    """What all of them have."""
 
     model_config = ConfigDict(extra="forbid")
     optimizer: OptimizerName = Field(default="adamw")
@@ -48,25 +49,26 @@ class PolicySettings(BaseModel):
 def train_policy(
     settings: PolicySettings,
     judge: str,
-    method_of: Callable[[CausalLM, JudgeFormat, dict[str, int]], Method],
-    prompts: Sequence[LabelledPrompt],
+    method_of: Callable[[CausalLM, LabelGrader], Method],
+    prompts: Sequence[JudgePrompt],
     out: str | Path,
     progress: Callable[[Any], None] | None = None,
     format_changes: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train the judge of a folder, its own reference, and write `out/judge`; a killed run resumes. Raises Collapsed.
 
-    method_of: the method, made from the policy, the judge's format and the label position by rule id. format_changes:
-    what the trained judge reads or writes otherwise than the one it was.
+    method_of: the method, made from the policy and the grader of its labels. format_changes: what the trained judge
+    reads or writes otherwise than the one it was.
     """
     run = RunFolder(out)
     run.require_same(settings)
-    model, judge_format, rules = open_judge(judge)
-    pool = unsure(model, prompts, judge_format, settings.pool_confidence)
+    model, judge_format, rule_labels = open_policy(judge)
+    pool = uncertain_prompts(model, prompts, judge_format, settings.pool_confidence)
+    grader = LabelGrader(judge_format, rule_labels, label_needs=settings.label_needs)
     source = RolloutSource(
-        settings.rollouts, model, policy_examples(model, pool, settings.rollouts.max_new_tokens),
-        method_of(model, judge_format, rules), num_labels=len(get_scale(judge_format.scale)),
-        stop_token_id=stop_token_id(model), seed=settings.fit.seed,
+        settings.rollouts, model, tokenize_prompts(model, pool, settings.rollouts.max_new_tokens),
+        method_of(model, grader), num_labels=grader.num_labels, stop_token_id=stop_token_id(model),
+        seed=settings.fit.seed,
     )  # fmt: skip
     detector = CollapseDetector()
     adapter = add_adapter(model.network, settings.lora, settings.fit.seed)

@@ -7,14 +7,16 @@ from pathlib import Path
 
 from pydantic import Field
 
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.fit import FitSettings
 from goodrate.learning.token_examples import TokenExample
 from goodrate.models.causal_lm import CausalLM
-from goodrate.recipes.judge_folder import JudgeExample, JudgeFormat, label_token_ids, stop_token_id, write_judge
+from goodrate.recipes.judge_folder import label_token_ids, stop_token_id, write_judge
 from goodrate.recipes.text_sft import TextSettings, tune
+from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.run_folder import RunFolder
 
-__all__ = ["FitSettings", "JudgeExample", "Settings", "encode", "train"]
+__all__ = ["FitSettings", "Settings", "encode", "train"]
 
 
 class Settings(TextSettings):
@@ -24,22 +26,27 @@ class Settings(TextSettings):
     label_weight: float = Field(default=1.0, gt=0, description="weight of the label token's loss against the others'")
 
 
-def encode(model: CausalLM, example: JudgeExample, settings: Settings, labels: Sequence[int]) -> TokenExample:
-    """Loss on the completion and its stop token. ValueError when no label token is where the order wants it."""
-    prompt = model.encode_pair(example.prefix, example.suffix)
-    completion = [*model.encode(example.completion), stop_token_id(model)]
+def encode(model: CausalLM, prompt: JudgePrompt, settings: Settings, labels: Sequence[int]) -> TokenExample:
+    """Loss on the completion and its stop token.
+
+    Raises ValueError naming a prompt without a completion, and when no label token is where the order wants it.
+    """
+    if prompt.completion is None:
+        raise ValueError(f"{prompt.example_id}: no completion; SFT needs one of every prompt")
+    read = model.encode_pair(prompt.prefix, prompt.suffix)
+    completion = [*model.encode(prompt.completion), stop_token_id(model)]
     places = [place for place, token in enumerate(completion) if token in labels]
     first = settings.format.order == "label_first"
     if not places or (first and places[0] != 0):
-        raise ValueError(f"completion {example.completion[:40]!r}: no label where {settings.format.order} has it")
-    weights = [example.weight] * len(completion)
+        raise ValueError(f"completion {prompt.completion[:40]!r}: no label where {settings.format.order} has it")
+    weights = [prompt.weight] * len(completion)
     weights[0 if first else places[-1]] *= settings.label_weight
-    return TokenExample((*prompt, *completion), (*([0.0] * len(prompt)), *weights))
+    return TokenExample((*read, *completion), (*([0.0] * len(read)), *weights))
 
 
 def train(
     settings: Settings,
-    examples: Sequence[JudgeExample],
+    prompts: Sequence[JudgePrompt],
     out: str | Path,
     progress: Callable[..., None] | None = None,
     model: CausalLM | None = None,
@@ -48,6 +55,6 @@ def train(
     run = RunFolder(out)
     model = model or CausalLM.load(settings.model)
     labels = label_token_ids(model, settings.format.scale)
-    encoded = [encode(model, example, settings, labels) for example in examples]
+    encoded = [encode(model, prompt, settings, labels) for prompt in prompts]
     adapter = tune(settings, model, encoded, run, progress)
     return write_judge(model, settings.format, run.path / "judge", adapter)

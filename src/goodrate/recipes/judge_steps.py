@@ -3,57 +3,50 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.records import Rollout
 from goodrate.models.causal_lm import CausalLM
-from goodrate.recipes.judge_rollouts import LabelledPrompt
 from goodrate.relevance.rationale import LABEL_LINE, STEPS, Parsed
 
 CREDITED = (*STEPS, "label")  # the steps that carry credit, in the order of their index
 NAN = float("nan")
 
 
-@dataclass(frozen=True)
-class KnownPrompt(LabelledPrompt):
-    """A prompt with the true lines of the steps that somebody verified, by step name; none need be there."""
-
-    steps: Mapping[str, str] = field(default_factory=dict)
-
-
-def verified_steps(said: Parsed | None, known: KnownPrompt, covered: Sequence[str]) -> list[float]:
+def verified_steps(parsed: Parsed | None, prompt: JudgePrompt, covered: Sequence[str]) -> list[float]:
     """1 or 0 for every step of CREDITED against the stored line, NaN where none is stored; the label always has one."""
-    if said is None:
+    if parsed is None:
         return [NAN] * len(CREDITED)
-    stored = {step: known.steps[step] for step in covered if step in known.steps}
-    lines = [float(said.steps.get(step) == stored[step]) if step in stored else NAN for step in STEPS]
-    return [*lines, float(said.label == known.label)]
+    stored = {step: prompt.steps[step] for step in covered if step in prompt.steps}
+    lines = [float(parsed.steps.get(step) == stored[step]) if step in stored else NAN for step in STEPS]
+    return [*lines, float(parsed.label == prompt.label)]
 
 
-def category_right(said: Parsed, known: KnownPrompt) -> float:
+def category_right(parsed: Parsed, prompt: JudgePrompt) -> float:
     """1 when the stated relation is the true one; NaN without truth."""
-    if "category" not in known.steps:
+    if "category" not in prompt.steps:
         return NAN
-    return float(said.steps.get("category", "").rsplit(" ", 1)[-1] == known.steps["category"].rsplit(" ", 1)[-1])
+    stated, true = (lines.get("category", "").rsplit(" ", 1)[-1] for lines in (parsed.steps, prompt.steps))
+    return float(stated == true)
 
 
-def attribute_f1(said: Parsed, known: KnownPrompt) -> float:
+def attribute_f1(parsed: Parsed, prompt: JudgePrompt) -> float:
     """F1 of (attribute, verdict) pairs against the true checks; 1 when there is none in both; NaN without truth."""
-    if "checks" not in known.steps:
+    if "checks" not in prompt.steps:
         return NAN
-    mine, true = (_checks(lines.get("checks", "")) for lines in (said.steps, known.steps))
-    return 2 * len(mine & true) / (len(mine) + len(true)) if mine or true else 1.0
+    stated, true = (_checks(lines.get("checks", "")) for lines in (parsed.steps, prompt.steps))
+    return 2 * len(stated & true) / (len(stated) + len(true)) if stated or true else 1.0
 
 
 def _checks(line: str) -> set[tuple[str, int]]:
     """The checks of a line, each numbered among its equals."""
-    parts = [" ".join(part.split()) for part in line.partition(" ")[2].split(";")]
-    kept = [part for part in parts if part not in ("", "none")]
-    return {(part, kept[:i].count(part)) for i, part in enumerate(kept)}
+    clauses = [" ".join(clause.split()) for clause in line.partition(" ")[2].split(";")]
+    checks = [clause for clause in clauses if clause not in ("", "none")]
+    return {(check, checks[:i].count(check)) for i, check in enumerate(checks)}
 
 
 class StepSpans:

@@ -6,8 +6,8 @@ first. How they become advantages is our design (papers/taosr_she.md section 4).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,25 +15,20 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.advantages import critical_weights, cumulative, group_relative, stepwise, to_tokens
-from goodrate.learning.records import Reward, Rollout, Term
+from goodrate.learning.policy_terms import policy_tensors
+from goodrate.learning.records import Reward, Rollout
 from goodrate.learning.rewards import step_reward
-from goodrate.learning.rollout_method import PolicyExample
+from goodrate.learning.rollout_method import Method, TokenizedPrompt
 from goodrate.models.causal_lm import CausalLM
-from goodrate.recipes.guided_replay import (
-    WEAK,
-    GuidedReplay,
-    ReplayedRollouts,
-    ReplaySettings,
-    guided_masks,
-    guided_terms,
-)
-from goodrate.recipes.judge_folder import JudgeFormat
+from goodrate.recipes.guided_replay import WEAK, GuidedReplay, ReplaySettings, guided_masks, guided_terms
 from goodrate.recipes.judge_policy import PolicySettings, train_policy
-from goodrate.recipes.judge_steps import CREDITED, NAN, KnownPrompt, StepSpans, verified_steps
-from goodrate.recipes.prompt_pool import PoolSettings, chosen
+from goodrate.recipes.judge_steps import CREDITED, NAN, StepSpans, verified_steps
+from goodrate.recipes.label_grader import LabelGrader
+from goodrate.recipes.prompt_pool import PoolSettings, select_prompts
 from goodrate.recipes.step_judge import StepJudge, open_step_judge
-from goodrate.relevance.rationale import STEPS
+from goodrate.relevance.rationale import STEPS, Parsed
 
 
 class Settings(PolicySettings):
@@ -66,40 +61,61 @@ class Settings(PolicySettings):
 
 
 @dataclass(frozen=True)
-class StepRewards(ReplayedRollouts):
-    """Step rewards from stored verdicts and, where they are silent, from a step judge."""
+class StepGrader:
+    """The label's reward and step rewards from stored verdicts and, where they are silent, from a step judge.
 
-    settings: Settings
-    known: dict[str, KnownPrompt]
-    spans: StepSpans
-    step_judge: StepJudge | None = field(default=None)
+    prompts: by example_id. covered: steps whose stored verdicts count. soft: the step judge's probabilities, not its
+    verdicts.
+    """
 
-    def grade(self, rollout: Rollout, examples: Sequence[PolicyExample]) -> Reward:
+    labels: LabelGrader
+    prompts: Mapping[str, JudgePrompt]
+    covered: Sequence[str]
+    step_judge: StepJudge | None = None
+    soft: bool = False
+
+    def parse(self, completion: Any) -> Parsed | None:
+        """As the label's grader reads it."""
+        return self.labels.parse(completion)
+
+    def correct(self, rollout: Rollout, prompts: Sequence[TokenizedPrompt]) -> Tensor:
+        """The label's."""
+        return self.labels.correct(rollout, prompts)
+
+    def grade(self, rollout: Rollout, prompts: Sequence[TokenizedPrompt]) -> Reward:
         """The label reward, and steps (N, 6): CREDITED."""
-        outcome = super().grade(rollout, examples)
-        prompts = [self.known[examples[group].example_id] for group in rollout.group.tolist()]
-        said = zip(rollout.parsed, prompts, strict=True)
-        verified = torch.tensor([verified_steps(parsed, prompt, self.settings.covered) for parsed, prompt in said])
+        outcome = self.labels.grade(rollout, prompts)
+        known = [self.prompts[prompts[group].example_id] for group in rollout.group.tolist()]
+        pairs = zip(rollout.parsed, known, strict=True)
+        verified = torch.tensor([verified_steps(parsed, prompt, self.covered) for parsed, prompt in pairs])
         judged = torch.full_like(verified, NAN)
         if self.step_judge is not None:
-            judged = self.step_judge.judge(prompts, rollout)
-            judged = judged if self.settings.soft else torch.where(judged.isnan(), judged, judged.round())
+            judged = self.step_judge.judge(known, rollout)
+            judged = judged if self.soft else torch.where(judged.isnan(), judged, judged.round())
         reward = step_reward(outcome, verified, judged)
         assert reward.steps is not None
-        named = {f"step/{name}": reward.steps[:, i] for i, name in enumerate(CREDITED[:-1])}
-        return Reward(reward.outcome, reward.correct, reward.failed, reward.steps, {**reward.parts, **named})
+        steps = {f"step/{name}": reward.steps[:, i] for i, name in enumerate(CREDITED[:-1])}
+        return replace(reward, parts={**reward.parts, **steps})
 
     def weakest(self, reward: Reward, rows: Tensor) -> str:
         """The step of a hint's second rung that the group has right least often."""
         assert reward.steps is not None
         shares = {name: float(reward.steps[rows, STEPS.index(step)].nanmean()) for name, step in WEAK.items()}
         known = {name: share for name, share in shares.items() if share == share}
-        return min(known, key=lambda name: known[name]) if known else super().weakest(reward, rows)
+        return min(known, key=lambda name: known[name]) if known else "category"
 
-    def credit(self, rollout: Rollout, reward: Reward) -> dict[str, Tensor]:
-        """Step advantages on the tokens of their step, and the outcome's on all of them."""
+
+@dataclass(frozen=True)
+class StepCredit:
+    """Step advantages on the tokens of their step, and the outcome's on all of them."""
+
+    settings: Settings
+    spans: StepSpans
+
+    def __call__(self, rollout: Rollout, reward: Reward) -> dict[str, Tensor]:
+        """What guided_terms reads, and "steps": the step (N, T) of every token."""
         s, steps = self.settings, reward.steps
-        assert steps is not None and rollout.behaviour_logprobs is not None
+        assert steps is not None
         if s.permuted:
             steps = steps[torch.randperm(len(steps), generator=torch.Generator().manual_seed(len(steps)))]
         compared = stepwise if s.form == "local" else cumulative
@@ -107,24 +123,31 @@ class StepRewards(ReplayedRollouts):
         if s.critical:
             local = local * critical_weights(steps, rollout.group, easy=s.easy_weight)
         whole = group_relative(reward.outcome, rollout.group, scale="population", epsilon=1e-4)
-        ids = self.spans.of(rollout)
-        tokens = to_tokens(local, rollout.mask, ids) + s.outcome_weight * to_tokens(whole, rollout.mask)
+        step_ids = self.spans.of(rollout)
+        tokens = to_tokens(local, rollout.mask, step_ids) + s.outcome_weight * to_tokens(whole, rollout.mask)
         clamped = tokens.clamp(-s.advantage_clamp, s.advantage_clamp)
-        return {
-            "mask": rollout.mask, "advantages": clamped, "behaviour": rollout.behaviour_logprobs, "steps": ids,
-            **guided_masks(rollout),
-        }  # fmt: skip
+        return {**policy_tensors(rollout, clamped), "steps": step_ids, **guided_masks(rollout)}
 
-    def terms(self) -> tuple[Sequence[Term], Sequence[Term]]:
-        """Those of GRPO, with the mean over steps where it is asked for."""
-        s = self.settings
-        steps = "steps" if s.reduction == "step_mean" else None
-        return guided_terms(s.loss, s.replay, on_policy=s.rollouts.inner_steps == 1, steps=steps)
+
+def stepwise_method(
+    settings: Settings, prompts: Mapping[str, JudgePrompt], model: CausalLM, labels: LabelGrader,
+    step_judge: StepJudge | None = None,
+) -> Method:  # fmt: skip
+    """Credit for every step, with guided replay or without it. prompts: by example_id."""
+    labels, replay = replace(labels, refuses_hints=True), settings.replay
+    grader = StepGrader(labels, prompts, settings.covered, step_judge, settings.soft)
+    template, steps = labels.judge_format.template, "steps" if settings.reduction == "step_mean" else None
+    return Method(
+        grader, StepCredit(settings, StepSpans(model)),
+        guided_terms(settings.loss, replay, on_policy=settings.rollouts.on_policy, steps=steps),
+        labels.facts,
+        replay=GuidedReplay(replay, model, template, prompts, grader) if replay else None,
+    )  # fmt: skip
 
 
 def train(
     settings: Settings,
-    prompts: Sequence[KnownPrompt],
+    prompts: Sequence[JudgePrompt],
     out: str | Path,
     progress: Callable[[Any], None] | None = None,
 ) -> Path:
@@ -138,14 +161,11 @@ def train(
             "step_judge is named"
         )
     if settings.pool:
-        prompts = chosen(settings.judge, prompts, settings.pool, settings.fit.seed)
-    known = {prompt.example_id: prompt for prompt in prompts}
-    watching = open_step_judge(settings.step_judge) if settings.step_judge else None
+        prompts = select_prompts(settings.judge, prompts, settings.pool, settings.fit.seed)
+    by_id = {prompt.example_id: prompt for prompt in prompts}
+    step_judge = open_step_judge(settings.step_judge) if settings.step_judge else None
 
-    def method(model: CausalLM, form: JudgeFormat, rules: dict[str, int]) -> StepRewards:
-        replay = GuidedReplay(settings.replay, model, form.template, known) if settings.replay else None
-        return StepRewards(
-            form, rules, replay, settings, known, StepSpans(model), watching, label_needs=settings.label_needs
-        )
+    def method(model: CausalLM, labels: LabelGrader) -> Method:
+        return stepwise_method(settings, by_id, model, labels, step_judge)
 
     return train_policy(settings, settings.judge, method, prompts, out, progress)

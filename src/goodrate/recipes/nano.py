@@ -63,19 +63,19 @@ def train(
     return base.train_base(settings, documents, tokenizer, out, progress=progress, evaluate=gates, start=start)
 
 
-def _tokenizer(kept: Path, start: Path | None) -> Any:
+def _tokenizer(folder: Path, start: Path | None) -> Any:
     """The tokenizer of the run: kept from its first sitting (the words may have changed since), of `start`, or new."""
     from transformers import AutoTokenizer
 
-    if kept.is_dir() or start:
-        return AutoTokenizer.from_pretrained(str(kept if kept.is_dir() else start))
+    if folder.is_dir() or start:
+        return AutoTokenizer.from_pretrained(str(folder if folder.is_dir() else start))
     tokenizer = train_tokenizer()
-    with new_folder(kept) as beside:
+    with new_folder(folder) as beside:
         tokenizer.save_pretrained(str(beside))
     return tokenizer
 
 
-def pack(model_folder: Path, folder: Path, about: dict[str, Any]) -> dict[str, SkillScore]:
+def pack(model_folder: Path, folder: Path, training_facts: dict[str, Any]) -> dict[str, SkillScore]:
     """Write the base in bf16 with nano.json: gates on 2,000 probes and more, sha256 of the weights, how it was made."""
     import torch
 
@@ -87,7 +87,13 @@ def pack(model_folder: Path, folder: Path, about: dict[str, Any]) -> dict[str, S
         model.save(beside)
         digest = _sha256(beside)
         gates = {skill: {"accuracy": round(s.accuracy, 4), "count": s.count} for skill, s in scores.items()}
-        facts = {"sha256": digest, "taxonomy": load_taxonomy().version, "gates": gates, **about, **code_versions()}
+        facts = {
+            "sha256": digest,
+            "taxonomy": load_taxonomy().version,
+            "gates": gates,
+            **training_facts,
+            **code_versions(),
+        }
         (beside / "nano.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return scores
 
@@ -115,9 +121,9 @@ def main() -> None:
     settings = base.Settings(fit=fit)
     folder = train(settings, arguments.out, _print_gates, arguments.start)
     if arguments.pack:
-        about = {"seed": arguments.seed, "seconds": arguments.seconds, "settings": settings.model_dump()}
-        about |= {"start": _sha256(arguments.start)} if arguments.start else {}
-        for skill, score in pack(folder, arguments.pack, about).items():
+        training_facts = {"seed": arguments.seed, "seconds": arguments.seconds, "settings": settings.model_dump()}
+        training_facts |= {"start": _sha256(arguments.start)} if arguments.start else {}
+        for skill, score in pack(folder, arguments.pack, training_facts).items():
             print(f"{skill:10s} {score.accuracy:.4f} of {score.count} {'passed' if score.passed else 'NOT passed'}")
 
 

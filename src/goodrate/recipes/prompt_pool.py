@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from goodrate.recipes.judge_rollouts import LabelledPrompt, path, rolled
-
-P = TypeVar("P", bound=LabelledPrompt)
+from goodrate.examples.prompts import JudgePrompt
+from goodrate.recipes.judge_rollouts import sample_rollouts
+from goodrate.recipes.label_grader import reasoning_path
 
 
 class Window(BaseModel):
@@ -54,36 +54,41 @@ class PromptStats:
     label_entropy: float
 
 
-def prompt_stats(judge: str | Path, prompts: Sequence[LabelledPrompt], samples: int, seed: int) -> list[PromptStats]:
+def prompt_stats(judge: str | Path, prompts: Sequence[JudgePrompt], samples: int, seed: int) -> list[PromptStats]:
     """Statistics of every prompt, from rollouts of a judge folder."""
-    rollout, _ = rolled(judge, prompts, samples, seed, "pool")
-    said = rollout.parsed
-    rows = [said[start : start + samples] for start in range(0, len(said), samples)]
-    return [_stats(prompt.label, row) for prompt, row in zip(prompts, rows, strict=True)]
+    rollout, _ = sample_rollouts(judge, prompts, samples, seed, "pool")
+    groups = [rollout.parsed[start : start + samples] for start in range(0, len(rollout.parsed), samples)]
+    return [_stats(prompt.label, group) for prompt, group in zip(prompts, groups, strict=True)]
 
 
-def chosen(judge: str | Path, prompts: Sequence[P], settings: PoolSettings, seed: int) -> list[P]:
+def select_prompts(
+    judge: str | Path, prompts: Sequence[JudgePrompt], settings: PoolSettings, seed: int
+) -> list[JudgePrompt]:
     """The prompts worth training on, by rollouts of a judge folder. Raises ValueError when there is none."""
-    found = kept(prompts, prompt_stats(judge, prompts, settings.samples, seed), settings)
-    if not found:
+    pool = inside_window(prompts, prompt_stats(judge, prompts, settings.samples, seed), settings)
+    if not pool:
         window = f"from {settings.low} to {settings.high}"
         raise ValueError(f"pool: none of {len(prompts)} prompts has a share of right rollouts {window}")
-    return found
+    return pool
 
 
-def _stats(gold: int, said: Sequence[Any]) -> PromptStats:
-    labels = Counter(None if one is None else one.label for one in said)
-    shares = [count / len(said) for count in labels.values()]
+def _stats(gold: int, group: Sequence[Any]) -> PromptStats:
+    """Of the parsed completions of one prompt."""
+    labels = Counter(None if parsed is None else parsed.label for parsed in group)
+    shares = [count / len(group) for count in labels.values()]
     entropy = -sum(share * math.log(share) for share in shares)
-    return PromptStats(labels[gold] / len(said), len({path(one) for one in said if one is not None}), entropy)
+    paths = {reasoning_path(parsed) for parsed in group if parsed is not None}
+    return PromptStats(labels[gold] / len(group), len(paths), entropy)
 
 
-def kept(prompts: Sequence[P], stats: Sequence[PromptStats], settings: PoolSettings) -> list[P]:
+def inside_window(
+    prompts: Sequence[JudgePrompt], stats: Sequence[PromptStats], settings: PoolSettings
+) -> list[JudgePrompt]:
     """The prompts inside the window, the more diverse share of them, at most per_query of a query; in their order.
 
     Diversity is the sum of two ranks: distinct reasonings and entropy of the labels.
     """
-    inside = [row for row, one in enumerate(stats) if settings.low <= one.pass_rate <= settings.high]
+    inside = [row for row, stat in enumerate(stats) if settings.low <= stat.pass_rate <= settings.high]
     if not inside:
         return []
     ranks = sum(

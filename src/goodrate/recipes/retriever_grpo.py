@@ -49,13 +49,13 @@ def credited(ranking: Ranking, reward: Reward, settings: Settings) -> dict[str, 
     """
     shape = ranking.candidates.shape
     group = ranking.group.repeat_interleave(shape[1])
-    parts = [(1.0, reward.outcome)]
+    weighted = [(1.0, reward.outcome)]
     if settings.separate is not None:
         unknown = reward.outcome.isnan()
         weights = {name: 1.0 if name == "relevance" else settings.separate for name in reward.parts}
-        parts = [(weights[name], part.masked_fill(unknown, float("nan"))) for name, part in reward.parts.items()]
-    how: dict[str, Any] = {"scale": settings.advantage_scale, "clamp": settings.advantage_clamp}
-    advantages = torch.stack([weight * group_relative(part, group, **how) for weight, part in parts]).sum(0)
+        weighted = [(weights[name], part.masked_fill(unknown, float("nan"))) for name, part in reward.parts.items()]
+    scaling: dict[str, Any] = {"scale": settings.advantage_scale, "clamp": settings.advantage_clamp}
+    advantages = torch.stack([weight * group_relative(part, group, **scaling) for weight, part in weighted]).sum(0)
     return {"advantages": advantages.view(shape), "rewards": reward.outcome.nan_to_num(0.0).view(shape)}
 
 

@@ -17,11 +17,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.records import MicroBatch, Outputs, Rollout, Term, Update
 from goodrate.learning.token_examples import in_parts
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.precision import autocast, evaluating
-from goodrate.recipes.judge_steps import CREDITED, NAN, KnownPrompt, StepSpans
+from goodrate.recipes.judge_steps import CREDITED, NAN, StepSpans
 from goodrate.relevance.rationale import STEPS, label_text
 
 HEAD_FILE = "step_head.safetensors"
@@ -38,7 +39,7 @@ class StepExample:
 
 
 def read_steps(
-    model: CausalLM, spans: StepSpans, prompts: Sequence[KnownPrompt], rollout: Rollout, right: Tensor, sees_label: bool
+    model: CausalLM, spans: StepSpans, prompts: Sequence[JudgePrompt], rollout: Rollout, right: Tensor, sees_label: bool
 ) -> list[StepExample]:
     """One example per rollout. prompts: one per rollout. right: (N, len(STEPS))."""
     steps = spans.of(rollout)
@@ -109,7 +110,7 @@ class ScalarStepJudge:
         self._scorer = StepScorer(self._model.network).to(self._model.device)
         self._scorer.score.load_state_dict(load_file(Path(folder) / HEAD_FILE))
 
-    def judge(self, prompts: Sequence[KnownPrompt], rollout: Rollout) -> Tensor:
+    def judge(self, prompts: Sequence[JudgePrompt], rollout: Rollout) -> Tensor:
         """(N, len(CREDITED)) probability that a step is right, 0 where it was not written; NaN for the label."""
         unknown = torch.full((len(prompts), len(STEPS)), NAN)
         examples = read_steps(self._model, self._spans, prompts, rollout, unknown, self._sees_label)

@@ -45,14 +45,14 @@ def tune(
     scorer: makes, of the network, what scores a micro-batch; whatever it adds is trained too. update_of: see
     TokenExampleSource. Raises ValueError when no example is short enough.
     """
-    kept = [example for example in examples if len(example.token_ids) <= settings.max_tokens]
-    if not kept:
+    fitting = [example for example in examples if len(example.token_ids) <= settings.max_tokens]
+    if not fitting:
         raise ValueError(f"none of {len(examples)} examples has at most max_tokens = {settings.max_tokens} tokens")
-    run.begin(settings, settings.fit.seed, examples=len(kept), left_out=len(examples) - len(kept))
+    run.begin(settings, settings.fit.seed, examples=len(fitting), left_out=len(examples) - len(fitting))
     if model.device.type == "cpu":
         model.network.set_attn_implementation("eager")  # sdpa's backward is slower on CPUs, most of all in bf16
     source = TokenExampleSource(
-        kept, settings.batch_size, settings.micro_tokens, settings.fit.seed, settings.epochs, update_of
+        fitting, settings.batch_size, settings.micro_tokens, settings.fit.seed, settings.epochs, update_of
     )
     adapter = add_adapter(model.network, settings.lora, settings.fit.seed)
     scored = scorer(model.network)

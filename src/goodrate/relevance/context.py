@@ -86,16 +86,17 @@ def item_contexts(catalog: Catalog) -> list[ContextText]:
     return texts
 
 
-def context_texts(named: str, items: Callable[[], Catalog] | None, skip_bad: int = 0) -> list[ContextText]:
+def context_texts(named: str, items: Callable[[], Catalog | None] | None, skip_bad: int = 0) -> list[ContextText]:
     """The texts of a file, or with the name "items" those of a catalogue.
 
     Raises ValueError where there is no catalogue, FileNotFoundError and ValueError as read_contexts.
     """
     if named != ITEMS:
         return read_contexts(named, skip_bad)
-    if items is None:
+    catalog = items() if items else None
+    if catalog is None:
         raise ValueError(f'texts "{ITEMS}" are those of a catalogue, and none is given')
-    return item_contexts(items())
+    return item_contexts(catalog)
 
 
 def _parts(text: str) -> list[str]:
@@ -152,7 +153,7 @@ def require_text_reader(judge: str | Path, named: str) -> None:
 
 
 def context_finder(
-    named: str, items: Callable[[], Catalog] | None, encoder: str | None = None, folder: Path | None = None
+    named: str, items: Callable[[], Catalog | None] | None, encoder: str | None = None, folder: Path | None = None
 ) -> ContextFinder:
     """What finds texts. named, items: as context_texts. encoder: its folder, None = by words alone.
 

@@ -129,7 +129,7 @@ def field_texts(items: Sequence[Item], fields: Sequence[str]) -> list[str]:
     return [str(item[TEXT]) if TEXT in item else next(rendered) for item in items]
 
 
-def label_probabilities(cosines: np.ndarray, slope: float, cuts: Sequence[float]) -> np.ndarray:
+def label_probabilities(cosines: np.ndarray, slope: float, cuts: Sequence[float] | np.ndarray) -> np.ndarray:
     """Probabilities (N, L) of the proportional-odds model, worst label first; differences of its L - 1 sigmoids.
 
     >>> label_probabilities(np.array([0.5]), 10.0, [3.0, 7.0]).round(3).tolist()  # sigmoids of 2 and -2

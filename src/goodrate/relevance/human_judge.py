@@ -47,11 +47,12 @@ def open_kind(folder: Path, card: JudgeCard) -> HumanJudge:
     return HumanJudge(labels, card.relevance_scale)
 
 
-def write_human_judge(folder: Path, judgements: Judgements) -> None:
+def write_human_judge(folder: Path, judgements: Judgements) -> Path:
     """Make a judge folder of people's labels."""
     folder.mkdir(parents=True, exist_ok=True)
     judgements.frame.select("query", "item_id", "label").write_parquet(folder / LABELS_FILE)
     write_judge_card(folder, Card(scale=judgements.scale.name))
+    return folder
 
 
 class HumanJudge:

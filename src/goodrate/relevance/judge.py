@@ -131,7 +131,7 @@ def as_calibrated(judge: Judge | CalibratedJudge) -> CalibratedJudge:
     return judge if isinstance(judge, CalibratedJudge) else CalibratedJudge(judge, name=type(judge).__name__)
 
 
-def as_items(items: Catalog | Iterable[Item | str] | Any) -> list[Item]:
+def as_items(items: Catalog | Iterable[Item | str] | Any) -> Sequence[Item]:
     """Rows of a Catalog or of a polars or pandas frame, mappings as they are, and texts as items."""
     from goodrate.catalog.items import Catalog
 

@@ -10,7 +10,8 @@ from goodrate.relevance.pairs import Item, Pair
 
 @dataclass(frozen=True)
 class QueryNotes:
-    """facts: what is known of names in a query, "" for nothing (FactBook.of). context: its retrieved text, None without.
+    """facts: what is known of names in a query, "" for nothing (FactBook.of). context: its retrieved
+    text, None without one.
 
     >>> QueryNotes(facts={"red": "a colour"}.get).pairs("red", [{"text": "lamp"}])[0].facts
     'a colour'
