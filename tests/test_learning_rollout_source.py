@@ -13,8 +13,8 @@ from goodrate.learning.advantages import group_relative, to_tokens
 from goodrate.learning.collapse import Collapsed, CollapseDetector
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.learning.policy import PolicyScorer
-from goodrate.learning.policy_terms import PolicyTermSettings, policy_terms
-from goodrate.learning.records import Reward, Rollout
+from goodrate.learning.policy_terms import PolicyTermSettings, outcome_credit, policy_terms
+from goodrate.learning.records import Prompts, Reward, Rollout
 from goodrate.learning.rewards import label_reward
 from goodrate.learning.rollout_method import Method, TokenizedPrompt
 from goodrate.learning.rollout_source import NothingToLearn, RolloutSettings, RolloutSource
@@ -84,6 +84,29 @@ def test_an_update_holds_as_many_groups_of_every_label_all_of_them_mixed() -> No
     assert sum(shares) == pytest.approx(1) and 0 < facts["share_kept"] < 1
     natural = source(balanced=False, prompts=12).next(0)
     assert natural is not None and natural.facts["label_cv"] > 0.3
+
+
+def test_the_outcomes_credit_is_clamped_and_stays_inside_the_mask() -> None:
+    rows, mask = torch.zeros(4).long(), torch.tensor([[1, 1], [1, 0], [1, 1], [1, 0]]).bool()
+    behaviour = torch.full((4, 2), -0.5)
+    rollout = Rollout(
+        rows, rows, rows, Prompts(("a",), ((1,),)), torch.ones(4, 2).long(), mask, behaviour, ("stop",) * 4, (None,) * 4
+    )
+    outcome = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    reward = Reward(outcome, outcome, torch.zeros(4).bool())
+    # population deviation sqrt(0.1875) = 0.433: 0.75 / 0.433 = 1.732, clamped to 1.5; -0.25 / 0.433 = -0.577
+    clamped = outcome_credit(rollout, reward, clamp=1.5)
+    assert clamped["advantages"][0].tolist() == [1.5, 1.5]
+    assert clamped["advantages"][1].tolist() == pytest.approx([-0.57735, 0.0])
+    # a floor of 0.5 under the deviation: 0.75 / 0.5
+    assert outcome_credit(rollout, reward, clamp=9.0, floor=0.5)["advantages"][:, 0].tolist() == [1.5, -0.5, -0.5, -0.5]
+    assert clamped["mask"] is mask and clamped["behaviour"] is behaviour
+
+
+def test_a_method_without_replay_has_no_state() -> None:
+    method = Method(FirstToken(), credit, policy_terms(PolicyTermSettings(kl=0), on_policy=True))
+    method.load_state_dict({"e1": (0.5, 2)})  # of a run that had one
+    assert method.state_dict() == {} and method.facts(None, None) == {}  # type: ignore[arg-type]
 
 
 def test_nothing_right_is_an_error_that_says_so() -> None:

@@ -12,18 +12,15 @@ from torch import Tensor
 from goodrate.learning.advantages import group_statistics
 
 
-def difficulty_band(
-    correct: Tensor, group: Tensor, *, low: float = 0.0, high: float = 1.0, inclusive: bool = False
-) -> Tensor:
-    """Which rollouts belong to a group with low < accuracy < high (inclusive: <=); bool (N,).
+def difficulty_band(correct: Tensor, group: Tensor, *, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Which rollouts belong to a group with low < accuracy < high; bool (N,).
 
     Reads label accuracy, never the reward: a shaped reward has spread in groups that are all right or all wrong.
     correct: (N,) 1, 0 or NaN (not scored, not counted); a group with nothing scored is out. Defaults: TaoSR1's
-    0 < right < G. DyKnow-RAG's window is 0.01 to 0.9 inclusive.
+    0 < right < G.
     """
     stats = group_statistics(correct, group)
-    inside = (stats.mean >= low) & (stats.mean <= high) if inclusive else (stats.mean > low) & (stats.mean < high)
-    return inside & (stats.count > 0)
+    return (stats.mean > low) & (stats.mean < high) & (stats.count > 0)
 
 
 def band_counts(correct: Tensor, group: Tensor, inside: Tensor) -> dict[str, int]:

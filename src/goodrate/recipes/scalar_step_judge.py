@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from goodrate.examples.prompts import JudgePrompt
+from goodrate.learning.losses import binary
 from goodrate.learning.records import MicroBatch, Outputs, Rollout, Term, Update
 from goodrate.learning.token_examples import in_parts
 from goodrate.models.causal_lm import CausalLM
@@ -90,7 +90,7 @@ def collate(examples: Sequence[StepExample]) -> dict[str, Tensor]:
 
 def binary_cross_entropy(outputs: Outputs, batch: MicroBatch) -> Tensor:
     """Of every step's verdict, (N, S)."""
-    return F.binary_cross_entropy_with_logits(outputs["steps"].float(), batch["right"], reduction="none")
+    return binary(outputs["steps"].float(), batch["right"])
 
 
 STEP_TERM = Term("step_verdicts", binary_cross_entropy, mask="mask")
