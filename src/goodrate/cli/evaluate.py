@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from goodrate.cli.context_input import require_contexts
 from goodrate.cli.outputs import require_folder
+from goodrate.extras import require
 
 if TYPE_CHECKING:
     from goodrate.catalog.judgements import Judgements
@@ -125,11 +126,15 @@ class Options:
 
 
 def check_plot(path: Path | None) -> None:
-    """ValueError for a suffix that is no picture or a place that is no folder, before an hour of work and not after."""
-    if path is not None and path.suffix.lower() not in (".png", ".svg", ".pdf"):
+    """Before an hour of work and not after: ValueError for a suffix that is no picture or a place that is no folder,
+    MissingExtra where nothing can draw.
+    """
+    if path is None:
+        return
+    require("plots", "--plot")
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise ValueError(f"--plot {path}: expected a name that ends in .png, .svg or .pdf")
-    if path is not None:
-        require_folder("--plot", path.parent)
+    require_folder("--plot", path.parent)
 
 
 def chosen_systems(text: str | None, has_vectors: bool, model: Path | None) -> list[str]:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from goodrate.cli.context_input import require_contexts
+from goodrate.extras import require
 
 if TYPE_CHECKING:
     from goodrate.serving.pipeline import SearchPipeline
@@ -67,6 +68,7 @@ def serve(
     ] = None,
 ) -> None:
     """See HELP."""
+    require("serve", "goodrate serve")  # before the models are loaded
     from goodrate.serving.loading import load_pipeline
 
     if facts is not None and not facts.is_file():
