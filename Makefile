@@ -1,5 +1,6 @@
 # make demo: environment, embedded shop, training, before/after table. make demo-rl: what reinforcement learning buys on
-# top of it. make test: lint, types and the whole suite. make docs: the pages and the API reference, in build/docs.
+# top of it. make test: lint, types and the whole suite. make docs: the pages and the API reference, in build/docs, where
+# a link that leads nowhere is an error.
 # make lock: the newest set of packages that fits pyproject.toml (everything under LOCK stays as it is without UPGRADE=1).
 #
 # LOCK=constraints.txt pins every package; LOCK= takes the newest ones, LOCK=mine.txt another set.
@@ -35,12 +36,13 @@ demo-rl: env
 	$(BIN)/goodrate demo --rl --set seed=$(SEED) --set items=$(ITEMS)
 
 test: $(VENV)/.test
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docs/site
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
 docs: $(VENV)/.docs
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python docs/site/sources.py build/pages
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs/site build/pages build/docs
 
 # For every platform and Python from 3.11 on, from package names and bounds alone: no torch is downloaded.
 lock:

@@ -13,6 +13,10 @@ MARKUP = re.compile(r"[\\*|]|_(?!\w)")  # stars of products, bars of norms, name
 
 def setup(app: Any) -> dict[str, bool]:
     """Called by Sphinx."""
+    import goodrate
+
+    for name in getattr(goodrate, "__all__", ()):
+        setattr(goodrate, name, getattr(goodrate, name))  # autodoc does not see names that are imported when asked for
     app.connect("autodoc-process-docstring", _process)
     return {"parallel_read_safe": True}
 

@@ -1,6 +1,6 @@
 """The sources of the site, laid out as the repository is, so that a link that works in the one works in the other.
 
-python docs/site/sources.py build/pages: all Markdown files of the repository, the files they link to, and reference pages.
+python docs/site/sources.py build/pages: all Markdown files of the repository, the files they link to, reference pages.
 Sphinx then checks every link between them.
 """
 
@@ -17,7 +17,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FRONT = "docs/site/index.md"  # becomes the first page
 REFERENCE = "docs/api.md"
-PACKAGES = ("goodrate.relevance", "goodrate.evaluation", "goodrate.learning")
+PACKAGES = {
+    "goodrate.relevance": "judges, prompts, rule books, tiers, calibration, stored verdicts",
+    "goodrate.evaluation": "metrics, intervals, paired tests, reports",
+    "goodrate.learning": "the loop, rollouts, rewards, advantages, losses",
+}
 LINK = re.compile(r"\]\(<?([^)>#\s]+)")
 ORPHAN = "---\norphan: true\n---\n\n"  # a page of no table of contents, reached by links
 
@@ -30,7 +34,7 @@ def main(target: Path) -> None:
     for name in linked(pages) & set(names) - set(pages):
         _place(target / name).write_bytes((ROOT / name).read_bytes())
     pages["index.md"] = pages.pop(FRONT)
-    pages[REFERENCE] += contents(PACKAGES, ROOT / "src" / "goodrate" / "api.py")
+    pages[REFERENCE] += contents(PACKAGES, (ROOT / "src" / "goodrate" / "__init__.py").read_text(encoding="utf-8"))
     for package in PACKAGES:
         pages[reference_name(package)] = reference_page(package, ROOT / "src")
     for name, text in pages.items():
@@ -69,11 +73,13 @@ def reference_name(package: str) -> str:
     return f"{REFERENCE.removesuffix('.md')}/{package.rpartition('.')[2]}.md"
 
 
-def contents(packages: Iterable[str], api: Path) -> str:
-    """Markdown behind the overview: what the API module has, where there is one, and a table of the packages' pages."""
-    names = "\n".join(f"{package} </{reference_name(package)}>" for package in packages)
-    table = f"\n```{{toctree}}\n:maxdepth: 1\n\n{names}\n```\n"
-    return table + (f"\n## goodrate\n\n{_module('goodrate.api')}" if api.is_file() else "")
+def contents(packages: Mapping[str, str], package_init: str) -> str:
+    """Markdown behind the overview: the packages' pages, and the names of goodrate itself once it lists them."""
+    pages = {package: reference_name(package) for package in packages}
+    lines = [f"- [{package}](/{pages[package]}): {about}" for package, about in packages.items()]
+    entries = [f"{package} </{page}>" for package, page in pages.items()]
+    parts = ["", *lines, "", "```{toctree}", ":hidden:", "", *entries, "```", ""]
+    return "\n".join(parts) + (f"\n## goodrate\n\n{_module('goodrate')}" if "__all__" in package_init else "")
 
 
 def reference_page(package: str, source: Path) -> str:
