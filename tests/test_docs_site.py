@@ -45,6 +45,12 @@ def test_links_are_followed_from_their_page() -> None:
     assert sources.linked(pages) == {"docs/a.md", "docs/b.png", "examples/d.toml", "docs/https:/example.org/e"}
 
 
+def test_a_page_that_nobody_listed_is_in_the_contents_all_the_same() -> None:
+    front = "```{toctree}\nStart </README.md>\n/docs/data.md\n```\n"
+    assert sources.unlisted(front, ["README.md", "docs/data.md"]) == ""
+    assert "/CHANGELOG.md\n/docs/new.md\n```" in sources.unlisted(front, ["docs/new.md", "README.md", "CHANGELOG.md"])
+
+
 def test_a_reference_page_has_the_public_modules_in_order(tmp_path: Path) -> None:
     for name in ("__init__", "_inner", "b", "a"):
         (tmp_path / "room").mkdir(exist_ok=True)

@@ -33,13 +33,35 @@ def main(target: Path) -> None:
     pages = {name: (ROOT / name).read_text(encoding="utf-8") for name in names if name.endswith(".md")}
     for name in linked(pages) & set(names) - set(pages):
         _place(target / name).write_bytes((ROOT / name).read_bytes())
-    pages["index.md"] = pages.pop(FRONT)
+    front = pages.pop(FRONT)
+    pages["index.md"] = front + unlisted(front, filter(in_contents, pages))
     pages[REFERENCE] += contents(PACKAGES, (ROOT / "src" / "goodrate" / "__init__.py").read_text(encoding="utf-8"))
     for package in PACKAGES:
         pages[reference_name(package)] = reference_page(package, ROOT / "src")
     for name, text in pages.items():
-        in_contents = "/" not in name or name.startswith("docs/")
-        _place(target / name).write_text(text if in_contents else ORPHAN + text, encoding="utf-8")
+        _place(target / name).write_text(text if in_contents(name) else ORPHAN + text, encoding="utf-8")
+
+
+def in_contents(name: str) -> bool:
+    """Whether a page belongs in the table of contents: those at the root and in docs/ do, generated tables do not."""
+    return "/" not in name or name.startswith("docs/")
+
+
+def unlisted(front: str, names: Iterable[str]) -> str:
+    """Markdown behind the front page: a table of the pages that it does not list yet, empty where there are none.
+
+    >>> print(unlisted("/docs/data.md", ["docs/data.md", "CHANGELOG.md"]))
+    <BLANKLINE>
+    ```{toctree}
+    :caption: More
+    :maxdepth: 1
+    <BLANKLINE>
+    /CHANGELOG.md
+    ```
+    <BLANKLINE>
+    """
+    entries = [f"/{name}" for name in sorted(names) if f"/{name}" not in front]
+    return "\n".join(["", "```{toctree}", ":caption: More", ":maxdepth: 1", "", *entries, "```", ""]) if entries else ""
 
 
 def _place(path: Path) -> Path:
