@@ -1,19 +1,32 @@
 # make demo: environment, embedded shop, training, before/after table. make demo-rl: what reinforcement learning buys on
-# top of it. make test: the whole suite.
+# top of it. make test: lint, types and the whole suite. make docs: the pages and the API reference, in build/docs, where
+# a link that leads nowhere is an error.
+# make lock: the newest set of packages that fits pyproject.toml (everything under LOCK stays as it is without UPGRADE=1).
+#
+# LOCK=constraints.txt pins every package; LOCK= takes the newest ones, LOCK=mine.txt another set.
+# TORCH_INDEX=https://download.pytorch.org/whl/cpu installs torch without CUDA, which is several GB smaller on Linux.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SEED ?= 0
 ITEMS ?= 5000
+LOCK ?= constraints.txt
+LOCKED_TORCH := torch==2.13.0
+PIP_INSTALL = $(BIN)/pip install -q $(if $(LOCK),-c $(LOCK))
 
-.PHONY: demo demo-rl test check env
+.PHONY: demo demo-rl test docs env lock
 
-env: $(VENV)/.installed
+env: $(VENV)/.all
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# The package with an extra; each stamp holds from one change of pyproject.toml or of the lock to the next.
+$(VENV)/.%: $(VENV)/.torch pyproject.toml $(LOCK)
+	$(PIP_INSTALL) -e '.[$*]'
+	touch $@
+
+# torch goes first and alone: its index must not be asked for anything else.
+$(VENV)/.torch: $(LOCK)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e '.[test]'
+	$(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 	touch $@
 
 demo: env
@@ -22,7 +35,18 @@ demo: env
 demo-rl: env
 	$(BIN)/goodrate demo --rl --set seed=$(SEED) --set items=$(ITEMS)
 
-test: env
-	$(BIN)/ruff check src tests benchmarks
+test: $(VENV)/.test
+	$(BIN)/ruff check src tests benchmarks docs/site
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+docs: $(VENV)/.docs
+	$(BIN)/python docs/site/sources.py build/pages
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs/site build/pages build/docs
+
+# For every platform and Python from 3.11 on, from package names and bounds alone: no torch is downloaded.
+lock:
+	test -x $(VENV)-lock/bin/uv || ($(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install -q uv)
+	echo '$(LOCKED_TORCH)' | $(VENV)-lock/bin/uv pip compile pyproject.toml - -q --all-extras --universal \
+		--python-version 3.11 --annotation-style line --custom-compile-command 'make lock' \
+		$(if $(UPGRADE),--upgrade) -o constraints.txt

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn, tensor
 
+from goodrate.extras import MissingExtra
 from goodrate.learning import losses
 from goodrate.learning.checkpoint import model_state
 from goodrate.learning.fit import FitSettings, fit
@@ -265,6 +266,6 @@ def test_records_go_to_tensorboard_too(tmp_path: Path) -> None:
 
 
 def test_tensorboard_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accelerate.utils.is_tensorboard_available", lambda: False)
-    with pytest.raises(ValueError, match=r"pip install 'goodrate\[tensorboard\]'"):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.raises(MissingExtra, match=r'fit.tensorboard needs tensorboard: pip install "goodrate\[tensorboard\]"'):
         Tracker(tmp_path)

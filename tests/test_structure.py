@@ -15,7 +15,7 @@ from goodrate.cli import VERBS
 
 PACKAGE = Path(__file__).parents[1] / "src" / "goodrate"
 FILES = sorted(PACKAGE.rglob("*.py"))
-FOUNDATION = {"", "scale", "settings", "run_folder"}  # "" is goodrate/__init__.py
+FOUNDATION = {"", "scale", "settings", "run_folder", "extras"}  # "" is goodrate/__init__.py
 STAGES = {"catalog", "shop", "retrieval", "relevance", "evaluation"}
 ROOMS = STAGES | {"models", "examples", "learning", "recipes", "teaching", "serving", "demo", "cli"}
 # room -> rooms it may import, besides itself and the foundation

@@ -30,7 +30,8 @@ FIRST = 40  # pairs of the first block, on which a caller can measure the time
 
 def open_judge(
     folder: str | Path, *, facts: str | Path | None = None, contexts: str | None = None,
-    items: Callable[[], Catalog | None] | None = None, context_encoder: str | None = None, store: str | Path | None = None,
+    items: Callable[[], Catalog | None] | None = None, context_encoder: str | None = None,
+    store: str | Path | None = None,
 ) -> CalibratedJudge:  # fmt: skip
     """The judge of a folder, whatever its kind (lm, encoder, human).
 

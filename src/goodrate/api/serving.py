@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
+from goodrate.extras import require
+
 if TYPE_CHECKING:
     from goodrate.api.index import Index
 
@@ -41,6 +43,7 @@ def warm_up(index: Index) -> None:
 
 def run(index: Index, listener: socket.socket) -> None:
     """Serve on a socket that listens already."""
+    require("serve", "goodrate serve")
     import uvicorn
 
     from goodrate.serving.http import create_app

@@ -9,6 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from goodrate.extras import MissingExtra
+
 # verb -> (module, one line of help). The module is imported only when its verb runs, so --help stays fast.
 VERBS = {
     "demo": ("goodrate.cli.demo", "Generate a shop, train on it, print a before/after table."),
@@ -58,7 +60,7 @@ def _root() -> None:
 
 
 def main() -> None:
-    """Run the command line. Wrong input and full disks exit 2 with one clear message, Ctrl-C exits 130."""
+    """Run the command line. Wrong input, full disks and missing extras exit 2 with one message, Ctrl-C exits 130."""
     try:
         app()
     except KeyboardInterrupt as stop:
@@ -81,14 +83,14 @@ def interrupted(stop: KeyboardInterrupt) -> int:
 
 
 def refusal(error: Exception) -> str | None:
-    """What to tell of wrong input, or of files that cannot be read or written; None for a fault of the program.
+    """What to tell of wrong input, files that cannot be read or written, missing extras; None for a fault of ours.
 
     >>> refusal(OSError(28, "No space left on device", "runs/judge"))
     'runs/judge: No space left on device'
     """
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, (ValueError, OSError)):
+    if isinstance(error, (ValueError, OSError, MissingExtra)):
         return str(error)
     # Lance and safetensors have exceptions of their own for a disk that is full.
     return "No space left on device; what was there before is whole" if "os error 28" in str(error) else None

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from goodrate.cli.terminal import console, parse_mapping, require_file_name, tick_progress, verb_app
+from goodrate.extras import require
 
 if TYPE_CHECKING:
     from goodrate.api.evaluating import Evaluation
@@ -94,6 +95,7 @@ def evaluate(
     from goodrate.api.index import Index
 
     if plot is not None:
+        require("plots", "--plot")
         require_file_name("--plot", plot, (".png", ".svg", ".pdf"))
     plain = Index.open(index, words_only=True)
     names = chosen_systems(systems, plain.store.fingerprint is not None, model)

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from goodrate.cli.terminal import console, verb_app
+from goodrate.extras import require
 
 if TYPE_CHECKING:
     from goodrate.api.index import Index
@@ -66,6 +67,7 @@ def serve(
     """See HELP."""
     from goodrate.api.serving import listen, run, warm_up
 
+    require("serve", "goodrate serve")
     if facts is not None and not facts.is_file():
         raise FileNotFoundError(f"--facts: no file {facts}")
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once

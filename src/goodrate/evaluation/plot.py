@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from goodrate.evaluation.report import Report, SystemReport
+from goodrate.extras import require
 from goodrate.run_folder import write_atomic
 
 INK, MUTED, ACCENT = "#1f2933", "#9aa5b1", "#0b6e99"
@@ -16,6 +17,7 @@ MOST_PANELS = 5  # more do not fit beside each other
 
 def write_plot(report: Report, path: Path) -> None:
     """Write a PNG (or whatever the suffix says). The first system is drawn grey: it is what the others are held to."""
+    require("plots", "a picture of a report")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

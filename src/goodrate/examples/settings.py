@@ -19,8 +19,8 @@ class PairChoice(BaseModel):
     model_config = ConfigDict(extra="forbid")
     split_seed: int = 0
     without_context: float | None = Field(
-        default=None, ge=0, lt=1, description="share of a text-reading judge's SFT prompts that show no text, as judge_context "
-        "does to half of its samples; null = 0.3",
+        default=None, ge=0, lt=1, description="share of a text-reading judge's SFT prompts that show no text, as "
+        "judge_context does to half of its samples; null = 0.3",
     )  # fmt: skip
     skip: int = Field(default=0, ge=0, description="training pairs to leave out, in an order drawn with split_seed")
     take: int | None = Field(default=None, gt=0, description="training pairs to use after those; null = all")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from goodrate.extras import MissingExtra, require
 from goodrate.run_folder import RunFolder, write_atomic
 
+log = logging.getLogger(__name__)
 Records = Sequence[Mapping[str, Any]]
 FILE, PICTURES = "curves.png", (".png", ".svg", ".pdf")
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
@@ -83,14 +86,22 @@ def read_metrics(folder: Path) -> Records:
 
 
 def write_curves(run: RunFolder) -> None:
-    """curves.png into a run folder; nothing where it logged less than two records, which make no line."""
+    """curves.png into a run folder; nothing where it logged less than two records, which make no line.
+
+    Where nothing can draw, a trained model must not be lost for it: a warning says what is missing.
+    """
     records = run.metrics()
-    if len(records) > 1:
+    if len(records) < 2:
+        return
+    try:
         draw_curves({run.path.name: records}, run.path / FILE)
+    except MissingExtra as error:
+        log.warning("no %s in %s: %s", FILE, run.path, error)
 
 
 def draw_curves(runs: Mapping[str, Records], path: Path) -> None:
     """Write a picture of the runs by name, one over the other; its kind is the suffix, one of PICTURES."""
+    require("plots", "a picture of curves")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

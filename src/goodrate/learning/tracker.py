@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from goodrate.extras import require
+
 EVENTS = "tensorboard"
 
 
 class Tracker:
-    """Writes records to `folder`/tensorboard. Raises ValueError when TensorBoard is not installed."""
+    """Writes records to `folder`/tensorboard. Raises MissingExtra when TensorBoard is not installed."""
 
     def __init__(self, folder: Path) -> None:
+        require("tensorboard", "fit.tensorboard")
         from accelerate.tracking import TensorBoardTracker
-        from accelerate.utils import is_tensorboard_available
 
-        if not is_tensorboard_available():
-            raise ValueError("fit.tensorboard needs TensorBoard; install it with: pip install 'goodrate[tensorboard]'")
         self._tracker = TensorBoardTracker(EVENTS, folder)
         self._tracker.start()
 

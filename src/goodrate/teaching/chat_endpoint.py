@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from goodrate.extras import require
+
 Message = Mapping[str, str]
 LONGEST_WAIT = 60.0  # seconds between two tries
 REFUSALS = {401, 403, 404}  # the key, the address or the model is wrong: asking for another pair does not help
@@ -48,16 +50,15 @@ class ChatEndpoint:
     """POST <url>/chat/completions. For many threads at once. Closing `stop` ends all waiting.
 
     url: such as https://api.example.com/v1. key: sent as bearer token, none when empty.
-    Raises ValueError when httpx is not installed.
+    Raises MissingExtra when httpx is not installed.
     """
 
     def __init__(
         self, url: str, model: str, key: str = "", max_answer_tokens: int = 400, patience: Patience | None = None
     ) -> None:
-        try:
-            import httpx
-        except ImportError as error:
-            raise ValueError("asking an endpoint needs httpx: pip install 'goodrate[teacher]'") from error
+        require("teacher", "asking an endpoint")
+        import httpx
+
         self.url, self.model, self.max_answer_tokens = url.rstrip("/"), model, max_answer_tokens
         self.patience = patience or Patience()
         self.stop = threading.Event()
