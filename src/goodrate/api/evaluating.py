@@ -81,11 +81,11 @@ def evaluate(
 ) -> Evaluation:
     """Measure systems on the queries of the judgements; the first is what the others are compared with.
 
-    systems: indexes, with a judge or without, and the names random, lexical, dense, hybrid for the same index. index:
-    whose items are drawn and searched by these names; None = the first of systems. metrics: such as "ndcg@10",
-    "mrr@10", "recall@100", "goodrate@10"; None = the usual ones at k. judged_only: every system orders the judged
-    items of a query; else it searches the whole index, where what nobody judged counts as nothing (see the unjudged share).
-    drop_single_grade: leave out queries whose judged items all have one label. tick: called after each query.
+    systems: indexes, with a judge or without, and the names random, lexical, dense, hybrid. index: whose items are
+    drawn and searched by these names; None = the first of systems. metrics: such as "ndcg@10", "mrr@10", "recall@100",
+    "goodrate@10"; None = the usual ones at k. judged_only: every system orders the judged items of a query; else it
+    searches the whole index, where what nobody judged counts as nothing (see the unjudged share). drop_single_grade:
+    leave out queries whose judged items all have one label. tick: called after each query.
 
     Raises ValueError when no judged item is in the index, or a system cannot run.
     """

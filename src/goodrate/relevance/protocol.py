@@ -35,7 +35,7 @@ class Assessment:
     def of(cls, probabilities: np.ndarray, status: Sequence[str] | None = None) -> Assessment:
         """Of probabilities alone; rows of NaN are failures unless `status` names them."""
         rows = np.asarray(probabilities, dtype=np.float64)
-        failed = [bool(bad) for bad in np.isnan(rows).any(axis=1)]
+        failed = np.isnan(rows.sum(axis=1)).tolist()
         named = tuple(status) if status is not None else tuple(NO_PROBABILITIES if bad else OK for bad in failed)
         return cls(rows, named, (False,) * len(rows), (None,) * len(rows))
 

@@ -91,7 +91,7 @@ def verdicts_of(
 ) -> list[Verdict]:
     """The verdict of each row (N, L) of calibrated probabilities, worst label first; a failure for NaN or a status."""
     rows = np.asarray(probabilities, dtype=np.float64)
-    failed = [bool(bad) for bad in np.isnan(rows).any(axis=1)]
+    failed = np.isnan(rows.sum(axis=1)).tolist()
     names = [NO_PROBABILITIES if bad and name == OK else name for bad, name in zip(failed, status, strict=True)]
     usable = np.nan_to_num(rows)
     labels, gains = usable.argmax(axis=1).tolist(), scale.expected_gain(usable).tolist()
