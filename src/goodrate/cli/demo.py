@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from goodrate.cli.options import Config, Overrides
 from goodrate.cli.terminal import console, verb_app
 
 app = verb_app()
@@ -48,10 +49,8 @@ Examples:
 @app.command(help=HELP)
 def demo(
     out: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("runs"),
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings.", show_default=False)] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting.", show_default=False)
-    ] = None,
+    config: Config = None,
+    overrides: Overrides = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print report.json instead of tables.")] = False,
     rl: Annotated[bool, typer.Option("--rl", help="Show what reinforcement learning buys, before and after.")] = False,
 ) -> None:

@@ -12,13 +12,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, SkipBad
 from goodrate.cli.terminal import console, parse_mapping, require_file_name, tick_progress, verb_app
 from goodrate.extras import require
 
 if TYPE_CHECKING:
+    from goodrate import Judgements
     from goodrate.api.evaluating import Evaluation
     from goodrate.api.index import Index
-    from goodrate.catalog.judgements import Judgements
 
 app = verb_app()
 SYSTEMS = ("random", "lexical", "dense", "hybrid", "judge")
@@ -63,7 +64,7 @@ def evaluate(
     map: Annotated[
         str | None, typer.Option(help="Our names for their columns: item_id=docid,label=rating.", show_default=False)
     ] = None,
-    skip_bad: Annotated[int, typer.Option(min=0, help="Leave out up to N bad rows and list them.")] = 0,
+    skip_bad: SkipBad = 0,
     systems: Annotated[
         str | None, typer.Option(help="From random,lexical,dense,hybrid,judge. Default: all there are.")
     ] = None,
@@ -72,15 +73,10 @@ def evaluate(
         Mode | None, typer.Option(help="What the judge reranks. Default: hybrid, or lexical without vectors.")
     ] = None,
     depth: Annotated[int, typer.Option(min=1, help="Results that the judge reranks.")] = 50,
-    facts: Annotated[
-        Path | None, typer.Option(help="A facts.jsonl for the judge: what is known of queries. Default: INDEX's.")
-    ] = None,
-    contexts: Annotated[
-        str | None,
-        typer.Option(help='Texts for a judge that reads some: a file (id, text), or "items". Default: INDEX\'s.'),
-    ] = None,
-    context_encoder: Annotated[str | None, typer.Option(help="Encoder to find texts with; none = by words.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Where the index's encoder lies, if it has moved.")] = None,
+    facts: Facts = None,
+    contexts: Contexts = None,
+    context_encoder: ContextEncoder = None,
+    encoder: Encoder = None,
     judged_only: Annotated[bool, typer.Option("--judged-only", help="Order the judged items only.")] = False,
     single_grade: Annotated[
         SingleGrade, typer.Option(help="Queries whose judged items all have one label: no order changes them.")

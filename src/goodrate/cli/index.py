@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from goodrate.cli.options import SkipBad
 from goodrate.cli.terminal import console, item_progress, parse_mapping, require_folder, verb_app
 
 if TYPE_CHECKING:
-    from goodrate.catalog.items import Catalog
+    from goodrate import Catalog
 
 app = verb_app()
 
@@ -52,7 +53,7 @@ def index(
     map: Annotated[
         str | None, typer.Option(help="Our names for their columns: id=docid,title=name.", show_default=False)
     ] = None,
-    skip_bad: Annotated[int, typer.Option(min=0, help="Leave out up to N bad rows and list them.")] = 0,
+    skip_bad: SkipBad = 0,
     encode: Annotated[
         str | None,
         typer.Option(help="What the encoder reads: title,description. All fields unless said.", show_default=False),

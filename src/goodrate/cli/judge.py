@@ -11,6 +11,17 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from goodrate.cli.options import (
+    CatalogFile,
+    CatalogFormat,
+    CatalogMap,
+    ContextEncoder,
+    Contexts,
+    Facts,
+    IndexFolder,
+    PairMap,
+    SkipBad,
+)
 from goodrate.cli.terminal import console, parse_mapping, require_file_name, verb_app
 
 if TYPE_CHECKING:
@@ -60,37 +71,19 @@ def judge(
         bool,
         typer.Option("--calibrate", help="Set the judge's temperature and tier threshold from PAIRS' label column."),
     ] = False,
-    catalog: Annotated[Path | None, typer.Option(help="Items by item_id: a file.", show_default=False)] = None,
-    format: Annotated[str | None, typer.Option(help="Of --catalog: esci, wands, chorus.", show_default=False)] = None,
-    catalog_map: Annotated[
-        str | None, typer.Option(help="Our names for the columns of --catalog: id=sku,title=name.", show_default=False)
-    ] = None,
-    index: Annotated[Path | None, typer.Option(help="Items by item_id: an index.", show_default=False)] = None,
-    map: Annotated[
-        str | None, typer.Option(help="Our names for the columns of PAIRS: query=q,item_id=sku.", show_default=False)
-    ] = None,
+    catalog: CatalogFile = None,
+    format: CatalogFormat = None,
+    catalog_map: CatalogMap = None,
+    index: IndexFolder = None,
+    map: PairMap = None,
     verdicts: Annotated[
         Path | None,
         typer.Option(help="Where verdicts are stored. Default: verdicts.sqlite beside --out.", show_default=False),
     ] = None,
-    facts: Annotated[
-        Path | None,
-        typer.Option(
-            help="What the shop knows of names in queries (facts.jsonl). Default: that of --index, if any.",
-            show_default=False,
-        ),
-    ] = None,
-    contexts: Annotated[
-        str | None,
-        typer.Option(
-            help='Texts for a judge that reads some: a file (id, text), or "items" of --catalog or --index.',
-            show_default=False,
-        ),
-    ] = None,
-    context_encoder: Annotated[
-        str | None, typer.Option(help="Encoder to find texts with; none = by words alone.", show_default=False)
-    ] = None,
-    skip_bad: Annotated[int, typer.Option(min=0, help="Leave out up to N bad rows and list them.")] = 0,
+    facts: Facts = None,
+    contexts: Contexts = None,
+    context_encoder: ContextEncoder = None,
+    skip_bad: SkipBad = 0,
 ) -> None:
     """See HELP."""
     from goodrate.api.judging import ItemSource, noted_pairs, open_judge

@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from goodrate.cli.options import Encoder
 from goodrate.cli.terminal import console as status_console
 from goodrate.cli.terminal import uncollected, verb_app
 
 if TYPE_CHECKING:
-    from goodrate.serving.pipeline import Result
+    from goodrate.api.index import Result
 
 app = verb_app()
 
@@ -57,9 +58,7 @@ def search(
     mode: Annotated[
         Mode | None, typer.Option(help="Default: hybrid, or lexical when the index has no vectors.", show_default=False)
     ] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="Where the index's encoder lies, if it has moved.", show_default=False)
-    ] = None,
+    encoder: Encoder = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """See HELP."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts
 from goodrate.cli.terminal import console, verb_app
 from goodrate.extras import require
 
@@ -36,33 +37,14 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
-    encoder: Annotated[
-        str | None, typer.Option(help="Where the index's encoder lies, if it has moved.", show_default=False)
-    ] = None,
+    encoder: Encoder = None,
     verdicts: Annotated[
         Path | None,
         typer.Option(help="File that keeps verdicts. Default: verdicts.sqlite in INDEX.", show_default=False),
     ] = None,
-    facts: Annotated[
-        Path | None,
-        typer.Option(
-            help="What the shop knows of names in queries. Default: facts.jsonl in INDEX, if any.", show_default=False
-        ),
-    ] = None,
-    contexts: Annotated[
-        str | None,
-        typer.Option(
-            help='Texts for a judge that reads some: a file (id, text), or "items". Default: contexts.jsonl in INDEX, '
-            "if any.",
-            show_default=False,
-        ),
-    ] = None,
-    context_encoder: Annotated[
-        str | None,
-        typer.Option(
-            help="Encoder to find texts with, best that of the judge's training; none = by words.", show_default=False
-        ),
-    ] = None,
+    facts: Facts = None,
+    contexts: Contexts = None,
+    context_encoder: ContextEncoder = None,
 ) -> None:
     """See HELP."""
     from goodrate.api.serving import listen, run, warm_up

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from goodrate.cli.options import CatalogFile, CatalogFormat, CatalogMap, Facts, IndexFolder, PairMap, SkipBad
 from goodrate.cli.terminal import console, parse_mapping, require_file_name, verb_app
 
 if TYPE_CHECKING:
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
 
 app = verb_app()
 TEACHERS = ("template", "endpoint")
+TokenCap = Annotated[
+    int | None,
+    typer.Option(min=1, help="endpoint: stop before prompts and answers have more tokens.", show_default=False),
+]
+CostCap = Annotated[float | None, typer.Option(min=0, help="endpoint: stop before it costs more.", show_default=False)]
+Answers = Annotated[
+    Path | None,
+    typer.Option(help="endpoint: where answers are stored. Default: verdicts.sqlite beside --out.", show_default=False),
+]
 
 HELP = """Write the reasons of labels, for judges to learn from.
 
@@ -51,29 +61,19 @@ def teach(
     pairs: Annotated[Path, typer.Argument(help="Pairs with their labels.", show_default=False)],
     teacher: Annotated[str, typer.Option(help=f"Who writes: {', '.join(TEACHERS)}.")],
     out: Annotated[Path, typer.Option(help="Where the reasons go: .jsonl, whole at the end.", show_default=False)],
-    catalog: Annotated[Path | None, typer.Option(help="Items by item_id: a file.", show_default=False)] = None,
-    format: Annotated[str | None, typer.Option(help="Of --catalog: esci, wands, chorus.", show_default=False)] = None,
-    catalog_map: Annotated[
-        str | None, typer.Option(help="Our names for the columns of --catalog: id=sku,title=name.", show_default=False)
-    ] = None,
-    index: Annotated[Path | None, typer.Option(help="Items by item_id: an index.", show_default=False)] = None,
+    catalog: CatalogFile = None,
+    format: CatalogFormat = None,
+    catalog_map: CatalogMap = None,
+    index: IndexFolder = None,
     rules: Annotated[
         Path | None, typer.Option(help="Rule book that reasons cite. Default: the package's.", show_default=False)
     ] = None,
     scale: Annotated[
         str | None, typer.Option(help="Scale of the labels, where it is not the rule book's.", show_default=False)
     ] = None,
-    map: Annotated[
-        str | None, typer.Option(help="Our names for the columns of PAIRS: query=q,label=grade.", show_default=False)
-    ] = None,
-    facts: Annotated[
-        Path | None,
-        typer.Option(
-            help="What the shop knows of names in queries (facts.jsonl). Default: that of --index, if any.",
-            show_default=False,
-        ),
-    ] = None,
-    skip_bad: Annotated[int, typer.Option(min=0, help="Leave out up to N bad rows and list them.")] = 0,
+    map: PairMap = None,
+    facts: Facts = None,
+    skip_bad: SkipBad = 0,
     url: Annotated[
         str | None, typer.Option(help="endpoint: base address, such as http://localhost:8000/v1.", show_default=False)
     ] = None,
@@ -81,24 +81,14 @@ def teach(
     key_env: Annotated[
         str | None, typer.Option(help="endpoint: environment variable with the API key.", show_default=False)
     ] = None,
-    max_tokens_total: Annotated[
-        int | None,
-        typer.Option(min=1, help="endpoint: stop before prompts and answers have more tokens.", show_default=False),
-    ] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(min=0, help="endpoint: stop before it costs more.", show_default=False)
-    ] = None,
+    max_tokens_total: TokenCap = None,
+    max_cost: CostCap = None,
     price_prompt: Annotated[float, typer.Option(min=0, help="endpoint: price of a million prompt tokens.")] = 0.0,
     price_answer: Annotated[float, typer.Option(min=0, help="endpoint: price of a million answer tokens.")] = 0.0,
     max_answer_tokens: Annotated[int, typer.Option(min=1, help="endpoint: longest answer.")] = 400,
     concurrency: Annotated[int, typer.Option(min=1, help="endpoint: pairs asked at once.")] = 4,
     timeout: Annotated[float, typer.Option(min=0.1, help="endpoint: seconds to wait for one answer.")] = 120.0,
-    answers: Annotated[
-        Path | None,
-        typer.Option(
-            help="endpoint: where answers are stored. Default: verdicts.sqlite beside --out.", show_default=False
-        ),
-    ] = None,
+    answers: Answers = None,
 ) -> None:
     """See HELP."""
     if teacher not in TEACHERS:

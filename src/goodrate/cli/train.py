@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from goodrate.cli.options import Config, Overrides
 from goodrate.cli.terminal import console, require_folder, update_progress, verb_app
 
 if TYPE_CHECKING:
@@ -47,10 +48,8 @@ Examples:
 def train(
     recipe: Annotated[str, typer.Argument(help=f"One of {', '.join(RECIPES)}.")],
     out: Annotated[Path, typer.Option(help="Run folder: settings, metrics, checkpoints and the trained model.")],
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings.", show_default=False)] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting.", show_default=False)
-    ] = None,
+    config: Config = None,
+    overrides: Overrides = None,
 ) -> None:
     """See HELP."""
     from goodrate.api.training import planned_updates, run_from_settings, settings_with_data
