@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from goodrate.relevance.protocol import Judge
     from goodrate.retrieval.indexing import IndexReport, ItemEncoder
     from goodrate.retrieval.store import Store
+    from goodrate.serving.pipeline import Result as Result
     from goodrate.serving.pipeline import SearchPipeline, SearchResponse
 
 FACTS, CONTEXTS = "facts.jsonl", "contexts.jsonl"
@@ -151,8 +152,11 @@ class Index:
         """
         from goodrate.serving.pipeline import SearchRequest
 
-        depth = self.depth if depth is None else depth
-        return self.pipeline.search(SearchRequest(query, k, where, mode or self.mode, depth))
+        if not query.strip():
+            raise ValueError("the query is empty")
+        mode, depth = mode or self.mode, self.depth if depth is None else depth
+        self._require_mode(mode)
+        return self.pipeline.search(SearchRequest(query, k, where, mode, depth))
 
     def rerank(self, judge: Judge | CalibratedJudge, depth: int = DEPTH, mode: str | None = None) -> Index:
         """The same index with a judge over its first `depth` results.
@@ -160,15 +164,23 @@ class Index:
         The judge is told what the index knows of queries (its facts.jsonl and contexts.jsonl), unless it has its own
         notes.
         """
+        self._require_mode(mode)
         judge = as_calibrated(judge)
         noted = judge if judge.notes is not None else judge.with_notes(self.notes(judge))
         return Index(self.store, self.encoder, noted, depth, mode or self.mode)
 
     def in_mode(self, mode: str) -> Index:
         """The same index, searched by words, by meaning, or by both."""
-        if mode not in self.modes:
-            raise ValueError(f"mode {mode!r} is not one of those of this index: {', '.join(self.modes)}")
+        self._require_mode(mode)
         return Index(self.store, self.encoder, self.judge, self.depth, mode)
+
+    def _require_mode(self, mode: str | None) -> None:
+        """ValueError for a mode that the index cannot be searched in."""
+        if mode is None or mode in self.modes:
+            return
+        if self.encoder is None:
+            raise ValueError(f"{self.store.path} is searched without an encoder; only mode lexical is possible")
+        raise ValueError(f"mode {mode!r} is not one of those of this index: {', '.join(self.modes)}")
 
     @property
     def has_contexts(self) -> bool:
@@ -184,8 +196,9 @@ class Index:
 
         beside = str(self.store.path / CONTEXTS)
         named = contexts or (beside if judge.contexts and self.has_contexts else None)
-        where = facts or self.store.path / FACTS
-        return query_notes(judge, where, named, lambda: self.items, context_encoder, self.store.path)
+        own = self.store.path / FACTS
+        known = facts if facts is not None else own if own.is_file() else None
+        return query_notes(judge, known, named, lambda: self.items, context_encoder, self.store.path)
 
     @cached_property
     def pipeline(self) -> SearchPipeline:

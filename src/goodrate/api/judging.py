@@ -42,6 +42,7 @@ def open_judge(
     from goodrate.relevance import judge as judges
     from goodrate.relevance.verdict_store import VerdictStore
 
+    named_texts(folder, contexts, context_encoder)
     judge = judges.open_judge(folder)
     notes = query_notes(judge, facts, contexts, items, context_encoder)
     return judge.with_notes(notes, VerdictStore(store) if store else None)
@@ -53,13 +54,15 @@ def query_notes(
 ) -> QueryNotes:  # fmt: skip
     """What a judge is told of queries. folder: where the index of the texts stays; None: a temporary one.
 
-    Raises ValueError for texts that the judge does not read, and for an encoder without texts.
+    Raises ValueError for texts that the judge does not read, and for an encoder without texts; FileNotFoundError for
+    facts that are not there.
     """
     from goodrate.relevance.context import context_finder
     from goodrate.relevance.facts import FactBook
     from goodrate.relevance.query_notes import QueryNotes
 
-    require_texts(judge, contexts, context_encoder)
+    _require_texts(judge.contexts, judge.folder or judge.name, contexts, context_encoder)
+    require_facts(facts)
     book = FactBook.load(Path(facts)) if facts else FactBook.create([])
     if contexts is None:
         return QueryNotes(book.of)
@@ -67,13 +70,33 @@ def query_notes(
     return QueryNotes(book.of, lambda query: finder.line(query, count))
 
 
-def require_texts(judge: CalibratedJudge, contexts: str | None, context_encoder: str | None) -> None:
+def named_texts(
+    folder: str | Path, contexts: str | None, context_encoder: str | None = None, default: Path | None = None
+) -> str | None:
+    """The texts that the judge of a folder is to read: those that are named, else those at `default` if it reads any.
+
+    Looks at its judge.json alone: what is wrong is said before a model is loaded. Raises as open_judge and query_notes.
+    """
+    from goodrate.relevance.judge_card import read_judge_card
+
+    count = read_judge_card(folder).contexts
+    texts = str(default) if contexts is None and count and default is not None and default.is_file() else contexts
+    _require_texts(count, folder, texts, context_encoder)
+    return texts
+
+
+def _require_texts(count: int, judge: str | Path, contexts: str | None, context_encoder: str | None) -> None:
     """ValueError when texts are named that the judge does not read, or an encoder that has no texts to find."""
     if context_encoder is not None and contexts is None:
         raise ValueError(f"--context-encoder {context_encoder} finds texts, and none are named: --contexts FILE")
-    if contexts is not None and not judge.contexts:
-        where = judge.folder or judge.name
-        raise ValueError(f"texts are given ({contexts}), and the judge {where} reads none (judge.json, contexts)")
+    if contexts is not None and not count:
+        raise ValueError(f"texts are given ({contexts}), and the judge {judge} reads none (judge.json, contexts)")
+
+
+def require_facts(facts: str | Path | None) -> None:
+    """FileNotFoundError when a file of facts is named that is not there."""
+    if facts is not None and not Path(facts).is_file():
+        raise FileNotFoundError(f"--facts: no file {facts}")
 
 
 @dataclass(frozen=True)
@@ -107,6 +130,11 @@ class ItemSource:
         """The facts.jsonl of the index, None without one."""
         path = self.index / "facts.jsonl" if self.index else None
         return path if path and path.is_file() else None
+
+    @property
+    def contexts(self) -> Path | None:
+        """Where the texts of the index are, if it has any."""
+        return self.index / "contexts.jsonl" if self.index else None
 
     def find(self, ids: Sequence[str]) -> dict[str, Item]:
         """The rows of those ids that exist."""

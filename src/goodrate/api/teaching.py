@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goodrate.api.judging import ItemSource, read_pair_file
+from goodrate.api.judging import ItemSource, read_pair_file, require_facts
 from goodrate.api.reading import Scale, scale_of
 from goodrate.run_folder import write_atomic
 
@@ -63,8 +63,7 @@ def read_labelled(
     from goodrate.relevance.facts import FactBook
     from goodrate.relevance.pairs import JudgedPair
 
-    if facts is not None and not Path(facts).is_file():
-        raise FileNotFoundError(f"--facts: no file {facts}")
+    require_facts(facts)
     table = read_pair_file(path, source, map, skip_bad)
     gold = iter(table.gold(scale))
     labels = [None if pair is None else next(gold) for pair in table.pairs]

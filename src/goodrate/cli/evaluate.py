@@ -12,12 +12,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, SkipBad
+from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Mode, SkipBad
 from goodrate.cli.terminal import console, parse_mapping, require_file_name, tick_progress, verb_app
 from goodrate.extras import require
 
 if TYPE_CHECKING:
-    from goodrate import Judgements
+    from goodrate import CalibratedJudge, Judgements
     from goodrate.api.evaluating import Evaluation
     from goodrate.api.index import Index
 
@@ -45,14 +45,6 @@ class SingleGrade(StrEnum):
 
     keep = "keep"
     drop = "drop"
-
-
-class Mode(StrEnum):
-    """What the judge reranks."""
-
-    hybrid = "hybrid"
-    lexical = "lexical"
-    dense = "dense"
 
 
 @app.command(help=HELP)
@@ -89,6 +81,7 @@ def evaluate(
     """See HELP."""
     from goodrate.api.evaluating import evaluate as measure
     from goodrate.api.index import Index
+    from goodrate.api.judging import named_texts, require_facts
 
     if plot is not None:
         require("plots", "--plot")
@@ -99,11 +92,14 @@ def evaluate(
     unread = [name for name, value in options.items() if value is not None]
     if unread and "judge" not in names:
         raise ValueError(f"{unread[0]} is for the system judge, which is not measured; the systems: {', '.join(names)}")
-    judged = _judge(plain, model, facts, contexts, context_encoder) if model and "judge" in names else None
-    labels = _judgements(judgements, scale, format, map, skip_bad)
-    words_only = not {"dense", "hybrid"} & set(names) and (judged is None or rerank is Mode.lexical or judged_only)
+    require_facts(facts)
+    texts = named_texts(model, contexts, context_encoder, index / "contexts.jsonl") if model else None
+    labels = _judgements(judgements, plain, scale, format, map, skip_bad)
+    judge = _judge(plain, model, facts, texts, context_encoder) if model and "judge" in names else None
+    words_only = not {"dense", "hybrid"} & set(names) and (judge is None or rerank is Mode.lexical or judged_only)
     opened = plain if words_only else Index.open(index, encoder)
-    chosen = [_system(name, opened, judged, depth, rerank) for name in names]
+    order = None if judged_only or rerank is None else rerank.value
+    chosen = [opened.rerank(judge, depth, order) if judge and name == "judge" else name for name in names]
     with tick_progress("queries", len(labels.queries()) * len(names)) as tick:
         evaluation = measure(
             chosen, labels, index=opened, judged_only=judged_only, drop_single_grade=single_grade is SingleGrade.drop,
@@ -138,35 +134,31 @@ def chosen_systems(text: str | None, has_vectors: bool, model: Path | None) -> l
     return names
 
 
-def _judge(index: Index, model: Path, facts: Path | None, contexts: str | None, encoder: str | None):  # type: ignore[no-untyped-def]
+def _judge(index: Index, model: Path, facts: Path | None, contexts: str | None, encoder: str | None) -> CalibratedJudge:
     """The judge with what it is told of queries."""
     from goodrate.api.judging import open_judge
 
     judge = open_judge(model)
     notes = index.notes(judge, facts, contexts, encoder)
-    if judge.contexts and contexts is None and not index.has_contexts:
+    if judge.contexts and contexts is None:
         console.print("every query is judged without a text; this judge reads some: --contexts FILE")
     return judge.with_notes(notes)
 
 
-def _system(name: str, index: Index, judge, depth: int, rerank: Mode | None):  # type: ignore[no-untyped-def]
-    """A system by its name: the judge as an index that reranks."""
-    return index.rerank(judge, depth, rerank.value if rerank else None) if name == "judge" else name
-
-
-def _judgements(path: Path, scale: str, format: str | None, map: str | None, skip_bad: int) -> Judgements:
-    """The judgements; rows that were left out are listed."""
+def _judgements(path: Path, index: Index, scale: str, format: str | None, map: str | None, skip_bad: int) -> Judgements:
+    """The judgements of items that the index has; what was lost is said before an hour of judging."""
     from goodrate.api.reading import bad_row_lines, read_judgements
 
     labels = read_judgements(path, scale, format, parse_mapping(map), skip_bad)
     for line in bad_row_lines(path, labels):
         console.print(f"  {escape(line)}", highlight=False)
-    return labels
+    joined = labels.join(index.items)
+    console.print(str(joined.joined), highlight=False)
+    return joined
 
 
 def _show(evaluation: Evaluation, as_json: bool) -> None:
     """The report on stdout, as a table or as JSON."""
-    console.print(str(evaluation.joined), highlight=False)
     if as_json:
         sys.stdout.write(json.dumps(evaluation.as_dict(), indent=2, ensure_ascii=False) + "\n")
         return

@@ -31,14 +31,12 @@ app = verb_app()
 
 HELP = """Say of query-item pairs how relevant they are, and why.
 
-PAIRS is a csv, tsv, jsonl or parquet file with the columns query and
-item_text, or query and item_id together with --catalog or --index. facts,
-context and query_id are read when they are there. With --calibrate, pairs
-with a label column set the judge's two scalars instead.
+PAIRS is a csv, tsv, jsonl or parquet file with the columns query and item_text, or query and item_id together with
+--catalog or --index. facts, context and query_id are read when they are there. With --calibrate, pairs with a label
+column set the judge's two scalars instead.
 
-Every verdict is stored in an SQLite file once it is given: interrupt when you
-like, the same command goes on. A pair is judged once for each judge; changed
-items, queries or judges are judged anew.
+Every verdict is stored in an SQLite file once it is given: interrupt when you like, the same command goes on. A pair
+is judged once for each judge; changed items, queries or judges are judged anew.
 
 Examples:
 
@@ -86,23 +84,23 @@ def judge(
     skip_bad: SkipBad = 0,
 ) -> None:
     """See HELP."""
-    from goodrate.api.judging import ItemSource, noted_pairs, open_judge
+    from goodrate.api.judging import ItemSource, named_texts, noted_pairs, open_judge, require_facts
 
     if not calibrate:
         if out is None:
             raise ValueError("give --out FILE for the verdicts, or --calibrate")
         require_file_name("--out", out, (".csv", ".jsonl"))
-    if facts is not None and not facts.is_file():
-        raise FileNotFoundError(f"--facts: no file {facts}")
+    require_facts(facts)
     source = ItemSource(catalog, format, parse_mapping(catalog_map, "--catalog-map"), index)
-    items = (lambda: source.items) if catalog or index else None
+    texts = named_texts(model, contexts, context_encoder, source.contexts)
+    table = _read(pairs, source, map, skip_bad)  # before the model: what is wrong with the file is said at once
     with console.status("loading the judge"):
         loaded = open_judge(
-            model, facts=facts or source.facts, contexts=contexts, items=items, context_encoder=context_encoder
-        )
-    table = _read(pairs, source, map, skip_bad)
+            model, facts=facts or source.facts, contexts=texts, items=lambda: source.items,
+            context_encoder=context_encoder,
+        )  # fmt: skip
     known, without_text = noted_pairs(table, loaded.notes)
-    if loaded.contexts and contexts is None and without_text:
+    if loaded.contexts and texts is None and without_text:
         console.print(f"{without_text:,} queries are judged without a text; this judge reads some: --contexts FILE")
     if calibrate:
         _calibrate(model, table, loaded, known)

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+class Mode(StrEnum):
+    """The channels that take part in a search."""
+
+    hybrid = "hybrid"
+    lexical = "lexical"
+    dense = "dense"
+
 
 CatalogFile = Annotated[Path | None, typer.Option(help="Items by item_id: a file.", show_default=False)]
 CatalogFormat = Annotated[str | None, typer.Option(help="Of --catalog: esci, wands, chorus.", show_default=False)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from goodrate.cli.options import Encoder
+from goodrate.cli.options import Encoder, Mode
 from goodrate.cli.terminal import console as status_console
 from goodrate.cli.terminal import uncollected, verb_app
 
@@ -37,14 +36,6 @@ Examples:
 
   goodrate search shop-index "laptop sleeve" -k 50 --mode lexical --json
 """
-
-
-class Mode(StrEnum):
-    """The channels that take part."""
-
-    hybrid = "hybrid"
-    lexical = "lexical"
-    dense = "dense"
 
 
 @app.command(help=HELP)

@@ -47,11 +47,11 @@ def serve(
     context_encoder: ContextEncoder = None,
 ) -> None:
     """See HELP."""
+    from goodrate.api.judging import require_facts
     from goodrate.api.serving import listen, run, warm_up
 
     require("serve", "goodrate serve")
-    if facts is not None and not facts.is_file():
-        raise FileNotFoundError(f"--facts: no file {facts}")
+    require_facts(facts)
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
         with console.status("loading"):
             opened = _opened(
@@ -68,16 +68,16 @@ def _opened(
 ) -> Index:  # fmt: skip
     """The index with its encoder, and the judge with its notes and stored verdicts."""
     from goodrate.api.index import Index
-    from goodrate.api.judging import open_judge
+    from goodrate.api.judging import named_texts, open_judge
 
-    opened = Index.open(index, encoder)
     if model is None:
-        unread = contexts or context_encoder
-        if unread:
-            raise ValueError(f"texts are given ({unread}), and no judge to read them")
-        return opened
+        if contexts or context_encoder:
+            raise ValueError(f"texts are given ({contexts or context_encoder}), and no judge to read them")
+        return Index.open(index, encoder)
+    texts = named_texts(model, contexts, context_encoder, index / "contexts.jsonl")
+    opened = Index.open(index, encoder)
     judge = open_judge(model, store=verdicts)
-    return opened.rerank(judge.with_notes(opened.notes(judge, facts, contexts, context_encoder)))
+    return opened.rerank(judge.with_notes(opened.notes(judge, facts, texts, context_encoder)))
 
 
 def announcement(index: Index, host: str, port: int) -> str:

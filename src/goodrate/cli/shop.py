@@ -27,8 +27,7 @@ Examples:
   goodrate shop --out my-shop --set seed=3 --set items=1000 --set queries=400
 
 The folder holds catalog.parquet, queries.csv, judgements.csv, sessions.parquet, rationales.jsonl, facts.jsonl,
-contexts.jsonl and
-shop.json with the settings that make the same shop again. docs/shop.md says what is in it.
+contexts.jsonl and shop.json with the settings that make the same shop again. docs/shop.md says what is in it.
 """
 
 

@@ -30,15 +30,13 @@ Answers = Annotated[
 
 HELP = """Write the reasons of labels, for judges to learn from.
 
-PAIRS is a csv, tsv, jsonl or parquet file with the columns query, label and
-item_text, or query, label and item_id together with --catalog or --index.
-Labels are those of --scale, else of the rule book's. OUT gets one JSON line per
+PAIRS is a csv, tsv, jsonl or parquet file with the columns query, label and item_text, or query, label and item_id
+together with --catalog or --index. Labels are those of --scale, else of the rule book's. OUT gets one JSON line per
 pair: the five steps of its reason, or the name of what prevented one.
 
-template: matches typed fields (price, brand, category, attributes) and needs
-no model. endpoint: asks a language model behind any OpenAI-compatible URL;
-an answer is kept when it can be read, has the label and cites a rule. Answers
-stay in an SQLite file: the same command goes on and pays for none twice.
+template: matches typed fields (price, brand, category, attributes) and needs no model. endpoint: asks a language model
+behind any OpenAI-compatible URL; an answer is kept when it can be read, has the label and cites a rule. Answers stay in
+an SQLite file: the same command goes on and pays for none twice.
 
 Examples:
 

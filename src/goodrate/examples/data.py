@@ -54,6 +54,11 @@ class TrainingData:
         return {row["id"]: row for row in self.catalog.to_rows()}
 
     @property
+    def named_contexts(self) -> str | None:
+        """The texts that the settings name; a shop has its own, unnamed."""
+        return getattr(self.choice, "contexts", None)
+
+    @property
     def reasons_known(self) -> bool:
         """Whether some pairs have steps behind their labels."""
         return self.truth is not None or self.taught is not None

@@ -38,13 +38,15 @@ class Settings(BaseModel):
 def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
     """Fit on the training pairs; tune and measure on the dev queries."""
     encoder = Encoder.load(settings.encoder, precision="auto")
-    require_same_data(out, data).begin(data.choice, data.choice.split_seed)
-    RunFolder(out).begin(settings, data.choice.split_seed)
+    remembered = [(require_same_data(out, data), data.choice), (RunFolder(out), settings)]
+    remembered[1][0].require_same(settings)
     if settings.labels:
         pairs = data.training_pairs()
         card = fitted_card(settings, encoder, data.scale, pairs, gold_labels(pairs))
     else:
         card = unlabelled_card(settings, encoder, data.scale, list(data.rows.values()), data.choice.split_seed)
+    for folder, chosen in remembered:  # last: what cannot start binds no folder to its data
+        folder.begin(chosen, data.choice.split_seed)
     write_encoder_judge(out / "judge", card)
     if not settings.labels:
         return TrainingResult(out / "judge", {}, (*data.notes, "no label was read: trust the order, not the tiers"))

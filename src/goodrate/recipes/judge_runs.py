@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from goodrate.examples.contexts import require_text_reading
 from goodrate.examples.data import TrainingData
 from goodrate.examples.judge_prompts import judge_prompts
 from goodrate.examples.prompts import JudgePrompt
@@ -35,7 +37,7 @@ def run_sft(settings: judge_sft.Settings, data: TrainingData, out: Path, progres
     form = settings.format
     if form.scale != data.scale.name:
         raise ValueError(f"format.scale is {form.scale!r} and data.scale {data.scale.name!r}; make them equal")
-    _require_text_reading(data, form.contexts)
+    require_text_reading(data.named_contexts, form.contexts)
     form.rule_book_hash = cited_book(form, data)
     model = CausalLM.load(settings.model)  # before the folder: a run that cannot start should not bind it to its data
     if data.taught is not None:
@@ -70,25 +72,29 @@ class PolicyRun:
     """How a recipe that starts from a judge is run: train(settings, prompts, out, progress) writes out/judge.
 
     contexts: texts in a prompt, by the settings; None = as many as the judge reads. both_views: prompts show the pair
-    without and with its text.
+    without and with its text. require: (settings, prompts), raises ValueError for prompts that it cannot learn from.
     """
 
     train: Train
     contexts: Callable[[Any], int] | None = None
     both_views: bool = False
+    require: Callable[[Any, list[JudgePrompt]], None] = lambda settings, prompts: None
 
     def __call__(self, settings: Any, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
         """Train the judge of the settings; measure it beside the one it was."""
         count = self.contexts(settings) if self.contexts else None
-        prompts = policy_prompts(settings.judge, data, out, count, self.both_views)
+        prompts = policy_prompts(settings.judge, data, out, count, self.both_views, partial(self.require, settings))
         self.train(settings, prompts, out, progress)
         return finished(out, data, {"before": Path(settings.judge)})
 
 
 def policy_prompts(
-    judge: str, data: TrainingData, out: Path, contexts: int | None = None, both_views: bool = False
-) -> list[JudgePrompt]:
+    judge: str, data: TrainingData, out: Path, contexts: int | None = None, both_views: bool = False,
+    require: Callable[[list[JudgePrompt]], object] = lambda prompts: None,
+) -> list[JudgePrompt]:  # fmt: skip
     """Prompts for a judge from the training part. contexts: texts in a prompt, None = as many as the judge reads.
+
+    require: raises ValueError for prompts that nothing can be learned from.
 
     Raises ValueError when judge and data have different scales or rule books, or when `out` was begun on other data.
     """
@@ -96,10 +102,11 @@ def policy_prompts(
     if form.scale != data.scale.name:
         raise ValueError(f"judge {judge} has scale {form.scale!r}, data.scale is {data.scale.name!r}; make them equal")
     count = form.contexts if contexts is None else contexts
-    _require_text_reading(data, count)
+    require_text_reading(data.named_contexts, count)
     folder = require_same_data(out, data)
     _require_book(data, form, judge)
     prompts, _ = judge_prompts(model, data.training_pairs(count), form, both_views=both_views)
+    require(prompts)
     folder.begin(data.choice, data.choice.split_seed)  # last: what cannot start binds no folder to its data
     return prompts
 
@@ -111,15 +118,6 @@ def finished(
     rows, tuned = tune_and_measure(out / "judge", data, others)
     write_rows(out, rows)
     return TrainingResult(out / "judge", rows, (*data.notes, *notes, tuned))
-
-
-def _require_text_reading(data: TrainingData, count: int | None) -> None:
-    """ValueError when texts are named for a judge that reads none."""
-    named = getattr(data.choice, "contexts", None)
-    if named is not None and not count:
-        raise ValueError(
-            f"data.contexts is {named!r} and the judge reads no texts: set format.contexts = 1 for its SFT"
-        )
 
 
 def _require_book(data: TrainingData, form: JudgeFormat, judge: str) -> None:
@@ -135,10 +133,9 @@ def _require_book(data: TrainingData, form: JudgeFormat, judge: str) -> None:
         data.taught.require_rules(book)
 
 
-def _train_context(settings: Any, prompts: list[JudgePrompt], out: Path, progress: Progress) -> Path:
+def _require_kinds(settings: judge_context.Settings, prompts: list[JudgePrompt]) -> None:
     if settings.gate == "oracle" and not any(prompt.context_kind for prompt in prompts):
         raise ValueError('gate "oracle" needs to know what texts are worth: data.contexts has no column kind')
-    return judge_context.train(settings, prompts, out, progress)
 
 
 def _policy(module: ModuleType) -> Recipe:
@@ -149,5 +146,6 @@ JUDGE_SFT = Recipe(judge_sft.Settings, run_sft)
 JUDGE_DPO, JUDGE_GRPO, JUDGE_GUIDED = _policy(judge_dpo), _policy(judge_grpo), _policy(judge_guided)
 JUDGE_STEPWISE, JUDGE_CURRICULUM = _policy(judge_stepwise), _policy(judge_curriculum)
 JUDGE_CONTEXT = Recipe(
-    judge_context.Settings, PolicyRun(_train_context, lambda settings: settings.contexts, both_views=True)
+    judge_context.Settings,
+    PolicyRun(judge_context.train, lambda settings: settings.contexts, both_views=True, require=_require_kinds),
 )

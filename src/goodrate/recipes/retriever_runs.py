@@ -13,7 +13,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.catalog.judgements import Judgements
-from goodrate.examples.contexts import query_contexts
+from goodrate.examples.contexts import query_contexts, require_text_reading
 from goodrate.examples.data import TrainingData
 from goodrate.learning.contrastive import Pair
 from goodrate.learning.item_matrix import top_k
@@ -83,6 +83,7 @@ def run_grpo(settings: GrpoSettings, data: TrainingData, out: Path, progress: Pr
     """Train the encoder on what the judge says of its own top K; measure it, and what it was, on dev queries."""
     recipe = retriever_grpo.Settings.model_validate(settings.model_dump(exclude={"reward"}))
     judge, encoder = open_judge(settings.reward.judge), Encoder.load(recipe.encoder)
+    require_text_reading(data.named_contexts, judge.contexts)
     remembered = [(require_same_data(out, data), data.choice), (RunFolder(out / "reward"), settings.reward)]
     remembered[1][0].require_same(settings.reward)  # no resuming on other data or with other rewards
     items, queries = item_lines(data), query_examples(data)

@@ -19,10 +19,16 @@ HELD_OUT = 0.2  # of the queries
 
 def run(settings: step_judge.Settings, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
     """Train on the rollouts of a judge on four fifths of the queries, measure on those of the others."""
-    prompts = [prompt for prompt in policy_prompts(settings.model, data, out) if prompt.steps]
-    learned, held_out = split(prompts, data.choice.split_seed)
-    if not held_out:
-        raise ValueError("data: pairs with reasons of two queries at least; a step judge is measured on other queries")
+
+    def parts(prompts: Sequence[JudgePrompt]) -> tuple[list[JudgePrompt], list[JudgePrompt]]:
+        learned, held_out = split([prompt for prompt in prompts if prompt.steps], data.choice.split_seed)
+        if not held_out:
+            raise ValueError(
+                "data: pairs with reasons of two queries at least; a step judge is measured on other queries"
+            )
+        return learned, held_out
+
+    learned, held_out = parts(policy_prompts(settings.model, data, out, require=parts))
     folder = step_judge.train(settings, learned, out, progress)
     rollout, _ = sample_rollouts(settings.model, held_out, settings.samples, settings.fit.seed, "held out")
     scores = step_judge.evaluate(step_judge.open_step_judge(folder), held_out, rollout)
