@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from goodrate.catalog.rendering import render_items
+from goodrate.relevance.judge import CalibratedJudge
+from goodrate.relevance.pairs import Item, Pair, item_texts
+from goodrate.relevance.protocol import Assessment
 from goodrate.relevance.rationale import Rationale, Want, write
+from goodrate.relevance.reason_words import steps_of_text
+from goodrate.relevance.verdict_store import VerdictStore
+from goodrate.relevance.verdicts import OK, Explanation
 from goodrate.scale import FOUR_LEVEL
-from goodrate.serving.judging import ServedVerdict
 from goodrate.serving.pipeline import SearchPipeline
 
 SCRIPT = "<script>window.harmed = true</script><img src=x onerror='window.harmed = true'>"
@@ -89,43 +95,42 @@ REASON = write(
         rule="same_unknown",
     )
 )
+BECAUSE = {"same_unknown": "the item does not say all that was required"}
 
 
 class FakeJudge:
-    """Probabilities by the words of the item; "polish" cannot be judged. Remembers what it has judged."""
+    """Probabilities by the words of the item; "polish" cannot be judged. Tiers at the median: Bad, Mid, Good, Good."""
 
-    name = "fake"
     scale = FOUR_LEVEL
+    identity: Mapping[str, Any] = {"fake": 1}
     table = {
-        "kettle": ((0.9, 0.1, 0.0, 0.0), 0, "Bad"),
-        "socks": ((0.2, 0.5, 0.2, 0.1), 1, "Mid"),
-        "Trail": ((0.0, 0.1, 0.4, 0.5), 3, "Good"),
-        "Road": ((0.0, 0.0, 0.2, 0.8), 3, "Good"),
+        "kettle": (0.9, 0.1, 0.0, 0.0),
+        "socks": (0.2, 0.5, 0.2, 0.1),
+        "Trail": (0.0, 0.1, 0.4, 0.5),
+        "Road": (0.0, 0.0, 0.2, 0.8),
     }
 
-    def __init__(self) -> None:
-        self.seen: set[tuple[str, str]] = set()
+    def reads(self, items: Sequence[Item]) -> list[str]:
+        return item_texts(items, "text")
 
-    def item_texts(self, frame: pl.DataFrame) -> list[str]:
-        return render_items(frame)
+    def assess(self, pairs: Sequence[Pair]) -> Assessment:
+        rows = [self._row(text) for text in self.reads([pair.item for pair in pairs])]
+        status = ["no_label" if row is None else OK for row in rows]
+        return Assessment.of(np.asarray([row or (np.nan,) * 4 for row in rows]), status)
 
-    def verdicts(self, query: str, item_texts: Sequence[str]) -> list[ServedVerdict]:
-        return [self._verdict(query, text) for text in item_texts]
+    def explain(self, pairs: Sequence[Pair], labels: Sequence[int]) -> list[Explanation]:
+        texts = self.reads([pair.item for pair in pairs])
+        return [Explanation(REASON, steps_of_text(REASON, BECAUSE), inconsistent="Road" in text) for text in texts]
 
-    def explain(self, query: str, item_text: str) -> ServedVerdict:
-        verdict = self._verdict(query, item_text)
-        return ServedVerdict(**{**vars(verdict), "reason": REASON, "inconsistent": "Road" in item_text})
-
-    def _verdict(self, query: str, text: str) -> ServedVerdict:
-        cached = (query, text) in self.seen
-        self.seen.add((query, text))
-        for word, (probabilities, label, tier) in self.table.items():
-            if word in text:
-                gain = float(self.scale.expected_gain([probabilities])[0])
-                return ServedVerdict(self.scale.labels[label], tier, probabilities, gain, cached=cached)
-        return ServedVerdict(None, None, (), None, status="no_label")
+    def _row(self, text: str) -> tuple[float, ...] | None:
+        return next((row for word, row in self.table.items() if word in text), None)
 
 
-def fake_pipeline(judge: Any = None) -> SearchPipeline:
+def fake_judge(store: Path | None = None, judge: FakeJudge | None = None) -> CalibratedJudge:
+    """The judge as it is served. store: the file that keeps its verdicts, None = none are kept."""
+    return CalibratedJudge(judge or FakeJudge(), name="fake", store=VerdictStore(store) if store else None)
+
+
+def fake_pipeline(judge: CalibratedJudge | None = None) -> SearchPipeline:
     """A pipeline over the invented catalogue."""
     return SearchPipeline(FakeStore(), FakeSearcher(), judge)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
+from goodrate.relevance.pairs import Pair, text_item
+from goodrate.relevance.protocol import Assessment
 from goodrate.serving.http import create_app
-from serving_shop import FakeJudge, fake_pipeline
-
-BECAUSE = {"same_unknown": "the item does not say all that was required"}
+from serving_shop import CATALOGUE, FakeJudge, fake_judge, fake_pipeline
 
 
 @pytest.fixture
-def client() -> TestClient:
-    return TestClient(create_app(fake_pipeline(FakeJudge()), BECAUSE), raise_server_exceptions=False)
+def client(tmp_path: Path) -> TestClient:
+    judge = fake_judge(tmp_path / "verdicts.sqlite")
+    return TestClient(create_app(fake_pipeline(judge)), raise_server_exceptions=False)
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def test_search_by_get_and_post_agree(client: TestClient) -> None:
     assert first["verdict"]["probabilities"] == {"irrelevant": 0.0, "mismatch": 0.0, "related": 0.2, "excellent": 0.8}
     assert first["retrieval"]["rank"] == 2 and first["retrieval"]["channels"]["dense"]["share"] == 0.25
     assert by_get["labels"] == ["irrelevant", "mismatch", "related", "excellent"]
-    assert by_get["cached"] == 0 and by_post["cached"] == 4
+    assert by_get["cached"] == 0 and by_post["cached"] == 5  # four verdicts and one failure
 
 
 def test_a_missing_price_is_null_and_a_failure_has_no_label(client: TestClient) -> None:
@@ -62,6 +64,28 @@ def test_judge_keeps_the_order_of_mixed_pairs(client: TestClient) -> None:
     ]
     answer = client.post("/judge", json={"pairs": pairs}).json()
     assert [verdict["tier"] for verdict in answer["verdicts"]] == ["Bad", "Mid", "Good"]
+
+
+def test_a_pair_has_one_verdict_whoever_asks(tmp_path: Path) -> None:
+    stored = fake_judge(tmp_path / "verdicts.sqlite")
+    client = TestClient(create_app(fake_pipeline(stored)))
+    row = CATALOGUE.to_dicts()[2]
+    # 0.2, 0.5, 0.2, 0.1 on gains 0, 1, 3, 7: (0.5 + 0.6 + 0.7) / 7; p(related or excellent) = 0.3, p(irrelevant) = 0.2
+    expected = {
+        "label": "mismatch", "tier": "Mid", "expected_gain": pytest.approx(1.8 / 7), "status": "ok", "item_cut": False,
+        "probabilities": {"irrelevant": 0.2, "mismatch": 0.5, "related": 0.2, "excellent": 0.1},
+        "reason": None, "reason_status": None, "inconsistent": None, "cached": False, "context": None,
+    }  # fmt: skip
+    assert fake_judge().judge("socks", [row])[0].as_dict(stored.scale) == expected
+    body = {"pairs": [{"query": "socks", "item_id": "a3"}]}
+    answers = [client.post("/judge", json=body).json()["verdicts"][0] for _ in range(2)]
+    assert answers == [expected, expected | {"cached": True}]
+    from_store = stored.pair_verdicts([Pair("socks", row)])[0]
+    assert from_store.as_dict(stored.scale) == expected | {"cached": True}
+    searched = client.get("/search", params={"query": "socks"}).json()["results"]
+    assert next(one["verdict"] for one in searched if one["item_id"] == "a3") == expected | {"cached": True}
+    text = stored.inner.reads([row])[0]  # the same text is the same pair, wherever it came from
+    assert stored.judge("socks", [text_item(text)])[0].as_dict(stored.scale) == expected | {"cached": True}
 
 
 def test_explain_says_the_steps_in_words(client: TestClient) -> None:
@@ -127,10 +151,11 @@ def test_errors_have_one_shape_and_name_the_field(
 
 def test_an_unforeseen_error_shows_nothing_of_the_inside() -> None:
     class Broken(FakeJudge):
-        def verdicts(self, *_: object) -> list[Any]:
+        def assess(self, pairs: object) -> Assessment:
             raise RuntimeError("secret path /home/x")
 
-    answer = TestClient(create_app(fake_pipeline(Broken())), raise_server_exceptions=False).get("/search?query=a")
+    broken = create_app(fake_pipeline(fake_judge(judge=Broken())))
+    answer = TestClient(broken, raise_server_exceptions=False).get("/search?query=a")
     assert answer.status_code == 500 and "secret" not in answer.text and answer.json()["message"]
 
 

@@ -16,7 +16,7 @@ import uvicorn
 
 from goodrate.serving.http import create_app
 from goodrate.serving.pipeline import SearchPipeline
-from serving_shop import SCRIPT, FakeJudge, FakeSearcher, FakeStore, fake_pipeline
+from serving_shop import SCRIPT, FakeSearcher, FakeStore, fake_judge, fake_pipeline
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -54,7 +54,7 @@ def searcher() -> FakeSearcher:
 
 @pytest.fixture(scope="module")
 def served(searcher: FakeSearcher) -> Iterator[Served]:
-    server = Served(SearchPipeline(FakeStore(), searcher, FakeJudge()))
+    server = Served(SearchPipeline(FakeStore(), searcher, fake_judge()))
     yield server
     server.stop()
 

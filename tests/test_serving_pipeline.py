@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from goodrate.serving.judging import ServedVerdict
+from goodrate.relevance.pairs import text_item
+from goodrate.relevance.verdicts import Verdict
 from goodrate.serving.pipeline import NoJudge, SearchPipeline, SearchRequest, UnknownItem, rank
-from serving_shop import FakeJudge, FakeSearcher, FakeStore, Hit, fake_pipeline
+from serving_shop import FakeSearcher, FakeStore, Hit, fake_judge, fake_pipeline
 
 
 def test_ranks_by_tier_then_gain_and_keeps_the_unknown_above_bad() -> None:
-    response = fake_pipeline(FakeJudge()).search(SearchRequest("red running shoes"))
+    response = fake_pipeline(fake_judge()).search(SearchRequest("red running shoes"))
     # gains 0, 1, 3, 7 over 7: trail (0.1 + 3 * 0.4 + 7 * 0.5) / 7 = 4.8 / 7; road (3 * 0.2 + 7 * 0.8) / 7 = 6.2 / 7
     assert [r.item["id"] for r in response.results] == ["a2", "a1", "a3", "a4", "a5"]
     gains = [r.verdict.expected_gain if r.verdict else None for r in response.results]
@@ -27,7 +29,7 @@ def test_ranks_by_tier_then_gain_and_keeps_the_unknown_above_bad() -> None:
 
 def test_depth_limits_the_judge_and_k_the_answer() -> None:
     searcher = FakeSearcher()
-    pipeline = SearchPipeline(FakeStore(), searcher, FakeJudge())
+    pipeline = SearchPipeline(FakeStore(), searcher, fake_judge())
     response = pipeline.search(SearchRequest("shoes", k=3, depth=1))
     assert searcher.asked == [("shoes", 3, None, "hybrid")]
     assert [r.verdict is not None for r in response.results] == [True, False, False]
@@ -36,10 +38,12 @@ def test_depth_limits_the_judge_and_k_the_answer() -> None:
     assert searcher.asked[-1][1] == 4 and [r.item["id"] for r in response.results] == ["a2"]
 
 
-def test_a_second_search_is_served_from_kept_verdicts() -> None:
-    pipeline = fake_pipeline(FakeJudge())
-    pipeline.search(SearchRequest("shoes"))
-    assert pipeline.search(SearchRequest("shoes")).cached == 4
+def test_a_second_search_is_served_from_stored_verdicts(tmp_path: Path) -> None:
+    pipeline = fake_pipeline(fake_judge(tmp_path / "v.sqlite"))
+    first = pipeline.search(SearchRequest("shoes"))
+    again = pipeline.search(SearchRequest("shoes"))
+    # four verdicts and one failure: a failure is remembered as one
+    assert (first.cached, again.cached) == (0, 5) and (again.judged, again.failed) == (4, 1)
 
 
 def test_without_a_judge_retrieval_order_stands() -> None:
@@ -48,12 +52,14 @@ def test_without_a_judge_retrieval_order_stands() -> None:
     assert [(r.item["id"], r.verdict) for r in response.results] == [("a1", None), ("a2", None)]
     assert response.results[0].channels["lexical"] == {"rank": 1, "score": 8.0, "share": 0.75}
     with pytest.raises(NoJudge, match="--model"):
-        pipeline.explain("shoes", "text")
+        pipeline.explain("shoes", text_item("text"))
 
 
 def test_nothing_found_and_wrong_input() -> None:
-    pipeline = fake_pipeline(FakeJudge())
-    assert pipeline.item_text("a5") == "Red kettle ; brand Brumm ; category kettles ; litres 1.5 ; Boils water."
+    pipeline = fake_pipeline(fake_judge())
+    assert pipeline.need_judge().inner.reads([pipeline.item("a5")]) == [
+        "Red kettle ; brand Brumm ; category kettles ; litres 1.5 ; Boils water."
+    ]
     assert pipeline.search(SearchRequest("nothing")).results == []
     for request, message in [
         (SearchRequest("  "), "query is empty"),
@@ -64,7 +70,7 @@ def test_nothing_found_and_wrong_input() -> None:
         with pytest.raises(ValueError, match=message):
             pipeline.search(request)
     with pytest.raises(UnknownItem, match="'zz'"):
-        pipeline.item_text("zz")
+        pipeline.item("zz")
     assert pipeline.search(SearchRequest("shoes")).results, "a failed search must release the lock"
 
 
@@ -84,21 +90,21 @@ def test_models_are_never_called_by_two_threads_at_once() -> None:
             inside.release()
             return super().search(*arguments, **named)  # type: ignore[arg-type]
 
-    pipeline = SearchPipeline(FakeStore(), Watched(), FakeJudge())
+    pipeline = SearchPipeline(FakeStore(), Watched(), fake_judge())
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda n: pipeline.search(SearchRequest(f"q{n}")), range(16)))
     assert [answer.request.query for answer in answers] == [f"q{n}" for n in range(16)]
 
 
 verdicts = st.builds(
-    lambda tier, gain: ServedVerdict("x" if tier else None, tier, (), gain if tier else None),
+    lambda tier, gain: Verdict("x" if tier else None, (), gain if tier else None, tier),
     st.sampled_from(["Good", "Mid", "Bad", None]),
     st.floats(0, 1),
 )
 
 
 @given(given_verdicts=st.lists(verdicts, max_size=8), unjudged=st.integers(0, 3))
-def test_ranking_is_a_permutation_sorted_by_tier_and_gain(given_verdicts: list[ServedVerdict], unjudged: int) -> None:
+def test_ranking_is_a_permutation_sorted_by_tier_and_gain(given_verdicts: list[Verdict], unjudged: int) -> None:
     count = len(given_verdicts) + unjudged
     hits = [Hit(str(n), 1.0, n + 1, {}) for n in range(count)]
     results = rank(hits, [{"id": hit.item_id} for hit in hits], given_verdicts)
