@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 
 from goodrate import cli
+from goodrate.api.evaluating import metric_names
 from goodrate.catalog.items import Catalog
-from goodrate.cli.evaluate import chosen_systems, metric_names
+from goodrate.cli.evaluate import chosen_systems
 from goodrate.evaluation.metrics import evaluate_run
 from goodrate.evaluation.report import evaluate_systems, footnotes
 from goodrate.evaluation.systems import SystemRuns, Task, judge_runs, random_runs
-from goodrate.relevance.judge_card import JudgeCard, write_judge_card
-from goodrate.relevance.prompts import Pair
+from goodrate.relevance.judge import CalibratedJudge
+from goodrate.relevance.judge_card import write_judge_card
+from goodrate.relevance.lm_judge import Card
+from goodrate.relevance.pairs import Item, Pair, text_item
+from goodrate.relevance.protocol import Assessment
+from goodrate.relevance.query_notes import QueryNotes
 from goodrate.retrieval.store import Store
 from goodrate.scale import FOUR_LEVEL, GRADED_0_3
 
@@ -126,42 +131,51 @@ def test_choice_of_systems_and_metrics() -> None:
 
 
 class LengthJudge:
-    """A fake for relevance.judge.Judge: the longer the item text, the better; an empty one is a failure."""
+    """A fake Judge: the longer the item's text or title, the better; an empty one is a failure. Remembers its pairs."""
 
     scale = FOUR_LEVEL
+    identity = {"fake": "length"}
 
-    def probabilities(self, pairs) -> np.ndarray:
-        rows = [np.eye(4)[len(pair.item_text)] if pair.item_text else np.full(4, np.nan) for pair in pairs]
-        return np.asarray(rows)
+    def __init__(self) -> None:
+        self.asked: list[Pair] = []
+
+    def reads(self, items: Sequence[Item]) -> list[str]:
+        return [str(item.get("text", item.get("title"))) for item in items]
+
+    def position(self, text: str) -> int:
+        return len(text)
+
+    def assess(self, pairs: Sequence[Pair]) -> Assessment:
+        self.asked += pairs
+        texts = self.reads([pair.item for pair in pairs])
+        rows = [np.eye(4)[self.position(text)] if text else np.full(4, np.nan) for text in texts]
+        return Assessment.of(np.asarray(rows))
 
 
 def test_a_judge_orders_and_its_failures_are_counted_not_graded() -> None:
     task = Task({"q": "lamp"}, {"q": {"a": 0, "b": 3, "c": 1}}, judged_only=True)
-    found = judge_runs(task, LengthJudge(), {"a": "", "b": "xxx", "c": "x"})
-    assert found.runs[0]["q"] == [("a", -1.0), ("b", 1.0), ("c", pytest.approx(1 / 7))]  # gain 1 of 7
-    assert found.notes == ("1 pairs failed",)
-    assert found.labels == {("q", "a"): -1, ("q", "b"): 3, ("q", "c"): 1}
+    rows = {item: text_item(text) for item, text in {"a": "", "b": "xxx", "c": "x"}.items()}
+    ordered = judge_runs(task, CalibratedJudge(LengthJudge()), rows)
+    assert ordered.runs[0]["q"] == [("a", -1.0), ("b", 1.0), ("c", pytest.approx(1 / 7))]  # gain 1 of 7
+    assert ordered.notes == ("1 pairs failed",)
+    assert ordered.labels == {("q", "a"): -1, ("q", "b"): 3, ("q", "c"): 1}
 
 
 def test_a_judge_reads_what_is_known_of_the_query() -> None:
-    asked = []
-
-    class Reader(LengthJudge):
-        def probabilities(self, pairs) -> np.ndarray:
-            asked.extend(pairs)
-            return super().probabilities(pairs)
-
+    inner = LengthJudge()
+    notes = QueryNotes(facts=lambda query: f"fact of {query}", context=lambda query: f"text of {query}")
     task = Task({"q": "lamp"}, {"q": {"b": 3}}, judged_only=True)
-    judge_runs(task, Reader(), {"b": "x"}, None, lambda q: f"fact of {q}", lambda: None, lambda q: f"text of {q}")
-    assert asked == [Pair("lamp", "x", "fact of lamp", "text of lamp")]
+    judge_runs(task, CalibratedJudge(inner, notes=notes), {"b": text_item("x")})
+    assert inner.asked == [Pair("lamp", text_item("x"), "fact of lamp", "text of lamp")]
 
 
 def test_a_judge_reranks_the_head_and_leaves_the_tail_in_order() -> None:
     """60 candidates, 50 are judged: the long one at place 50 rises to the top, the rest stay below all judged ones."""
-    found = {"q": [(f"i{n:02}", 100.0 - n) for n in range(60)], "none": []}
-    texts = {item: "x" for item, _ in found["q"]} | {"i49": "xxx", "i50": "xxx"}
+    candidates = {"q": [(f"i{n:02}", 100.0 - n) for n in range(60)], "none": []}
+    texts = {item: "x" for item, _ in candidates["q"]} | {"i49": "xxx", "i50": "xxx"}
+    rows = {item: text_item(text) for item, text in texts.items()}
     task = Task({"q": "lamp", "none": "?"}, {"q": {"i49": 3}, "none": {"i49": 3}})
-    judged = judge_runs(task, LengthJudge(), texts, found)
+    judged = judge_runs(task, CalibratedJudge(LengthJudge()), rows, candidates)
     order = sorted(judged.runs[0]["q"], key=lambda pair: (-pair[1], pair[0]))
     assert [item for item, _ in order][:2] == ["i49", "i00"] and [item for item, _ in order][49:52] == [
         "i48", "i50", "i51",
@@ -190,47 +204,96 @@ def test_footnotes_name_what_was_left_out() -> None:
     assert report.systems[0].metrics["ndcg@10"].value == 0.0
 
 
+def fake_judge(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, inner: LengthJudge, contexts: int = 0
+) -> tuple[str, Path]:
+    """The option --model with a folder that is opened as this judge."""
+    write_judge_card(folder, Card(scale="four_level", label_token_ids=(1, 2, 3, 4), contexts=contexts))
+    opened = CalibratedJudge(inner, contexts=contexts, name=folder.name, folder=folder)
+    monkeypatch.setattr("goodrate.relevance.judge.open_judge", lambda given: opened)
+    return "--model", folder
+
+
+class ThirteenLetters(LengthJudge):
+    """Label 3 for 13 letters or more, else 0."""
+
+    def position(self, text: str) -> int:
+        return 3 if len(text) >= 13 else 0
+
+
 def test_a_judge_that_reads_texts_gets_them_and_another_refuses(
     run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    asked = []
-
-    class Fake:
-        scale = FOUR_LEVEL
-        card = JudgeCard("four_level", (1, 2, 3, 4), contexts=1)
-
-        def probabilities(self, pairs) -> np.ndarray:
-            asked.extend(pairs)
-            return np.eye(4)[[0] * len(pairs)]
-
-    monkeypatch.setattr("goodrate.relevance.judge.Judge.load", lambda folder: Fake())
-    write_judge_card(tmp_path, Fake.card)
+    inner = ThirteenLetters()
+    given = ("--judged-only", "--systems", "judge", *fake_judge(tmp_path / "j", monkeypatch, inner, contexts=1))
     (tmp_path / "texts.csv").write_text("id,text\na,lamp means light\n")
-    given = ("--judged-only", "--systems", "judge", "--model", tmp_path)
     assert run(*given, "--contexts", tmp_path / "texts.csv")[0] == 0
-    assert {(pair.query, pair.context) for pair in asked} == {
+    assert {(pair.query, pair.context) for pair in inner.asked} == {
         ("desk lamp", "lamp means light"), ("red rug", None), ("sofa", None),
     }  # fmt: skip
     assert "judged without a text; this judge reads some: --contexts FILE" in run(*given)[2]
-    write_judge_card(tmp_path, JudgeCard("four_level", (1, 2, 3, 4)))
+    fake_judge(tmp_path / "j", monkeypatch, inner)
     code, _, err = run(*given, "--contexts", tmp_path / "texts.csv")
     assert code == 2 and "reads none (judge.json, contexts)" in err
 
 
-def test_labels_of_a_judge_stand_beside_the_constant(run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_facts_and_texts_of_the_index_are_told_and_named_facts_have_to_be_there(
+    run, index: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inner = ThirteenLetters()
+    given = ("--judged-only", "--systems", "judge", *fake_judge(tmp_path / "j", monkeypatch, inner, contexts=1))
+    (index / "facts.jsonl").write_text('{"name": "rug", "fact": "rug : of wool"}\n')
+    (index / "contexts.jsonl").write_text('{"id": "t", "text": "sofa means couch"}\n')
+    try:
+        code, _, err = run(*given)
+    finally:
+        (index / "facts.jsonl").unlink()
+        (index / "contexts.jsonl").unlink()
+    assert code == 0 and "judged without a text" not in err
+    assert {(pair.query, pair.facts, pair.context) for pair in inner.asked} == {
+        ("desk lamp", "", None), ("red rug", "rug : of wool", None), ("sofa", "", "sofa means couch"),
+    }  # fmt: skip
+    code, _, err = run(*given, "--facts", tmp_path / "absent.jsonl")
+    assert code == 2 and "--facts: no file" in err
+
+
+def test_labels_of_a_judge_stand_beside_the_constant(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The judge says label 3 for 13 letters or more, else 0: right on 1 (excellent), 2 / lamp wrong, and so on."""
-
-    class Fake:
-        scale = FOUR_LEVEL
-        card = SimpleNamespace(item_form="listing", contexts=0)
-
-        def probabilities(self, pairs) -> np.ndarray:
-            return np.asarray([np.eye(4)[3 if len(pair.item_text) >= 13 else 0] for pair in pairs])
-
-    monkeypatch.setattr("goodrate.relevance.judge.Judge.load", lambda folder: Fake())
-    labels = json.loads(run("--judged-only", "--systems", "judge", "--model", "x", "--json")[1])["labels"]
+    given = ("--judged-only", "--systems", "judge", *fake_judge(tmp_path / "mine", monkeypatch, ThirteenLetters()))
+    report = json.loads(run(*given, "--json")[1])
+    labels = report["labels"]
     # titles: "oak desk lamp" 13 -> 3, "red wool rug" 12 -> 0, "brass lamp" 10 -> 0; gold 3 0 2, 3 0, 0
     assert labels["judge"]["accuracy"] == pytest.approx(4 / 6)
     assert labels["always irrelevant"]["accuracy"] == pytest.approx(3 / 6)
-    out = run("--judged-only", "--systems", "judge", "--model", "x")[1]
+    assert [system["name"] for system in report["systems"]] == ["mine"]  # a judge on judged lists, by its name
+    out = run(*given)[1]
     assert "labels, judge: accuracy 0.667" in out and "labels, always irrelevant: accuracy 0.500" in out
+
+
+def test_the_judge_reranks_what_it_is_told_to(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """desk lamp finds 1 and 3, red rug 2, sofa nothing. The judge has 1 above 3; nothing else is judged."""
+    inner = ThirteenLetters()
+    given = ("--systems", "lexical,judge", *fake_judge(tmp_path / "mine", monkeypatch, inner))
+    lexical, judge = json.loads(run(*given, "--rerank", "lexical", "--json")[1])["systems"]
+    assert (lexical["name"], judge["name"]) == ("lexical", "lexical + mine")
+    assert {(pair.query, pair.item["id"]) for pair in inner.asked} == {
+        ("desk lamp", "1"), ("desk lamp", "3"), ("red rug", "2"),
+    }  # fmt: skip
+    assert judge["metrics"]["ndcg@10"] == lexical["metrics"]["ndcg@10"]
+    inner.asked.clear()
+    run(*given, "--depth", 1)
+    assert sorted(pair.item["id"] for pair in inner.asked) == ["1", "2"]  # the first result of each query
+    code, out, err = run(*given, "--rerank", "dense")
+    assert code == 2 and out == "" and "only mode lexical is possible" in err
+    assert "--rerank is for the system judge" in run("--systems", "lexical", "--rerank", "lexical")[2]
+
+
+def test_what_joins_is_said_before_a_judge_is_opened(run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given = ("--judged-only", "--systems", "judge", *fake_judge(tmp_path / "mine", monkeypatch, LengthJudge()))
+
+    def broken(folder: Path) -> CalibratedJudge:
+        raise ValueError("these weights are not whole")
+
+    monkeypatch.setattr("goodrate.relevance.judge.open_judge", broken)
+    code, _, err = run(*given)
+    assert code == 2 and err.index("6 of 7 judgements join the catalogue") < err.index("these weights are not whole")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from goodrate import cli
-from goodrate.cli.index import load_encoder, parse_mapping
+from goodrate.api.index import load_encoder
+from goodrate.cli.terminal import parse_mapping
 from goodrate.relevance.facts import FactBook
 
 FEED = "sku,name,price,brand\n1,oak desk lamp,20,Kira\n2,red wool rug,50,Velto\n3,[bold]brass[/bold] lamp,35,Kira\n"
@@ -35,7 +36,7 @@ class LetterEncoder:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Call goodrate with arguments; gives (exit code, stdout, stderr with its wrapping undone)."""
-    monkeypatch.setattr("goodrate.cli.index.load_encoder", lambda path, **how: path and LetterEncoder(path))
+    monkeypatch.setattr("goodrate.api.index.load_encoder", lambda path, *how: LetterEncoder(path))
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments: object) -> tuple[int, str, str]:
@@ -79,7 +80,7 @@ def test_an_index_of_cut_vectors_is_searched_with_cut_vectors(
     from goodrate.retrieval.store import Store
     from tiny_models import tokenizer_file
 
-    monkeypatch.setattr("goodrate.cli.index.load_encoder", load_encoder)  # the real one
+    monkeypatch.setattr("goodrate.api.index.load_encoder", load_encoder)  # the real one
     Encoder.create(tokenizer_file(tmp_path), hidden=16, layers=1, heads=2).save(tmp_path / "encoder")
     index, told = tmp_path / "index", ("--map", "id=sku,title=name")
     wanted = ("--encoder", tmp_path / "encoder", "--dimensions", 4)
@@ -118,6 +119,7 @@ def test_wrong_use_exits_2_with_one_clear_message(run, feed: Path, tmp_path: Pat
             index,
         ): "no column 'id'; nearest: 'sku' (--map id=sku, in training --set data.",
         ("index", feed, "--out", index, "--map", "id:sku"): "--map expects OURS=THEIRS",
+        ("index", feed, "--out", index, "--map", "id=sku,id=name"): "--map names 'id' twice: 'sku' and 'name'",
         ("index", feed, "--out", feed.parent, "--map", "id=sku,title=name"): "is not empty and holds no index",
         ("index", "--out", index, "--remove", "1"): "no index in",
         ("search", index, "lamp"): "no index in",
@@ -160,3 +162,7 @@ def test_mapping_text() -> None:
     assert parse_mapping("id=a b,title = c=d") == {"id": "a b", "title": "c=d"}
     with pytest.raises(ValueError, match="expects OURS=THEIRS"):
         parse_mapping("id=")
+    with pytest.raises(ValueError, match="--map names 'id' twice: 'sku' and 'ean'"):
+        parse_mapping("id=sku,title=name,id=ean")
+    with pytest.raises(ValueError, match="--catalog-map names 'id' twice"):
+        parse_mapping("id=sku, id =sku", "--catalog-map")

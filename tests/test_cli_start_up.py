@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from goodrate.cli.start_up import uncollected
+from goodrate.cli.terminal import uncollected
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from goodrate.cli.evaluate import check_plot
+from goodrate.cli.evaluate import evaluate
 from goodrate.evaluation.plot import write_plot
 from goodrate.evaluation.report import Report
 from goodrate.extras import EXTRAS, MissingExtra, require
@@ -111,9 +111,11 @@ def test_a_package_that_is_there_and_broken_shows_its_own_fault(
 def test_features_ask_for_their_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "httpx", None)
-    check_plot(None)
-    with pytest.raises(MissingExtra, match="^--plot needs matplotlib"):
-        check_plot(tmp_path / "report.png")
+    nowhere = (tmp_path / "no-index", tmp_path / "no-labels.csv")
+    with pytest.raises(FileNotFoundError, match="no index in"):
+        evaluate(*nowhere)
+    with pytest.raises(MissingExtra, match="^--plot needs matplotlib"):  # before anything is looked at
+        evaluate(*nowhere, plot=tmp_path / "report.png")
     with pytest.raises(MissingExtra, match="^a picture of a report needs matplotlib"):
         write_plot(Report.__new__(Report), tmp_path / "report.png")
     with pytest.raises(MissingExtra, match="^a picture of curves needs matplotlib"):

@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
+from goodrate.api.shops import example_pairs
 from goodrate.catalog.judgements import read_judgements
 from goodrate.catalog.readers import read_catalog
-from goodrate.cli.shop import chosen_pairs, command
+from goodrate.cli.shop import command
 from goodrate.relevance.facts import FactBook
 from goodrate.relevance.rationale import parse
 from goodrate.scale import FOUR_LEVEL
@@ -43,8 +44,8 @@ def test_catalogue_and_judgements_read_back_as_they_were(shop: Shop, folder: Pat
     assert catalog.content_hash == shop.catalog.content_hash and len(catalog) == 300
     judgements = read_judgements(folder / "judgements.csv", FOUR_LEVEL)
     assert judgements.frame.sort("query_id", "item_id").equals(shop.judgements().frame.sort("query_id", "item_id"))
-    _, report = judgements.join(catalog)
-    assert (report.judged, report.joined, report.unknown_items) == (60 * 12, 60 * 12, 0)
+    report = judgements.join(catalog).joined
+    assert report is not None and (report.judged, report.joined, report.unknown_items) == (60 * 12, 60 * 12, 0)
 
 
 def test_queries_carry_split_family_facts_and_context(shop: Shop, folder: Path) -> None:
@@ -140,17 +141,20 @@ def test_the_command_writes_and_replaces(tmp_path: Path) -> None:
 def test_show_prints_each_family_with_truth_and_deciding_rule(shop: Shop) -> None:
     result = CliRunner(env={"COLUMNS": "160"}).invoke(command, ["--show", "2", *SMALL])
     assert result.exit_code == 0, result.output
-    for family in ("head", "attribute", "negation", "alternative", "question", "knowledge"):
-        assert f"{family} ─" in result.output
-        for query, item in chosen_pairs(shop, family, 2):
-            assert shop.queries[query].text in result.output
-            assert f"verdict {shop.rationale(query, item).rule}" in result.output
+    shown = example_pairs(shop, 2)
+    assert list(shown) == ["head", "attribute", "negation", "alternative", "question", "knowledge"]
+    for family, pairs in shown.items():
+        assert f"{family} ─" in result.output and len(pairs) == 2
+        for pair in pairs:
+            assert pair["query"] in result.output and f"{pair['label']} " in result.output
+            assert pair["rationale"].splitlines()[-1] in result.output and pair["rule"] in result.output
     assert "all_met: it meets everything that was asked for" in result.output
 
 
 def test_shown_labels_take_turns(shop: Shop) -> None:
-    shown = [int(shop.labels[pair]) for pair in chosen_pairs(shop, "attribute", 8)]
-    assert len(set(shown)) >= 3 and shown[0] == 3
+    shown = {family: [pair["position"] for pair in pairs] for family, pairs in example_pairs(shop, 8).items()}
+    assert len(set(shown["attribute"])) >= 3 and len(set(shown["head"])) >= 3
+    assert (shown["head"][0], shown["attribute"][0]) == (3, 2)  # each family begins one label lower
 
 
 @pytest.mark.parametrize(
