@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from goodrate.relevance.prompts import TEMPLATES, Pair, fitted_prompt, judge_prompt
+from goodrate.relevance.prompts import TEMPLATES, PromptFields, fitted_prompt, judge_prompt
 from goodrate.relevance.rulebook import load_rulebook
 from tiny_models import causal_lm
 
@@ -34,7 +34,7 @@ def test_all_items_of_a_query_share_their_prefix(template: str) -> None:
 
 def test_a_long_item_loses_its_end_and_nothing_else() -> None:
     lm = causal_lm()
-    long = Pair("lamp", "steel " * 400)
+    long = PromptFields("lamp", "steel " * 400)
     (prefix, suffix), was_cut = fitted_prompt(lm, long, "nano", 60)
     assert was_cut and suffix.endswith("\n" + TEMPLATES["nano"].answer)
     assert len(lm.encode_pair(prefix, suffix)) <= 60
@@ -45,7 +45,7 @@ def test_a_long_item_loses_its_end_and_nothing_else() -> None:
 
 def test_what_fits_is_left_alone_and_what_cannot_fit_is_refused() -> None:
     lm = causal_lm()
-    pair = Pair("lamp", "steel lamp")
+    pair = PromptFields("lamp", "steel lamp")
     whole = judge_prompt("lamp", "steel lamp", template="nano")
     size = len(lm.encode_pair(*whole))
     assert fitted_prompt(lm, pair, "nano", size) == (whole, False)
@@ -63,11 +63,13 @@ def test_the_checklist_names_the_columns_of_the_rule_book_in_its_order() -> None
 def test_a_long_context_loses_its_end_whatever_the_item() -> None:
     lm = causal_lm()
     context = "oak lamp " * 100
-    prompts = [fitted_prompt(lm, Pair("lamp", item, context=context), "nano", 80) for item in ("red", "steel " * 90)]
+    prompts = [
+        fitted_prompt(lm, PromptFields("lamp", item, context=context), "nano", 80) for item in ("red", "steel " * 90)
+    ]
     (short, was_cut), (long, long_cut) = prompts
     assert short[0] == long[0] and (was_cut, long_cut) == (False, True)  # one prefix for all items of a query
     shown = short[0].split("context: ")[1].removesuffix("\n")
     assert context.startswith(shown) and 0 < len(lm.encode(shown)) <= 40 < len(lm.encode(context[: len(shown) + 2]))
     for room in (None, 5000):
-        assert fitted_prompt(lm, Pair("lamp", "red", context=context), "nano", room)[0][0].count("oak") == 100
-    assert "context" not in fitted_prompt(lm, Pair("lamp", "red", context=""), "nano", 80)[0][0]
+        assert fitted_prompt(lm, PromptFields("lamp", "red", context=context), "nano", room)[0][0].count("oak") == 100
+    assert "context" not in fitted_prompt(lm, PromptFields("lamp", "red", context=""), "nano", 80)[0][0]

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from goodrate.cli.judge_examples import read_prompts
-from goodrate.cli.training_data import LabelledPair
-from goodrate.recipes.judge_folder import JudgeFormat, judge_card
-from goodrate.relevance.judge import Judge, Pair, write_judge_card
+from goodrate.examples.judge_prompts import judge_prompts
+from goodrate.recipes.judge_folder import judge_card
+from goodrate.relevance.judge_format import JudgeFormat
+from goodrate.relevance.lm_judge import LmJudge, write_lm_card
+from goodrate.relevance.pairs import JudgedPair, Pair, text_item
 from goodrate.relevance.rule_retrieval import RuleFinder
 from goodrate.relevance.rulebook import load_rulebook
 from goodrate.shop.gates import pairs_of
@@ -56,16 +57,16 @@ def test_most_deciding_rules_are_found_without_knowing_the_answer() -> None:
 def test_the_judge_reads_what_it_was_trained_on(tmp_path: Path) -> None:
     form = JudgeFormat(rules=4, rule_book_hash=BOOK.hash, max_new_tokens=20)
     model = causal_lm()
-    pair = LabelledPair("lamp no wool", "i", "red lamp", 3)
-    (trained,), _ = read_prompts(model, [pair], form)
+    pair = JudgedPair("lamp no wool", text_item("red lamp"), label=3)
+    (trained,), _ = judge_prompts(model, [pair], form)
     assert trained.prefix.splitlines()[1].startswith("rules: sibling_excluded ; excluded_value ; exclusion_unknown ; ")
     model.save(tmp_path)
-    write_judge_card(tmp_path, judge_card(model, form))
-    judge = Judge.load(tmp_path)
-    asked, _ = judge._prompt(Pair(pair.query, pair.item_text))
-    assert asked == (trained.prefix, trained.suffix)
+    write_lm_card(tmp_path, judge_card(model, form))
+    judge = LmJudge.load(tmp_path)
+    asked = Pair(pair.query, pair.item)
+    assert judge._prompts([asked])[0] == [(trained.prefix, trained.suffix)]
     assert judge.identity["rules"] == 4
-    assert judge.probabilities([Pair(pair.query, pair.item_text)]).shape == (1, 4)
+    assert judge.assess([asked]).probabilities.shape == (1, 4)
 
 
 def test_pretrained_models_get_the_rules_in_words() -> None:
@@ -77,9 +78,9 @@ def test_a_judge_whose_rules_are_lost_is_refused(tmp_path: Path) -> None:
     model = causal_lm()
     model.save(tmp_path)
     card = replace(judge_card(model, JudgeFormat(rules=2, rule_book_hash="elsewhere")))
-    write_judge_card(tmp_path, card)
+    write_lm_card(tmp_path, card)
     with pytest.raises(ValueError, match="no rules.toml with hash elsewhere, whose rules stand in its prompts"):
-        Judge.load(tmp_path)
+        LmJudge.load(tmp_path)
     with pytest.raises(ValueError, match="rules 2: expected 0, or a number of rules and the hash of their book"):
         judge_card(model, JudgeFormat(rules=2))
     with pytest.raises(ValueError, match="count is 0"):

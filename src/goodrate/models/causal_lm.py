@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,19 +54,23 @@ class CausalLM:
     ) -> CausalLM:
         """Read a model folder, hub id or "nano". adapter: a peft folder, merged in. dtype: float32 unless said.
 
-        Encoder families such as BERT are read as decoders. Raises FileNotFoundError for a path without a config.json,
-        ValueError for weights that are not whole and for a folder without a tokenizer.
+        A folder that is a peft adapter alone is read with the base that it names. Encoder families such as BERT are
+        read as decoders. Raises FileNotFoundError for a path without a config.json and for an adapter whose base is
+        missing, ValueError for weights that are not whole and for a folder without a tokenizer.
         """
         from transformers import AutoModelForCausalLM
 
         no_bars()
-        name = _existing(folder_or_hub_id)
-        config = decoder_config(name)
+        base = adapter_base(folder_or_hub_id)
+        with _base_named(folder_or_hub_id, base):
+            name = _existing(folder_or_hub_id if base is None else base)
+            config = decoder_config(name)
         network = read_network(AutoModelForCausalLM, name, config=config, dtype=dtype or torch.float32)
-        if adapter is not None:
-            from peft import PeftModel
+        for folder in (folder_or_hub_id if base else None, adapter):
+            if folder is not None:
+                from peft import PeftModel
 
-            network = PeftModel.from_pretrained(network, str(adapter)).merge_and_unload()
+                network = PeftModel.from_pretrained(network, str(folder)).merge_and_unload()
         network = network.to(device or default_device()).eval()
         return cls(network, read_tokenizer(name), precision)
 
@@ -244,6 +250,36 @@ def _existing(folder_or_hub_id: str | Path) -> str:
     if local and not (Path(name).expanduser() / "config.json").is_file():
         raise FileNotFoundError(f"{name}: no config.json there; expected a Hugging Face model folder or a hub id")
     return str(Path(name).expanduser()) if local else name
+
+
+def adapter_base(folder: str | Path) -> str | Path | None:
+    """The base that a peft adapter's folder names: a folder in or beside it, a path, or a hub id; else None.
+
+    Raises ValueError naming the file when it cannot be read or names none.
+    """
+    path = Path(folder) / "adapter_config.json"
+    if not path.is_file() or (Path(folder) / "config.json").is_file():
+        return None
+    try:
+        base = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a JSON object: {error}") from error
+    if not isinstance(base, str) or not base:
+        raise ValueError(f"{path}: no base_model_name_or_path; expected the folder or hub id of the adapter's base")
+    beside = Path(folder) / base
+    return beside if beside.is_dir() else base
+
+
+@contextmanager
+def _base_named(folder: str | Path, base: str | Path | None) -> Iterator[None]:
+    """Where the base of an adapter is missing, the error says whose base it is and where that stands."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if base is None:
+            raise
+        path = Path(folder) / "adapter_config.json"
+        raise FileNotFoundError(f"{path} names a base that is missing: {error}") from error
 
 
 def decoder_config(name: str) -> Any:

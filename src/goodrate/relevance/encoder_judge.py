@@ -6,6 +6,7 @@ and rising cuts (McCullagh 1980), so that expected gain orders exactly as the co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,8 @@ class Card(JudgeCard):
 
         check_fields(self.fields)
         require_number("slope", self.slope, above=-1e-12)
+        for cut in self.cuts:
+            require_number("cuts", cut, above=-math.inf)
         if len(self.cuts) != len(self.relevance_scale) - 1 or list(self.cuts) != sorted(self.cuts):
             raise ValueError(f"cuts {list(self.cuts)}: expected {len(self.relevance_scale) - 1} rising numbers")
 

@@ -65,7 +65,7 @@ def require_count(name: str, value: Any, least: int, most: int = 1_000_000) -> N
 
 def kind_module(kind: str) -> ModuleType:
     """The module of a kind of judge. Raises ValueError with the known kinds."""
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"unknown kind of judge {kind!r}; known: {', '.join(KINDS)}")
     return importlib.import_module(KINDS[kind])
 
@@ -118,8 +118,8 @@ def _instead(folder: Path) -> str:
         base = _json_value(folder / "adapter_config.json", "base_model_name_or_path")
         return (
             f"this is a PEFT adapter over {base}, which does not say how a judge reads and writes. Train one over the "
-            f"same base: goodrate train judge_sft --set model={base} --set lora.rank=16 ..., or load it in Python with "
-            "goodrate.relevance.lm_judge.LmJudge.load(base, adapter=...)"
+            f"same base: goodrate train judge_sft --set model={base} --set lora.rank=16 ...; or, where it was trained "
+            f"to judge, write its {CARD_FILE} with goodrate.relevance.lm_judge.write_lm_card, and the folder is a judge"
         )
     if (folder / "modules.json").is_file():
         return (

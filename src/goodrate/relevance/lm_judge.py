@@ -103,13 +103,16 @@ def open_kind(folder: Path, card: JudgeCard) -> LmJudge:
 
 
 class LmJudge:
-    """A causal LM with a card. book: the rule book that its reasons cite, None when it is unknown."""
+    """A causal LM with a card. book: the rule book that its reasons cite, None when it is unknown.
+
+    because: reason in words by rule id; empty without a book.
+    """
 
     def __init__(self, model: CausalLM, card: Card, fingerprint: str = "", book: RuleBook | None = None) -> None:
         """fingerprint: hash of the model's files."""
         self.model, self.card, self.fingerprint, self.book = model, card, fingerprint, book
         self._rule_labels = rule_labels(book)
-        self._because = {rule.id: rule.because for rule in book.rules} if book else {}
+        self.because = {rule.id: rule.because for rule in book.rules} if book else {}
         self._finder = RuleFinder(book, card.rules, TEMPLATES[card.template].rule) if book and card.rules else None
 
     @classmethod
@@ -125,7 +128,7 @@ class LmJudge:
 
         FileNotFoundError or ValueError name the file.
         """
-        from goodrate.models.causal_lm import CausalLM
+        from goodrate.models.causal_lm import CausalLM, adapter_base
         from goodrate.relevance.judge_card import read_judge_card
 
         folder = Path(folder)
@@ -133,7 +136,8 @@ class LmJudge:
         if not isinstance(read, Card):
             raise ValueError(f"{folder} is a judge of kind {read.kind!r}, not a language model")
         model = CausalLM.load(folder, adapter=adapter, device=device, precision=precision)
-        hashes = [_folder_hash(Path(part)) for part in (folder, adapter) if part is not None]
+        parts = [folder, adapter, adapter_base(folder)]  # a base on the hub stands by its name in the adapter's files
+        hashes = [_folder_hash(Path(part)) for part in parts if part is not None and Path(part).is_dir()]
         return cls(model, read, "+".join(hashes), judge_rules(folder, read))
 
     @property
@@ -224,26 +228,27 @@ class LmJudge:
         status: list[str], explanations: list[Explanation | None],
     ) -> None:  # fmt: skip
         """Decode the steps, then read the label's logits where the label was written; fills the last three."""
-        continued: list[tuple[int, list[int]]] = []
+        continued: list[tuple[int, list[int], Parsed, str]] = []
         for row, done in zip(usable, self._generate([prompts[row] for row in usable]), strict=True):
             parsed = self._parse(done.text)
-            explanations[row] = self._explanation(parsed, done.text, parsed.label, pairs[row].context)
             if parsed.label is None:
                 status[row] = parsed.status
                 continue
             token = self.card.label_token_ids[parsed.label]
             end = len(done.token_ids) - 1 - done.token_ids[::-1].index(token)
-            continued.append((row, [*self.model.encode_pair(*prompts[row]), *done.token_ids[:end]]))  # type: ignore[misc]
-        if continued:
-            rows = self.model.label_logits([ids for _, ids in continued], self.card.label_token_ids)
-            logits[[row for row, _ in continued]] = rows
+            ids = [*self.model.encode_pair(*prompts[row]), *done.token_ids[:end]]  # type: ignore[misc]
+            continued.append((row, ids, parsed, done.text))
+        read = self.model.label_logits([ids for _, ids, _, _ in continued], self.card.label_token_ids)
+        for (row, _, parsed, text), z in zip(continued, read, strict=True):
+            logits[row] = z  # its largest is the verdict's label, which need not be the one that was written
+            explanations[row] = self._explanation(parsed, text, int(z.argmax()), pairs[row].context)
 
     def _explanation(self, parsed: Parsed, text: str, label: int | None, context: str | None) -> Explanation:
         """The steps of a completion. One that cannot be read is kept as written, with the name of what is wrong."""
         lines = [line.strip() for line in text.split("\n") if line.strip()]
         body = lines[1:] if self.card.order == "label_first" else lines[:-1]
         contradiction = contradicts(replace(parsed, label=label), self._rule_labels)
-        steps = reason_steps(parsed, self._because, context)
+        steps = reason_steps(parsed, self.because, context)
         return Explanation("\n".join(body), steps, parsed.status, contradiction)
 
 

@@ -44,10 +44,12 @@ def reason_steps(parsed: Parsed, because: Mapping[str, str], context: str | None
     )
 
 
-def steps_of_text(reason: str, because: Mapping[str, str] | None = None) -> tuple[ReasonStep, ...]:
-    """The steps of a reason's text without its label line, as older verdict stores keep it."""
+def steps_of_text(
+    reason: str, because: Mapping[str, str] | None = None, context: str | None = None
+) -> tuple[ReasonStep, ...]:
+    """The steps of a reason's text without its label line, as older verdict stores keep it; see reason_steps."""
     lines = [line for line in reason.strip().splitlines() if not line.strip().isdigit()]
-    return reason_steps(parse("\n".join(["1", *lines])), because or {})
+    return reason_steps(parse("\n".join(["1", *lines])), because or {}, context)
 
 
 def _after_name(line: str) -> str:

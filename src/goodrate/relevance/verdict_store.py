@@ -88,14 +88,18 @@ def _other_file_named(path: Path) -> Iterator[None]:
 
 
 class VerdictStore:
-    """One SQLite file, for many threads and processes at once (write-ahead log). Tiers are not in it: Judge.tiered."""
+    """One SQLite file, for many threads and processes at once (write-ahead log). Tiers are not in it (with_tiers)."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._lock = threading.Lock()
         self._connection = open_table(self.path, TABLE)
-        with full_disk_named(self.path):
-            migrate(self._connection, self.path)
+        try:
+            with full_disk_named(self.path):
+                migrate(self._connection, self.path)
+        except BaseException:
+            self._connection.close()
+            raise
 
     def __enter__(self) -> VerdictStore:
         return self
@@ -169,7 +173,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
 
     Raises ValueError for a file of a newer goodrate, or whose table has other columns.
     """
-    if _version(connection) == SCHEMA_VERSION:
+    if _version(connection) == SCHEMA_VERSION and _columns(connection) == COLUMNS:
         return
     with connection:
         connection.execute("BEGIN IMMEDIATE")  # another process may be migrating: look only once it is done
@@ -197,7 +201,7 @@ OLD_COLUMNS = (
 
 
 def _from_version_0(connection: sqlite3.Connection) -> None:
-    """Labels were positions on a scale that the file did not name: they and the gain are read anew by the judge."""
+    """Labels were positions on a scale that the file did not name: they, gains and steps are read anew (_completed)."""
     rows = connection.execute(f"SELECT {', '.join(OLD_COLUMNS)} FROM verdicts").fetchall()
     connection.execute("DROP TABLE verdicts")
     connection.execute(TABLE)
@@ -205,12 +209,12 @@ def _from_version_0(connection: sqlite3.Connection) -> None:
 
 
 def _new_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A row of the old columns in the new ones; label and gain follow from the probabilities (see _completed)."""
+    """A row of the old columns in the new ones; without the label, which marks it for _completed."""
     key, status, _, probabilities, reason, reason_status, inconsistent, cut, written = row
     explanation = None
     if reason is not None:
         contradiction = None if inconsistent is None else bool(inconsistent)
-        explanation = Explanation(reason, steps_of_text(reason), reason_status or OK, contradiction)
+        explanation = Explanation(reason, (), reason_status or OK, contradiction)
     return (key, status, None, probabilities, None, _explanation_json(explanation), cut, written)
 
 
@@ -237,20 +241,24 @@ def _verdict(row: tuple[Any, ...]) -> Verdict:
 
 
 def _completed(verdicts: Sequence[Verdict], pairs: Sequence[Pair], judge: CalibratedJudge) -> list[Verdict]:
-    """Stored verdicts with what follows from their pairs and probabilities: context and tier; label and gain of rows
-    that were migrated."""
-    named = [
-        replace(_labelled(verdict, judge), context=pair.context) for verdict, pair in zip(verdicts, pairs, strict=True)
-    ]
+    """Stored verdicts with what follows from their pairs and probabilities: context and tier; label, gain and steps of
+    rows that were migrated."""
+    each = zip(verdicts, pairs, strict=True)
+    named = [replace(_renewed(verdict, pair, judge), context=pair.context) for verdict, pair in each]
     return judge.with_tiers(named)
 
 
-def _labelled(verdict: Verdict, judge: CalibratedJudge) -> Verdict:
+def _renewed(verdict: Verdict, pair: Pair, judge: CalibratedJudge) -> Verdict:
+    """The whole verdict of a migrated row, which has probabilities and no label; others as they are."""
     if verdict.label is not None or not verdict.probabilities:
         return verdict
-    p = verdict.probabilities
+    p, explanation = verdict.probabilities, verdict.explanation
+    if explanation is not None:
+        because = getattr(judge.inner, "because", {})  # LM judges alone have written such rows
+        explanation = replace(explanation, steps=steps_of_text(explanation.text, because, pair.context))
     label = judge.scale.labels[max(range(len(p)), key=p.__getitem__)]
-    return replace(verdict, label=label, expected_gain=float(judge.scale.expected_gain([p])[0]))
+    gain = float(judge.scale.expected_gain([p])[0])
+    return replace(verdict, label=label, expected_gain=gain, explanation=explanation)
 
 
 def stored_verdicts(
