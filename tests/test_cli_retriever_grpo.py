@@ -12,15 +12,20 @@ import pytest
 import torch
 
 from goodrate import settings
-from goodrate.cli import train_retriever_grpo
-from goodrate.cli.training_data import DataSettings, load_data
+from goodrate.api.training import run_from_settings, settings_with_data
+from goodrate.examples.settings import DataSettings
+from goodrate.examples.sources import load_data
 from goodrate.models.encoder import Encoder
-from goodrate.recipes.judge_folder import JudgeFormat, write_judge
-from goodrate.relevance.judge import Judge
+from goodrate.recipes import retriever_runs
+from goodrate.recipes.judge_folder import write_judge
+from goodrate.recipes.retriever_runs import RewardSettings
+from goodrate.relevance.judge import open_judge
+from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.verdict_store import VerdictStore
 from goodrate.shop.shop import ShopSettings
 from tiny_models import causal_lm, tokenizer_file
 
+SETTINGS = settings_with_data("retriever_grpo")
 SHOP = ["data.shop.items=300", "data.shop.queries=60", "data.shop.judged=8"]
 
 
@@ -34,49 +39,63 @@ def given(tmp_path: Path) -> list[str]:
 
 
 def test_an_encoder_is_trained_measured_and_its_verdicts_are_kept(given: list[str], tmp_path: Path) -> None:
-    chosen = settings.load(train_retriever_grpo.Settings, None, given)
+    chosen = settings.load(SETTINGS, None, given)
     seen: list[dict[str, float]] = []
-    outcome = train_retriever_grpo.run(chosen, tmp_path / "run", seen.append)
+    outcome = run_from_settings("retriever_grpo", chosen, tmp_path / "run", seen.append)
     assert len(seen) == 3 and {"reward/relevance", "reward/quality", "reward/exclusivity"} <= seen[0].keys()
     assert [*outcome.rows] == ["trained", "before", "random order"] and outcome.rows["trained"]["queries"] > 0
     # 3 updates x 8 queries x 4 candidates; the same pair is read once
     assert "asked for 96 pairs" in outcome.notes[-1] and (tmp_path / "run" / "verdicts.sqlite").is_file()
-    assert Encoder.load(outcome.model).dimension == 16
-    again = train_retriever_grpo.run(chosen, tmp_path / "run", lambda record: pytest.fail("nothing is left to train"))
+    assert Encoder.load(outcome.folder).dimension == 16
+    again = run_from_settings(
+        "retriever_grpo", chosen, tmp_path / "run", lambda record: pytest.fail("nothing is left to train")
+    )
     assert again.rows == outcome.rows and "asked for 0 pairs" in again.notes[-1]
-    other = settings.load(train_retriever_grpo.Settings, None, [*given, "data.split_seed=1"])
+    other = settings.load(SETTINGS, None, [*given, "data.split_seed=1"])
     with pytest.raises(ValueError, match="data holds another run"):
-        train_retriever_grpo.run(other, tmp_path / "run", print)
-    other = settings.load(train_retriever_grpo.Settings, None, [*given, "reward.worth=gains"])
+        run_from_settings("retriever_grpo", other, tmp_path / "run", print)
+    other = settings.load(SETTINGS, None, [*given, "reward.worth=gains"])
     with pytest.raises(ValueError, match="reward holds another run .*worth"):
-        train_retriever_grpo.run(other, tmp_path / "run", print)
+        run_from_settings("retriever_grpo", other, tmp_path / "run", print)
 
 
 def test_a_judge_that_reads_texts_gets_those_of_the_query(given: list[str], tmp_path: Path) -> None:
     card = tmp_path / "judge" / "judge.json"
     card.write_text(json.dumps({**json.loads(card.read_text()), "contexts": 1}))
     data = load_data(DataSettings(shop=ShopSettings(items=300, queries=60, judged=8)))
-    queries = train_retriever_grpo.examples(data)
-    reader = Judge.load(tmp_path / "judge")
-    with VerdictStore(tmp_path / "kept.sqlite") as store:
-        told = train_retriever_grpo.judged(reader, store, data, queries, None)._queries
+    queries = [query.text for query in retriever_runs.query_examples(data)]
+    reader, reward = open_judge(tmp_path / "judge"), RewardSettings(judge=str(tmp_path / "judge"))
+    with VerdictStore(tmp_path / "stored.sqlite") as store:
+        noted = retriever_runs.judged_relevance(reader, store, data, queries, reward)._judge
+    item = data.catalog.to_rows()[0]
+    pairs = [noted.pairs(query, [item])[0] for query in queries]
     assert data.contexts is not None
-    assert [query[2] for query in told] == [data.contexts.of(query.text, 1).text for query in queries]
-    assert any(query[2] for query in told)
-    with VerdictStore(tmp_path / "kept.sqlite") as store, pytest.raises(ValueError, match="with data.contexts"):
-        train_retriever_grpo.judged(reader, store, replace(data, contexts=None), queries, None)
+    assert [pair.context for pair in pairs] == [data.contexts.of(query, 1).text for query in queries]
+    assert any(pair.context for pair in pairs)
+    facts = {text: data.facts[query_id] for query_id, text in data.parts["train"].queries().items()}
+    assert [pair.facts for pair in pairs] == [facts[query] for query in queries] and any(pair.facts for pair in pairs)
+    with VerdictStore(tmp_path / "stored.sqlite") as store, pytest.raises(ValueError, match="with data.contexts"):
+        retriever_runs.judged_relevance(reader, store, replace(data, contexts=None), queries, reward)
+
+
+def test_texts_for_a_judge_that_reads_none_are_refused(given: list[str], tmp_path: Path) -> None:
+    (tmp_path / "texts.csv").write_text("id,text\na,lamp means light\n")
+    chosen = settings.load(SETTINGS, None, [*given, f"data.contexts={tmp_path / 'texts.csv'}"])
+    with pytest.raises(ValueError, match="the judge reads no texts"):
+        run_from_settings("retriever_grpo", chosen, tmp_path / "run", print)
+    assert not (tmp_path / "run" / "data" / "settings.toml").exists()
 
 
 def test_quality_is_in_five_levels_and_unknown_is_the_middle() -> None:
     data = load_data(DataSettings(shop=ShopSettings(items=300, queries=40, judged=8)))
-    levels = train_retriever_grpo.quality(data)
+    levels = retriever_runs.quality_levels(data)
     ratings = data.catalog.frame["rating"].to_numpy()
     assert sorted(set(levels)) == [0, 0.25, 0.5, 0.75, 1]
     assert (np.diff(levels[np.argsort(ratings, kind="stable")]) >= 0).all()
     frame = data.catalog.frame
     half = frame.with_columns(rating=pl.when(pl.int_range(pl.len()) < 150).then(pl.col("rating")))
     object.__setattr__(data.catalog, "frame", half)
-    assert (train_retriever_grpo.quality(data)[150:] == 0.5).all()
+    assert (retriever_runs.quality_levels(data)[150:] == 0.5).all()
     object.__setattr__(data.catalog, "frame", frame.with_columns(rating=pl.lit(None, dtype=pl.Float64)))
     with pytest.raises(ValueError, match="no item of the catalogue has one"):
-        train_retriever_grpo.quality(data)
+        retriever_runs.quality_levels(data)
