@@ -1,64 +1,105 @@
-"""Kept verdicts: found again by content, failures counted apart, safe with several writers."""
+"""Stored verdicts: found again by content, failures counted apart, safe with several writers."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from goodrate.relevance.judge import Pair, Verdict
-from goodrate.relevance.verdict_store import VerdictStore, judge_once, verdict_key
+from goodrate.relevance.judge import CalibratedJudge
+from goodrate.relevance.pairs import Item, Pair, item_texts, text_item
+from goodrate.relevance.protocol import Assessment
+from goodrate.relevance.verdict_store import VerdictStore, stored_verdicts, verdict_key, verdict_keys
+from goodrate.relevance.verdicts import Explanation, ReasonStep, Verdict
+from goodrate.scale import FOUR_LEVEL
 
-GOOD = Verdict(3, (0.1, 0.1, 0.1, 0.7), None)
-FAILED = Verdict(None, None, None, "no_label")
+GOOD = Verdict("excellent", (0.1, 0.1, 0.1, 0.7), 0.8)
+FAILED = Verdict(status="no_label")
+WHY = Explanation("why", inconsistent=False)
 IDENTITY = {"model": "a", "template": "v1"}
 
 
-class CountingJudge:
-    """Stands for a judge: fails while told to, counts what it is asked."""
+def pair(query: str) -> Pair:
+    return Pair(query, text_item("x"))
 
-    identity = IDENTITY
+
+class CountingJudge:
+    """Fails while told to, counts what it is asked; a verdict that is wanted with a reason is explained apart."""
+
+    scale = FOUR_LEVEL
+    identity: Mapping[str, Any] = IDENTITY
 
     def __init__(self) -> None:
         self.judged: list[str] = []
         self.explained: list[str] = []
         self.failing: set[str] = set()
 
-    def judge(self, pairs: list[Pair], reasons: bool = False) -> list[Verdict]:
+    def reads(self, items: Sequence[Item]) -> list[str]:
+        return item_texts(items, "text")
+
+    def assess(self, pairs: Sequence[Pair]) -> Assessment:
         self.judged += [pair.query for pair in pairs]
-        found = [FAILED if pair.query in self.failing else GOOD for pair in pairs]
-        return [replace(v, reason="why") if reasons and v is GOOD else v for v in found]
+        failing = [pair.query in self.failing for pair in pairs]
+        rows = [(np.nan,) * 4 if bad else GOOD.probabilities for bad in failing]
+        return Assessment.of(np.asarray(rows), ["no_label" if bad else "ok" for bad in failing])
 
-    def explain(self, pairs: list[Pair], verdicts: list[Verdict]) -> list[Verdict]:
+    def explain(self, pairs: Sequence[Pair], labels: Sequence[int]) -> list[Explanation]:
+        assert set(labels) == {3}
         self.explained += [pair.query for pair in pairs]
-        return [replace(v, reason="why", reason_status="ok", inconsistent=False) for v in verdicts]
+        return [WHY for _ in pairs]
 
-    def tiered(self, verdict: Verdict) -> Verdict:
-        return replace(verdict, tier="Good" if verdict.label == 3 else None)
+
+def counting() -> tuple[CountingJudge, CalibratedJudge]:
+    inner = CountingJudge()
+    return inner, CalibratedJudge(inner)
 
 
 def test_everything_that_decides_a_verdict_is_in_its_key() -> None:
-    pair = Pair("lamp", "red lamp", "f", "c")
-    others = [
-        replace(pair, query="x"),
-        replace(pair, item_text="x"),
-        replace(pair, facts=""),
-        replace(pair, context=None),
-    ]
-    keys = {verdict_key(p, IDENTITY) for p in [pair, *others]} | {verdict_key(pair, {**IDENTITY, "model": "b"})}
+    one = Pair("lamp", text_item("red lamp"), "f", "c")
+    others = [replace(one, query="x"), replace(one, facts=""), replace(one, context=None)]
+    keys = {verdict_key(p, "red lamp", IDENTITY) for p in [one, *others]}
+    keys |= {verdict_key(one, "x", IDENTITY), verdict_key(one, "red lamp", {**IDENTITY, "model": "b"})}
     assert len(keys) == 6
-    assert verdict_key(pair, IDENTITY) == verdict_key(pair, dict(reversed(IDENTITY.items())))
+    reverse = dict(reversed(IDENTITY.items()))
+    assert verdict_key(one, "red lamp", IDENTITY) == verdict_key(one, "red lamp", reverse)
+
+
+def test_a_key_is_that_of_what_the_judge_reads_and_is() -> None:
+    _, judge = counting()
+    row = {"id": "a", "title": "lamp", "price": 4.0, "attributes": "{}"}
+    pairs = [
+        Pair("q", row, "f", "c"),
+        Pair("q", {**row, "price": 5.0}, "f", "c"),
+        Pair("q", text_item("lamp"), "f", "c"),
+    ]
+    identity = {"model": "a", "template": "v1", "temperature": 1.0}
+    content = json.dumps(["q", "lamp", "f", "c", identity], sort_keys=True)  # running text leaves the price out
+    assert verdict_keys(judge, pairs) == [hashlib.sha256(content.encode()).hexdigest()] * 3
+    assert verdict_keys(replace(judge, temperature=2.0), pairs)[0] != verdict_keys(judge, pairs)[0]
+    assert verdict_keys(replace(judge, beta_cum=0.4), pairs) == verdict_keys(judge, pairs)
 
 
 def test_verdicts_come_back_as_they_were(tmp_path: Path) -> None:
-    told = Verdict(2, (0.1, 0.2, 0.3, 0.4), None, "ok", "wants lamp", True, "ok", True)
+    steps = (ReasonStep("wants", "What", "wants lamp", "lamp"), ReasonStep("checks", "Which", "checks none", "none"))
+    explained = Verdict(
+        "related",
+        (0.1, 0.2, 0.3, 0.4),
+        3.9 / 7,
+        item_cut=True,
+        explanation=Explanation("wants lamp", steps, "ok", True),
+    )
     with VerdictStore(tmp_path / "deep" / "v.sqlite") as store:
-        store.put_many({"a": told, "b": FAILED})
+        store.put_many({"a": explained, "b": FAILED})
     with VerdictStore(tmp_path / "deep" / "v.sqlite") as store:
-        assert store.get_many(["a", "b", "c"]) == {"a": told, "b": FAILED}
+        assert store.get_many(["a", "b", "c"]) == {"a": explained, "b": FAILED}
         assert (store.missing(["c", "a", "b"]), store.failed(["c", "a", "b"])) == (["c"], ["b"])
         assert store.counts() == {"no_label": 1, "ok": 1}
         many = [f"k{n}" for n in range(1201)]  # more than one query's worth of keys
@@ -68,49 +109,55 @@ def test_verdicts_come_back_as_they_were(tmp_path: Path) -> None:
 
 def test_what_is_known_is_not_lost(tmp_path: Path) -> None:
     with VerdictStore(tmp_path / "v") as store:
-        store.put_many({"a": replace(GOOD, reason="why", inconsistent=True, reason_status="ok")})
+        store.put_many({"a": replace(GOOD, explanation=replace(WHY, inconsistent=True))})
         store.put_many({"a": FAILED})
         store.put_many({"a": GOOD})  # judged again without a reason
-        kept = store.get_many(["a"])["a"]
-        assert (kept.status, kept.reason, kept.inconsistent) == ("ok", "why", True)
+        assert store.get_many(["a"])["a"] == replace(GOOD, explanation=replace(WHY, inconsistent=True))
         store.put_many({"b": FAILED})
         store.put_many({"b": GOOD})
         assert store.get_many(["b"])["b"] == GOOD
 
 
 def test_a_pair_is_judged_once(tmp_path: Path) -> None:
-    judge, pairs = CountingJudge(), [Pair("a", "x"), Pair("b", "x"), Pair("a", "x")]
+    inner, judge = counting()
+    pairs = [pair("a"), pair("b"), pair("a")]
     with VerdictStore(tmp_path / "v") as store:
-        first = judge_once(judge, store, pairs)  # type: ignore[arg-type]
-        second = judge_once(judge, store, pairs)  # type: ignore[arg-type]
-    assert sorted(judge.judged) == ["a", "b"]
-    assert (first.cached, second.cached) == ([False] * 3, [True] * 3)
-    assert first.verdicts == second.verdicts and first.verdicts[0].tier == "Good"
+        first = stored_verdicts(judge, store, pairs)
+        second = stored_verdicts(judge, store, pairs)
+        stricter = stored_verdicts(replace(judge, beta_cum=0.9), store, pairs)
+    assert sorted(inner.judged) == ["a", "b"]
+    assert [[one.cached for one in verdicts] for verdicts in (first, second)] == [[False] * 3, [True] * 3]
+    assert [replace(one, cached=True) for one in first] == second and first[0].tier == "Good"
+    # 0.1 + 0.1 * 3 + 0.7 * 7 = 5.3 of 7; 0.1 + 0.7 < 0.9 and p(irrelevant) = 0.1 is not above 0.1
+    assert first[0].expected_gain == pytest.approx(5.3 / 7)
+    assert stricter[0] == replace(second[0], tier="Mid")  # tiers are drawn anew
 
 
 def test_reasons_are_added_to_kept_verdicts(tmp_path: Path) -> None:
-    judge = CountingJudge()
+    inner, judge = counting()
     with VerdictStore(tmp_path / "v") as store:
-        judge_once(judge, store, [Pair("a", "x")])  # type: ignore[arg-type]
-        left = judge_once(judge, store, [Pair("a", "x")], reasons=True, missing=True)  # type: ignore[arg-type]
-        assert left.verdicts[0].reason is None and judge.explained == []
-        told = judge_once(judge, store, [Pair("a", "x"), Pair("b", "x")], reasons=True)  # type: ignore[arg-type]
-        judge_once(judge, store, [Pair("a", "x"), Pair("b", "x")], reasons=True)  # type: ignore[arg-type]
-    assert [v.reason for v in told.verdicts] == ["why", "why"]
-    assert (judge.judged, judge.explained) == (["a", "b"], ["a"])
+        stored_verdicts(judge, store, [pair("a")])
+        left = stored_verdicts(judge, store, [pair("a")], reasons=True, missing=True)
+        assert left[0].reason is None and inner.explained == []
+        both = stored_verdicts(judge, store, [pair("a"), pair("b")], reasons=True)
+        again = stored_verdicts(judge, store, [pair("a"), pair("b")], reasons=True)
+    assert [v.explanation for v in both] == [WHY, WHY] == [v.explanation for v in again]
+    assert ([v.cached for v in both], [v.cached for v in again]) == ([False, False], [True, True])
+    assert (inner.judged, sorted(inner.explained)) == (["a", "b"], ["a", "b"])  # each once; "a" was not judged again
 
 
 def test_failures_wait_until_they_are_asked_for(tmp_path: Path) -> None:
-    judge = CountingJudge()
-    judge.failing = {"a"}
+    inner, judge = counting()
+    inner.failing = {"a"}
     with VerdictStore(tmp_path / "v") as store:
-        judge_once(judge, store, [Pair("a", "x"), Pair("b", "x")])  # type: ignore[arg-type]
-        judge.failing = set()
-        still = judge_once(judge, store, [Pair("a", "x")], reasons=True)  # type: ignore[arg-type]
-        assert still.verdicts[0].status == "no_label"
-        again = judge_once(judge, store, [Pair("a", "x")], retry_failed=True)  # type: ignore[arg-type]
-        assert again.verdicts[0].status == "ok" and store.counts() == {"ok": 2}
-    assert judge.judged == ["a", "b", "a"] and judge.explained == []
+        stored_verdicts(judge, store, [pair("a")])
+        stored_verdicts(judge, store, [pair("b")])
+        inner.failing = set()
+        still = stored_verdicts(judge, store, [pair("a")], reasons=True)
+        assert (still[0].status, still[0].cached, still[0].tier) == ("no_label", True, None)
+        again = stored_verdicts(judge, store, [pair("a")], retry_failed=True)
+        assert again[0].status == "ok" and store.counts() == {"ok": 2}
+    assert inner.judged == ["a", "b", "a"] and inner.explained == []
 
 
 def test_several_writers_lose_nothing(tmp_path: Path) -> None:
@@ -137,10 +184,10 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told_as_one_and_what_was_kept_stays(tmp_path: Path) -> None:
     with VerdictStore(tmp_path / "v.sqlite") as store:
-        store.put_many({"a": Verdict(3, (0.0, 0.0, 0.0, 1.0), "Good")})
+        store.put_many({"a": Verdict("excellent", (0.0, 0.0, 0.0, 1.0), 1.0)})
         pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
         store._connection.execute(f"PRAGMA max_page_count={pages + 1}")  # SQLite calls that a full disk
-        many = {f"{n}" * 64: Verdict(3, (0.0, 0.0, 0.0, 1.0), "Good", reason="why " * 500) for n in range(9)}
+        many = {f"{n}" * 64: replace(GOOD, explanation=Explanation("why " * 500)) for n in range(9)}
         with pytest.raises(OSError, match="No space left on device") as told:
             store.put_many(many)
         assert told.value.filename == str(tmp_path / "v.sqlite")
