@@ -23,13 +23,14 @@ from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.recipes import judge_context, judge_curriculum, judge_guided, judge_sft, judge_stepwise
 from goodrate.recipes.guided_replay import LADDER, ReplaySettings, hint
 from goodrate.recipes.judge_context import context_method
-from goodrate.recipes.judge_folder import JudgeFormat, open_judge
+from goodrate.recipes.judge_folder import open_policy
 from goodrate.recipes.judge_guided import guided_method
 from goodrate.recipes.judge_rollouts import sample_rollouts, tokenize_prompts, uncertain_prompts
 from goodrate.recipes.judge_steps import CREDITED, StepSpans, attribute_f1, verified_steps
 from goodrate.recipes.judge_stepwise import stepwise_method
 from goodrate.recipes.label_grader import LabelGrader, distinct_paths
 from goodrate.recipes.prompt_pool import PoolSettings, PromptStats, inside_window, prompt_stats, select_prompts
+from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.prompts import judge_prompt
 from goodrate.relevance.rationale import Rationale, Want, parse, step_lines, write
 from goodrate.relevance.rule_map import deciding_rules
@@ -140,7 +141,7 @@ def written(prompt: JudgePrompt) -> str:
 def rollouts(
     folder: Path, method: Any, prompts: list[JudgePrompt], size: int = 4
 ) -> tuple[Rollout, list[TokenizedPrompt]]:
-    model, _, _ = open_judge(folder)
+    model, _, _ = open_policy(folder)
     examples = tokenize_prompts(model, prompts, 90)
     asked = Prompts(tuple(e.example_id for e in examples), tuple(e.token_ids for e in examples))
     how = Sampling(size, 1.0, 90, model.tokenizer.eos_token_id)
@@ -148,7 +149,7 @@ def rollouts(
 
 
 def stepwise(folder: Path, **changed: Any) -> Method:
-    model, judge_format, rules = open_judge(folder)
+    model, judge_format, rules = open_policy(folder)
     settings = judge_stepwise.Settings(judge=str(folder), **changed)
     prompts = {p.example_id: p for p in lamps()}
     return stepwise_method(settings, prompts, model, LabelGrader(judge_format, rules))
@@ -160,11 +161,11 @@ def stepwise_with(folder: Path, step_judge: Any, **changed: Any) -> Method:
 
 
 def step_ids(folder: Path, rollout: Rollout) -> torch.Tensor:
-    return StepSpans(open_judge(folder)[0]).of(rollout)
+    return StepSpans(open_policy(folder)[0]).of(rollout)
 
 
 def test_every_token_knows_its_step(judge: Path) -> None:
-    model, _, _ = open_judge(judge)
+    model, _, _ = open_policy(judge)
     text = written(lamps()[0])
     ids = [*model.encode(text), model.tokenizer.eos_token_id]
     rollout = Rollout(
@@ -206,7 +207,7 @@ def test_nothing_is_earned_behind_the_first_error(judge: Path) -> None:
 
 
 def guided(folder: Path, **changed: Any) -> Any:
-    model, judge_format, rules = open_judge(folder)
+    model, judge_format, rules = open_policy(folder)
     settings = judge_guided.Settings(judge=str(folder), **changed)
     prompts = {p.example_id: p for p in lamps()}
     return guided_method(settings, prompts, model, LabelGrader(judge_format, rules))
@@ -310,7 +311,7 @@ def test_the_label_first_trap(judge: Path, treatment: Any, least: float) -> None
     method = guided(judge, replay=ReplaySettings(treatment=treatment))
     rollout, examples = rollouts(judge, method, lamps()[:2])
     arm = torch.tensor([0, 0, 0, 1] * 2)
-    model, _, _ = open_judge(judge)
+    model, _, _ = open_policy(judge)
     scorer = PolicyScorer(model.network)
     outcome = torch.tensor([0.0, 0, 0, 1] * 2)
     with torch.no_grad():
@@ -335,14 +336,14 @@ def test_the_label_first_trap(judge: Path, treatment: Any, least: float) -> None
 
 
 def dual(folder: Path, **changed: Any) -> Any:
-    model, judge_format, rules = open_judge(folder)
+    model, judge_format, rules = open_policy(folder)
     settings = judge_context.Settings(judge=str(folder), **changed)
     ids = {p.example_id: tuple(model.encode_pair(f"{p.prefix}context: some text\n", p.suffix)) for p in lamps()}
     return context_method(settings, ids, dict.fromkeys(ids, "helpful"), LabelGrader(judge_format, rules))
 
 
 def arms(method: Method, folder: Path, prompts: list[JudgePrompt]) -> tuple[Rollout, list[TokenizedPrompt]]:
-    model, _, _ = open_judge(folder)
+    model, _, _ = open_policy(folder)
     examples = tokenize_prompts(model, prompts, 90)
 
     def ask(some: Any, token_ids: Any = None, *, share: float = 1.0, view: Any = "plain", arm: int = 0) -> Rollout:
@@ -372,7 +373,7 @@ def test_two_arms_one_group_and_every_completion_under_both_prompts(judge: Path)
     assert (cross[2:] == 0).all()  # no spread in group 1; arm 1 never crosses
     parts = micro_batches(rollout, credit, 10**6, method.arms.views(rollout))
     (batch,) = parts
-    model, _, _ = open_judge(judge)
+    model, _, _ = open_policy(judge)
     outputs = PolicyScorer(model.network)(batch)
     torch.testing.assert_close(
         outputs["plain"] * batch["mask"], batch["behaviour"] * batch["mask"], atol=0.1, rtol=0
@@ -641,7 +642,7 @@ def test_a_curriculum_runs_its_stages_and_goes_on_where_it_stopped(judge: Path, 
     with pytest.raises(KeyboardInterrupt):
         judge_curriculum.train(settings, lamps(), tmp_path / "cut", stop)
     again = judge_curriculum.train(settings, lamps(), tmp_path / "cut")
-    weights = [open_judge(folder)[0].network.state_dict() for folder in (whole, again)]
+    weights = [open_policy(folder)[0].network.state_dict() for folder in (whole, again)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     stored = [json.loads((tmp_path / "whole" / f"stage{n}.pool.json").read_text())["prompts"] for n in (1, 2)]
     assert stored[1] == [p.example_id for p in lamps()] and set(stored[0]) <= set(stored[1])

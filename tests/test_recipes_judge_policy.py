@@ -18,9 +18,10 @@ from goodrate.learning.rollout_method import TokenizedPrompt
 from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes import base, judge_dpo, judge_grpo, judge_sft
-from goodrate.recipes.judge_folder import JudgeFormat, open_judge
+from goodrate.recipes.judge_folder import open_policy
 from goodrate.recipes.judge_rollouts import PairSampling, pass_at, uncertain_prompts
 from goodrate.recipes.label_grader import LabelGrader, LabelNeeds, label_margin
+from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.rationale import Parsed, Rationale, Want, parse, write
 from goodrate.relevance.rulebook import load_rulebook
 from test_recipes_language_models import TINY, toy_tokenizer
@@ -106,7 +107,7 @@ def test_a_prompt_without_room_is_named(unsure: Path, tmp_path: Path) -> None:
 
 
 def test_the_pool_is_what_the_judge_is_unsure_of(unsure: Path) -> None:
-    model, form, _ = open_judge(unsure)
+    model, form, _ = open_policy(unsure)
     assert uncertain_prompts(model, prompts(), form, 1.0) == prompts()
     # it says 1 or 4 to everything, each with about a half
     assert uncertain_prompts(model, prompts(), form, 0.9) == prompts()

@@ -17,7 +17,7 @@ from goodrate.models.adapter import LoraSettings
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes import judge_dpo, judge_folder, judge_grpo, judge_policy, judge_sft
 from goodrate.recipes.judge_rollouts import PairSampling
-from goodrate.relevance.judge import Judge
+from goodrate.relevance.judge_card import read_judge_card
 from test_recipes_judge_policy import accuracy, prompts, unsure
 
 __all__ = ["unsure"]  # a fixture
@@ -74,7 +74,7 @@ def test_grpo_of_an_adapter(unsure: Path, tmp_path: Path, monkeypatch: pytest.Mo
     assert records[0]["kl"] == pytest.approx(0, abs=1e-6) and records[-1]["kl"] > 0.01
     assert accuracy(unsure) < 0.7 and accuracy(folder) == 1.0  # the reward of the likeliest label
     seen.check(unsure, folder)
-    assert Judge.load(folder).card == Judge.load(unsure).card
+    assert read_judge_card(folder) == read_judge_card(unsure)
     # the next stage starts from the merged judge: its KL is 0 again
     judge_grpo.train(grpo(folder, 1), prompts(), tmp_path / "next", records.append)
     assert records[-1]["kl"] == pytest.approx(0, abs=1e-6)
