@@ -89,9 +89,15 @@ def test_the_pages_are_found() -> None:
     }
 
 
-def test_the_check_sees_what_is_broken(tmp_path: Path) -> None:
+def test_the_check_sees_broken_links(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("`learning/losses.py:dpo` `learning/losses.py:no`\n# A (b), c\n## Twice\n## Twice\n[x](#a-b-c) [x](#twice-1) [x](#none) ![x](no.png) `[x](code.md)`\n")
+    headings = "# A (b), c\n## Twice\n## Twice\n"
+    page.write_text(headings + "[x](#a-b-c) [x](#twice-1) [x](#none) ![x](no.png) `[x](code.md)`\n")
     assert broken_links(page) == ["#none: no such heading", "no.png: no such file"]
-    assert missing_code(page) == ["learning/losses.py:no"]
-    assert COMMAND.findall("```\ngoodrate serve idx\n```\nrun `goodrate indx`, or goodrate loads it") == ["serve", "indx"]
+
+
+def test_the_check_sees_code_and_verbs_that_are_not_there(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("`learning/losses.py:dpo` `learning/losses.py:no` `no.py`\n")
+    assert missing_code(page) == ["learning/losses.py:no", "no.py"]
+    assert COMMAND.findall("```\ngoodrate serve idx\n```\n`goodrate indx`, or goodrate loads") == ["serve", "indx"]
