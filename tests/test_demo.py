@@ -11,11 +11,12 @@ import pytest
 
 from goodrate.cli.demo import show_chains
 from goodrate.demo import measure, stages
-from goodrate.demo.chains import query_examples
 from goodrate.demo.run import CHAINS, STAGES, Listener, run_demo, run_learning
 from goodrate.demo.settings import DemoSettings, LearningSettings
 from goodrate.evaluation.systems import SystemRuns
-from goodrate.recipes import judge_grpo
+from goodrate.recipes import dev_table, judge_grpo, judge_runs
+from goodrate.recipes.registry import Recipe
+from goodrate.recipes.retriever_runs import positive_pairs
 
 TOY = DemoSettings(
     items=300, queries=100, encoder_updates=3, judge_updates=2, judge_pairs=64, queries_measured=6, depth=5,
@@ -38,7 +39,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str]
     root = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "JUDGED_PAIRS", 60)
-        patch.setattr(stages, "CALIBRATION_PAIRS", 40)
+        patch.setattr(dev_table, "DEV_PAIRS", 40)
         started: list[str] = []
         folder = run_demo(TOY, root, quiet(started))
     return root, folder, started
@@ -84,10 +85,13 @@ def test_leaving_out_irrelevant_items_that_no_run_shows_changes_nothing() -> Non
 
 def test_click_pairs_are_clicked_and_only_on_training_queries() -> None:
     shop = stages.make_shop(DemoSettings(items=200, queries=100))
-    pairs, positives = stages.click_pairs(shop)
+    pairs, positives = positive_pairs(stages.training_data(shop, 0), "clicks")
     training = {shop.queries[int(q)].text for q in shop.queries_of("train")}
     assert {pair.query for pair in pairs} <= training and set(positives) <= training
-    assert sum(pair.weight for pair in pairs) == shop.sessions["clicked"].sum()
+    assert sum(pair.weight for pair in pairs) == pytest.approx(len(pairs))  # clicks over their mean
+    clicks = np.asarray([weight for _, _, weight in shop.clicks()])
+    assert clicks.sum() == shop.sessions["clicked"].sum()
+    assert [pair.weight for pair in pairs] == pytest.approx((clicks / clicks.mean()).tolist())
     assert all(pair.item_id in positives[pair.query] for pair in pairs)
 
 
@@ -102,7 +106,7 @@ def test_the_chains_start_where_the_demo_ended_and_leave_before_and_after(
         assert len(prompts) == 64 and recipe.fit.updates == 1
         return Path(shutil.copytree(recipe.judge, out / "judge"))
 
-    monkeypatch.setattr(judge_grpo, "train", untrained)
+    monkeypatch.setattr(judge_runs, "JUDGE_GRPO", Recipe(judge_grpo.Settings, judge_runs.PolicyRun(untrained)))
     folder = run_learning(CHAINED, root, quiet(started))
     assert tuple(started) == CHAINS and (root / "demo-rl").resolve() == folder.resolve() != demo.resolve()
     report = json.loads((folder / "report.json").read_text())
@@ -110,7 +114,6 @@ def test_the_chains_start_where_the_demo_ended_and_leave_before_and_after(
     assert [row["system"] for row in report["encoders"]] == ["before", "after", "random"]
     gain = after["minus_first"]["recall@100"]["value"]
     assert gain == pytest.approx(after["recall@100"]["value"] - before["recall@100"]["value"])
-    assert report["judge_asked"] == 2 * 16 * 3 and 0 < report["judge_read"] <= 2 * 16 * 3
     judges = report["judges"]["systems"]
     gap = judges["after"]["macro_f1"]["value"] - judges["before"]["macro_f1"]["value"]
     assert report["judges"]["minus_before"]["value"] == pytest.approx(gap) and report["judges"]["pairs"] == 12
@@ -126,20 +129,9 @@ def test_the_chains_start_where_the_demo_ended_and_leave_before_and_after(
 
 def test_the_chain_grades_pairs_that_its_sft_has_not_read() -> None:
     shop = stages.make_shop(DemoSettings(items=200, queries=100))
-    read, graded = (stages.training_pairs(shop, 3, start, count) for start, count in ((0, 50), (50, 70)))
-    keys = [set(zip(part.rows.tolist(), part.items.tolist(), strict=True)) for part in (read, graded)]
+    parts = [stages.training_data(shop, 3, start, count).training_pairs() for start, count in ((0, 50), (50, 70))]
+    keys = [{(pair.query, pair.item_id) for pair in part} for part in parts]
     assert [len(key) for key in keys] == [50, 70] and not keys[0] & keys[1]
-    training = set(shop.queries_of("train").tolist())
-    assert set(graded.rows.tolist()) <= training and (graded.gold == shop.labels[graded.rows, graded.items]).all()
-
-
-def test_a_retriever_s_query_has_its_most_clicked_item_and_the_facts_of_its_text() -> None:
-    shop = stages.make_shop(DemoSettings(items=200, queries=100))
-    examples, asked = query_examples(shop)
-    pairs, positives = stages.click_pairs(shop)
-    clicks = {(pair.query, pair.item_id): pair.weight for pair in pairs}
-    ids = shop.catalog.ids
-    for example, (text, _) in zip(examples, asked, strict=True):
-        assert text == example.text and {ids[i] for i in example.known} == positives[text]
-        assert clicks[text, ids[example.positive]] == max(clicks[text, item] for item in positives[text])
-    assert dict(asked) == {q.text: q.facts for q in shop.queries if q.text in positives}
+    training = {shop.queries[int(q)].text: int(q) for q in shop.queries_of("train")}
+    place = {item: i for i, item in enumerate(shop.catalog.ids)}
+    assert all(pair.label == shop.labels[training[pair.query], place[pair.item_id]] for pair in parts[1])

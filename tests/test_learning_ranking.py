@@ -30,6 +30,9 @@ from goodrate.learning.records import Ranking, Reward
 from goodrate.models.encoder import Encoder
 from goodrate.recipes import retriever_grpo
 from goodrate.recipes.retriever_rewards import JudgedRelevance, LexicalOverlap, RetrievalGrades
+from goodrate.relevance.function_judge import FunctionJudge
+from goodrate.relevance.judge import CalibratedJudge
+from goodrate.relevance.pairs import text_item
 from goodrate.run_folder import RunFolder
 from goodrate.scale import FOUR_LEVEL
 from tiny_models import tokenizer_file
@@ -245,21 +248,23 @@ def test_rewards_ungated_pay_for_irrelevance_and_gated_do_not() -> None:
 class CountingJudge:
     """Gives every item of odd position label 3, others label 0; fails on the text "broken"."""
 
-    scale = FOUR_LEVEL
-
     def __init__(self) -> None:
         self.seen = 0
 
-    def probabilities(self, pairs: Any) -> np.ndarray:
-        self.seen += len(pairs)
-        rows = np.eye(4)[[3 if ITEMS.index(p.item_text) % 2 else 0 for p in pairs]]
-        rows[[p.query == "broken" for p in pairs]] = np.nan
-        return rows
+    def __call__(self, query: str, items: Any) -> np.ndarray:
+        self.seen += len(items)
+        rows = np.eye(4)[[3 if ITEMS.index(item["text"]) % 2 else 0 for item in items]]
+        return np.full_like(rows, np.nan) if query == "broken" else rows
+
+
+def judged_relevance(judge: CountingJudge, queries: list[str], worth: Any = None) -> JudgedRelevance:
+    calibrated = CalibratedJudge(FunctionJudge(judge, FOUR_LEVEL, "counting"))
+    return JudgedRelevance(calibrated, queries, [text_item(text) for text in ITEMS], worth)
 
 
 def test_a_pair_is_judged_once_and_a_failure_is_unknown() -> None:
     judge = CountingJudge()
-    scores = JudgedRelevance(judge, [("red lamp", ""), ("broken", "")], ITEMS)  # type: ignore[arg-type]
+    scores = judged_relevance(judge, ["red lamp", "broken"])
     asked = np.asarray([0, 0, 0, 1]), np.asarray([1, 2, 1, 1])
     for _ in range(2):
         values = scores(*asked)
@@ -270,7 +275,7 @@ def test_a_pair_is_judged_once_and_a_failure_is_unknown() -> None:
 
 
 def test_labels_are_worth_what_is_asked_for() -> None:
-    scores = JudgedRelevance(CountingJudge(), [("red lamp", "")], ITEMS, worth=(0.25, 0, 0, 0.5))  # type: ignore[arg-type]
+    scores = judged_relevance(CountingJudge(), ["red lamp"], worth=(0.25, 0, 0, 0.5))
     assert scores(np.asarray([0, 0]), np.asarray([1, 2])).tolist() == [0.5, 0.25] and scores.distinct == 2
 
 
