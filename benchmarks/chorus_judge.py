@@ -21,10 +21,10 @@ import numpy as np
 import typer
 from pydantic import BaseModel, ConfigDict
 
+from goodrate.evaluation import significance
 from goodrate.evaluation.classification import area_under_curve, classify, constant_label, with_intervals
 from goodrate.evaluation.metrics import evaluate_run
 from goodrate.evaluation.report import numbers
-from goodrate.evaluation import significance
 from goodrate.evaluation.significance import bootstrap_interval, bootstrap_over_groups
 from goodrate.evaluation.systems import Task, random_runs
 from goodrate.scale import GRADED_0_3 as SCALE
@@ -255,7 +255,8 @@ def free_arm(chorus: Chorus, arm: str, part: str) -> dict[str, Any]:
         label = constant_label([label for _, _, label in chorus.rows("train")])
         same = np.zeros(len(chorus.rows(part)))
         return measured(chorus, part, same, same, np.full(len(same), label))
-    score = cosines if arm == "cosine" else functools.partial(chorus_arms.lexical_scores, folder=QUEUE.work / "lexical-index")
+    lexical = functools.partial(chorus_arms.lexical_scores, folder=QUEUE.work / "lexical-index")
+    score = cosines if arm == "cosine" else lexical
     scores = score(chorus, part)
     return measured(chorus, part, scores, scores, None, threshold(chorus, score(chorus, "dev")))
 
