@@ -211,8 +211,9 @@ def trl_grpo(case: GrpoCase, policy: Any, folder: Path) -> Measured:
     )  # fmt: skip
     dataset = Dataset.from_list([{"prompt": f"w{i}"} for i in range(3, 3 + len(LENGTHS))])
     trainer = GRPOTrainer(
-        network, [lambda **asked: list(REWARDS)], settings, dataset, processing_class=word_tokenizer(VOCABULARY), rollout_func=sampled
-    )
+        network, [lambda **_: list(REWARDS)], settings, dataset, processing_class=word_tokenizer(VOCABULARY),
+        rollout_func=sampled,
+    )  # fmt: skip
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()
     inputs = trainer._generate_and_score_completions([{"prompt": "w3"}] * len(LENGTHS))
