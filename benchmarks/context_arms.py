@@ -90,7 +90,6 @@ ARMS = {
     "dyknow/shuffled": Arm("rag", "dyknow", reads="shuffled"),
     "rag_sft/shuffled": Arm("rag", tested="shuffled"),
     "rag_sft/top3": Arm("rag", reads="top3"),
-    "dyknow/top3": Arm("rag", "dyknow", {"contexts": TOP}, reads="top3"),
     **{f"{arm}/without": Arm("rag", method, tested="hidden") for arm, method in
        (("rag_sft", ""), ("rag_grpo", "grpo"), ("dyknow", "dyknow"))},
 }  # fmt: skip

@@ -18,10 +18,9 @@ import random
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
 from pydantic import ConfigDict
 
 from goodrate.learning.collapse import Collapsed
@@ -34,7 +33,7 @@ from goodrate.recipes.judge_steps import KnownPrompt
 from goodrate.recipes.prompt_pool import PoolSettings
 from goodrate.relevance.prompts import with_hint
 from goodrate.relevance.rationale import STEPS, step_lines
-from goodrate.run_folder import RunFolder, write_atomic
+from goodrate.run_folder import RunFolder
 from lib import shop_arms
 from lib.judging import details, open_judge, stated_steps
 from lib.queue import ByArm, Job, Queue, changes, experiment, run_verb, settings_key
@@ -60,10 +59,8 @@ class Settings(ArmSettings):
 
 
 Change = Mapping[str, Any]
-READABLE: Change = {"label_needs": "readable"}
 GUIDED: dict[str, Change] = {
-    "grpo+format": {"replay": None, "weights": None, **READABLE},
-    "grpo+consistent": {"replay": None, "weights": None, "label_needs": "consistent"},
+    "grpo+format": {"replay": None, "weights": None, "label_needs": "readable"},
     "grpo+derived": {"replay": None, "weights": None, "label_needs": "derived"},
     "grpo+rules": {"replay": None},
     "grpo+rules+derived": {"replay": None, "label_needs": "derived"},
@@ -82,14 +79,8 @@ STEPWISE: dict[str, Change] = {
     "generative": {"covered": [], "step_judge": "generative"},
     "scalar": {"covered": [], "step_judge": "scalar"},
     "hybrid": BOTH,
-    "hybrid+format": {**BOTH, **READABLE},
     "hybrid+derived": {**BOTH, "label_needs": "derived"},
     "hybrid/permuted": {**BOTH, "permuted": True},
-    "hybrid/every_step": {**BOTH, "critical": False},
-    "hybrid/cumulative": {**BOTH, "critical": False, "form": "cumulative"},
-    "hybrid/step_mean": {**BOTH, "reduction": "step_mean"},
-    "hybrid/outcome0.3": {**BOTH, "outcome_weight": 0.3},
-    "hybrid/soft": {**BOTH, "soft": True},
     "hybrid/difficulty": {**BOTH, "pool": PoolSettings(samples=4, diverse=1.0)},
     "hybrid/diverse": {**BOTH, "pool": PoolSettings(samples=4)},
     "hybrid+replay": {**BOTH, "replay": ReplaySettings()},
@@ -99,13 +90,12 @@ CHAINED: dict[str, Change] = {  # half of the budget is SFT on the verified step
     "verified+grpo": {"weights": None, "replay": None},
     "verified+rules": {"replay": None},
     "verified+derived": {"replay": None, "weights": None, "label_needs": "derived"},
-    "verified+verifier": STEPWISE["verifier"],
     "verified+hybrid": STEPWISE["hybrid"],
 }
 SAMPLING = {**GUIDED, **STEPWISE, **CHAINED}
 CONTROLS = ("sft", "continued", "labels", "dpo", "grpo", "verified", "oracle")
 LABEL_FIRST = "label_first/"  # the same arm of a judge that states its label before its steps
-ARMS = (*CONTROLS, *SAMPLING, *(LABEL_FIRST + arm for arm in ("sft", "grpo", "grpo+rules", "agrl", "hybrid")))
+ARMS = (*CONTROLS, *SAMPLING, *(LABEL_FIRST + arm for arm in ("sft", "grpo", "hybrid")))
 
 
 def known(run: Run, part: Part, stored: float) -> list[KnownPrompt]:
@@ -256,37 +246,8 @@ def measure_reasons(job: Job) -> dict[str, Any]:
     }
 
 
-Key = Annotated[str, typer.Argument(help="Hash of the settings, as the table and the result files have it.")]
-Picture = Annotated[Path, typer.Argument(help="Picture to write.")]
 app = experiment(__doc__, QUEUE, Settings, ARMS, measure)
 app.command("reasons", help="How judges reach their labels.")(run_verb(REASONS, Settings, ARMS, measure_reasons))
-OVER_TIME = ("accuracy", "entropy", "paths", "unreadable_steps", "inconsistent", "kl")
-
-
-@app.command()
-def draw(key: Key, out: Picture, arms: str = "sft,grpo,grpo+rules,grpo+derived") -> None:
-    """Right labels beside right deciding rules, in this order of arms from above."""
-    from lib.pictures import draw_bars
-
-    found = REASONS.by_settings(Settings)[key]
-    draw_bars({arm: found[arm] for arm in arms.split(",") if arm in found}, out)
-
-
-@app.command()
-def curves(key: Key, out: Picture, arms: str = "grpo,agrl,hybrid", seed: int = 0) -> None:
-    """Entropy, distinct reasonings and others over the updates: a picture, and its numbers beside the results."""
-    from goodrate.learning.curves import draw_curves, read_metrics
-
-    names, lines = ("update", *OVER_TIME, *(f"reward/step/{step}" for step in STEPS)), {}
-    for arm in arms.split(","):
-        records = read_metrics(QUEUE.work / f"{key}-{seed}" / arm.replace("/", "-"))
-        lines[arm] = [{name: r[name] for name in names if name in r} for r in records]
-    stored = QUEUE.folder.parent / "judge_methods_curves" / f"{key}-seed{seed}.json"
-    write_atomic(stored, json.dumps(lines, indent=1) + "\n")
-    shapes = ("update", *OVER_TIME)
-    draw_curves({arm: [{k: v for k, v in r.items() if k in shapes} for r in rs] for arm, rs in lines.items()}, out)
-
-
 AGAINST = ("sft", "grpo", "grpo+format", "grpo+rules", "verified")
 PAIRS = (  # differences that no column holds
     ("grpo+rules", "labels"), ("grpo+derived", "labels"), ("verified", "labels"), ("verified+rules", "labels"),
@@ -295,7 +256,6 @@ PAIRS = (  # differences that no column holds
     ("hybrid/diverse", "hybrid"), ("agrl/ratio", "agrl"), ("agrl/hinted", "agrl"), ("agrl/tau0.25", "agrl"),
     ("agrl/H2", "agrl"), ("agrl/H3", "agrl"), ("oracle", "verified"), ("continued", "sft"),
     ("label_first/grpo", "label_first/sft"), ("label_first/hybrid", "label_first/grpo"),
-    ("label_first/agrl", "label_first/grpo"),
 )  # fmt: skip
 LOGGED = {
     "updates": "updates", "sampled_groups": "groups drawn", "groups": "groups kept", "kl": "KL",

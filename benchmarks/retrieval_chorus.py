@@ -50,7 +50,6 @@ ARMS: dict[str, dict[str, Any]] = {
     "contrastive": {},
     "grpo": {},
     "grpo_KL_3": {"kl": 3.0, "anchor": 1.0},
-    "contrastive+grpo": {},
 }
 COLOURS = ("product_colour", "colour")
 
@@ -247,12 +246,7 @@ def _mean(values: dict[str, float | None]) -> float:
     return float(np.mean([value for value in values.values() if value is not None]))
 
 
-def job_of(arm: str, seed: int, base: Settings) -> Job:
-    """An arm is a change of the settings."""
-    return Job(arm, seed, base.model_copy(update=ARMS[arm]))
-
-
-app = experiment(__doc__, QUEUE, Settings, tuple(ARMS), measure, job_of)
+app = experiment(__doc__, QUEUE, Settings, ARMS, measure)
 
 
 def by_query(results: Results, metric: str) -> dict[str, float]:

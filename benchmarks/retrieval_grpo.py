@@ -3,7 +3,6 @@
 python benchmarks/retrieval_grpo.py run --seeds 0,1,2     one JSON per (arm, seed) in benchmarks/results/retrieval_grpo
 python benchmarks/retrieval_grpo.py run --arms grpo --set split=dev --set kl=0      a change of the grpo arm, screened
 python benchmarks/retrieval_grpo.py table --write         benchmarks/results/retrieval_grpo.md
-python benchmarks/retrieval_grpo.py draw                  docs/pictures/retrieval_seesaw.png
 
 Budgets are updates, so that a run repeats exactly. One judge by SFT for all seeds, and per seed one encoder by
 contrastive SFT on clicks, where every arm starts. All ranking arms make the same number of updates of the same number
@@ -23,23 +22,20 @@ from pydantic import BaseModel, ConfigDict
 
 from goodrate.learning.advantages import Scale
 from goodrate.learning.fit import FitSettings
-from goodrate.learning.item_matrix import top_k
 from goodrate.learning.ranking_source import Pool, RankingSettings
 from goodrate.learning.ranking_terms import Chosen, Objective, RankingTermSettings
 from goodrate.learning.rewards import Gate
-from goodrate.models.encoder import Encoder
 from goodrate.recipes import retriever_contrastive, retriever_grpo
 from goodrate.recipes.retriever_rewards import LexicalOverlap, RetrievalGrades, Score
 from goodrate.run_folder import write_atomic
 from lib import retrieval_arms
-from lib.queue import ROOT, ByArm, Job, experiment
-from lib.retrieval_arms import DEPTHS, LIMIT, QUEUE, lexical, measured_queries, quality_levels, ranked_by
-from lib.retrieval_tables import costs, gain, logged, others, relevance_rows, trained_rows, versus
+from lib.queue import ByArm, Job, experiment
+from lib.retrieval_arms import DEPTHS, QUEUE, lexical, measured_queries, quality_levels, ranked_by
+from lib.retrieval_tables import costs, logged, others, relevance_rows, trained_rows, versus
 from lib.shop_data import Ground, click_pairs, retrieval_ground
 from lib.tables import add_table, markdown
 
 WORTH = {"gains": (0, 1 / 7, 3 / 7, 1), "good": (0, 0, 1, 1), "graded": (0, 1 / 3, 2 / 3, 1)}  # of a label as a reward
-PICTURE = ROOT / "docs" / "pictures" / "retrieval_seesaw.png"
 
 
 class Settings(BaseModel):
@@ -96,52 +92,37 @@ ARMS: dict[str, dict[str, Any]] = {
     "ranknet": {"objective": "ranknet", **RIVAL},
     "dpo": {"objective": "dpo", **RIVAL},
     "lambda": {"objective": "lambda", **RIVAL},
-    "grpo K=32": WIDE,
-    "listwise K=32": {"objective": "listwise", **RIVAL, **WIDE},
-    "weak judge": {"reward": "weak"},
+    "grpo_K=32": WIDE,
+    "listwise_K=32": {"objective": "listwise", **RIVAL, **WIDE},
+    "weak_judge": {"reward": "weak"},
     "truth": TRUTH,
-    "truth expected": {**TRUTH, "objective": "expected", **RIVAL},
-    "truth listwise": {**TRUTH, "objective": "listwise", **RIVAL},
-    "truth ranknet": {**TRUTH, "objective": "ranknet", **RIVAL},
-    "truth dpo": {**TRUTH, "objective": "dpo", **RIVAL},
-    "truth dpo lowest": {**TRUTH, "objective": "dpo", "chosen": "lowest", **RIVAL},
-    "truth lambda": {**TRUTH, "objective": "lambda", **RIVAL},
-    "truth positives": {**TRUTH, "method": "positives"},
-    "truth rl_only": {**TRUTH, "method": "rl_only"},
-    "truth noise": {"reward": "noise"},
-    "truth gains": {**TRUTH, "worth": "gains"},
-    "truth catalogue": {**TRUTH, "pool": "catalogue"},
-    "truth catalogue listwise": {**TRUTH, "pool": "catalogue", "objective": "listwise", **RIVAL},
-    "truth batch pool": {**TRUTH, "pool": "batch"},
-    "truth offline": {**TRUTH, "pool": "start"},
-    "truth offline ranknet": {**TRUTH, "pool": "start", "objective": "ranknet", **RIVAL},
-    "truth offline dpo": {**TRUTH, "pool": "start", "objective": "dpo", **RIVAL},
-    "truth K=8": {**TRUTH, "candidates": 8},
-    "truth K=32": {**TRUTH, "candidates": 32},
-    "truth KL 0": {**TRUTH, "kl": 0.0},
-    "truth KL 1": {**TRUTH, "kl": 1.0},
-    "truth anchor 0.1": {**TRUTH, "anchor": 0.1},
-    "truth inner 2": {**TRUTH, "inner_steps": 2},
-    "truth first defaults": {**TRUTH, **FIRST},
-    "truth quality": {**TRUTH, "quality": True},
-    "fused 0.2": {**BOTH, "scale": 0.2},
-    "fused 0.5": {**BOTH, "scale": 0.5},
-    "fused 1": {**BOTH, "scale": 1.0},
-    "ungated 0.2": {**BOTH, "scale": 0.2, "gate": "none"},
-    "ungated 0.5": {**BOTH, "scale": 0.5, "gate": "none"},
-    "ungated 1": {**BOTH, "scale": 1.0, "gate": "none"},
-    "separate 0.2": {**BOTH, "separate": 0.2},
-    "separate 0.5": {**BOTH, "separate": 0.5},
-    "separate 1": {**BOTH, "separate": 1.0},
-    "fused 3": {**BOTH, "scale": 3.0},
-    "ungated 3": {**BOTH, "scale": 3.0, "gate": "none"},
-    "separate 3": {**BOTH, "separate": 3.0},
-}
-# The lines of the seesaw's picture: from relevance alone to as much quality and exclusivity.
-SEPARATE = {
-    "one fused reward, gated": ("truth", "fused 0.2", "fused 0.5", "fused 1", "fused 3"),
-    "one fused reward, ungated": ("truth", "ungated 0.2", "ungated 0.5", "ungated 1", "ungated 3"),
-    "separate losses": ("truth", "separate 0.2", "separate 0.5", "separate 1", "separate 3"),
+    "truth_expected": {**TRUTH, "objective": "expected", **RIVAL},
+    "truth_listwise": {**TRUTH, "objective": "listwise", **RIVAL},
+    "truth_ranknet": {**TRUTH, "objective": "ranknet", **RIVAL},
+    "truth_dpo": {**TRUTH, "objective": "dpo", **RIVAL},
+    "truth_dpo_lowest": {**TRUTH, "objective": "dpo", "chosen": "lowest", **RIVAL},
+    "truth_lambda": {**TRUTH, "objective": "lambda", **RIVAL},
+    "truth_positives": {**TRUTH, "method": "positives"},
+    "truth_rl_only": {**TRUTH, "method": "rl_only"},
+    "truth_noise": {"reward": "noise"},
+    "truth_catalogue": {**TRUTH, "pool": "catalogue"},
+    "truth_batch_pool": {**TRUTH, "pool": "batch"},
+    "truth_offline": {**TRUTH, "pool": "start"},
+    "truth_offline_dpo": {**TRUTH, "pool": "start", "objective": "dpo", **RIVAL},
+    "truth_K=8": {**TRUTH, "candidates": 8},
+    "truth_K=32": {**TRUTH, "candidates": 32},
+    "truth_KL_0": {**TRUTH, "kl": 0.0},
+    "truth_KL_1": {**TRUTH, "kl": 1.0},
+    "truth_anchor_0.1": {**TRUTH, "anchor": 0.1},
+    "truth_inner_2": {**TRUTH, "inner_steps": 2},
+    "truth_first_defaults": {**TRUTH, **FIRST},
+    "truth_quality": {**TRUTH, "quality": True},
+    "fused_1": {**BOTH, "scale": 1.0},
+    "ungated_1": {**BOTH, "scale": 1.0, "gate": "none"},
+    "separate_1": {**BOTH, "separate": 1.0},
+    "fused_3": {**BOTH, "scale": 3.0},
+    "ungated_3": {**BOTH, "scale": 3.0, "gate": "none"},
+    "separate_3": {**BOTH, "separate": 3.0},
 }
 
 
@@ -276,12 +257,7 @@ def measure(job: Job) -> dict[str, Any]:
     return {"means": means, "cost": spent, "tail": tail, "by_query": lines}
 
 
-def job_of(arm: str, seed: int, base: Settings) -> Job:
-    """An arm is a change of the settings."""
-    return Job(arm.replace(" ", "_"), seed, base.model_copy(update=ARMS[arm]))
-
-
-app = experiment(__doc__, QUEUE, Settings, tuple(ARMS), measure, job_of)
+app = experiment(__doc__, QUEUE, Settings, ARMS, measure)
 
 
 @app.command()
@@ -291,24 +267,6 @@ def judges() -> None:
     for updates in (s.judge_updates, s.weak_judge_updates):
         quality = retrieval_arms.judge_quality(ground(s), judge(s, updates))
         print(updates, "updates:", {name: round(value, 3) for name, value in quality.items()})
-
-
-@app.command()
-def paid() -> None:
-    """How often a reward pays a bad candidate more than a good one: the start's top 16 of 400 training queries."""
-    s = Settings(reward="truth", quality=True, exclusivity=True, split="train")
-    g, rows = ground(s), np.arange(LIMIT)
-    encoder = Encoder.load(start(s, 0))
-    queries = encoder.encode_queries([g.examples[row].text for row in rows])
-    candidates = torch.from_numpy(top_k(queries, encoder.encode_items(g.texts), s.candidates))
-    good = g.shop.labels[g.rows[rows]][rows[:, None], candidates.numpy()] >= 2
-    pairs, answered = good[:, :, None] & ~good[:, None, :], good.any(axis=1)
-    for change in [{"scale": scale, "gate": gate} for scale in (0.2, 0.5, 1.0) for gate in ("threshold", "none")]:
-        chosen = s.model_copy(update=change)
-        reward = grades(chosen, g, relevance(chosen, 0, g))(rows.tolist(), candidates).outcome.view(good.shape).numpy()
-        wrong = ((reward[:, :, None] < reward[:, None, :]) & pairs).sum() / pairs.sum()
-        best = (~good[rows, reward.argmax(axis=1)] & answered).sum() / answered.sum()
-        print(f"{change}: {wrong:.3f} of good-bad pairs reversed, the best paid is bad in {best:.3f} of the queries")
 
 
 @app.command()
@@ -328,14 +286,12 @@ def training() -> None:
 
 def grouped() -> ByArm:
     """Results on the test queries by arm, in the arms' order."""
-    order = [arm.replace(" ", "_") for arm in ARMS]
     groups = {arm: [r for r in found if r["settings"]["split"] == "test"] for arm, found in QUEUE.by_arm().items()}
-    return {arm: groups[arm] for arm in order if groups.get(arm)}
+    return {arm: groups[arm] for arm in ARMS if groups.get(arm)}
 
 
-ABLATIONS = {
-    *(arm.replace(" ", "_") for arm in ARMS if arm.startswith(("truth ", "fused", "ungated", "separate"))),
-} - {"truth_positives", "truth_rl_only"}  # fmt: skip
+ABLATIONS = {a for a in ARMS if a.startswith(("truth_", "fused", "ungated", "separate"))}
+ABLATIONS -= {"truth_positives", "truth_rl_only"}
 RIVALS = ("listwise", "ranknet", "dpo", "lambda", "expected", "grpo_K=32", "listwise_K=32", "weak_judge", "continued",
           "restarted")  # fmt: skip
 
@@ -353,19 +309,6 @@ def screened() -> list[list[str]]:
         change = ", ".join(f"{name} {value}" for name, value in changed.items()) or "default"
         rows.append([change, *values, ends, logged([spent], "kl_last")])
     return [rows[0], *sorted(rows[1:], key=lambda row: -float(row[2]))]
-
-
-@app.command()
-def draw() -> None:
-    """Relevance against quality and exclusivity: one fused reward or separate losses. All less SFT."""
-    from lib.pictures import SIDES, draw_seesaw
-
-    groups, lines = grouped(), {}
-    for title, arms in SEPARATE.items():
-        found = [groups[name] for arm in arms if (name := arm.replace(" ", "_")) in groups]
-        names = ("goodrate@10", *SIDES)
-        lines[title] = {name: [i for r in found if (i := gain(r, groups["sft"], name))] for name in names}
-    draw_seesaw(lines, PICTURE)
 
 
 def render() -> str:

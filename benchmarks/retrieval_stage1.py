@@ -56,9 +56,6 @@ ARMS: dict[str, dict[str, Any]] = {
     "more_random": {"random_negatives": 160},
     "lexical_hard": {"mined": "lexical"},
     "model_hard": {"mined": "model"},
-    "model_hard_skip_20": {"mined": "model", "skip": 20},
-    "judgements": {"pairs": "judgements"},
-    "both": {"pairs": "both"},
     "matryoshka": {"matryoshka": list(CUTS)},
 }
 
@@ -106,12 +103,7 @@ def measure(job: Job) -> dict[str, Any]:
     return {"training_seconds": seconds, "means": means, "tail": tail, "by_query": by_length}
 
 
-def job_of(arm: str, seed: int, base: Settings) -> Job:
-    """An arm is a change of the settings."""
-    return Job(arm, seed, base.model_copy(update=ARMS[arm]))
-
-
-app = experiment(__doc__, QUEUE, Settings, tuple(ARMS), measure, job_of)
+app = experiment(__doc__, QUEUE, Settings, ARMS, measure)
 
 
 def by_query(results: Results, length: str, metric: str) -> np.ndarray:

@@ -19,23 +19,9 @@ import typer
 
 import speed_policy
 import speed_store
+from lib import timing
 from lib.tables import add_table, markdown
-from lib.timing import (
-    RESULTS,
-    WORK,
-    Arm,
-    Document,
-    Measurement,
-    between,
-    call_sample,
-    command_sample,
-    conditions,
-    interleave,
-    number,
-    ratio,
-    significant,
-    summaries,
-)
+from lib.timing import Document, Measurement, between, call_sample, number, significant
 
 app = typer.Typer(add_completion=False, help=__doc__)
 Rounds = Annotated[int, typer.Option(min=1, help="How often every arm is timed.")]
@@ -48,10 +34,11 @@ PRECISIONS = ("fp32", "bf16")
 def processes(name: str, rounds: int, commands: dict[str, list[str]], compared: int, **facts: Any) -> Path:
     """Commands as processes in turn, the first one beside those from the place `compared` on."""
     result = Measurement(name, f"python benchmarks/speed.py {name} --rounds {rounds}", facts.pop("threads", None))
-    samples = interleave({arm: partial(command_sample, command) for arm, command in commands.items()}, rounds)
+    arms = {arm: partial(timing.command_sample, command) for arm, command in commands.items()}
+    samples = timing.interleave(arms, rounds)
     first, *_ = commands
-    ratios = {other: ratio(samples, first, other) for other in list(commands)[compared:]}
-    return result.write(**facts, arms=summaries(samples), ratios=ratios)
+    ratios = {other: timing.ratio(samples, first, other) for other in list(commands)[compared:]}
+    return result.write(**facts, arms=timing.summaries(samples), ratios=ratios)
 
 
 @app.command("help")
@@ -92,7 +79,7 @@ def search_index() -> Path:
     from goodrate.retrieval.store import Store
     from lib.chorus_arms import minilm_folder
 
-    path, catalog = WORK / f"minilm-{SEARCH_ITEMS}", read_catalog(speed_store.items_file(SEARCH_ITEMS))
+    path, catalog = timing.WORK / f"minilm-{SEARCH_ITEMS}", read_catalog(speed_store.items_file(SEARCH_ITEMS))
     exists = (path / "store.json").is_file()
     if exists and len(Store.open(path)) == len(catalog):
         return path
@@ -152,16 +139,16 @@ def judge(rounds: Rounds = 5, threads: Threads = 1) -> None:
     network = random_qwen3(**CONFIG)
     result = Measurement("judge", f"python benchmarks/speed.py judge --rounds {rounds} --threads {threads}", threads)
     calls = {precision: label_forwards(network, precision) for precision in PRECISIONS}
-    arms: dict[str, Arm] = {
+    arms: dict[str, timing.Arm] = {
         f"{p}: {name}": partial(call_sample, call) for p, part in calls.items() for name, call in part.items()
     }
-    samples = interleave(arms, rounds)
+    samples = timing.interleave(arms, rounds)
     pairs = [(f"{p}: shared, {c} rows", f"{p}: plain, {c} rows") for p in PRECISIONS for c in CHUNKS]
-    speedups = {f"{shared} over {plain}": ratio(samples, plain, shared) for shared, plain in pairs}
-    cost = {arm: spread["cpu"]["median"] for arm, spread in summaries(samples).items()}
+    speedups = {f"{shared} over {plain}": timing.ratio(samples, plain, shared) for shared, plain in pairs}
+    cost = {arm: spread["cpu"]["median"] for arm, spread in timing.summaries(samples).items()}
     for p in PRECISIONS:
         best = {k: min((f"{p}: {k}, {c} rows" for c in CHUNKS), key=cost.__getitem__) for k in ("plain", "shared")}
-        speedups[f"{p}: fastest shared over fastest plain"] = ratio(samples, best["plain"], best["shared"])
+        speedups[f"{p}: fastest shared over fastest plain"] = timing.ratio(samples, best["plain"], best["shared"])
     truth = calls["fp32"][FULL_HEAD]()
     gaps: dict[str, Any] = {
         p: {name: significant(float((call() - truth).abs().max()), 3) for name, call in part.items()}
@@ -170,7 +157,7 @@ def judge(rounds: Rounds = 5, threads: Threads = 1) -> None:
     print(result.write(
         model={"parameters": sum(p.numel() for p in network.parameters()), **CONFIG}, ideal=significant(IDEAL, 3),
         target=SHARING_TARGET, items=ITEMS, prefix_tokens=PREFIX, suffix_tokens=SUFFIX, labels=LABELS,
-        attention=network.config._attn_implementation, arms=summaries(samples), speedups=speedups,
+        attention=network.config._attn_implementation, arms=timing.summaries(samples), speedups=speedups,
         largest_difference={**gaps, "logits": {"std": significant(float(truth.std()), 3)}},
     ))  # fmt: skip
 
@@ -208,15 +195,16 @@ def encode(rounds: Rounds = 5, threads: Threads = 1) -> None:
     calls |= {f"{PEER} {p}": partial(peer_encode, p) for p in PRECISIONS}
     lengths = [len(row) for row in ours["fp32"].tokenizer(texts)["input_ids"]]
     result = Measurement("encode", f"python benchmarks/speed.py encode --rounds {rounds} --threads {threads}", threads)
-    samples = interleave({name: partial(call_sample, call) for name, call in calls.items()}, rounds)
+    samples = timing.interleave({name: partial(call_sample, call) for name, call in calls.items()}, rounds)
     pairs = [("goodrate fp32", "goodrate bf16"), *((f"{PEER} {p}", f"goodrate {p}") for p in PRECISIONS)]
     truth = calls[f"{PEER} fp32"]()
     cosines = {n: significant(float((call() * truth).sum(axis=1).min()), 7) for n, call in calls.items()}
     parameters = sum(p.numel() for p in ours["fp32"].network.parameters())  # without the unused pooling layer
     print(result.write(
         model={"name": "all-MiniLM-L6-v2", "parameters": parameters}, texts=TEXTS, batch=BATCH,
-        tokens_per_text={"mean": round(float(np.mean(lengths)), 1), "max": max(lengths)}, arms=summaries(samples),
-        speedups={f"{fast} over {slow}": ratio(samples, slow, fast) for slow, fast in pairs},
+        arms=timing.summaries(samples),
+        tokens_per_text={"mean": round(float(np.mean(lengths)), 1), "max": max(lengths)},
+        speedups={f"{fast} over {slow}": timing.ratio(samples, slow, fast) for slow, fast in pairs},
         lowest_cosine_to_sentence_transformers_fp32=cosines,
     ))  # fmt: skip
 
@@ -305,11 +293,11 @@ SECTIONS: dict[str, tuple[str, Callable[[Document], str]]] = {
 
 
 def render(documents: dict[str, Document] | None = None) -> str:
-    """All tables; a result that is missing leaves its table out. documents: by name; None = those of RESULTS."""
+    """All tables; a result that is missing leaves its table out. documents: by name; None = those of timing.RESULTS."""
     if documents is None:
-        documents = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(RESULTS.glob("*.json"))}
+        documents = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(timing.RESULTS.glob("*.json"))}
     parts = [
-        f"### {title}\n\n{conditions([documents[name]])}\n\n{table(documents[name])}"
+        f"### {title}\n\n{timing.conditions([documents[name]])}\n\n{table(documents[name])}"
         for name, (title, table) in SECTIONS.items()
         if name in documents
     ]

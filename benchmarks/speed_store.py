@@ -21,19 +21,9 @@ from typing import Any
 
 import numpy as np
 
+from lib import timing
 from lib.tables import markdown
-from lib.timing import (
-    WORK,
-    Document,
-    Measurement,
-    Sample,
-    call_sample,
-    conditions,
-    growth,
-    number,
-    significant,
-    spread,
-)
+from lib.timing import Document, Measurement, Sample, call_sample, number, significant
 
 DIMENSION, K, QUERIES, WARMUP = 128, 10, 200, 20
 MODES = ("lexical", "dense", "hybrid")
@@ -64,10 +54,10 @@ def items_file(count: int) -> Path:
     from goodrate.run_folder import write_atomic
     from goodrate.shop.world import item_records, make_world
 
-    path = WORK / f"items-{count}.parquet"
+    path = timing.WORK / f"items-{count}.parquet"
     if not path.is_file():
         beside = path.with_suffix(".part")
-        WORK.mkdir(parents=True, exist_ok=True)
+        timing.WORK.mkdir(parents=True, exist_ok=True)
         pl.DataFrame(item_records(make_world(0, count))).write_parquet(beside)
         write_atomic(path, beside.read_bytes())
         beside.unlink()
@@ -83,7 +73,7 @@ def query_texts() -> list[str]:
 
 def measure_store(size: int, repeats: int) -> Path:
     """Index and search one size `repeats` times, each time in processes of its own."""
-    items, folder = items_file(size), WORK / f"store-{size}"
+    items, folder = items_file(size), timing.WORK / f"store-{size}"
     result = Measurement(f"store-{size}", f"python benchmarks/speed.py store --sizes {size} --repeats {repeats}")
     runs: dict[str, list[Any]] = {"index": [], "search": []}
     for _ in range(repeats):
@@ -167,7 +157,7 @@ def search(folder: Path, items: Path) -> dict[str, Any]:
 def latency(samples: list[Sample]) -> dict[str, float]:
     """Median, 95th percentile and quartiles of the wall time, and the median of the processor time, in ms."""
     wall = [sample.wall * 1000 for sample in samples]
-    ends = spread(wall, 4)
+    ends = timing.spread(wall, 4)
     cpu = significant(float(np.median([sample.cpu for sample in samples]) * 1000), 4)
     return {"p50": ends["median"], "p95": significant(float(np.percentile(wall, 95)), 4), **ends, "cpu_p50": cpu}
 
@@ -245,12 +235,12 @@ def render(documents: dict[str, Document]) -> list[str]:
         f"for {same:.1%} of the queries."
     )
     head = ["", *(f"{size:,}" for size in sizes), "growth", "growth, last step"]
-    where = conditions(stores, "python benchmarks/speed.py store" if len(stores) > 1 else "")
+    where = timing.conditions(stores, "python benchmarks/speed.py store" if len(stores) > 1 else "")
     return ["### The store, by number of items", where, markdown([head, *rows]), facts]
 
 
 def figure(name: str, sizes: Sequence[int], runs: Sequence[Sequence[float]]) -> list[str]:
-    """A table row: per size the median of its runs with the ends, then the growth of the medians.
+    """A table row: per size the median of its runs with the ends, then the timing.growth of the medians.
 
     >>> figure("ms", [10, 100], [[1.0, 2.0, 3.0], [20.0]])
     ['ms', '2 (1 to 3)', '20', '1.00', '1.00']
@@ -260,7 +250,7 @@ def figure(name: str, sizes: Sequence[int], runs: Sequence[Sequence[float]]) -> 
         f"{number(m)} ({number(min(v))} to {number(max(v))})" if len(v) > 1 else number(m)
         for m, v in zip(middle, runs, strict=True)
     ]
-    slopes = [f"{growth(sizes[-n:], middle[-n:]):.2f}" if len(sizes) > 1 else "" for n in (len(sizes), 2)]
+    slopes = [f"{timing.growth(sizes[-n:], middle[-n:]):.2f}" if len(sizes) > 1 else "" for n in (len(sizes), 2)]
     return [name, *cells, *slopes]
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from goodrate.evaluation.significance import Interval
 from goodrate.learning.curves import GRID, INK, MUTED
-from lib.pictures import figure
 from lib.tables import shown
 
 GAIN, LOSS, OPEN = "#0b6e99", "#c0392b", MUTED  # the interval lies above 0, below 0, holds 0
@@ -50,13 +49,17 @@ def as_rows(rows: Sequence[Row]) -> list[list[str]]:
 
 def draw_forest(rows: Sequence[Row], out: Path, limits: Mapping[str, tuple[float, float]]) -> None:
     """One panel per metric, the methods and controls at the left, numbers at the right. limits: metric -> x axis."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     metrics = list(rows[0].differences)
     heights, place = {}, 0.0
     for group, members in groupby(ordered(rows), key=lambda row: row.group):
         heights[group] = place
         heights |= {row: place + 1 + n for n, row in enumerate(members)}
         place = max(heights.values()) + 1.6
-    picture = figure(WIDTH, ROW * place + 0.75)
+    picture = Figure(figsize=(WIDTH, ROW * place + 0.75), layout="constrained")
+    FigureCanvasAgg(picture)
     for n, (axis, metric) in enumerate(zip(picture.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True)):
         for key, y in heights.items():
             if isinstance(key, Row):

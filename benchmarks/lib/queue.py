@@ -51,6 +51,10 @@ class Job:
         return self.file_name or usual
 
 
+Arms = Sequence[str] | Mapping[str, Mapping[str, Any]]
+Measure = Callable[[Job], Mapping[str, Any]]
+
+
 class Queue:
     """The results of one experiment: benchmarks/results/<name>, work folders in runs/<name>."""
 
@@ -134,30 +138,16 @@ class Queue:
             yield True
 
 
-def experiment(
-    text: str | None,
-    queue: Queue,
-    settings_type: type[BaseModel],
-    arms: Sequence[str],
-    measure: Callable[[Job], Mapping[str, Any]],
-    job: Callable[[str, int, Any], Job] = Job,
-) -> typer.Typer:
-    """The command line of an experiment with its verb `run`. text: of its help. job: of an arm, a seed, settings."""
+def experiment(text: str | None, queue: Queue, settings_type: type[BaseModel], arms: Arms, measure: Measure) -> Any:
+    """The command line of an experiment with its verb `run`. text: of its help."""
     app = typer.Typer(add_completion=False, help=text)
-    app.command("run", help="Compute the results that are not there yet.")(
-        run_verb(queue, settings_type, arms, measure, job)
-    )
+    run = run_verb(queue, settings_type, arms, measure)
+    app.command("run", help="Compute the results that are not there yet.")(run)
     return app
 
 
-def run_verb(
-    queue: Queue,
-    settings_type: type[BaseModel],
-    arms: Sequence[str],
-    measure: Callable[[Job], Mapping[str, Any]],
-    job: Callable[[str, int, Any], Job] = Job,
-) -> Callable[..., None]:
-    """The command that works on a queue."""
+def run_verb(queue: Queue, settings_type: type[BaseModel], arms: Arms, measure: Measure) -> Callable[..., None]:
+    """The command that works on a queue. arms: their names, or the settings that each of them changes."""
 
     def run(
         seeds: str = typer.Option("0", help="0,1,2"),
@@ -170,11 +160,13 @@ def run_verb(
         from goodrate.settings import load
 
         torch.set_num_threads(threads)
-        settings, chosen = load(settings_type, None, change or []), arms_.split(",")
+        chosen = arms_.split(",")
         unknown = [arm for arm in chosen if arm not in arms]
         if unknown:
             raise typer.BadParameter(f"unknown arm {unknown[0]!r}; known: {', '.join(arms)}")
-        queue.run([job(arm, int(seed), settings) for seed in seeds.split(",") for arm in chosen], measure)
+        base = load(settings_type, None, change or [])
+        own = {arm: base.model_copy(update=arms[arm]) if isinstance(arms, Mapping) else base for arm in chosen}
+        queue.run([Job(arm, int(seed), own[arm]) for seed in seeds.split(",") for arm in chosen], measure)
 
     return run
 
