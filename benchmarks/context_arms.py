@@ -42,10 +42,10 @@ from lib.judging import label_scores, open_judge, with_contexts
 from lib.queue import ByArm, Job, Queue, Results, changes, experiment, settings_key
 from lib.shop_arms import NANO, ArmSettings, Run, macro_f1_of
 from lib.shop_data import JudgedPairs, judged_pairs, shop_of
-from lib.statistics import MacroF1, from_digits, quantiles, resampled, shared_seeds
-from lib.tables import add_table, markdown, mean, shown
+from lib.statistics import MacroF1, as_digits, from_digits, quantiles, resampled, shared_seeds
+from lib.tables import add_table, arm_table, averaged, markdown, minus, shown
 
-QUEUE = Queue("context_arms")
+QUEUE, CHECKS = Queue("context_arms"), Queue("context_check")
 KINDS = ("helpful", "irrelevant", "misleading", "none")  # none: nothing was found
 TOP = 3
 
@@ -249,7 +249,6 @@ class Check(BaseModel):
     shop: ShopSettings
 
 
-CHECKS = Queue("context_check")
 READINGS = {
     "nothing": "nothing", "right": "the standard, right", "hearsay": "another value of its attribute, as hearsay",
     "wrong": "the same, without the mark", "advertisement": "an advertisement",
@@ -296,10 +295,9 @@ def check(
 
     def measure_reading(job: Job) -> dict[str, Any]:
         read = with_contexts([test.pairs[n] for n in chosen], [texts[int(test.rows[n])][job.arm] for n in chosen])
-        labels = [verdict.label for verdict in loaded.judge(read)]
-        right = [label == gold for label, gold in zip(labels, test.gold[chosen].tolist(), strict=True)]
-        predicted = "".join("x" if label is None else str(label) for label in labels)
-        return {"accuracy": float(np.mean(right)), "right": [int(one) for one in right], "predicted": predicted}
+        labels = np.asarray([FAILED if verdict.label is None else verdict.label for verdict in loaded.judge(read)])
+        right = labels == test.gold[chosen]
+        return {"accuracy": float(right.mean()), "right": right.astype(int).tolist(), "predicted": as_digits(labels)}
 
     CHECKS.run([Job(reading, 0, settings) for reading in READINGS], measure_reading)
 
@@ -328,19 +326,13 @@ def by_kind(result: Mapping[str, Any], gold: np.ndarray) -> dict[str, float]:
     """Accuracy by what the retrieved text is worth, on all and on knowledge queries, and of the stated use."""
     right = from_digits(result["predicted"]) == gold
     kinds, knowledge, worth, use = (np.asarray(list(result[n])) for n in ("kinds", "knowledge", "worth", "said"))
-    scores = {kind: _mean(right[kinds == kind[0]]) for kind in KINDS}
-    scores |= {f"knowledge, {kind}": _mean(right[(kinds == kind[0]) & (knowledge == "k")]) for kind in KINDS[:3]}
-    if (use == "x").all():
-        return scores
-    with_text = kinds != "n"
-    scores["use"] = _mean((use == worth)[with_text])
-    scores["used or not"] = _mean(((use == "i") == (worth == "i"))[with_text & (use != "x")])
-    return scores | {f"use, {kind}": _mean((use == worth)[kinds == kind[0]]) for kind in KINDS[:3]}
-
-
-def _mean(values: np.ndarray) -> float:
-    """NaN of nothing."""
-    return float(values.mean()) if len(values) else float("nan")
+    parts = {kind: (right, kinds == kind[0]) for kind in KINDS}
+    parts |= {f"knowledge, {kind}": (right, (kinds == kind[0]) & (knowledge == "k")) for kind in KINDS[:3]}
+    if (use != "x").any():
+        same, ignored, with_text = use == worth, (use == "i") == (worth == "i"), kinds != "n"
+        parts |= {"use": (same, with_text), "used or not": (ignored, with_text & (use != "x"))}
+        parts |= {f"use, {kind}": (same, kinds == kind[0]) for kind in KINDS[:3]}
+    return {name: float(one[mask].mean()) if mask.any() else float("nan") for name, (one, mask) in parts.items()}
 
 
 def kind_gaps(arm: Results, other: Results, gold: np.ndarray, weights: np.ndarray) -> list[Interval | None]:
@@ -359,13 +351,11 @@ def kind_gaps(arm: Results, other: Results, gold: np.ndarray, weights: np.ndarra
 
 def perfect_choice(arm: Results, without: Results) -> Results:
     """Results of an arm whose judge reads helpful texts and no others, as nobody knows them: a ceiling of choosing."""
-    bare = {one["seed"]: one["predicted"] for one in without}
-    chosen = [
-        (one["seed"], zip(one["kinds"], one["predicted"], bare[one["seed"]], strict=True))
-        for one in arm
-        if one["seed"] in bare
-    ]
-    return [{"seed": seed, "predicted": "".join(a if k == "h" else b for k, a, b in labels)} for seed, labels in chosen]
+    bare, results = {one["seed"]: one["predicted"] for one in without}, []
+    for one in [one for one in arm if one["seed"] in bare]:
+        labels = zip(one["kinds"], one["predicted"], bare[one["seed"]], strict=True)
+        results.append({"seed": one["seed"], "predicted": "".join(a if k == "h" else b for k, a, b in labels)})
+    return results
 
 
 def choices(arms: ByArm, compared: MacroF1) -> list[list[str]]:
@@ -378,20 +368,8 @@ def choices(arms: ByArm, compared: MacroF1) -> list[list[str]]:
     return rows
 
 
-AGAINST = ("rag_sft", "rag_grpo")
 DETAILS = (*KINDS, *(f"knowledge, {kind}" for kind in KINDS[:3]), "use", "used or not",
            *(f"use, {kind}" for kind in KINDS[:3]))  # fmt: skip
-
-
-def scores(arms: ByArm, compared: MacroF1) -> list[list[str]]:
-    """One row per arm: macro-F1, accuracy, paired differences."""
-    rows = [["arm", "seeds", "macro-F1", "accuracy", *(f"minus {o}" for o in AGAINST), "minutes"]]
-    for arm in [a for a in ARMS if a in arms]:
-        gaps = [shown(compared.difference(arms[arm], arms.get(other, [])), "+.3f") for other in AGAINST]
-        results = arms[arm]
-        level, accuracy = shown(compared.level(results)), mean(results, "accuracy")
-        rows.append([arm, str(len(results)), level, accuracy, *gaps, mean(results, "minutes", ".1f")])
-    return rows
 
 
 def render() -> str:
@@ -409,8 +387,10 @@ def render() -> str:
             if arm != "rag_grpo":
                 gaps = kind_gaps(arms[arm], arms.get("rag_grpo", []), test.gold, weights)
                 by_kinds.append([arm, *(shown(gap, "+.3f") for gap in gaps)])
-        tables = (scores(arms, compared), details, by_kinds, choices(arms, compared))
-        parts += [f"**{changes(settings)}** (settings `{key}`)", *(markdown(rows) for rows in tables if len(rows) > 1)]
+        scores = {"macro-F1": lambda r, c=compared: shown(c.level(r)), **averaged({"accuracy": "accuracy"})}
+        scores |= {**minus(arms, ("rag_sft", "rag_grpo"), compared), **averaged({"minutes": "minutes"}, ".1f")}
+        parts += [f"**{changes(settings)}** (settings `{key}`)", arm_table(arms, ARMS, scores)]
+        parts += [markdown(rows) for rows in (details, by_kinds, choices(arms, compared)) if len(rows) > 1]
     return "\n\n".join([*parts, *QUEUE.collapses(Settings), *readings()])
 
 

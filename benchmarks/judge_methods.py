@@ -40,7 +40,7 @@ from lib.queue import ByArm, Job, Queue, changes, experiment, run_verb, settings
 from lib.shop_arms import NANO, TEST_PAIRS, ArmSettings, Run, budget, label_form, logged_means, macro_f1_of, sft, trace
 from lib.shop_data import Part, judged_pairs, shop_of
 from lib.statistics import MacroF1, shared_seeds
-from lib.tables import add_table, markdown, mean, shown
+from lib.tables import add_table, arm_table, averaged, minus, shown
 
 QUEUE, REASONS = Queue("judge_methods"), Queue("judge_methods_reasons")
 CHECKED, DECODED = 500, 600  # test pairs that a step judge is measured on; whose reasons are held against the truth
@@ -269,22 +269,15 @@ PATHS = {
 }  # fmt: skip
 
 
-def scores(found: ByArm, whole: MacroF1, tail: MacroF1) -> list[list[str]]:
-    """One row per arm: macro-F1 on the natural and on a balanced mix, on the tail, and what it gains."""
-    gains = [f"minus {other}" for other in AGAINST]
-    head = ["arm", "seeds", "macro-F1", "by seed", *gains, "balanced", "tail", "tail minus grpo", "accuracy", "F1 Good"]
-    rows = [head]
-    for arm in [name for name in ARMS if name in found]:
-        results = found[arm]
-        gaps = [shown(whole.difference(results, found.get(other, [])), "+.3f") for other in AGAINST]
-        rows.append([
-            arm, str(len(results)), shown(whole.level(results)),
-            ", ".join(f"{one['seed']}: {one['macro_f1']:.3f}" for one in results), *gaps,
-            f"{whole.balanced(results):.3f}", f"{tail.values(results)[0]:.3f}",
-            shown(tail.difference(results, found.get("grpo", [])), "+.3f"),
-            mean(results, "accuracy"), mean(results, "good_f1"),
-        ])  # fmt: skip
-    return rows
+def scores(found: ByArm, whole: MacroF1, tail: MacroF1) -> str:
+    """Macro-F1 on the natural and on a balanced mix, on the tail, and what it gains."""
+    return arm_table(found, ARMS, {
+        "macro-F1": lambda r: shown(whole.level(r)),
+        "by seed": lambda r: ", ".join(f"{one['seed']}: {one['macro_f1']:.3f}" for one in r),
+        **minus(found, AGAINST, whole),
+        "balanced": lambda r: f"{whole.balanced(r):.3f}", "tail": lambda r: f"{tail.values(r)[0]:.3f}",
+        **minus(found, ["grpo"], tail, "tail minus {}"), **averaged({"accuracy": "accuracy", "good_f1": "F1 Good"}),
+    })  # fmt: skip
 
 
 def pairs(found: ByArm, whole: MacroF1) -> list[str]:
@@ -297,22 +290,6 @@ def pairs(found: ByArm, whole: MacroF1) -> list[str]:
     return ["\n".join(lines)] if lines else []
 
 
-def trainings(found: ByArm) -> list[list[str]]:
-    """One row per arm that samples: updates, how steady it was, what replay did, minutes with the measuring."""
-    rows = [["arm", *LOGGED.values(), "minutes"]]
-    for arm in [name for name in ARMS if name in found and "groups" in found[name][0]["training"]]:
-        logged = [result["training"] for result in found[arm]]
-        rows.append([arm, *(mean(logged, name) for name in LOGGED), mean(found[arm], "minutes", ".1f")])
-    return rows
-
-
-def paths(found: ByArm) -> list[list[str]]:
-    """One row per arm: how often its steps are right, and its label behind a right and behind a wrong deciding rule."""
-    rows = [["arm", "seeds", *PATHS.values()]]
-    rows += [[a, str(len(found[a])), *(mean(found[a], name) for name in PATHS)] for a in ARMS if a in found]
-    return rows
-
-
 def render() -> str:
     """Every table as Markdown, one section per settings that have more than the start."""
     parts: list[str] = []
@@ -320,9 +297,11 @@ def render() -> str:
     for key, found in [(key, found) for key, found in QUEUE.by_settings(Settings).items() if set(found) != {"sft"}]:
         chosen = Settings.model_validate(next(iter(found.values()))[0]["settings"])
         whole, tail = macro_f1_of(chosen), macro_f1_of(chosen, tail=True)
-        tables = [scores(found, whole, tail), details(found, ARMS), trainings(found)]
-        tables += [paths(reasons[key])] if key in reasons else []
-        parts += [f"**{changes(chosen)}** (settings `{key}`)", *map(markdown, tables), *pairs(found, whole)]
+        logged = {arm: one for arm, one in found.items() if "groups" in one[0]["training"]}
+        trainings = {**averaged(LOGGED, part="training"), **averaged({"minutes": "minutes"}, ".1f")}
+        tables = [scores(found, whole, tail), details(found, ARMS), arm_table(logged, ARMS, trainings)]
+        tables += [arm_table(reasons[key], ARMS, averaged(PATHS))] if key in reasons else []
+        parts += [f"**{changes(chosen)}** (settings `{key}`)", *tables, *pairs(found, whole)]
     return "\n\n".join([*parts, *QUEUE.collapses(Settings)])
 
 

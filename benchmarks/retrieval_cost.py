@@ -14,7 +14,6 @@ are computed from the rate measured on those.
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from lib.judging import untrained_judge
 from lib.queue import RESULTS, hardware
 from lib.retrieval_arms import new_encoder
 from lib.tables import add_table, markdown
+from lib.timing import peak_mib
 
 OUT = RESULTS / "retrieval_cost"
 CASES = [
@@ -73,7 +73,7 @@ def measured(items: int, pool: str, refresh: int, work: Path) -> dict[str, Any]:
     )
     records: list[dict[str, Any]] = []
     time.perf_counter = time.process_time  # the clock of the parts
-    before, rate = _memory(), _rate(Encoder.load(work, precision=recipe.fit.precision), catalogue)
+    before, rate = peak_mib(), _rate(Encoder.load(work, precision=recipe.fit.precision), catalogue)
     with _repeated_vectors():
         log = lambda record: records.append({**record, "clock": time.process_time()})  # noqa: E731
         retriever_grpo.train(recipe, examples, catalogue, grade, work / "run", log)
@@ -84,7 +84,7 @@ def measured(items: int, pool: str, refresh: int, work: Path) -> dict[str, Any]:
         "items_per_second": rate,
         "start_seconds": 2 * items / rate if pool == "catalogue" else 0.0,  # the matrix and the frozen start's vectors
         "matrix_age_full": items / refresh if pool == "catalogue" else 0,
-        "memory_mib": _memory(), "memory_before_mib": before,
+        "memory_mib": peak_mib(), "memory_before_mib": before,
     }  # fmt: skip
 
 
@@ -110,11 +110,6 @@ def _repeated_vectors() -> Iterator[None]:
         yield
     finally:
         Encoder.encode_items = plain  # type: ignore[method-assign]
-
-
-def _memory() -> float:
-    """Peak memory of this process so far, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 @app.command()

@@ -16,7 +16,6 @@ split      what goodrate does: prompts' keys are never copied
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -41,7 +40,7 @@ from goodrate.models.completion_forward import Sharing
 from goodrate.models.precision import autocast, evaluating
 from goodrate.models.shared_prefix import can_attend
 from lib.tables import markdown
-from lib.timing import Document, Measurement, Sample, between, conditions, number, ratio, significant, spread
+from lib.timing import Document, Measurement, Sample, between, conditions, number, peak_mib, ratio, significant, spread
 from lib.trl_peer import quiet, random_qwen3, trainer_settings, word_tokenizer
 
 PROMPTS, VOCABULARY, RATE, STOP = 8, 8192, 1e-5, 1
@@ -293,9 +292,9 @@ def child(given: str) -> None:
         else:
             ours = Ours(case, arm)
             run = lambda: [ours.step() for _ in range(2)]  # noqa: E731
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_mib()
         run()
-        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+        print(peak_mib() - before)
 
 
 def render(results: Mapping[str, Document]) -> list[str]:

@@ -23,7 +23,7 @@ import numpy as np
 
 from lib import timing
 from lib.tables import markdown
-from lib.timing import Document, Measurement, Sample, call_sample, number, significant
+from lib.timing import Document, Measurement, Sample, call_sample, number, peak_mib, significant
 
 DIMENSION, K, QUERIES, WARMUP = 128, 10, 200, 20
 MODES = ("lexical", "dense", "hybrid")
@@ -86,12 +86,6 @@ def measure_store(size: int, repeats: int) -> Path:
     facts = {"dimension": DIMENSION, "k": K, "queries": QUERIES, "disk_mib": significant(size_on_disk, 4)}
     shutil.rmtree(folder)
     return result.write(items=size, **facts, **runs)
-
-
-def peak_mib() -> float:
-    """The most memory that this program has held so far. Linux; ru_maxrss would count the parent it was forked from."""
-    status = Path("/proc/self/status").read_text()
-    return round(int(status.partition("VmHWM:")[2].split()[0]) / 1024, 1)
 
 
 def index(folder: Path, items: Path) -> dict[str, Any]:

@@ -22,20 +22,20 @@ import numpy as np
 from goodrate.evaluation.classification import constant_label
 from goodrate.learning.collapse import Collapsed
 from goodrate.recipes import judge_sft
+from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.recipes.judge_rollouts import rolled
 from goodrate.run_folder import RunFolder
 from goodrate.shop.gates import shortcuts
 from lib import shop_arms
 from lib.judging import details, label_scores
-from lib.queue import ByArm, Job, Queue, changes, experiment
+from lib.queue import ByArm, Job, Queue, Results, changes, experiment
 from lib.shop_arms import NANO, TEST_PAIRS, Run, label_form, macro_f1_of, sft, trace, with_labels, with_reasons
 from lib.shop_arms import ArmSettings as Settings
-from lib.shop_data import JudgedPairs, judged_pairs
+from lib.shop_data import judged_pairs
 from lib.statistics import MacroF1
-from lib.tables import add_table, markdown, mean, shown
+from lib.tables import add_table, arm_table, averaged, markdown, mean, shown
 
 QUEUE = Queue("taosr1")
-TRIVIAL = ("constant", "bag_of_words")
 
 
 def start(run: Run) -> Path:
@@ -44,55 +44,19 @@ def start(run: Run) -> Path:
     return sft(run, NANO, with_reasons(run, run.reasoned), out, s.sft_seconds, s.sft_rate)
 
 
-def label_only(run: Run, out: Path) -> Path:
-    """SFT on the labels of the reasoned pairs, no reasons at all."""
-    return sft(run, NANO, with_labels(run, run.reasoned), out, run.settings.sft_seconds, run.settings.sft_rate)
-
-
-def continued(run: Run, out: Path) -> Path:
-    """More SFT on the same reasoned pairs, as long as a stage takes."""
-    return longer_sft(run, out, with_reasons(run, run.reasoned))
-
-
-def oracle(run: Run, out: Path) -> Path:
-    """SFT on the true reasons of the pairs of which DPO and GRPO see the label: what nobody has on own data."""
-    return longer_sft(run, out, with_reasons(run, run.labelled))
-
-
-def longer_sft(run: Run, out: Path, examples: list[judge_sft.JudgeExample]) -> Path:
+def longer_sft(run: Run, out: Path, examples: list[judge_sft.JudgeExample], form: JudgeFormat | None = None) -> Path:
     """SFT from the start, as long as a stage takes."""
-    return sft(run, start(run), examples, out, run.settings.stage_seconds, run.settings.continued_rate)
-
-
-def labels(run: Run, out: Path) -> Path:
-    """SFT on the labels that DPO and GRPO see, as long as a stage takes. A judge that answers nothing but the label."""
-    examples, s = with_labels(run, run.labelled), run.settings
-    return sft(run, start(run), examples, out, s.stage_seconds, s.continued_rate, form=label_form(run))
+    return sft(run, start(run), examples, out, run.settings.stage_seconds, run.settings.continued_rate, form=form)
 
 
 def labels_once(run: Run, out: Path) -> Path:
     """SFT on the labels of as many prompts as GRPO sampled from, each read once."""
-    grpo(run, run.work / f"{run.order}-grpo")
+    shop_arms.grpo(run, run.work / f"{run.order}-grpo", start(run))
     records = RunFolder(run.work / f"{run.order}-grpo").metrics()
     each = np.mean([record["sampled_groups"] for record in records])
     updates = max(1, round(each * records[-1]["update"] / 32))
     examples, rate = with_labels(run, run.labelled), run.settings.continued_rate
     return sft(run, start(run), examples, out, 0.0, rate, updates, label_form(run))
-
-
-def dpo(run: Run, out: Path) -> Path:
-    """From SFT."""
-    return shop_arms.dpo(run, out, start(run))
-
-
-def grpo(run: Run, out: Path) -> Path:
-    """From SFT."""
-    return shop_arms.grpo(run, out, start(run))
-
-
-def dpo_grpo(run: Run, out: Path) -> Path:
-    """The whole chain."""
-    return shop_arms.grpo(run, out, dpo(run, run.work / f"{run.order}-dpo"))
 
 
 def rejection(run: Run, out: Path) -> Path:
@@ -121,53 +85,62 @@ def right_samples(run: Run) -> list[judge_sft.JudgeExample]:
 
 
 STAGES: dict[str, Callable[[Run, Path], Path]] = {
-    "sft": lambda run, out: start(run), "continued": continued, "labels_once": labels_once, "labels": labels,
-    "rejection": rejection, "dpo": dpo, "grpo": grpo, "dpo+grpo": dpo_grpo, "oracle": oracle,
-}  # fmt: skip
-ARMS = (*TRIVIAL, "label_only", *(f"{order}/{stage}" for order in ("label_first", "reason_first") for stage in STAGES))
+    "sft": lambda run, out: start(run),
+    "continued": lambda run, out: longer_sft(run, out, with_reasons(run, run.reasoned)),
+    "labels_once": labels_once,
+    "labels": lambda run, out: longer_sft(run, out, with_labels(run, run.labelled), label_form(run)),
+    "rejection": rejection,
+    "dpo": lambda run, out: shop_arms.dpo(run, out, start(run)),
+    "grpo": lambda run, out: shop_arms.grpo(run, out, start(run)),
+    "dpo+grpo": lambda run, out: shop_arms.grpo(run, out, STAGES["dpo"](run, run.work / f"{run.order}-dpo")),
+    "oracle": lambda run, out: longer_sft(run, out, with_reasons(run, run.labelled)),  # what nobody has on own data
+}
+ORDERS = ("label_first", "reason_first")
+ARMS = ("constant", "bag_of_words", "label_only", *(f"{order}/{stage}" for order in ORDERS for stage in STAGES))
 
 
 def measure(job: Job) -> dict[str, Any]:
     """Train what the arm needs and measure it on the test pairs."""
     order, _, stage = job.arm.rpartition("/")
     run = shop_arms.run_of(QUEUE, job.settings, order or "label_first", job.seed)  # type: ignore[arg-type]
-    test = judged_pairs(run.shop, "test", TEST_PAIRS, seed=0)
-    if job.arm in TRIVIAL:
-        return label_scores(run.shop, test, trivial(run, test, job.arm))
+    test, s = judged_pairs(run.shop, "test", TEST_PAIRS, seed=0), run.settings
+    if job.arm == "constant":
+        return label_scores(run.shop, test, np.full(len(test.gold), constant_label(run.reasoned.gold)))
+    if job.arm == "bag_of_words":
+        return label_scores(run.shop, test, shortcuts(run.shop, test.rows, test.items, run.seed)[job.arm])
     out = run.work / (f"{order}-{stage}" if order else job.arm)
     try:
-        folder = STAGES[stage](run, out) if order else label_only(run, out)
+        if order:
+            folder = STAGES[stage](run, out)
+        else:  # the labels of the reasoned pairs, no reasons at all
+            folder = sft(run, NANO, with_labels(run, run.reasoned), out, s.sft_seconds, s.sft_rate)
     except Collapsed as error:
         return {"collapsed": str(error), "training": trace(out)}
     return {**shop_arms.measured(run, test, folder), "training": trace(folder.parent)}
-
-
-def trivial(run: Run, test: JudgedPairs, arm: str) -> np.ndarray:
-    """Labels of a judge without training worth the name."""
-    if arm == "constant":
-        return np.full(len(test.gold), constant_label(run.reasoned.gold))
-    return shortcuts(run.shop, test.rows, test.items, run.seed)["bag_of_words"]
 
 
 app = experiment(__doc__, QUEUE, Settings, ARMS, measure)
 GRPO = "reason_first/grpo"
 
 
-def scores(found: ByArm, compared: MacroF1) -> list[list[str]]:
-    """One row per arm: macro-F1 with its interval over queries and range over seeds, what it gains, and the rest."""
-    head = ["arm", "seeds", "macro-F1", "over seeds", "minus SFT", "accuracy", "F1 Good", "tail", "F1 of 1, 2, 3, 4"]
-    rows = [[*head, "minutes"]]
-    for arm in [arm for arm in ARMS if arm in found]:
-        results, sft_arm = found[arm], f"{arm.rpartition('/')[0]}/sft"
-        each = [one["macro_f1"] for one in results]
-        by_label = [np.mean([r["f1"][name] or 0 for r in results]) for name in results[0]["f1"]]
-        rows.append([
-            arm, str(len(results)), shown(compared.level(results)), f"{min(each):.3f} to {max(each):.3f}",
-            shown(compared.difference(results, found.get(sft_arm, [])), "+.3f"), mean(results, "accuracy"),
-            mean(results, "good_f1"), mean(results, "accuracy_tail"), ", ".join(f"{f1:.2f}" for f1 in by_label),
-            mean(results, "minutes", ".1f"),
-        ])  # fmt: skip
-    return rows
+def scores(found: ByArm, compared: MacroF1) -> str:
+    """Macro-F1 with its interval over queries and range over seeds, what it gains, and the rest."""
+
+    def gain(results: Results) -> str:
+        start = found.get(f"{results[0]['arm'].rpartition('/')[0]}/sft", [])
+        return shown(compared.difference(results, start), "+.3f")
+
+    def by_label(results: Results) -> str:
+        return ", ".join(f"{np.mean([r['f1'][name] or 0 for r in results]):.2f}" for name in results[0]["f1"])
+
+    def over_seeds(results: Results) -> str:
+        return "{:.3f} to {:.3f}".format(*(end(r["macro_f1"] for r in results) for end in (min, max)))
+
+    return arm_table(found, ARMS, {
+        "macro-F1": lambda r: shown(compared.level(r)), "over seeds": over_seeds, "minus SFT": gain,
+        **averaged({"accuracy": "accuracy", "good_f1": "F1 Good", "accuracy_tail": "tail"}),
+        "F1 of 1, 2, 3, 4": by_label, **averaged({"minutes": "minutes"}, ".1f"),
+    })  # fmt: skip
 
 
 def versus(found: ByArm, compared: MacroF1, arm: str) -> list[str]:
@@ -201,7 +174,7 @@ def render() -> str:
     for key, found in [(key, found) for key, found in groups.items() if key not in alone]:
         chosen, compared = settings[key], macro_f1_of(settings[key])
         parts += [f"**{changes(chosen)}** (settings `{key}`)"]
-        parts += [markdown(scores(found, compared)), markdown(details(found, ARMS))]
+        parts += [scores(found, compared), details(found, ARMS)]
         parts += ["\n".join(versus(found, compared, arm)) for arm in ("label_first/grpo", GRPO) if arm in found]
         alike = [k for k in alone if (settings[k].labels, settings[k].rules) == (chosen.labels, chosen.rules)]
         if alike and GRPO in found:

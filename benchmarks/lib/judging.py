@@ -17,7 +17,7 @@ from goodrate.shop.shop import Shop
 from lib.queue import ByArm
 from lib.shop_data import JudgedPairs, judged_pairs
 from lib.statistics import as_digits
-from lib.tables import mean
+from lib.tables import arm_table, averaged
 
 DEV_PAIRS, REASONS, SAMPLED = 1000, 1000, 250  # REASONS: pairs whose steps are decoded; SAMPLED: prompts of pass@k
 
@@ -145,20 +145,17 @@ def pass_at(folder: Path, prompts: Sequence[Any], seed: int) -> dict[str, float]
     return {name: value for name, value in counts.items() if name.startswith("pass@")}
 
 
-INNER = {"pass_at": ("pass@1", "pass@8"), "tiers": ("argmax", "cumpt_0.5", "cumpt_tuned")}
+REASON_SCORES = {
+    "inconsistent": "own steps contradict", "sound_steps": "steps true",
+    "strict_hallucination": "steps true, label wrong",
+}  # fmt: skip
+TIERS = {"argmax": "argmax", "cumpt_0.5": "CumPT 0.5", "cumpt_tuned": "CumPT tuned"}
 
 
-def details(found: ByArm, arms: Sequence[str]) -> list[list[str]]:
-    """Table rows of judge_measures, one per arm: accuracy by family, how reasons stand to labels, pass@k, tiers."""
+def details(found: ByArm, arms: Sequence[str]) -> str:
+    """The table of judge_measures: accuracy by family, how reasons stand to labels, pass@k, tiers."""
     families = sorted(next(iter(found.values()))[0]["accuracy_by_family"])
-    names = ["own steps contradict", "steps true", "steps true, label wrong", "pass@1", "pass@8", "argmax", "CumPT 0.5"]
-    rows = [["arm", *families, *names, "CumPT tuned"]]
-    inner = [(part, name) for part, names in INNER.items() for name in names]
-    for arm in [arm for arm in arms if arm in found]:
-        results = found[arm]
-        rows.append([
-            arm, *(mean([r["accuracy_by_family"] for r in results], family, ".2f") for family in families),
-            *(mean(results, name) for name in ("inconsistent", "sound_steps", "strict_hallucination")),
-            *(mean([r[part] for r in results if part in r], name) for part, name in inner),
-        ])  # fmt: skip
-    return rows
+    return arm_table(found, arms, {
+        **averaged({f: f for f in families}, ".2f", "accuracy_by_family"), **averaged(REASON_SCORES),
+        **averaged({"pass@1": "pass@1", "pass@8": "pass@8"}, part="pass_at"), **averaged(TIERS, part="tiers"),
+    })  # fmt: skip

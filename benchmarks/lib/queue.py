@@ -87,9 +87,9 @@ class Queue:
         }  # fmt: skip
         write_atomic(self.path(job), json.dumps({**origin, **measures}, indent=1) + "\n")
 
-    def results(self, pattern: str = "*.json") -> Results:
+    def results(self) -> Results:
         """All results that are there."""
-        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.folder.glob(pattern))]
+        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self.folder.glob("*.json"))]
 
     def by_arm(self) -> ByArm:
         """Results by arm, whatever their settings."""

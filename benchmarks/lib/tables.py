@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,10 @@ import typer
 
 from goodrate.evaluation.significance import Interval
 from goodrate.run_folder import write_atomic
-from lib.queue import RESULTS
+from lib.queue import RESULTS, ByArm, Results
+from lib.statistics import MacroF1
+
+Cell = Callable[[Results], str]
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -37,9 +40,35 @@ def mean(results: Sequence[dict[str, Any]], name: str, form: str = ".3f") -> str
     return f"{np.mean(values):{form}}" if values else "-"
 
 
-def page(name: str, folder: Path = RESULTS) -> Path:
+def arm_table(found: ByArm, arms: Iterable[str], columns: Mapping[str, Cell]) -> str:
+    """One row per arm that has results, in the order of `arms`: its name, how many seeds it has, the columns."""
+    rows = [["arm", "seeds", *columns]]
+    for arm in [arm for arm in arms if arm in found]:
+        rows.append([arm, str(len(found[arm])), *(cell(found[arm]) for cell in columns.values())])
+    return markdown(rows)
+
+
+def averaged(names: Mapping[str, str], form: str = ".3f", part: str | None = None) -> dict[str, Cell]:
+    """Columns of means. names: in the results, or in a part of them -> in the head."""
+
+    def cell(name: str) -> Cell:
+        return lambda results: mean([r[part] for r in results if part in r] if part else results, name, form)
+
+    return {head: cell(name) for name, head in names.items()}
+
+
+def minus(found: ByArm, others: Iterable[str], compared: MacroF1, head: str = "minus {}") -> dict[str, Cell]:
+    """Columns of paired differences of macro-F1 to other arms."""
+
+    def cell(other: str) -> Cell:
+        return lambda results: shown(compared.difference(results, found.get(other, [])), "+.3f")
+
+    return {head.format(other): cell(other) for other in others}
+
+
+def page(name: str) -> Path:
     """Where the tables of an experiment lie."""
-    return folder / f"{name}.md"
+    return RESULTS / f"{name}.md"
 
 
 def page_text(command: str, tables: str) -> str:

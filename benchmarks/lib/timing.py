@@ -129,6 +129,12 @@ def machine(threads: int | None = None) -> dict[str, Any]:
     }
 
 
+def peak_mib() -> float:
+    """The most memory that this program has held so far. Linux; ru_maxrss would count the parent it was forked from."""
+    status = Path("/proc/self/status").read_text()
+    return round(int(status.partition("VmHWM:")[2].split()[0]) / 1024, 1)
+
+
 class Measurement:
     """One result file: opened before the timing starts, so that it knows the load and the minutes."""
 
