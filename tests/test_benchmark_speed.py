@@ -58,9 +58,7 @@ def test_growth_is_the_exponent() -> None:
 
 def test_a_command_that_fails_says_so() -> None:
     with pytest.raises(RuntimeError, match="exited 3: no such shop"):
-        timing.command_sample(
-            [sys.executable, "-c", "import sys; sys.stderr.write('no such shop'); sys.exit(3)"]
-        )
+        timing.command_sample([sys.executable, "-c", "import sys; sys.stderr.write('no such shop'); sys.exit(3)"])
 
 
 def test_start_table() -> None:
