@@ -1,20 +1,18 @@
 """A judge on human labels (Chorus): trained on half the query groups, measured on the judged lists of the others.
 
-python benchmarks/chorus_judge.py --seeds 0,1,2,3,4     one JSON per (arm, seed) in benchmarks/results/chorus_judge
-python benchmarks/chorus_judge.py --judge silver        on silver pairs too; grpo: and then by GRPO; guided: by GRPO
-                                                        with guided replay; cross: MiniLM as a cross-encoder
-python benchmarks/chorus_table.py                       the table of all that is there
+python benchmarks/chorus_judge.py run --seeds 0,1,2,3,4    one JSON per (arm, seed) in benchmarks/results/chorus_judge
+python benchmarks/chorus_judge.py run --judge silver       on silver pairs too; grpo: and then by GRPO; guided: by GRPO
+                                                           with guided replay; cross: MiniLM as a cross-encoder
+python benchmarks/chorus_judge.py table --write            benchmarks/results/chorus_judge.md
 
-A result whose settings are unchanged is not made again; a run that was cut off goes on where it was. Results hold
+A result whose settings are unchanged is not computed again; a run that was cut off goes on where it was. Results hold
 numbers only, no text of the data.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-import os
-import platform
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -23,18 +21,22 @@ import numpy as np
 import typer
 from pydantic import BaseModel, ConfigDict
 
-from chorus_data import Chorus, cosines, lexical_scores, load, minilm_folder, movable, silver_pairs
+from goodrate.evaluation import significance
 from goodrate.evaluation.classification import area_under_curve, classify, constant_label, with_intervals
 from goodrate.evaluation.metrics import evaluate_run
 from goodrate.evaluation.report import numbers
 from goodrate.evaluation.significance import bootstrap_interval, bootstrap_over_groups
 from goodrate.evaluation.systems import Task, random_runs
-from goodrate.run_folder import code_versions, write_atomic
 from goodrate.scale import GRADED_0_3 as SCALE
 from goodrate.settings import settings_hash
+from lib import chorus_arms
+from lib.chorus_arms import Chorus, as_run, cosines, minilm_folder, movable
+from lib.judging import open_judge, text_pairs
+from lib.queue import Job, Queue, Results
+from lib.statistics import shared_seeds
+from lib.tables import add_table, markdown, mean, shown
 
-RESULTS = Path(__file__).parent / "results" / "chorus_judge"
-WORK = Path(__file__).parents[1] / "runs" / "chorus_judge"
+QUEUE = Queue("chorus_judge")
 FREE = ("random", "constant", "bm25", "cosine")  # arms that learn nothing: one seed
 WEIGHTS = (0.03, 0.1, 0.3, 1.0)
 ARMS = (*FREE, *(f"{sum_}{judge}" for judge in ("judge", "judge_silver", "judge_grpo", "judge_guided", "cross_encoder")
@@ -44,7 +46,7 @@ ARMS = (*FREE, *(f"{sum_}{judge}" for judge in ("judge", "judge_silver", "judge_
 class Settings(BaseModel):
     """All that decides the numbers. The hash of it names the result."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", frozen=True)
     split_seed: int = 0
     item_chars: int = 120
     epochs: int = 3
@@ -57,7 +59,7 @@ class Settings(BaseModel):
 
 
 class SilverSettings(Settings):
-    """The judge trained on silver pairs too: query words out of titles, see chorus_data.silver_pairs."""
+    """The judge trained on silver pairs too: query words out of titles, see lib.chorus_arms.silver_pairs."""
 
     silver: int = 3000
     silver_weight: float = 0.5
@@ -107,145 +109,117 @@ def run(
     judge: Annotated[str, typer.Option(help=f"Of {', '.join(JUDGES)}.")] = "labels",
     threads: Annotated[int, typer.Option(help="Of torch.")] = 1,
 ) -> None:
-    """Make the results that are not there yet."""
+    """Compute the results that are not there yet."""
     import torch
 
     torch.set_num_threads(threads)
     settings = JUDGES[judge].model_validate(dict(text.split("=", 1) for text in change or []))
-    chorus = load(settings.split_seed, settings.item_chars)
-    for arm in FREE:
-        if part == "test" and not result_file(arm, 0, settings, part).is_file():
-            start = time.perf_counter()
-            keep(arm, 0, settings, part, free_arm(chorus, arm, part), start)
-    for seed in [int(text) for text in seeds.split(",")]:
-        if not result_file(f"cosine+{settings.arm}", seed, settings, part).is_file():
-            judge_seed(chorus, settings, seed, part)
+    arms = [(arm, int(seed)) for seed in seeds.split(",") for arm in (settings.arm, f"cosine+{settings.arm}")]
+    free = [(arm, 0) for arm in FREE if part == "test"]
+    QUEUE.run([job_of(arm, seed, settings, part) for arm, seed in [*free, *arms]], lambda job: measure(job, part))
 
 
-def judge_seed(chorus: Chorus, settings: Settings, seed: int, part: str) -> None:
-    """Train one judge and keep its result and that of its sum with the cosine."""
-    start = time.perf_counter()
-    probabilities = judge_of(chorus, settings, seed)
+def job_of(arm: str, seed: int, settings: Settings, part: str) -> Job:
+    """A result is named by arm, part, seed and the settings that matter to the arm."""
+    shared = Settings(split_seed=settings.split_seed, item_chars=settings.item_chars)
+    name = f"{arm}-{part}-seed{seed}-{settings_hash(shared if arm in FREE else settings)}"
+    return Job(arm, seed, settings, name)
+
+
+@functools.cache
+def chorus_of(split_seed: int, item_chars: int) -> Chorus:
+    """The data, read once."""
+    return chorus_arms.load(split_seed, item_chars)
+
+
+def measure(job: Job, part: str) -> dict[str, Any]:
+    """The numbers of an arm on a part."""
+    settings = job.settings
+    assert isinstance(settings, Settings)
+    chorus = chorus_of(settings.split_seed, settings.item_chars)
+    if job.arm in FREE:
+        return {"part": part, **free_arm(chorus, job.arm, part)}
+    probabilities = judge_of(settings, job.seed)
     p = probabilities(part)
     gain, positive = SCALE.expected_gain(p), p[:, SCALE.is_positive].sum(axis=1)
-    if not result_file(settings.arm, seed, settings, part).is_file():  # its minutes are those of the training
-        keep(settings.arm, seed, settings, part, measured(chorus, part, gain, positive, p.argmax(axis=1)), start)
+    if not job.arm.startswith("cosine+"):
+        return {"part": part, **measured(chorus, part, gain, positive, p.argmax(axis=1))}
     dev_gain, dev_cosine = SCALE.expected_gain(probabilities("dev")), cosines(chorus, "dev")
     weight = chosen_weight(chorus, dev_cosine, dev_gain)
     together = cosines(chorus, part) + weight * gain
     limit = threshold(chorus, dev_cosine + weight * dev_gain)
-    found = {"weight": weight, **measured(chorus, part, together, together, None, limit)}
-    keep(f"cosine+{settings.arm}", seed, settings, part, found, start)
+    return {"part": part, "weight": weight, **measured(chorus, part, together, together, None, limit)}
 
 
-def judge_of(chorus: Chorus, settings: Settings, seed: int) -> Callable[[str], np.ndarray]:
+@functools.cache
+def judge_of(settings: Settings, seed: int) -> Callable[[str], np.ndarray]:
     """The trained arm: part -> probabilities (N, L) of its pairs."""
+    chorus = chorus_of(settings.split_seed, settings.item_chars)
     if isinstance(settings, CrossSettings):
-        from chorus_cross import train_cross_encoder
-
-        told = settings.model_dump(include={"epochs", "learning_rate", "batch_size", "max_tokens"})
-        pairs = [(query, chorus.texts[item], label) for query, item, label in chorus.rows("train")]
-        score = train_cross_encoder(pairs, len(SCALE), seed, **told)
-        return lambda part: score([(query, chorus.texts[item]) for query, item, _ in chorus.rows(part)])
+        how = settings.model_dump(include={"epochs", "learning_rate", "batch_size", "max_tokens"})
+        score = chorus_arms.train_cross_encoder(chorus.labelled("train"), len(SCALE), seed, **how)
+        return lambda part: score(chorus.pairs(part))
     folder = trained(chorus, settings, seed)
     if isinstance(settings, GrpoSettings):
         folder = reinforced(chorus, settings, folder, seed)
-    return lambda part: judged(chorus, folder, part)
 
+    def probabilities(part: str) -> np.ndarray:
+        p = open_judge(folder).probabilities(text_pairs(chorus.pairs(part)))
+        assert not np.isnan(p).any(), "a prompt did not fit"
+        return p
 
-def reinforced(chorus: Chorus, settings: GrpoSettings, start: Path, seed: int) -> Path:
-    """The folder of the judge after GRPO; a run that was cut off goes on."""
-    from goodrate.examples.prompts import JudgePrompt
-    from goodrate.learning.fit import FitSettings
-    from goodrate.learning.policy_terms import PolicyTermSettings
-    from goodrate.learning.rollout_source import RolloutSettings
-    from goodrate.models.adapter import LoraSettings
-    from goodrate.recipes import judge_grpo, judge_guided
-    from goodrate.relevance.prompts import judge_prompt
-
-    prompts = [
-        JudgePrompt(f"{query}/{item}", *judge_prompt(query, chorus.texts[item], template="nano"), label)
-        for query, item, label in chorus.rows("train")
-    ]
-    told: dict[str, Any] = {
-        "judge": str(start), "optimizer": "adamw", "learning_rate": settings.grpo_rate, "lora": LoraSettings(),
-        "loss": PolicyTermSettings(kl=settings.kl),
-        "rollouts": RolloutSettings(prompts=settings.prompts, max_new_tokens=8),
-        "fit": FitSettings(updates=settings.updates, seed=seed),
-    }  # fmt: skip
-    if isinstance(settings, GuidedSettings):
-        recipe, out = judge_guided.Settings(**told, weights=None), WORK / f"{settings_hash(settings)}-{seed}-guided"
-        return judge_guided.train(recipe, prompts, out, print_record)
-    out = WORK / f"{settings_hash(settings)}-{seed}-grpo"
-    return judge_grpo.train(judge_grpo.Settings(**told), prompts, out, print_record)
-
-
-def chosen_weight(chorus: Chorus, cosine: np.ndarray, gain: np.ndarray) -> float:
-    """The weight of the judge beside the cosine (both lie in 0..1) with the best nDCG@10 on dev, the smaller of equals.
-
-    cosine, gain: (N,) scores of the dev pairs.
-    """
-    rows, qrels = chorus.rows("dev"), movable(chorus.parts["dev"])
-
-    def ndcg(weight: float) -> float:
-        table = evaluate_run(_run(rows, cosine + weight * gain), qrels, SCALE, ["ndcg@10"], judged_only=True)
-        return float(np.nanmean(numbers(table, "ndcg@10")))
-
-    return max(WEIGHTS, key=lambda weight: (round(ndcg(weight), 6), -weight))
-
-
-def threshold(chorus: Chorus, dev_scores: np.ndarray) -> float:
-    """The score from which a pair is called good: the best F1 on dev."""
-    good = SCALE.is_positive[[label for _, _, label in chorus.rows("dev")]]
-    return max(np.unique(dev_scores), key=lambda limit: good_f1(good, dev_scores >= limit))
-
-
-def good_f1(good: np.ndarray, called: np.ndarray) -> float:
-    """F1 of (N,) bool against bool, 0 without a hit."""
-    return float(2 * (good & called).sum() / max(1, good.sum() + called.sum()))
+    return probabilities
 
 
 def trained(chorus: Chorus, settings: Settings, seed: int) -> Path:
     """The folder of a trained judge; a run that was cut off goes on."""
-    from goodrate.examples.prompts import JudgePrompt
     from goodrate.recipes import judge_sft
     from goodrate.recipes.judge_folder import JudgeFormat
     from goodrate.relevance.prompts import judge_prompt
     from goodrate.relevance.rationale import label_text
 
-    examples = [
-        JudgePrompt(
-            f"{query}/{item}",
-            *judge_prompt(query, chorus.texts[item], template="nano"),
-            label,
-            f"{label_text(label)}\n",
-        )  # fmt: skip
-        for query, item, label in chorus.rows("train")
-    ]
+    pairs = [(*pair, 1.0) for pair in chorus.labelled("train")]
+    kind = SilverSettings if isinstance(settings, SilverSettings) else Settings  # of the supervised part alone
     if isinstance(settings, SilverSettings):
-        examples += [
-            JudgePrompt(
-                f"{query}/silver",
-                *judge_prompt(query, text, template="nano"),
-                label,
-                f"{label_text(label)}\n",
-                settings.silver_weight,
-            )  # fmt: skip
-            for query, text, label in silver_pairs(chorus, settings.silver, seed)
-        ]
+        pairs += [(*pair, settings.silver_weight) for pair in chorus_arms.silver_pairs(chorus, settings.silver, seed)]
+    examples = [
+        judge_sft.JudgeExample(*judge_prompt(query, text, template="nano"), f"{label_text(label)}\n", weight)
+        for query, text, label, weight in pairs
+    ]
     recipe = judge_sft.Settings(
         model=str(decoder_folder(seed)),
         format=JudgeFormat(scale=SCALE.name, template="nano", item_form="text", max_new_tokens=8),
         **settings.model_dump(include={"epochs", "learning_rate", "batch_size", "max_tokens", "label_weight"}),
         fit=judge_sft.FitSettings(seed=seed),
     )
-    return judge_sft.train(recipe, examples, WORK / f"{settings_hash(supervised(settings))}-{seed}", print_record)
+    own = kind.model_validate(settings.model_dump(include=set(kind.model_fields)))
+    return judge_sft.train(recipe, examples, QUEUE.work / f"{settings_hash(own)}-{seed}", print_record)
 
 
-def supervised(settings: Settings) -> Settings:
-    """The settings of the supervised part alone."""
-    kind = SilverSettings if isinstance(settings, SilverSettings) else Settings
-    return kind.model_validate(settings.model_dump(include=set(kind.model_fields)))
+def reinforced(chorus: Chorus, settings: GrpoSettings, start: Path, seed: int) -> Path:
+    """The folder of the judge after GRPO; a run that was cut off goes on."""
+    from goodrate.learning.fit import FitSettings
+    from goodrate.learning.policy_terms import PolicyTermSettings
+    from goodrate.learning.rollout_source import RolloutSettings
+    from goodrate.models.adapter import LoraSettings
+    from goodrate.recipes import judge_grpo, judge_guided
+    from goodrate.recipes.judge_steps import KnownPrompt
+    from goodrate.relevance.prompts import judge_prompt
+
+    prompts = [
+        KnownPrompt(f"{query}/{item}", *judge_prompt(query, chorus.texts[item], template="nano"), label, {})
+        for query, item, label in chorus.rows("train")
+    ]
+    how: dict[str, Any] = {
+        "judge": str(start), "optimizer": "adamw", "learning_rate": settings.grpo_rate, "lora": LoraSettings(),
+        "loss": PolicyTermSettings(kl=settings.kl),
+        "rollouts": RolloutSettings(prompts=settings.prompts, max_new_tokens=8),
+        "fit": FitSettings(updates=settings.updates, seed=seed),
+    }  # fmt: skip
+    out = QUEUE.work / f"{settings_hash(settings)}-{seed}-{settings.arm.removeprefix('judge_')}"
+    if isinstance(settings, GuidedSettings):
+        return judge_guided.train(judge_guided.Settings(**how, weights=None), prompts, out, print_record)
+    return judge_grpo.train(judge_grpo.Settings(**how), prompts, out, print_record)
 
 
 def print_record(record: Any) -> None:
@@ -260,7 +234,7 @@ def decoder_folder(seed: int) -> Path:
     from goodrate.models.causal_lm import CausalLM
     from goodrate.run_folder import new_folder
 
-    folder = WORK / f"minilm-decoder-{seed}"
+    folder = QUEUE.work / f"minilm-decoder-{seed}"
     if not folder.is_dir():
         torch.manual_seed(seed)
         model = CausalLM.load(minilm_folder(), precision="fp32")
@@ -272,15 +246,6 @@ def decoder_folder(seed: int) -> Path:
     return folder
 
 
-def judged(chorus: Chorus, folder: Path, part: str) -> np.ndarray:
-    """Probabilities (N, L) of the part's pairs."""
-    from goodrate.relevance.judge import Judge, Pair
-
-    p = Judge.load(folder).probabilities([Pair(query, chorus.texts[item]) for query, item, _ in chorus.rows(part)])
-    assert not np.isnan(p).any(), "a prompt did not fit"
-    return p
-
-
 def free_arm(chorus: Chorus, arm: str, part: str) -> dict[str, Any]:
     """The numbers of an arm that learns nothing."""
     if arm == "random":
@@ -290,79 +255,123 @@ def free_arm(chorus: Chorus, arm: str, part: str) -> dict[str, Any]:
         label = constant_label([label for _, _, label in chorus.rows("train")])
         same = np.zeros(len(chorus.rows(part)))
         return measured(chorus, part, same, same, np.full(len(same), label))
-    score = cosines if arm == "cosine" else _bm25
+    lexical = functools.partial(chorus_arms.lexical_scores, folder=QUEUE.work / "lexical-index")
+    score = cosines if arm == "cosine" else lexical
     scores = score(chorus, part)
     return measured(chorus, part, scores, scores, None, threshold(chorus, score(chorus, "dev")))
 
 
-def _bm25(chorus: Chorus, part: str) -> np.ndarray:
-    return lexical_scores(chorus, part, WORK / "lexical-index")
+def ndcg_of(chorus: Chorus, part: str, order: Any) -> np.ndarray:
+    """nDCG@10 of every query that an order can change. order: scores (N,) of the pairs, or a run."""
+    run = order if isinstance(order, dict) else as_run([row[:2] for row in chorus.rows(part)], order)
+    return numbers(evaluate_run(run, movable(chorus.parts[part]), SCALE, ["ndcg@10"], judged_only=True), "ndcg@10")
 
 
-def measured(
-    chorus: Chorus,
-    part: str,
-    order: Any,
-    score: np.ndarray | None,
-    labels: np.ndarray | None,
-    limit: float | None = None,
-) -> dict[str, Any]:
+def chosen_weight(chorus: Chorus, cosine: np.ndarray, gain: np.ndarray) -> float:
+    """The weight of the judge beside the cosine (both lie in 0..1) with the best nDCG@10 on dev, the smaller of equals.
+
+    cosine, gain: (N,) scores of the dev pairs.
+    """
+    values = {weight: float(np.nanmean(ndcg_of(chorus, "dev", cosine + weight * gain))) for weight in WEIGHTS}
+    return max(WEIGHTS, key=lambda weight: (round(values[weight], 6), -weight))
+
+
+def threshold(chorus: Chorus, dev_scores: np.ndarray) -> float:
+    """The score from which a pair is called good: the best F1 on dev."""
+    good = SCALE.is_positive[[label for _, _, label in chorus.rows("dev")]]
+    return max(np.unique(dev_scores), key=lambda limit: good_f1(good, dev_scores >= limit))
+
+
+def good_f1(good: np.ndarray, called: np.ndarray) -> float:
+    """F1 of (N,) bool against bool, 0 without a hit."""
+    return float(2 * (good & called).sum() / max(1, good.sum() + called.sum()))
+
+
+def measured(chorus: Chorus, part: str, order: Any, score: np.ndarray | None, labels: np.ndarray | None,
+             limit: float | None = None) -> dict[str, Any]:  # fmt: skip
     """Numbers of one arm: nDCG@10 per query that an order can change, AUC and F1 of good against bad, label agreement.
 
     order: scores (N,) or a list of runs. score: (N,) of good against bad. labels: (N,) predicted positions. limit: the
     score from which a pair is called good, for arms that predict no labels.
     """
-    rows, qrels = chorus.rows(part), movable(chorus.parts[part])
-    runs = order if isinstance(order, list) else [_run(rows, order)]
-    tables = [numbers(evaluate_run(run, qrels, SCALE, ["ndcg@10"], judged_only=True), "ndcg@10") for run in runs]
-    ndcg = np.mean(tables, axis=0)
-    found: dict[str, Any] = {
-        "pairs": len(rows),
+    ndcg = np.mean([ndcg_of(chorus, part, one) for one in (order if isinstance(order, list) else [order])], axis=0)
+    groups, gold = [query for query, _, _ in chorus.rows(part)], np.asarray([row[2] for row in chorus.rows(part)])
+    good = SCALE.is_positive[gold]
+    measures: dict[str, Any] = {
+        "pairs": len(gold),
         "queries": len(chorus.parts[part].queries()),
         "ndcg@10": bootstrap_interval(ndcg).as_dict(),
         "ndcg@10_by_query": [round(float(value), 6) for value in ndcg],
     }
-    gold = np.asarray([label for _, _, label in rows])
-    groups = [query for query, _, _ in rows]
-    good = SCALE.is_positive[gold]
     if score is not None:
         auc = bootstrap_over_groups(lambda rows: area_under_curve(good[rows], score[rows]), groups)
-        found["auc"] = auc.as_dict()
+        measures["auc"] = auc.as_dict()
     if score is not None and limit is not None:
         called = score >= limit
         f1 = bootstrap_over_groups(lambda rows: good_f1(good[rows], called[rows]), groups)
-        found["good_f1"] = f1.as_dict()
+        measures["good_f1"] = f1.as_dict()
     if labels is not None:
-        found["labels"] = classify(gold, labels, SCALE).as_dict()
-        found |= {name: value.as_dict() for name, value in with_intervals(gold, labels, SCALE, groups).items()}
-    return found
+        measures["labels"] = classify(gold, labels, SCALE).as_dict()
+        measures |= {name: value.as_dict() for name, value in with_intervals(gold, labels, SCALE, groups).items()}
+    return measures
 
 
-def _run(rows: list[tuple[str, str, int]], scores: np.ndarray) -> dict[str, list[tuple[str, float]]]:
-    """The scores as a run."""
-    run: dict[str, list[tuple[str, float]]] = {}
-    for (query, item, _), score in zip(rows, scores.tolist(), strict=True):
-        run.setdefault(query, []).append((item, score))
-    return run
+def by_query(results: Results) -> np.ndarray:
+    """nDCG@10 (Q,) of every query, mean over seeds."""
+    return np.mean([r["ndcg@10_by_query"] for r in results], axis=0)
 
 
-def result_file(arm: str, seed: int, settings: Settings, part: str) -> Path:
-    """Where a result lies: named by arm, part, seed and the settings that matter to the arm."""
-    shared = Settings(split_seed=settings.split_seed, item_chars=settings.item_chars)
-    return RESULTS / f"{arm}-{part}-seed{seed}-{settings_hash(shared if arm in FREE else settings)}.json"
+def gap(results: Results, base: Results) -> str:
+    """The paired difference and its p; an arm that learns nothing has one seed, which stands for all."""
+    if results is base or not base:
+        return "-"
+    free = any(arm[0]["arm"] in FREE for arm in (results, base))
+    ours, theirs = (results, base) if free else shared_seeds(results, base)
+    if not ours or not shared_seeds(results, base)[0]:
+        return "-"
+    difference = significance.paired_bootstrap_difference(by_query(ours), by_query(theirs))
+    p = significance.paired_randomisation(by_query(ours), by_query(theirs))
+    return f"{shown(difference, '+.3f')}, p {p:.4f}"
 
 
-def keep(arm: str, seed: int, settings: Settings, part: str, found: dict[str, Any], start: float) -> None:
-    """Write a result with what it takes to make it again."""
-    about = {
-        "arm": arm, "seed": seed, "part": part, "settings": settings.model_dump(), **code_versions(),
-        "hardware": {"cpus": os.cpu_count(), "machine": platform.machine()},
-        "minutes": round((time.perf_counter() - start) / 60, 2),
-    }  # fmt: skip
-    path = result_file(arm, seed, settings, part)
-    write_atomic(path, json.dumps({**about, **found}, indent=1) + "\n")
-    print(path.name, {name: round(found[name]["value"], 4) for name in ("ndcg@10", "auc", "macro_f1") if name in found})
+def mean_interval(results: Results, name: str) -> str:
+    """The mean over seeds of a value and of the ends of its interval over queries."""
+    present = [r[name] for r in results if name in r]
+    if not present or present[0]["value"] is None:
+        return "-"
+    value, low, high = (np.mean([one[end] for one in present]) for end in ("value", "low", "high"))
+    return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
+
+AGAINST = ("cosine", "judge_grpo")
+
+
+def rows_of(part: str) -> list[list[str]]:
+    """One row per arm and settings; seeds are averaged per query before the interval over queries is taken."""
+    groups: dict[tuple[int, str], Results] = {}
+    for path in sorted(QUEUE.folder.glob(f"*-{part}-seed*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        groups.setdefault((ARMS.index(result["arm"]), path.stem.rpartition("-")[2]), []).append(result)
+    bases = [next((r for key, r in groups.items() if ARMS[key[0]] == base), []) for base in AGAINST]
+    minus = [f"minus {base}" for base in AGAINST]
+    rows = [["arm", "settings", "seeds", "nDCG@10", *minus, "AUC", "F1 good", "accuracy", "macro-F1", "minutes"]]
+    for key in sorted(groups):
+        results = groups[key]
+        rows.append([
+            ARMS[key[0]], key[1], str(len(results)), shown(bootstrap_interval(by_query(results))),
+            *(gap(results, base) for base in bases),
+            *(mean_interval(results, name) for name in ("auc", "good_f1", "accuracy", "macro_f1")),
+            mean(results, "minutes", ".1f"),
+        ])  # fmt: skip
+    return rows
+
+
+def render() -> str:
+    """Order, agreement and paired differences on the test queries, then on dev."""
+    return "\n\n".join(part for name in ("test", "dev") for part in (f"**{name} queries**", markdown(rows_of(name))))
+
+
+add_table(app, "chorus_judge", render, render.__doc__ or "")
 
 if __name__ == "__main__":
     app()

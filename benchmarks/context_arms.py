@@ -2,8 +2,8 @@
 
 python benchmarks/context_arms.py run --seeds 0                     one JSON per (arm, seed); several processes may work
 python benchmarks/context_arms.py run --seeds 0,1,2 --arms rag_sft,rag_grpo,dyknow
-python benchmarks/context_arms.py table [--write]                   the tables of docs/experiments.md
 python benchmarks/context_arms.py check --judge DIR --name NAME     one judge, each kind of text in turn
+python benchmarks/context_arms.py table --write                     benchmarks/results/context_arms.md
 
 The shop has two fifths knowledge queries, whose label hangs on a standard that only a text tells; test names standards
 that no training query does. Each query's text is the best of the shop's corpus by the house's retrieval; what it is
@@ -25,13 +25,11 @@ import numpy as np
 import typer
 from pydantic import BaseModel, ConfigDict
 
-import taosr1
-from experiment import Job, Queue, add_run, settings_key
-from goodrate.demo.stages import JudgedPairs, judged_pairs
 from goodrate.evaluation.classification import FAILED
-from goodrate.examples.prompts import JudgePrompt
+from goodrate.evaluation.significance import Interval
 from goodrate.learning.collapse import Collapsed
 from goodrate.recipes import judge_context
+from goodrate.recipes.judge_context import ContextPrompt
 from goodrate.recipes.judge_folder import JudgeFormat
 from goodrate.relevance.context import ContextFinder, ContextText, joined
 from goodrate.relevance.rationale import CONTEXT_STEP, Rationale
@@ -39,17 +37,21 @@ from goodrate.run_folder import write_atomic
 from goodrate.shop.knowledge import HEARSAY, kind_of, standard_text, use_of
 from goodrate.shop.queries import Standard
 from goodrate.shop.shop import Shop, ShopSettings
-from taosr1 import Run
-from taosr1_table import Measured, changes, collapses, interval, markdown, put, resampled
+from lib import shop_arms
+from lib.judging import label_scores, open_judge, with_contexts
+from lib.queue import ByArm, Job, Queue, Results, changes, experiment, settings_key
+from lib.shop_arms import NANO, ArmSettings, Run, macro_f1_of
+from lib.shop_data import JudgedPairs, judged_pairs, shop_of
+from lib.statistics import MacroF1, as_digits, from_digits, quantiles, resampled, shared_seeds
+from lib.tables import add_table, arm_table, averaged, markdown, minus, shown
 
-QUEUE = Queue("context_arms")
-BEGIN, END = "<!-- context_arms: python benchmarks/context_arms.py table --write -->", "<!-- end of context_arms -->"
+QUEUE, CHECKS = Queue("context_arms"), Queue("context_check")
 KINDS = ("helpful", "irrelevant", "misleading", "none")  # none: nothing was found
 TOP = 3
 
 
-class Settings(taosr1.Settings):
-    """Those of benchmarks/taosr1.py, with few labels, and what these methods add."""
+class Settings(ArmSettings):
+    """Those of all judge arms, with few labels, and what these methods add."""
 
     model_config = ConfigDict(extra="forbid")
     shop: ShopSettings = ShopSettings(items=5000, queries=2000, knowledge_share=0.4)
@@ -88,7 +90,6 @@ ARMS = {
     "dyknow/shuffled": Arm("rag", "dyknow", reads="shuffled"),
     "rag_sft/shuffled": Arm("rag", tested="shuffled"),
     "rag_sft/top3": Arm("rag", reads="top3"),
-    "dyknow/top3": Arm("rag", "dyknow", {"contexts": TOP}, reads="top3"),
     **{f"{arm}/without": Arm("rag", method, tested="hidden") for arm, method in
        (("rag_sft", ""), ("rag_grpo", "grpo"), ("dyknow", "dyknow"))},
 }  # fmt: skip
@@ -99,7 +100,7 @@ class Texts:
     """The best texts of every query, best first, as places in the shop's corpus; seed: of the shuffling."""
 
     shop: Shop
-    found: dict[int, list[int]]
+    places: dict[int, list[int]]
     seed: int
 
     def of(self, q: int, reads: str) -> list[int]:
@@ -107,7 +108,7 @@ class Texts:
         if reads in ("none", "hidden"):
             return []
         other = self._shuffled[q] if reads == "shuffled" else q
-        return self.found[other][: TOP if reads == "top3" else 1]
+        return self.places[other][: TOP if reads == "top3" else 1]
 
     @functools.cached_property
     def _shuffled(self) -> dict[int, int]:
@@ -128,16 +129,16 @@ class Texts:
 
 
 def texts_of(shop: Shop, seed: int) -> Texts:
-    """The texts of all queries, searched once for each shop and corpus and kept in the work folder."""
-    told = repr([[query.text for query in shop.queries], shop.corpus])
-    key = f"{settings_key(shop.settings)}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
-    kept = QUEUE.work / f"texts-{key}.json"
-    if not kept.is_file():
+    """The texts of all queries, searched once for each shop and corpus and stored in the work folder."""
+    searched = repr([[query.text for query in shop.queries], shop.corpus])
+    key = f"{settings_key(shop.settings)}-{hashlib.sha256(searched.encode()).hexdigest()[:8]}"
+    stored = QUEUE.work / f"texts-{key}.json"
+    if not stored.is_file():
         place = {text.id: n for n, text in enumerate(shop.corpus)}
         finder = ContextFinder([ContextText(t.id, t.text) for t in shop.corpus], QUEUE.work / f"texts-{key}")
-        found = [[place[text.id] for text in finder.find(query.text, TOP)] for query in shop.queries]
-        write_atomic(kept, json.dumps(found))
-    return Texts(shop, dict(enumerate(json.loads(kept.read_text(encoding="utf-8")))), seed)
+        places = [[place[text.id] for text in finder.find(query.text, TOP)] for query in shop.queries]
+        write_atomic(stored, json.dumps(places))
+    return Texts(shop, dict(enumerate(json.loads(stored.read_text(encoding="utf-8")))), seed)
 
 
 @dataclass(frozen=True)
@@ -165,28 +166,22 @@ class ContextRun(Run):
 
 def start(run: ContextRun) -> Path:
     """The SFT judge that reads as the run does; it has seen a share of its prompts without their text."""
-    s, hidden = _settings(run), replace(run, reads="hidden")
-    examples = taosr1.with_reasons(run, run.reasoned)
+    s, hidden = run.settings, replace(run, reads="hidden")
+    examples = shop_arms.with_reasons(run, run.reasoned)
     if run.reads not in ("none", "hidden"):
         drawn = random.Random(run.seed)
-        both = zip(examples, taosr1.with_reasons(hidden, run.reasoned), strict=True)
+        both = zip(examples, shop_arms.with_reasons(hidden, run.reasoned), strict=True)
         examples = [without if drawn.random() < s.bare else with_text for with_text, without in both]
-    out = run.work / f"sft-{run.reads}"
-    return taosr1.sft(run, Path("nano"), examples, out, s.sft_seconds, s.sft_rate, s.sft_updates, run.form)
+    return shop_arms.sft(run, NANO, examples, run.work / f"sft-{run.reads}", s.sft_seconds, s.sft_rate, s.sft_updates)
 
 
-def _settings(run: Run) -> Settings:
-    assert isinstance(run.settings, Settings)
-    return run.settings
-
-
-def both_prompts(run: ContextRun) -> list[JudgePrompt]:
+def both_prompts(run: ContextRun) -> list[ContextPrompt]:
     """The labelled prompts without their texts, and with them."""
-    told, bare = run.prompts(run.labelled), replace(run, reads="hidden").prompts(run.labelled)
+    full, bare = run.prompts(run.labelled), replace(run, reads="hidden").prompts(run.labelled)
     kinds = [run.texts.kind(q, run.reads) for q in run.labelled.rows.tolist()]
     return [
-        replace(p, context_prefix=with_text.prefix, context_kind=kind)
-        for p, with_text, kind in zip(bare, told, kinds, strict=True)
+        ContextPrompt(p.example_id, p.prefix, p.suffix, p.label, with_text.prefix, kind)
+        for p, with_text, kind in zip(bare, full, kinds, strict=True)
     ]
 
 
@@ -197,124 +192,53 @@ def trained(run: ContextRun, name: str, arm: Arm) -> Path:
     begins = replace(begins, reads="retrieved") if begins.reads == "shuffled" else begins
     judge = start(begins)
     if arm.start == "dpo":
-        judge = taosr1.dpo(run, run.work / f"dpo-{run.reads}", judge)
+        judge = shop_arms.dpo(run, run.work / f"dpo-{run.reads}", judge)
     out = run.work / f"{arm.method}-{name.replace('/', '-').removesuffix('-without')}"
     if arm.method == "grpo":
-        return taosr1.grpo(run, out, judge)
+        return shop_arms.grpo(run, out, judge)
     if arm.method == "dyknow":
-        settings = judge_context.Settings(**taosr1.grpo_settings(run, judge), **arm.change)
+        settings = judge_context.Settings(**shop_arms.grpo_settings(run, judge), **arm.change)
         return judge_context.train(settings, both_prompts(run), out)
     return judge
 
 
-def make(job: Job) -> dict[str, Any]:
+def measure(job: Job) -> dict[str, Any]:
     """Train the arm and measure it on the test pairs."""
-    settings, arm = job.settings, ARMS[job.arm]
-    assert isinstance(settings, Settings)
-    begun = taosr1.begun(settings, "reason_first", job.seed)
-    texts = texts_of(begun.shop, job.seed)
-    given = {**begun.__dict__, "work": QUEUE.work / f"{settings_key(settings)}-{job.seed}"}
-    run = ContextRun(**given, texts=texts, reads=arm.reads)
+    arm, settings = ARMS[job.arm], job.settings
+    plain = shop_arms.run_of(QUEUE, settings, "reason_first", job.seed)  # type: ignore[arg-type]
+    run = ContextRun(**plain.__dict__, texts=texts_of(plain.shop, job.seed), reads=arm.reads)
     try:
         folder = trained(run, job.arm, arm)
     except Collapsed as error:
         return {"collapsed": str(error)}
-    test = judged_pairs(begun.shop, "test", settings.test_pairs, seed=0)
-    return {**measured(run, test, folder, arm.tested or arm.reads), "training": taosr1.trace(folder.parent)}
+    test = judged_pairs(plain.shop, "test", settings.test_pairs, seed=0)  # type: ignore[attr-defined]
+    return {**measured(run, test, folder, arm.tested or arm.reads), "training": shop_arms.trace(folder.parent)}
 
 
 def measured(run: ContextRun, test: JudgedPairs, folder: Path, reads: str) -> dict[str, Any]:
-    """Scores of a judge folder that reads these texts, and what it said of every one of them."""
-    from goodrate.relevance.judge import Judge
-
-    rows = test.rows.tolist()
-    pairs = [replace(pair, context=run.texts.line(q, reads)) for pair, q in zip(test.pairs, rows, strict=True)]
-    verdicts = Judge.load(folder).judge(pairs, reasons=True)
+    """Scores of a judge folder that reads these texts, and what it states of every one of them."""
+    rows, query = test.rows.tolist(), run.shop.queries
+    pairs = with_contexts(test.pairs, [run.texts.line(q, reads) for q in rows])
+    verdicts = open_judge(folder).judge(pairs, reasons=True)
     predicted = np.asarray([FAILED if verdict.label is None else verdict.label for verdict in verdicts])
     known = [verdict.inconsistent for verdict in verdicts if verdict.inconsistent is not None]
     return {
-        **taosr1.scored(run.shop, test, predicted),
+        **label_scores(run.shop, test, predicted),
         "kinds": "".join(run.texts.kind(q, reads if reads in ("shuffled", "top3") else "retrieved")[0] for q in rows),
-        "worth": "".join(use_of(run.shop.queries[q], run.texts.kind(q, reads))[0] for q in rows),
-        "said": "".join(_said(verdict.reason) for verdict in verdicts),
-        "knowledge": "".join("k" if run.shop.queries[q].family == "knowledge" else "-" for q in rows),
+        "worth": "".join(use_of(query[q], run.texts.kind(q, reads))[0] for q in rows),
+        "said": "".join(_stated_use(verdict.reason) for verdict in verdicts),
+        "knowledge": "".join("k" if query[q].family == "knowledge" else "-" for q in rows),
         "inconsistent": float(np.mean(known)) if known else None,
     }
 
 
-def _said(reason: str | None) -> str:
+def _stated_use(reason: str | None) -> str:
     """First letter of the use that a reason states, "x" where it states none."""
     lines = [line for line in (reason or "").splitlines() if line.startswith(f"{CONTEXT_STEP} ")]
     return lines[0].split()[1][:1] if lines and len(lines[0].split()) == 2 else "x"
 
 
-app = typer.Typer(add_completion=False, help=__doc__)
-add_run(app, QUEUE, Settings, tuple(ARMS), make)
-
-
-def by_kind(found: Mapping[str, Any], gold: np.ndarray) -> dict[str, float]:
-    """Accuracy by what the retrieved text is worth, on all and on knowledge queries, and of the stated use."""
-    predicted = np.asarray([-1 if label == "x" else int(label) for label in found["predicted"]])
-    right, kinds, knowledge, worth, said = (
-        predicted == gold, *(np.asarray(list(found[name])) for name in ("kinds", "knowledge", "worth", "said"))
-    )  # fmt: skip
-    scores = {kind: _mean(right[kinds == kind[0]]) for kind in KINDS}
-    scores |= {f"knowledge, {kind}": _mean(right[(kinds == kind[0]) & (knowledge == "k")]) for kind in KINDS[:3]}
-    if (said == "x").all():
-        return scores
-    with_text = kinds != "n"
-    scores["use"] = _mean((said == worth)[with_text])
-    scores["used or not"] = _mean(((said == "i") == (worth == "i"))[with_text & (said != "x")])
-    return scores | {f"use, {kind}": _mean((said == worth)[kinds == kind[0]]) for kind in KINDS[:3]}
-
-
-def kind_gaps(
-    arm: list[dict[str, Any]], other: list[dict[str, Any]], gold: np.ndarray, weights: np.ndarray
-) -> list[str]:
-    """Accuracy of `arm` minus that of `other` by what the text is worth, over the seeds of both, 95 % over queries.
-
-    weights: (B + 1, N), the first row the sample itself. Nothing where the two read other texts.
-    """
-    seeds = {one["seed"] for one in arm} & {one["seed"] for one in other}
-    if not seeds or arm[0]["kinds"] != other[0]["kinds"]:
-        return ["-"] * len(KINDS)
-    right = [
-        np.mean([[c == str(g) for c, g in zip(r["predicted"], gold, strict=True)] for r in rs if r["seed"] in seeds], 0)
-        for rs in (arm, other)
-    ]
-    kinds = np.asarray(list(arm[0]["kinds"]))
-    told = []
-    for kind in KINDS:
-        w = weights * (kinds == kind[0])
-        gap = w @ (right[0] - right[1]) / np.maximum(w.sum(axis=1), 1e-12)
-        told.append(interval(gap, "+.3f"))
-    return told
-
-
-def perfect_choice(arm: list[dict[str, Any]], without: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Results of an arm whose judge reads helpful texts and no others, as nobody knows them: a ceiling of choosing."""
-    bare = {one["seed"]: one["predicted"] for one in without}
-    return [
-        {
-            "seed": one["seed"],
-            "predicted": "".join(
-                reads if kind == "h" else bares
-                for kind, reads, bares in zip(one["kinds"], one["predicted"], bare[one["seed"]], strict=True)
-            ),
-        }
-        for one in arm
-        if one["seed"] in bare
-    ]
-
-
-def choices(arms: Mapping[str, list[dict[str, Any]]], compared: Measured) -> list[list[str]]:
-    """One row per arm that was tested without its texts, too: macro-F1 with, without, and with a perfect choice."""
-    rows = [["arm", "seeds", "without texts, minus with", "perfect choice, minus with"]]
-    for arm in [a for a in ARMS if f"{a}/without" in arms and a in arms]:
-        best = perfect_choice(arms[arm], arms[f"{arm}/without"])
-        gaps = (compared.difference(other, arms[arm]) for other in (arms[f"{arm}/without"], best))
-        rows.append([arm, str(len(best)), *gaps])
-    return rows
+app = experiment(__doc__, QUEUE, Settings, tuple(ARMS), measure)
 
 
 class Check(BaseModel):
@@ -325,7 +249,11 @@ class Check(BaseModel):
     shop: ShopSettings
 
 
-READINGS = ("nothing", "right", "hearsay", "wrong", "advertisement", "elsewhere")
+READINGS = {
+    "nothing": "nothing", "right": "the standard, right", "hearsay": "another value of its attribute, as hearsay",
+    "wrong": "the same, without the mark", "advertisement": "an advertisement",
+    "elsewhere": "hearsay of another attribute",
+}  # fmt: skip
 
 
 def standard_texts(shop: Shop, q: int) -> dict[str, str | None]:
@@ -342,8 +270,16 @@ def standard_texts(shop: Shop, q: int) -> dict[str, str | None]:
     ads = [text.text for text in shop.corpus if not text.subject and f" : {surface} " in text.text]
     other = replace(standard, attribute=(wanted.attribute + 1 + q % 11) % len(world.taxonomy.attributes), value=q % 6)
     elsewhere = HEARSAY + standard_text(world, other)
-    told = (None, standard_text(world, standard), HEARSAY + wrong, wrong, ads[0], elsewhere)
-    return dict(zip(READINGS, told, strict=True))
+    texts = (None, standard_text(world, standard), HEARSAY + wrong, wrong, ads[0], elsewhere)
+    return dict(zip(READINGS, texts, strict=True))
+
+
+def checked_pairs(settings: Check) -> tuple[JudgedPairs, list[int]]:
+    """The test pairs of the shop, and which of them, of knowledge queries, are asked."""
+    shop = shop_of(settings.shop)
+    test = judged_pairs(shop, "test", 100_000, seed=0)
+    knowledge = [n for n, q in enumerate(test.rows.tolist()) if shop.queries[q].family == "knowledge"]
+    return test, np.random.default_rng(0).permutation(knowledge)[: settings.pairs].tolist()
 
 
 @app.command()
@@ -353,79 +289,112 @@ def check(
     pairs: Annotated[int, typer.Option(help="Test pairs of knowledge queries.")] = 250,
 ) -> None:
     """Whether labels of knowledge queries hang on the text: one judge, the same pairs, each text in turn."""
-    from goodrate.relevance.judge import Judge
+    settings, loaded = Check(judge=name, pairs=pairs, shop=Settings().shop), open_judge(judge)
+    test, chosen = checked_pairs(settings)
+    texts = {int(test.rows[n]): standard_texts(shop_of(settings.shop), int(test.rows[n])) for n in chosen}
 
-    settings, loaded = Settings(), Judge.load(judge)
-    shop = taosr1.shop_of(settings.shop.model_dump_json())
-    test = judged_pairs(shop, "test", 100_000, seed=0)
-    chosen = [n for n, q in enumerate(test.rows.tolist()) if shop.queries[q].family == "knowledge"]
-    chosen = np.random.default_rng(0).permutation(chosen)[:pairs].tolist()
-    texts = {int(test.rows[n]): standard_texts(shop, int(test.rows[n])) for n in chosen}
+    def measure_reading(job: Job) -> dict[str, Any]:
+        read = with_contexts([test.pairs[n] for n in chosen], [texts[int(test.rows[n])][job.arm] for n in chosen])
+        labels = np.asarray([FAILED if verdict.label is None else verdict.label for verdict in loaded.judge(read)])
+        right = labels == test.gold[chosen]
+        return {"accuracy": float(right.mean()), "right": right.astype(int).tolist(), "predicted": as_digits(labels)}
 
-    def make_reading(job: Job) -> dict[str, Any]:
-        read = [replace(test.pairs[n], context=texts[int(test.rows[n])][job.arm]) for n in chosen]
-        labels = [verdict.label for verdict in loaded.judge(read)]
-        right = [label == gold for label, gold in zip(labels, test.gold[chosen].tolist(), strict=True)]
-        said = "".join("x" if label is None else str(label) for label in labels)
-        return {"accuracy": float(np.mean(right)), "right": [int(one) for one in right], "predicted": said}
-
-    queue = Queue("context_check")
-    about = Check(judge=name, pairs=pairs, shop=settings.shop)
-    queue.run([Job(reading, 0, about) for reading in READINGS], make_reading)
-    weights = resampled(test.rows[chosen])
-    alike = [r for r in queue.found() if {**r["settings"], "judge": name} == about.model_dump(mode="json")]
-    judges = sorted({r["settings"]["judge"] for r in alike})
-    right = {r: np.mean([one["right"] for one in alike if one["arm"] == r], axis=0) for r in READINGS}
-    print(f"mean over {len(judges)} judges: {', '.join(judges)}")
-    for reading in READINGS:
-        gap = (weights @ (right[reading] - right["nothing"])) / weights.sum(1)
-        print(f"{reading}: {right[reading].mean():.3f}, minus nothing {interval(gap, '+.3f')}")
+    CHECKS.run([Job(reading, 0, settings) for reading in READINGS], measure_reading)
 
 
-def _mean(values: np.ndarray) -> float:
-    """NaN of nothing."""
-    return float(values.mean()) if len(values) else float("nan")
-
-
-@app.command()
-def table(
-    against: Annotated[str, typer.Option(help="Arms that differences are taken to.")] = "rag_sft,rag_grpo",
-    write: Annotated[bool, typer.Option("--write", help="Into docs/experiments.md, between its marks.")] = False,
-) -> None:
-    """Macro-F1, paired differences, accuracy by kind of text and of the stated use, means over seeds."""
+def readings() -> list[str]:
+    """The table of `check`: mean over judges that were asked the same pairs."""
+    groups: dict[str, ByArm] = {}
+    for result in CHECKS.results():
+        alike = Check.model_validate({**result["settings"], "judge": ""}).model_dump_json()
+        groups.setdefault(alike, {}).setdefault(result["arm"], []).append(result)
     parts: list[str] = []
-    for key, arms in QUEUE.grouped(Settings).items():
-        settings = Settings.model_validate(next(iter(arms.values()))[0]["settings"])
-        compared = Measured(settings, settings.test_pairs)
-        test = judged_pairs(taosr1.shop_of(settings.shop.model_dump_json()), "test", settings.test_pairs, seed=0)
-        gold, weights = test.gold, resampled(test.rows)
-        others = against.split(",")
-        rows = [["arm", "seeds", "macro-F1", "accuracy", *(f"minus {o}" for o in others), "minutes"]]
-        details: list[list[str]] = []
-        by_kinds = [["arm minus rag_grpo", *KINDS]]
-        for arm in [a for a in ARMS if a in arms]:
-            results = arms[arm]
-            values = compared.values(results)
-            gaps = [compared.difference(results, arms.get(o, [])) if arm != o else "-" for o in others]
-            rows.append([
-                arm, str(len(results)), interval(values),
-                f"{np.mean([r['accuracy'] for r in results]):.3f}", *gaps,
-                f"{np.mean([r['minutes'] for r in results]):.1f}",
-            ])  # fmt: skip
-            if arm != "rag_grpo":
-                by_kinds.append([arm, *kind_gaps(results, arms.get("rag_grpo", []), gold, weights)])
-            each = [by_kind(r, gold) for r in results]
-            means = (np.mean([e.get(name, np.nan) for e in each]) for name in DETAILS)
-            details.append([arm, *("-" if np.isnan(one) else f"{one:.3f}" for one in means)])
-        told = changes(settings, Settings()) or "default"
-        tables = (rows, [["arm", *DETAILS], *details], by_kinds, choices(arms, compared))
-        parts += [f"**{told}** (settings `{key}`)", *(markdown(rows) for rows in tables if len(rows) > 1)]
-    parts += collapses(QUEUE, Settings)
-    put("\n\n".join(parts), write, BEGIN, END)
+    for alike, arms in groups.items():
+        test, chosen = checked_pairs(Check.model_validate_json(alike))
+        weights = resampled(test.rows[chosen])
+        right = {arm: np.mean([one["right"] for one in results], axis=0) for arm, results in arms.items()}
+        rows = [["text in the prompt", "accuracy", "minus nothing"]]
+        for arm in [arm for arm in READINGS if arm in right]:
+            gap = quantiles((weights @ (right[arm] - right["nothing"])) / weights.sum(1))
+            rows.append([READINGS[arm], f"{right[arm].mean():.3f}", "-" if arm == "nothing" else shown(gap, "+.3f")])
+        count = f"{len(chosen)} test pairs of knowledge queries, {len(arms['nothing'])} judges that saw no text"
+        parts += [f"**Whether the text matters** ({count} in training)", markdown(rows)]
+    return parts
+
+
+def by_kind(result: Mapping[str, Any], gold: np.ndarray) -> dict[str, float]:
+    """Accuracy by what the retrieved text is worth, on all and on knowledge queries, and of the stated use."""
+    right = from_digits(result["predicted"]) == gold
+    kinds, knowledge, worth, use = (np.asarray(list(result[n])) for n in ("kinds", "knowledge", "worth", "said"))
+    parts = {kind: (right, kinds == kind[0]) for kind in KINDS}
+    parts |= {f"knowledge, {kind}": (right, (kinds == kind[0]) & (knowledge == "k")) for kind in KINDS[:3]}
+    if (use != "x").any():
+        same, ignored, with_text = use == worth, (use == "i") == (worth == "i"), kinds != "n"
+        parts |= {"use": (same, with_text), "used or not": (ignored, with_text & (use != "x"))}
+        parts |= {f"use, {kind}": (same, kinds == kind[0]) for kind in KINDS[:3]}
+    return {name: float(one[mask].mean()) if mask.any() else float("nan") for name, (one, mask) in parts.items()}
+
+
+def kind_gaps(arm: Results, other: Results, gold: np.ndarray, weights: np.ndarray) -> list[Interval | None]:
+    """Accuracy of `arm` minus that of `other` by what the text is worth, over the seeds of both, 95 % over queries.
+
+    weights: (B + 1, N), the first row the sample itself. Nothing where the two read other texts.
+    """
+    both = shared_seeds(arm, other)
+    if not both[0] or arm[0]["kinds"] != other[0]["kinds"]:
+        return [None] * len(KINDS)
+    ours, theirs = (np.mean([from_digits(r["predicted"]) == gold for r in results], axis=0) for results in both)
+    kinds = np.asarray(list(arm[0]["kinds"]))
+    parts = [weights * (kinds == kind[0]) for kind in KINDS]
+    return [quantiles(part @ (ours - theirs) / np.maximum(part.sum(axis=1), 1e-12)) for part in parts]
+
+
+def perfect_choice(arm: Results, without: Results) -> Results:
+    """Results of an arm whose judge reads helpful texts and no others, as nobody knows them: a ceiling of choosing."""
+    bare, results = {one["seed"]: one["predicted"] for one in without}, []
+    for one in [one for one in arm if one["seed"] in bare]:
+        labels = zip(one["kinds"], one["predicted"], bare[one["seed"]], strict=True)
+        results.append({"seed": one["seed"], "predicted": "".join(a if k == "h" else b for k, a, b in labels)})
+    return results
+
+
+def choices(arms: ByArm, compared: MacroF1) -> list[list[str]]:
+    """One row per arm that was tested without its texts, too: macro-F1 with, without, and with a perfect choice."""
+    rows = [["arm", "seeds", "without texts, minus with", "perfect choice, minus with"]]
+    for arm in [a for a in ARMS if f"{a}/without" in arms and a in arms]:
+        best = perfect_choice(arms[arm], arms[f"{arm}/without"])
+        gaps = (shown(compared.difference(other, arms[arm]), "+.3f") for other in (arms[f"{arm}/without"], best))
+        rows.append([arm, str(len(best)), *gaps])
+    return rows
 
 
 DETAILS = (*KINDS, *(f"knowledge, {kind}" for kind in KINDS[:3]), "use", "used or not",
            *(f"use, {kind}" for kind in KINDS[:3]))  # fmt: skip
+
+
+def render() -> str:
+    """Macro-F1, paired differences, accuracy by kind of text and of the stated use, means over seeds."""
+    parts: list[str] = []
+    for key, arms in QUEUE.by_settings(Settings).items():
+        settings = Settings.model_validate(next(iter(arms.values()))[0]["settings"])
+        compared = macro_f1_of(settings, settings.test_pairs)
+        test = judged_pairs(shop_of(settings.shop), "test", settings.test_pairs, seed=0)
+        weights, details, by_kinds = resampled(test.rows), [["arm", *DETAILS]], [["arm minus rag_grpo", *KINDS]]
+        for arm in [a for a in ARMS if a in arms]:
+            each = [by_kind(r, test.gold) for r in arms[arm]]
+            means = (np.mean([e.get(name, np.nan) for e in each]) for name in DETAILS)
+            details.append([arm, *("-" if np.isnan(one) else f"{one:.3f}" for one in means)])
+            if arm != "rag_grpo":
+                gaps = kind_gaps(arms[arm], arms.get("rag_grpo", []), test.gold, weights)
+                by_kinds.append([arm, *(shown(gap, "+.3f") for gap in gaps)])
+        scores = {"macro-F1": lambda r, c=compared: shown(c.level(r)), **averaged({"accuracy": "accuracy"})}
+        scores |= {**minus(arms, ("rag_sft", "rag_grpo"), compared), **averaged({"minutes": "minutes"}, ".1f")}
+        parts += [f"**{changes(settings)}** (settings `{key}`)", arm_table(arms, ARMS, scores)]
+        parts += [markdown(rows) for rows in (details, by_kinds, choices(arms, compared)) if len(rows) > 1]
+    return "\n\n".join([*parts, *QUEUE.collapses(Settings), *readings()])
+
+
+add_table(app, "context_arms", render, render.__doc__ or "")
 
 if __name__ == "__main__":
     app()

@@ -1,13 +1,14 @@
-"""Three ways to teach a judge better, beside GRPO: rule-aware rewards with guided replay, step rewards, context choice.
+"""Three ways to teach a judge better, beside GRPO: rule-aware rewards with guided replay, step rewards, verified steps.
 
 python benchmarks/judge_methods.py run --seeds 0                    one JSON per (arm, seed); several processes may work
 python benchmarks/judge_methods.py run --seeds 0,1,2 --arms grpo,agrl,srpo
-python benchmarks/judge_methods_table.py [--write]                  the tables of docs/experiments.md
-python benchmarks/judge_methods.py curves HASH curves.png           what trainings were like, update by update
+python benchmarks/judge_methods.py reasons --seeds 0 --arms sft,grpo --set ...   how those judges reach their labels
+python benchmarks/judge_methods.py table --write                    benchmarks/results/judge_methods.md
 
 All arms of a seed start from one SFT judge and have the same seconds. That SFT shows a share of its prompts with a
 hint, so that a guided prompt is nothing new. Of the labelled pairs a share has verified steps (`stored`); hints,
 rewards of steps, step judges and the arm `verified` know no others. A step judge is trained before, once a seed.
+`reasons` reads the judges that `run` left in runs/: which steps are right, and labels past a wrong rule.
 """
 
 from __future__ import annotations
@@ -17,34 +18,36 @@ import random
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
 from pydantic import ConfigDict
 
-import taosr1
-from experiment import Job, Queue, add_run, settings_key
-from goodrate.demo.stages import judged_pairs
-from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.collapse import Collapsed
 from goodrate.learning.fit import FitSettings
 from goodrate.recipes import judge_curriculum, judge_guided, judge_stepwise, step_judge
 from goodrate.recipes.guided_replay import LADDER, ReplaySettings, hint
 from goodrate.recipes.judge_policy import PolicySettings
-from goodrate.recipes.judge_rollouts import sample_rollouts
+from goodrate.recipes.judge_rollouts import rolled
+from goodrate.recipes.judge_steps import KnownPrompt
 from goodrate.recipes.prompt_pool import PoolSettings
 from goodrate.relevance.prompts import with_hint
 from goodrate.relevance.rationale import STEPS, step_lines
-from goodrate.run_folder import RunFolder, write_atomic
-from taosr1 import TEST_PAIRS, Part, Run
+from goodrate.run_folder import RunFolder
+from lib import shop_arms
+from lib.judging import details, open_judge, stated_steps
+from lib.queue import ByArm, Job, Queue, changes, experiment, run_verb, settings_key
+from lib.shop_arms import NANO, TEST_PAIRS, ArmSettings, Run, budget, label_form, logged_means, macro_f1_of, sft, trace
+from lib.shop_data import Part, judged_pairs, shop_of
+from lib.statistics import MacroF1, shared_seeds
+from lib.tables import add_table, arm_table, averaged, minus, shown
 
-QUEUE = Queue("judge_methods")
-CHECKED = 500  # test pairs that a step judge is measured on
+QUEUE, REASONS = Queue("judge_methods"), Queue("judge_methods_reasons")
+CHECKED, DECODED = 500, 600  # test pairs that a step judge is measured on; whose reasons are held against the truth
 
 
-class Settings(taosr1.Settings):
-    """Those of benchmarks/taosr1.py, with few labels, and what these methods add."""
+class Settings(ArmSettings):
+    """Those of all judge arms, with few labels, and what these methods add."""
 
     model_config = ConfigDict(extra="forbid")
     labels: int = 1500
@@ -56,10 +59,8 @@ class Settings(taosr1.Settings):
 
 
 Change = Mapping[str, Any]
-READABLE: Change = {"label_needs": "readable"}
 GUIDED: dict[str, Change] = {
-    "grpo+format": {"replay": None, "weights": None, **READABLE},
-    "grpo+consistent": {"replay": None, "weights": None, "label_needs": "consistent"},
+    "grpo+format": {"replay": None, "weights": None, "label_needs": "readable"},
     "grpo+derived": {"replay": None, "weights": None, "label_needs": "derived"},
     "grpo+rules": {"replay": None},
     "grpo+rules+derived": {"replay": None, "label_needs": "derived"},
@@ -78,14 +79,8 @@ STEPWISE: dict[str, Change] = {
     "generative": {"covered": [], "step_judge": "generative"},
     "scalar": {"covered": [], "step_judge": "scalar"},
     "hybrid": BOTH,
-    "hybrid+format": {**BOTH, **READABLE},
     "hybrid+derived": {**BOTH, "label_needs": "derived"},
     "hybrid/permuted": {**BOTH, "permuted": True},
-    "hybrid/every_step": {**BOTH, "critical": False},
-    "hybrid/cumulative": {**BOTH, "critical": False, "form": "cumulative"},
-    "hybrid/step_mean": {**BOTH, "reduction": "step_mean"},
-    "hybrid/outcome0.3": {**BOTH, "outcome_weight": 0.3},
-    "hybrid/soft": {**BOTH, "soft": True},
     "hybrid/difficulty": {**BOTH, "pool": PoolSettings(samples=4, diverse=1.0)},
     "hybrid/diverse": {**BOTH, "pool": PoolSettings(samples=4)},
     "hybrid+replay": {**BOTH, "replay": ReplaySettings()},
@@ -95,106 +90,92 @@ CHAINED: dict[str, Change] = {  # half of the budget is SFT on the verified step
     "verified+grpo": {"weights": None, "replay": None},
     "verified+rules": {"replay": None},
     "verified+derived": {"replay": None, "weights": None, "label_needs": "derived"},
-    "verified+verifier": STEPWISE["verifier"],
     "verified+hybrid": STEPWISE["hybrid"],
 }
 SAMPLING = {**GUIDED, **STEPWISE, **CHAINED}
 CONTROLS = ("sft", "continued", "labels", "dpo", "grpo", "verified", "oracle")
 LABEL_FIRST = "label_first/"  # the same arm of a judge that states its label before its steps
-ARMS = (*CONTROLS, *SAMPLING, *(LABEL_FIRST + arm for arm in ("sft", "grpo", "grpo+rules", "agrl", "hybrid")))
+ARMS = (*CONTROLS, *SAMPLING, *(LABEL_FIRST + arm for arm in ("sft", "grpo", "hybrid")))
 
 
-def known(run: Run, part: Part, stored: float) -> list[JudgePrompt]:
+def known(run: Run, part: Part, stored: float) -> list[KnownPrompt]:
     """Prompts with their true steps, for the share of the pairs that somebody verified."""
     pairs = zip(run.prompts(part), part.rows.tolist(), part.items.tolist(), strict=True)
     drawn = random.Random(run.seed)
-    told = [(p, step_lines(run.shop.rationale(q, i)) if drawn.random() < stored else {}) for p, q, i in pairs]
-    return [replace(p, steps=steps) for p, steps in told]
+    steps = [(p, step_lines(run.shop.rationale(q, i)) if drawn.random() < stored else {}) for p, q, i in pairs]
+    return [KnownPrompt(p.example_id, p.prefix, p.suffix, p.label, lines) for p, lines in steps]
 
 
 def start(run: Run) -> Path:
     """The SFT judge of all arms: reasons, a share of them behind a hint of any rung."""
-    settings = run.settings
-    assert isinstance(settings, Settings)
-    drawn, examples = random.Random(run.seed), []
-    for example, prompt in zip(taosr1.with_reasons(run, run.reasoned), known(run, run.reasoned, 1.0), strict=True):
-        if drawn.random() < settings.hinted:
+    s, drawn, examples = run.settings, random.Random(run.seed), []
+    pairs = zip(shop_arms.with_reasons(run, run.reasoned), known(run, run.reasoned, 1.0), strict=True)
+    for example, prompt in pairs:
+        if drawn.random() < s.hinted:
             text = hint(prompt, drawn.randint(1, LADDER), drawn.choice(["category", "attributes"]))
             example = replace(example, suffix=with_hint(example.suffix, text, run.form.template))
         examples.append(example)
-    folder = run.work / "sft"
-    return taosr1.sft(
-        run, Path("nano"), examples, folder, settings.sft_seconds, settings.sft_rate, settings.sft_updates
-    )
+    return sft(run, NANO, examples, run.work / "sft", s.sft_seconds, s.sft_rate, s.sft_updates)
 
 
 def step_judge_of(run: Run, kind: str) -> Path:
     """A step judge that knows the pairs with verified steps, and how it does on test pairs, in scores.json."""
     s, folder = run.settings, run.work / f"step_judge-{kind}"
-    assert isinstance(s, Settings)
-    updates = s.step_judge_updates
-    budget: dict[str, Any] = {"updates": updates} if updates else {"seconds": s.step_judge_seconds}
-    told = step_judge.Settings(
+    recipe = step_judge.Settings(
         model=str(start(run)), kind=kind, optimizer=s.grpo_optimizer, learning_rate=s.sft_rate, batch_size=32,
-        micro_tokens=4096, epochs=1000, fit=FitSettings(**budget, seed=run.seed),
+        micro_tokens=4096, epochs=1000,
+        fit=FitSettings(**budget(s.step_judge_updates, s.step_judge_seconds), seed=run.seed),
     )  # fmt: skip
     if not (folder / "scores.json").is_file():
-        trained = step_judge.train(told, [*known(run, run.reasoned, 1.0), *known(run, run.labelled, s.stored)], folder)
+        prompts = [*known(run, run.reasoned, 1.0), *known(run, run.labelled, s.stored)]
+        model = step_judge.train(recipe, prompts, folder)
         pairs = judged_pairs(run.shop, "test", CHECKED, seed=1)
         test = known(run, Part(pairs.rows, pairs.items, pairs.gold), 1.0)
-        rollout, _ = sample_rollouts(told.model, test, told.samples, run.seed, "step judge test")
-        scores = step_judge.evaluate(step_judge.open_step_judge(trained), test, rollout)
+        rollout, _ = rolled(recipe.model, test, recipe.samples, run.seed, "step judge test")
+        scores = step_judge.evaluate(step_judge.open_step_judge(model), test, rollout)
         (folder / "scores.json").write_text(json.dumps(asdict(scores), indent=1))
     return folder / "model"
 
 
 def policy_arm(run: Run, out: Path, recipe: Any, change: Change, judge: Path | None = None) -> Path:
     """Train by a recipe on rollouts, with the true steps of the stored share of the pairs. judge: None = the SFT."""
-    settings = run.settings
-    assert isinstance(settings, Settings)
     if "step_judge" in change:
         change = {**change, "step_judge": str(step_judge_of(run, change["step_judge"]))}
-    told: PolicySettings = recipe.Settings(**{**taosr1.grpo_settings(run, judge or start(run)), **change})
-    return Path(recipe.train(told, known(run, run.labelled, settings.stored), out))
+    settings: PolicySettings = recipe.Settings(**{**shop_arms.grpo_settings(run, judge or start(run)), **change})
+    return Path(recipe.train(settings, known(run, run.labelled, run.settings.stored), out))
 
 
 def chained(run: Run, out: Path, recipe: Any, change: Change) -> Path:
     """Half of the budget SFT on the verified steps, half on rollouts from there."""
     s = run.settings
-    assert isinstance(s, Settings)
     half: dict[str, Any] = {"stage_seconds": s.stage_seconds / 2}
-    for name in ("stage_updates", "control_updates"):
-        if getattr(s, name):
-            half[name] = getattr(s, name) // 2
+    half |= {n: getattr(s, n) // 2 for n in ("stage_updates", "control_updates") if getattr(s, n)}
     halved = replace(run, settings=s.model_copy(update=half))
     return policy_arm(halved, out, recipe, change, control(halved, run.work / "verified-half", "verified"))
 
 
 def verified(run: Run, stored: float) -> Part:
     """The pairs with reasons and those of the labelled ones whose steps somebody verified."""
-    has = np.asarray([bool(prompt.steps) for prompt in known(run, run.labelled, stored)])
+    more = run.labelled.cut(np.asarray([bool(prompt.steps) for prompt in known(run, run.labelled, stored)]))
     columns = ("rows", "items", "gold")
-    return Part(*(np.concatenate([getattr(run.reasoned, c), getattr(run.labelled, c)[has]]) for c in columns))
+    return Part(*(np.concatenate([getattr(run.reasoned, c), getattr(more, c)]) for c in columns))
 
 
 def control(run: Run, out: Path, arm: str) -> Path:
     """SFT alone, more SFT, SFT on the labels, DPO, plain GRPO, SFT on the verified steps or the true ones of all."""
     s = run.settings
-    assert isinstance(s, Settings)
     if arm == "grpo":
         return policy_arm(run, out, judge_guided, {"weights": None, "replay": None})
     if arm == "sft":
         return start(run)
     if arm == "dpo":
-        return taosr1.dpo(run, out, start(run))
-    examples: list[JudgePrompt]
-    form = run.form
+        return shop_arms.dpo(run, out, start(run))
     if arm == "labels":
-        examples, form = taosr1.with_labels(run, run.labelled), run.form.model_copy(update={"order": "label_first"})
+        examples, form = shop_arms.with_labels(run, run.labelled), label_form(run)
     else:
-        chosen = {"continued": run.reasoned, "oracle": run.labelled, "verified": verified(run, s.stored)}[arm]
-        examples = taosr1.with_reasons(run, chosen)
-    return taosr1.sft(run, start(run), examples, out, s.stage_seconds, s.continued_rate, s.control_updates, form)
+        part = {"continued": run.reasoned, "oracle": run.labelled, "verified": verified(run, s.stored)}[arm]
+        examples, form = shop_arms.with_reasons(run, part), run.form
+    return sft(run, start(run), examples, out, s.stage_seconds, s.continued_rate, s.control_updates, form)
 
 
 def placed(job: Job) -> tuple[str, str, Path]:
@@ -205,84 +186,126 @@ def placed(job: Job) -> tuple[str, str, Path]:
     return arm, order, work / arm.replace("/", "-")
 
 
-def make(job: Job) -> dict[str, Any]:
+def measure(job: Job) -> dict[str, Any]:
     """Train the arm and measure it on the test pairs."""
-    settings = job.settings
-    assert isinstance(settings, Settings)
     arm, order, out = placed(job)
-    run = replace(taosr1.begun(settings, order, job.seed), work=out.parent)
+    run = replace(shop_arms.run_of(QUEUE, job.settings, order, job.seed), work=out.parent)  # type: ignore[arg-type]
     try:
         folder = trained(run, out, arm)
     except Collapsed as error:
-        return {"collapsed": str(error), "training": taosr1.trace(out)}
+        return {"collapsed": str(error), "training": trace(out)}
     test = judged_pairs(run.shop, "test", TEST_PAIRS, seed=0)
-    ran = max(out.glob("stage?"), default=folder.parent)
-    return {
-        **taosr1.judged(run, test, folder),
-        "training": {**taosr1.trace(ran), **steadiness(ran)},
-        **checked(run, SAMPLING.get(arm, {}).get("step_judge")),
+    last_stage = max(out.glob("stage?"), default=folder.parent)
+    measures = {
+        **shop_arms.measured(run, test, folder),
+        "training": {**trace(last_stage), **steadiness(last_stage)},
     }
+    if kind := SAMPLING.get(arm, {}).get("step_judge"):
+        measures["step_judge"] = json.loads((run.work / f"step_judge-{kind}" / "scores.json").read_text())
+    return measures
 
 
 def trained(run: Run, out: Path, arm: str) -> Path:
     """The judge of an arm."""
     if arm in CONTROLS:
         return control(run, out, arm)
-    return (chained if arm in CHAINED else policy_arm)(run, out, recipe_of(arm), SAMPLING[arm])
-
-
-def recipe_of(arm: str) -> Any:
-    """The recipe that an arm, or the second half of a chain, is trained by."""
-    if arm.endswith("curriculum"):
-        return judge_curriculum
-    return judge_stepwise if arm.removeprefix("verified+") in STEPWISE else judge_guided
-
-
-def checked(run: Run, kind: str | None) -> dict[str, Any]:
-    """How the arm's step judge does on test pairs."""
-    if kind is None:
-        return {}
-    return {"step_judge": json.loads((run.work / f"step_judge-{kind}" / "scores.json").read_text())}
+    recipe: Any = judge_stepwise if arm.removeprefix("verified+") in STEPWISE else judge_guided
+    recipe = judge_curriculum if arm.endswith("curriculum") else recipe
+    return (chained if arm in CHAINED else policy_arm)(run, out, recipe, SAMPLING[arm])
 
 
 def steadiness(folder: Path) -> dict[str, float]:
     """Spread of the samples' accuracy over the last fifth of a training, and what replay did."""
     records = RunFolder(folder).metrics()
     last = [r["accuracy"] for r in records[-max(2, len(records) // 5) :] if "accuracy" in r]
-    found = {name: [r[name] for r in records if name in r] for name in ("stuck", "rescued", "guided", "guided_ratio")}
-    means = {name: float(np.mean(values)) for name, values in found.items() if values}
+    means = logged_means(records, ("stuck", "rescued", "guided", "guided_ratio"))
     return {**({"accuracy_spread": float(np.std(last))} if len(last) > 1 else {}), **means}
 
 
-app = typer.Typer(add_completion=False, help=__doc__)
+def measure_reasons(job: Job) -> dict[str, Any]:
+    """Decode the reasons of some test pairs and hold each line against the true one."""
+    out = placed(job)[-1]
+    judge = open_judge(max(out.glob("stage?"), default=out) / "judge")  # the last stage of a curriculum
+    shop = shop_of(job.settings.shop)  # type: ignore[attr-defined]
+    test = judged_pairs(shop, "test", TEST_PAIRS, seed=0)
+    chosen = np.random.default_rng(0).permutation(len(test.gold))[:DECODED]
+    verdicts = judge.judge([test.pairs[i] for i in chosen], reasons=True)
+    truth = [step_lines(shop.rationale(int(test.rows[i]), int(test.items[i]))) for i in chosen]
+    stated = [stated_steps(verdict, judge.card.order) for verdict in verdicts]
+    label = np.asarray([v.label == test.gold[i] for v, i in zip(verdicts, chosen, strict=True)])
+    right = {step: np.asarray([s.get(step) == t[step] for s, t in zip(stated, truth, strict=True)]) for step in STEPS}
+    book_rules, rule = {f"verdict {rule.id}" for rule in shop.book.rules}, right["verdict"]
+    return {
+        "pairs": len(chosen),
+        **{step: float(right[step].mean()) for step in STEPS},
+        "label": float(label.mean()),
+        "rule_unknown": float(np.mean([s.get("verdict") not in book_rules for s in stated])),
+        "label_of_right_rule": float(label[rule].mean()) if rule.any() else None,
+        "label_of_wrong_rule": float(label[~rule].mean()) if (~rule).any() else None,
+        "past_the_rule": float((label & ~rule).mean()),
+    }
 
 
-add_run(app, QUEUE, Settings, ARMS, make)
+app = experiment(__doc__, QUEUE, Settings, ARMS, measure)
+app.command("reasons", help="How judges reach their labels.")(run_verb(REASONS, Settings, ARMS, measure_reasons))
+AGAINST = ("sft", "grpo", "grpo+format", "grpo+rules", "verified")
+PAIRS = (  # differences that no column holds
+    ("grpo+rules", "labels"), ("grpo+derived", "labels"), ("verified", "labels"), ("verified+rules", "labels"),
+    ("verified+rules", "verified+grpo"), ("verified+derived", "verified+grpo"), ("verified+hybrid", "verified+grpo"),
+    ("hybrid", "verifier"), ("hybrid+derived", "hybrid"), ("hybrid+derived", "grpo+derived"),
+    ("hybrid/diverse", "hybrid"), ("agrl/ratio", "agrl"), ("agrl/hinted", "agrl"), ("agrl/tau0.25", "agrl"),
+    ("agrl/H2", "agrl"), ("agrl/H3", "agrl"), ("oracle", "verified"), ("continued", "sft"),
+    ("label_first/grpo", "label_first/sft"), ("label_first/hybrid", "label_first/grpo"),
+)  # fmt: skip
+LOGGED = {
+    "updates": "updates", "sampled_groups": "groups drawn", "groups": "groups kept", "kl": "KL",
+    "accuracy_spread": "spread of the last fifth", "stuck": "stuck", "rescued": "rescued",
+    "guided_ratio": "first ratio",
+}  # fmt: skip
+PATHS = {
+    "category": "category", "checks": "checks", "verdict": "rule", "label": "label",
+    "rule_unknown": "rule not in the book", "label_of_right_rule": "label where the rule is right",
+    "label_of_wrong_rule": "label where it is wrong", "past_the_rule": "right labels past a wrong rule",
+}  # fmt: skip
 
 
-OVER_TIME = ("accuracy", "entropy", "paths", "unreadable_steps", "inconsistent", "kl")
-STEPS_RIGHT = tuple(f"reward/step/{step}" for step in STEPS)  # kept with the curves, not drawn
+def scores(found: ByArm, whole: MacroF1, tail: MacroF1) -> str:
+    """Macro-F1 on the natural and on a balanced mix, on the tail, and what it gains."""
+    return arm_table(found, ARMS, {
+        "macro-F1": lambda r: shown(whole.level(r)),
+        "by seed": lambda r: ", ".join(f"{one['seed']}: {one['macro_f1']:.3f}" for one in r),
+        **minus(found, AGAINST, whole),
+        "balanced": lambda r: f"{whole.balanced(r):.3f}", "tail": lambda r: f"{tail.values(r)[0]:.3f}",
+        **minus(found, ["grpo"], tail, "tail minus {}"), **averaged({"accuracy": "accuracy", "good_f1": "F1 Good"}),
+    })  # fmt: skip
 
 
-@app.command()
-def curves(
-    key: Annotated[str, typer.Argument(help="Hash of the settings, as the table and the result files have it.")],
-    out: Annotated[Path, typer.Argument(help="Picture to write.")],
-    arms_: Annotated[str, typer.Option("--arms", help="Whose trainings to draw.")] = "grpo,agrl,hybrid",
-    seed: Annotated[int, typer.Option(help="Of all of them.")] = 0,
-) -> None:
-    """Entropy, distinct reasonings and others over the updates: a picture, and its numbers beside the results."""
-    from goodrate.learning.curves import draw_curves, read_metrics
+def pairs(found: ByArm, whole: MacroF1) -> list[str]:
+    """The differences of PAIRS whose arms both have a seed, as one list."""
+    lines = []
+    for arm, other in [pair for pair in PAIRS if set(pair) <= found.keys()]:
+        if seeds := len(shared_seeds(found[arm], found[other])[0]):
+            gap = shown(whole.difference(found[arm], found[other]), "+.3f")
+            lines.append(f"- {arm} minus {other}: {gap}, seeds {seeds}")
+    return ["\n".join(lines)] if lines else []
 
-    found = {}
-    for arm in arms_.split(","):
-        records = read_metrics(QUEUE.work / f"{key}-{seed}" / arm.replace("/", "-"))
-        found[arm] = [{name: r[name] for name in ("update", *OVER_TIME, *STEPS_RIGHT) if name in r} for r in records]
-    text = json.dumps(found, indent=1) + "\n"
-    write_atomic(QUEUE.results.parent / "judge_methods_curves" / f"{key}-seed{seed}.json", text)
-    drawn = {arm: [{k: v for k, v in r.items() if k not in STEPS_RIGHT} for r in rs] for arm, rs in found.items()}
-    draw_curves(drawn, out)
 
+def render() -> str:
+    """Every table as Markdown, one section per settings that have more than the start."""
+    parts: list[str] = []
+    reasons = REASONS.by_settings(Settings)
+    for key, found in [(key, found) for key, found in QUEUE.by_settings(Settings).items() if set(found) != {"sft"}]:
+        chosen = Settings.model_validate(next(iter(found.values()))[0]["settings"])
+        whole, tail = macro_f1_of(chosen), macro_f1_of(chosen, tail=True)
+        logged = {arm: one for arm, one in found.items() if "groups" in one[0]["training"]}
+        trainings = {**averaged(LOGGED, part="training"), **averaged({"minutes": "minutes"}, ".1f")}
+        tables = [scores(found, whole, tail), details(found, ARMS), arm_table(logged, ARMS, trainings)]
+        tables += [arm_table(reasons[key], ARMS, averaged(PATHS))] if key in reasons else []
+        parts += [f"**{changes(chosen)}** (settings `{key}`)", *tables, *pairs(found, whole)]
+    return "\n\n".join([*parts, *QUEUE.collapses(Settings)])
+
+
+add_table(app, "judge_methods", render, "Macro-F1, paired differences, trainings, reasons. 95 % over queries.")
 
 if __name__ == "__main__":
     app()

@@ -1,6 +1,7 @@
 """Our GRPO and DPO beside TRL's trainers: one tiny model, one fixed batch, the loss and every parameter's gradient.
 
-    python benchmarks/parity_trl.py        # needs the extra `parity`; writes benchmarks/results/parity_trl.json
+python benchmarks/parity_trl.py run              needs the extra `parity`; writes benchmarks/results/parity_trl.json
+python benchmarks/parity_trl.py table --write    benchmarks/results/parity_trl.md
 
 TRL does all it does in training except sampling: its trainers get the fixed completions and rewards, make their own
 advantages, reference log probabilities and batches, and their own compute_loss is called. Ours goes a recipe's way:
@@ -9,14 +10,10 @@ Rollout, group_relative, policy_terms, micro-batches, PolicyScorer, accumulate.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
-import logging
 import tempfile
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -24,35 +21,84 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import typer
 from torch import Tensor
 
 from goodrate.learning.advantages import group_relative, to_tokens
 from goodrate.learning.fit import accumulate
 from goodrate.learning.policy import PolicyScorer, micro_batches
 from goodrate.learning.policy_terms import PolicyTermSettings, policy_terms
-from goodrate.learning.preferences import PreferenceSource, PreferenceTermSettings
-from goodrate.learning.records import MicroBatch, Outputs, Rollout, Term, Update
+from goodrate.learning.preferences import PreferencePair, PreferenceSource, PreferenceTermSettings
+from goodrate.learning.records import MicroBatch, Outputs, Prompts, Rollout, Term, Update
 from goodrate.learning.reference import freeze_reference
-from goodrate.models.quiet import no_bars
+from goodrate.models.completion_forward import CompletionBatch, completion_logprobs
 from goodrate.run_folder import code_versions, write_atomic
-from parity_batch import (
-    GROUP,
-    LENGTHS,
-    LONGEST,
-    PROMPTS,
-    REWARDS,
-    completions,
-    networks,
-    preference_pairs,
-    rollout,
-    tokenizer,
-)  # fmt: skip
+from lib.queue import RESULTS
+from lib.tables import add_table, markdown
+from lib.trl_peer import quiet, random_qwen3, trainer_settings, word_tokenizer
 
-RESULT = Path(__file__).parent / "results" / "parity_trl.json"
+RESULT = RESULTS / "parity_trl.json"
 TOLERANCE = 1e-5
 MICRO_TOKENS = 40  # ours is cut into two micro-batches or more, TRL's is whole
 TRL_EPSILON = 1e-4  # what TRL adds to the sample deviation
 REDUCTIONS = {"grpo": "sequence_mean", "bnpo": "token_mean", "dapo": "token_mean", "dr_grpo": "fixed_length"}
+
+
+VOCABULARY, GROUP, LONGEST = 64, 4, 9
+PROMPTS = ((5, 9, 11, 3), (7, 12), (21, 22, 23, 24, 25, 26))
+LENGTHS = (3, 9, 1, 5, 4, 4, 7, 2, 6, 1, 8, 3)  # three groups of four
+# A group with different rewards, one with an unscorable completion, one without spread.
+REWARDS = (1.0, 0.0, 0.25, 0.0, None, 1.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.5)
+
+
+def networks(folder: Path) -> tuple[Any, Any]:
+    """(policy, reference): two random Qwen3 networks in fp32, a little apart; the reference lies in the folder."""
+    from transformers import Qwen3ForCausalLM
+
+    reference = random_qwen3(
+        vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, max_position_embeddings=64, initializer_range=0.1, tie_word_embeddings=False,
+    )  # fmt: skip
+    reference.save_pretrained(folder)
+    policy = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight.add_(0.02 * torch.randn_like(weight))
+    return policy.train(), reference
+
+
+def completions() -> list[tuple[int, ...]]:
+    """The fixed completions, of unequal lengths."""
+    draw = torch.Generator().manual_seed(1)
+    return [tuple(torch.randint(3, VOCABULARY, (length,), generator=draw).tolist()) for length in LENGTHS]
+
+
+def rollout(policy: Any, temperature: float) -> Rollout:
+    """The fixed batch; its behaviour is the policy with noise of 0.3 nats a token, so that some ratios are clipped."""
+    lengths = torch.tensor(LENGTHS)
+    mask = torch.arange(LONGEST)[None] < lengths[:, None]
+    ids = torch.zeros(mask.shape, dtype=torch.long)
+    ids = ids.masked_scatter(mask, torch.tensor([token for row in completions() for token in row]))
+    group = torch.arange(len(PROMPTS)).repeat_interleave(GROUP)
+    with torch.no_grad():
+        now, _ = completion_logprobs(policy, CompletionBatch(PROMPTS, group, ids, mask), temperature, "plain")
+    noise = 0.3 * torch.randn(now.shape, generator=torch.Generator().manual_seed(2))
+    return Rollout(
+        example_id=group, group=group, arm=torch.zeros_like(group),
+        sampled_under=Prompts(tuple(f"p{i}" for i in range(len(PROMPTS))), PROMPTS),
+        completion_ids=ids, mask=mask, behaviour_logprobs=(now + noise) * mask, step_id=torch.full(mask.shape, -1),
+        finish_reason=("stop",) * len(LENGTHS), parsed=(None,) * len(LENGTHS), temperature=temperature,
+    )  # fmt: skip
+
+
+def preference_pairs() -> list[PreferencePair]:
+    """Four pairs out of the fixed completions."""
+    rows = completions()
+    pairs = [(0, 1, 3), (0, 0, 1), (1, 6, 5), (2, 8, 10)]
+    return [
+        PreferencePair(f"p{number}", PROMPTS[prompt], rows[chosen], rows[rejected], "self")
+        for number, (prompt, chosen, rejected) in enumerate(pairs)
+    ]
 
 
 @dataclass(frozen=True)
@@ -74,7 +120,7 @@ class GrpoCase:
 
 
 @dataclass(frozen=True)
-class Found:
+class Measured:
     """A loss, the gradient of each parameter, and the share of tokens whose ratio is outside the clips."""
 
     loss: float
@@ -127,7 +173,7 @@ def times_ratio(term: Term, on_policy: bool) -> Term:
     return replace(term, loss=weighted)
 
 
-def our_grpo(case: GrpoCase, policy: Any, reference: Any) -> Found:
+def our_grpo(case: GrpoCase, policy: Any, reference: Any) -> Measured:
     """Our loss and gradients."""
     network = copy.deepcopy(policy)
     batch = rollout(policy, case.temperature)
@@ -144,16 +190,10 @@ def our_grpo(case: GrpoCase, policy: Any, reference: Any) -> Found:
     assert len(update.micro_batches) > 1
     scorer = PolicyScorer(network, freeze_reference(reference) if case.beta else None)
     values = accumulate(scorer, update, lambda loss: loss.backward())
-    return Found(values["loss"], gradients(network), values["clipped"])
+    return Measured(values["loss"], gradients(network), values["clipped"])
 
 
-def _trl_settings(folder: Path) -> dict[str, Any]:
-    """fp32 on the CPU, no reports, nothing recomputed."""
-    return {"output_dir": str(folder), "report_to": "none", "use_cpu": True, "bf16": False,
-            "gradient_checkpointing": False, "gradient_accumulation_steps": 1}  # fmt: skip
-
-
-def trl_grpo(case: GrpoCase, policy: Any, folder: Path) -> Found:
+def trl_grpo(case: GrpoCase, policy: Any, folder: Path) -> Measured:
     """TRL's loss and gradients. The reference is what the trainer loads from the policy's folder."""
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
@@ -165,14 +205,15 @@ def trl_grpo(case: GrpoCase, policy: Any, folder: Path) -> Found:
         return {"prompt_ids": prompts, "completion_ids": [list(row) for row in written], "logprobs": None}
 
     settings = GRPOConfig(
-        **_trl_settings(folder / "trl"), per_device_train_batch_size=len(LENGTHS), num_generations=GROUP,
+        **trainer_settings(folder / "trl"), per_device_train_batch_size=len(LENGTHS), num_generations=GROUP,
         max_completion_length=LONGEST, loss_type=case.loss_type, beta=case.beta, temperature=case.temperature,
         scale_rewards="group", use_bias_correction_kl=case.weighted_kl,
     )  # fmt: skip
     dataset = Dataset.from_list([{"prompt": f"w{i}"} for i in range(3, 3 + len(LENGTHS))])
     trainer = GRPOTrainer(
-        network, [lambda **asked: list(REWARDS)], settings, dataset, processing_class=tokenizer(), rollout_func=sampled
-    )
+        network, [lambda **_: list(REWARDS)], settings, dataset, processing_class=word_tokenizer(VOCABULARY),
+        rollout_func=sampled,
+    )  # fmt: skip
     trainer.current_gradient_accumulation_steps = 1
     trainer.model.train()
     inputs = trainer._generate_and_score_completions([{"prompt": "w3"}] * len(LENGTHS))
@@ -180,10 +221,10 @@ def trl_grpo(case: GrpoCase, policy: Any, folder: Path) -> Found:
         inputs["old_per_token_logps"] = rollout(policy, case.temperature).behaviour_logprobs
     loss = trainer.compute_loss(network, inputs)
     loss.backward()
-    return Found(float(loss.detach()), gradients(network))
+    return Measured(float(loss.detach()), gradients(network))
 
 
-def our_dpo(beta: float, policy: Any, reference: Any) -> Found:
+def our_dpo(beta: float, policy: Any, reference: Any) -> Measured:
     """Our loss and gradients."""
     network, pairs = copy.deepcopy(policy), preference_pairs()
     source = PreferenceSource(
@@ -192,19 +233,19 @@ def our_dpo(beta: float, policy: Any, reference: Any) -> Found:
     update = source.next(0)
     assert update is not None and len(update.micro_batches) > 1
     values = accumulate(PolicyScorer(network, freeze_reference(reference)), update, lambda loss: loss.backward())
-    return Found(values["loss"], gradients(network))
+    return Measured(values["loss"], gradients(network))
 
 
-def trl_dpo(beta: float, policy: Any, reference: Any, folder: Path) -> Found:
+def trl_dpo(beta: float, policy: Any, reference: Any, folder: Path) -> Measured:
     """TRL's loss and gradients, through its own collator."""
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
     network = copy.deepcopy(policy)
-    settings = DPOConfig(**_trl_settings(folder / "trl"), beta=beta, loss_type="sigmoid")
+    settings = DPOConfig(**trainer_settings(folder / "trl"), beta=beta, loss_type="sigmoid")
     unused = Dataset.from_list([{"prompt": "w3", "chosen": " w4", "rejected": " w5"}])
     trainer = DPOTrainer(
-        network, copy.deepcopy(reference), settings, train_dataset=unused, processing_class=tokenizer()
+        network, copy.deepcopy(reference), settings, train_dataset=unused, processing_class=word_tokenizer(VOCABULARY)
     )
     trainer.model.train()
     rows = [
@@ -213,10 +254,10 @@ def trl_dpo(beta: float, policy: Any, reference: Any, folder: Path) -> Found:
     ]
     loss = trainer.compute_loss(network, trainer.data_collator(rows))
     loss.backward()
-    return Found(float(loss.detach()), gradients(network))
+    return Measured(float(loss.detach()), gradients(network))
 
 
-def difference(name: str, ours: Found, theirs: Found, scale: float) -> Difference:
+def difference(name: str, ours: Measured, theirs: Measured, scale: float) -> Difference:
     """scale: the size of the loss's summands. An on-policy loss is a sum of advantages that cancel, near 0 itself."""
     assert ours.gradients.keys() == theirs.gradients.keys()
     apart = {
@@ -228,49 +269,46 @@ def difference(name: str, ours: Found, theirs: Found, scale: float) -> Differenc
     return Difference(name, ours.loss, theirs.loss, gap, apart[worst], worst, ours.clipped)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No progress bars, no warnings about deprecated names and about the completion without a reward."""
-    import datasets
-
-    no_bars()
-    datasets.disable_progress_bars()
-    logging.getLogger("trl").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def compare() -> list[Difference]:
     """Every case, ours beside TRL's."""
     with quiet(), tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         policy, reference = networks(folder)
         scale = float(our_advantages(rollout(policy, 1.0)).abs().mean())
-        found = [
+        gaps = [
             difference(case.name, our_grpo(case, policy, reference), trl_grpo(case, policy, folder), scale)
             for case in grpo_cases()
         ]
         ours, theirs = our_dpo(0.1, policy, reference), trl_dpo(0.1, policy, reference, folder)
-        return [*found, difference("DPO sigmoid, beta 0.1", ours, theirs, scale=0.0)]
+        return [*gaps, difference("DPO sigmoid, beta 0.1", ours, theirs, scale=0.0)]
 
 
-def main() -> None:
-    """Compare, print and write the result; exits 1 when a difference is not under the tolerance."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=RESULT, help="where the JSON goes")
-    out = parser.parse_args().out
-    found = compare()
-    for one in found:
-        print(f"{one.case:62}  loss {one.loss:.1e}  gradient {one.gradient:.1e}  clipped {one.clipped:.2f}")
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@app.command()
+def run(out: Path = RESULT) -> None:
+    """Compare, and write the result; exits 1 when a difference is not under the tolerance."""
+    cases = compare()
+    worst = {"loss": max(one.loss for one in cases), "gradient": max(one.gradient for one in cases)}
     about = {"date": datetime.now(UTC).date().isoformat(), "trl": version("trl"), **code_versions()}
-    worst = {"loss": max(one.loss for one in found), "gradient": max(one.gradient for one in found)}
-    result = {**about, "tolerance": TOLERANCE, "worst": worst, "cases": [asdict(one) for one in found]}
+    result = {**about, "tolerance": TOLERANCE, "worst": worst, "cases": [asdict(one) for one in cases]}
     write_atomic(out, json.dumps(result, indent=2) + "\n")
     print(f"worst: loss {worst['loss']:.1e}, gradient {worst['gradient']:.1e}; {out}")
     if max(worst.values()) >= TOLERANCE:
         raise SystemExit(f"a difference is not under {TOLERANCE}")
 
 
+def render() -> str:
+    """Relative differences of every case."""
+    result = json.loads(RESULT.read_text(encoding="utf-8"))
+    rows = [["case", "loss", "gradient, worst parameter", "share of tokens clipped"]]
+    rows += [[c["case"], f"{c['loss']:.1e}", f"{c['gradient']:.1e}", f"{c['clipped']:.2f}"] for c in result["cases"]]
+    facts = f"{result['date']}, trl {result['trl']}, commit {result['commit'][:7]}, tolerance {result['tolerance']}."
+    return f"{facts}\n\n{markdown(rows)}"
+
+
+add_table(app, "parity_trl", render, render.__doc__ or "")
+
 if __name__ == "__main__":
-    main()
+    app()

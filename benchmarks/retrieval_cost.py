@@ -2,8 +2,8 @@
 
 All seconds are processor seconds of one thread: what an update takes on a core that does nothing else.
 
-python benchmarks/retrieval_cost.py run       one JSON a size and pool in results/retrieval_cost, in its own process
-python benchmarks/retrieval_cost.py table     the table of docs/speed.md
+python benchmarks/retrieval_cost.py run              one JSON a size and pool in results/retrieval_cost, in its process
+python benchmarks/retrieval_cost.py table --write    benchmarks/results/retrieval_cost.md
 
 Items are generated texts of 12 words; the encoder is the demo's (128 wide, 2 layers), the judge the shipped base with
 its random label answers: what they say means nothing here, what they cost is what trained ones cost. Encoding a whole
@@ -14,10 +14,10 @@ are computed from the rate measured on those.
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,8 +27,17 @@ from typing import Any
 import numpy as np
 import typer
 
-from experiment import RESULTS, hardware, markdown
+from goodrate.learning.fit import FitSettings
+from goodrate.learning.ranking_source import QueryExample, RankingSettings
+from goodrate.models.encoder import Encoder
+from goodrate.recipes import retriever_grpo
+from goodrate.recipes.retriever_rewards import JudgedRelevance, RetrievalGrades
 from goodrate.run_folder import code_versions, write_atomic
+from lib.judging import untrained_judge
+from lib.queue import RESULTS, hardware
+from lib.retrieval_arms import new_encoder
+from lib.tables import add_table, markdown
+from lib.timing import peak_mib
 
 OUT = RESULTS / "retrieval_cost"
 CASES = [
@@ -52,19 +61,11 @@ def texts(count: int, words: int, seed: int) -> list[str]:
 
 def measured(items: int, pool: str, refresh: int, work: Path) -> dict[str, Any]:
     """Seconds of the parts of an update, medians over UPDATES after WARM others."""
-    from goodrate.learning.fit import FitSettings
-    from goodrate.learning.ranking_source import QueryExample, RankingSettings
-    from goodrate.models.encoder import Encoder
-    from goodrate.models.nano import nano_folder
-    from goodrate.recipes import retriever_grpo
-    from goodrate.recipes.retriever_rewards import JudgedRelevance, RetrievalGrades
-    from goodrate.relevance.judge import Judge
-
-    Encoder.create(nano_folder() / "tokenizer.json", 128, 2, query_prompt="query: ", item_prompt="item: ").save(work)
-    catalogue, asked = texts(items, 12, 0), texts(QUERIES, 3, 1)
-    examples = [QueryExample(query, n, frozenset([n])) for n, query in enumerate(asked)]
-    judge = Judge.load(judge_folder(work / "judge"))
-    grade = RetrievalGrades(JudgedRelevance(judge, [(query, "") for query in asked], catalogue))
+    new_encoder(0).save(work)
+    catalogue, queries = texts(items, 12, 0), texts(QUERIES, 3, 1)
+    examples = [QueryExample(query, n, frozenset([n])) for n, query in enumerate(queries)]
+    judge = untrained_judge(work / "judge")
+    grade = RetrievalGrades(JudgedRelevance(judge, [(query, "") for query in queries], catalogue))
     recipe = retriever_grpo.Settings(
         encoder=str(work),
         rankings=RankingSettings(pool=pool, pool_size=POOL, refresh_items=refresh, candidates=CANDIDATES),
@@ -72,23 +73,22 @@ def measured(items: int, pool: str, refresh: int, work: Path) -> dict[str, Any]:
     )
     records: list[dict[str, Any]] = []
     time.perf_counter = time.process_time  # the clock of the parts
-    before, rate = _memory(), _rate(Encoder.load(work, precision=recipe.fit.precision), catalogue)
+    before, rate = peak_mib(), _rate(Encoder.load(work, precision=recipe.fit.precision), catalogue)
     with _repeated_vectors():
-        keep = lambda record: records.append({**record, "clock": time.process_time()})  # noqa: E731
-        retriever_grpo.train(recipe, examples, catalogue, grade, work / "run", keep)
+        log = lambda record: records.append({**record, "clock": time.process_time()})  # noqa: E731
+        retriever_grpo.train(recipe, examples, catalogue, grade, work / "run", log)
     steps = [b["clock"] - a["clock"] for a, b in zip(records, records[1:], strict=False)][WARM - 1 :]
-    kept = records[WARM:]
     return {
         "update_seconds": statistics.median(steps),
-        "parts": {name: statistics.median(record[f"seconds_{name}"] for record in kept) for name in PARTS},
+        "parts": {name: statistics.median(record[f"seconds_{name}"] for record in records[WARM:]) for name in PARTS},
         "items_per_second": rate,
         "start_seconds": 2 * items / rate if pool == "catalogue" else 0.0,  # the matrix and the frozen start's vectors
         "matrix_age_full": items / refresh if pool == "catalogue" else 0,
-        "memory_mib": _memory(), "memory_before_mib": before,
+        "memory_mib": peak_mib(), "memory_before_mib": before,
     }  # fmt: skip
 
 
-def _rate(encoder: Any, catalogue: list[str]) -> float:
+def _rate(encoder: Encoder, catalogue: list[str]) -> float:
     """Items encoded per second."""
     encoder.encode_items(catalogue[:64])
     began = time.process_time()
@@ -99,8 +99,6 @@ def _rate(encoder: Any, catalogue: list[str]) -> float:
 @contextmanager
 def _repeated_vectors() -> Iterator[None]:
     """More than ENCODED texts at once are the catalogue before the first update: see the module's docstring."""
-    from goodrate.models.encoder import Encoder
-
     plain = Encoder.encode_items
 
     def encode(self: Encoder, texts: Sequence[str]) -> np.ndarray:
@@ -114,70 +112,52 @@ def _repeated_vectors() -> Iterator[None]:
         Encoder.encode_items = plain  # type: ignore[method-assign]
 
 
-def judge_folder(folder: Path) -> Path:
-    """The shipped base as a label-first judge."""
-    from goodrate.models.causal_lm import CausalLM
-    from goodrate.models.nano import nano_folder
-    from goodrate.recipes.judge_folder import JudgeFormat, write_judge
-
-    return write_judge(CausalLM.load(nano_folder()), JudgeFormat(), folder)
-
-
-def _memory() -> float:
-    """Peak memory of this process so far, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 @app.command()
 def one(items: int, pool: str, refresh: int, threads: int = 1) -> None:
     """Measure one case in this process."""
-    import tempfile
-
     import torch
 
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as work:
-        found = measured(items, pool, refresh, Path(work))
-    about = {"items": items, "pool": pool, "refresh": refresh, "threads": threads, "hardware": hardware()}
-    name = f"{pool}-{items}-{refresh}.json"
-    write_atomic(OUT / name, json.dumps({**about, **code_versions(), **found}, indent=1) + "\n")
+        measures = measured(items, pool, refresh, Path(work))
+    case = {"items": items, "pool": pool, "refresh": refresh, "threads": threads, "hardware": hardware()}
+    write_atomic(path(items, pool, refresh), json.dumps({**case, **code_versions(), **measures}, indent=1) + "\n")
+
+
+def path(items: int, pool: str, refresh: int) -> Path:
+    """Where the result of a case lies."""
+    return OUT / f"{pool}-{items}-{refresh}.json"
 
 
 @app.command()
 def run(threads: int = 1) -> None:
     """Every case in a process of its own, those that are there are passed over."""
-    for items, pool, refresh in CASES:
-        if not (OUT / f"{pool}-{items}-{refresh}.json").is_file():
-            told = [sys.executable, __file__, "one", str(items), pool, str(refresh), "--threads", str(threads)]
-            subprocess.run(told, check=True)
-            print(items, pool, refresh, flush=True)
+    for case in [case for case in CASES if not path(*case).is_file()]:
+        command = [sys.executable, __file__, "one", *map(str, case), "--threads", str(threads)]
+        subprocess.run(command, check=True)
+        print(*case, flush=True)
 
 
-@app.command()
-def table() -> None:
+def render() -> str:
     """The table of all that is there."""
-    rows: list[Sequence[str]] = [
-        ("items", "pool", "items encoded an update", "updates/s", "update, s", "refresh", "search", "judge", "rest",
-         "refresh, without the judge", "a row's age at most, updates",
-         "encoding all before the first update, s (computed)", "peak memory, MiB"),
-    ]  # fmt: skip
-    for items, pool, refresh in CASES:
-        path = OUT / f"{pool}-{items}-{refresh}.json"
-        if not path.is_file():
-            continue
-        found = json.loads(path.read_text(encoding="utf-8"))
-        seconds, parts = found["update_seconds"], found["parts"]
-        shares = [f"{100 * parts[name] / seconds:.0f} %" for name in PARTS]
-        rest = f"{100 * (1 - sum(parts.values()) / seconds):.0f} %"
+    rows = [["items", "pool", "items encoded an update", "updates/s", "update, s", "refresh", "search", "judge", "rest",
+             "refresh, without the judge", "a row's age at most, updates",
+             "encoding all before the first update, s (computed)", "peak memory, MiB"]]  # fmt: skip
+    for items, pool, refresh in [case for case in CASES if path(*case).is_file()]:
+        result = json.loads(path(items, pool, refresh).read_text(encoding="utf-8"))
+        seconds, parts = result["update_seconds"], result["parts"]
+        shares = [*(parts[name] / seconds for name in PARTS), 1 - sum(parts.values()) / seconds]
+        shares.append(parts["refresh"] / (seconds - parts["grading"]))
         encoded = refresh if pool == "catalogue" else min(POOL, items)
-        age = f"{found['matrix_age_full']:.0f}" if pool == "catalogue" else "0"
-        alone = f"{100 * parts['refresh'] / (seconds - parts['grading']):.0f} %"
-        rows.append(
-            (f"{items:,}", pool, f"{encoded:,}", f"{1 / seconds:.2f}", f"{seconds:.2f}", *shares, rest, alone, age,
-             f"{found['start_seconds']:.0f}", f"{found['memory_mib']:,.0f}")
-        )  # fmt: skip
-    print(markdown(rows))
+        rows.append([
+            f"{items:,}", pool, f"{encoded:,}", f"{1 / seconds:.2f}", f"{seconds:.2f}",
+            *(f"{100 * share:.0f} %" for share in shares), f"{result['matrix_age_full']:.0f}",
+            f"{result['start_seconds']:.0f}", f"{result['memory_mib']:,.0f}",
+        ])  # fmt: skip
+    return markdown(rows)
 
+
+add_table(app, "retrieval_cost", render, render.__doc__ or "")
 
 if __name__ == "__main__":
     app()

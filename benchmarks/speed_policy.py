@@ -2,7 +2,7 @@
 
     python benchmarks/speed_policy.py time --prompt 256 --completion 64 --group 8 --precision bf16
     python benchmarks/speed_policy.py memory --prompt 256 --completion 64 --group 8 --precision fp32
-    python benchmarks/speed_table.py
+    python benchmarks/speed.py table --write
 
 Needs the extra `parity`. Arms, each a whole update of eight prompts (sampling, loss, gradients, clipping, step):
 
@@ -16,13 +16,13 @@ split      what goodrate does: prompts' keys are never copied
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,9 +39,12 @@ from goodrate.models.causal_lm import CausalLM
 from goodrate.models.completion_forward import Sharing
 from goodrate.models.precision import autocast, evaluating
 from goodrate.models.shared_prefix import can_attend
-from speed_measure import Measurement, Sample, ratio, significant, spread
+from lib.tables import markdown
+from lib.timing import Document, Measurement, Sample, between, conditions, number, peak_mib, ratio, significant, spread
+from lib.trl_peer import quiet, random_qwen3, trainer_settings, word_tokenizer
 
 PROMPTS, VOCABULARY, RATE, STOP = 8, 8192, 1e-5, 1
+PARTS = ("sampling", "learning")
 ARMS = ("trl", "plain", "eager", "cache", "split")
 MODELS: dict[str, dict[str, Any]] = {
     "5M": {"hidden_size": 192, "num_hidden_layers": 8, "num_attention_heads": 6, "num_key_value_heads": 3,
@@ -70,24 +73,10 @@ class Case:
 
 def network(case: Case) -> Any:
     """A random Qwen3 of that size."""
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    torch.manual_seed(0)
-    config = Qwen3Config(
+    return random_qwen3(
         vocab_size=VOCABULARY, max_position_embeddings=1024, tie_word_embeddings=True, eos_token_id=STOP,
         pad_token_id=0, bos_token_id=None, **MODELS[case.model],
     )  # fmt: skip
-    return Qwen3ForCausalLM(config)
-
-
-def tokenizer() -> Any:
-    """The words w0 .. w8191. w0 pads, w1 ends."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w2"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0", eos_token="w1", unk_token="w2")
 
 
 def prompts(case: Case, update: int) -> list[tuple[int, ...]]:
@@ -106,7 +95,7 @@ class Ours:
 
     def __init__(self, case: Case, arm: str) -> None:
         self.case, self.arm, self.updates = case, arm, 0
-        self.model = CausalLM(network(case), tokenizer(), case.precision)
+        self.model = CausalLM(network(case), word_tokenizer(VOCABULARY), case.precision)
         net = self.model.network
         net.set_attn_implementation("eager" if arm == "eager" else "sdpa")
         self.sharing: Sharing = arm if arm in ("cache", "split") else "plain"  # type: ignore[assignment]
@@ -180,16 +169,14 @@ def trl_trainer(case: Case, folder: Path, updates: int) -> Any:
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
-    from parity_trl import quiet
-
     rows = PROMPTS * case.group
-    settings = GRPOConfig(
-        output_dir=str(folder), report_to="none", use_cpu=True, bf16=case.precision == "bf16", save_strategy="no",
-        gradient_checkpointing=False, per_device_train_batch_size=min(case.micro_rows, rows), max_steps=updates,
+    settings = GRPOConfig(**trainer_settings(
+        folder, bf16=case.precision == "bf16", save_strategy="no", max_steps=updates,
+        per_device_train_batch_size=min(case.micro_rows, rows),
         gradient_accumulation_steps=-(-rows // case.micro_rows), num_generations=case.group, beta=0.0,
         max_completion_length=case.completion, learning_rate=RATE, max_grad_norm=1.0, optim="adamw_torch_fused",
         logging_strategy="no", disable_tqdm=True, temperature=1.0, lr_scheduler_type="constant",
-    )  # fmt: skip
+    ))  # fmt: skip
     words = [" ".join(f"w{i}" for i in prompt) for u in range(updates + 1) for prompt in prompts(case, u)]
 
     def reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
@@ -198,7 +185,7 @@ def trl_trainer(case: Case, folder: Path, updates: int) -> Any:
     with quiet():
         return GRPOTrainer(
             network(case), [reward], settings, Dataset.from_list([{"prompt": text} for text in words]),
-            processing_class=tokenizer(),
+            processing_class=word_tokenizer(VOCABULARY),
         )  # fmt: skip
 
 
@@ -206,10 +193,8 @@ def in_turn(case: Case, rounds: int) -> tuple[dict[str, list[Sample]], dict[str,
     """Every round runs each arm once; the first one is not kept. Also what sampling and learning took in ours."""
     from transformers import TrainerCallback
 
-    from parity_trl import quiet
-
     ours = {arm: Ours(case, arm) for arm in ARMS if arm != "trl"}
-    taken: dict[str, list[Sample]] = {arm: [] for arm in ARMS}
+    samples: dict[str, list[Sample]] = {arm: [] for arm in ARMS}
 
     class BetweenSteps(TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -217,18 +202,18 @@ def in_turn(case: Case, rounds: int) -> tuple[dict[str, list[Sample]], dict[str,
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
             wall, cpu = self.start
-            taken["trl"].append(Sample(time.perf_counter() - wall, time.process_time() - cpu))
+            samples["trl"].append(Sample(time.perf_counter() - wall, time.process_time() - cpu))
             names = list(ours)
-            shift = len(taken["trl"]) % len(names)
+            shift = len(samples["trl"]) % len(names)
             for name in names[shift:] + names[:shift]:
-                taken[name].append(ours[name].step())
-            print({name: significant(runs[-1].wall, 3) for name, runs in taken.items()}, flush=True)
+                samples[name].append(ours[name].step())
+            print({name: significant(runs[-1].wall, 3) for name, runs in samples.items()}, flush=True)
 
     with tempfile.TemporaryDirectory() as folder, quiet():
         trainer = trl_trainer(case, Path(folder), rounds + 1)
         trainer.add_callback(BetweenSteps())
         trainer.train()
-    return {n: runs[1:] for n, runs in taken.items()}, {name: one.parts[1:] for name, one in ours.items()}
+    return {n: runs[1:] for n, runs in samples.items()}, {name: one.parts[1:] for name, one in ours.items()}
 
 
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -254,28 +239,22 @@ def time_(
         f"--group {group} --precision {precision} --rounds {rounds} --threads {threads}"
     )
     result = Measurement(case.name, command, threads)
-    taken, parts = in_turn(case, rounds)
-    from importlib.metadata import version
-
-    print(
-        result.keep(
-            trl=version("trl"), case={**vars(case), "prompts": PROMPTS, "vocabulary": VOCABULARY},
-            parameters=sum(p.numel() for p in network(case).parameters()),
-            arms={n: {"wall": spread([r.wall for r in runs])} for n, runs in taken.items()},
-            parts={n: _parts(p) for n, p in parts.items()},
-            over_split={n: ratio(taken, n, "split")["wall"] for n in ARMS if n != "split"},
-            sampling_over_split={n: _ratio(parts, n, "sampling") for n in parts if n != "split"},
-            learning_over_split={n: _ratio(parts, n, "learning") for n in parts if n != "split"},
-        )
-    )  # fmt: skip
-
-
-def _parts(runs: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    return {name: spread([run[name] for run in runs]) for name in ("sampling", "learning")}
-
-
-def _ratio(parts: Mapping[str, list[dict[str, float]]], arm: str, name: str) -> dict[str, float]:
-    return spread([a[name] / b[name] for a, b in zip(parts[arm], parts["split"], strict=True)])
+    samples, parts = in_turn(case, rounds)
+    over = {
+        f"{part}_over_split": {
+            n: spread([a[part] / b[part] for a, b in zip(parts[n], parts["split"], strict=True)])
+            for n in parts
+            if n != "split"
+        }
+        for part in PARTS
+    }
+    print(result.write(
+        trl=version("trl"), case={**vars(case), "prompts": PROMPTS, "vocabulary": VOCABULARY},
+        parameters=sum(p.numel() for p in network(case).parameters()),
+        arms={n: {"wall": spread([r.wall for r in runs])} for n, runs in samples.items()},
+        parts={n: {part: spread([run[part] for run in runs]) for part in PARTS} for n, runs in parts.items()},
+        over_split={n: ratio(samples, n, "split")["wall"] for n in ARMS if n != "split"}, **over,
+    ))  # fmt: skip
 
 
 @app.command()
@@ -285,8 +264,8 @@ def memory(
     """Peak memory of two updates over that of the loaded model, a fresh process for every arm."""
     case = case_of(model, prompt, completion, group, precision)
     result = Measurement(f"memory-{case.name}", "python benchmarks/speed_policy.py memory", 2)
-    found = {arm: _peak(case, arm) for arm in ("trl", "plain", "cache", "split")}
-    print(result.keep(case={**vars(case), "prompts": PROMPTS}, mib=found), found)
+    mib = {arm: _peak(case, arm) for arm in ("trl", "plain", "cache", "split")}
+    print(result.write(case={**vars(case), "prompts": PROMPTS}, mib=mib), mib)
 
 
 def _peak(case: Case, arm: str) -> float:
@@ -301,10 +280,10 @@ def _peak(case: Case, arm: str) -> float:
 @app.command(hidden=True)
 def child(given: str) -> None:
     """One arm, for its memory."""
-    told = json.loads(given)
-    arm = told.pop("arm")
+    fields = json.loads(given)
+    arm = fields.pop("arm")
     torch.set_num_threads(2)
-    case = Case(**told)
+    case = Case(**fields)
     run: Callable[[], object]
     with tempfile.TemporaryDirectory() as folder:
         if arm == "trl":
@@ -313,9 +292,43 @@ def child(given: str) -> None:
         else:
             ours = Ours(case, arm)
             run = lambda: [ours.step() for _ in range(2)]  # noqa: E731
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_mib()
         run()
-        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+        print(peak_mib() - before)
+
+
+def render(results: Mapping[str, Document]) -> list[str]:
+    """A row per size and precision: seconds of our update, how many times as long the others take, peak memory."""
+    documents = [d for name, d in results.items() if name.startswith("policy-")]
+    if not documents:
+        return []
+    rows = [[
+        "parameters, prompt / completion / group, precision", "ours: sampling + learning, s", "TRL over ours",
+        "plain loop over ours", "plain loop, eager attention", "cache copied", "sampling: HF generate over ours",
+        "learning: copied prompts over ours", "peak MiB: TRL, ours",
+    ]]  # fmt: skip
+    for d in sorted(documents, key=lambda d: (d["parameters"], d["case"]["prompt"], d["case"]["precision"])):
+        case, over, ours = d["case"], d["over_split"], d["parts"]["split"]
+        mib = results.get(f"memory-{d['name']}", {}).get("mib", {})
+        size = f"{case['prompt']} / {case['completion']} / {case['group']}"
+        rows.append([
+            f"{d['parameters'] / 1e6:.1f}M, {size}, {case['precision']}",
+            f"{number(ours['sampling']['median'])} + {number(ours['learning']['median'])}",
+            f"**{between(over['trl'])}**", between(over["plain"]), between(over["eager"]), between(over["cache"]),
+            between(d["sampling_over_split"]["plain"]), between(d["learning_over_split"]["plain"]),
+            f"{number(mib['trl'])}, {number(mib['split'])}" if mib else "",
+        ])  # fmt: skip
+    first = documents[0]
+    counts = [d["arms"]["split"]["wall"]["n"] for d in documents]
+    rounds = " to ".join(str(n) for n in sorted({min(counts), max(counts)}))
+    facts = (
+        f"Random Qwen3, {first['case']['vocabulary']:,} words, {first['case']['prompts']} prompts an update, no KL, "
+        f"AdamW, TRL {first['trl']}; medians of {rounds} updates each in turn (min to max). *Plain loop* is goodrate's "
+        "own with Hugging Face's generate and every prompt copied; *cache copied* has everything but the attention "
+        "that leaves the prompts' keys where they are. Memory is the peak of two updates over the loaded trainer."
+    )
+    title = "### An update of GRPO, beside TRL's GRPOTrainer"
+    return [title, conditions(documents, documents[0]["command"]), markdown(rows), facts]
 
 
 if __name__ == "__main__":

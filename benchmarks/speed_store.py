@@ -6,20 +6,24 @@ python benchmarks/speed_store.py index FOLDER ITEMS.parquet | search FOLDER ITEM
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 
-from speed_measure import WORK, Measurement, Sample, call_sample, significant, spread
+from lib import timing
+from lib.tables import markdown
+from lib.timing import Document, Measurement, Sample, call_sample, number, peak_mib, significant
 
 DIMENSION, K, QUERIES, WARMUP = 128, 10, 200, 20
 MODES = ("lexical", "dense", "hybrid")
@@ -50,10 +54,10 @@ def items_file(count: int) -> Path:
     from goodrate.run_folder import write_atomic
     from goodrate.shop.world import item_records, make_world
 
-    path = WORK / f"items-{count}.parquet"
+    path = timing.WORK / f"items-{count}.parquet"
     if not path.is_file():
         beside = path.with_suffix(".part")
-        WORK.mkdir(parents=True, exist_ok=True)
+        timing.WORK.mkdir(parents=True, exist_ok=True)
         pl.DataFrame(item_records(make_world(0, count))).write_parquet(beside)
         write_atomic(path, beside.read_bytes())
         beside.unlink()
@@ -69,30 +73,19 @@ def query_texts() -> list[str]:
 
 def measure_store(size: int, repeats: int) -> Path:
     """Index and search one size `repeats` times, each time in processes of its own."""
-    items, folder = items_file(size), WORK / f"store-{size}"
+    items, folder = items_file(size), timing.WORK / f"store-{size}"
     result = Measurement(f"store-{size}", f"python benchmarks/speed.py store --sizes {size} --repeats {repeats}")
-    found: dict[str, list[Any]] = {"index": [], "search": []}
+    runs: dict[str, list[Any]] = {"index": [], "search": []}
     for _ in range(repeats):
         shutil.rmtree(folder, ignore_errors=True)
-        for verb, runs in found.items():
-            runs.append(_child(verb, folder, items))
+        for verb, documents in runs.items():
+            command = [sys.executable, __file__, verb, str(folder), str(items)]
+            printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+            documents.append(json.loads(printed))
     size_on_disk = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 2**20
-    about = {"dimension": DIMENSION, "k": K, "queries": QUERIES, "disk_mib": significant(size_on_disk, 4)}
+    facts = {"dimension": DIMENSION, "k": K, "queries": QUERIES, "disk_mib": significant(size_on_disk, 4)}
     shutil.rmtree(folder)
-    return result.keep(items=size, **about, **found)
-
-
-def _child(verb: str, folder: Path, items: Path) -> Any:
-    """What a fresh process of this file prints."""
-    command = [sys.executable, __file__, verb, str(folder), str(items)]
-    made = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(made.stdout)
-
-
-def peak_mib() -> float:
-    """The most memory that this program has held so far. Linux; ru_maxrss would count the parent it was forked from."""
-    status = Path("/proc/self/status").read_text()
-    return round(int(status.partition("VmHWM:")[2].split()[0]) / 1024, 1)
+    return result.write(items=size, **facts, **runs)
 
 
 def index(folder: Path, items: Path) -> dict[str, Any]:
@@ -106,12 +99,8 @@ def index(folder: Path, items: Path) -> dict[str, Any]:
     first = call_sample(lambda: index_catalog(store, catalog, RandomEncoder(0)))
     peak = peak_mib()
     again = call_sample(lambda: index_catalog(store, catalog, RandomEncoder(0)))
-    return {
-        "seconds": _rounded(first),
-        "again_seconds": _rounded(again),
-        "peak_mib": peak,
-        "peak_mib_before": before,
-    }
+    seconds = {"seconds": _rounded(first), "again_seconds": _rounded(again)}
+    return {**seconds, "peak_mib": peak, "peak_mib_before": before}
 
 
 def search(folder: Path, items: Path) -> dict[str, Any]:
@@ -145,29 +134,26 @@ def search(folder: Path, items: Path) -> dict[str, Any]:
     peak = peak_mib()
     peers, checks = _peers(searcher.store, items, texts, vectors, turn)
     arms |= peers
-    taken: dict[str, list[Sample]] = {name: [] for name in arms}
+    samples: dict[str, list[Sample]] = {name: [] for name in arms}
     for row in range(-WARMUP, QUERIES):
         turn["row"] = max(row, 0)
         for name, arm in arms.items():
             sample = call_sample(arm)
             if row >= 0:
-                taken[name].append(sample)
+                samples[name].append(sample)
     return {
-        "open_ms": round(opened * 1000, 2),
-        "first_ms": first,
-        "peak_mib": peak,
-        "peak_mib_before": before,
-        "latency": {name: latency(samples) for name, samples in taken.items()},
+        "open_ms": round(opened * 1000, 2), "first_ms": first, "peak_mib": peak, "peak_mib_before": before,
+        "latency": {name: latency(one) for name, one in samples.items()},
         "checks": {**checks, "dense_top_equals_numpy": _same_top(arms, turn)},
-    }
+    }  # fmt: skip
 
 
 def latency(samples: list[Sample]) -> dict[str, float]:
     """Median, 95th percentile and quartiles of the wall time, and the median of the processor time, in ms."""
     wall = [sample.wall * 1000 for sample in samples]
-    found = spread(wall, 4)
+    ends = timing.spread(wall, 4)
     cpu = significant(float(np.median([sample.cpu for sample in samples]) * 1000), 4)
-    return {"p50": found["median"], "p95": significant(float(np.percentile(wall, 95)), 4), **found, "cpu_p50": cpu}
+    return {"p50": ends["median"], "p95": significant(float(np.percentile(wall, 95)), 4), **ends, "cpu_p50": cpu}
 
 
 def _peers(
@@ -188,18 +174,14 @@ def _peers(
     from goodrate.catalog.readers import read_catalog
 
     retriever = bm25s.BM25()
-    wall = call_sample(
-        lambda: retriever.index(
-            bm25s.tokenize(read_catalog(items).text(), stopwords=None, show_progress=False), show_progress=False
-        )
-    )
+    tokenize = partial(bm25s.tokenize, stopwords=None, show_progress=False)
+    wall = call_sample(lambda: retriever.index(tokenize(read_catalog(items).text()), show_progress=False))
 
     def bm25s_top() -> Any:
-        words = bm25s.tokenize([texts[turn["row"]]], stopwords=None, show_progress=False)
-        return retriever.retrieve(words, k=K, show_progress=False)
+        return retriever.retrieve(tokenize([texts[turn["row"]]]), k=K, show_progress=False)
 
-    about = {"bm25s": bm25s.__version__, "bm25s_index_seconds": _rounded(wall)}
-    return {"numpy dense": numpy_top, "bm25s lexical": bm25s_top}, about
+    facts = {"bm25s": bm25s.__version__, "bm25s_index_seconds": _rounded(wall)}
+    return {"numpy dense": numpy_top, "bm25s lexical": bm25s_top}, facts
 
 
 def _same_top(arms: dict[str, Callable[[], Any]], turn: dict[str, int]) -> float:
@@ -214,6 +196,61 @@ def _same_top(arms: dict[str, Callable[[], Any]], turn: dict[str, int]) -> float
 def _rounded(sample: Sample) -> dict[str, float]:
     """Wall and processor seconds."""
     return {"wall": significant(sample.wall, 4), "cpu": significant(sample.cpu, 4)}
+
+
+FIGURES = {  # row -> verb and keys of each run
+    "index, wall s": ("index", "seconds", "wall"),
+    "index, processor s": ("index", "seconds", "cpu"),
+    "index again, nothing changed, wall s": ("index", "again_seconds", "wall"),
+    "peak memory while indexing, MiB": ("index", "peak_mib"),
+    "of which before the first item": ("index", "peak_mib_before"),
+    "peak memory while searching, MiB": ("search", "peak_mib"),
+    "of which before opening": ("search", "peak_mib_before"),
+}
+
+
+def render(documents: dict[str, Document]) -> list[str]:
+    """A row per figure, a column per size, and how each figure grows; nothing without a result."""
+    stores = sorted((d for name, d in documents.items() if name.startswith("store-")), key=lambda d: int(d["items"]))
+    if not stores:
+        return []
+    sizes, first = [int(d["items"]) for d in stores], stores[0]
+    rows = [figure(name, sizes, _runs(stores, *keys)) for name, keys in FIGURES.items()]
+    rows.append(figure("on disk, MiB", sizes, [[d["disk_mib"]] for d in stores]))
+    for mode in first["search"][0]["latency"]:
+        for point in ("p50", "p95"):
+            rows.append(figure(f"{mode}, ms {point}", sizes, _runs(stores, "search", "latency", mode, point)))
+    same = min(min(values) for values in _runs(stores, "search", "checks", "dense_top_equals_numpy"))
+    facts = (
+        f"Median of {len(first['index'])} indexes and their searches, each in a fresh process (min to max). "
+        f"{first['dimension']} random floats an item, first {first['k']} results, {first['queries']} queries a mode in "
+        "turn with the peers; encoding the query is not in it. Growth is the exponent b of figure ~ items^b, over all "
+        f"sizes and from the last but one to the last. Dense search names numpy's first {first['k']} in numpy's order "
+        f"for {same:.1%} of the queries."
+    )
+    head = ["", *(f"{size:,}" for size in sizes), "growth", "growth, last step"]
+    where = timing.conditions(stores, "python benchmarks/speed.py store" if len(stores) > 1 else "")
+    return ["### The store, by number of items", where, markdown([head, *rows]), facts]
+
+
+def figure(name: str, sizes: Sequence[int], runs: Sequence[Sequence[float]]) -> list[str]:
+    """A table row: per size the median of its runs with the ends, then the timing.growth of the medians.
+
+    >>> figure("ms", [10, 100], [[1.0, 2.0, 3.0], [20.0]])
+    ['ms', '2 (1 to 3)', '20', '1.00', '1.00']
+    """
+    middle = [median(values) for values in runs]
+    cells = [
+        f"{number(m)} ({number(min(v))} to {number(max(v))})" if len(v) > 1 else number(m)
+        for m, v in zip(middle, runs, strict=True)
+    ]
+    slopes = [f"{timing.growth(sizes[-n:], middle[-n:]):.2f}" if len(sizes) > 1 else "" for n in (len(sizes), 2)]
+    return [name, *cells, *slopes]
+
+
+def _runs(documents: Sequence[Document], verb: str, *keys: str) -> list[list[float]]:
+    """Per document the value under the keys in each of its runs."""
+    return [[float(functools.reduce(lambda inner, key: inner[key], keys, run)) for run in d[verb]] for d in documents]
 
 
 if __name__ == "__main__":

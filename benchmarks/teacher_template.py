@@ -1,22 +1,23 @@
 """How true the template teacher's reasons are: on shops, whose truth is known, and how many it writes on real labels.
 
-    python benchmarks/teacher_template.py            # three shops, then Chorus where its data lies
-    python benchmarks/teacher_template.py --seeds 0  # one shop
+python benchmarks/teacher_template.py run              three shops, then Chorus where its data lies
+python benchmarks/teacher_template.py run --seeds 0    one shop
+python benchmarks/teacher_template.py table --write    benchmarks/results/teacher_template.md
 
-Shops: the judged training pairs of seeds 0, 1, 2 with default settings. Counted per seed and printed as the mean with
+Shops: the judged training pairs of seeds 0, 1, 2 with default settings. Counted per seed and shown as the mean with
 the smallest and the largest seed. relation, checks, rule: share of the written reasons whose relation, whose checks
 (attribute, strength, check of every want) and whose deciding rule are the true ones; all: all three.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from collections import Counter
 from pathlib import Path
 
-import chorus_data
+import typer
+
 from goodrate.relevance.rationale import Rationale
 from goodrate.relevance.rulebook import DEFAULT_RULES, RuleBook, load_rulebook
 from goodrate.run_folder import code_versions, write_atomic
@@ -25,9 +26,13 @@ from goodrate.teaching.query_reading import Lexicon
 from goodrate.teaching.teacher import LabelledText, Taught
 from goodrate.teaching.template_teacher import TemplateTeacher
 from goodrate.teaching.typed_item import from_row
+from lib import chorus_arms
+from lib.queue import RESULTS
+from lib.tables import add_table, markdown
 
-OUT = Path(__file__).parent / "results" / "teacher_template.json"
+OUT = RESULTS / "teacher_template.json"
 MEASURES = ("written", "relation", "checks", "rule", "all")
+app = typer.Typer(add_completion=False, help=__doc__)
 
 
 def checks(rationale: Rationale) -> list[tuple[str, str, str]]:
@@ -63,9 +68,9 @@ def measure(seed: int) -> dict[str, dict[str, float]]:
     shop = generate(ShopSettings(seed=seed))
     pairs, true, families = shop_pairs(shop)
     lexicon = Lexicon.of([from_row(record) for record in shop.records], {f"{p.query} {p.facts}" for p in pairs})
-    taught = TemplateTeacher(shop.book, lexicon).teach(pairs)
+    answers = TemplateTeacher(shop.book, lexicon).teach(pairs)
     groups: dict[str, list[tuple[Taught, Rationale]]] = {}
-    for one, reason, family in zip(taught, true, families, strict=True):
+    for one, reason, family in zip(answers, true, families, strict=True):
         for group in ("all pairs", shop.book.scale.labels[reason.label], family):
             groups.setdefault(group, []).append((one, reason))
     return {group: shares(members) for group, members in groups.items()}
@@ -89,7 +94,7 @@ def graded_book(folder: Path) -> RuleBook:
 
 def chorus() -> dict[str, int]:
     """Of the Chorus training pairs: how many reasons, and how many pairs with each failure."""
-    data = chorus_data.load(0, 1000)
+    data = chorus_arms.load(0, 1000)
     items = {row["id"]: from_row(row) for row in data.catalog.frame.iter_rows(named=True)}
     pairs = [
         LabelledText(query, "", label, item_id=item, item=items[item]) for query, item, label in data.rows("train")
@@ -99,32 +104,32 @@ def chorus() -> dict[str, int]:
     return dict(Counter(one.failure or "written" for one in teacher.teach(pairs)))
 
 
-def show(by_seed: dict[int, dict[str, dict[str, float]]]) -> None:
-    """One line per group: mean over seeds, smallest and largest seed."""
-    for group in next(iter(by_seed.values())):
-        cells = []
-        for name in MEASURES:
-            values = [groups[group][name] for groups in by_seed.values() if name in groups.get(group, {})]
-            mean = sum(values) / len(values) if values else float("nan")
-            cells.append(f"{name} {mean:.3f} [{min(values):.3f}, {max(values):.3f}]" if values else f"{name} -")
-        print(f"{group:12}", "  ".join(cells))
-
-
-def main() -> None:
-    """Measure, print, and leave the numbers as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default="0,1,2")
-    seeds = [int(seed) for seed in parser.parse_args().seeds.split(",")]
-    by_seed = {seed: measure(seed) for seed in seeds}
-    show(by_seed)
-    results = {"shops": by_seed, **code_versions()}
+@app.command()
+def run(seeds: str = "0,1,2") -> None:
+    """Measure, and leave the numbers as JSON."""
+    results = {"shops": {seed: measure(int(seed)) for seed in seeds.split(",")}, **code_versions()}
     try:
         results["chorus"] = chorus()
-        print("chorus", results["chorus"])
     except FileNotFoundError as absent:
         print(absent)
     write_atomic(OUT, json.dumps(results, indent=1) + "\n")
+    print(render())
 
+
+def render() -> str:
+    """One row per group of pairs, mean with the smallest and the largest seed; what came out on Chorus."""
+    results = json.loads(OUT.read_text(encoding="utf-8"))
+    by_seed = list(results["shops"].values())
+    rows = [["pairs", "written", "relation true", "checks true", "rule true", "all three true"]]
+    for group in by_seed[0]:
+        values = [[groups[group][name] for groups in by_seed if name in groups.get(group, {})] for name in MEASURES]
+        spans = (f"{sum(v) / len(v):.3f} [{min(v):.3f}, {max(v):.3f}]" if v else "-" for v in values)
+        rows.append([group, *spans])
+    counts = ", ".join(f"{name} {count}" for name, count in results.get("chorus", {}).items())
+    return f"{len(by_seed)} shops\n\n{markdown(rows)}\n\nChorus training pairs: {counts or 'not measured'}"
+
+
+add_table(app, "teacher_template", render, render.__doc__ or "")
 
 if __name__ == "__main__":
-    main()
+    app()

@@ -17,13 +17,15 @@ sys.path.insert(0, str(BENCHMARKS))
 
 import context_arms  # noqa: E402
 import retrieval_grpo  # noqa: E402
-import retrieval_grpo_table  # noqa: E402
 import taosr1  # noqa: E402
-import taosr1_table  # noqa: E402
-from experiment import Job, Queue, write_between  # noqa: E402
 from goodrate.evaluation.classification import classify  # noqa: E402
+from goodrate.evaluation.significance import Interval  # noqa: E402
 from goodrate.scale import FOUR_LEVEL  # noqa: E402
 from goodrate.shop.shop import ShopSettings, generate  # noqa: E402
+from lib import retrieval_tables, statistics  # noqa: E402
+from lib.forest import Row, as_rows  # noqa: E402
+from lib.queue import Job, Queue, changes  # noqa: E402
+from lib.shop_data import retrieval_ground  # noqa: E402
 
 
 class Settings(BaseModel):
@@ -32,20 +34,32 @@ class Settings(BaseModel):
 
 def test_a_result_is_made_once_and_other_settings_are_another_result(tmp_path: Path) -> None:
     queue = Queue("toy", tmp_path / "results", tmp_path / "runs")
-    made: list[str] = []
+    computed: list[str] = []
 
-    def make(job: Job) -> dict[str, float]:
-        made.append(job.name)
+    def measure(job: Job) -> dict[str, float]:
+        computed.append(job.name)
         return {"accuracy": 0.5}
 
     jobs = [Job("a/b", seed, Settings(rate=rate)) for seed in (0, 1) for rate in (0.1, 0.2)]
-    queue.run(jobs[:2], make)
-    queue.run(jobs, make)
-    assert made == [job.name for job in jobs] and len(set(made)) == 4
-    kept = json.loads(queue.path(jobs[1]).read_text())
-    assert (kept["arm"], kept["seed"], kept["settings"], kept["accuracy"]) == ("a/b", 0, {"rate": 0.2}, 0.5)
-    assert {"commit", "hardware", "minutes", "torch"} <= {*kept, *kept["versions"]}
-    assert len(queue.found()) == 4
+    queue.run(jobs[:2], measure)
+    queue.run(jobs, measure)
+    assert computed == [job.name for job in jobs] and len(set(computed)) == 4
+    result = json.loads(queue.path(jobs[1]).read_text())
+    assert (result["arm"], result["seed"], result["settings"], result["accuracy"]) == ("a/b", 0, {"rate": 0.2}, 0.5)
+    assert {"commit", "hardware", "minutes", "torch"} <= {*result, *result["versions"]}
+    assert len(queue.results()) == 4 and queue.by_arm().keys() == {"a/b"}
+    assert [len(arms["a/b"]) for arms in queue.by_settings(Settings).values()] == [2, 2]
+    assert changes(Settings(rate=0.2)) == "--set rate=0.2" and changes(Settings()) == "default"
+
+
+def test_every_stored_result_is_named_by_its_settings() -> None:
+    """A queue that named one otherwise would compute it again."""
+    named = [(taosr1.QUEUE, taosr1.Settings), (context_arms.QUEUE, context_arms.Settings)]
+    for queue, settings_type in [*named, (retrieval_grpo.QUEUE, retrieval_grpo.Settings)]:
+        paths = sorted(queue.folder.glob("*.json"))
+        results = [(path, json.loads(path.read_text())) for path in paths]
+        jobs = [(p, Job(r["arm"], r["seed"], settings_type.model_validate(r["settings"]))) for p, r in results]
+        assert paths and [path.stem for path, _ in jobs] == [job.name for _, job in jobs]
 
 
 def test_a_job_that_fails_leaves_no_result_and_one_in_work_is_passed_over(tmp_path: Path) -> None:
@@ -77,7 +91,7 @@ def test_the_tables_macro_f1_is_that_of_the_library_under_any_weights() -> None:
     rng = np.random.default_rng(0)
     gold, predicted = rng.integers(0, 4, 200), rng.integers(-1, 4, 200)
     weights = np.stack([np.ones(200), rng.integers(0, 3, 200)]).astype(float)
-    values = taosr1_table.macro_f1(taosr1_table.confusions(gold, predicted, weights, 4))
+    values = statistics.macro_f1(statistics.confusions(gold, predicted, weights, 4))
     repeated = np.repeat(np.arange(200), weights[1].astype(int))
     assert values[0] == pytest.approx(classify(gold, predicted, FOUR_LEVEL).macro_f1)
     assert values[1] == pytest.approx(classify(gold[repeated], predicted[repeated], FOUR_LEVEL).macro_f1)
@@ -85,15 +99,15 @@ def test_the_tables_macro_f1_is_that_of_the_library_under_any_weights() -> None:
 
 def test_resamples_draw_whole_queries() -> None:
     queries = np.asarray([7, 7, 3, 9, 9, 9])
-    weights = taosr1_table.resampled(queries, count=50)
+    weights = statistics.resampled(queries, count=50)
     assert weights.shape == (51, 6) and (weights[0] == 1).all()
     assert (weights[:, 0] == weights[:, 1]).all() and (weights[:, 3] == weights[:, 5]).all()
     assert (weights[1:, [0, 2, 3]].sum(axis=1) == 3).all()  # three queries are drawn
 
 
 def test_arms_are_settings_that_exist_and_differ() -> None:
-    made = [retrieval_grpo.Settings.model_validate(changes) for changes in retrieval_grpo.ARMS.values()]
-    assert len({one.model_dump_json() for one in made}) == len(retrieval_grpo.ARMS)
+    arms = [retrieval_grpo.Settings.model_validate(change) for change in retrieval_grpo.ARMS.values()]
+    assert len({one.model_dump_json() for one in arms}) == len(retrieval_grpo.ARMS)
     assert len(set(taosr1.ARMS)) == len(taosr1.ARMS)
 
 
@@ -103,28 +117,40 @@ def test_the_table_pairs_by_query_over_the_seeds_that_both_arms_have() -> None:
 
     first = [result(0, "0.5 0.5 nan"), result(1, "0.7 0.7 nan")]
     ours = [result(0, "0.75 0.75 1.0"), result(2, "9 9 9")]
-    assert retrieval_grpo_table.values(first, "hitrate@100")[:2].tolist() == pytest.approx([0.6, 0.6])
-    assert retrieval_grpo_table.gap(ours, first, "hitrate@100") == "+0.250 (+0.250 to +0.250)"
-    assert retrieval_grpo_table.gap(first, first, "hitrate@100") == retrieval_grpo_table.gap(ours, [], "x") == "-"
-    assert retrieval_grpo_table.tail(ours).tolist() == [False, False, True]
+    assert retrieval_tables.values(first, "hitrate@100")[:2].tolist() == pytest.approx([0.6, 0.6])
+    assert retrieval_tables.gap(ours, first, "hitrate@100") == "+0.250 (+0.250 to +0.250)"
+    assert retrieval_tables.gap(first, first, "hitrate@100") == retrieval_tables.gap(ours, [], "x") == "-"
+    assert retrieval_tables.tail(ours).tolist() == [False, False, True]
     spent = [{"seconds": s, "seconds_grading": g, "seconds_refresh": 2.0, "judged": 30_000, "distinct": 30_000}
              for s, g in ((40.0, 30.0), (100.0, 60.0))]  # fmt: skip
-    row = retrieval_grpo_table.costs({"grpo": [{"cost": one} for one in spent]})[1]
+    row = retrieval_tables.costs({"grpo": [{"cost": one} for one in spent]})[1]
     # the quietest: 40 - 30 seconds, a fifth of them refresh; the judge 30 of 40
     assert row[4:8] == ["10", "20%", "30 s", "75%"]
 
 
-def test_generated_text_goes_between_its_marks(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("before <a> old <b> after")
-    write_between(page, "<a>", "<b>", "new")
-    assert page.read_text() == "before <a>\n\nnew\n\n<b> after"
-    with pytest.raises(AssertionError, match="lacks"):
-        write_between(page, "<a>", "<c>", "new")
+def test_a_difference_is_over_the_seeds_that_both_arms_have_and_none_without() -> None:
+    compared = statistics.MacroF1(np.asarray([0, 0, 1, 1]), np.asarray([0, 1, 2, 3]))
+    ours = [{"seed": 0, "predicted": "0011"}, {"seed": 1, "predicted": "xxxx"}]
+    theirs = [{"seed": 0, "predicted": "1100"}]
+    gap = compared.difference(ours, theirs)
+    assert gap is not None and (gap.value, gap.low, gap.high) == (1.0, 1.0, 1.0)  # 1 - 0; seed 1 is ours alone
+    assert compared.level(ours).value == 0.5  # (1 + 0) / 2
+    assert compared.difference(ours, ours) is None and compared.difference(ours, []) is None
+
+
+def test_forest_rows_keep_their_groups_and_fall_within_them() -> None:
+    rows = [
+        Row(group, method, "SFT", seeds, {"macro-F1": Interval(value, value - 0.1, value + 0.1, 9)})
+        for group, method, seeds, value in (("b", "x", 3, 0.1), ("a", "y", 1, 0.3), ("b", "z", 3, 0.2))
+    ]
+    assert [row[:4] for row in as_rows(rows)[1:]] == [
+        ["b", "z", "SFT", "3"], ["b", "x", "SFT", "3"], ["a", "y", "SFT", "1"]
+    ]  # fmt: skip
+    assert as_rows(rows)[1][4] == "+0.200 (+0.100 to +0.300)"
 
 
 def test_a_wrong_pair_of_the_noisy_reward_is_always_wrong_in_the_same_way() -> None:
-    ground = retrieval_grpo.ground(300, 60)
+    ground = retrieval_ground(300, 60)
     settings = retrieval_grpo.Settings(reward="noise", noise=0.3, shop_items=300, shop_queries=60)
     noisy, truth = (
         retrieval_grpo.relevance(settings.model_copy(update={"reward": kind}), 0, ground) for kind in ("noise", "truth")

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-import speed_measure  # noqa: E402
-import speed_table  # noqa: E402
-from speed_measure import Sample  # noqa: E402
+import chorus_text  # noqa: E402
+import parity_trl  # noqa: E402
+import retrieval_cost  # noqa: E402
+import speed  # noqa: E402
+import teacher_template  # noqa: E402
+from lib import timing  # noqa: E402
+from lib.tables import page, page_text  # noqa: E402
+from lib.timing import Sample  # noqa: E402
 
 MACHINE = {"cpu": "Toy", "cores": 2, "flags": ["avx512_bf16"], "threads": 1, "omp_num_threads": "1", "nice": 0}
 
@@ -31,14 +37,14 @@ def test_arms_run_in_turn_and_each_round_starts_one_later() -> None:
         return Sample(float(len(ran)), 0.0)
 
     arms = {name: (lambda name=name: arm(name)) for name in "abc"}
-    taken = speed_measure.interleave(arms, rounds=2, warmup=1)
+    taken = timing.interleave(arms, rounds=2, warmup=1)
     assert "".join(ran) == "cababcbca"  # warm-up, then two rounds
     assert [sample.wall for sample in taken["a"]] == [4.0, 9.0]  # the warm-up's is not kept
 
 
 def test_ratios_are_of_pairs_not_of_medians() -> None:
     samples = {"slow": [Sample(2, 4), Sample(9, 9), Sample(4, 8)], "fast": [Sample(1, 1), Sample(3, 3), Sample(4, 2)]}
-    found = speed_measure.ratio(samples, "slow", "fast")
+    found = timing.ratio(samples, "slow", "fast")
     # wall 2/1, 9/3, 4/4; the ratio of the medians would be 4/3
     assert (found["wall"]["median"], found["wall"]["min"], found["wall"]["max"]) == (2.0, 1.0, 3.0)
     assert found["cpu"]["median"] == 4.0  # 4/1, 9/3, 8/2
@@ -46,22 +52,20 @@ def test_ratios_are_of_pairs_not_of_medians() -> None:
 
 def test_growth_is_the_exponent() -> None:
     sizes = [1_000, 10_000, 100_000]
-    assert speed_measure.growth(sizes, [n**1.5 for n in sizes]) == pytest.approx(1.5)
-    assert speed_measure.growth(sizes, [7.0, 7.0, 7.0]) == pytest.approx(0.0)
+    assert timing.growth(sizes, [n**1.5 for n in sizes]) == pytest.approx(1.5)
+    assert timing.growth(sizes, [7.0, 7.0, 7.0]) == pytest.approx(0.0)
 
 
 def test_a_command_that_fails_says_so() -> None:
     with pytest.raises(RuntimeError, match="exited 3: no such shop"):
-        speed_measure.command_sample(
-            [sys.executable, "-c", "import sys; sys.stderr.write('no such shop'); sys.exit(3)"]
-        )
+        timing.command_sample([sys.executable, "-c", "import sys; sys.stderr.write('no such shop'); sys.exit(3)"])
 
 
 def test_start_table() -> None:
     spread = {"median": 0.25, "min": 0.2, "max": 0.5, "n": 3}
     arm = {"wall": spread, "cpu": spread}
     ratio = {"pass": {"wall": spread, "cpu": {"median": 10.0, "min": 9.0, "max": 12.0}}}
-    made = speed_table.render({"help": document(target_wall=0.5, arms={"goodrate": arm, "pass": arm}, ratios=ratio)})
+    made = speed.render({"help": document(target_wall=0.5, arms={"goodrate": arm, "pass": arm}, ratios=ratio)})
     assert "on 2 cores of Toy (avx512_bf16; no amx), torch threads 1, nice 0, load 0.5 to 1.2, 2026-01-02" in made
     assert "| `goodrate` | 0.25 (0.2 to 0.5) | < 0.5 | 0.25 (0.2 to 0.5) |  |" in made
     assert "| `pass` | 0.25 (0.2 to 0.5) |  | 0.25 (0.2 to 0.5) | 10 (9 to 12) |" in made
@@ -80,21 +84,15 @@ def test_store_table_has_a_column_per_size_in_order_and_the_growth() -> None:
         sizes = {"items": items, "disk_mib": 2.0, "dimension": 8, "k": 10, "queries": 4}
         return document(index=index, search=[run] * len(seconds), **sizes)
 
-    made = speed_table.render({"store-1000": stored(1000, [40.0, 10.0, 10.0]), "store-100": stored(100, [1.0])})
+    made = speed.render({"store-1000": stored(1000, [40.0, 10.0, 10.0]), "store-100": stored(100, [1.0])})
     assert "|  | 100 | 1,000 | growth | growth, last step |" in made
     assert "| index, wall s | 1 | 10 (10 to 40) | 1.00 | 1.00 |" in made
     assert "| dense, ms p95 | 10 | 100 (100 to 100) | 1.00 | 1.00 |" in made
     assert "in numpy's order for 100.0% of the queries" in made
 
 
-def test_only_what_stands_between_the_marks_is_replaced() -> None:
-    page = f"before\n{speed_table.BEGIN}\nold\n{speed_table.END}\nafter\n"
-    made = speed_table.updated(page, "new")
-    assert made == f"before\n{speed_table.BEGIN}\n\nnew\n\n{speed_table.END}\nafter\n"
-    assert speed_table.updated(made, "new") == made
-    with pytest.raises(ValueError, match="lacks"):
-        speed_table.updated("no marks", "new")
-
-
-def test_the_page_is_what_the_results_give() -> None:
-    assert speed_table.main(check=True) == 0, "run: python benchmarks/speed_table.py"
+@pytest.mark.parametrize("experiment", [speed, chorus_text, parity_trl, retrieval_cost, teacher_template])
+def test_the_page_is_what_the_results_give(experiment: ModuleType) -> None:
+    name = experiment.__name__
+    text = page_text(f"python benchmarks/{name}.py", experiment.render())
+    assert page(name).read_text() == text, f"run: python benchmarks/{name}.py table --write"

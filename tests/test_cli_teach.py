@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,18 @@ import torch
 
 from chat_server import chat_server
 from goodrate import settings
+from goodrate.api.training import run_from_settings, settings_with_data
 from goodrate.cli import main, teach
-from goodrate.cli.judge_examples import example
-from goodrate.cli.training_data import DataSettings, LabelledPair, load_data
+from goodrate.examples.data import TrainingData
+from goodrate.examples.judge_prompts import judge_prompts
+from goodrate.examples.settings import DataSettings
+from goodrate.examples.sources import load_data
+from goodrate.examples.taught_reasons import TaughtReasons
+from goodrate.recipes.judge_folder import write_judge
+from goodrate.recipes.judge_runs import cited_book, policy_prompts
+from goodrate.relevance.judge_card import read_judge_card
+from goodrate.relevance.judge_format import JudgeFormat
+from goodrate.relevance.pairs import JudgedPair, text_item
 from goodrate.relevance.rationale import Rationale, parse
 from goodrate.relevance.rulebook import load_rulebook
 from goodrate.teaching.chat_endpoint import Patience
@@ -91,6 +101,37 @@ def test_texts_without_a_catalogue(tmp_path: Path) -> None:
     lines = written(tmp_path / "r.jsonl")
     assert [line["item_text"] for line in lines] == [text for _, text, _ in rows] and "item_id" not in lines[0]
     assert [line["rationale"]["rule"] for line in lines] == ["all_met", "all_met"]
+
+
+def foreign(folder: Path) -> tuple[Path, Path]:
+    """The same labels and catalogue with other column names, and labels from 0 to 3."""
+    grades = {"excellent": 3, "mismatch": 1}
+    labels = pl.read_csv(folder / "labels.csv").with_columns(pl.col("label").replace_strict(grades))
+    labels.rename({"item_id": "docid", "label": "rating"}).write_csv(folder / "ratings.csv")
+    items = pl.read_csv(folder / "items.csv").rename({"id": "sku", "title": "name"})
+    items.write_csv(folder / "feed.csv")
+    return folder / "ratings.csv", folder / "feed.csv"
+
+
+def test_a_graded_scale_and_a_catalogue_with_names_of_its_own(files: tuple[Path, Path], tmp_path: Path) -> None:
+    labels, items = foreign(files[0].parent)
+    given = (labels, "--teacher", "template", "--catalog", items, "--out", tmp_path / "r.jsonl")
+    given += ("--map", "item_id=docid,label=rating")
+    with pytest.raises(ValueError, match=r"feed.csv.*no column 'id'"):
+        run(*given, "--scale", "graded_0_3")
+    with pytest.raises(ValueError, match="--catalog-map names 'id' twice"):
+        run(*given, "--scale", "graded_0_3", "--catalog-map", "id=sku,id=name")
+    with pytest.raises(ValueError, match="the rule book gives 4 labels .four_level., scale wands has 3"):
+        run(*given, "--scale", "wands", "--catalog-map", "id=sku,title=name")
+    with pytest.raises(ValueError, match="unknown scale 'stars'"):
+        run(*given, "--scale", "stars", "--catalog-map", "id=sku,title=name")
+    assert not (tmp_path / "r.jsonl").exists()
+    run(*given, "--scale", "graded_0_3", "--catalog-map", "id=sku,title=name")
+    lines = written(tmp_path / "r.jsonl")
+    assert {(line["label"], line["rationale"]["rule"]) for line in lines} == {
+        ("3", "all_met"), ("1", "requirement_failed"),
+    }  # fmt: skip
+    assert {line["rule_book"] for line in lines} == {load_rulebook().hash}  # its rules by place on the other scale
 
 
 @pytest.mark.parametrize(
@@ -230,13 +271,13 @@ def taught(files: tuple[Path, Path], out: Path) -> dict[str, Any]:
 def test_reasons_meet_training_pairs(files: tuple[Path, Path], tmp_path: Path) -> None:
     given = taught(files, tmp_path / "r.jsonl")
     data = load_data(DataSettings(**given, dev_share=0.2, test_share=0.2))
-    pairs = data.training_pairs(DataSettings(**given), "listing")
-    assert len(pairs) == 24 and all(p.rationale and p.rationale.label == p.label and p.weight == 0.5 for p in pairs)
+    pairs = data.training_pairs()
+    assert len(pairs) == 24 and all(p.reason and p.reason.label == p.label and p.weight == 0.5 for p in pairs)
     # 40 reasons, 24 of training pairs
     assert data.notes[-2:] == (
         "24 of 24 training pairs have a reason (24 silver)", "16 reasons match no training pair"
     )  # fmt: skip
-    assert all(pair.rationale is None and pair.weight == 1.0 for pair in data.pairs("dev"))
+    assert all(pair.reason is None and pair.weight == 1.0 for pair in data.pairs("dev"))
     quarter = load_data(DataSettings(**given, silver_weight=0.25))
     assert {pair.weight for pair in quarter.pairs("train")} == {0.25}
 
@@ -249,8 +290,8 @@ def test_gold_reasons_weigh_one_and_other_labels_are_left_out(files: tuple[Path,
     other = [{**line, "label": "related"} for line in lines if line["label"] == "excellent"]
     path.write_text("".join(json.dumps(line) + "\n" for line in [*gold, *other]))
     data = load_data(DataSettings(**given, dev_share=0.2, test_share=0.2))
-    told = {(pair.label, pair.weight, pair.rationale is None) for pair in data.pairs("train")}
-    assert told == {(1, 1.0, False), (3, 1.0, True)}
+    weights = {(pair.label, pair.weight, pair.reason is None) for pair in data.pairs("train")}
+    assert weights == {(1, 1.0, False), (3, 1.0, True)}
     assert data.notes[-3] == "12 of 24 training pairs have a reason (0 silver)"
     assert data.notes[-1] == "12 reasons are of another label than the judgement"
 
@@ -277,47 +318,64 @@ def test_reasons_that_cannot_be_used(files: tuple[Path, Path], tmp_path: Path) -
 
 def test_weights_reach_the_examples() -> None:
     steps = Rationale(3, "lamp", (), "lamp", (), "same", (), "all_met")
-    from goodrate.recipes.judge_folder import JudgeFormat
-
-    pair = LabelledPair("lamp", "i", "lamp", 3, rationale=steps, weight=0.5)
-    made, _ = example(causal_lm(), pair, JudgeFormat(max_new_tokens=64))
-    assert made.weight == 0.5 and parse(made.completion).rationale == steps
+    pair = JudgedPair("lamp", text_item("lamp"), label=3, reason=steps, weight=0.5)
+    (prompt,), _ = judge_prompts(causal_lm(), [pair], JudgeFormat(max_new_tokens=64), label_completions=True)
+    assert prompt.weight == 0.5 and parse(prompt.completion or "").rationale == steps
 
 
 def test_a_judge_is_trained_on_taught_reasons(files: tuple[Path, Path], tmp_path: Path) -> None:
-    from goodrate.cli import train_judge
-    from goodrate.relevance.judge import read_judge_card
-
     torch.set_num_threads(1)
     causal_lm().save(tmp_path / "base")
     data = taught(files, tmp_path / "r.jsonl")
     given = ["fit.updates=2", "batch_size=4", f"model={tmp_path / 'base'}", "format.max_new_tokens=64"]
     given += [f"data.{name}={path}" for name, path in data.items()]
-    outcome = train_judge.run(settings.load(train_judge.Settings, None, given), tmp_path / "run", lambda record: None)
-    assert read_judge_card(outcome.model).rule_book_hash == load_rulebook().hash
+    chosen = settings.load(settings_with_data("judge_sft"), None, given)
+    outcome = run_from_settings("judge_sft", chosen, tmp_path / "run")
+    assert read_judge_card(outcome.folder).rule_book_hash == load_rulebook().hash
     assert "32 of 32 training pairs have a reason (32 silver)" in outcome.notes
 
 
-def test_the_book_of_taught_reasons_must_be_at_hand(tmp_path: Path) -> None:
-    from goodrate.cli.train_judge import cited_book
-    from goodrate.recipes.judge_folder import JudgeFormat
+def test_a_judge_on_a_graded_scale_is_trained_on_reasons_and_an_index(files: tuple[Path, Path], tmp_path: Path) -> None:
+    from goodrate.cli import index
 
+    torch.set_num_threads(1)
+    causal_lm().save(tmp_path / "base")
+    labels, items = foreign(files[0].parent)
+    index.command.main(
+        [str(items), "--out", str(tmp_path / "index"), "--map", "id=sku,title=name"], standalone_mode=False
+    )
+    mapping = ("--map", "item_id=docid,label=rating", "--scale", "graded_0_3", "--index", tmp_path / "index")
+    run(labels, "--teacher", "template", "--out", tmp_path / "r.jsonl", *mapping)
+    given = ["fit.updates=2", "batch_size=4", f"model={tmp_path / 'base'}", "format.max_new_tokens=64"]
+    given += ["data.scale=graded_0_3", "format.scale=graded_0_3", f"data.rationales={tmp_path / 'r.jsonl'}"]
+    given += [f"data.index={tmp_path / 'index'}", f"data.judgements={labels}"]
+    given += ["data.judgements_map.item_id=docid", "data.judgements_map.label=rating"]
+    chosen = settings.load(settings_with_data("judge_sft"), None, given)
+    outcome = run_from_settings("judge_sft", chosen, tmp_path / "run")
+    card = read_judge_card(outcome.folder)
+    assert (card.scale, card.rule_book_hash) == ("graded_0_3", load_rulebook().hash)
+    assert "32 of 32 training pairs have a reason (32 silver)" in outcome.notes
+
+
+def test_the_book_of_taught_reasons_must_be_at_hand(files: tuple[Path, Path]) -> None:
     own = Path(__file__).parents[1] / "examples" / "rules.toml"
     book, package = load_rulebook(own).hash, load_rulebook().hash
-    assert cited_book(JudgeFormat(), reasons=False, taught=package) == package
-    assert cited_book(JudgeFormat(rule_book=own), reasons=False, taught=book) == book
+    plain = load_data(DataSettings(judgements=str(files[0]), catalog=str(files[1])))
+
+    def citing(rule_book: str) -> TrainingData:
+        return replace(plain, taught=TaughtReasons({}, rule_book, ()))
+
+    assert cited_book(JudgeFormat(), citing(package)) == package
+    assert cited_book(JudgeFormat(rule_book=own), citing(book)) == book
     with pytest.raises(
         ValueError, match=f"data.rationales cites rule book {book}: name its file with format.rule_book"
     ):
-        cited_book(JudgeFormat(), reasons=False, taught=book)
+        cited_book(JudgeFormat(), citing(book))
     with pytest.raises(ValueError, match=f"the book of data.rationales {package}"):
-        cited_book(JudgeFormat(rule_book=own), reasons=False, taught=package)
+        cited_book(JudgeFormat(rule_book=own), citing(package))
 
 
 def test_steps_and_judge_have_to_follow_one_book(files: tuple[Path, Path], tmp_path: Path) -> None:
-    from goodrate.cli.judge_stage import prepared
-    from goodrate.recipes.judge_folder import JudgeFormat, write_judge
-
     path, judge, out = tmp_path / "r.jsonl", str(tmp_path / "judge"), tmp_path / "run"
     about = DataSettings(**taught(files, path))
     lines = written(path)
@@ -327,16 +385,16 @@ def test_steps_and_judge_have_to_follow_one_book(files: tuple[Path, Path], tmp_p
     def refused(changed: list[dict[str, Any]]) -> str:
         path.write_text("".join(json.dumps(line) + "\n" for line in changed))
         with pytest.raises(ValueError) as raised:
-            prepared(judge, about, out)
+            policy_prompts(judge, load_data(about), out)
         return str(raised.value)
 
     assert f"rule book deadbeef0000, the judge {judge} {form.rule_book_hash}" in refused(
         [{**line, "rule_book": "deadbeef0000"} for line in lines]
     )
     lines[0]["rationale"]["rule"] = "no_such_rule"
-    told = refused(lines)
-    assert f"{path}: 1 reasons state a rule" in told and told.endswith("found 'no_such_rule'")
-    assert repr(lines[0]["query"]) in told
+    message = refused(lines)
+    assert f"{path}: 1 reasons state a rule" in message and message.endswith("found 'no_such_rule'")
+    assert repr(lines[0]["query"]) in message
     assert not (out / "data" / "settings.toml").exists()  # what cannot start binds no folder
 
 

@@ -145,13 +145,18 @@ def endpoint_teacher(options: Endpoint, book: RuleBook) -> Iterator[EndpointTeac
 def teach(
     teacher: Teacher, labelled: LabelledRows, book: RuleBook, out: Path, tick: Tick | None = None
 ) -> Counter[str]:
-    """Write one JSON line per row of the file, whole or not at all. Returns counts: "reason", and failures by name."""
+    """Write one JSON line per row of the file, whole or not at all.
+
+    Returns counts: "reason", which is there when it is 0, too, and failures by name.
+    """
     from goodrate.teaching.taught_file import to_jsonl
 
     taught = teacher.teach(labelled.pairs, tick)
     write_atomic(out, to_jsonl(_lines(labelled, taught, teacher, book)))
-    failures = Counter(one.failure for one in taught if one.failure) + Counter(labelled.unusable.values())
-    return Counter({"reason": sum(one.rationale is not None for one in taught)}) + failures
+    counts = Counter({"reason": sum(one.rationale is not None for one in taught)})
+    counts.update(one.failure for one in taught if one.failure)
+    counts.update(labelled.unusable.values())
+    return counts
 
 
 def _lines(labelled: LabelledRows, taught: Sequence[Taught], teacher: Teacher, book: RuleBook) -> Iterator[TaughtLine]:

