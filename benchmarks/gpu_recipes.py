@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -341,9 +342,16 @@ CASES: Mapping[str, Callable[[Check], Path]] = {
 }  # fmt: skip
 
 
-def exact() -> None:
-    """All models of this process load in fp32, whatever the device has: a token sampled otherwise is another loss."""
-    causal_lm.resolve_precision = lambda precision, device: "fp32"  # type: ignore[assignment]
+@contextmanager
+def exact(precision: str) -> Iterator[None]:
+    """With "fp32" all models load in it inside, whatever the device has: a token sampled otherwise is another loss."""
+    own = causal_lm.resolve_precision
+    if precision == "fp32":
+        causal_lm.resolve_precision = lambda precision, device: "fp32"  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        causal_lm.resolve_precision = own
 
 
 def run_case(name: str, world: World, folder: Path, starts: Path, precision: str) -> Record:
@@ -351,7 +359,8 @@ def run_case(name: str, world: World, folder: Path, starts: Path, precision: str
     check = Check(world, folder / f"{name}-{precision}", starts, precision)
     began = time.perf_counter()
     try:
-        CASES[name](check)
+        with exact(precision):
+            CASES[name](check)
     except ImportError as error:
         return {"status": "skipped", "why": str(error)}
     except NothingToLearn as error:

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,7 +30,7 @@ import torch
 import typer
 
 from goodrate.learning.advantages import group_relative, to_tokens
-from goodrate.learning.fit import accumulate
+from goodrate.learning.fit import _on_device, accumulate
 from goodrate.learning.policy import PolicyScorer, micro_batches
 from goodrate.learning.policy_terms import PolicyTermSettings, policy_terms
 from goodrate.learning.records import Prompts, Rollout, Update
@@ -43,11 +43,14 @@ from speed_measure import Measurement, Sample, ratio, significant, spread
 
 PROMPTS, VOCABULARY, RATE, STOP = 8, 8192, 1e-5, 1
 ARMS = ("trl", "plain", "eager", "cache", "split")
+DEVICE = torch.device("cpu")  # gpu_check.py times the same on a GPU
 MODELS: dict[str, dict[str, Any]] = {
     "5M": {"hidden_size": 192, "num_hidden_layers": 8, "num_attention_heads": 6, "num_key_value_heads": 3,
            "head_dim": 32, "intermediate_size": 512},
     "15M": {"hidden_size": 384, "num_hidden_layers": 8, "num_attention_heads": 6, "num_key_value_heads": 3,
             "head_dim": 64, "intermediate_size": 1024},
+    "0.6B": {"hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8,
+             "head_dim": 128, "intermediate_size": 3072, "vocab_size": 151_936},  # Qwen3-0.6B's, random
 }  # fmt: skip
 
 
@@ -74,18 +77,20 @@ def network(case: Case) -> Any:
 
     torch.manual_seed(0)
     config = Qwen3Config(
-        vocab_size=VOCABULARY, max_position_embeddings=1024, tie_word_embeddings=True, eos_token_id=STOP,
-        pad_token_id=0, bos_token_id=None, **MODELS[case.model],
+        **{"vocab_size": VOCABULARY, "max_position_embeddings": 1024, "tie_word_embeddings": True,
+           "eos_token_id": STOP, "pad_token_id": 0, "bos_token_id": None, **MODELS[case.model]},
     )  # fmt: skip
-    return Qwen3ForCausalLM(config)
+    with DEVICE:
+        return Qwen3ForCausalLM(config)
 
 
-def tokenizer() -> Any:
-    """The words w0 .. w8191. w0 pads, w1 ends."""
+def tokenizer(case: Case) -> Any:
+    """The words w0 .. w8191, or as many as the model has. w0 pads, w1 ends."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCABULARY)}, unk_token="w2"))
+    count = MODELS[case.model].get("vocab_size", VOCABULARY)
+    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(count)}, unk_token="w2"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="w0", eos_token="w1", unk_token="w2")
 
@@ -106,7 +111,7 @@ class Ours:
 
     def __init__(self, case: Case, arm: str) -> None:
         self.case, self.arm, self.updates = case, arm, 0
-        self.model = CausalLM(network(case), tokenizer(), case.precision)
+        self.model = CausalLM(network(case), tokenizer(case), case.precision)
         net = self.model.network
         net.set_attn_implementation("eager" if arm == "eager" else "sdpa")
         self.sharing: Sharing = arm if arm in ("cache", "split") else "plain"  # type: ignore[assignment]
@@ -118,12 +123,12 @@ class Ours:
 
     def step(self) -> Sample:
         """One update; its sampling and learning seconds go to `parts`."""
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = now(), time.process_time()
         rollout = self.sampled(prompts(self.case, self.updates))
-        middle = time.perf_counter()
+        middle = now()
         self.learn(rollout)
         self.updates += 1
-        end = time.perf_counter()
+        end = now()
         self.parts.append({"sampling": middle - wall, "learning": end - middle})
         return Sample(end - wall, time.process_time() - cpu)
 
@@ -149,8 +154,8 @@ class Ours:
         update = Update(micro_batches(rollout, tensors, tokens), terms, {}, [])
         assert len(update.micro_batches) == -(-PROMPTS // groups)
         self.model.network.train()
-        context = lambda: autocast(self.case.precision, "cpu")  # noqa: E731
-        accumulate(self.scorer, update, lambda loss: loss.backward(), forward_context=context)
+        context = lambda: autocast(self.case.precision, DEVICE)  # noqa: E731
+        accumulate(self.scorer, _on_device(update, DEVICE), lambda loss: loss.backward(), forward_context=context)
         torch.nn.utils.clip_grad_norm_(self.model.network.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -158,13 +163,13 @@ class Ours:
 
 def generated(model: CausalLM, asked: Prompts, how: Sampling) -> Rollout:
     """What Hugging Face's generate writes: prompts copied for every completion."""
-    ids = torch.tensor([row for row in asked.token_ids for _ in range(how.group_size)])
-    with evaluating(model.network), autocast(model.precision, "cpu"):
+    ids = torch.tensor([row for row in asked.token_ids for _ in range(how.group_size)], device=DEVICE)
+    with evaluating(model.network), autocast(model.precision, DEVICE):
         whole = model.network.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=how.temperature, top_k=0,
             max_new_tokens=how.max_new_tokens, eos_token_id=STOP, pad_token_id=0,
         )  # fmt: skip
-    written = whole[:, ids.shape[1] :]
+    written = whole[:, ids.shape[1] :].cpu()
     ended = (written == STOP).cumsum(1)
     mask = (ended == 0) | ((ended == 1) & (written == STOP))
     row = torch.arange(len(asked)).repeat_interleave(how.group_size)
@@ -184,7 +189,7 @@ def trl_trainer(case: Case, folder: Path, updates: int) -> Any:
 
     rows = PROMPTS * case.group
     settings = GRPOConfig(
-        output_dir=str(folder), report_to="none", use_cpu=True, bf16=case.precision == "bf16", save_strategy="no",
+        output_dir=str(folder), report_to="none", use_cpu=DEVICE.type == "cpu", bf16=case.precision == "bf16", save_strategy="no",
         gradient_checkpointing=False, per_device_train_batch_size=min(case.micro_rows, rows), max_steps=updates,
         gradient_accumulation_steps=-(-rows // case.micro_rows), num_generations=case.group, beta=0.0,
         max_completion_length=case.completion, learning_rate=RATE, max_grad_norm=1.0, optim="adamw_torch_fused",
@@ -198,26 +203,35 @@ def trl_trainer(case: Case, folder: Path, updates: int) -> Any:
     with quiet():
         return GRPOTrainer(
             network(case), [reward], settings, Dataset.from_list([{"prompt": text} for text in words]),
-            processing_class=tokenizer(),
+            processing_class=tokenizer(case),
         )  # fmt: skip
 
 
-def in_turn(case: Case, rounds: int) -> tuple[dict[str, list[Sample]], dict[str, list[dict[str, float]]]]:
+def now() -> float:
+    """Seconds, when the device has done what it was asked for."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def in_turn(
+    case: Case, rounds: int, arms: Sequence[str] = ARMS
+) -> tuple[dict[str, list[Sample]], dict[str, list[dict[str, float]]]]:
     """Every round runs each arm once; the first one is not kept. Also what sampling and learning took in ours."""
     from transformers import TrainerCallback
 
     from parity_trl import quiet
 
-    ours = {arm: Ours(case, arm) for arm in ARMS if arm != "trl"}
-    taken: dict[str, list[Sample]] = {arm: [] for arm in ARMS}
+    ours = {arm: Ours(case, arm) for arm in arms if arm != "trl"}
+    taken: dict[str, list[Sample]] = {arm: [] for arm in arms}
 
     class BetweenSteps(TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.start = time.perf_counter(), time.process_time()
+            self.start = now(), time.process_time()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
             wall, cpu = self.start
-            taken["trl"].append(Sample(time.perf_counter() - wall, time.process_time() - cpu))
+            taken["trl"].append(Sample(now() - wall, time.process_time() - cpu))
             names = list(ours)
             shift = len(taken["trl"]) % len(names)
             for name in names[shift:] + names[:shift]:
