@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -64,12 +64,12 @@ class Size:
 
     items: int = 600
     queries: int = 120
-    pairs: int = 512
+    pairs: int = 256
     start: int = 120
     updates: int = 3
-    prompts: int = 8
+    prompts: int = 6
     group: int = 4
-    tokens: int = 128
+    tokens: int = 80
     bare: bool = False
 
 
@@ -169,7 +169,7 @@ class Check:
         """Groups of the shop's prompts, whatever their label."""
         size = self.world.size
         return RolloutSettings(
-            prompts=size.prompts, group_size=size.group, max_new_tokens=size.tokens, balanced=False, oversampling=3.0,
+            prompts=size.prompts, group_size=size.group, max_new_tokens=size.tokens, balanced=False, oversampling=2.5,
             rounds=4,
         )  # fmt: skip
 
@@ -178,20 +178,37 @@ class Check:
         return {"judge": str(self.starts / start), "rollouts": self.rollouts, "fit": self.fit, **more}
 
 
-def start_judges(world: World, folder: Path) -> dict[str, float]:
-    """The judges and the encoder that the checks start from, trained on this device; seconds of each."""
+NEEDS = {
+    "judge_dpo": ("label_first",), "judge_grpo": ("label_first",), "judge_grpo_inner": ("label_first",),
+    "judge_grpo_lora": ("label_first",), "judge_context": ("label_first",), "judge_guided": ("reason_first",),
+    "judge_stepwise": ("reason_first", "steps"), "step_judge_scalar": ("reason_first",),
+    "step_judge_generative": ("reason_first",), "retriever_grpo": ("label_first", "encoder"),
+}  # fmt: skip
+
+
+def start_judges(world: World, folder: Path, names: Sequence[str]) -> dict[str, float]:
+    """The judges and the encoder that these checks start from, trained on this device; seconds of each."""
+    needed = {start for name in names for start in NEEDS.get(name, ())}
     taken = {}
-    for order in ("label_first", "reason_first"):
+    for start in (start for start in ("label_first", "reason_first", "steps", "encoder") if start in needed):
         began = time.perf_counter()
-        made = judge_sft.train(_sft(world, order, world.size.start, "auto"), world.examples(order, world.size.bare and order == "label_first"), folder / f"{order}_run")
-        made.rename(folder / order)
-        taken[order] = time.perf_counter() - began
-    began = time.perf_counter()
-    prompts = world.prompts[: 8 * world.size.prompts]
-    made = step_judge.train(_step_settings(folder, "scalar", FitSettings(updates=world.size.updates, tensorboard=False)), prompts, folder / "steps_run")
-    made.rename(folder / "steps")
-    _encoder().save(folder / "encoder")
-    return {**taken, "step judge and encoder": time.perf_counter() - began}
+        _start(world, folder, start)
+        taken[start] = round(time.perf_counter() - began, 2)
+    return taken
+
+
+def _start(world: World, folder: Path, start: str) -> None:
+    """Train one of them into the folder of its name."""
+    fit = FitSettings(updates=world.size.updates, tensorboard=False)
+    if start == "encoder":
+        _encoder().save(folder / start)
+    elif start == "steps":
+        prompts = world.prompts[: 8 * world.size.prompts]
+        step_judge.train(_step_settings(folder, "scalar", fit), prompts, folder / "steps_run").rename(folder / start)
+    else:
+        examples = world.examples(start, world.size.bare and start == "label_first")
+        settings = _sft(world, start, world.size.start, "auto")
+        judge_sft.train(settings, examples, folder / f"{start}_run").rename(folder / start)
 
 
 def _sft(world: World, order: str, updates: int, precision: str) -> judge_sft.Settings:
@@ -314,9 +331,7 @@ def contrastive(c: Check) -> Path:
     settings = retriever_contrastive.Settings(
         encoder="from scratch", batch_size=16, random_negatives=16, epochs=100, matryoshka=[16], fit=c.fit
     )
-    return retriever_contrastive.train(
-        settings, pairs, texts, c.folder, encoder=_encoder(), progress=c.records.append
-    )
+    return retriever_contrastive.train(settings, pairs, texts, c.folder, encoder=_encoder(), progress=c.records.append)
 
 
 def ranking(c: Check) -> Path:
@@ -370,8 +385,9 @@ def run_case(name: str, world: World, folder: Path, starts: Path, precision: str
     seconds = time.perf_counter() - began
     logged = [{n: float(r[n]) for n in LOGGED if isinstance(r.get(n), int | float)} for r in check.records]
     problem = _problem(logged, check.precision)
-    return {"status": "failed" if problem else "ok", **({"why": problem} if problem else {}), "seconds": round(seconds, 2),
-            "first": logged[0] if logged else {}, "losses": [r["loss"] for r in logged]}  # fmt: skip
+    told = {"status": "failed", "why": problem} if problem else {"status": "ok"}
+    first = logged[0] if logged else {}
+    return {**told, "seconds": round(seconds, 2), "first": first, "losses": [r["loss"] for r in logged]}
 
 
 def _problem(logged: list[Record], precision: str) -> str | None:

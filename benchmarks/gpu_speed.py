@@ -41,8 +41,11 @@ def policy(model: str, rounds: int, rows: int) -> Found:
         runs = [ours.step() for _ in range(rounds + 1)][1:]
         taken, parts = {"split": runs}, {"split": ours.parts[1:]}
     memory = _memory(case, arms) if speed_policy.DEVICE.type == "cuda" else {}
-    found = {"wall": {arm: spread([run.wall for run in runs], 4) for arm, runs in taken.items()}, "peak_mib": memory,
-             "parts": {n: spread([part[n] for part in parts["split"]], 4) for n in ("sampling", "learning")}}  # fmt: skip
+    found: Found = {
+        "wall": {arm: spread([run.wall for run in runs], 4) for arm, runs in taken.items()},
+        "parts": {n: spread([part[n] for part in parts["split"]], 4) for n in ("sampling", "learning")},
+        "peak_mib": memory,
+    }
     if "trl" in arms:
         found["trl_over_ours"] = ratio(taken, "trl", "split")["wall"]
     return {**found, "case": vars(case), "vocabulary": _vocabulary(model), "prompts": speed_policy.PROMPTS}
@@ -97,7 +100,9 @@ def judging(items: int, rounds: int, big: bool) -> Found:
         draw = random.Random(0)
         limit = min(len(model.tokenizer), 4000)
         prefix = [draw.randrange(5, limit) for _ in range(120)]
-        asked = [(_text(model, prefix), _text(model, [draw.randrange(5, limit) for _ in range(80)])) for _ in range(items)]
+        asked = [
+            (_text(model, prefix), _text(model, [draw.randrange(5, limit) for _ in range(80)])) for _ in range(items)
+        ]
         for chunk in (20, 100, 400):
             if chunk <= max(items, 20):
                 taken = seconds(lambda m=model, c=chunk: m.label_logits(asked, [5, 6, 7, 8], chunk=c), rounds)  # type: ignore[misc]  # noqa: B023
@@ -114,7 +119,12 @@ def encoding(items: int, rounds: int) -> Found:
     """Items per second of an encoder of MiniLM's shape (6 layers, 384 wide, random) over texts of some 60 tokens."""
     speed_policy.DEVICE = default_device()
     draw = random.Random(0)
-    texts = [" ".join(draw.choice(("red lamp", "steel table 40 cm", "blue wool", "chair")) for _ in range(draw.randint(8, 24))) for _ in range(items)]
+    texts = [
+        " ".join(
+            draw.choice(("red lamp", "steel table 40 cm", "blue wool", "chair")) for _ in range(draw.randint(8, 24))
+        )
+        for _ in range(items)
+    ]
     found: Found = {}
     for precision in ("fp32", "bf16"):
         encoder = Encoder.create(nano_folder() / "tokenizer.json", 384, 6, 12)
@@ -122,4 +132,18 @@ def encoding(items: int, rounds: int) -> Found:
         for batch in (32, 256):
             taken = seconds(lambda e=encoder, b=batch: e.encode_items(texts, b), rounds)  # type: ignore[misc]
             found[f"{precision}, batches of {batch}"] = spread([items / one for one in taken], 4)
+    return found
+
+
+def logprobs() -> Found:
+    """The log-probability kernel beside all logits at once, on the device."""
+    from speed_logprobs import Case, measured
+
+    device = default_device().type
+    found = {}
+    for words, wide in ((151_936, 1024), (262_144, 640)):
+        for rows in (512, 4096):
+            for precision in ("fp32", "bf16"):
+                case = Case(words, wide, rows, precision, device)
+                found[case.name] = measured(case, 5)
     return found

@@ -60,8 +60,12 @@ def tiles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     return str(request.param)
 
 
-@pytest.mark.parametrize("config", [{}, {"final_logit_softcapping": 2.0}, {"logit_scale": 0.25}, {"logits_scaling": 3.0},
-                                    {"logit_scale": 0.5, "final_logit_softcapping": 1.5}])  # fmt: skip
+SCALED = {"logit_scale": 0.5, "final_logit_softcapping": 1.5}
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"final_logit_softcapping": 2.0}, {"logit_scale": 0.25}, {"logits_scaling": 3.0}, SCALED]
+)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.usefixtures("tiles")
 def test_values_and_gradients_are_those_of_all_logits(config: dict[str, float], bias: bool) -> None:

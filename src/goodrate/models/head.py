@@ -47,7 +47,7 @@ class TiledHead:
 
 
 def tiled_head(network: Any) -> TiledHead | None:
-    """A head whose words can be computed apart; None for one that is more than a matrix (an adapter, a quantised one)."""
+    """A head whose words can be computed apart; None for one that is no matrix (an adapter, a quantised one)."""
     config, head = network.config, network.get_output_embeddings()
     if type(head) is not torch.nn.Linear:
         return None

@@ -83,7 +83,8 @@ class _ChosenLogprobs(torch.autograd.Function):
             chosen = mine if chosen is None else torch.where(inside, mine, chosen)
             total = logits.logsumexp(-1)
             p = (logits - total[:, None]).exp_()
-            sums.append(total), means.append(logits.mul_(p).sum(-1))
+            sums.append(total)
+            means.append(logits.mul_(p).sum(-1))
             room -= p.numel() * (how.low or p.dtype).itemsize
             if keeps and room >= 0:
                 kept.append(p.to(how.low) if how.low else p)

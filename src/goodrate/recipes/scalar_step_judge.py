@@ -120,7 +120,7 @@ class ScalarStepJudge:
 
 
 def step_probabilities(scorer: nn.Module, examples: Sequence[StepExample], model: CausalLM) -> Tensor:
-    """(N, len(STEPS)) on the CPU: that a step is right, 0 where it was not written. Similar lengths are read together."""
+    """(N, len(STEPS)) on the CPU: that a step is right, 0 where it was not written."""
     order = sorted(range(len(examples)), key=lambda row: len(examples[row].token_ids))
     probabilities = torch.empty(len(examples), len(STEPS))
     start = 0
