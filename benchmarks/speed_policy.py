@@ -190,7 +190,8 @@ def trl_trainer(case: Case, folder: Path, updates: int) -> Any:
     rows = PROMPTS * case.group
     settings = GRPOConfig(
         output_dir=str(folder), report_to="none", use_cpu=DEVICE.type == "cpu", bf16=case.precision == "bf16",
-        save_strategy="no", gradient_checkpointing=False, per_device_train_batch_size=min(case.micro_rows, rows), max_steps=updates,
+        save_strategy="no", gradient_checkpointing=False, max_steps=updates,
+        per_device_train_batch_size=min(case.micro_rows, rows),
         gradient_accumulation_steps=-(-rows // case.micro_rows), num_generations=case.group, beta=0.0,
         max_completion_length=case.completion, learning_rate=RATE, max_grad_norm=1.0, optim="adamw_torch_fused",
         logging_strategy="no", disable_tqdm=True, temperature=1.0, lr_scheduler_type="constant",
