@@ -38,7 +38,7 @@ import gpu_speed  # noqa: E402
 from goodrate.run_folder import code_versions, write_atomic  # noqa: E402
 
 LOSS_GAP, GRADIENT_GAP = 2e-3, 0.02  # of fp32 on two devices: absolute, and of the gradient's norm
-CPU_THREADS, CPU_PATIENCE = 8, 60  # seconds after the GPU has done the same
+CPU_THREADS, CPU_PATIENCE = 8, 40  # seconds after the GPU has done the same
 Found = dict[str, Any]
 
 

@@ -65,7 +65,7 @@ class Size:
     items: int = 600
     queries: int = 120
     pairs: int = 256
-    start: int = 120
+    start: int = 60
     updates: int = 3
     prompts: int = 6
     group: int = 4
