@@ -1,4 +1,4 @@
-"""Attention behind shared prompts, and log probabilities without all logits: the numbers of the long way."""
+"""Attention behind shared prompts: the numbers of the long way."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import pytest
 import torch
 
 import tiny_models
-from goodrate.models import token_logprobs as module
 from goodrate.models.decoding import DecodeSettings, decode
 from goodrate.models.shared_prefix import NAME, SharedPrefix, fits, prefill, states_behind
-from goodrate.models.token_logprobs import token_logprobs
 
 CPU = torch.device("cpu")
 PROMPTS = [(5, 9, 7, 30, 2), (11, 12), (8, 8, 40)]
@@ -85,43 +83,3 @@ def test_attention_dropout_is_applied_in_training_alone() -> None:
     noisy = [completion_logprobs(net, batch, sharing="split")[0] for _ in range(2)]
     assert not torch.equal(noisy[0], noisy[1]) and (noisy[0] - fixed[0]).abs().max() < 0.5
     noisy[0].sum().backward()
-
-
-@pytest.mark.parametrize("block", [60, 7 * 60, 10**6])
-@pytest.mark.parametrize("tied", [True, False])
-def test_log_probabilities_without_all_logits(monkeypatch: pytest.MonkeyPatch, block: int, tied: bool) -> None:
-    monkeypatch.setattr(module, "BLOCK", block)
-    net = network("qwen3" if tied else "llama")
-    states = torch.randn(20, 32, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    ids, weights = torch.arange(20) * 3, torch.linspace(-1, 2, 20)
-    every = torch.log_softmax(torch.nn.functional.linear(states, net.lm_head.weight) / 0.7, -1)
-    expected = every.gather(1, ids[:, None])[:, 0]
-    wanted = torch.autograd.grad((expected * weights).sum(), [states, net.lm_head.weight])
-    found, entropy = token_logprobs(net, states, ids, 0.7)
-    given = torch.autograd.grad((found * weights).sum(), [states, net.lm_head.weight])
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(entropy, -(every.exp() * every).sum(-1).detach(), atol=1e-6, rtol=1e-5)
-    assert not entropy.requires_grad
-    for one, other in zip(given, wanted, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
-
-
-def test_under_autocast_values_stay_exact_and_gradients_are_bf16() -> None:
-    net = network()
-    states = torch.randn(9, 32, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    ids = torch.arange(9)
-    exact, _ = token_logprobs(net, states, ids, 1.0)
-    (wanted,) = torch.autograd.grad(exact.sum(), [states])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        found, _ = token_logprobs(net, states, ids, 1.0)
-    (given,) = torch.autograd.grad(found.sum(), [states])
-    torch.testing.assert_close(found, exact, atol=0, rtol=0)
-    assert 0 < float((given - wanted).norm() / wanted.norm()) < 0.02
-
-
-def test_a_soft_capped_head_takes_the_long_way() -> None:
-    net = tiny_models.network("gemma2", 60)
-    states, ids = torch.randn(4, 32, generator=torch.Generator().manual_seed(0)), torch.arange(4)
-    found, _ = token_logprobs(net, states, ids, 1.0)
-    logits = torch.tanh(torch.nn.functional.linear(states, net.lm_head.weight) / 2.0) * 2.0
-    torch.testing.assert_close(found, torch.log_softmax(logits, -1)[torch.arange(4), ids])

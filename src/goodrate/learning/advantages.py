@@ -32,10 +32,10 @@ def group_statistics(rewards: Tensor, group: Tensor) -> GroupStatistics:
     values = torch.where(known, rewards, 0.0).double()
 
     def totals(part: Tensor) -> Tensor:
-        return torch.zeros(num_groups, dtype=torch.float64).index_add_(0, index, part)[index]
+        return values.new_zeros(num_groups).index_add_(0, index, part)[index]
 
     def extreme(kind: str, fill: float) -> Tensor:
-        start = torch.full((num_groups,), fill, dtype=torch.float64)
+        start = values.new_full((num_groups,), fill)
         return start.scatter_reduce_(0, index, torch.where(known, values, fill), reduce=kind)[index]
 
     count = totals(known.double())
@@ -77,7 +77,7 @@ def stepwise(steps: Tensor, group: Tensor, *, scale: Scale, epsilon: float = 0.0
     """
     num_steps = steps.shape[1]
     _, index = torch.unique(group, return_inverse=True)
-    cells = index[:, None] * num_steps + torch.arange(num_steps)
+    cells = index[:, None] * num_steps + torch.arange(num_steps, device=index.device)
     return group_relative(steps.flatten(), cells.flatten(), scale=scale, epsilon=epsilon).view_as(steps)
 
 
@@ -101,7 +101,7 @@ def critical_weights(steps: Tensor, group: Tensor, *, easy: float) -> Tensor:
     num_steps = steps.shape[1]
     wrong = steps.eq(0)
     first = torch.where(wrong.any(dim=1), wrong.int().argmax(dim=1), num_steps)[:, None]
-    position = torch.arange(num_steps)[None, :]
+    position = torch.arange(num_steps, device=steps.device)[None, :]
     _, index = torch.unique(group, return_inverse=True)
     cells = (index[:, None] * num_steps + position).flatten()
     disagree = group_statistics(steps.flatten(), cells).spread.view_as(steps)

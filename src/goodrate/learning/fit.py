@@ -110,10 +110,18 @@ def _on_device(update: Update, device: torch.device) -> Update:
     if device.type == "cpu":
         return update
 
-    def moved(batch: MicroBatch) -> dict[str, Any]:
-        return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+    return replace(update, micro_batches=[_moved(batch, device) for batch in update.micro_batches])
 
-    return replace(update, micro_batches=[moved(batch) for batch in update.micro_batches])
+
+def _moved(batch: MicroBatch, device: torch.device) -> dict[str, Any]:
+    """Its tensors on the device, those of parts (a tokenizer's ids and mask) too."""
+
+    def one(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(device)
+        return _moved(value, device) if isinstance(value, Mapping) else value
+
+    return {name: one(value) for name, value in batch.items()}
 
 
 def _leave_process_group() -> None:

@@ -5,6 +5,8 @@ Reduction is the only place that divides. Values at masked positions must be fin
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -52,7 +54,7 @@ def off_policy_shaped(logprobs: Tensor, behaviour: Tensor, advantages: Tensor, *
     The gradient weight is constant rho / (rho + constant)^2: 0.139 at rho = 0.02, where a plain ratio gives 0.02.
     LUFFY, arXiv 2504.14945. Computed as sigmoid(log rho - log constant), which cannot overflow.
     """
-    return -torch.sigmoid(logprobs - behaviour - torch.log(logprobs.new_tensor(constant))) * advantages
+    return -torch.sigmoid(logprobs - behaviour - math.log(constant)) * advantages
 
 
 def probability_weighted(logprobs: Tensor, advantages: Tensor) -> Tensor:
@@ -112,7 +114,8 @@ def lambda_loss(scores: Tensor, rewards: Tensor, mask: Tensor) -> Tensor:
     discount = 1 / torch.log2(rank.float() + 1)
     gains = torch.where(mask, rewards, float("inf")).amin(1, keepdim=True)
     gains = (rewards - gains).clamp(min=0) * mask
-    ideal = (gains.sort(1, descending=True).values / torch.log2(torch.arange(2, gains.shape[1] + 2))).sum(1)
+    ranks = torch.arange(2, gains.shape[1] + 2, device=gains.device)
+    ideal = (gains.sort(1, descending=True).values / torch.log2(ranks)).sum(1)
     change = (gains[:, :, None] - gains[:, None, :]).abs() * (discount[:, :, None] - discount[:, None, :]).abs()
     weight = (change / ideal.clamp(min=1e-9)[:, None, None]).detach()
     values = F.softplus(-(scores[:, :, None] - scores[:, None, :]))

@@ -140,11 +140,12 @@ class RankingSource:
         return torch.from_numpy(pool[places])
 
     def _behaviour(self, batch: Mapping[str, Any]) -> Tensor:
-        """Log probabilities (P, K) under the weights that ranked, in the arithmetic of the loss."""
+        """Log probabilities (P, K) under the weights that ranked, in the arithmetic of the loss; on the CPU."""
         encoder = self._encoder
         with torch.no_grad(), autocast(encoder.precision, encoder.device):
             scores = encoder.embed_tokens(batch["queries"]) @ encoder.embed_tokens(batch["candidates"]).T
-        return ranking_logprobs(scores.float().gather(1, batch["place"]), batch["mask"], self._settings.temperature)
+        scores = scores.float().cpu().gather(1, batch["place"])  # a source lays out on the CPU, fit moves the update
+        return ranking_logprobs(scores, batch["mask"], self._settings.temperature)
 
     def _pool(self, rows: Sequence[int], number: int) -> list[int]:
         """The positives of the batch and random items, distinct."""

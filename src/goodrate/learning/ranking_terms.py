@@ -118,5 +118,5 @@ def best_and_hardest(rewards: Tensor, count: int, chosen: Chosen = "highest") ->
     """
     best = rewards.argmax(1) if chosen == "highest" else count - 1 - rewards.flip(1).argmax(1)
     worse = rewards < rewards.gather(1, best[:, None])
-    places = torch.arange(count).expand_as(rewards)
+    places = torch.arange(count, device=rewards.device).expand_as(rewards)
     return best, torch.where(worse, places, count - 1).amin(1)

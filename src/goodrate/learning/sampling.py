@@ -77,7 +77,8 @@ def coefficient_of_variation(labels: Iterable[int], num_labels: int) -> float:
 def accuracy_by_group(correct: Tensor, group: Tensor) -> Tensor:
     """Share of right rollouts of each group (G,), groups ascending, NaN for those with nothing scored."""
     stats = group_statistics(correct, group)
-    rows = torch.tensor([int((group == name).nonzero()[0]) for name in torch.unique(group)], dtype=torch.long)
+    first = [int((group == name).nonzero()[0]) for name in torch.unique(group)]
+    rows = torch.tensor(first, dtype=torch.long, device=group.device)
     return torch.where(stats.count > 0, stats.mean, float("nan"))[rows]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from goodrate.learning.losses import cross_entropy
 from goodrate.learning.records import MicroBatch, Outputs, Term, Update
 from goodrate.learning.source import EpochOrder, refuse_other_data, split_by_tokens
-from goodrate.models.head import head_logits
+from goodrate.models.token_logprobs import token_logprobs
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,7 @@ class TokenScorer(nn.Module):
         causal = self.network.get_base_model() if hasattr(self.network, "get_base_model") else self.network
         ids, predicted = batch["input_ids"], batch["mask"][:, 1:]
         hidden = causal.base_model(input_ids=ids, use_cache=False).last_hidden_state
-        logits = head_logits(causal, hidden[:, :-1][predicted]).float()
-        scores = -F.cross_entropy(logits, ids[:, 1:][predicted], reduction="none")
+        scores, _ = token_logprobs(causal, hidden[:, :-1][predicted], ids[:, 1:][predicted], 1.0, exact=False)
         logprobs = torch.zeros(predicted.shape, dtype=scores.dtype, device=scores.device)
         return {"logprobs": F.pad(logprobs.masked_scatter(predicted, scores), (1, 0))}
 

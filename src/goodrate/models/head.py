@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,13 +35,27 @@ def head_logits(network: Any, hidden: Tensor, token_ids: Tensor | None = None, e
         return _scaled(network.config, torch.nn.functional.linear(hidden.float(), weight[token_ids].float(), chosen))
 
 
-def plain_head(network: Any) -> tuple[Tensor, Tensor | None] | None:
-    """Weight (V, D) and bias of a head that is a linear map and nothing else; None for any other."""
+@dataclass(frozen=True)
+class TiledHead:
+    """cap * tanh(scale * (before(states) @ weight.T + bias) / cap); weight (V, D), no cap where it is None."""
+
+    weight: Tensor
+    bias: Tensor | None
+    scale: float
+    cap: float | None
+    before: Callable[[Tensor], Tensor]
+
+
+def tiled_head(network: Any) -> TiledHead | None:
+    """A head whose words can be computed apart; None for one that is no matrix (an adapter, a quantised one)."""
     config, head = network.config, network.get_output_embeddings()
-    more = ("logit_scale", "logits_scaling", "final_logit_softcapping")
-    if type(head) is not torch.nn.Linear or hasattr(network, "cls") or any(getattr(config, n, None) for n in more):
+    if type(head) is not torch.nn.Linear:
         return None
-    return head.weight, head.bias
+    predictions = getattr(getattr(network, "cls", None), "predictions", None)
+    scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+    cap = getattr(config, "final_logit_softcapping", None)
+    before = predictions.transform if predictions is not None else lambda states: states
+    return TiledHead(head.weight, head.bias, scale, cap, before)
 
 
 def _scaled(config: Any, logits: Tensor) -> Tensor:

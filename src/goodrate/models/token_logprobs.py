@@ -1,89 +1,164 @@
 """Log probabilities of chosen tokens from final states, without a tensor of all logits.
 
-A batch of completions has millions of logits. Made whole, they are written and read half a dozen times, in blocks so
-large that the allocator asks the system anew for each: half of an update's time at 8,192 words. Here a block of rows
-that fits the processor's cache goes through head, softmax and entropy at once; only its probabilities are kept, and the
-backward pass turns them into the gradient in place.
+A batch of completions has millions of logits. Made whole, they are written and read half a dozen times, and a head over
+152,000 words needs a gigabyte for 1,700 tokens. Here a tile, all rows by some words of the vocabulary, goes through
+head, softmax and entropy at once; the tiles' sums are joined at the end. A tile of words touches its own rows of the
+head alone, so the head's gradient is written once, whatever the tiles are. What the backward pass needs is the tiles'
+probabilities: they are kept while they fit a budget of bytes, and the others are computed again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from goodrate.models.head import head_logits, plain_head
+from goodrate.models.head import head_logits, tiled_head
 
-BLOCK = 2**20  # logits in one block
+TILE = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}  # bytes of a tile: a processor's cache, or enough for a GPU's many cores
+KEPT = 512 * 2**20  # bytes of probabilities that a forward pass keeps for its backward pass
+NARROWEST = 256  # words in a tile, however many rows there are
 
 
-def token_logprobs(network: Any, states: Tensor, ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class _How:
+    """softmax(cap * tanh(product / cap) / temperature), products in `exact` or autocast's precision `low`."""
+
+    temperature: float
+    cap: float | None
+    low: torch.dtype | None
+    exact: bool
+
+    def logits(self, states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Float32 logits (N, W) of some words, before the temperature."""
+        if self.low and not self.exact:
+            states, weight, bias = states.to(self.low), weight.to(self.low), None if bias is None else bias.to(self.low)
+        with _fast_products(states.device, self.low is not None):
+            logits = torch.nn.functional.linear(states, weight, bias)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        return logits if self.cap is None else logits.div_(self.cap).tanh_().mul_(self.cap)
+
+
+def token_logprobs(
+    network: Any, states: Tensor, ids: Tensor, temperature: float, exact: bool = True
+) -> tuple[Tensor, Tensor]:
     """log softmax(logits / temperature) of ids (N,) from final states (N, D), and the softmax's entropy, both (N,).
 
-    Float32, the head in its own precision even under autocast: a bf16 logit near 10 moves in steps of 0.06. The
-    gradient's products run in autocast's precision. The entropy has no gradient. Heads that do more than a linear map
-    (soft caps, scales) take the long way.
+    Float32. exact: the head in its own precision even under autocast, where a bf16 logit near 10 moves in steps of
+    0.06 (on GPUs its products are then tf32); else in autocast's. The gradient's products run in autocast's precision.
+    The entropy has no gradient. A head that is no plain matrix (an adapter on it) takes the long way.
     """
-    head = plain_head(network)
-    if head is not None:
-        kind = states.device.type
-        low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
-        with torch.autocast(kind, enabled=False):
-            weight, bias = head
-            return _ChosenLogprobs.apply(states.to(weight.dtype), weight, bias, ids, temperature, low)
-    logits = head_logits(network, states, exact=True).float() / temperature
-    every = torch.log_softmax(logits, dim=-1)
-    return every.gather(1, ids[:, None])[:, 0], -(every.exp() * every).sum(-1).detach()
+    head = tiled_head(network)
+    if head is None:
+        logits = head_logits(network, states, exact=exact).float() / temperature
+        every = torch.log_softmax(logits, dim=-1)
+        return every.gather(1, ids[:, None])[:, 0], -(every.exp() * every).sum(-1).detach()
+    kind = states.device.type
+    low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    states = head.before(states)
+    with torch.autocast(kind, enabled=False):
+        how = _How(temperature / head.scale, None if head.cap is None else head.cap / head.scale, low, exact)
+        return _ChosenLogprobs.apply(states.to(head.weight.dtype), head.weight, head.bias, ids, how)
 
 
 class _ChosenLogprobs(torch.autograd.Function):
-    """d log p(i) / d logits = onehot(i) - p: what the backward pass needs is p, block by block."""
+    """d log p(i) / d logits = onehot(i) - p: what the backward pass needs is p, tile by tile."""
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor, temperature: float,
-        low: torch.dtype | None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        wanted = any(ctx.needs_input_grad)
-        chosen, entropy = torch.empty(len(ids), device=ids.device), torch.empty(len(ids), device=ids.device)
-        rows = max(1, BLOCK // len(weight))
-        kept = []
-        for start in range(0, len(ids), rows):
-            part = slice(start, start + rows)
-            logits = torch.nn.functional.linear(states[part], weight, bias).float().div_(temperature)
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, ids: Tensor, how: _How
+    ) -> tuple[Tensor, Tensor]:
+        keeps = any(ctx.needs_input_grad) and how.cap is None  # a cap's slope needs the logits themselves
+        kept: list[Tensor] = []
+        room, sums, means, chosen = KEPT, [], [], None
+        for words in _tiles(states, weight):
+            logits = how.logits(states, weight[words], None if bias is None else bias[words]).div_(how.temperature)
+            inside, place = _inside(ids, words)
+            mine = logits.gather(1, place)[:, 0]
+            chosen = mine if chosen is None else torch.where(inside, mine, chosen)
             total = logits.logsumexp(-1)
-            chosen[part] = logits.gather(1, ids[part, None])[:, 0] - total
             p = (logits - total[:, None]).exp_()
-            entropy[part] = total - (logits.mul_(p)).sum(-1)
-            if wanted:
-                kept.append(p.to(low) if low else p)
-        ctx.save_for_backward(states, weight, ids, *kept)
-        ctx.temperature, ctx.low, ctx.has_bias = temperature, low, bias is not None
+            sums.append(total)
+            means.append(logits.mul_(p).sum(-1))
+            room -= p.numel() * (how.low or p.dtype).itemsize
+            if keeps and room >= 0:
+                kept.append(p.to(how.low) if how.low else p)
+        tile_totals = torch.stack(sums)
+        total = tile_totals.logsumexp(0)
+        entropy = total - ((tile_totals - total).exp_() * torch.stack(means)).sum(0)
+        ctx.save_for_backward(states, weight, bias, ids, total, tile_totals, *kept)
+        ctx.how = how
         ctx.mark_non_differentiable(entropy)
-        return chosen, entropy
+        assert chosen is not None
+        return chosen - total, entropy
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        states, weight, ids, *kept = ctx.saved_tensors
-        wants_states, wants_weight, wants_bias, *_ = ctx.needs_input_grad
-        low = ctx.low or weight.dtype
-        gradient = gradient / ctx.temperature
-        to_states = torch.empty_like(states) if wants_states else None
-        to_weight = torch.zeros_like(weight) if wants_weight else None
-        to_bias = torch.zeros(len(weight), dtype=weight.dtype, device=weight.device) if wants_bias else None
-        low_weight, low_states, start = weight.to(low), states.to(low), 0
-        for p in kept:
-            part = slice(start, start + len(p))
-            to_logits = p.to(low, copy=True).mul_(-gradient[part, None].to(low))
-            to_logits.scatter_add_(1, ids[part, None], gradient[part, None].to(low))
-            if to_states is not None:
-                to_states[part] = to_logits @ low_weight
-            if to_weight is not None:
-                to_weight += to_logits.T @ low_states[part]
-            if to_bias is not None:
-                to_bias += to_logits.float().sum(0)
-            start += len(p)
-        return to_states, to_weight, to_bias, None, None, None
+        with torch.autocast(gradient.device.type, enabled=False):
+            return (*_gradients(ctx, gradient), None, None)
+
+
+def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Of states, weight and bias; None for one that needs none."""
+    states, weight, bias, ids, total, tile_totals, *kept = ctx.saved_tensors
+    how, (wants_states, wants_weight, wants_bias, *_) = ctx.how, ctx.needs_input_grad
+    low = how.low or weight.dtype
+    low_states = states.to(low)
+    to_states = torch.zeros_like(states, dtype=total.dtype) if wants_states else None
+    to_weight = torch.empty_like(weight) if wants_weight else None
+    to_bias = torch.empty_like(bias) if wants_bias and bias is not None else None
+    gradient = gradient / how.temperature
+    for number, words in enumerate(_tiles(states, weight)):
+        if number < len(kept):
+            scale = -gradient * (tile_totals[number] - total).exp()
+            to_logits = kept[number] * scale[:, None].to(kept[number].dtype)
+            slope = None
+        else:
+            logits = how.logits(states, weight[words], None if bias is None else bias[words])
+            slope = None if how.cap is None else 1 - (logits / how.cap).square_()
+            to_logits = logits.div_(how.temperature).sub_(total[:, None]).exp_().mul_(-gradient[:, None])
+        inside, place = _inside(ids, words)
+        to_logits.scatter_add_(1, place, torch.where(inside, gradient, 0.0)[:, None].to(to_logits.dtype))
+        to_logits = to_logits if slope is None else to_logits.mul_(slope)
+        if to_bias is not None:
+            to_bias[words] = to_logits.sum(0, dtype=total.dtype)
+        to_logits = to_logits.to(low)
+        if to_states is not None:
+            to_states += to_logits @ weight[words].to(low)
+        if to_weight is not None:
+            to_weight[words] = to_logits.T @ low_states
+    return None if to_states is None else to_states.to(states.dtype), to_weight, to_bias
+
+
+def _tiles(states: Tensor, weight: Tensor) -> Iterator[slice]:
+    """The words of each tile."""
+    room = TILE.get(states.device.type, TILE["cpu"]) // 4
+    width = max(NARROWEST, room // max(1, len(states)))
+    for start in range(0, len(weight), width):
+        yield slice(start, min(start + width, len(weight)))
+
+
+def _inside(ids: Tensor, words: slice) -> tuple[Tensor, Tensor]:
+    """Whether each token is one of a tile's words (N,), and its place among them (N, 1); any place where it is not."""
+    inside = (ids >= words.start) & (ids < words.stop)
+    return inside, (ids - words.start).clamp(0, words.stop - words.start - 1)[:, None]
+
+
+@contextmanager
+def _fast_products(device: torch.device, wanted: bool) -> Iterator[None]:
+    """tf32 products on GPUs where bf16 would do for the rest: ten times fp32's speed, steps of 0.005 near 10."""
+    if device.type != "cuda" or not wanted:
+        yield
+        return
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before

@@ -114,14 +114,21 @@ class ScalarStepJudge:
         """(N, len(CREDITED)) probability that a step is right, 0 where it was not written; NaN for the label."""
         unknown = torch.full((len(prompts), len(STEPS)), NAN)
         examples = read_steps(self._model, self._spans, prompts, rollout, unknown, self._sees_label)
-        order = sorted(range(len(examples)), key=lambda row: len(examples[row].token_ids))
-        found = torch.full((len(examples), len(CREDITED)), NAN)
-        start = 0
-        with evaluating(self._model.network), autocast(self._model.precision, self._model.device):
-            for part in in_parts([examples[row] for row in order], TOKENS):
-                batch = collate(part)
-                said = self._scorer(batch)["steps"].float().sigmoid().masked_fill(batch["ends"] < 0, 0.0)
-                found[order[start : start + len(part)], : len(STEPS)] = said
-                start += len(part)
+        verdicts = torch.full((len(examples), len(CREDITED)), NAN)
+        verdicts[:, : len(STEPS)] = step_probabilities(self._scorer, examples, self._model)
         unread = torch.tensor([parsed is None for parsed in rollout.parsed])
-        return found.masked_fill(unread[:, None], NAN)
+        return verdicts.masked_fill(unread[:, None], NAN)
+
+
+def step_probabilities(scorer: nn.Module, examples: Sequence[StepExample], model: CausalLM) -> Tensor:
+    """(N, len(STEPS)) on the CPU: that a step is right, 0 where it was not written."""
+    order = sorted(range(len(examples)), key=lambda row: len(examples[row].token_ids))
+    probabilities = torch.empty(len(examples), len(STEPS))
+    start = 0
+    with evaluating(model.network), autocast(model.precision, model.device):
+        for part in in_parts([examples[row] for row in order], TOKENS):
+            batch = {name: tensor.to(model.device) for name, tensor in collate(part).items()}
+            steps = scorer(batch)["steps"].float().sigmoid().masked_fill(batch["ends"] < 0, 0.0)
+            probabilities[order[start : start + len(part)]] = steps.cpu()
+            start += len(part)
+    return probabilities
