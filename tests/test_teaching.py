@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from chat_server import ChatServer, chat_server
+from goodrate.relevance.pairs import Item, JudgedPair, text_item
 from goodrate.relevance.rationale import Rationale, Want, write
 from goodrate.relevance.rulebook import load_rulebook
 from goodrate.scale import FOUR_LEVEL
@@ -19,10 +20,10 @@ from goodrate.teaching.chat_endpoint import Answer, ChatEndpoint, Patience, Unan
 from goodrate.teaching.endpoint_teacher import DOWN_AFTER, EndpointTeacher
 from goodrate.teaching.query_reading import Lexicon
 from goodrate.teaching.taught_file import TaughtLine, read_taught, to_jsonl
-from goodrate.teaching.teacher import LabelledText, Taught, TruthTeacher
+from goodrate.teaching.teacher import Taught, TruthTeacher
 from goodrate.teaching.teacher_prompt import graded, messages
 from goodrate.teaching.template_teacher import TemplateTeacher, columns, relations
-from goodrate.teaching.typed_item import TypedItem, from_listing, from_row
+from goodrate.teaching.typed_item import from_listing, from_row, typed_item
 
 BOOK = load_rulebook()
 IRRELEVANT, MISMATCH, RELATED, EXCELLENT = range(4)
@@ -46,24 +47,28 @@ def row(title: str, **fields: Any) -> dict[str, Any]:
 
 
 ITEMS = [
-    from_row(row("Velto 3 desk lamp", brand="Kira", price=40.0, attributes={"color": "red", "dimmable": True})),
-    from_row(row("Sono lamp", brand="Bort", price=60.0, attributes={"color": "dark blue"})),
-    from_row(row("Sono 9 lamp shade", brand="Bort", price=10.0, attributes={"color": "red"})),
-    from_row(row("Velto oak desk lamp", brand="Kira", attributes={"material": "oak", "dimmable": False})),
-    from_row(row("Mira 7 chair", brand="Kira", price=90.0, attributes={"color": "red", "material": "oak"})),
-    from_row(row("Mira 8 chairs", brand="Bort", price=80.0)),
-    from_row(row("Tula lamp shades", brand="Bort", price=12.0)),
+    row("Velto 3 desk lamp", brand="Kira", price=40.0, attributes={"color": "red", "dimmable": True}),
+    row("Sono lamp", brand="Bort", price=60.0, attributes={"color": "dark blue"}),
+    row("Sono 9 lamp shade", brand="Bort", price=10.0, attributes={"color": "red"}),
+    row("Velto oak desk lamp", brand="Kira", attributes={"material": "oak", "dimmable": False}),
+    row("Mira 7 chair", brand="Kira", price=90.0, attributes={"color": "red", "material": "oak"}),
+    row("Mira 8 chairs", brand="Bort", price=80.0),
+    row("Tula lamp shades", brand="Bort", price=12.0),
 ]
 QUERIES = ["lamp", "desk lamp", "chair", "lamp shade"]
 
 
 def lexicon() -> Lexicon:
-    return Lexicon.of(ITEMS, QUERIES)
+    return Lexicon.of([typed_item(item) for item in ITEMS], QUERIES)
 
 
-def taught(query: str, item: TypedItem, label: int, facts: str = "") -> Taught:
+def taught(query: str, item: Item, label: int, facts: str = "") -> Taught:
     teacher = TemplateTeacher(BOOK, lexicon())
-    return teacher.teach([LabelledText(query, "", label, facts, item=item)])[0]
+    return teacher.teach([JudgedPair(query, item, facts, label=label)])[0]
+
+
+def text_pair(query: str, text: str, label: int, facts: str = "") -> JudgedPair:
+    return JudgedPair(query, text_item(text), facts, label=label)
 
 
 def test_fields_of_a_row_and_of_its_listing_are_the_same() -> None:
@@ -86,7 +91,7 @@ def test_the_words_of_a_catalogue() -> None:
     }  # fmt: skip
     # ends of two names or more that stand in a query; "oak desk lamp" ends one name, "velto" none
     assert words.kinds == {("lamp",), ("desk", "lamp"), ("chair",), ("lamp", "shade"), ("shade",)}
-    assert [words.kind_of(item) for item in ITEMS[:3]] == [("desk", "lamp"), ("lamp",), ("lamp", "shade")]
+    assert [words.kind_of(typed_item(item)) for item in ITEMS[:3]] == [("desk", "lamp"), ("lamp",), ("lamp", "shade")]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +167,7 @@ def test_what_cannot_be_matched_has_a_name(query: str, item: int, label: int, fa
 
 
 def test_an_item_without_a_kind_or_a_reference_price() -> None:
-    assert taught("lamp", from_row(row("Velto 3")), EXCELLENT).failure == "no_item_kind"
+    assert taught("lamp", row("Velto 3"), EXCELLENT).failure == "no_item_kind"
     facts = "velto 3 : price 40 ; velto : lamp"
     assert taught("cheaper than velto 3", ITEMS[3], EXCELLENT, facts).failure == "no_reference_price"
     one = taught("cheaper than velto 3", ITEMS[1], MISMATCH, facts).rationale
@@ -191,20 +196,19 @@ def test_rule_books_that_a_template_can_and_cannot_fill(tmp_path: Path) -> None:
     small.write_text(text + "".join(f'[[rules]]\nid = "{i}"\nwhen = {w}\nlabel = "{n}"\n' for i, w, n in rules))
     teacher = TemplateTeacher(load_rulebook(small), lexicon())
     # the book does not tell accessories apart: they count as other
-    one = teacher.teach([LabelledText("lamp", "", IRRELEVANT, item=ITEMS[2])])[0].rationale
+    one = teacher.teach([JudgedPair("lamp", ITEMS[2], label=IRRELEVANT)])[0].rationale
     assert one is not None and (one.relation, one.rule) == ("other", "other_kind")
 
 
 def test_template_reasons_on_the_shop_are_mostly_the_true_ones() -> None:
-    from goodrate.relevance.listing import listings
     from goodrate.shop.shop import ShopSettings, generate
 
     shop = generate(ShopSettings(items=600, queries=60, judged=20))
-    texts, items = listings(shop.records), [from_row(record) for record in shop.records]
-    words = Lexicon.of(items, [f"{query.text} {query.facts}" for query in shop.queries])
+    items = [dict(record) for record in shop.records]
+    words = Lexicon.of([typed_item(item) for item in items], [f"{query.text} {query.facts}" for query in shop.queries])
     true = [shop.rationale(q, i) for q, chosen in enumerate(shop.judged) for i in chosen.tolist()]
     pairs = [
-        LabelledText(shop.queries[q].text, texts[i], int(shop.labels[q, i]), shop.queries[q].facts, item=items[i])
+        JudgedPair(shop.queries[q].text, items[i], shop.queries[q].facts, label=int(shop.labels[q, i]))
         for q, chosen in enumerate(shop.judged)
         for i in chosen.tolist()
     ]
@@ -219,7 +223,7 @@ def test_the_truth_is_gold_and_wrong_labels_are_refused() -> None:
     true = Rationale(EXCELLENT, "lamp", (), "lamp", (), "same", (), "all_met")
     teacher = TruthTeacher(lambda query, item_id: {("lamp", "a"): true}[query, item_id])
     done: list[int] = []
-    pairs = [LabelledText("lamp", "lamp", label, item_id=i) for label, i in ((3, "a"), (2, "a"), (3, "b"))]
+    pairs = [JudgedPair("lamp", {"id": i, "title": "lamp"}, label=label) for label, i in ((3, "a"), (2, "a"), (3, "b"))]
     assert teacher.teach(pairs, done.append) == [
         Taught(true, False), Taught(None, False, "label_disagrees"), Taught(None, False, "unknown_pair")
     ]  # fmt: skip
@@ -263,15 +267,21 @@ def test_bad_lines_are_named(tmp_path: Path) -> None:
 
 
 def test_the_prompt_has_rules_pair_and_target() -> None:
-    system, user = (m["content"] for m in messages(LabelledText("red lamp", "lamp\n4", 2, "velto : price 40"), BOOK))
+    system, user = (m["content"] for m in messages(text_pair("red lamp", "lamp\n4", 2, "velto : price 40"), BOOK))
     assert all(f"\n{rule.id}: " in system for rule in BOOK.rules) and "1 irrelevant, 2 mismatch" in system
     assert "sibling_only: category is sibling -> 2 mismatch, because" in system
     assert user.startswith("query: red lamp\nfacts: velto : price 40\nitem: lamp 4\n")  # one line each
     assert "the label 3 (related)" in user
 
 
+def test_the_prompt_shows_a_row_as_a_listing() -> None:
+    user = messages(JudgedPair("red lamp", ITEMS[0], label=3), BOOK)[1]["content"]
+    # the attributes as they stand in the row; the price without its zero fraction
+    assert "\nitem: Velto 3 desk lamp ; brand Kira ; price 40 ; color red ; dimmable True\n" in user
+
+
 def test_the_example_in_the_prompt_can_be_kept() -> None:
-    system = messages(LabelledText("q", "i", 0), BOOK)[0]["content"]
+    system = messages(text_pair("q", "i", 0), BOOK)[0]["content"]
     example = system[system.index("Example.") :].partition("\n")[2]
     assert graded(example, EXCELLENT, BOOK).rationale is not None
 
@@ -299,8 +309,8 @@ def test_what_is_kept_of_an_answer(text: str, label: int, failure: str | None) -
 # ---- the endpoint
 
 
-def pairs_of(count: int, label: int = EXCELLENT) -> list[LabelledText]:
-    return [LabelledText(f"red lamp {n}", "desk lamp ; color red", label) for n in range(count)]
+def pairs_of(count: int, label: int = EXCELLENT) -> list[JudgedPair]:
+    return [text_pair(f"red lamp {n}", "desk lamp ; color red", label) for n in range(count)]
 
 
 @pytest.fixture
@@ -334,7 +344,7 @@ def test_right_answers_are_kept_and_never_asked_again(store: AnswerStore) -> Non
 def test_a_changed_label_item_or_model_is_asked_anew(store: AnswerStore) -> None:
     with chat_server(lambda body, number: RIGHT) as server:
         teacher_of(server, store).teach(pairs_of(1))
-        teacher_of(server, store).teach([LabelledText("red lamp 0", "desk lamp ; color blue", EXCELLENT)])
+        teacher_of(server, store).teach([text_pair("red lamp 0", "desk lamp ; color blue", EXCELLENT)])
         other = EndpointTeacher(BOOK, ChatEndpoint(server.url, "small", "", 100, HASTY), store)
         other.teach(pairs_of(1))
         assert [body["model"] for body in server.requests] == ["big", "big", "small"]

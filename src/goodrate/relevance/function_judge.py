@@ -10,7 +10,7 @@ import numpy as np
 
 from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.protocol import Assessment
-from goodrate.relevance.verdicts import Explanation
+from goodrate.relevance.verdicts import Explanation, ReasonStep
 from goodrate.scale import RelevanceScale, get_scale
 
 Probabilities = Callable[[str, Sequence[Item]], Any]  # query, items -> (N, L), worst label first
@@ -56,11 +56,12 @@ class FunctionJudge:
         return Assessment.of(rows)
 
     def explain(self, pairs: Sequence[Pair], labels: Sequence[int]) -> list[Explanation]:
-        """What the function for reasons says; an empty text without one."""
+        """What the function for reasons says, as one step; an empty text without one."""
         if self._explain is None:
             return [Explanation("", status="no_reasons") for _ in pairs]
         named = [self.scale.labels[label] for label in labels]
-        return [Explanation(self._explain(p.query, p.item, name)) for p, name in zip(pairs, named, strict=True)]
+        texts = [self._explain(p.query, p.item, name) for p, name in zip(pairs, named, strict=True)]
+        return [Explanation(text, (ReasonStep("reason", "Reason", text, text),)) for text in texts]
 
     def _checked(self, query: str, items: Sequence[Item]) -> np.ndarray:
         rows = np.asarray(self._probabilities(query, items), dtype=np.float64)
