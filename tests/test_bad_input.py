@@ -19,7 +19,7 @@ import zstandard
 from goodrate import cli
 from goodrate.catalog.readers import read_catalog
 from goodrate.models.encoder import Encoder
-from goodrate.relevance.judge import JudgeCard, write_judge_card
+from goodrate.relevance.lm_judge import Card, write_lm_card
 from goodrate.retrieval.store import Store
 from tiny_models import causal_lm, tokenizer_file
 
@@ -40,7 +40,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lm = causal_lm()
     lm.save(folder / "judge")
     tokens = tuple(lm.encode(digit)[0] for digit in "1234")
-    write_judge_card(folder / "judge", JudgeCard("four_level", tokens, stop_token_id=1, max_new_tokens=4))
+    card = Card(scale="four_level", label_token_ids=tokens, stop_token_id=1, max_new_tokens=4)
+    write_lm_card(folder / "judge", card)
     return folder
 
 

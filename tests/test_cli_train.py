@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -12,10 +13,25 @@ import torch
 from pydantic import BaseModel
 
 from goodrate import settings
+from goodrate.api.training import run_from_settings, settings_with_data
 from goodrate.cli import train
-from goodrate.cli.training_data import DataSettings, load_data
+from goodrate.examples.judge_prompts import judge_prompts
+from goodrate.examples.settings import DataSettings
+from goodrate.examples.sources import load_data
+from goodrate.models.encoder import Encoder
+from goodrate.recipes import registry
+from goodrate.recipes.dev_table import agreement, evenly, halves
+from goodrate.recipes.judge_runs import cited_book
+from goodrate.recipes.registry import TrainingResult, write_rows
+from goodrate.recipes.retriever_runs import good_items, positive_pairs, recalls
+from goodrate.relevance.judge import open_judge
+from goodrate.relevance.judge_card import read_judge_card
+from goodrate.relevance.judge_format import JudgeFormat
+from goodrate.relevance.pairs import JudgedPair, gold_labels, item_texts, text_item
+from goodrate.relevance.rulebook import DEFAULT_RULES, load_rulebook
+from goodrate.relevance.tuning import tune
 from goodrate.shop.shop import ShopSettings
-from tiny_models import causal_lm
+from tiny_models import causal_lm, tokenizer_file
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -23,6 +39,13 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from goodrate.cli import main; main()", "train", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=600)
+
+
+def trained(
+    recipe: str, given: list[str], out: Path, progress: Callable[[dict], object] = lambda record: None
+) -> TrainingResult:
+    """The recipe run with these settings, in this process."""
+    return run_from_settings(recipe, settings.load(settings_with_data(recipe), None, given), out, progress)
 
 
 @pytest.fixture
@@ -56,88 +79,79 @@ def test_a_shop_reads_no_own_files() -> None:
 
 def test_pairs_carry_text_and_label(own_files: dict[str, str]) -> None:
     data = load_data(DataSettings(**own_files))
-    pairs = list(data.pairs("train"))
-    assert {(pair.item_text, pair.label) for pair in pairs} == {("Lamp", 3), ("Kettle", 2)}
-    assert all(pair.rationale is None for pair in pairs)
+    pairs = data.pairs("train")
+    texts = item_texts([pair.item for pair in pairs], "listing")
+    assert {(text, pair.label) for text, pair in zip(texts, pairs, strict=True)} == {("Lamp", 3), ("Kettle", 2)}
+    assert all(pair.reason is None for pair in pairs)
 
 
 def test_a_judge_is_trained_measured_and_not_resumed_on_other_data(own_files: dict[str, str], tmp_path: Path) -> None:
-    from goodrate.cli import train_judge
-    from goodrate.relevance.judge import read_judge_card
-
     torch.set_num_threads(1)
     causal_lm().save(tmp_path / "base")
     given = ["fit.updates=2", "batch_size=4", f"model={tmp_path / 'base'}"]
     given += [f"data.{name}={path}" for name, path in own_files.items()]
     updates: list[dict] = []
-    outcome = train_judge.run(settings.load(train_judge.Settings, None, given), tmp_path / "run", updates.append)
-    assert len(updates) == 2 and read_judge_card(outcome.model).scale == "four_level"
+    outcome = trained("judge_sft", given, tmp_path / "run", updates.append)
+    assert len(updates) == 2 and read_judge_card(outcome.folder).scale == "four_level"
     # two queries for dev, each with an excellent and a related item: a constant is right once in two
     constant = outcome.rows["always related"]
     assert (constant["accuracy"], constant["pairs"], set(outcome.rows)) == (0.5, 4, {"judge", "always related"})
     assert constant["tier_accuracy"] == 1  # both labels are Good: a constant tier is always right here
     assert "not set: dev has one group of queries" in outcome.notes[-1]
     with pytest.raises(ValueError, match="holds another run"):
-        train_judge.run(
-            settings.load(train_judge.Settings, None, [*given, "data.split_seed=1"]), tmp_path / "run", print
-        )
+        trained("judge_sft", [*given, "data.split_seed=1"], tmp_path / "run")
 
 
 def test_a_judge_is_tuned_on_one_half_of_the_dev_queries_and_measured_on_the_other(tmp_path: Path) -> None:
-    from goodrate.cli import judge_table, train_judge
-    from goodrate.relevance.judge import Judge, read_judge_card
-    from goodrate.relevance.rulebook import load_rulebook
-    from goodrate.relevance.tuning import tune
-
     torch.set_num_threads(1)
     causal_lm().save(tmp_path / "base")
     given = ["fit.updates=1", "batch_size=4", f"model={tmp_path / 'base'}", "format.max_new_tokens=64"]
     given += ["data.shop.items=300", "data.shop.queries=60", "data.shop.judged=8"]
-    settings_ = settings.load(train_judge.Settings, None, given)
-    outcome = train_judge.run(settings_, tmp_path / "run", lambda record: None)
-    card = read_judge_card(outcome.model)
+    outcome = trained("judge_sft", given, tmp_path / "run")
+    card = read_judge_card(outcome.folder)
     assert card.rule_book_hash == load_rulebook().hash  # the reasons of a shop can be checked
-    tuning, measuring = judge_table.halves(list(load_data(settings_.data).pairs("dev")), 0)
+    data = load_data(DataSettings(shop=ShopSettings(items=300, queries=60, judged=8)))
+    tuning, measuring = halves(data.pairs("dev"), 0)
     assert not {p.query for p in tuning} & {p.query for p in measuring} and len(tuning) + len(measuring) == 6 * 8
-    expected = tune(Judge.load(outcome.model), *judge_table.as_pairs(tuning))
-    assert card.temperature == pytest.approx(expected.card.temperature, rel=0.05) != 1.0
+    expected = tune(open_judge(outcome.folder), tuning, gold_labels(tuning))
+    assert card.temperature == pytest.approx(expected.temperature, rel=0.05) != 1.0
     assert f"(beta_cum) {card.beta_cum:.2f}, set on {len(tuning)} dev pairs" in outcome.notes[-1]
     assert outcome.rows["judge"]["pairs"] == len(measuring)
 
 
-def test_the_rule_book_is_checked_before_training() -> None:
-    from goodrate.cli.train_judge import cited_book
-    from goodrate.recipes.judge_folder import JudgeFormat
-    from goodrate.relevance.rulebook import DEFAULT_RULES, load_rulebook
-
+def test_the_rule_book_is_checked_before_training(own_files: dict[str, str]) -> None:
+    labels = load_data(DataSettings(**own_files))
+    reasons = load_data(DataSettings(shop=ShopSettings(items=300, queries=30, judged=8)))
     own, shipped = CONFIGS.parent / "examples" / "rules.toml", load_rulebook().hash
-    assert cited_book(JudgeFormat(), reasons=False) == "" and cited_book(JudgeFormat(), reasons=True) == shipped
-    assert cited_book(JudgeFormat(rule_book=own), reasons=False) == load_rulebook(own).hash != shipped
-    assert cited_book(JudgeFormat(rule_book=DEFAULT_RULES), reasons=True) == shipped
+    assert cited_book(JudgeFormat(), labels) == "" and cited_book(JudgeFormat(), reasons) == shipped
+    assert cited_book(JudgeFormat(rule_book=own), labels) == load_rulebook(own).hash != shipped
+    assert cited_book(JudgeFormat(rule_book=DEFAULT_RULES), reasons) == shipped
     with pytest.raises(ValueError, match=f"the book of the shop's reasons {shipped}"):
-        cited_book(JudgeFormat(rule_book=own), reasons=True)
+        cited_book(JudgeFormat(rule_book=own), reasons)
     with pytest.raises(ValueError, match="format.rule_book_hash 123456789abc"):
-        cited_book(JudgeFormat(rule_book=own, rule_book_hash="123456789abc"), reasons=False)
+        cited_book(JudgeFormat(rule_book=own, rule_book_hash="123456789abc"), labels)
 
 
 def test_long_items_are_cut_in_training_as_in_judging() -> None:
-    from goodrate.cli import judge_examples
-    from goodrate.cli.labelled_pair import LabelledPair
     from goodrate.recipes import judge_sft
-    from goodrate.relevance.prompts import Pair, fitted_prompt
+    from goodrate.relevance.prompts import PromptFields, fitted_prompt
 
     model = causal_lm()  # takes 256 tokens
     recipe = judge_sft.Settings(model="none", format={"max_new_tokens": 100})
-    long, short = (LabelledPair("lamp", "i", text, 3) for text in ("steel " * 400, "steel"))
-    endless = LabelledPair("lamp " * 400, "i", "steel", 3)
-    examples, lost = judge_examples.read_examples(model, [long, short, endless], recipe.format, recipe.max_tokens)
+    long, short = (JudgedPair("lamp", text_item(text), label=3) for text in ("steel " * 400, "steel"))
+    endless = JudgedPair("lamp " * 400, text_item("steel"), label=3)
+
+    def examples(*pairs: JudgedPair, max_tokens: int | None = recipe.max_tokens) -> tuple:
+        return judge_prompts(model, pairs, recipe.format, max_tokens, label_completions=True)
+
+    prompts, lost = examples(long, short, endless)
     # a hundred tokens and a stop token are kept free for the answer: 256 - 101 = 155
-    judged, cut = fitted_prompt(model, Pair("lamp", long.item_text), recipe.format.template, 155)
-    assert cut and [(e.prefix, e.suffix) for e in examples][0] == judged and len(examples) == 2
+    judged, cut = fitted_prompt(model, PromptFields("lamp", "steel " * 400), recipe.format.template, 155)
+    assert cut and [(e.prefix, e.suffix) for e in prompts][0] == judged and len(prompts) == 2
     cut_note, refused_note = lost
     assert cut_note == "1 training item texts were too long and lost their end"
     assert refused_note == "1 training pairs left out: no room for an item"
-    narrow = judge_examples.example(model, long, recipe.format, 60)[0]
+    (narrow,), _ = examples(long, max_tokens=60)
     assert len(model.encode_pair(narrow.prefix, narrow.suffix) + model.encode(narrow.completion)) < 60
 
 
@@ -149,24 +163,46 @@ def test_a_shop_brings_its_split_and_its_reasons() -> None:
         "dev": 3,
         "test": 6,
     }
-    pairs = list(data.pairs("dev"))
-    assert len(pairs) == 3 * 8 and all(pair.rationale and pair.rationale.label == pair.label for pair in pairs)
+    pairs = data.pairs("dev")
+    assert len(pairs) == 3 * 8 and all(pair.reason and pair.reason.label == pair.label for pair in pairs)
 
 
 @pytest.mark.parametrize(
     "given",
-    [{}, {"catalog": "a.csv"}, {"judgements": "b.csv"}, {"catalog": "a", "judgements": "b", "shop": ShopSettings()}],
-)
-def test_data_is_own_files_or_a_shop(given: dict) -> None:
-    with pytest.raises(ValueError, match=r"data\.catalog with data\.judgements, or data\.shop"):
+    [
+        {}, {"catalog": "a.csv"}, {"index": "i"}, {"judgements": "b.csv"},
+        {"catalog": "a", "judgements": "b", "shop": ShopSettings()}, {"catalog": "a", "shop": ShopSettings()},
+        {"index": "i", "judgements": "b", "shop_folder": "s"}, {"catalog": "a", "index": "i", "judgements": "b"},
+        {"shop": ShopSettings(), "shop_folder": "s"}, {"judgements": "b", "shop": ShopSettings()},
+    ],
+)  # fmt: skip
+def test_data_is_own_files_or_an_index_or_a_shop(given: dict) -> None:
+    with pytest.raises(ValueError, match=r"data\.catalog or data\.index with data\.judgements, or data\.shop"):
         DataSettings(**given)
 
 
-def test_recipe_settings_and_data_are_one_model() -> None:
-    class Recipe(BaseModel):
+def test_an_index_stands_in_the_place_of_the_catalogue(own_files: dict[str, str], tmp_path: Path) -> None:
+    from goodrate.catalog.readers import read_catalog
+    from goodrate.retrieval.store import Store
+
+    Store.create(tmp_path / "index", None, None).upsert(read_catalog(own_files["catalog"]), None)
+    files = load_data(DataSettings(**own_files))
+    index = load_data(DataSettings(index=str(tmp_path / "index"), judgements=own_files["judgements"]))
+    for part in ("train", "dev", "test"):
+        assert index.pairs(part) == files.pairs(part)
+    assert index.catalog.text() == files.catalog.text() and index.notes == files.notes
+    with pytest.raises(ValueError, match=r"data.catalog_map is about data.catalog, which is not named"):
+        DataSettings(index="i", judgements="b", catalog_map={"id": "sku"})
+    with pytest.raises(FileNotFoundError, match="no index in"):
+        load_data(DataSettings(index=str(tmp_path / "absent"), judgements=own_files["judgements"]))
+
+
+def test_recipe_settings_and_data_are_one_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plain(BaseModel):
         learning_rate: float = 1.0
 
-    both = train.with_data(Recipe, DataSettings)
+    monkeypatch.setattr(registry, "get_recipe", lambda name: registry.Recipe(Plain, pytest.fail))
+    both = settings_with_data("plain")
     loaded = settings.load(both, None, ["learning_rate=2", "data.shop.items=300"])
     assert (loaded.learning_rate, loaded.data.shop.items) == (2.0, 300)
     with pytest.raises(ValueError, match=r"did you mean 'data\.shop\.items'"):
@@ -187,9 +223,7 @@ def test_facts_come_from_the_book(own_files: dict[str, str], tmp_path: Path) -> 
 
 
 def test_base_config_is_valid_and_its_run_asks_for_settings_that_exist(tmp_path: Path) -> None:
-    from goodrate.cli import train_base
-
-    loaded = settings.load(train_base.Settings, CONFIGS / "base.toml")
+    loaded = settings.load(settings_with_data("base"), CONFIGS / "base.toml")
     assert (loaded.network.hidden, loaded.fit.seconds) == (192, 3600)
     ended = run("base", "--out", str(tmp_path / "run"), "--set", "fit.secnds=3")
     assert ended.returncode == 2 and "did you mean 'fit.seconds'?" in ended.stderr and not (tmp_path / "run").exists()
@@ -199,7 +233,7 @@ def test_a_written_shop_is_the_shop_of_its_settings(tmp_path: Path) -> None:
     (tmp_path / "shop.json").write_text('{"settings": {"items": 300, "queries": 30, "judged": 8}}', encoding="utf-8")
     written = load_data(DataSettings(shop_folder=str(tmp_path)))
     generated = load_data(DataSettings(shop=ShopSettings(items=300, queries=30, judged=8)))
-    assert list(written.pairs("dev")) == list(generated.pairs("dev"))
+    assert written.pairs("dev") == generated.pairs("dev")
     (tmp_path / "shop.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match=r"shop\.json is not what goodrate shop writes"):
         load_data(DataSettings(shop_folder=str(tmp_path)))
@@ -208,7 +242,6 @@ def test_a_written_shop_is_the_shop_of_its_settings(tmp_path: Path) -> None:
 def test_agreement_by_hand() -> None:
     import numpy as np
 
-    from goodrate.cli.judge_table import agreement
     from goodrate.evaluation.classification import FAILED, likeliest
     from goodrate.scale import FOUR_LEVEL
 
@@ -224,15 +257,11 @@ def test_agreement_by_hand() -> None:
 
 
 def test_spread_takes_from_the_whole_list() -> None:
-    from goodrate.cli.judge_table import spread
-
-    assert spread(list(range(100)), 5) == [0, 25, 50, 74, 99]  # type: ignore[arg-type, comparison-overlap]
-    assert spread([1, 2], 5) == [1, 2]  # type: ignore[arg-type, comparison-overlap]
+    assert evenly(list(range(100)), 5) == [0, 25, 50, 74, 99]  # type: ignore[arg-type, comparison-overlap]
+    assert evenly([1, 2], 5) == [1, 2]  # type: ignore[arg-type, comparison-overlap]
 
 
 def test_clicks_become_pairs_that_no_held_out_query_has(own_files: dict[str, str], tmp_path: Path) -> None:
-    from goodrate.cli.train_retriever import pairs_of
-
     held_out = load_data(DataSettings(**own_files)).parts["dev"].queries()
     query = next(iter(held_out.values()))
     clicks = [("Velto mug", "i0", "3"), ("velto mug", "i0", "1"), ("velto mug", "i0", "1"), ("velto mug", "gone", "1")]
@@ -241,13 +270,13 @@ def test_clicks_become_pairs_that_no_held_out_query_has(own_files: dict[str, str
     data = load_data(DataSettings(**own_files, behaviour=str(tmp_path / "clicks.csv")))
     assert data.clicks == [("Velto mug", "i0", 3.0), ("velto mug", "i0", 2.0)]
     assert "2 of 5 clicked pairs are used" in data.notes[-1]
-    pairs, known = pairs_of(data, "clicks")
+    pairs, known = positive_pairs(data, "clicks")
     assert [pair.weight for pair in pairs] == [3 / 2.5, 2 / 2.5] and known["velto mug"] == {"i0"}
-    judged, good = pairs_of(data, "judgements")
-    both, all_known = pairs_of(data, "both")
+    judged, good = positive_pairs(data, "judgements")
+    both, all_known = positive_pairs(data, "both")
     assert both == [*judged, *pairs] and all_known == {**good, "Velto mug": {"i0"}, "velto mug": {"i0"}}
     with pytest.raises(ValueError, match="needs data.behaviour"):
-        pairs_of(load_data(DataSettings(**own_files)), "both")
+        positive_pairs(load_data(DataSettings(**own_files)), "both")
 
 
 @pytest.mark.parametrize(
@@ -269,25 +298,18 @@ def test_bad_clicks_are_named(own_files: dict[str, str], tmp_path: Path, row: st
 
 
 def test_a_retriever_learns_from_clicks_of_a_shop_with_mined_negatives(tmp_path: Path) -> None:
-    from goodrate.cli import train_retriever
-    from goodrate.models.encoder import Encoder
-    from tiny_models import tokenizer_file
-
     torch.set_num_threads(1)
     Encoder.create(tokenizer_file(tmp_path), hidden=16, layers=1, heads=2).save(tmp_path / "start")
     given = [f"encoder={tmp_path / 'start'}", "fit.updates=2", "batch_size=8", "pairs=clicks", "matryoshka=[4]"]
     given += ["hard_negatives.source=lexical", "data.shop.items=300", "data.shop.queries=60", "data.shop.judged=8"]
     seen: list[dict] = []
-    chosen = settings.load(train_retriever.Settings, None, given)
-    outcome = train_retriever.run(chosen, tmp_path / "run", seen.append)
+    outcome = trained("retriever_contrastive", given, tmp_path / "run", seen.append)
     assert len(seen) == 2 and {"info_nce", "info_nce@4"} <= seen[0].keys()
-    assert Encoder.load(outcome.model, longest=4).dimension == 4 and (tmp_path / "run" / "words").is_dir()
+    assert Encoder.load(outcome.folder, longest=4).dimension == 4 and (tmp_path / "run" / "words").is_dir()
 
 
 def test_recall_by_hand(own_files: dict[str, str]) -> None:
     import numpy as np
-
-    from goodrate.cli.train_retriever import good_items, recalls
 
     data = load_data(DataSettings(**own_files))
     assert all(good == {"i0", "i1"} for good in good_items(data.parts["train"]).values())
@@ -302,9 +324,9 @@ def test_recall_by_hand(own_files: dict[str, str]) -> None:
             return np.stack([np.arange(20) * (1 if text == "up" else -1) for text in texts])
 
     items = {f"i{n:02d}": "" for n in range(20)}
-    found = recalls(Fixed(), items, {"up": {"i19", "i00"}, "down": {"i00"}})  # type: ignore[arg-type]
+    shares = recalls(Fixed(), items, {"up": {"i19", "i00"}, "down": {"i00"}})  # type: ignore[arg-type]
     # top 10 of "up" are i19 .. i10: 1 of 2; of "down" i00 .. i09: 1 of 1; all 20 are within 50
-    assert found == {"recall@10": 0.75, "recall@50": 1.0, "queries": 2.0}
+    assert shares == {"recall@10": 0.75, "recall@50": 1.0, "queries": 2.0}
 
 
 @pytest.mark.parametrize(
@@ -323,20 +345,24 @@ def test_recall_by_hand(own_files: dict[str, str]) -> None:
     ],
 )
 def test_shipped_configs_are_valid(name: str) -> None:
-    import importlib
-
-    loaded = settings.load(importlib.import_module(train.RECIPES[name]).Settings, CONFIGS / f"{name}.toml")
+    loaded = settings.load(settings_with_data(name), CONFIGS / f"{name}.toml")
     assert loaded.data.shop == ShopSettings(seed=0, items=5000, queries=2000)
+
+
+def test_the_verb_lists_the_recipes_that_there_are() -> None:
+    assert list(train.RECIPES) == list(registry.RECIPES)
+    for name in train.RECIPES:
+        assert callable(registry.get_recipe(name).run)
 
 
 def test_rows_may_have_other_columns_and_no_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import json
 
     rows = {"checks": {"precision": 0.5, "recall": float("nan")}, "first error": {"found": 0.25, "rollouts": 1200.0}}
-    train.keep_rows(tmp_path, rows)
+    write_rows(tmp_path, rows)
     kept = json.loads((tmp_path / "dev.json").read_text(), parse_constant=pytest.fail)  # NaN is not JSON
     assert kept["checks"] == {"precision": 0.5, "recall": None} and kept["first error"] == rows["first error"]
-    train.report(train.Outcome(tmp_path, rows))
+    train.report(TrainingResult(tmp_path, rows))
     _, head, first, second = (line.split() for line in capsys.readouterr().out.splitlines())
     assert head == ["precision", "recall", "found", "rollouts"]
     assert first == ["checks", "0.500", "-", "-", "-"]
@@ -344,8 +370,8 @@ def test_rows_may_have_other_columns_and_no_number(tmp_path: Path, capsys: pytes
 
 
 def test_a_step_judge_without_numbers_says_why() -> None:
-    from goodrate.cli.train_step_judge import unmeasured
     from goodrate.recipes.step_judge import StepScores
+    from goodrate.recipes.step_judge_run import unmeasured
 
     assert unmeasured(StepScores({}, {}, 0.5, rollouts=3, readable=4), 9) == []
     assert "steps of none of 9 rollouts" in unmeasured(StepScores({}, {}, 0.5, rollouts=0, readable=0), 9)[0]
