@@ -65,6 +65,9 @@ def test_items_may_be_a_frame_or_texts() -> None:
     assert [pair.item["title"] for pair in judge.pairs("lamp", frame)] == ["red lamp"]
     assert judge.pairs("lamp", ["red lamp"]) == [Pair("lamp", text_item("red lamp"))]
     assert len(judge.judge("lamp", frame)) == 1
+    for single in ("red lamp", ITEMS[0]):
+        with pytest.raises(ValueError, match=r"expected a list of items, found a single one; write \[item\]: "):
+            judge.judge("lamp", single)
 
 
 def test_rows_of_nan_are_failures() -> None:

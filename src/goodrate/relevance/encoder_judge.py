@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from goodrate.relevance.judge_card import JudgeCard, require_number, write_judge_card
+from goodrate.relevance.judge_card import CARD_FILE, JudgeCard, require_number, write_judge_card
 from goodrate.relevance.pairs import TEXT, Item, Pair
 from goodrate.relevance.protocol import Assessment
 from goodrate.relevance.reason_words import word_steps
@@ -57,12 +57,18 @@ class Card(JudgeCard):
 
 
 def open_kind(folder: Path, card: JudgeCard) -> EncoderJudge:
-    """The judge of a folder. Raises ValueError when the encoder is another one than the card was made with."""
+    """The judge of a folder.
+
+    Raises FileNotFoundError when its encoder is missing, ValueError when it is another one than the card was made with.
+    """
     from goodrate.models.encoder import Encoder
 
     assert isinstance(card, Card)
     beside = folder / card.encoder
-    encoder = Encoder.load(str(beside) if beside.is_dir() else card.encoder, precision="auto")
+    try:
+        encoder = Encoder.load(str(beside) if beside.is_dir() else card.encoder, precision="auto")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{folder / CARD_FILE} names an encoder that is missing: {error}") from error
     if encoder.fingerprint != card.fingerprint:
         raise ValueError(f"{folder}: {card.encoder} is another encoder than this judge was made with; make it anew")
     return EncoderJudge(encoder, card)

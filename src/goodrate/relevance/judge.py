@@ -132,9 +132,14 @@ def as_calibrated(judge: Judge | CalibratedJudge) -> CalibratedJudge:
 
 
 def as_items(items: Catalog | Iterable[Item | str] | Any) -> Sequence[Item]:
-    """Rows of a Catalog or of a polars or pandas frame, mappings as they are, and texts as items."""
+    """Rows of a Catalog or of a polars or pandas frame, mappings as they are, and texts as items.
+
+    Raises ValueError for a single text or row, which would else be read letter by letter.
+    """
     from goodrate.catalog.items import Catalog
 
+    if isinstance(items, (str, Mapping)):
+        raise ValueError(f"expected a list of items, found a single one; write [item]: {str(items)[:60]!r}")
     if isinstance(items, Catalog):
         return items.to_rows()
     if hasattr(items, "columns"):
