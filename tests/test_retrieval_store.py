@@ -262,3 +262,14 @@ def test_an_index_remembers_what_its_encoder_reads(tmp_path: Path) -> None:
     assert [hit.item_id for hit in store.search_text("velto", 5)] == ["a"]
     with pytest.raises(ValueError, match="cannot render field 'colour'; accepted: title"):
         Store.create(tmp_path / "t", "reader", 1, encoded_fields=["colour"])
+
+
+def test_an_open_index_sees_what_another_one_writes(tmp_path: Path) -> None:
+    catalog = Catalog(pl.DataFrame({"id": ["a", "b"], "title": ["red lamp", "blue chair"]}))
+    first = Store.create(tmp_path / "idx", None, None)
+    first.upsert(catalog, None)
+    other = Store.open(tmp_path / "idx")
+    other.upsert(Catalog(pl.DataFrame({"id": ["c"], "title": ["green lamp"]})), None)
+    assert len(first) == 3 and {hit.item_id for hit in first.search_text("lamp", 5)} == {"a", "c"}
+    other.remove(["a"])
+    assert first.remove(["c"]) == 1 and [hit.item_id for hit in other.search_text("lamp", 5)] == []

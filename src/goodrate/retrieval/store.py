@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -277,12 +277,12 @@ def _words(query: str) -> Any:
 
 
 def _connect(path: Path) -> Any:
-    """The LanceDB database of a folder."""
+    """The LanceDB database of a folder; what others write to it is seen by the next read (half a millisecond)."""
     # Its engine logs "no existing dataset" as a warning whenever a table is made.
     os.environ.setdefault("LANCEDB_LOG", "error")
     import lancedb
 
-    return lancedb.connect(str(path))
+    return lancedb.connect(str(path), read_consistency_interval=timedelta(0))
 
 
 def _schema(dimension: int | None) -> pa.Schema:
