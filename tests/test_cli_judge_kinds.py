@@ -159,7 +159,7 @@ def test_people_are_asked_measured_and_served(run: Run, folder: Path, index: Pat
     code, out, err = train(run, folder, "judge_human", tmp_path / "run")
     assert code == 0 and out == "" and "28 labels of people" in err  # 7 training queries of 4 pairs
     judge = tmp_path / "run" / "judge"
-    assert read_judge_card(judge).kind == "human"
+    assert read_judge_card(judge).kind == "human" and (tmp_path / "run" / "versions.json").is_file()
     known = pl.read_parquet(judge / "labels.parquet")
     asked = ("judge", folder / "labels.csv", "--model", judge, "--index", index, "--out", tmp_path / "v.csv")
     code, _, err = run(*asked, "--reasons")

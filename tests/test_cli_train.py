@@ -72,7 +72,7 @@ def test_own_labels_are_split_by_query_group(own_files: dict[str, str]) -> None:
 
 
 def test_a_shop_reads_no_own_files() -> None:
-    for name, value in {"behaviour": "clicks.csv", "facts": "facts.jsonl", "dev_share": 0.3}.items():
+    for name, value in {"behaviour": "clicks.csv", "facts": "facts.jsonl", "dev_share": 0.3, "scale": "esci"}.items():
         with pytest.raises(ValueError, match=f"data.{name} is about own files"):
             DataSettings(shop=ShopSettings(items=300, queries=60), **{name: value})
 
@@ -306,6 +306,21 @@ def test_a_retriever_learns_from_clicks_of_a_shop_with_mined_negatives(tmp_path:
     outcome = trained("retriever_contrastive", given, tmp_path / "run", seen.append)
     assert len(seen) == 2 and {"info_nce", "info_nce@4"} <= seen[0].keys()
     assert Encoder.load(outcome.folder, longest=4).dimension == 4 and (tmp_path / "run" / "words").is_dir()
+
+
+def test_a_retriever_without_good_dev_items_binds_no_folder(tmp_path: Path) -> None:
+    Encoder.create(tokenizer_file(tmp_path), hidden=16, layers=1, heads=2).save(tmp_path / "start")
+    (tmp_path / "items.csv").write_text("id,title\ni0,lamp\n")
+    nouns = ["lamp", "kettle", "chair", "sofa", "spoon", "tent", "radio", "glove", "scarf", "clock"]
+    files = {"catalog": str(tmp_path / "items.csv"), "judgements": str(tmp_path / "labels.csv")}
+    (tmp_path / "labels.csv").write_text("query,item_id,label\n" + "".join(f"{noun},i0,related\n" for noun in nouns))
+    dev = load_data(DataSettings(**files)).parts["dev"].queries().values()
+    rows = "".join(f"{noun},i0,{'mismatch' if noun in dev else 'related'}\n" for noun in nouns)
+    (tmp_path / "labels.csv").write_text("query,item_id,label\n" + rows)
+    given = [f"encoder={tmp_path / 'start'}", *(f"data.{name}={path}" for name, path in files.items())]
+    with pytest.raises(ValueError, match="no dev query has a good item"):
+        trained("retriever_contrastive", given, tmp_path / "run")
+    assert not (tmp_path / "run" / "data" / "settings.toml").exists()
 
 
 def test_recall_by_hand(own_files: dict[str, str]) -> None:

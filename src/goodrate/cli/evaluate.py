@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -40,13 +39,6 @@ Examples:
 """
 
 
-class SingleGrade(StrEnum):
-    """What to do with queries whose judged items all have one label."""
-
-    keep = "keep"
-    drop = "drop"
-
-
 @app.command(help=HELP)
 def evaluate(
     index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
@@ -71,8 +63,9 @@ def evaluate(
     encoder: Encoder = None,
     judged_only: Annotated[bool, typer.Option("--judged-only", help="Order the judged items only.")] = False,
     single_grade: Annotated[
-        SingleGrade, typer.Option(help="Queries whose judged items all have one label: no order changes them.")
-    ] = SingleGrade.keep,
+        Literal["keep", "drop"],
+        typer.Option(help="Queries whose judged items all have one label: no order changes them."),
+    ] = "keep",
     k: Annotated[int, typer.Option("-k", "--k", min=1, max=1_000_000, help="Cut-off of the metrics.")] = 10,
     seed: Annotated[int, typer.Option(help="Of random orders, intervals and tests.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
@@ -88,26 +81,22 @@ def evaluate(
         require_file_name("--plot", plot, (".png", ".svg", ".pdf"))
     plain = Index.open(index, words_only=True)
     names = chosen_systems(systems, plain.store.fingerprint is not None, model)
-    options = {"--model": model, "--contexts": contexts, "--context-encoder": context_encoder, "--rerank": rerank}
-    unread = [name for name, value in options.items() if value is not None]
-    if unread and "judge" not in names:
-        raise ValueError(f"{unread[0]} is for the system judge, which is not measured; the systems: {', '.join(names)}")
+    _require_effect(names, judged_only, model=model, contexts=contexts, context_encoder=context_encoder, rerank=rerank)
     require_facts(facts)
     texts = named_texts(model, contexts, context_encoder, index / "contexts.jsonl") if model else None
     labels = _judgements(judgements, plain, scale, format, map, skip_bad)
     judge = _judge(plain, model, facts, texts, context_encoder) if model and "judge" in names else None
-    words_only = not {"dense", "hybrid"} & set(names) and (judge is None or rerank is Mode.lexical or judged_only)
+    words_only = not {"dense", "hybrid"} & set(names) and (judge is None or rerank == "lexical" or judged_only)
     opened = plain if words_only else Index.open(index, encoder)
-    order = None if judged_only or rerank is None else rerank.value
-    chosen = [opened.rerank(judge, depth, order) if judge and name == "judge" else name for name in names]
+    chosen = [opened.rerank(judge, depth, rerank) if judge and name == "judge" else name for name in names]
     with tick_progress("queries", len(labels.queries()) * len(names)) as tick:
         evaluation = measure(
-            chosen, labels, index=opened, judged_only=judged_only, drop_single_grade=single_grade is SingleGrade.drop,
+            chosen, labels, index=opened, judged_only=judged_only, drop_single_grade=single_grade == "drop",
             k=k, seed=seed, tick=tick,
         )  # fmt: skip
-    if evaluation.dropped_queries:
-        every = evaluation.dropped_queries + evaluation.report.queries
-        console.print(f"{evaluation.dropped_queries} of {every} queries have one grade only and are left out")
+    if dropped := evaluation.dropped_queries:
+        every = dropped + evaluation.report.queries
+        console.print(f"{dropped} of {every} queries have one grade only and are left out")
     if plot is not None:
         evaluation.write_plot(plot)
     _show(evaluation, as_json)
@@ -132,6 +121,17 @@ def chosen_systems(text: str | None, has_vectors: bool, model: Path | None) -> l
     if not names:
         raise ValueError(f"--systems names none; accepted: {', '.join(SYSTEMS)}")
     return names
+
+
+def _require_effect(names: list[str], judged_only: bool, **options: Any) -> None:
+    """ValueError for options of the judge where there is none, and for --rerank where nothing is searched."""
+    unread = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    if unread and "judge" not in names:
+        raise ValueError(f"{unread[0]} is for the system judge, which is not measured; the systems: {', '.join(names)}")
+    if judged_only and options["rerank"]:
+        raise ValueError(
+            "--rerank says what is searched; with --judged-only nothing is, judged items are ordered"
+        )
 
 
 def _judge(index: Index, model: Path, facts: Path | None, contexts: str | None, encoder: str | None) -> CalibratedJudge:

@@ -22,7 +22,7 @@ from goodrate.cli.options import (
     PairMap,
     SkipBad,
 )
-from goodrate.cli.terminal import console, parse_mapping, require_file_name, verb_app
+from goodrate.cli.terminal import console, parse_mapping, report_pair_rows, require_file_name, verb_app
 
 if TYPE_CHECKING:
     from goodrate.api.judging import CalibratedJudge, ItemSource, JudgeRun, PairFile, Tuning, Verdict
@@ -113,14 +113,10 @@ def judge(
 def _read(path: Path, source: ItemSource, map: str | None, skip_bad: int) -> PairFile:
     """The pairs, with the rows that were left out and the items that nobody knows reported."""
     from goodrate.api.judging import read_pair_file
-    from goodrate.api.reading import bad_row_lines
 
     with console.status(f"reading {path.name}"):
         table = read_pair_file(path, source, parse_mapping(map), skip_bad)
-    for line in bad_row_lines(path, table):
-        console.print(f"  left out: {escape(line)}", highlight=False)
-    if table.unknown_items:
-        console.print(f"{table.unknown_items:,} of {len(table.pairs):,} rows name an item that is not in the catalogue")
+    report_pair_rows(path, table)
     return table
 
 

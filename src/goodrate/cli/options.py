@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-
-class Mode(StrEnum):
-    """The channels that take part in a search."""
-
-    hybrid = "hybrid"
-    lexical = "lexical"
-    dense = "dense"
-
-
+Mode = Literal["hybrid", "lexical", "dense"]
 CatalogFile = Annotated[Path | None, typer.Option(help="Items by item_id: a file.", show_default=False)]
 CatalogFormat = Annotated[str | None, typer.Option(help="Of --catalog: esci, wands, chorus.", show_default=False)]
 CatalogMap = Annotated[

@@ -56,9 +56,9 @@ def search(
     from goodrate.api.index import Index
 
     with uncollected(), status_console.status("loading"):
-        opened = Index.open(index, encoder, words_only=mode is Mode.lexical)
+        opened = Index.open(index, encoder, words_only=mode == "lexical")
     start = time.perf_counter()
-    response = opened.search(query, k, where, mode.value if mode else None)
+    response = opened.search(query, k, where, mode)
     milliseconds = (time.perf_counter() - start) * 1000
     rows = [_result(result) for result in response]
     if as_json:

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from goodrate.cli.options import CatalogFile, CatalogFormat, CatalogMap, Facts, IndexFolder, PairMap, SkipBad
-from goodrate.cli.terminal import console, parse_mapping, require_file_name, verb_app
+from goodrate.cli.terminal import console, parse_mapping, report_pair_rows, require_file_name, verb_app
 
 if TYPE_CHECKING:
     from goodrate.api.teaching import Endpoint, EndpointTeacher, LabelledRows, RuleBook, Teacher
@@ -104,23 +104,12 @@ def teach(
         endpoint.check()
     with console.status(f"reading {pairs.name}"):
         labelled = read_labelled(pairs, source, book.scale, parse_mapping(map), facts, skip_bad)
-    _report_rows(pairs, labelled)
+    report_pair_rows(pairs, labelled.table)
     if teacher == "template":
         _write(template_teacher(book, labelled), labelled, book, out)
         return
     with _asking(endpoint, book) as asked:
         _write(asked, labelled, book, out)
-
-
-def _report_rows(path: Path, labelled: LabelledRows) -> None:
-    """The rows that were left out, and the items that nobody knows."""
-    from goodrate.api.reading import bad_row_lines
-
-    table = labelled.table
-    for line in bad_row_lines(path, table):
-        console.print(f"  left out: {escape(line)}", highlight=False)
-    if table.unknown_items:
-        console.print(f"{table.unknown_items:,} of {len(table.pairs):,} rows name an item that is not in the catalogue")
 
 
 @contextmanager

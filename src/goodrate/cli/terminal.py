@@ -6,10 +6,14 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from goodrate.api.judging import PairFile
 
 console = Console(stderr=True)
 
@@ -73,6 +77,16 @@ def parse_mapping(text: str | None, option: str = "--map") -> dict[str, str] | N
             raise ValueError(f"{option} names {name!r} twice: {mapping[name]!r} and {theirs.strip()!r}")
         mapping[name] = theirs.strip()
     return mapping
+
+
+def report_pair_rows(path: Path, table: PairFile) -> None:
+    """The rows of a pair file that were left out, and the items that nobody knows."""
+    from goodrate.api.reading import bad_row_lines
+
+    for line in bad_row_lines(path, table):
+        console.print(f"  left out: {escape(line)}", highlight=False)
+    if table.unknown_items:
+        console.print(f"{table.unknown_items:,} of {len(table.pairs):,} rows name an item that is not in the catalogue")
 
 
 @contextmanager

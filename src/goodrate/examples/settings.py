@@ -9,7 +9,7 @@ from goodrate.shop.shop import ShopSettings
 WITHOUT_CONTEXT = 0.3
 OF_FILES = (
     "catalog_format", "catalog_map", "judgements_format", "judgements_map", "behaviour", "behaviour_map", "facts",
-    "dev_share", "test_share",
+    "scale", "dev_share", "test_share",
 )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from goodrate.examples.data import TrainingData
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data
 from goodrate.relevance.human_judge import write_human_judge
+from goodrate.run_folder import RunFolder
 
 
 class Settings(BaseModel):
@@ -20,6 +21,7 @@ class Settings(BaseModel):
 def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
     """Write the labels of the training part; no dev pair is among them, so there is nothing to measure."""
     require_same_data(out, data).begin(data.choice, data.choice.split_seed)
+    RunFolder(out).begin(settings, data.choice.split_seed)
     folder = write_human_judge(out / "judge", data.parts["train"])
     return TrainingResult(folder, {}, (*data.notes, f"{len(data.parts['train']):,} labels of people"))
 

@@ -71,12 +71,13 @@ def run_contrastive(settings: ContrastiveSettings, data: TrainingData, out: Path
     dev = good_items(data.parts["dev"])
     encoder = Encoder.load(recipe.encoder)
     retriever_contrastive.require_dimensions(recipe, encoder)
-    require_same_data(out, data).begin(data.choice, data.choice.split_seed)  # refuses to resume on other data
+    folder = require_same_data(out, data)
     before = recalls(encoder, items, dev)
-    folder = retriever_contrastive.train(
+    folder.begin(data.choice, data.choice.split_seed)  # last: what cannot start binds no folder to its data
+    trained = retriever_contrastive.train(
         recipe, pairs, items, out, positives=positives, encoder=encoder, progress=progress
     )
-    return TrainingResult(folder, recall_table(folder, items, dev, before, out), data.notes)
+    return TrainingResult(trained, recall_table(trained, items, dev, before, out), data.notes)
 
 
 def run_grpo(settings: GrpoSettings, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
