@@ -132,6 +132,7 @@ def test_queries_and_items_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert encoder.queries == [["lamp", "chair"], ["lamp"]] and encoder.items == [["lamp", "red lamp"]]
     monkeypatch.setattr(encoder_judge, "REMEMBERED", 2)
     assert judge.cosines([Pair("lamp", ROW)]).tolist() == [0.6]  # there was no room: all others are forgotten
+    assert list(judge._vectors) == ["LED lamp ; Bright."]
     assert judge.cosines(pairs).tolist() == [1.0, 0.8, 0.0] and encoder.items[1:] == [["LED lamp ; Bright."]] + [
         ["lamp", "red lamp"]
     ]

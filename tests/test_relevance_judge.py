@@ -108,8 +108,9 @@ def test_reason_first_reads_the_label_where_it_was_written(monkeypatch: pytest.M
     j = judge(order="reason_first")
     rule = next(rule.id for rule in load_rulebook().rules if rule.label == "related")
     text = f"{STEPS}verdict {rule}\n3\n"
-    writes(monkeypatch, j, text)
+    seen = writes(monkeypatch, j, text)
     verdict = j.pair_verdicts(PAIRS[:1], reasons=True)[0]
+    assert len(seen) == 1  # the reason is what was written on the way to the label: nothing is decoded twice
     lm = lm_of(j)
     ids = [*lm.model.encode_pair(*prompt_of(PAIRS[0])), *lm.model.encode(text)[:-2]]  # before "3" and its line end
     z = lm.model.label_logits([ids], lm.card.label_token_ids)[0].astype(float)

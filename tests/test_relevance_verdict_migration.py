@@ -96,6 +96,7 @@ def test_old_verdicts_are_read_on_with_label_gain_tier_and_steps(
     # gains 0, 1, 3, 7 over 7: (0.1 + 1.2 + 3.5) / 7 and (0.5 + 0.75) / 7; p(related, excellent) 0.9 and 0.25
     assert (best.label, best.tier, best.probabilities) == ("excellent", "Good", (0.0, 0.1, 0.4, 0.5))
     assert best.expected_gain == pytest.approx(4.8 / 7) and best.item_cut and best.cached
+    assert [one.context for one in (best, mixed, plain, failed)] == ["mopix demands red", None, None, None]
     assert (mixed.label, mixed.tier) == ("mismatch", "Mid") and mixed.expected_gain == pytest.approx(1.25 / 7)
     assert best.explanation is not None and best.explanation.text == STEPS
     assert (best.explanation.status, best.explanation.inconsistent) == ("ok", False)

@@ -111,6 +111,7 @@ def test_what_is_known_is_not_lost(tmp_path: Path) -> None:
     with VerdictStore(tmp_path / "v") as store:
         store.put_many({"a": replace(GOOD, explanation=replace(WHY, inconsistent=True))})
         store.put_many({"a": FAILED})
+        assert store.get_many(["a"])["a"].status == "ok"
         store.put_many({"a": GOOD})  # judged again without a reason
         assert store.get_many(["a"])["a"] == replace(GOOD, explanation=replace(WHY, inconsistent=True))
         store.put_many({"b": FAILED})
