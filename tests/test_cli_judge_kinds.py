@@ -180,6 +180,21 @@ def test_people_are_asked_measured_and_served(run: Run, folder: Path, index: Pat
     assert sum(one.status == "no_label" for one in verdicts.values()) == 12 - 4
 
 
+def test_an_index_is_the_catalogue_of_a_training(run: Run, folder: Path, index: Path, tmp_path: Path) -> None:
+    given = ("--set", f"encoder={folder / 'encoder'}", "--set", f"data.judgements={folder / 'labels.csv'}")
+    code, _, err = run("train", "judge_encoder", "--out", tmp_path / "a", *given, "--set", f"data.index={index}")
+    assert code == 0, err
+    code, _, err = run(
+        "train", "judge_encoder", "--out", tmp_path / "b", *given, "--set", f"data.catalog={folder / 'items.csv'}"
+    )
+    assert code == 0 and "48 of 48 judgements join the catalogue" in err
+    assert read_judge_card(tmp_path / "a" / "judge") == read_judge_card(tmp_path / "b" / "judge")
+    both = ("--set", f"data.index={index}", "--set", f"data.catalog={folder / 'items.csv'}")
+    code, _, err = run("train", "judge_encoder", "--out", tmp_path / "c", *given, *both)
+    assert code == 2 and "expected either data.catalog or data.index with data.judgements" in err
+    assert not (tmp_path / "c").exists()
+
+
 def test_serve_names_what_a_judge_cannot_read_before_anything_is_loaded(
     run: Run, folder: Path, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,9 +129,7 @@ def _require_effect(names: list[str], judged_only: bool, **options: Any) -> None
     if unread and "judge" not in names:
         raise ValueError(f"{unread[0]} is for the system judge, which is not measured; the systems: {', '.join(names)}")
     if judged_only and options["rerank"]:
-        raise ValueError(
-            "--rerank says what is searched; with --judged-only nothing is, judged items are ordered"
-        )
+        raise ValueError("--rerank says what is searched; with --judged-only nothing is, judged items are ordered")
 
 
 def _judge(index: Index, model: Path, facts: Path | None, contexts: str | None, encoder: str | None) -> CalibratedJudge:
