@@ -27,11 +27,14 @@ from goodrate.evaluation.metrics import evaluate_run
 from goodrate.evaluation.report import numbers
 from goodrate.evaluation.significance import bootstrap_interval, bootstrap_over_groups
 from goodrate.evaluation.systems import Task, random_runs
+from goodrate.examples.judge_prompts import judge_prompts
+from goodrate.models.causal_lm import CausalLM
+from goodrate.relevance.judge import open_judge
+from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.scale import GRADED_0_3 as SCALE
 from goodrate.settings import settings_hash
 from lib import chorus_arms
 from lib.chorus_arms import Chorus, as_run, cosines, minilm_folder, movable
-from lib.judging import open_judge, text_pairs
 from lib.queue import Job, Queue, Results
 from lib.statistics import shared_seeds
 from lib.tables import add_table, markdown, mean, shown
@@ -157,43 +160,38 @@ def judge_of(settings: Settings, seed: int) -> Callable[[str], np.ndarray]:
     chorus = chorus_of(settings.split_seed, settings.item_chars)
     if isinstance(settings, CrossSettings):
         how = settings.model_dump(include={"epochs", "learning_rate", "batch_size", "max_tokens"})
-        score = chorus_arms.train_cross_encoder(chorus.labelled("train"), len(SCALE), seed, **how)
+        score = chorus_arms.train_cross_encoder(chorus.pairs("train"), len(SCALE), seed, **how)
         return lambda part: score(chorus.pairs(part))
     folder = trained(chorus, settings, seed)
     if isinstance(settings, GrpoSettings):
         folder = reinforced(chorus, settings, folder, seed)
 
     def probabilities(part: str) -> np.ndarray:
-        p = open_judge(folder).probabilities(text_pairs(chorus.pairs(part)))
+        p = open_judge(folder).pair_probabilities(chorus.pairs(part))
         assert not np.isnan(p).any(), "a prompt did not fit"
         return p
 
     return probabilities
 
 
+FORM = JudgeFormat(scale=SCALE.name, template="nano", item_form="text", max_new_tokens=8)
+
+
 def trained(chorus: Chorus, settings: Settings, seed: int) -> Path:
     """The folder of a trained judge; a run that was cut off goes on."""
     from goodrate.recipes import judge_sft
-    from goodrate.recipes.judge_folder import JudgeFormat
-    from goodrate.relevance.prompts import judge_prompt
-    from goodrate.relevance.rationale import label_text
 
-    pairs = [(*pair, 1.0) for pair in chorus.labelled("train")]
-    kind = SilverSettings if isinstance(settings, SilverSettings) else Settings  # of the supervised part alone
+    kind, pairs = Settings, chorus.pairs("train")
     if isinstance(settings, SilverSettings):
-        pairs += [(*pair, settings.silver_weight) for pair in chorus_arms.silver_pairs(chorus, settings.silver, seed)]
-    examples = [
-        judge_sft.JudgeExample(*judge_prompt(query, text, template="nano"), f"{label_text(label)}\n", weight)
-        for query, text, label, weight in pairs
-    ]
+        kind = SilverSettings  # of the supervised part alone
+        pairs += chorus_arms.silver_pairs(chorus, settings.silver, seed, settings.silver_weight)
     recipe = judge_sft.Settings(
-        model=str(decoder_folder(seed)),
-        format=JudgeFormat(scale=SCALE.name, template="nano", item_form="text", max_new_tokens=8),
+        model=str(decoder_folder(seed)), format=FORM, fit=judge_sft.FitSettings(seed=seed),
         **settings.model_dump(include={"epochs", "learning_rate", "batch_size", "max_tokens", "label_weight"}),
-        fit=judge_sft.FitSettings(seed=seed),
-    )
+    )  # fmt: skip
     own = kind.model_validate(settings.model_dump(include=set(kind.model_fields)))
-    return judge_sft.train(recipe, examples, QUEUE.work / f"{settings_hash(own)}-{seed}", print_record)
+    prompts, _ = judge_prompts(CausalLM.load(recipe.model), pairs, FORM, label_completions=True)
+    return judge_sft.train(recipe, prompts, QUEUE.work / f"{settings_hash(own)}-{seed}", print_record)
 
 
 def reinforced(chorus: Chorus, settings: GrpoSettings, start: Path, seed: int) -> Path:
@@ -203,13 +201,8 @@ def reinforced(chorus: Chorus, settings: GrpoSettings, start: Path, seed: int) -
     from goodrate.learning.rollout_source import RolloutSettings
     from goodrate.models.adapter import LoraSettings
     from goodrate.recipes import judge_grpo, judge_guided
-    from goodrate.recipes.judge_steps import KnownPrompt
-    from goodrate.relevance.prompts import judge_prompt
 
-    prompts = [
-        KnownPrompt(f"{query}/{item}", *judge_prompt(query, chorus.texts[item], template="nano"), label, {})
-        for query, item, label in chorus.rows("train")
-    ]
+    prompts, _ = judge_prompts(CausalLM.load(start), chorus.pairs("train"), FORM)
     how: dict[str, Any] = {
         "judge": str(start), "optimizer": "adamw", "learning_rate": settings.grpo_rate, "lora": LoraSettings(),
         "loss": PolicyTermSettings(kl=settings.kl),
@@ -231,7 +224,6 @@ def decoder_folder(seed: int) -> Path:
     """MiniLM as a causal LM. The package has no language-model head, so its transform starts as identity + noise."""
     import torch
 
-    from goodrate.models.causal_lm import CausalLM
     from goodrate.run_folder import new_folder
 
     folder = QUEUE.work / f"minilm-decoder-{seed}"

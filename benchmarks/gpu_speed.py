@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from speed_measure import ratio, significant, spread
 
 import speed_policy
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.encoder import Encoder
 from goodrate.models.nano import nano_folder
 from goodrate.models.precision import default_device
-from speed_measure import ratio, significant, spread
 
 Found = dict[str, Any]
 

@@ -23,22 +23,25 @@ from typing import Any
 import numpy as np
 from pydantic import ConfigDict
 
+from goodrate.examples.prompts import JudgePrompt
+from goodrate.examples.shop_pairs import sample_shop_pairs
 from goodrate.learning.collapse import Collapsed
 from goodrate.learning.fit import FitSettings
 from goodrate.recipes import judge_curriculum, judge_guided, judge_stepwise, step_judge
 from goodrate.recipes.guided_replay import LADDER, ReplaySettings, hint
 from goodrate.recipes.judge_policy import PolicySettings
-from goodrate.recipes.judge_rollouts import rolled
-from goodrate.recipes.judge_steps import KnownPrompt
+from goodrate.recipes.judge_rollouts import sample_rollouts
 from goodrate.recipes.prompt_pool import PoolSettings
+from goodrate.relevance.judge import open_judge
+from goodrate.relevance.pairs import JudgedPair
 from goodrate.relevance.prompts import with_hint
 from goodrate.relevance.rationale import STEPS, step_lines
 from goodrate.run_folder import RunFolder
 from lib import shop_arms
-from lib.judging import details, open_judge, stated_steps
+from lib.judging import details, labels_of, stated_steps
 from lib.queue import ByArm, Job, Queue, changes, experiment, run_verb, settings_key
 from lib.shop_arms import NANO, TEST_PAIRS, ArmSettings, Run, budget, label_form, logged_means, macro_f1_of, sft, trace
-from lib.shop_data import Part, judged_pairs, shop_of
+from lib.shop_data import shop_of, with_steps
 from lib.statistics import MacroF1, shared_seeds
 from lib.tables import add_table, arm_table, averaged, minus, shown
 
@@ -98,24 +101,24 @@ LABEL_FIRST = "label_first/"  # the same arm of a judge that states its label be
 ARMS = (*CONTROLS, *SAMPLING, *(LABEL_FIRST + arm for arm in ("sft", "grpo", "hybrid")))
 
 
-def known(run: Run, part: Part, stored: float) -> list[KnownPrompt]:
-    """Prompts with their true steps, for the share of the pairs that somebody verified."""
-    pairs = zip(run.prompts(part), part.rows.tolist(), part.items.tolist(), strict=True)
+def verified(run: Run, stored: float) -> list[JudgedPair]:
+    """The labelled pairs, with their steps for the share of them that somebody verified."""
     drawn = random.Random(run.seed)
-    steps = [(p, step_lines(run.shop.rationale(q, i)) if drawn.random() < stored else {}) for p, q, i in pairs]
-    return [KnownPrompt(p.example_id, p.prefix, p.suffix, p.label, lines) for p, lines in steps]
+    return [pair if drawn.random() < stored else replace(pair, reason=None) for pair in run.labelled]
 
 
 def start(run: Run) -> Path:
     """The SFT judge of all arms: reasons, a share of them behind a hint of any rung."""
-    s, drawn, examples = run.settings, random.Random(run.seed), []
-    pairs = zip(shop_arms.with_reasons(run, run.reasoned), known(run, run.reasoned, 1.0), strict=True)
-    for example, prompt in pairs:
-        if drawn.random() < s.hinted:
-            text = hint(prompt, drawn.randint(1, LADDER), drawn.choice(["category", "attributes"]))
-            example = replace(example, suffix=with_hint(example.suffix, text, run.form.template))
-        examples.append(example)
-    return sft(run, NANO, examples, run.work / "sft", s.sft_seconds, s.sft_rate, s.sft_updates)
+    s, drawn = run.settings, random.Random(run.seed)
+
+    def maybe_hinted(prompt: JudgePrompt) -> JudgePrompt:
+        if drawn.random() >= s.hinted:
+            return prompt
+        text = hint(prompt, drawn.randint(1, LADDER), drawn.choice(["category", "attributes"]))
+        return replace(prompt, suffix=with_hint(prompt.suffix, text, run.form.template))
+
+    prompts = [maybe_hinted(prompt) for prompt in run.prompts(run.reasoned)]
+    return sft(run, NANO, prompts, run.work / "sft", s.sft_seconds, s.sft_rate, s.sft_updates)
 
 
 def step_judge_of(run: Run, kind: str) -> Path:
@@ -127,11 +130,10 @@ def step_judge_of(run: Run, kind: str) -> Path:
         fit=FitSettings(**budget(s.step_judge_updates, s.step_judge_seconds), seed=run.seed),
     )  # fmt: skip
     if not (folder / "scores.json").is_file():
-        prompts = [*known(run, run.reasoned, 1.0), *known(run, run.labelled, s.stored)]
+        prompts = run.prompts([*run.reasoned, *verified(run, s.stored)])
         model = step_judge.train(recipe, prompts, folder)
-        pairs = judged_pairs(run.shop, "test", CHECKED, seed=1)
-        test = known(run, Part(pairs.rows, pairs.items, pairs.gold), 1.0)
-        rollout, _ = rolled(recipe.model, test, recipe.samples, run.seed, "step judge test")
+        test = run.prompts(with_steps(run.shop, sample_shop_pairs(run.shop, "test", CHECKED, seed=1)))
+        rollout, _ = sample_rollouts(recipe.model, test, recipe.samples, run.seed, "step judge test")
         scores = step_judge.evaluate(step_judge.open_step_judge(model), test, rollout)
         (folder / "scores.json").write_text(json.dumps(asdict(scores), indent=1))
     return folder / "model"
@@ -142,7 +144,7 @@ def policy_arm(run: Run, out: Path, recipe: Any, change: Change, judge: Path | N
     if "step_judge" in change:
         change = {**change, "step_judge": str(step_judge_of(run, change["step_judge"]))}
     settings: PolicySettings = recipe.Settings(**{**shop_arms.grpo_settings(run, judge or start(run)), **change})
-    return Path(recipe.train(settings, known(run, run.labelled, run.settings.stored), out))
+    return Path(recipe.train(settings, run.prompts(verified(run, run.settings.stored)), out))
 
 
 def chained(run: Run, out: Path, recipe: Any, change: Change) -> Path:
@@ -152,13 +154,6 @@ def chained(run: Run, out: Path, recipe: Any, change: Change) -> Path:
     half |= {n: getattr(s, n) // 2 for n in ("stage_updates", "control_updates") if getattr(s, n)}
     halved = replace(run, settings=s.model_copy(update=half))
     return policy_arm(halved, out, recipe, change, control(halved, run.work / "verified-half", "verified"))
-
-
-def verified(run: Run, stored: float) -> Part:
-    """The pairs with reasons and those of the labelled ones whose steps somebody verified."""
-    more = run.labelled.cut(np.asarray([bool(prompt.steps) for prompt in known(run, run.labelled, stored)]))
-    columns = ("rows", "items", "gold")
-    return Part(*(np.concatenate([getattr(run.reasoned, c), getattr(more, c)]) for c in columns))
 
 
 def control(run: Run, out: Path, arm: str) -> Path:
@@ -171,11 +166,12 @@ def control(run: Run, out: Path, arm: str) -> Path:
     if arm == "dpo":
         return shop_arms.dpo(run, out, start(run))
     if arm == "labels":
-        examples, form = shop_arms.with_labels(run, run.labelled), label_form(run)
+        prompts, form = run.label_answers(run.labelled), label_form(run)
     else:
-        part = {"continued": run.reasoned, "oracle": run.labelled, "verified": verified(run, s.stored)}[arm]
-        examples, form = shop_arms.with_reasons(run, part), run.form
-    return sft(run, start(run), examples, out, s.stage_seconds, s.continued_rate, s.control_updates, form)
+        checked = [*run.reasoned, *(pair for pair in verified(run, s.stored) if pair.reason)]
+        pairs = {"continued": run.reasoned, "oracle": run.labelled, "verified": checked}[arm]
+        prompts, form = run.prompts(pairs), run.form
+    return sft(run, start(run), prompts, out, s.stage_seconds, s.continued_rate, s.control_updates, form)
 
 
 def placed(job: Job) -> tuple[str, str, Path]:
@@ -194,7 +190,7 @@ def measure(job: Job) -> dict[str, Any]:
         folder = trained(run, out, arm)
     except Collapsed as error:
         return {"collapsed": str(error), "training": trace(out)}
-    test = judged_pairs(run.shop, "test", TEST_PAIRS, seed=0)
+    test = sample_shop_pairs(run.shop, "test", TEST_PAIRS, seed=0)
     last_stage = max(out.glob("stage?"), default=folder.parent)
     measures = {
         **shop_arms.measured(run, test, folder),
@@ -227,12 +223,12 @@ def measure_reasons(job: Job) -> dict[str, Any]:
     out = placed(job)[-1]
     judge = open_judge(max(out.glob("stage?"), default=out) / "judge")  # the last stage of a curriculum
     shop = shop_of(job.settings.shop)  # type: ignore[attr-defined]
-    test = judged_pairs(shop, "test", TEST_PAIRS, seed=0)
+    test = sample_shop_pairs(shop, "test", TEST_PAIRS, seed=0)
     chosen = np.random.default_rng(0).permutation(len(test.gold))[:DECODED]
-    verdicts = judge.judge([test.pairs[i] for i in chosen], reasons=True)
-    truth = [step_lines(shop.rationale(int(test.rows[i]), int(test.items[i]))) for i in chosen]
-    stated = [stated_steps(verdict, judge.card.order) for verdict in verdicts]
-    label = np.asarray([v.label == test.gold[i] for v, i in zip(verdicts, chosen, strict=True)])
+    verdicts = judge.pair_verdicts([test.pairs[i] for i in chosen], reasons=True)
+    truth = [step_lines(shop.rationale(int(test.queries[i]), int(test.items[i]))) for i in chosen]
+    stated = [stated_steps(verdict) for verdict in verdicts]
+    label = labels_of(verdicts, judge.scale) == test.gold[chosen]
     right = {step: np.asarray([s.get(step) == t[step] for s, t in zip(stated, truth, strict=True)]) for step in STEPS}
     book_rules, rule = {f"verdict {rule.id}" for rule in shop.book.rules}, right["verdict"]
     return {

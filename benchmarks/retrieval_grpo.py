@@ -27,12 +27,13 @@ from goodrate.learning.ranking_terms import Chosen, Objective, RankingTermSettin
 from goodrate.learning.rewards import Gate
 from goodrate.recipes import retriever_contrastive, retriever_grpo
 from goodrate.recipes.retriever_rewards import LexicalOverlap, RetrievalGrades, Score
+from goodrate.recipes.retriever_runs import positive_pairs
 from goodrate.run_folder import write_atomic
 from lib import retrieval_arms
 from lib.queue import ByArm, Job, experiment
 from lib.retrieval_arms import DEPTHS, QUEUE, lexical, measured_queries, quality_levels, ranked_by
 from lib.retrieval_tables import costs, logged, others, relevance_rows, trained_rows, versus
-from lib.shop_data import Ground, click_pairs, retrieval_ground
+from lib.shop_data import Ground, data_of, retrieval_ground
 from lib.tables import add_table, markdown
 
 WORTH = {"gains": (0, 1 / 7, 3 / 7, 1), "good": (0, 0, 1, 1), "graded": (0, 1 / 3, 2 / 3, 1)}  # of a label as a reward
@@ -216,7 +217,7 @@ def cost(records: list[dict[str, Any]], score: Score, seconds: float) -> dict[st
 
 def contrastive(job: Job, s: Settings, g: Ground) -> tuple[Path, dict[str, Any]]:
     """From the start on with InfoNCE: on clicks, or on every truly good item (what the encoder could learn)."""
-    pairs, known = click_pairs(g.shop)
+    pairs, known = positive_pairs(data_of(s.shop_items, s.shop_queries), "clicks")
     ids = g.shop.catalog.ids
     if s.method == "positives":
         good = [np.flatnonzero(g.shop.labels[row] >= 2).tolist() for row in g.rows.tolist()]

@@ -22,10 +22,11 @@ from goodrate.learning.item_matrix import top_k
 from goodrate.models.encoder import Encoder
 from goodrate.recipes import retriever_contrastive
 from goodrate.recipes.hard_negatives import HardNegativeSettings
+from goodrate.recipes.retriever_runs import positive_pairs
 from goodrate.shop.shop import Shop, ShopSettings
 from lib.queue import Job, Queue, Results, experiment
 from lib.retrieval_arms import new_encoder
-from lib.shop_data import pair_sets, shop_of
+from lib.shop_data import data_of, shop_of
 from lib.statistics import paired_mean
 from lib.tables import add_table, markdown, mean, shown
 
@@ -62,7 +63,7 @@ ARMS: dict[str, dict[str, Any]] = {
 
 def trained(job: Job, s: Settings, shop: Shop) -> Path:
     """The arm's encoder."""
-    pairs, positives = pair_sets(s.shop_items, s.shop_queries, s.pairs)
+    pairs, positives = positive_pairs(data_of(s.shop_items, s.shop_queries), s.pairs)
     items = dict(zip(shop.catalog.ids, shop.catalog.text(), strict=True))
     hard = None if s.mined == "none" else HardNegativeSettings(source=s.mined, every=s.every, skip=s.skip)
     recipe = retriever_contrastive.Settings(

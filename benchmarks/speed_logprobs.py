@@ -27,7 +27,7 @@ from torch import nn
 
 from goodrate.models.precision import autocast
 from goodrate.models.token_logprobs import token_logprobs
-from speed_measure import Measurement, Sample, call_sample, interleave, ratio, significant, summaries
+from lib.timing import Measurement, Sample, call_sample, interleave, ratio, significant, summaries
 
 Arm = Callable[[], object]
 
@@ -173,7 +173,7 @@ def main() -> None:
         found[case.name] = measured(case, told.rounds, told.before)
         over = {n: s["median"] for n, s in found[case.name]["over_ours"].items()}
         print(case.name, over, found[case.name]["peak_mib"], flush=True)
-        print(result.keep(cases=found))
+        print(result.write(cases=found))
 
 
 if __name__ == "__main__":

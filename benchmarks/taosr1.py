@@ -13,25 +13,26 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from goodrate.evaluation.classification import constant_label
+from goodrate.examples.prompts import JudgePrompt
+from goodrate.examples.shop_pairs import sample_shop_pairs
 from goodrate.learning.collapse import Collapsed
-from goodrate.recipes import judge_sft
-from goodrate.recipes.judge_folder import JudgeFormat
-from goodrate.recipes.judge_rollouts import rolled
+from goodrate.recipes.judge_rollouts import sample_rollouts
+from goodrate.relevance.judge_format import JudgeFormat
+from goodrate.relevance.pairs import gold_labels
 from goodrate.run_folder import RunFolder
 from goodrate.shop.gates import shortcuts
 from lib import shop_arms
 from lib.judging import details, label_scores
 from lib.queue import ByArm, Job, Queue, Results, changes, experiment
-from lib.shop_arms import NANO, TEST_PAIRS, Run, label_form, macro_f1_of, sft, trace, with_labels, with_reasons
+from lib.shop_arms import NANO, TEST_PAIRS, Run, label_form, macro_f1_of, sft, trace
 from lib.shop_arms import ArmSettings as Settings
-from lib.shop_data import judged_pairs
 from lib.statistics import MacroF1
 from lib.tables import add_table, arm_table, averaged, markdown, mean, shown
 
@@ -41,10 +42,10 @@ QUEUE = Queue("taosr1")
 def start(run: Run) -> Path:
     """The SFT judge that all stages of an order start from."""
     s, out = run.settings, run.work / f"{run.order}-sft"
-    return sft(run, NANO, with_reasons(run, run.reasoned), out, s.sft_seconds, s.sft_rate)
+    return sft(run, NANO, run.prompts(run.reasoned), out, s.sft_seconds, s.sft_rate)
 
 
-def longer_sft(run: Run, out: Path, examples: list[judge_sft.JudgeExample], form: JudgeFormat | None = None) -> Path:
+def longer_sft(run: Run, out: Path, examples: list[JudgePrompt], form: JudgeFormat | None = None) -> Path:
     """SFT from the start, as long as a stage takes."""
     return sft(run, start(run), examples, out, run.settings.stage_seconds, run.settings.continued_rate, form=form)
 
@@ -55,7 +56,7 @@ def labels_once(run: Run, out: Path) -> Path:
     records = RunFolder(run.work / f"{run.order}-grpo").metrics()
     each = np.mean([record["sampled_groups"] for record in records])
     updates = max(1, round(each * records[-1]["update"] / 32))
-    examples, rate = with_labels(run, run.labelled), run.settings.continued_rate
+    examples, rate = run.label_answers(run.labelled), run.settings.continued_rate
     return sft(run, start(run), examples, out, 0.0, rate, updates, label_form(run))
 
 
@@ -67,33 +68,33 @@ def rejection(run: Run, out: Path) -> Path:
         examples = right_samples(run)
         samples.write("samples.json", json.dumps([asdict(example) for example in examples]))
         samples.mark_done("samples", {"seconds": time.monotonic() - began})
-    examples = [judge_sft.JudgeExample(**e) for e in json.loads((samples.path / "samples.json").read_text("utf-8"))]
+    examples = [JudgePrompt(**e) for e in json.loads((samples.path / "samples.json").read_text("utf-8"))]
     left = run.settings.stage_seconds - samples.stage_payload("samples")["seconds"]
     return sft(run, start(run), examples, out, left, run.settings.continued_rate)
 
 
-def right_samples(run: Run) -> list[judge_sft.JudgeExample]:
+def right_samples(run: Run) -> list[JudgePrompt]:
     """One right completion of five for every prompt that has one."""
-    prompts = run.prompts(run.labelled)[: run.settings.dpo_prompts]
-    rollout, model = rolled(start(run), prompts, 5, run.seed, "rejection")
-    examples: dict[int, judge_sft.JudgeExample] = {}
+    prompts = run.label_prompts(run.labelled[: run.settings.dpo_prompts])
+    rollout, model = sample_rollouts(start(run), prompts, 5, run.seed, "rejection")
+    examples: dict[int, JudgePrompt] = {}
     for row, (reason, place) in enumerate(zip(rollout.parsed, rollout.group.tolist(), strict=True)):
         if place not in examples and reason is not None and reason.label == prompts[place].label:
             text = model.tokenizer.decode(rollout.completion_ids[row][rollout.mask[row]].tolist()[:-1])
-            examples[place] = judge_sft.JudgeExample(prompts[place].prefix, prompts[place].suffix, text)
+            examples[place] = replace(prompts[place], completion=text)
     return list(examples.values())
 
 
 STAGES: dict[str, Callable[[Run, Path], Path]] = {
     "sft": lambda run, out: start(run),
-    "continued": lambda run, out: longer_sft(run, out, with_reasons(run, run.reasoned)),
+    "continued": lambda run, out: longer_sft(run, out, run.prompts(run.reasoned)),
     "labels_once": labels_once,
-    "labels": lambda run, out: longer_sft(run, out, with_labels(run, run.labelled), label_form(run)),
+    "labels": lambda run, out: longer_sft(run, out, run.label_answers(run.labelled), label_form(run)),
     "rejection": rejection,
     "dpo": lambda run, out: shop_arms.dpo(run, out, start(run)),
     "grpo": lambda run, out: shop_arms.grpo(run, out, start(run)),
     "dpo+grpo": lambda run, out: shop_arms.grpo(run, out, STAGES["dpo"](run, run.work / f"{run.order}-dpo")),
-    "oracle": lambda run, out: longer_sft(run, out, with_reasons(run, run.labelled)),  # what nobody has on own data
+    "oracle": lambda run, out: longer_sft(run, out, run.prompts(run.labelled)),  # what nobody has on own data
 }
 ORDERS = ("label_first", "reason_first")
 ARMS = ("constant", "bag_of_words", "label_only", *(f"{order}/{stage}" for order in ORDERS for stage in STAGES))
@@ -103,17 +104,17 @@ def measure(job: Job) -> dict[str, Any]:
     """Train what the arm needs and measure it on the test pairs."""
     order, _, stage = job.arm.rpartition("/")
     run = shop_arms.run_of(QUEUE, job.settings, order or "label_first", job.seed)  # type: ignore[arg-type]
-    test, s = judged_pairs(run.shop, "test", TEST_PAIRS, seed=0), run.settings
+    test, s = sample_shop_pairs(run.shop, "test", TEST_PAIRS, seed=0), run.settings
     if job.arm == "constant":
-        return label_scores(run.shop, test, np.full(len(test.gold), constant_label(run.reasoned.gold)))
+        return label_scores(run.shop, test, np.full(len(test.gold), constant_label(gold_labels(run.reasoned))))
     if job.arm == "bag_of_words":
-        return label_scores(run.shop, test, shortcuts(run.shop, test.rows, test.items, run.seed)[job.arm])
+        return label_scores(run.shop, test, shortcuts(run.shop, test.queries, test.items, run.seed)[job.arm])
     out = run.work / (f"{order}-{stage}" if order else job.arm)
     try:
         if order:
             folder = STAGES[stage](run, out)
         else:  # the labels of the reasoned pairs, no reasons at all
-            folder = sft(run, NANO, with_labels(run, run.reasoned), out, s.sft_seconds, s.sft_rate)
+            folder = sft(run, NANO, run.label_answers(run.reasoned), out, s.sft_seconds, s.sft_rate)
     except Collapsed as error:
         return {"collapsed": str(error), "training": trace(out)}
     return {**shop_arms.measured(run, test, folder), "training": trace(folder.parent)}

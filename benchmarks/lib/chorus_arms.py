@@ -16,13 +16,13 @@ from goodrate.catalog.items import Catalog
 from goodrate.catalog.judgements import Judgements, read_judgements
 from goodrate.catalog.readers import read_catalog
 from goodrate.catalog.rendering import render_items
-from goodrate.catalog.splits import split_by_group
+from goodrate.relevance.pairs import TEXT, JudgedPair, Pair, gold_labels, text_item
 from goodrate.scale import GRADED_0_3
 from lib.queue import ROOT
 
 SHARES = {"train": 0.5, "dev": 0.1, "test": 0.4}
 TEXT_FIELDS = ("title", "description")
-Score = Callable[[Sequence[tuple[str, str]]], np.ndarray]  # (query, item text) pairs -> probabilities (N, labels)
+Score = Callable[[Sequence[Pair]], np.ndarray]  # pairs -> probabilities (N, labels)
 Run = dict[str, list[tuple[str, float]]]
 
 
@@ -43,13 +43,9 @@ class Chorus:
             (query, item, int(label)) for (query, item), label in zip(pairs, judgements.label_indices(), strict=True)
         ]
 
-    def pairs(self, part: str) -> list[tuple[str, str]]:
-        """(query, item text) of a part, in file order."""
-        return [(query, self.texts[item]) for query, item, _ in self.rows(part)]
-
-    def labelled(self, part: str) -> list[tuple[str, str, int]]:
-        """(query, item text, label position) of a part, in file order."""
-        return [(query, self.texts[item], label) for query, item, label in self.rows(part)]
+    def pairs(self, part: str) -> list[JudgedPair]:
+        """The judged pairs of a part, in file order; items are their texts."""
+        return [JudgedPair(q, text_item(self.texts[item]), label=label) for q, item, label in self.rows(part)]
 
 
 def data_folder() -> Path:
@@ -61,22 +57,14 @@ def data_folder() -> Path:
     return folder
 
 
-def read_chorus() -> tuple[Catalog, Judgements]:
-    """The whole catalogue and all judgements."""
-    folder = data_folder()
-    catalog = read_catalog(folder / "products.jsonl.gz", format="chorus")
-    return catalog, read_judgements(folder / "ratings.csv", GRADED_0_3, format="chorus")
-
-
 def load(split_seed: int, item_chars: int) -> Chorus:
     """Read everything and split the queries. item_chars: where the text of an item is cut."""
-    catalog, judgements = read_chorus()
-    judgements, _ = judgements.join(catalog)
-    split = split_by_group(list(judgements.queries().values()), SHARES, split_seed)
+    folder = data_folder()
+    catalog = read_catalog(folder / "products.jsonl.gz", format="chorus")
+    judgements = read_judgements(folder / "ratings.csv", GRADED_0_3, format="chorus").join(catalog)
     frame = catalog.rows(judgements.frame["item_id"].unique().sort().to_list())
     texts = render_items(frame, fields=TEXT_FIELDS, max_chars=item_chars)
-    parts = {part: judgements.select(queries) for part, queries in split.items()}
-    return Chorus(catalog, parts, dict(zip(frame["id"], texts, strict=True)), item_chars)
+    return Chorus(catalog, judgements.parts(SHARES, split_seed), dict(zip(frame["id"], texts, strict=True)), item_chars)
 
 
 def movable(judgements: Judgements) -> dict[str, dict[str, int]]:
@@ -127,8 +115,8 @@ def lexical_scores(chorus: Chorus, part: str, folder: Path) -> np.ndarray:
     return np.asarray([by_query[query].get(item, 0.0) for query, item, _ in rows])
 
 
-def silver_pairs(chorus: Chorus, count: int, seed: int) -> list[tuple[str, str, int]]:
-    """(query, item text, label position) without a human: one or two words of a title as the query.
+def silver_pairs(chorus: Chorus, count: int, seed: int, weight: float) -> list[JudgedPair]:
+    """Pairs that no human judged: one or two words of a title as the query. weight: of each.
 
     A third has the item of the title (best label), two thirds another item whose text lacks those words (worst label).
     Only items that nobody judged are used, so nothing of dev and test is seen.
@@ -137,7 +125,7 @@ def silver_pairs(chorus: Chorus, count: int, seed: int) -> list[tuple[str, str, 
     frame = chorus.catalog.frame.filter(~pl.col("id").is_in(list(chorus.texts)))
     texts = render_items(frame, fields=TEXT_FIELDS, max_chars=chorus.item_chars)
     titles = frame["title"].to_list()
-    pairs: list[tuple[str, str, int]] = []
+    pairs: list[JudgedPair] = []
     while len(pairs) < count:
         own, other, third = rng.integers(0, len(texts), 3)
         words = re.findall(r"[A-Za-z]{4,}", titles[own])
@@ -145,21 +133,21 @@ def silver_pairs(chorus: Chorus, count: int, seed: int) -> list[tuple[str, str, 
             continue
         start = int(rng.integers(0, len(words)))
         query = words[start : start + int(rng.integers(1, 3))]
-        pairs.append((" ".join(query).lower(), texts[own], len(GRADED_0_3) - 1))
         lacking = [n for n in (other, third) if not any(word.lower() in texts[n].lower() for word in query)]
-        pairs += [(" ".join(query).lower(), texts[n], 0) for n in lacking]
+        chosen = [(own, len(GRADED_0_3) - 1), *((n, 0) for n in lacking)]
+        shown = " ".join(query).lower()
+        pairs += [JudgedPair(shown, text_item(texts[n]), label=label, weight=weight) for n, label in chosen]
     return pairs[:count]
 
 
 def train_cross_encoder(
-    pairs: Sequence[tuple[str, str, int]], labels: int, seed: int, *, epochs: int, learning_rate: float,
-    batch_size: int, max_tokens: int, precision: str = "fp32",
+    pairs: Sequence[JudgedPair], labels: int, seed: int, *, epochs: int, learning_rate: float, batch_size: int,
+    max_tokens: int,
 ) -> Score:  # fmt: skip
     """MiniLM on query and item in one row, a classifier of the grades on the first token's state, by cross-entropy."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
-    from goodrate.models.precision import autocast
     from goodrate.models.quiet import no_bars
 
     no_bars()
@@ -167,11 +155,10 @@ def train_cross_encoder(
     tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
     model = AutoModelForSequenceClassification.from_pretrained(minilm_folder(), num_labels=labels)
 
-    def logits(rows: Sequence[tuple[str, str]]) -> torch.Tensor:
-        texts = [query for query, _ in rows], [text for _, text in rows]
+    def logits(rows: Sequence[Pair]) -> torch.Tensor:
+        texts = [pair.query for pair in rows], [pair.item[TEXT] for pair in rows]
         fed = tokenizer(*texts, truncation="only_second", max_length=max_tokens, padding=True, return_tensors="pt")
-        with autocast(precision, "cpu"):
-            return model(**fed).logits.float()
+        return model(**fed).logits.float()
 
     order, steps = np.random.default_rng(seed), epochs * -(-len(pairs) // batch_size)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
@@ -181,15 +168,14 @@ def train_cross_encoder(
         shuffled = order.permutation(len(pairs))
         for start in range(0, len(pairs), batch_size):
             part = [pairs[i] for i in shuffled[start : start + batch_size]]
-            gold = torch.tensor([label for _, _, label in part])
-            torch.nn.functional.cross_entropy(logits([(query, text) for query, text, _ in part]), gold).backward()
+            torch.nn.functional.cross_entropy(logits(part), torch.from_numpy(gold_labels(part))).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
     model.eval()
 
-    def probabilities(rows: Sequence[tuple[str, str]]) -> np.ndarray:
+    def probabilities(rows: Sequence[Pair]) -> np.ndarray:
         with torch.no_grad():
             parts = [logits(rows[i : i + 64]).softmax(-1) for i in range(0, len(rows), 64)]
         return torch.cat(parts).double().numpy()

@@ -8,19 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from goodrate.examples.shop_pairs import sample_shop_pairs
 from goodrate.learning.item_matrix import top_k
 from goodrate.models.encoder import Encoder
 from goodrate.models.nano import nano_folder
 from goodrate.recipes.retriever_rewards import JudgedRelevance
-from goodrate.relevance.listing import listing
+from goodrate.relevance.judge import open_judge
+from goodrate.relevance.query_notes import QueryNotes
 from goodrate.relevance.verdict_store import VerdictStore
 from goodrate.shop.shop import Shop
-from lib.judging import open_judge
 from lib.queue import Queue
-from lib.shop_data import CALIBRATION_PAIRS, Ground, demo_encoder, demo_judge, judged_pairs, retrieval_ground
+from lib.shop_data import Ground, demo_encoder, demo_judge, retrieval_ground
 
 QUEUE = Queue("retrieval_grpo")
 LIMIT, DEPTHS, LEXICAL = 400, (50, 100, 200), 100  # queries measured; depths of hit rates and of the overlap
+DEV_PAIRS = 1500
 
 
 def measured_queries(g: Ground, split: str) -> list[int]:
@@ -63,17 +65,17 @@ def reward_judge(items: int, queries: int, updates: int) -> Path:
 
 def judged_relevance(g: Ground, folder: Path, worth: tuple[float, ...]) -> JudgedRelevance:
     """A judge's reward for the training queries; its verdicts are stored for all arms and seeds."""
-    texts = [(g.shop.queries[q].text, g.shop.queries[q].facts) for q in g.rows.tolist()]
-    items = [listing(record) for record in g.shop.records]
-    return JudgedRelevance(open_judge(folder), texts, items, VerdictStore(folder / "kept.sqlite"), worth)
+    facts = {g.shop.queries[q].text: g.shop.queries[q].facts for q in g.rows.tolist()}
+    judge = open_judge(folder, notes=QueryNotes(facts.get), store=VerdictStore(folder / "kept.sqlite"))
+    return JudgedRelevance(judge, [example.text for example in g.examples], g.shop.catalog.to_rows(), worth)
 
 
 def judge_quality(g: Ground, folder: Path) -> dict[str, float]:
     """How right a judge is on dev pairs, which calibrated it and did not train it."""
     from goodrate.evaluation.classification import classify
 
-    pairs = judged_pairs(g.shop, "dev", CALIBRATION_PAIRS, 0)
-    predicted = open_judge(folder).probabilities(pairs.pairs).argmax(axis=1)
+    pairs = sample_shop_pairs(g.shop, "dev", DEV_PAIRS, 0)
+    predicted = open_judge(folder).pair_probabilities(pairs.pairs).argmax(axis=1)
     report = classify(pairs.gold, predicted, g.shop.book.scale)
     return {"accuracy": float(report.accuracy), "macro_f1": float(report.macro_f1)}
 

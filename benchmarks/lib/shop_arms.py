@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from goodrate.examples.judge_prompts import judge_prompts
+from goodrate.examples.prompts import JudgePrompt
+from goodrate.examples.shop_pairs import ShopPairs, sample_shop_pairs
 from goodrate.learning.fit import FitSettings
 from goodrate.learning.policy_terms import PolicyTermSettings
 from goodrate.learning.preferences import PreferenceTermSettings
 from goodrate.learning.rollout_source import RolloutSettings
+from goodrate.models.causal_lm import CausalLM
+from goodrate.models.nano import nano_folder
 from goodrate.recipes import judge_dpo, judge_grpo, judge_sft
-from goodrate.recipes.judge_folder import JudgeFormat
-from goodrate.recipes.judge_rollouts import LabelledPrompt, PairSampling
-from goodrate.relevance.listing import listing
-from goodrate.relevance.prompts import judge_prompt
-from goodrate.relevance.rationale import Rationale, label_text, write
+from goodrate.recipes.judge_rollouts import PairSampling
+from goodrate.relevance.judge_format import JudgeFormat
+from goodrate.relevance.pairs import JudgedPair
 from goodrate.run_folder import RunFolder
 from goodrate.shop.shop import Shop, ShopSettings
 from lib.judging import SAMPLED, judge_measures
 from lib.queue import Queue, settings_key
-from lib.shop_data import JudgedPairs, Part, judged_pairs, shop_of, training_parts
+from lib.shop_data import shop_of, training_parts
 from lib.statistics import MacroF1
 
 TEST_PAIRS = 4000
@@ -66,8 +70,8 @@ class Run:
     order: str
     seed: int
     shop: Shop
-    reasoned: Part
-    labelled: Part
+    reasoned: list[JudgedPair]
+    labelled: list[JudgedPair]
     work: Path
 
     @property
@@ -77,35 +81,28 @@ class Run:
         form = {"order": self.order, "rule_book_hash": book, "max_new_tokens": s.max_new_tokens, "rules": s.rules or 0}
         return JudgeFormat.model_validate(form)
 
-    @functools.cached_property
-    def finder(self) -> Any:
-        """What finds the rules for the prompts, None where they hold none."""
-        return self.form.finder()
-
-    def prompt(self, q: int, i: int) -> tuple[str, str]:
-        """The prompt of a pair."""
-        query = self.shop.queries[q]
-        rules = self.finder.line(query.text, query.facts) if self.finder else ""
-        item = listing(self.shop.records[i])
-        return judge_prompt(query.text, item, query.facts, self.context(q), self.form.template, rules)
-
-    def context(self, q: int) -> str | None:
-        """The retrieved text in the prompts of a query; none here."""
-        return None
-
-    def rationale(self, q: int, i: int) -> Rationale:
-        """The true steps of a pair."""
-        return self.shop.rationale(q, i)
-
     @property
     def stage(self) -> FitSettings:
         """The budget of a stage after SFT."""
         return FitSettings(**budget(self.settings.stage_updates, self.settings.stage_seconds), seed=self.seed)
 
-    def prompts(self, part: Part) -> list[LabelledPrompt]:
-        """Prompts with their gold labels."""
-        pairs = zip(part.rows.tolist(), part.items.tolist(), part.gold.tolist(), strict=True)
-        return [LabelledPrompt(f"{q}-{i}", *self.prompt(q, i), label) for q, i, label in pairs]
+    def prompts(self, pairs: Sequence[JudgedPair], **options: Any) -> list[JudgePrompt]:
+        """The library's prompts of the pairs; with their reasons as completions where the pairs have some."""
+        return judge_prompts(base_model(), pairs, self.form, **options)[0]
+
+    def label_prompts(self, pairs: Sequence[JudgedPair], **options: Any) -> list[JudgePrompt]:
+        """Prompts of pairs of which nothing but the label is known."""
+        return self.prompts([replace(pair, reason=None) for pair in pairs], **options)
+
+    def label_answers(self, pairs: Sequence[JudgedPair]) -> list[JudgePrompt]:
+        """The same with the label alone as completion, for SFT."""
+        return self.label_prompts(pairs, label_completions=True)
+
+
+@functools.cache
+def base_model() -> CausalLM:
+    """The shipped base, whose tokens say how long a prompt is."""
+    return CausalLM.load(nano_folder())
 
 
 def run_of(queue: Queue, settings: ArmSettings, order: str, seed: int) -> Run:
@@ -120,14 +117,14 @@ def budget(updates: int | None, seconds: float) -> dict[str, Any]:
     return {"updates": updates} if updates else {"seconds": seconds}
 
 
-def sft(run: Run, model: Path, examples: list[judge_sft.JudgeExample], out: Path, seconds: float, rate: float,
+def sft(run: Run, model: Path, prompts: list[JudgePrompt], out: Path, seconds: float, rate: float,
         updates: int | None = None, form: JudgeFormat | None = None) -> Path:  # fmt: skip
     """Supervised training, with the optimizer and batch of the demo."""
     recipe = judge_sft.Settings(
         model=str(model), format=form or run.form, optimizer="muon", learning_rate=rate, batch_size=32,
         micro_tokens=4096, label_weight=8.0, epochs=1000, fit=FitSettings(**budget(updates, seconds), seed=run.seed),
     )  # fmt: skip
-    return judge_sft.train(recipe, examples, out)
+    return judge_sft.train(recipe, prompts, out)
 
 
 def label_form(run: Run) -> JudgeFormat:
@@ -135,36 +132,25 @@ def label_form(run: Run) -> JudgeFormat:
     return run.form.model_copy(update={"order": "label_first"})
 
 
-def with_reasons(run: Run, part: Part) -> list[judge_sft.JudgeExample]:
-    """Prompts with the true completion."""
-    pairs = zip(run.prompts(part), part.rows.tolist(), part.items.tolist(), strict=True)
-    return [judge_sft.JudgeExample(p.prefix, p.suffix, write(run.rationale(q, i), run.order)) for p, q, i in pairs]
-
-
-def with_labels(run: Run, part: Part) -> list[judge_sft.JudgeExample]:
-    """Prompts with the label alone."""
-    return [judge_sft.JudgeExample(p.prefix, p.suffix, f"{label_text(p.label)}\n") for p in run.prompts(part)]
-
-
 def dpo(run: Run, out: Path, judge: Path) -> Path:
     """Pass@N DPO from a judge; its seconds are those of sampling and training together.
 
     Two epochs: on dev 2, 4 and 8 had macro-F1 0.854, 0.842 and 0.829; 4 and 8 with nll 0.2 had 0.844 and 0.835.
     """
-    s, prompts = run.settings, run.prompts(run.labelled)[: run.settings.dpo_prompts]
+    s, prompts = run.settings, run.label_prompts(run.labelled[: run.settings.dpo_prompts])
     recipe = judge_dpo.Settings(
         judge=str(judge), optimizer=s.dpo_optimizer, learning_rate=s.dpo_rate, batch_size=64, epochs=2,
         sampling=PairSampling(max_new_tokens=s.max_new_tokens), loss=PreferenceTermSettings(nll=s.dpo_nll),
         fit=run.stage,
     )  # fmt: skip
-    return judge_dpo.train(recipe, prompts, {}, out)
+    return judge_dpo.train(recipe, prompts, out)
 
 
 def grpo(run: Run, out: Path, judge: Path) -> Path:
     """GRPO on the labels from a judge."""
     confidence = run.settings.pool_confidence if run.order == "label_first" else 1.0
     recipe = judge_grpo.Settings(**grpo_settings(run, judge), pool_confidence=confidence)
-    return judge_grpo.train(recipe, run.prompts(run.labelled), out)
+    return judge_grpo.train(recipe, run.label_prompts(run.labelled), out)
 
 
 def grpo_settings(run: Run, judge: Path) -> dict[str, Any]:
@@ -189,15 +175,14 @@ def logged_means(records: list[dict[str, Any]], names: tuple[str, ...]) -> dict[
     return {name: float(np.mean(values)) for name, values in known.items() if values}
 
 
-def measured(run: Run, test: JudgedPairs, folder: Path) -> dict[str, Any]:
+def measured(run: Run, test: ShopPairs, folder: Path) -> dict[str, Any]:
     """All measures of a judge folder on the test pairs."""
-    prompts = run.prompts(Part(test.rows, test.items, test.gold).cut(slice(SAMPLED)))
-    return judge_measures(run.shop, test, folder, prompts, run.seed)
+    return judge_measures(run.shop, test, folder, run.label_prompts(test.pairs[:SAMPLED]), run.seed)
 
 
 def macro_f1_of(settings: ArmSettings, pairs: int = TEST_PAIRS, tail: bool = False) -> MacroF1:
     """Comparisons of arms on the test pairs; tail: only those of tail queries count."""
     shop = shop_of(settings.shop)
-    test = judged_pairs(shop, "test", pairs, seed=0)
-    counted = np.asarray([shop.queries[q].tail for q in test.rows.tolist()]) if tail else None
-    return MacroF1(test.gold, test.rows, counted)
+    test = sample_shop_pairs(shop, "test", pairs, seed=0)
+    counted = np.asarray([shop.queries[q].tail for q in test.queries.tolist()]) if tail else None
+    return MacroF1(test.gold, test.queries, counted)

@@ -1,42 +1,24 @@
-"""The embedded shop as the experiments use it: its pairs, and encoders and judges trained as the demo trains them.
-
-The only file here that knows goodrate.demo and goodrate.cli.
-"""
+"""The embedded shop as the experiments use it: pairs drawn from it, its queries for retrieval, the demo's models."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from goodrate.cli.train_retriever import pairs_of as contrastive_pairs
-from goodrate.cli.training_data import DataSettings, load_data
-from goodrate.demo.chains import query_examples
 from goodrate.demo.settings import DemoSettings
-from goodrate.demo.stages import CALIBRATION_PAIRS, JudgedPairs, click_pairs, judged_pairs, train_encoder, train_judge
+from goodrate.demo.stages import train_encoder, train_judge
+from goodrate.examples.data import TrainingData
+from goodrate.examples.settings import PairChoice
+from goodrate.examples.shop_pairs import ShopPairs, shop_pairs
+from goodrate.examples.sources import shop_data
 from goodrate.learning.ranking_source import QueryExample
+from goodrate.relevance.pairs import JudgedPair
 from goodrate.shop.gates import pairs_of
 from goodrate.shop.shop import Shop, ShopSettings, generate
-
-__all__ = ["CALIBRATION_PAIRS", "JudgedPairs", "Part", "click_pairs", "demo_encoder", "demo_judge", "judged_pairs",
-           "pair_sets", "retrieval_ground", "shop_of", "training_parts"]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Part:
-    """Query and item positions of pairs, and their labels: (N,) each."""
-
-    rows: np.ndarray
-    items: np.ndarray
-    gold: np.ndarray
-
-    def cut(self, chosen: Any) -> Part:
-        """The chosen pairs: a slice, a mask or positions."""
-        return Part(self.rows[chosen], self.items[chosen], self.gold[chosen])
 
 
 @functools.cache
@@ -49,25 +31,25 @@ def shop_of(settings: ShopSettings) -> Shop:
     return _shop(settings.model_dump_json())
 
 
-def training_parts(shop: Shop, seed: int, *counts: int) -> list[Part]:
-    """So many training pairs each, none twice, drawn with the seed."""
-    whole = Part(*pairs_of(shop, "train"))
-    drawn = np.random.default_rng([seed, 71]).permutation(len(whole.rows))
+def training_parts(shop: Shop, seed: int, *counts: int) -> list[list[JudgedPair]]:
+    """So many training pairs each, with their true steps, none twice, drawn with the seed."""
+    queries, items, labels = pairs_of(shop, "train")
+    drawn = np.random.default_rng([seed, 71]).permutation(len(queries))
     ends = np.cumsum([0, *counts])
-    return [whole.cut(drawn[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+    rows = [drawn[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [with_steps(shop, shop_pairs(shop, queries[part], items[part], labels[part])) for part in rows]
 
 
-def pair_sets(items: int, queries: int, kind: str) -> tuple[list[Any], dict[str, set[str]]]:
-    """What `goodrate train` sees of the shop of seed 0 as contrastive pairs, and the positives of each query text.
-
-    kind: clicks, judgements or both.
-    """
-    return contrastive_pairs(_training_data(items, queries), kind)  # type: ignore[arg-type,no-any-return]
+def with_steps(shop: Shop, pairs: ShopPairs) -> list[JudgedPair]:
+    """The pairs with the true steps behind their labels."""
+    places = zip(pairs.pairs, pairs.queries.tolist(), pairs.items.tolist(), strict=True)
+    return [replace(pair, reason=shop.rationale(query, item)) for pair, query, item in places]
 
 
 @functools.cache
-def _training_data(items: int, queries: int) -> Any:
-    return load_data(DataSettings(shop=ShopSettings(items=items, queries=queries)))
+def data_of(items: int, queries: int) -> TrainingData:
+    """What `goodrate train` sees of the shop of seed 0."""
+    return shop_data(shop_of(ShopSettings(items=items, queries=queries)), PairChoice())
 
 
 @dataclass(frozen=True)
@@ -83,16 +65,25 @@ class Ground:
 @functools.cache
 def retrieval_ground(items: int, queries: int) -> Ground:
     """The shop of seed 0 and its training queries that have clicks; a query's most clicked item is its positive."""
-    shop = shop_of(ShopSettings(items=items, queries=queries))
+    data, shop = data_of(items, queries), shop_of(ShopSettings(items=items, queries=queries))
+    place = {item: position for position, item in enumerate(data.catalog.ids)}
     row = {shop.queries[q].text: q for q in shop.queries_of("train").tolist()}
-    examples = [example for example in query_examples(shop)[0] if example.text in row]
+    clicks: dict[str, dict[str, float]] = {}
+    for query, item, weight in data.clicks or []:
+        clicks.setdefault(query, {})[item] = weight
+    examples = [
+        QueryExample(query, place[max(own, key=lambda item: (own[item], item))], frozenset(place[i] for i in own))  # noqa: B023
+        for query, own in clicks.items()
+        if query in row
+    ]
     return Ground(shop, shop.catalog.text(), examples, np.asarray([row[e.text] for e in examples]))
 
 
 def _once(name: str, train: Callable[..., Path], folder: Path, **settings: int) -> Path:
     demo = DemoSettings(**settings)
     if not (folder / name).is_dir():
-        train(demo, retrieval_ground(demo.items, demo.queries).shop, folder, lambda record: None)
+        shop = shop_of(ShopSettings(items=demo.items, queries=demo.queries))
+        train(demo, shop, folder, lambda record: None)
     return folder / name
 
 
