@@ -116,7 +116,7 @@ def test_why_opens_reason_channels_and_attributes(page: Any, served: Served) -> 
     why = page.locator(".result").nth(1).get_by_role("button", name="Why")
     why.click()
     detail = page.locator(".result").nth(1).locator(".detail")
-    detail.locator("dt").first.wait_for()
+    detail.locator(".reason dt").first.wait_for()  # attributes are a list of terms too
     text = detail.inner_text()
     assert "running shoes; colour red (required); price 100 (at most)" in text
     assert "lexical\t1\t8.000\t75%" in text and "41, 42" in text and "excellent\t50.0%" in text
@@ -208,7 +208,7 @@ def test_mobile_does_not_scroll_sideways(browser: Any, served: Served, scheme: s
     page = context.new_page()
     search(page, served, "red running shoes")
     page.locator(".result").first.get_by_role("button", name="Why").click()
-    page.locator("dt").first.wait_for()
+    page.locator(".reason dt").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert not page.get_by_label("Brand").is_visible()
     page.get_by_role("button", name="Filters").click()
@@ -223,7 +223,7 @@ def test_dark_scheme_changes_the_ground(browser: Any, served: Served) -> None:
     page = context.new_page()
     search(page, served, "red running shoes")
     page.locator(".result").first.get_by_role("button", name="Why").click()
-    page.locator("dt").first.wait_for()
+    page.locator(".reason dt").first.wait_for()
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 22, 19)"
     shot(page, "dark")
     context.close()
