@@ -168,3 +168,18 @@ def test_training_from_frames_resumes_and_refuses_other_data(
         gr.train("judge_stf", train, items, out=tmp_path / "other")
     with pytest.raises(ValueError, match="train needs judgements and items"):
         gr.train("judge_sft", out=tmp_path / "other")
+
+
+def test_a_reranking_judge_is_told_what_the_index_knows(items: gr.Catalog, tmp_path: Path) -> None:
+    index = gr.Index.create(tmp_path / "idx", items)
+    (tmp_path / "idx" / "facts.jsonl").write_text('{"name": "velto 3", "fact": "velto 3 : price 40"}\n')
+    labels = gr.generate_shop(items=200, queries=100, seed=3).judgements()
+    from goodrate.relevance.human_judge import write_human_judge
+
+    write_human_judge(tmp_path / "people", labels)
+    reranked = index.rerank(gr.open_judge(tmp_path / "people"))
+    assert reranked.judge is not None
+    assert reranked.judge.pairs("cheaper than velto 3", items[:1])[0].facts == "velto 3 : price 40"
+    (tmp_path / "none.jsonl").write_text("")
+    own = gr.open_judge(tmp_path / "people", facts=tmp_path / "none.jsonl")
+    assert index.rerank(own).judge.pairs("velto 3", items[:1])[0].facts == ""  # type: ignore[union-attr]

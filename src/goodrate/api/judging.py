@@ -44,7 +44,8 @@ def open_judge(
 
     named_texts(folder, contexts, context_encoder)
     judge = judges.open_judge(folder)
-    notes = query_notes(judge, facts, contexts, items, context_encoder)
+    known = facts is not None or contexts is not None  # else an index that it reranks tells it what it knows
+    notes = query_notes(judge, facts, contexts, items, context_encoder) if known else None
     return judge.with_notes(notes, VerdictStore(store) if store else None)
 
 

@@ -20,6 +20,7 @@ def serve(index: Index, host: str = "127.0.0.1", port: int = 8000) -> None:
     /search, /judge, /explain, /v1/rerank and /healthz, the page at /. Raises ValueError when the address is taken.
     """
     with listen(host, port) as listener:
+        warm_up(index)
         run(index, listener)
 
 
