@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from goodrate.relevance import verdict_store
-from goodrate.relevance.judge import CalibratedJudge, calibrated_judge
+from goodrate.relevance.judge import CalibratedJudge, calibrated_judge, stored_verdicts, verdict_keys
 from goodrate.relevance.lm_judge import Card, LmJudge
 from goodrate.relevance.pairs import Pair, text_item
 from goodrate.relevance.rulebook import load_rulebook
-from goodrate.relevance.verdict_store import SCHEMA_VERSION, VerdictStore, stored_verdicts, verdict_keys
+from goodrate.relevance.verdict_store import SCHEMA_VERSION, VerdictStore
 from goodrate.relevance.verdicts import Explanation, Verdict
 from tiny_models import causal_lm
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from goodrate.relevance.judge import CalibratedJudge
+from goodrate.relevance.judge import CalibratedJudge, stored_verdicts, verdict_keys
 from goodrate.relevance.pairs import Item, Pair, item_texts, text_item
 from goodrate.relevance.protocol import Assessment
-from goodrate.relevance.verdict_store import VerdictStore, stored_verdicts, verdict_key, verdict_keys
+from goodrate.relevance.verdict_store import VerdictStore, verdict_key
 from goodrate.relevance.verdicts import Explanation, ReasonStep, Verdict
 from goodrate.scale import FOUR_LEVEL
 

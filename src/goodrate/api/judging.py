@@ -199,7 +199,7 @@ class JudgeRun:
         retry_failed: bool = False, missing: bool = False,
     ) -> JudgeRun:  # fmt: skip
         """What is to do: a small first block, then blocks; items of one query side by side share its forward pass."""
-        from goodrate.relevance.verdict_store import verdict_keys
+        from goodrate.relevance.judge import verdict_keys
 
         options = {"reasons": reasons, "retry_failed": retry_failed, "missing": missing}
         keys = verdict_keys(judge, pairs)
@@ -213,13 +213,13 @@ class JudgeRun:
 
     def work(self, block: list[int]) -> None:
         """Judge one block; its verdicts are stored when this returns."""
-        from goodrate.relevance.verdict_store import stored_verdicts
+        from goodrate.relevance.judge import stored_verdicts
 
         stored_verdicts(self.judge, self.store, [self.pairs[place] for place in block], **self.options)
 
     def verdicts(self) -> list[Verdict]:
         """All verdicts in the order of the pairs, from the store."""
-        from goodrate.relevance.verdict_store import stored_verdicts
+        from goodrate.relevance.judge import stored_verdicts
 
         return stored_verdicts(self.judge, self.store, self.pairs, missing=True)
 

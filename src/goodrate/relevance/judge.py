@@ -13,6 +13,7 @@ from goodrate.relevance.calibration import softmax
 from goodrate.relevance.judge_card import JudgeCard, kind_module, read_judge_card
 from goodrate.relevance.pairs import Item, Pair, text_item
 from goodrate.relevance.protocol import Assessment, Judge
+from goodrate.relevance.reason_words import steps_of_text
 from goodrate.relevance.verdicts import OK, Verdict, verdicts_of, with_tiers
 from goodrate.scale import RelevanceScale
 
@@ -81,8 +82,6 @@ class CalibratedJudge:
         """One verdict per pair, in order; stored ones are taken over, new ones are stored."""
         if self.store is None:
             return self.fresh_verdicts(pairs, reasons)
-        from goodrate.relevance.verdict_store import stored_verdicts
-
         return stored_verdicts(self, self.store, pairs, reasons)
 
     def fresh_verdicts(self, pairs: Sequence[Pair], reasons: bool = False) -> list[Verdict]:
@@ -167,3 +166,64 @@ def calibrated_judge(
     """A judge with the scalars of its card."""
     name = folder.name if folder else card.kind
     return CalibratedJudge(judge, card.temperature, card.beta_cum, card.contexts, name, folder, notes, store)
+
+
+def verdict_keys(judge: CalibratedJudge, pairs: Sequence[Pair]) -> list[str]:
+    """sha256 (64 hex) of each pair as the judge reads it, and of all that decides its verdict (Judge.identity)."""
+    from goodrate.relevance.verdict_store import verdict_key
+
+    identity = dict(judge.identity)
+    texts = judge.inner.reads([pair.item for pair in pairs])
+    return [verdict_key(pair, text, identity) for pair, text in zip(pairs, texts, strict=True)]
+
+
+def _completed(verdicts: Sequence[Verdict], pairs: Sequence[Pair], judge: CalibratedJudge) -> list[Verdict]:
+    """Stored verdicts with what follows from their pairs and probabilities: context and tier; label, gain and steps of
+    rows that were migrated."""
+    each = zip(verdicts, pairs, strict=True)
+    named = [replace(_renewed(verdict, pair, judge), context=pair.context) for verdict, pair in each]
+    return judge.with_tiers(named)
+
+
+def _renewed(verdict: Verdict, pair: Pair, judge: CalibratedJudge) -> Verdict:
+    """The whole verdict of a migrated row, which has probabilities and no label; others as they are."""
+    if verdict.label is not None or not verdict.probabilities:
+        return verdict
+    p, explanation = verdict.probabilities, verdict.explanation
+    if explanation is not None:
+        because = getattr(judge.inner, "because", {})  # LM judges alone have written such rows
+        explanation = replace(explanation, steps=steps_of_text(explanation.text, because, pair.context))
+    label = judge.scale.labels[max(range(len(p)), key=p.__getitem__)]
+    gain = float(judge.scale.expected_gain([p])[0])
+    return replace(verdict, label=label, expected_gain=gain, explanation=explanation)
+
+
+def stored_verdicts(
+    judge: CalibratedJudge,
+    store: VerdictStore,
+    pairs: Sequence[Pair],
+    reasons: bool = False,
+    retry_failed: bool = False,
+    missing: bool = False,
+) -> list[Verdict]:
+    """Verdicts of the pairs, in order: stored ones from the store (cached), the others judged now and stored.
+
+    Equal pairs are judged once. A stored verdict without an explanation gets one when reasons are asked for. A stored
+    failure is judged again only with retry_failed. missing: stored verdicts stay as they are, explained or not.
+    """
+    keys = verdict_keys(judge, pairs)
+    by_key = dict(zip(keys, pairs, strict=True))
+    stored = store.get_many(by_key)
+    pending = store.pending(keys, reasons, retry_failed, missing)
+    again = sorted(key for key in pending if key not in stored or stored[key].status != OK)
+    unexplained = sorted(pending - set(again))
+    fresh = judge.fresh_verdicts([by_key[key] for key in again], reasons) if again else []
+    new = dict(zip(again, fresh, strict=True))
+    if unexplained:
+        waiting = [by_key[key] for key in unexplained]
+        given = _completed([stored[key] for key in unexplained], waiting, judge)
+        new.update(zip(unexplained, judge.explained(waiting, given), strict=True))
+    if new:
+        store.put_many(new)
+    verdicts = {**{key: replace(one, cached=True) for key, one in stored.items()}, **new}
+    return _completed([verdicts[key] for key in keys], pairs, judge)

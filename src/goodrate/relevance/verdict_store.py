@@ -11,16 +11,12 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from goodrate.relevance.pairs import Pair
-from goodrate.relevance.reason_words import steps_of_text
 from goodrate.relevance.verdicts import OK, Explanation, Verdict, explanation_from_json
-
-if TYPE_CHECKING:
-    from goodrate.relevance.judge import CalibratedJudge
 
 WAIT_SECONDS = 60.0  # for another process's write; WAL readers never wait
 BATCH = 500  # keys in one query; SQLite's limit on parameters was 999 for long
@@ -35,13 +31,6 @@ UPSERT = f"""INSERT INTO verdicts VALUES ({", ".join("?" * len(COLUMNS))}) ON CO
     expected_gain = excluded.expected_gain, explanation = coalesce(excluded.explanation, explanation),
     item_cut = excluded.item_cut, written = excluded.written
     WHERE excluded.status = 'ok' OR verdicts.status != 'ok'"""
-
-
-def verdict_keys(judge: CalibratedJudge, pairs: Sequence[Pair]) -> list[str]:
-    """sha256 (64 hex) of each pair as the judge reads it, and of all that decides its verdict (Judge.identity)."""
-    identity = dict(judge.identity)
-    texts = judge.inner.reads([pair.item for pair in pairs])
-    return [verdict_key(pair, text, identity) for pair, text in zip(pairs, texts, strict=True)]
 
 
 def verdict_key(pair: Pair, item_text: str, identity: Mapping[str, Any]) -> str:
@@ -201,7 +190,7 @@ OLD_COLUMNS = (
 
 
 def _from_version_0(connection: sqlite3.Connection) -> None:
-    """Labels were positions on a scale that the file did not name: they, gains and steps are read anew (_completed)."""
+    """Labels were positions on a scale that the file did not name: relevance.judge reads them, gains and steps anew."""
     rows = connection.execute(f"SELECT {', '.join(OLD_COLUMNS)} FROM verdicts").fetchall()
     connection.execute("DROP TABLE verdicts")
     connection.execute(TABLE)
@@ -209,7 +198,7 @@ def _from_version_0(connection: sqlite3.Connection) -> None:
 
 
 def _new_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A row of the old columns in the new ones; without the label, which marks it for _completed."""
+    """A row of the old columns in the new ones; without the label, which marks it as migrated."""
     key, status, _, probabilities, reason, reason_status, inconsistent, cut, written = row
     explanation = None
     if reason is not None:
@@ -238,55 +227,3 @@ def _verdict(row: tuple[Any, ...]) -> Verdict:
         item_cut=bool(cut),
         explanation=None if explanation is None else explanation_from_json(json.loads(explanation)),
     )
-
-
-def _completed(verdicts: Sequence[Verdict], pairs: Sequence[Pair], judge: CalibratedJudge) -> list[Verdict]:
-    """Stored verdicts with what follows from their pairs and probabilities: context and tier; label, gain and steps of
-    rows that were migrated."""
-    each = zip(verdicts, pairs, strict=True)
-    named = [replace(_renewed(verdict, pair, judge), context=pair.context) for verdict, pair in each]
-    return judge.with_tiers(named)
-
-
-def _renewed(verdict: Verdict, pair: Pair, judge: CalibratedJudge) -> Verdict:
-    """The whole verdict of a migrated row, which has probabilities and no label; others as they are."""
-    if verdict.label is not None or not verdict.probabilities:
-        return verdict
-    p, explanation = verdict.probabilities, verdict.explanation
-    if explanation is not None:
-        because = getattr(judge.inner, "because", {})  # LM judges alone have written such rows
-        explanation = replace(explanation, steps=steps_of_text(explanation.text, because, pair.context))
-    label = judge.scale.labels[max(range(len(p)), key=p.__getitem__)]
-    gain = float(judge.scale.expected_gain([p])[0])
-    return replace(verdict, label=label, expected_gain=gain, explanation=explanation)
-
-
-def stored_verdicts(
-    judge: CalibratedJudge,
-    store: VerdictStore,
-    pairs: Sequence[Pair],
-    reasons: bool = False,
-    retry_failed: bool = False,
-    missing: bool = False,
-) -> list[Verdict]:
-    """Verdicts of the pairs, in order: stored ones from the store (cached), the others judged now and stored.
-
-    Equal pairs are judged once. A stored verdict without an explanation gets one when reasons are asked for. A stored
-    failure is judged again only with retry_failed. missing: stored verdicts stay as they are, explained or not.
-    """
-    keys = verdict_keys(judge, pairs)
-    by_key = dict(zip(keys, pairs, strict=True))
-    stored = store.get_many(by_key)
-    pending = store.pending(keys, reasons, retry_failed, missing)
-    again = sorted(key for key in pending if key not in stored or stored[key].status != OK)
-    unexplained = sorted(pending - set(again))
-    fresh = judge.fresh_verdicts([by_key[key] for key in again], reasons) if again else []
-    new = dict(zip(again, fresh, strict=True))
-    if unexplained:
-        waiting = [by_key[key] for key in unexplained]
-        given = _completed([stored[key] for key in unexplained], waiting, judge)
-        new.update(zip(unexplained, judge.explained(waiting, given), strict=True))
-    if new:
-        store.put_many(new)
-    verdicts = {**{key: replace(one, cached=True) for key, one in stored.items()}, **new}
-    return _completed([verdicts[key] for key in keys], pairs, judge)
