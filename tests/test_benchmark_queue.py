@@ -21,8 +21,8 @@ import taosr1  # noqa: E402
 from goodrate.evaluation.classification import classify  # noqa: E402
 from goodrate.evaluation.significance import Interval  # noqa: E402
 from goodrate.scale import FOUR_LEVEL  # noqa: E402
-from goodrate.shop.shop import ShopSettings, generate  # noqa: E402
-from lib import retrieval_tables, statistics  # noqa: E402
+from goodrate.shop.shop import ShopSettings  # noqa: E402
+from lib import retrieval_tables, shop_arms, statistics  # noqa: E402
 from lib.forest import Row, as_rows  # noqa: E402
 from lib.queue import Job, Queue, changes  # noqa: E402
 from lib.shop_data import retrieval_ground  # noqa: E402
@@ -172,15 +172,38 @@ def test_accuracy_by_what_the_text_is_worth_and_of_what_is_said_of_it() -> None:
     assert "use" not in context_arms.by_kind({**found, "said": "xxxx"}, np.asarray([3, 1, 0, 0]))
 
 
-def test_shuffled_texts_are_those_of_other_queries_of_the_same_split() -> None:
-    shop = generate(ShopSettings(items=300, queries=60, knowledge_share=0.5))
-    texts = context_arms.Texts(shop, {q: [q, q + 1] for q in range(60)}, seed=1)
-    places = [texts.of(q, "shuffled")[0] for q in range(60)]
-    assert sorted(places) == list(range(60)) and sum(q == place for q, place in enumerate(places)) < 6
-    assert all(shop.split[q] == shop.split[place] for q, place in enumerate(places))
-    assert texts.of(3, "hidden") == [] and texts.line(3, "none") is None and texts.of(3, "top3") == [3, 4]
-    assert texts.line(3, "top3") == f"{shop.corpus[3].text} . {shop.corpus[4].text}"
-    assert texts.kind(3, "hidden") == "none" and texts.kind(3, "retrieved") in ("helpful", "irrelevant", "misleading")
+def test_shuffled_texts_are_those_of_other_queries_of_the_same_split(tmp_path: Path) -> None:
+    settings = context_arms.Settings(shop=ShopSettings(items=300, queries=60, knowledge_share=0.5), rationales=20)
+    plain = shop_arms.run_of(Queue("toy", tmp_path, tmp_path), settings, "reason_first", 1)
+    run, shop = context_arms.ContextRun(**plain.__dict__, reads="shuffled"), plain.shop
+    split = {query.text: part for query, part in zip(shop.queries, shop.split.tolist(), strict=True)}
+    partner = context_arms.partners(shop, 1)
+    assert sorted(partner) == sorted(partner.values()) and all(split[q] == split[p] for q, p in partner.items())
+    assert sum(q == p for q, p in partner.items()) < 6
+    texts = {pair.query: pair for pair in run.with_texts(run.reasoned, "retrieved")}
+    for pair in run.with_texts(run.reasoned, "shuffled"):
+        other = texts.get(partner[pair.query])
+        assert pair.context and (other is None or pair.context == other.context)
+        assert pair.reason and (pair.reason.context == "ignore") == (pair.context_kind != "helpful")
+    hidden = run.with_texts(run.reasoned, "hidden")
+    assert {(pair.context, pair.reason.context if pair.reason else None) for pair in hidden} == {(None, "ignore")}
+    assert run.with_texts(run.reasoned, "none") == run.reasoned and run.form.contexts == 1
+    longer = [
+        (len(many.context or ""), len(texts[many.query].context or ""))
+        for many in run.with_texts(plain.reasoned, "top3")
+    ]
+    assert all(many >= one for many, one in longer) and any(many > one for many, one in longer)
+
+
+def test_arms_learn_from_pairs_apart_and_label_arms_from_no_reason(tmp_path: Path) -> None:
+    settings = shop_arms.ArmSettings(shop=ShopSettings(items=300, queries=60), rationales=5, labels=7)
+    run = shop_arms.run_of(Queue("toy", tmp_path, tmp_path), settings, "reason_first", 0)
+    reasoned, labelled = ({(pair.query, pair.item_id) for pair in part} for part in (run.reasoned, run.labelled))
+    assert (len(reasoned), len(labelled)) == (5, 7) and not reasoned & labelled
+    assert all(prompt.completion is None and not prompt.steps for prompt in run.label_prompts(run.labelled))
+    assert [p.completion for p in run.label_answers(run.labelled)] == [f"{pair.label + 1}\n" for pair in run.labelled]
+    for prompt, pair in zip(run.prompts(run.reasoned), run.reasoned, strict=True):
+        assert prompt.completion and prompt.completion.endswith(f"\n{pair.label + 1}\n") and prompt.steps
 
 
 def test_every_arm_of_context_choice_names_a_known_start_and_method() -> None:

@@ -1,4 +1,4 @@
-"""The retrieval benchmarks' own arithmetic: queries made of a catalogue, cut vectors."""
+"""The retrieval benchmarks' own arithmetic: cut vectors, positives out of clicks."""
 
 from __future__ import annotations
 
@@ -6,29 +6,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import polars as pl
-import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-import retrieval_chorus  # noqa: E402
 import retrieval_stage1  # noqa: E402
-
-
-def test_catalogue_queries_are_words_of_an_item_and_like_no_held_out_query() -> None:
-    nouns = ["lamp", "kettle", "chair", "sofa", "spoon", "tent", "radio", "glove"]
-    titles = [f"Velto {noun} number {n}" for n, noun in enumerate(nouns * 3)]
-    attributes = ['{"colour":"Amber"}'] * 12 + ["{}"] * 12
-    frame = pl.DataFrame({"title": titles, "brand": "Kira", "attributes": attributes})
-    texts = [f"{title} Kira Amber" for title in titles]
-    examples = retrieval_chorus.catalogue_queries(frame, texts, ["lamps", "kira tent"], 12, seed=0)
-    assert len(examples) == 12 == len({example.text for example in examples})
-    assert not {"lamp", "tent kira", "kira tent"} & {example.text for example in examples}
-    for example in examples:
-        holding = {n for n, text in enumerate(texts) if all(word in text.lower() for word in example.text.split())}
-        assert example.known == holding | {example.positive} and example.positive in holding
-    again = retrieval_chorus.catalogue_queries(frame, texts, ["lamps", "kira tent"], 12, seed=0)
-    assert again == examples
+from lib.shop_data import retrieval_ground  # noqa: E402
 
 
 def test_cut_vectors_are_ranked_by_cosine() -> None:
@@ -40,13 +22,15 @@ def test_cut_vectors_are_ranked_by_cosine() -> None:
     assert whole["hitrate@100"] == cut["hitrate@100"] == [1.0] and whole["goodrate@10"] == [0.5]
 
 
-def test_a_query_of_several_splits_counts_once() -> None:
-    results = [
-        {"seed": 0, "by_query": {"ndcg@10": {"a": 1.0, "b": 0.5}}},
-        {"seed": 1, "by_query": {"ndcg@10": {"b": 0.7, "c": None}}},
-    ]
-    means = retrieval_chorus.by_query(results, "ndcg@10")
-    assert means["a"] == 1 and means["b"] == pytest.approx(0.6) and np.isnan(means["c"])
-    first = [{"seed": 0, "by_query": {"ndcg@10": {"a": 0.5, "b": 0.5}}}, {"seed": 1, "by_query": {"ndcg@10": {"b": 0}}}]
-    cells = retrieval_chorus.compared(results[:1], first, "ndcg@10")
-    assert cells[1].startswith("+0.250")  # a +0.5, b 0.0; the split that the arm lacks is left out
+def test_a_query_s_most_clicked_item_is_its_positive() -> None:
+    ground = retrieval_ground(300, 60)
+    clicks: dict[str, dict[int, float]] = {}
+    place = {item: position for position, item in enumerate(ground.shop.catalog.ids)}
+    for query, item, count in ground.shop.clicks():
+        clicks.setdefault(query, {})[place[item]] = count
+    train = {ground.shop.queries[q].text for q in ground.shop.queries_of("train").tolist()}
+    assert {example.text for example in ground.examples} == clicks.keys() & train
+    for example, row in zip(ground.examples, ground.rows.tolist(), strict=True):
+        own = clicks[example.text]
+        assert example.known == own.keys() and own[example.positive] == max(own.values())
+        assert ground.shop.queries[row].text == example.text
