@@ -12,13 +12,13 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from goodrate import __version__
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields, lexical_form, lexical_texts, render_items
 from goodrate.retrieval.filters import DECLARED_COLUMNS, checked_filter, engine_reason, filter_error
@@ -72,7 +72,7 @@ class Store:
             raise ValueError("an index has both an encoder fingerprint and a dimension, or neither")
         check_fields(encoded_fields)
         about = {
-            "format": FORMAT_VERSION, "goodrate": __version__,
+            "format": FORMAT_VERSION, "goodrate": metadata.version("goodrate"),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "fingerprint": encoder_fingerprint, "dimension": dimension, "encoder": encoder_path,
             "encoded_fields": list(encoded_fields),
