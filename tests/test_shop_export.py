@@ -45,7 +45,7 @@ def test_catalogue_and_judgements_read_back_as_they_were(shop: Shop, folder: Pat
     judgements = read_judgements(folder / "judgements.csv", FOUR_LEVEL)
     assert judgements.frame.sort("query_id", "item_id").equals(shop.judgements().frame.sort("query_id", "item_id"))
     report = judgements.join(catalog).joined
-    assert report is not None and (report.judged, report.joined, report.unknown_items) == (60 * 12, 60 * 12, 0)
+    assert report is not None and (report.pairs, report.joined, report.unknown_items) == (60 * 12, 60 * 12, 0)
 
 
 def test_queries_carry_split_family_facts_and_context(shop: Shop, folder: Path) -> None:

@@ -64,7 +64,9 @@ def load(split_seed: int, item_chars: int) -> Chorus:
     judgements = read_judgements(folder / "ratings.csv", GRADED_0_3, format="chorus").join(catalog)
     frame = catalog.rows(judgements.frame["item_id"].unique().sort().to_list())
     texts = render_items(frame, fields=TEXT_FIELDS, max_chars=item_chars)
-    return Chorus(catalog, judgements.parts(SHARES, split_seed), dict(zip(frame["id"], texts, strict=True)), item_chars)
+    return Chorus(
+        catalog, judgements.split_by_name(SHARES, split_seed), dict(zip(frame["id"], texts, strict=True)), item_chars
+    )
 
 
 def movable(judgements: Judgements) -> dict[str, dict[str, int]]:

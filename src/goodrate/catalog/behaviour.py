@@ -27,12 +27,12 @@ def read_clicks(path: str | Path, mapping: dict[str, str] | None = None, skip_ba
 
     mapping: our column -> the file's. Raises ValueError with file, row, column and what was expected.
     """
-    chosen = {name: (mapping or {}).get(name, name) for name in ("query", "item_id", "weight")}
-    table = read_table(path, set(chosen.values()))
-    require_columns(table.path, chosen, ["query", "item_id", *(mapping or {})], table.columns, MAPPED)
+    column_of = {name: (mapping or {}).get(name, name) for name in ("query", "item_id", "weight")}
+    table = read_table(path, set(column_of.values()))
+    require_columns(table.path, column_of, ["query", "item_id", *(mapping or {})], table.columns, MAPPED)
     raw = table.frame
-    weight = as_text(raw, chosen["weight"]) if chosen["weight"] in raw.columns else pl.lit("1")
-    texts = (as_text(raw, chosen[name]).str.strip_chars().alias(name) for name in ("query", "item_id"))
+    weight = as_text(raw, column_of["weight"]) if column_of["weight"] in raw.columns else pl.lit("1")
+    texts = (as_text(raw, column_of[name]).str.strip_chars().alias(name) for name in ("query", "item_id"))
     frame = raw.select(ROW, *texts, weight.cast(pl.Float64, strict=False).alias("weight"))
     problems = [
         BadRow(row, name, f"{name} to be filled, found nothing")
@@ -42,8 +42,8 @@ def read_clicks(path: str | Path, mapping: dict[str, str] | None = None, skip_ba
     unsound = frame.filter(~(pl.col("weight").fill_null(0.0).is_between(0, 1e12, closed="right")))
     problems += [BadRow(row, "weight", "a number above 0") for row in unsound[ROW]]
     skipped = tolerate(table.path, [*table.problems, *problems], skip_bad)
-    kept = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped]))
-    if kept.is_empty():
+    usable = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped]))
+    if usable.is_empty():
         raise ValueError(f"{table.path} has no usable row")
-    added = kept.group_by("query", "item_id", maintain_order=True).agg(pl.col("weight").sum())
+    added = usable.group_by("query", "item_id", maintain_order=True).agg(pl.col("weight").sum())
     return Clicks(added, skipped)

@@ -38,7 +38,7 @@ def wands_features(text: str) -> str:
         name, colon, value = (piece.strip() for piece in part.partition(":"))
         if name and colon and value and value not in values.setdefault(name, []):
             values[name].append(value)
-    return _compact({name: found[0] if len(found) == 1 else found for name, found in values.items() if found})
+    return _compact({name: entries[0] if len(entries) == 1 else entries for name, entries in values.items() if entries})
 
 
 def chorus_attributes(text: str) -> str:
@@ -99,21 +99,19 @@ JUDGEMENT_FORMATS = {
 }
 
 
-def find_format(name: str | None, known: dict[str, Format]) -> tuple[Format, str | None]:
+def find_format(name: str | None, formats: dict[str, Format]) -> tuple[Format, str | None]:
     """The format of that name and the locale after its colon. Raises ValueError with the known names."""
     if name is None:
         return GENERIC, None
     base, _, locale = name.partition(":")
-    if base not in known:
-        raise ValueError(f"unknown format {name!r}; accepted: {', '.join(known)}, or none for a file with a header")
-    if locale and not known[base].locale_columns:
+    if base not in formats:
+        raise ValueError(f"unknown format {name!r}; accepted: {', '.join(formats)}, or none for a file with a header")
+    if locale and not formats[base].locale_columns:
         raise ValueError(f"format {base!r} has no locales; write {base!r}")
-    return known[base], locale or None
+    return formats[base], locale or None
 
 
-def resolve_columns(
-    names: Collection[str], layout: Format, mapping: dict[str, str] | None, found: Collection[str] | None = None
-) -> dict[str, list[str]]:
+def resolve_columns(names: Collection[str], layout: Format, mapping: dict[str, str] | None) -> dict[str, list[str]]:
     """Our name -> the column names to try, the user's own first. Raises ValueError for a name that is not ours."""
     mapping = mapping or {}
     for ours in mapping:
@@ -127,7 +125,7 @@ def keep_locale(frame: pl.DataFrame, layout: Format, locale: str | None) -> pl.D
     column = next((name for name in layout.locale_columns if name in frame.columns), None)
     if locale is None or column is None:
         return frame
-    kept = frame.filter(pl.col(column) == locale)
-    if kept.is_empty():
+    matching = frame.filter(pl.col(column) == locale)
+    if matching.is_empty():
         raise ValueError(f"no row has {column} {locale!r}; found: {', '.join(frame[column].unique().sort().to_list())}")
-    return kept
+    return matching

@@ -50,12 +50,12 @@ class Catalog:
 
     def rows(self, ids: Sequence[str]) -> pl.DataFrame:
         """The items with these ids, in the asked order. Raises ValueError for an id that is not here."""
-        wanted = pl.DataFrame({"id": list(ids)}, schema={"id": pl.String})
-        found = wanted.join(self.frame, on="id", how="left", maintain_order="left").select(*ITEM_COLUMNS)
-        missing = found.filter(pl.col("title").is_null())["id"].to_list()
+        asked_ids = pl.DataFrame({"id": list(ids)}, schema={"id": pl.String})
+        rows = asked_ids.join(self.frame, on="id", how="left", maintain_order="left").select(*ITEM_COLUMNS)
+        missing = rows.filter(pl.col("title").is_null())["id"].to_list()
         if missing:
-            raise ValueError(f"{len(missing)} of {len(wanted)} ids are not in the catalogue, such as {missing[0]!r}")
-        return found
+            raise ValueError(f"{len(missing)} of {len(asked_ids)} ids are not in the catalogue, such as {missing[0]!r}")
+        return rows
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Every item as a mapping of ITEM_COLUMNS, in catalogue order."""

@@ -27,7 +27,7 @@ MAPPED = "--map {0}, in training --set data.judgements_map.{0}"
 class JoinReport:
     """What joining judgements with a catalogue kept and lost. Lost pairs are unknown, never grade 0."""
 
-    judged: int
+    pairs: int
     joined: int
     unknown_items: int
     lost_queries: int
@@ -35,7 +35,7 @@ class JoinReport:
     def __str__(self) -> str:
         lost = f"; {self.unknown_items:,} judged items are not in the catalogue" if self.unknown_items else ""
         queries = f" and {self.lost_queries:,} queries lost all their items" if self.lost_queries else ""
-        return f"{self.joined:,} of {self.judged:,} judgements join the catalogue{lost}{queries}"
+        return f"{self.joined:,} of {self.pairs:,} judgements join the catalogue{lost}{queries}"
 
 
 class Judgements:
@@ -56,8 +56,8 @@ class Judgements:
         missing = [name for name in JUDGEMENT_COLUMNS if name not in frame.columns]
         if missing:
             raise ValueError(f"judgements have no column {missing[0]!r}; found: {', '.join(frame.columns)}")
-        known = {label: scale.labels[scale.index(label)] for label in frame["label"].unique()}
-        label = pl.col("label").replace_strict(known, default=None, return_dtype=pl.String)
+        canonical = {label: scale.labels[scale.index(label)] for label in frame["label"].unique()}
+        label = pl.col("label").replace_strict(canonical, default=None, return_dtype=pl.String)
         self.frame = frame.select(*(pl.col(n).cast(pl.String) for n in JUDGEMENT_COLUMNS[:3]), label)
         self.scale = scale
         self.skipped = skipped
@@ -94,16 +94,16 @@ class Judgements:
 
     def join(self, catalog: Catalog) -> Judgements:
         """The judgements whose item is in the catalogue; `joined` says what was lost. ValueError when none is."""
-        kept = self.frame.filter(pl.col("item_id").is_in(catalog.ids))
-        if kept.is_empty():
+        in_catalog = self.frame.filter(pl.col("item_id").is_in(catalog.ids))
+        if in_catalog.is_empty():
             raise ValueError(
                 f"none of the {self.frame['item_id'].n_unique():,} judged items is in the catalogue: judgements name "
                 f"{self.frame['item_id'].head(3).to_list()}, the catalogue {catalog.ids[:3]}"
             )
         unknown = self.frame.filter(~pl.col("item_id").is_in(catalog.ids))["item_id"].n_unique()
-        lost = self.frame["query_id"].n_unique() - kept["query_id"].n_unique()
-        report = JoinReport(len(self), len(kept), unknown, lost)
-        return Judgements(kept, self.scale, self.skipped, report)
+        lost = self.frame["query_id"].n_unique() - in_catalog["query_id"].n_unique()
+        report = JoinReport(len(self), len(in_catalog), unknown, lost)
+        return Judgements(in_catalog, self.scale, self.skipped, report)
 
     def split(self, *shares: float, seed: int = 0) -> tuple[Judgements, ...]:
         """Parts of these shares of the queries, such as split(0.8, 0.1, 0.1); near-identical queries stay together.
@@ -111,9 +111,9 @@ class Judgements:
         A part can be empty where there are few queries. Raises ValueError for shares that cannot be.
         """
         names = {f"part {number}": share for number, share in enumerate(shares, start=1)}
-        return tuple(self.parts(names, seed).values())
+        return tuple(self.split_by_name(names, seed).values())
 
-    def parts(self, shares: dict[str, float], seed: int = 0) -> dict[str, Judgements]:
+    def split_by_name(self, shares: dict[str, float], seed: int = 0) -> dict[str, Judgements]:
         """Named parts of these shares of the queries, apart by query group (catalog.splits)."""
         queries = self.queries()
         texts = split_by_group(list(queries.values()), shares, seed)
@@ -140,11 +140,11 @@ def read_judgements(
     are dropped; a pair with two labels is a bad row. Raises ValueError with file, row, column and what was expected.
     """
     path = Path(path)
-    layout, locale, chosen = _columns(format, mapping)
-    table = _table(path, {*chosen.values(), *layout.locale_columns})
-    if format == "wands" and chosen["query"] not in table.frame.columns:
-        table = replace(table, frame=_with_wands_queries(table.frame, path, chosen))
-    return _judgements(table, scale, layout, locale, chosen, list(mapping or {}), skip_bad)
+    layout, locale, column_of = _columns(format, mapping)
+    table = _table(path, {*column_of.values(), *layout.locale_columns})
+    if format == "wands" and column_of["query"] not in table.frame.columns:
+        table = replace(table, frame=_with_wands_queries(table.frame, path, column_of))
+    return _judgements(table, scale, layout, locale, column_of, list(mapping or {}), skip_bad)
 
 
 def frame_judgements(
@@ -152,9 +152,9 @@ def frame_judgements(
     skip_bad: int = 0,
 ) -> Judgements:  # fmt: skip
     """The judgements of a polars or pandas frame, checked like those of a file: see read_judgements."""
-    layout, locale, chosen = _columns(format, mapping)
-    table = frame_table("frame", frame, {*chosen.values(), *layout.locale_columns})
-    return _judgements(table, scale, layout, locale, chosen, list(mapping or {}), skip_bad)
+    layout, locale, column_of = _columns(format, mapping)
+    table = frame_table("frame", frame, {*column_of.values(), *layout.locale_columns})
+    return _judgements(table, scale, layout, locale, column_of, list(mapping or {}), skip_bad)
 
 
 def _columns(format: str | None, mapping: dict[str, str] | None) -> tuple[Format, str | None, dict[str, str]]:
@@ -165,29 +165,29 @@ def _columns(format: str | None, mapping: dict[str, str] | None) -> tuple[Format
 
 
 def _judgements(
-    table: RawTable, scale: RelevanceScale, layout: Format, locale: str | None, chosen: dict[str, str],
+    table: RawTable, scale: RelevanceScale, layout: Format, locale: str | None, column_of: dict[str, str],
     mapped: list[str], skip_bad: int,
 ) -> Judgements:  # fmt: skip
     """The judgements of a table. mapped: our names that the user mapped by hand."""
     raw = keep_locale(table.frame, layout, locale)
     columns = [*table.columns, *(name for name in raw.columns if name not in (*table.columns, ROW, EXTRAS))]
-    require_columns(table.path, chosen, ["query", "item_id", "label", *mapped], columns, MAPPED)
-    if chosen["query_id"] not in raw.columns:
-        raw = raw.with_columns(pl.col(chosen["query"]).alias(chosen["query_id"]))
-    frame = raw.select(ROW, *(as_text(raw, chosen[name]).alias(name) for name in JUDGEMENT_COLUMNS))
+    require_columns(table.path, column_of, ["query", "item_id", "label", *mapped], columns, MAPPED)
+    if column_of["query_id"] not in raw.columns:
+        raw = raw.with_columns(pl.col(column_of["query"]).alias(column_of["query_id"]))
+    frame = raw.select(ROW, *(as_text(raw, column_of[name]).alias(name) for name in JUDGEMENT_COLUMNS))
     frame = frame.unique(["query_id", "item_id", "label"], keep="first", maintain_order=True)
     skipped = tolerate(table.path, [*table.problems, *_problems(frame, scale)], skip_bad)
-    kept = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame
-    if kept.is_empty():
+    usable = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame
+    if usable.is_empty():
         raise ValueError(f"{table.path} has no usable row")
-    return Judgements(kept.drop(ROW), scale, skipped)
+    return Judgements(usable.drop(ROW), scale, skipped)
 
 
-def _table(path: Path, wanted: set[str]) -> RawTable:
+def _table(path: Path, columns: set[str]) -> RawTable:
     """The rows of the file; a folder means its label.csv, a .json file a list of queries with their judgements."""
     if path.is_dir():
         path = path / "label.csv"
-    return _nested_json(path) if path.suffix == ".json" and path.is_file() else read_table(path, wanted)
+    return _nested_json(path) if path.suffix == ".json" and path.is_file() else read_table(path, columns)
 
 
 def _nested_json(path: Path) -> RawTable:
@@ -201,15 +201,17 @@ def _nested_json(path: Path) -> RawTable:
     return RawTable(path, frame, tuple(frame.columns[1:]), ())
 
 
-def _with_wands_queries(raw: pl.DataFrame, path: Path, chosen: dict[str, str]) -> pl.DataFrame:
+def _with_wands_queries(raw: pl.DataFrame, path: Path, column_of: dict[str, str]) -> pl.DataFrame:
     """WANDS keeps the query texts in query.csv, beside label.csv."""
     beside = (path if path.is_dir() else path.parent) / "query.csv"
     if not beside.is_file():
         raise FileNotFoundError(f"no such file: {beside}; WANDS labels need it for the text of the queries")
     texts = read_table(beside, {"query_id", "query"})
     require_columns(beside, {"query_id": "query_id", "query": "query"}, ["query_id", "query"], texts.columns)
-    found = texts.frame.select(pl.col("query_id").alias(chosen["query_id"]), pl.col("query").alias(chosen["query"]))
-    return raw.join(found, on=chosen["query_id"], how="left", maintain_order="left")
+    query_texts = texts.frame.select(
+        pl.col("query_id").alias(column_of["query_id"]), pl.col("query").alias(column_of["query"])
+    )
+    return raw.join(query_texts, on=column_of["query_id"], how="left", maintain_order="left")
 
 
 def _problems(frame: pl.DataFrame, scale: RelevanceScale) -> list[BadRow]:

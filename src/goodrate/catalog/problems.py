@@ -52,7 +52,7 @@ def tolerate(path: Path, problems: Iterable[BadRow], skip_bad: int) -> tuple[Bad
 
 
 def require_columns(
-    path: Path, mapping: dict[str, str], required: Sequence[str], found: Sequence[str], option: str = "--map {0}"
+    path: Path, mapping: dict[str, str], required: Sequence[str], columns: Sequence[str], option: str = "--map {0}"
 ) -> None:
     """ValueError for the first required column that the file lacks; it names the nearest column and how to map it.
 
@@ -61,17 +61,17 @@ def require_columns(
     """
     mapped = [ours for ours, theirs in mapping.items() if ours != theirs]
     for ours in dict.fromkeys([*required, *mapped]):
-        if mapping[ours] not in found:
-            raise ValueError(f"{path} has no column {mapping[ours]!r}{_hint(ours, mapping[ours], found, option)}")
+        if mapping[ours] not in columns:
+            raise ValueError(f"{path} has no column {mapping[ours]!r}{_hint(ours, mapping[ours], columns, option)}")
 
 
-def _hint(ours: str, theirs: str, found: Sequence[str], option: str) -> str:
+def _hint(ours: str, theirs: str, columns: Sequence[str], option: str) -> str:
     """What to do about a missing column: the nearest name, or the list of names."""
-    lower = {name.lower(): name for name in reversed(found)}
-    known = [lower[name] for name in OTHER_NAMES.get(ours, ()) if name in lower]
+    lower = {name.lower(): name for name in reversed(columns)}
+    usual = [lower[name] for name in OTHER_NAMES.get(ours, ()) if name in lower]
     near = [lower[name] for name in get_close_matches(theirs.lower(), list(lower), n=1, cutoff=0.6)]
-    listed = ", ".join(found[:30]) + (", ..." if len(found) > 30 else "")
-    best = (near or known)[:1]
-    how = option.format(f"{ours}={best[0] if best else 'COLUMN'}") or "rename it"
-    advice = f"; nearest: {best[0]!r} ({how})" if best else f"; name it with {how}" if option else ""
+    listed = ", ".join(columns[:30]) + (", ..." if len(columns) > 30 else "")
+    best = (near or usual)[:1]
+    instruction = option.format(f"{ours}={best[0] if best else 'COLUMN'}") or "rename it"
+    advice = f"; nearest: {best[0]!r} ({instruction})" if best else f"; name it with {instruction}" if option else ""
     return f"{advice}; columns: {listed}"

@@ -26,14 +26,14 @@ def read_catalog(
     skip_bad: how many bad rows to leave out; they are listed in Catalog.skipped. Columns that are not ours become
     attributes. Raises FileNotFoundError, or ValueError with file, row, column and what was expected.
     """
-    return _catalog(lambda wanted, ignored: read_table(path, wanted, ignored), format, mapping, skip_bad)
+    return _catalog(lambda columns, ignored: read_table(path, columns, ignored), format, mapping, skip_bad)
 
 
 def frame_catalog(
     frame: Any, format: str | None = None, mapping: dict[str, str] | None = None, skip_bad: int = 0
 ) -> Catalog:
     """The items of a polars or pandas frame, checked like those of a file: see read_catalog. Rows count from 1."""
-    return _catalog(lambda wanted, ignored: frame_table("frame", frame, wanted, ignored), format, mapping, skip_bad)
+    return _catalog(lambda columns, ignored: frame_table("frame", frame, columns, ignored), format, mapping, skip_bad)
 
 
 def _catalog(
@@ -43,25 +43,25 @@ def _catalog(
     """The items of a table. read: the table, given the columns that are wanted and those that are ignored."""
     layout, locale = find_format(format, ITEM_FORMATS)
     candidates = resolve_columns(list(ITEM_COLUMNS), layout, mapping)
-    wanted = {name for names in candidates.values() for name in names} | set(layout.locale_columns)
-    table = read(wanted, layout.ignored)
-    chosen = {ours: next((n for n in names if n in table.columns), names[0]) for ours, names in candidates.items()}
-    explicit = {ours: theirs for ours, theirs in chosen.items() if mapping and ours in mapping}
-    require_columns(table.path, {**chosen, **explicit}, ["id", "title", *explicit], table.columns, MAPPED)
-    frame, problems = _items(table, chosen, layout, locale)
+    columns = {name for names in candidates.values() for name in names} | set(layout.locale_columns)
+    table = read(columns, layout.ignored)
+    column_of = {ours: next((n for n in names if n in table.columns), names[0]) for ours, names in candidates.items()}
+    explicit = {ours: theirs for ours, theirs in column_of.items() if mapping and ours in mapping}
+    require_columns(table.path, {**column_of, **explicit}, ["id", "title", *explicit], table.columns, MAPPED)
+    frame, problems = _items(table, column_of, layout, locale)
     skipped = tolerate(table.path, [*table.problems, *problems], skip_bad)
-    kept = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame
-    if kept.is_empty():
+    usable = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame
+    if usable.is_empty():
         raise ValueError(f"{table.path} has no usable row")
-    return Catalog(kept.select(*ITEM_COLUMNS), skipped)
+    return Catalog(usable.select(*ITEM_COLUMNS), skipped)
 
 
 def _items(
-    table: RawTable, chosen: dict[str, str], layout: Format, locale: str | None
+    table: RawTable, column_of: dict[str, str], layout: Format, locale: str | None
 ) -> tuple[pl.DataFrame, list[BadRow]]:
     """The rows in our columns, with ROW, and what is wrong with them."""
     raw = keep_locale(table.frame, layout, locale)
-    present = {ours: theirs for ours, theirs in chosen.items() if theirs in raw.columns}
+    present = {ours: theirs for ours, theirs in column_of.items() if theirs in raw.columns}
     texts = [n for n in ITEM_COLUMNS if n in present and n not in (*NUMBERS, "attributes")]
     frame = raw.select(
         ROW,
@@ -119,10 +119,10 @@ def _nested_problems(raw: pl.DataFrame, present: dict[str, str], texts: list[str
 
 def _with_number(frame: pl.DataFrame, name: str, factor: float) -> tuple[pl.DataFrame, list[BadRow]]:
     """The text column `name` as numbers; anything that is not a finite number from 0 on is a problem."""
-    given = pl.when(~pl.col(name).str.to_lowercase().is_in(["", "null", "none", "nan"])).then(pl.col(name))
-    number = given.cast(pl.Float64, strict=False)
+    text = pl.when(~pl.col(name).str.to_lowercase().is_in(["", "null", "none", "nan"])).then(pl.col(name))
+    number = text.cast(pl.Float64, strict=False)
     usable = number.is_finite() & (number >= 0)
-    wrong = frame.filter(given.is_not_null() & ~usable.fill_null(False)).select(ROW, name)
+    wrong = frame.filter(text.is_not_null() & ~usable.fill_null(False)).select(ROW, name)
     problems = [BadRow(row, name, f"a number such as 19.99, found {value!r}") for row, value in wrong.rows()]
     scaled = (number * factor).round(4) if factor != 1.0 else number
     return frame.with_columns(pl.when(usable).then(scaled).alias(name)), problems
@@ -136,16 +136,16 @@ def _attributes(raw: pl.DataFrame, column: str | None, layout: Format) -> tuple[
     parsed, problems = _parsed(raw[column].cast(pl.String), raw[ROW], layout.parse_attributes)
     pair = pl.DataFrame({"extras": extras, "own": parsed})
     inner = [pl.col(name).str.slice(1).str.head(-1) for name in ("own", "extras")]
-    kept = [pl.when(text != "").then(text) for text in inner]
-    body = pl.concat_str(kept, separator=",", ignore_nulls=True)
+    bodies = [pl.when(text != "").then(text) for text in inner]
+    body = pl.concat_str(bodies, separator=",", ignore_nulls=True)
     return pair.select(text=pl.concat_str([pl.lit("{"), body, pl.lit("}")]))["text"], problems
 
 
-def _parsed(given: pl.Series, rows: pl.Series, parse: Callable[[str], str] | None) -> tuple[list[str], list[BadRow]]:
+def _parsed(texts: pl.Series, rows: pl.Series, parse: Callable[[str], str] | None) -> tuple[list[str], list[BadRow]]:
     """Every attributes text as a compact JSON object, with the texts that cannot be read."""
     assert parse is not None
     parsed, problems = [], []
-    for row, text in zip(rows, given, strict=True):
+    for row, text in zip(rows, texts, strict=True):
         try:
             parsed.append(parse(text) if text else "{}")
         except (ValueError, AttributeError):

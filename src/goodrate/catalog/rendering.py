@@ -92,8 +92,8 @@ def compact_attributes(attributes: pl.Series) -> pl.Series:
     loose = attributes.str.contains(_LOOSE).fill_null(False)
     if not loose.any():
         return attributes
-    known = {text: compact_object(text) for text in attributes.filter(loose).unique()}
-    return attributes.replace(known)
+    compact_texts = {text: compact_object(text) for text in attributes.filter(loose).unique()}
+    return attributes.replace(compact_texts)
 
 
 def compact_object(text: str) -> str:
@@ -108,8 +108,8 @@ def compact_object(text: str) -> str:
         raise ValueError(f"attributes {text[:60]!r} are not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"attributes {text[:60]!r} are not a JSON object")
-    told = {name: inner for name, inner in value.items() if inner not in (None, "", [])}
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+    filled = {name: inner for name, inner in value.items() if inner not in (None, "", [])}
+    return json.dumps(filled, ensure_ascii=False, separators=(",", ":"))
 
 
 def _compacted(frame: pl.DataFrame) -> pl.DataFrame:
@@ -117,9 +117,9 @@ def _compacted(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(compact_attributes(frame["attributes"])) if "attributes" in frame.columns else frame
 
 
-def _line(frame: pl.DataFrame, parts: list[pl.Expr]) -> pl.Series:
+def _line(frame: pl.DataFrame, fields: list[pl.Expr]) -> pl.Series:
     """The parts joined by ' ; ', whitespace collapsed."""
-    joined = pl.concat_str(parts, separator=" ; ", ignore_nulls=True)
+    joined = pl.concat_str(fields, separator=" ; ", ignore_nulls=True)
     return frame.select(text=joined.str.replace_all(r"\s+", " ").str.strip_chars())["text"]
 
 

@@ -41,9 +41,9 @@ def split_by_group(queries: Sequence[str], fractions: dict[str, float], seed: in
     if not fractions or min(fractions.values()) <= 0 or total > 1 + 1e-9:
         raise ValueError(f"fractions must be positive and sum to at most 1; got {fractions}")
     distinct = sorted(set(queries))
-    wanted = {name: share * len(distinct) for name, share in fractions.items()}
+    targets = {name: share * len(distinct) for name, share in fractions.items()}
     rest = len(distinct) * (1 - total)
-    lacking = {**wanted, **({"": rest} if rest >= 0.5 else {})}
+    lacking = {**targets, **({"": rest} if rest >= 0.5 else {})}
     parts: dict[str, set[str]] = {name: set() for name in lacking}
     for group in sorted(_groups(distinct), key=lambda members: (-len(members), _order(members[0], seed))):
         name = max(lacking, key=lambda part: lacking[part])

@@ -36,10 +36,10 @@ class RawTable:
     problems: tuple[BadRow, ...]
 
 
-def read_table(path: str | Path, wanted: Collection[str], ignored: Collection[str] = ()) -> RawTable:
+def read_table(path: str | Path, columns: Collection[str], ignored: Collection[str] = ()) -> RawTable:
     """The rows of a csv, tsv, jsonl or parquet file.
 
-    wanted: their column names to keep as columns; ignored: names to leave out; the others go to EXTRAS.
+    columns: their names to keep as columns; ignored: names to leave out; the others go to EXTRAS.
     Raises FileNotFoundError, or ValueError for an unknown ending, a broken archive, a wrong encoding or an empty file.
     """
     path = Path(path)
@@ -47,7 +47,7 @@ def read_table(path: str | Path, wanted: Collection[str], ignored: Collection[st
     data = _bytes(path)
     if not data.removeprefix(b"\xef\xbb\xbf").strip():
         raise ValueError(f"{path} is empty; expected at least one row")
-    table = READERS[kind](path, data, frozenset(wanted), frozenset(ignored))
+    table = READERS[kind](path, data, frozenset(columns), frozenset(ignored))
     if table.frame.is_empty() and table.problems:
         tolerate(path, table.problems, 0)  # nothing is left that a column could be missing from
     if table.frame.is_empty():
@@ -55,7 +55,7 @@ def read_table(path: str | Path, wanted: Collection[str], ignored: Collection[st
     return table
 
 
-def frame_table(name: str, frame: Any, wanted: Collection[str], ignored: Collection[str] = ()) -> RawTable:
+def frame_table(name: str, frame: Any, columns: Collection[str], ignored: Collection[str] = ()) -> RawTable:
     """The rows of a polars or pandas frame, as a file of that name would give them; rows count from 1.
 
     Raises ValueError for a frame of another library or without rows.
@@ -66,7 +66,7 @@ def frame_table(name: str, frame: Any, wanted: Collection[str], ignored: Collect
         raise ValueError(f"expected a polars or pandas frame, found {type(frame).__name__}")
     if frame.is_empty():
         raise ValueError(f"{name} has no rows; columns: {', '.join(frame.columns)}")
-    return _typed_table(Path(name), frame, frozenset(wanted), frozenset(ignored))
+    return _typed_table(Path(name), frame, frozenset(columns), frozenset(ignored))
 
 
 def _kind(path: Path) -> str:
@@ -109,7 +109,7 @@ def decode(path: Path, data: bytes) -> str:
         ) from error
 
 
-def _read_delimited(path: Path, data: bytes, wanted: frozenset[str], ignored: frozenset[str]) -> RawTable:
+def _read_delimited(path: Path, data: bytes, columns: frozenset[str], ignored: frozenset[str]) -> RawTable:
     """Comma, semicolon or tab separated text with a header; quotes may hold separators and line breaks."""
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
@@ -140,7 +140,7 @@ def _read_delimited(path: Path, data: bytes, wanted: frozenset[str], ignored: fr
     frame = _numbered(frame, first=2, missing=[problem.row for problem in problems])
     _refuse_open_quote(path, text, frame)
     frame = frame.filter(pl.any_horizontal(pl.exclude(ROW).fill_null("").str.strip_chars() != ""))
-    return _tabular(path, frame, names, wanted, ignored, problems)
+    return _tabular(path, frame, names, columns, ignored, problems)
 
 
 def _refuse_open_quote(path: Path, text: str, frame: pl.DataFrame) -> None:
@@ -172,41 +172,41 @@ def _numbered(frame: pl.DataFrame, first: int, missing: Iterable[int] = ()) -> p
     return frame.insert_column(0, numbers.filter(~numbers.is_in(list(missing))) if missing else numbers)
 
 
-def _read_parquet(path: Path, data: bytes, wanted: frozenset[str], ignored: frozenset[str]) -> RawTable:
+def _read_parquet(path: Path, data: bytes, columns: frozenset[str], ignored: frozenset[str]) -> RawTable:
     """A parquet file; columns keep their types, unless only JSON or text can hold their values."""
     try:
         frame = pl.read_parquet(io.BytesIO(data))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ValueError(f"{path} is not a parquet file: {error}") from error
-    return _typed_table(path, frame, wanted, ignored)
+    return _typed_table(path, frame, columns, ignored)
 
 
-def _typed_table(path: Path, frame: pl.DataFrame, wanted: frozenset[str], ignored: frozenset[str]) -> RawTable:
+def _typed_table(path: Path, frame: pl.DataFrame, columns: frozenset[str], ignored: frozenset[str]) -> RawTable:
     """A frame whose columns have types, as a table."""
-    plain = [_plain(path, column, column.name in wanted) for column in frame]
+    plain = [_plain(path, column, column.name in columns) for column in frame]
     frame = pl.DataFrame([column for column in plain if column is not None])
-    return _tabular(path, _numbered(frame, first=1), frame.columns, wanted, ignored, [])
+    return _tabular(path, _numbered(frame, first=1), frame.columns, columns, ignored, [])
 
 
-def _plain(path: Path, column: pl.Series, wanted: bool) -> pl.Series | None:
+def _plain(path: Path, column: pl.Series, required: bool) -> pl.Series | None:
     """A parquet column as the other formats would have it: objects as JSON, bytes and lists of texts as text.
 
     None for a column of bytes that are no text, such as pictures: no attribute. ValueError when such a column, or one
     of other lists, is wanted.
     """
-    kept: pl.Series | None = column
+    plain: pl.Series | None = column
     if _holds_bytes(column.dtype):
-        kept = _decoded(column)
-    elif wanted and isinstance(column.dtype, pl.Struct):
-        kept = column.to_frame().select(pl.when(column.is_not_null()).then(column.struct.json_encode())).to_series()
-        kept = kept.alias(column.name)
-    elif wanted and column.dtype == pl.List(pl.String):
-        kept = column.list.join(" ", ignore_nulls=True)
-    elif wanted and (column.dtype.is_nested() or column.dtype in (pl.Duration, pl.Object)):
-        kept = None
-    if wanted and kept is None:
+        plain = _decoded(column)
+    elif required and isinstance(column.dtype, pl.Struct):
+        plain = column.to_frame().select(pl.when(column.is_not_null()).then(column.struct.json_encode())).to_series()
+        plain = plain.alias(column.name)
+    elif required and column.dtype == pl.List(pl.String):
+        plain = column.list.join(" ", ignore_nulls=True)
+    elif required and (column.dtype.is_nested() or column.dtype in (pl.Duration, pl.Object)):
+        plain = None
+    if required and plain is None:
         raise ValueError(f"{path}, column {column.name}: expected texts or numbers, found {column.dtype}")
-    return kept
+    return plain
 
 
 def _holds_bytes(dtype: Any) -> bool:
@@ -224,36 +224,36 @@ def _decoded(column: pl.Series) -> pl.Series | None:
 
 
 def _tabular(
-    path: Path, frame: pl.DataFrame, names: list[str], wanted: frozenset[str], ignored: frozenset[str],
+    path: Path, frame: pl.DataFrame, names: list[str], columns: frozenset[str], ignored: frozenset[str],
     problems: list[BadRow],
 ) -> RawTable:  # fmt: skip
     """A RawTable from a frame: unwanted columns become one JSON object."""
     names = [name for name in names if name not in (ROW, EXTRAS)]
-    others = [name for name in names if name not in wanted and name not in ignored]
-    kept = [pl.col(ROW), json_object(frame, others).alias(EXTRAS), *(pl.col(n) for n in names if n in wanted)]
-    return RawTable(path, frame.select(kept), tuple(names), tuple(problems))
+    others = [name for name in names if name not in columns and name not in ignored]
+    selection = [pl.col(ROW), json_object(frame, others).alias(EXTRAS), *(pl.col(n) for n in names if n in columns)]
+    return RawTable(path, frame.select(selection), tuple(names), tuple(problems))
 
 
 def json_object(frame: pl.DataFrame, names: list[str]) -> pl.Expr:
     """One JSON object a row from these columns, nulls and empty texts left out, as a text expression."""
-    parts = []
+    pairs = []
     for name in names:
         value = pl.col(name)
         encoded = pl.struct(_json_ready(value, frame.schema[name]).alias(name)).struct.json_encode()
         pair = encoded.str.head(-1).str.slice(1)  # without the braces
         empty = value.is_null() | (value == "") if frame.schema[name] == pl.String else value.is_null()
-        parts.append(pl.when(~empty).then(pair))
-    body = pl.concat_str(parts, separator=",", ignore_nulls=True) if parts else pl.lit("")
+        pairs.append(pl.when(~empty).then(pair))
+    body = pl.concat_str(pairs, separator=",", ignore_nulls=True) if pairs else pl.lit("")
     return pl.concat_str([pl.lit("{"), body, pl.lit("}")])
 
 
 def _json_ready(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """Dates and other types that JSON does not know become text."""
-    known = dtype.is_numeric() or dtype.is_nested() or dtype in (pl.String, pl.Boolean)
-    return value if known else value.cast(pl.String, strict=False)
+    json_ready = dtype.is_numeric() or dtype.is_nested() or dtype in (pl.String, pl.Boolean)
+    return value if json_ready else value.cast(pl.String, strict=False)
 
 
-def _read_jsonl(path: Path, data: bytes, wanted: frozenset[str], ignored: frozenset[str]) -> RawTable:
+def _read_jsonl(path: Path, data: bytes, columns: frozenset[str], ignored: frozenset[str]) -> RawTable:
     """One JSON object a line. Parsed line by line: a schema for all lines would be thousands of sparse columns."""
     rows: list[dict[str, Any]] = []
     problems: list[BadRow] = []
@@ -265,11 +265,11 @@ def _read_jsonl(path: Path, data: bytes, wanted: frozenset[str], ignored: frozen
         if record is None:
             continue
         names.update(dict.fromkeys(record))
-        row: dict[str, Any] = {name: _cell(record[name]) for name in wanted if name in record}
-        others = {k: v for k, v in record.items() if k not in wanted and k not in ignored and v not in (None, "")}
+        row: dict[str, Any] = {name: _cell(record[name]) for name in columns if name in record}
+        others = {k: v for k, v in record.items() if k not in columns and k not in ignored and v not in (None, "")}
         row[ROW], row[EXTRAS] = number, json.dumps(others, ensure_ascii=False, separators=(",", ":"))
         rows.append(row)
-    schema: dict[str, Any] = {ROW: pl.Int64, EXTRAS: pl.String, **{n: pl.String for n in names if n in wanted}}
+    schema: dict[str, Any] = {ROW: pl.Int64, EXTRAS: pl.String, **{n: pl.String for n in names if n in columns}}
     return RawTable(path, pl.DataFrame(rows, schema=schema), tuple(names), tuple(problems))
 
 

@@ -94,7 +94,7 @@ def _from_files(settings: DataSettings) -> TrainingData:
     judgements = read.join(catalog)
     shares = {"dev": settings.dev_share, "test": settings.test_share}
     shares = {"train": 1 - sum(shares.values())} | {part: share for part, share in shares.items() if share}
-    parts = judgements.parts(shares, settings.split_seed)
+    parts = judgements.split_by_name(shares, settings.split_seed)
     skipped = len(catalog.skipped) + len(read.skipped)
     notes = [str(judgements.joined), *([f"{skipped} bad rows skipped"] if skipped else [])]
     clicks = None
@@ -122,7 +122,7 @@ def _items(settings: DataSettings) -> Catalog:
 def _join_notes(parts: dict[str, Judgements]) -> tuple[str, ...]:
     """What joining with the catalogue lost, of the parts that lost something."""
     reports = {name: part.joined for name, part in parts.items()}
-    return tuple(f"{name}: {told}" for name, told in reports.items() if told and told.joined < told.judged)
+    return tuple(f"{name}: {told}" for name, told in reports.items() if told and told.joined < told.pairs)
 
 
 def _named_contexts(named: str, settings: DataSettings, catalog: Catalog) -> ContextTexts:
