@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from speed_measure import ratio, significant, spread
+from torch import nn
 
 import speed_policy
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.encoder import Encoder
 from goodrate.models.nano import nano_folder
-from goodrate.models.precision import default_device
+from goodrate.models.precision import autocast, default_device
+from goodrate.models.token_logprobs import token_logprobs
+from lib.timing import Sample, interleave, ratio, significant, spread, summaries
+from lib.trl_peer import word_tokenizer
 
 Found = dict[str, Any]
 
@@ -33,7 +40,7 @@ def policy(model: str, rounds: int, rows: int) -> Found:
     """Seconds of a GRPO update (8 prompts of 256, groups of 8, 64 tokens, bf16), ours and TRL's in turn where it is."""
     speed_policy.DEVICE = default_device()
     case = speed_policy.Case(model, 256, 64, 8, "bf16", rows)
-    arms = ("trl", "split") if _has_trl() else ("split",)
+    arms = ("trl", "split") if find_spec("trl") and find_spec("datasets") else ("split",)
     if "trl" in arms:
         taken, parts = speed_policy.in_turn(case, rounds, arms)
     else:
@@ -48,43 +55,25 @@ def policy(model: str, rounds: int, rows: int) -> Found:
     }
     if "trl" in arms:
         found["trl_over_ours"] = ratio(taken, "trl", "split")["wall"]
-    return {**found, "case": vars(case), "vocabulary": _vocabulary(model), "prompts": speed_policy.PROMPTS}
+    return {**found, "case": vars(case), "vocabulary": speed_policy.words_of(case), "prompts": speed_policy.PROMPTS}
 
 
-def _vocabulary(model: str) -> int:
-    return int(speed_policy.MODELS[model].get("vocab_size", speed_policy.VOCABULARY))
-
-
-def _has_trl() -> bool:
-    try:
-        import datasets  # noqa: F401
-        import trl  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def _memory(case: speed_policy.Case, arms: tuple[str, ...]) -> dict[str, float]:
+def _memory(case: speed_policy.Case, arms: tuple[str, ...]) -> dict[str, float | None]:
     """Peak MiB on the device of two updates, each arm alone, weights, gradients and AdamW's state included."""
-    import gc
-    import tempfile
+
+    def trl() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            speed_policy.trl_trainer(case, Path(folder), 2).train()
+
+    def split() -> None:
+        ours = speed_policy.Ours(case, "split")
+        ours.step(), ours.step()
 
     peaks = {}
     for arm in arms:
         gc.collect()
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        if arm == "trl":
-            with tempfile.TemporaryDirectory() as folder:
-                trainer = speed_policy.trl_trainer(case, Path(folder), 2)
-                trainer.train()
-            del trainer
-        else:
-            ours = speed_policy.Ours(case, arm)
-            ours.step(), ours.step()
-            del ours
-        peaks[arm] = significant((torch.cuda.max_memory_allocated() - before) / 2**20, 4)
+        peaks[arm] = _peak({"trl": trl, "split": split}[arm])
     return peaks
 
 
@@ -94,7 +83,7 @@ def judging(items: int, rounds: int, big: bool) -> Found:
     models = {"nano": CausalLM.load(nano_folder())}
     if big:
         case = speed_policy.Case("0.6B", 0, 0, 0, "bf16", 0)
-        models["0.6B"] = CausalLM(speed_policy.network(case), speed_policy.tokenizer(case))
+        models["0.6B"] = CausalLM(speed_policy.network(case), word_tokenizer(speed_policy.words_of(case)))
     found: Found = {}
     for name, model in models.items():
         draw = random.Random(0)
@@ -136,14 +125,57 @@ def encoding(items: int, rounds: int) -> Found:
 
 
 def logprobs() -> Found:
-    """The log-probability kernel beside all logits at once, on the device."""
-    from speed_logprobs import Case, measured
-
-    device = default_device().type
+    """The log-probability kernel (head, softmax, entropy; forward and backward) beside all logits at once."""
     found = {}
     for words, wide in ((151_936, 1024), (262_144, 640)):
         for rows in (512, 4096):
             for precision in ("fp32", "bf16"):
-                case = Case(words, wide, rows, precision, device)
-                found[case.name] = measured(case, 5)
+                found[f"V{words} D{wide} rows {rows} {precision}"] = logprobs_case(words, wide, rows, precision, 5)
     return found
+
+
+def logprobs_case(words: int, wide: int, rows: int, precision: str, rounds: int) -> Found:
+    """Seconds of `naive` (logits, log_softmax, gather) and `ours` in turn, and on a GPU their peak MiB."""
+    device = default_device()
+    torch.manual_seed(0)
+    head = nn.Linear(wide, words, bias=False, device=device)
+    network = SimpleNamespace(get_output_embeddings=lambda: head, config=SimpleNamespace())
+    states = torch.randn(rows, wide, device=device).requires_grad_()
+    ids, weights = torch.randint(words, (rows,), device=device), torch.randn(rows, device=device)
+
+    def naive() -> torch.Tensor:
+        every = torch.log_softmax(head(states).float(), -1)
+        (every.detach().exp() * every.detach()).sum(-1)  # the entropy, which ours gives too
+        return every.gather(1, ids[:, None])[:, 0]
+
+    def run(forward: Callable[[], torch.Tensor]) -> None:
+        with autocast(precision, device):
+            values = forward()
+        (values * weights).sum().backward()
+        head.zero_grad(set_to_none=True)
+        states.grad = None
+
+    forwards = {"naive": naive, "ours": lambda: token_logprobs(network, states, ids, 1.0)[0]}
+    speed_policy.DEVICE = device
+    samples = interleave({n: lambda call=call: _sample(lambda: run(call)) for n, call in forwards.items()}, rounds)  # type: ignore[misc]
+    return {
+        "wall": {name: one["wall"] for name, one in summaries(samples).items()},
+        "naive_over_ours": ratio(samples, "naive", "ours")["wall"],
+        "peak_mib": {n: _peak(lambda call=call: run(call)) for n, call in forwards.items()},  # type: ignore[misc]
+    }
+
+
+def _sample(call: Callable[[], object]) -> Sample:
+    start = speed_policy.now()
+    call()
+    return Sample(speed_policy.now() - start, float("nan"))
+
+
+def _peak(call: Callable[[], object]) -> float | None:
+    """MiB over what lay on the device before; None without a GPU."""
+    if speed_policy.DEVICE.type != "cuda":
+        return None
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call()
+    return significant((torch.cuda.max_memory_allocated() - before) / 2**20, 4)

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -30,7 +30,7 @@ import torch
 import typer
 
 from goodrate.learning.advantages import group_relative, to_tokens
-from goodrate.learning.fit import accumulate
+from goodrate.learning.fit import _on_device, accumulate
 from goodrate.learning.policy import PolicyScorer, micro_batches
 from goodrate.learning.policy_terms import PolicyTermSettings, policy_terms
 from goodrate.learning.records import Prompts, Rollout, Update
@@ -44,6 +44,7 @@ from lib.timing import Document, Measurement, Sample, between, conditions, numbe
 from lib.trl_peer import quiet, random_qwen3, trainer_settings, word_tokenizer
 
 PROMPTS, VOCABULARY, RATE, STOP = 8, 8192, 1e-5, 1
+DEVICE = torch.device("cpu")  # gpu_check.py times the same on a GPU
 PARTS = ("sampling", "learning")
 ARMS = ("trl", "plain", "eager", "cache", "split")
 MODELS: dict[str, dict[str, Any]] = {
@@ -51,6 +52,8 @@ MODELS: dict[str, dict[str, Any]] = {
            "head_dim": 32, "intermediate_size": 512},
     "15M": {"hidden_size": 384, "num_hidden_layers": 8, "num_attention_heads": 6, "num_key_value_heads": 3,
             "head_dim": 64, "intermediate_size": 1024},
+    "0.6B": {"hidden_size": 1024, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8,
+             "head_dim": 128, "intermediate_size": 3072, "vocab_size": 151_936},  # Qwen3-0.6B's, random
 }  # fmt: skip
 
 
@@ -71,12 +74,18 @@ class Case:
         return f"policy-{self.model}-{self.prompt}-{self.completion}-{self.group}-{self.precision}"
 
 
+def words_of(case: Case) -> int:
+    """The size of its vocabulary."""
+    return int(MODELS[case.model].get("vocab_size", VOCABULARY))
+
+
 def network(case: Case) -> Any:
     """A random Qwen3 of that size."""
-    return random_qwen3(
-        vocab_size=VOCABULARY, max_position_embeddings=1024, tie_word_embeddings=True, eos_token_id=STOP,
-        pad_token_id=0, bos_token_id=None, **MODELS[case.model],
-    )  # fmt: skip
+    with DEVICE:
+        return random_qwen3(**{
+            "vocab_size": VOCABULARY, "max_position_embeddings": 1024, "tie_word_embeddings": True,
+            "eos_token_id": STOP, "pad_token_id": 0, "bos_token_id": None, **MODELS[case.model],
+        })  # fmt: skip
 
 
 def prompts(case: Case, update: int) -> list[tuple[int, ...]]:
@@ -95,7 +104,7 @@ class Ours:
 
     def __init__(self, case: Case, arm: str) -> None:
         self.case, self.arm, self.updates = case, arm, 0
-        self.model = CausalLM(network(case), word_tokenizer(VOCABULARY), case.precision)
+        self.model = CausalLM(network(case), word_tokenizer(words_of(case)), case.precision)
         net = self.model.network
         net.set_attn_implementation("eager" if arm == "eager" else "sdpa")
         self.sharing: Sharing = arm if arm in ("cache", "split") else "plain"  # type: ignore[assignment]
@@ -107,12 +116,12 @@ class Ours:
 
     def step(self) -> Sample:
         """One update; its sampling and learning seconds go to `parts`."""
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = now(), time.process_time()
         rollout = self.sampled(prompts(self.case, self.updates))
-        middle = time.perf_counter()
+        middle = now()
         self.learn(rollout)
         self.updates += 1
-        end = time.perf_counter()
+        end = now()
         self.parts.append({"sampling": middle - wall, "learning": end - middle})
         return Sample(end - wall, time.process_time() - cpu)
 
@@ -138,8 +147,8 @@ class Ours:
         update = Update(micro_batches(rollout, tensors, tokens), terms, {}, [])
         assert len(update.micro_batches) == -(-PROMPTS // groups)
         self.model.network.train()
-        context = lambda: autocast(self.case.precision, "cpu")  # noqa: E731
-        accumulate(self.scorer, update, lambda loss: loss.backward(), forward_context=context)
+        context = lambda: autocast(self.case.precision, DEVICE)  # noqa: E731
+        accumulate(self.scorer, _on_device(update, DEVICE), lambda loss: loss.backward(), forward_context=context)
         torch.nn.utils.clip_grad_norm_(self.model.network.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -147,13 +156,13 @@ class Ours:
 
 def generated(model: CausalLM, asked: Prompts, how: Sampling) -> Rollout:
     """What Hugging Face's generate writes: prompts copied for every completion."""
-    ids = torch.tensor([row for row in asked.token_ids for _ in range(how.group_size)])
-    with evaluating(model.network), autocast(model.precision, "cpu"):
+    ids = torch.tensor([row for row in asked.token_ids for _ in range(how.group_size)], device=DEVICE)
+    with evaluating(model.network), autocast(model.precision, DEVICE):
         whole = model.network.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=how.temperature, top_k=0,
             max_new_tokens=how.max_new_tokens, eos_token_id=STOP, pad_token_id=0,
         )  # fmt: skip
-    written = whole[:, ids.shape[1] :]
+    written = whole[:, ids.shape[1] :].cpu()
     ended = (written == STOP).cumsum(1)
     mask = (ended == 0) | ((ended == 1) & (written == STOP))
     row = torch.arange(len(asked)).repeat_interleave(how.group_size)
@@ -171,7 +180,7 @@ def trl_trainer(case: Case, folder: Path, updates: int) -> Any:
 
     rows = PROMPTS * case.group
     settings = GRPOConfig(**trainer_settings(
-        folder, bf16=case.precision == "bf16", save_strategy="no", max_steps=updates,
+        folder, use_cpu=DEVICE.type == "cpu", bf16=case.precision == "bf16", save_strategy="no", max_steps=updates,
         per_device_train_batch_size=min(case.micro_rows, rows),
         gradient_accumulation_steps=-(-rows // case.micro_rows), num_generations=case.group, beta=0.0,
         max_completion_length=case.completion, learning_rate=RATE, max_grad_norm=1.0, optim="adamw_torch_fused",
@@ -185,24 +194,33 @@ def trl_trainer(case: Case, folder: Path, updates: int) -> Any:
     with quiet():
         return GRPOTrainer(
             network(case), [reward], settings, Dataset.from_list([{"prompt": text} for text in words]),
-            processing_class=word_tokenizer(VOCABULARY),
+            processing_class=word_tokenizer(words_of(case)),
         )  # fmt: skip
 
 
-def in_turn(case: Case, rounds: int) -> tuple[dict[str, list[Sample]], dict[str, list[dict[str, float]]]]:
+def now() -> float:
+    """Seconds, when the device has done what it was asked for."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def in_turn(
+    case: Case, rounds: int, arms: Sequence[str] = ARMS
+) -> tuple[dict[str, list[Sample]], dict[str, list[dict[str, float]]]]:
     """Every round runs each arm once; the first one is not kept. Also what sampling and learning took in ours."""
     from transformers import TrainerCallback
 
-    ours = {arm: Ours(case, arm) for arm in ARMS if arm != "trl"}
-    samples: dict[str, list[Sample]] = {arm: [] for arm in ARMS}
+    ours = {arm: Ours(case, arm) for arm in arms if arm != "trl"}
+    samples: dict[str, list[Sample]] = {arm: [] for arm in arms}
 
     class BetweenSteps(TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, *_: Any, **__: Any) -> None:
-            self.start = time.perf_counter(), time.process_time()
+            self.start = now(), time.process_time()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
             wall, cpu = self.start
-            samples["trl"].append(Sample(time.perf_counter() - wall, time.process_time() - cpu))
+            samples["trl"].append(Sample(now() - wall, time.process_time() - cpu))
             names = list(ours)
             shift = len(samples["trl"]) % len(names)
             for name in names[shift:] + names[:shift]:
