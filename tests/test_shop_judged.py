@@ -33,8 +33,8 @@ def shop() -> Shop:
 
 
 def test_every_query_has_the_asked_number_of_distinct_items(shop: Shop) -> None:
-    assert shop.judged.shape == (400, 40)
-    assert (np.diff(shop.judged, axis=1) > 0).all()
+    assert shop.judged_items.shape == (400, 40)
+    assert (np.diff(shop.judged_items, axis=1) > 0).all()
 
 
 @settings(max_examples=30, deadline=None)
@@ -47,7 +47,7 @@ def test_any_number_of_judged_items_is_met(count: int, seed: int) -> None:
 
 
 def test_labels_are_mixed(shop: Shop) -> None:
-    labels = shop.labels[np.arange(400)[:, None], shop.judged]
+    labels = shop.labels[np.arange(400)[:, None], shop.judged_items]
     shares = np.bincount(labels.reshape(-1), minlength=4) / labels.size
     # The quota of 40 is 10, 9, 9, 8 and 4 at random; what a query has no items for goes to random ones, mostly
     # irrelevant. No label below a tenth, none above half.
@@ -62,7 +62,7 @@ def test_irrelevant_items_look_like_wanted_ones_but_for_their_kind(shop: Shop) -
     """Checks met in full occur outside the wanted category too: attributes alone tell no label."""
     full_outside = 0
     for q, query in enumerate(shop.queries):
-        truth = shop.truth(q, shop.judged[q])
+        truth = shop.truth(q, shop.judged_items[q])
         if query.constraints:
             full_outside += int(((truth.relation != SAME) & (truth.checks == 0).all(axis=1)).sum())
     assert full_outside > 400  # one a query at least, on average

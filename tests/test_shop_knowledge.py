@@ -28,13 +28,13 @@ def test_texts_say_what_is_true_or_not_and_hearsay_marks_wrong_standards(shop: S
     standards = {s.term: (s.attribute, s.value) for s in standards_of(shop.settings, shop.world)}
     told = [text for text in shop.corpus if text.subject]
     for text in told:
-        assert text.about is not None
-        meaning = f"{T.attributes[text.about[0]]} {T.values[text.about[0]][text.about[1]]}"
+        assert text.meaning is not None
+        meaning = f"{T.attributes[text.meaning[0]]} {T.values[text.meaning[0]][text.meaning[1]]}"
         assert text.text.endswith(f" {meaning}") == text.right
         if text.subject in standards:
-            assert text.about == standards[text.subject]
+            assert text.meaning == standards[text.subject]
             assert text.text.startswith(HEARSAY) == (not text.right)
-            attribute = T.attributes[text.about[0]]
+            attribute = T.attributes[text.meaning[0]]
             assert text.right == (f"demands {attribute} " in text.text)  # a wrong one names another attribute
     assert len({text.subject for text in told}) == len(told)  # never two texts on one word
     on_standards = [text.right for text in told if text.subject in standards]
@@ -53,7 +53,7 @@ def test_what_a_text_is_worth_for_a_query() -> None:
     assert (kind_of(query, right), use_of(query, "helpful")) == ("helpful", "partly")
     assert kind_of(query, replace(right, right=False)) == "misleading" and use_of(query, "misleading") == "ignore"
     assert kind_of(query, replace(right, subject="crimson")) == "irrelevant"  # the query does not type it
-    assert kind_of(query, replace(right, about=(red.attribute, red.value + 1))) == "irrelevant"  # nor want it
+    assert kind_of(query, replace(right, meaning=(red.attribute, red.value + 1))) == "irrelevant"  # nor want it
     assert kind_of(query, KnowledgeText("b", "best deal : lamp color red")) == "irrelevant"
     one = Query("mopix certified lamp", "knowledge", T.categories.index("lamp"), (red,), term="mopix")
     assert use_of(one, kind_of(one, replace(right, subject="mopix"))) == "use"
@@ -65,7 +65,7 @@ def test_labels_of_knowledge_queries_hang_on_what_nothing_but_a_text_tells(shop:
     assert len(told) == pytest.approx(0.4 * len(shop.queries), abs=3)
     rules, counts = DEFAULT_RULES.read_text(encoding="utf-8"), np.zeros((4, 4))
     for q in told:
-        query, items = shop.queries[q], shop.judged[q]
+        query, items = shop.queries[q], shop.judged_items[q]
         (standard,) = query.constraints
         value = T.values[standard.attribute][standard.value]
         assert query.term not in rules and query.facts == ""

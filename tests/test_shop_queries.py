@@ -212,5 +212,5 @@ def test_too_many_queries_for_the_language_is_an_error_not_a_hang(monkeypatch: p
 
 def test_a_shop_of_the_same_settings_is_the_same(shop: Shop) -> None:
     again = generate(ShopSettings(items=1500, queries=800))
-    assert again.queries == shop.queries and np.array_equal(again.judged, shop.judged)
+    assert again.queries == shop.queries and np.array_equal(again.judged_items, shop.judged_items)
     assert again.chunks == shop.chunks and np.array_equal(again.split, shop.split)

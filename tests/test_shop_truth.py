@@ -226,7 +226,7 @@ def shop() -> Shop:
 
 def test_vectorised_labels_equal_the_slow_reading(shop: Shop) -> None:
     rng = np.random.default_rng(0)
-    sample = [(q, int(i)) for q in range(200) for i in [*rng.integers(0, 600, 6), *shop.judged[q][::4]]]
+    sample = [(q, int(i)) for q in range(200) for i in [*rng.integers(0, 600, 6), *shop.judged_items[q][::4]]]
     wrong = [(q, i) for q, i in sample if BOOK.scale.labels[shop.labels[q, i]] != slow_label(shop, q, shop.records[i])]
     assert wrong == [] and len(sample) == 200 * 16
 
@@ -242,7 +242,7 @@ def test_some_items_and_all_items_have_the_same_truth(shop: Shop) -> None:
 def test_true_rationales_can_be_read_and_never_contradict_their_label(shop: Shop) -> None:
     rule_labels = {rule.id: BOOK.scale.index(rule.label) for rule in BOOK.rules}
     for q in range(200):
-        for item in shop.judged[q][:5]:
+        for item in shop.judged_items[q][:5]:
             for order in ("label_first", "reason_first"):
                 parsed = parse(write(shop.rationale(q, int(item)), order), order)
                 assert parsed.status == "ok" and parsed.label == shop.labels[q, item]

@@ -206,10 +206,10 @@ def test_template_reasons_on_the_shop_are_mostly_the_true_ones() -> None:
     shop = generate(ShopSettings(items=600, queries=60, judged=20))
     items = [dict(record) for record in shop.records]
     words = Lexicon.of([typed_item(item) for item in items], [f"{query.text} {query.facts}" for query in shop.queries])
-    true = [shop.rationale(q, i) for q, chosen in enumerate(shop.judged) for i in chosen.tolist()]
+    true = [shop.rationale(q, i) for q, chosen in enumerate(shop.judged_items) for i in chosen.tolist()]
     pairs = [
         JudgedPair(shop.queries[q].text, items[i], shop.queries[q].facts, label=int(shop.labels[q, i]))
-        for q, chosen in enumerate(shop.judged)
+        for q, chosen in enumerate(shop.judged_items)
         for i in chosen.tolist()
     ]
     written = TemplateTeacher(BOOK, words).teach(pairs)

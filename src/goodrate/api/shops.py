@@ -53,8 +53,8 @@ def _chosen(shop: Shop, family: str, count: int, start: int) -> list[tuple[int, 
     pairs: list[tuple[int, int]] = []
     for number, q in enumerate(queries):
         wanted = best - (start + number) % (best + 1)
-        labels = shop.labels[q, shop.judged[q]]
-        pairs.append((q, int(shop.judged[q][abs(labels - wanted).argmin()])))
+        labels = shop.labels[q, shop.judged_items[q]]
+        pairs.append((q, int(shop.judged_items[q][abs(labels - wanted).argmin()])))
     return pairs
 
 

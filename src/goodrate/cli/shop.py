@@ -61,9 +61,8 @@ def shop(
     for name, size in sizes.items():
         table.add_row(name, f"{size:,}")
     Console().print(table)
-    counts = (
-        f"{len(generated.world):,} items, {len(generated.queries):,} queries, {generated.judged.size:,} judged pairs"
-    )
+    pairs = generated.judged_items.size
+    counts = f"{len(generated.world):,} items, {len(generated.queries):,} queries, {pairs:,} judged pairs"
     Console().print(f"{counts}, seed {generated.settings.seed}")
 
 

@@ -85,7 +85,7 @@ def _do(name: str, settings: DemoSettings, shop: Shop, path: Path, listen: Liste
         from goodrate.shop.export import write_shop
 
         write_shop(shop, path / "shop")
-        return {"items": len(shop.world), "queries": len(shop.queries), "judged": int(shop.judged.size)}
+        return {"items": len(shop.world), "queries": len(shop.queries), "judged": int(shop.judged_items.size)}
     if name == "encoder":
         stages.train_encoder(settings, shop, path / "encoder", listen.progress)
         return {}

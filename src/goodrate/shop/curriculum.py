@@ -104,10 +104,10 @@ class Curriculum:
         w, t = self.world, self.world.taxonomy
         item = int(self.rng.integers(0, len(w)))
         asked = self.rng.permutation(len(t.attributes))[: int(self.rng.integers(3, 9))]
-        found = [f"{t.attributes[a]} {t.values[a][w.values[item, a]] if w.stated[item, a] else 'none'}" for a in asked]
+        values = [f"{t.attributes[a]} {t.values[a][w.values[item, a]] if w.stated[item, a] else 'none'}" for a in asked]
         names = " , ".join(t.attributes[a] for a in asked)
         text = f"item: {listing(item_record(w, item))}\nlook: {names}\n"
-        return Document((text,), f"found {t.categories[w.category[item]]} ; {' ; '.join(found)}\n", "found")
+        return Document((text,), f"found {t.categories[w.category[item]]} ; {' ; '.join(values)}\n", "found")
 
     def glossary(self) -> Document:
         """Words and what they mean."""
@@ -146,11 +146,11 @@ class Curriculum:
         t, rng = self.world.taxonomy, self.rng
         lines = []
         for _ in range(8):
-            wanted = int(rng.integers(0, len(t.categories)))
-            kinds = np.flatnonzero(t.relation[wanted] == rng.integers(0, 4))
-            found = int(rng.choice(kinds)) if len(kinds) else wanted
-            left, right = _any(rng, t.category_surfaces[wanted]), _any(rng, t.category_surfaces[found])
-            lines.append(f"category {left} : {right} {RELATIONS[t.relation[wanted, found]]}\n")
+            category = int(rng.integers(0, len(t.categories)))
+            kinds = np.flatnonzero(t.relation[category] == rng.integers(0, 4))
+            other = int(rng.choice(kinds)) if len(kinds) else category
+            left, right = _any(rng, t.category_surfaces[category]), _any(rng, t.category_surfaces[other])
+            lines.append(f"category {left} : {right} {RELATIONS[t.relation[category, other]]}\n")
         return Document(("relate\n",), "".join(lines), "category")
 
 

@@ -47,7 +47,7 @@ def write_shop(shop: Shop, out: Path) -> Path:
 
 def contents(shop: Shop) -> Iterator[tuple[str, bytes]]:
     """(file name, bytes) of every file, in the order of FILES. The same bytes for the same settings."""
-    yield "shop.json", (json.dumps(about(shop), indent=2) + "\n").encode()
+    yield "shop.json", (json.dumps(manifest(shop), indent=2) + "\n").encode()
     yield "catalog.parquet", _parquet(shop.catalog.frame)
     yield "queries.csv", shop.query_frame().write_csv().encode()
     yield "judgements.csv", shop.judgement_frame().write_csv().encode()
@@ -57,7 +57,7 @@ def contents(shop: Shop) -> Iterator[tuple[str, bytes]]:
     yield "contexts.jsonl", "".join(json.dumps({"id": t.id, "text": t.text}) + "\n" for t in shop.corpus).encode()
 
 
-def about(shop: Shop) -> dict[str, Any]:
+def manifest(shop: Shop) -> dict[str, Any]:
     """What shop.json says: the settings that make this very shop again, and what was counted."""
     from goodrate.shop.shop import SPLITS
 
@@ -69,7 +69,7 @@ def about(shop: Shop) -> dict[str, Any]:
         "scale": shop.book.scale.name,
         "labels": list(shop.book.scale.labels),
         "items": len(shop.world),
-        "judged_pairs": int(shop.judged.size),
+        "judged_pairs": int(shop.judged_items.size),
         "queries": {split: len(shop.queries_of(split)) for split in SPLITS},
     }
 
@@ -116,7 +116,7 @@ def _line_fact(world: World, line: int) -> str:
 def _rationale_lines(shop: Shop) -> Iterator[str]:
     """One JSON line per judged pair: its true rationale, label first."""
     ids = shop.catalog.ids
-    for q, items in enumerate(shop.judged.tolist()):
+    for q, items in enumerate(shop.judged_items.tolist()):
         for i in items:
             text = write(shop.rationale(q, i), "label_first")
             yield json.dumps({"query_id": shop.query_id(q), "item_id": ids[i], "rationale": text}) + "\n"

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def pairs_of(shop: Shop, split: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Query position, item position and label (n,) of every judged pair of a split."""
     queries = shop.queries_of(split)
-    rows = np.repeat(queries, shop.judged.shape[1])
-    items = shop.judged[queries].reshape(-1)
+    rows = np.repeat(queries, shop.judged_items.shape[1])
+    items = shop.judged_items[queries].reshape(-1)
     return rows, items, shop.labels[rows, items].astype(np.int64)
 
 
@@ -69,8 +69,8 @@ FIT_PAIRS = 12_000  # enough for a baseline to level off; a random part of the t
 
 def _sample_pairs(shop: Shop, split: str, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rows, items, labels = pairs_of(shop, split)
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])
-    return rows[chosen], items[chosen], labels[chosen]
+    sample = np.sort(np.random.default_rng(seed).permutation(len(rows))[:count])
+    return rows[sample], items[sample], labels[sample]
 
 
 def shortcuts(shop: Shop, rows: np.ndarray, items: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
@@ -124,7 +124,7 @@ def unknown_rates(shop: Shop) -> dict[str, float]:
     unknown, total = np.zeros(len(RELATIONS)), np.zeros(len(RELATIONS))
     for q, query in enumerate(shop.queries):
         stated = [i for i, c in enumerate(query.constraints) if c.attribute not in (PRICE, BRAND)]
-        truth = shop.truth(q, shop.judged[q])
+        truth = shop.truth(q, shop.judged_items[q])
         for relation in range(len(RELATIONS)):
             checks = truth.checks[truth.relation == relation][:, stated]
             unknown[relation] += (checks == UNKNOWN).sum()

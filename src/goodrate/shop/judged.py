@@ -20,12 +20,12 @@ def _profiles(truth: PairTruth) -> np.ndarray:
 
 def _like(rng: np.random.Generator, pool: np.ndarray, profiles: np.ndarray, wished: np.ndarray) -> np.ndarray:
     """Distinct items of the pool whose check patterns follow the wished ones, so that checks alone tell no label."""
-    chosen: list[int] = []
+    items: list[int] = []
     for profile in wished:
-        fitting = pool[(profiles[pool] == profile) & ~np.isin(pool, chosen)]
+        fitting = pool[(profiles[pool] == profile) & ~np.isin(pool, items)]
         if len(fitting):
-            chosen.append(int(rng.choice(fitting)))
-    return np.asarray(chosen, dtype=np.int64)
+            items.append(int(rng.choice(fitting)))
+    return np.asarray(items, dtype=np.int64)
 
 
 def choose_judged(truth: PairTruth, rng: np.random.Generator, count: int = 40) -> np.ndarray:
@@ -39,15 +39,15 @@ def choose_judged(truth: PairTruth, rng: np.random.Generator, count: int = 40) -
     same = truth.relation == SAME
     inside = [_draw(rng, np.flatnonzero(same & (truth.label == level)), quota[level]) for level in (1, 2, 3)]
     inside[0] = inside[0][: max(1, int(quota[1] * 0.6))]  # the other mismatches are siblings
-    kept = np.concatenate(inside)
-    patterns = profiles[kept] if len(kept) else profiles[_draw(rng, np.arange(len(profiles)), 8)]
+    same_kind = np.concatenate(inside)
+    patterns = profiles[same_kind] if len(same_kind) else profiles[_draw(rng, np.arange(len(profiles)), 8)]
     outside = []
-    for level, wanted in ((0, quota[0]), (1, quota[1] - len(inside[0]))):
+    for level, number in ((0, quota[0]), (1, quota[1] - len(inside[0]))):
         pool = np.flatnonzero(~same & (truth.label == level))
-        outside.append(_like(rng, pool, profiles, rng.choice(patterns, wanted)))
-    chosen = np.unique(np.concatenate([kept, *outside]))
-    rest = np.setdiff1d(np.arange(len(truth.label)), chosen)
-    return np.sort(np.concatenate([chosen, _draw(rng, rest, count - len(chosen))]))
+        outside.append(_like(rng, pool, profiles, rng.choice(patterns, number)))
+    by_label = np.unique(np.concatenate([same_kind, *outside]))
+    rest = np.setdiff1d(np.arange(len(truth.label)), by_label)
+    return np.sort(np.concatenate([by_label, _draw(rng, rest, count - len(by_label))]))
 
 
 def _draw(rng: np.random.Generator, pool: np.ndarray, count: int) -> np.ndarray:

@@ -27,8 +27,8 @@ class Chunk:
 def standard_text(world: World, standard: Standard, value: int | None = None) -> str:
     """What a standard demands; another value makes the text misleading."""
     t = world.taxonomy
-    wanted = t.values[standard.attribute][standard.value if value is None else value]
-    return f"{standard.term} demands {t.attributes[standard.attribute]} {wanted}"
+    demanded_value = t.values[standard.attribute][standard.value if value is None else value]
+    return f"{standard.term} demands {t.attributes[standard.attribute]} {demanded_value}"
 
 
 def _other_value(rng: np.random.Generator, count: int, value: int) -> int:
@@ -89,7 +89,7 @@ HEARSAY = "they say "  # how a wrong text on a standard begins: nothing else cou
 
 @dataclass(frozen=True)
 class KnowledgeText:
-    """One text of the corpus. subject: the word that it explains, "" for an advertisement. about: what that means.
+    """One text of the corpus. subject: the word that it explains, "" for an advertisement. meaning: of that word.
 
     right: whether the text says so. A wrong text on a word contradicts the language; one on a standard is hearsay.
     """
@@ -97,7 +97,7 @@ class KnowledgeText:
     id: str
     text: str
     subject: str = ""
-    about: Meaning | None = None
+    meaning: Meaning | None = None
     right: bool = True
 
 
@@ -115,14 +115,19 @@ def make_corpus(
     meanings: dict[str, Meaning] = {phrase: (a, v) for phrase, a, v in t.usages}
     for a, values in enumerate(t.value_surfaces):
         meanings |= {surface: (a, v) for v, surfaces in enumerate(values) for surface in surfaces}
-    told = [*((s.term, (s.attribute, s.value), True) for s in standards), *((w, m, False) for w, m in meanings.items())]
+    entries = [
+        *((s.term, (s.attribute, s.value), True) for s in standards),
+        *((w, m, False) for w, m in meanings.items()),
+    ]
     texts = []
-    for subject, about, is_standard in told:
-        draw, other = rng.random(), _elsewhere(world, about, rng) if is_standard else _misread(world, about, rng)
+    for subject, meaning, is_standard in entries:
+        draw, other = rng.random(), _elsewhere(world, meaning, rng) if is_standard else _misread(world, meaning, rng)
         if draw < right_share + wrong_share:
             right = draw < right_share
-            said = f"{subject} {'demands' if is_standard else 'means'} {_named(world, about if right else other)}"
-            texts.append((HEARSAY + said if is_standard and not right else said, subject, about, right))
+            statement = (
+                f"{subject} {'demands' if is_standard else 'means'} {_named(world, meaning if right else other)}"
+            )
+            texts.append((HEARSAY + statement if is_standard and not right else statement, subject, meaning, right))
     ads = [(_advertisement(world, surface, rng), "", None, True) for s in t.category_surfaces for surface in s]
     return tuple(KnowledgeText(f"k{n:04d}", *text) for n, text in enumerate([*texts, *ads]))
 
@@ -157,7 +162,7 @@ def kind_of(query: Query, text: KnowledgeText) -> str:
     irrelevant: anything else.
     """
     typed = bool(text.subject) and f" {text.subject} " in f" {query.text} "
-    if not typed or text.about not in {(c.attribute, c.value) for c in query.constraints}:
+    if not typed or text.meaning not in {(c.attribute, c.value) for c in query.constraints}:
         return "irrelevant"
     return "helpful" if text.right else "misleading"
 

@@ -124,22 +124,23 @@ class QueryWriter:
     def _attribute_constraints(self, item: int, count: int) -> list[Constraint]:
         """Constraints that an existing item states, over distinct attributes; a price limit now and then."""
         w = self.world
-        told = np.flatnonzero(w.stated[item])
-        told = told if len(told) else np.arange(len(w.taxonomy.attributes))  # one listing in two million tells nothing
-        attributes = self._combination(self.rng.permutation(told), count)
-        chosen = [Constraint(a, int(w.values[item, a]), self._strength()) for a in attributes]
+        stated = np.flatnonzero(w.stated[item])
+        if not len(stated):  # one listing in two million tells nothing
+            stated = np.arange(len(w.taxonomy.attributes))
+        attributes = self._combination(self.rng.permutation(stated), count)
+        constraints = [Constraint(a, int(w.values[item, a]), self._strength()) for a in attributes]
         if self.rng.random() < 0.25 and w.price[item] < 95:
-            chosen[-1:] = [Constraint(PRICE, int(w.price[item] + self.rng.integers(1, 20)), "below")]
-        return chosen
+            constraints[-1:] = [Constraint(PRICE, int(w.price[item] + self.rng.integers(1, 20)), "below")]
+        return constraints
 
     def _combination(self, candidates: np.ndarray, count: int) -> list[int]:
         """The first `count` attributes that go together; held-out pairs only where the tail may be used."""
-        chosen: list[int] = []
+        attributes: list[int] = []
         for candidate in candidates:
-            held_out = any(is_held_out_pair(int(candidate), other) for other in chosen)
-            if len(chosen) < count and (self.rare or not held_out):
-                chosen.append(int(candidate))
-        return chosen
+            held_out = any(is_held_out_pair(int(candidate), other) for other in attributes)
+            if len(attributes) < count and (self.rare or not held_out):
+                attributes.append(int(candidate))
+        return attributes
 
     def _strength(self) -> str:
         return "must" if self.rng.random() < 0.65 else "may"
@@ -231,8 +232,8 @@ def is_held_out_pair(first: int, second: int) -> bool:
 
 def wants_held_out_pair(query: Query) -> bool:
     """Whether two of the query's attributes are a held-out pair; price and brand pair with everything."""
-    wanted = [c.attribute for c in query.constraints if c.attribute not in (PRICE, BRAND)]
-    return any(is_held_out_pair(first, second) for first, second in itertools.combinations(wanted, 2))
+    attributes = [c.attribute for c in query.constraints if c.attribute not in (PRICE, BRAND)]
+    return any(is_held_out_pair(first, second) for first, second in itertools.combinations(attributes, 2))
 
 
 def wants_of(query: Query, world: World) -> tuple[Want, ...]:

@@ -65,14 +65,14 @@ class ShopSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Shop:
-    """A world with Q queries. split (Q,) is an index into SPLITS; judged (Q, J) holds item positions."""
+    """A world with Q queries. split (Q,) is an index into SPLITS; judged_items (Q, J) holds item positions."""
 
     settings: ShopSettings
     world: World
     book: RuleBook
     queries: tuple[Query, ...]
     split: np.ndarray
-    judged: np.ndarray
+    judged_items: np.ndarray
     chunks: tuple[Chunk, ...]
 
     @cached_property
@@ -137,9 +137,9 @@ class Shop:
         """One row per judged pair: query_id, query, item_id, label (a name of the scale)."""
         import polars as pl
 
-        count = self.judged.shape[1]
+        count = self.judged_items.shape[1]
         rows = np.repeat(np.arange(len(self.queries)), count)
-        items = self.judged.reshape(-1)
+        items = self.judged_items.reshape(-1)
         names = np.asarray(self.book.scale.labels)
         return pl.DataFrame(
             {
@@ -159,12 +159,12 @@ class Shop:
     @cached_property
     def sessions(self) -> dict[str, np.ndarray]:
         """Behaviour on the training queries as flat columns: query, session, item, position, clicked, bought."""
-        parts = [dict(NO_SESSIONS)]
+        per_query = [dict(NO_SESSIONS)]
         for q in self.queries_of("train") if self.settings.sessions else ():
             rng = np.random.default_rng([self.settings.seed, 19, int(q)])
             part = simulate_sessions(self.world, self.truth(int(q)), rng, self.settings.sessions)
-            parts.append({"query": np.full(len(part["item"]), q), **part})
-        return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+            per_query.append({"query": np.full(len(part["item"]), q), **part})
+        return {name: np.concatenate([p[name] for p in per_query]) for name in per_query[0]}
 
     def clicks(self) -> list[tuple[str, str, float]]:
         """(query text, item id, number of clicks) of every pair that was clicked; training queries alone have any."""
@@ -246,7 +246,7 @@ def generate(settings: ShopSettings | None = None, book: RuleBook | None = None)
     """The shop of these settings. Same settings, same shop.
 
     >>> shop = generate(ShopSettings(items=400, queries=40))
-    >>> shop.labels.shape, shop.judged.shape
+    >>> shop.labels.shape, shop.judged_items.shape
     ((40, 400), (40, 40))
     """
     settings = settings or ShopSettings()

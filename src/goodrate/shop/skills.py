@@ -72,8 +72,8 @@ def _checks(document: Document) -> Probe:
 def _status(document: Document) -> Probe:
     """The columns that are not "none": an absent kind of want is easily told."""
     spans = [_last_word(document.say, span) for span in _fields(document.say)]
-    told = [span for span in spans if document.say[slice(*span)].strip() != "none"]
-    return Probe(document.read, document.say, tuple(("status", *span) for span in told))
+    stated = [span for span in spans if document.say[slice(*span)].strip() != "none"]
+    return Probe(document.read, document.say, tuple(("status", *span) for span in stated))
 
 
 def _relation(document: Document) -> Probe:
@@ -86,15 +86,15 @@ def probes(per_skill: int = 300) -> list[Probe]:
 
     Exclusions ("not red") are left out of equal and unequal: their match means that the values differ.
     """
-    made: list[Probe] = []
+    collected: list[Probe] = []
     each = max(1, per_skill // len(GATE_SEEDS))
     for seed in GATE_SEEDS:
         curriculum = Curriculum(seed, num_items=600)
         for _ in range(each):
-            made.append(_parse(curriculum.pair("wants")))
-            made.append(_card(curriculum.card()))
-            made.append(_relation(curriculum.pair("category")))
-            made.append(_status(curriculum.status()))
+            collected.append(_parse(curriculum.pair("wants")))
+            collected.append(_card(curriculum.card()))
+            collected.append(_relation(curriculum.pair("category")))
+            collected.append(_status(curriculum.status()))
         for _ in range(2 * each):
-            made.append(_checks(curriculum.pair("checks", without="negation")))
-    return made
+            collected.append(_checks(curriculum.pair("checks", without="negation")))
+    return collected

@@ -36,11 +36,11 @@ def check_constraint(world: World, constraint: Constraint, items: np.ndarray) ->
     return np.where(world.stated[items, constraint.attribute], np.where(good, MATCH, CONFLICT), UNKNOWN)
 
 
-def _worst(checks: np.ndarray, chosen: list[bool]) -> np.ndarray:
+def _worst(checks: np.ndarray, columns: list[bool]) -> np.ndarray:
     """Column code 0 none, 1 match, 2 unknown, 3 conflict: the worst verdict over the chosen constraints."""
-    if not any(chosen):
+    if not any(columns):
         return np.zeros(len(checks), dtype=np.int64)
-    return checks[:, np.asarray(chosen)].max(axis=1) + 1
+    return checks[:, np.asarray(columns)].max(axis=1) + 1
 
 
 def rule_columns(query: Query, relation: np.ndarray, checks: np.ndarray) -> dict[str, np.ndarray]:
@@ -63,13 +63,13 @@ def judge_truth(world: World, book: RuleBook, query: Query, items: np.ndarray | 
     """Truth of a query against some items (n,) or, without items, against the whole catalogue."""
     items = np.arange(len(world)) if items is None else items
     relation = world.taxonomy.relation[query.category, world.category[items]]
-    parts = [check_constraint(world, c, items) for c in query.constraints]
-    checks = np.stack(parts, axis=1) if parts else np.zeros((len(items), 0), dtype=np.int64)
+    columns = [check_constraint(world, c, items) for c in query.constraints]
+    checks = np.stack(columns, axis=1) if columns else np.zeros((len(items), 0), dtype=np.int64)
     rule = book.decide(rule_columns(query, relation, checks))
     return PairTruth(relation, checks, rule, book.labels(rule))
 
 
-def _found(world: World, constraint: Constraint, item: int) -> str | None:
+def _stated_value(world: World, constraint: Constraint, item: int) -> str | None:
     if constraint.attribute == PRICE:
         return str(int(world.price[item]))
     if constraint.attribute == BRAND:
@@ -88,7 +88,7 @@ def true_rationale(world: World, book: RuleBook, query: Query, item: int) -> Rat
         category=t.categories[query.category],
         wants=wants_of(query, world),
         found_category=t.categories[world.category[item]],
-        found=tuple(_found(world, c, item) for c in query.constraints),
+        found=tuple(_stated_value(world, c, item) for c in query.constraints),
         relation=RELATIONS[truth.relation[0]],
         checks=tuple(CHECKS[c] for c in truth.checks[0]),
         rule=book.rules[truth.rule[0]].id,
