@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 import traceback
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -39,7 +38,7 @@ from goodrate.run_folder import code_versions, write_atomic  # noqa: E402
 
 LOSS_GAP, GRADIENT_GAP = 2e-3, 0.02  # of fp32 on two devices: absolute, and of the gradient's norm
 CPU_THREADS, CPU_PATIENCE = 8, 40  # seconds after the GPU has done the same
-Found = dict[str, Any]
+Result = dict[str, Any]
 
 
 class Report:
@@ -47,19 +46,21 @@ class Report:
 
     def __init__(self, path: Path, minutes: float) -> None:
         self.path, self._start, self._minutes = path, time.monotonic(), minutes
-        self.facts: Found = {
-            "date": datetime.now(UTC).isoformat(timespec="seconds"), "device": gpu_recipes.device_name(),
+        device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
+        self.facts: Result = {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"), "device": device,
             "cpus": os.cpu_count(), **code_versions(), "recipes": {}, "speed": {}, "left_out": [], "minutes": 0.0,
         }  # fmt: skip
 
-    def keep(self, section: str, name: str, found: Found) -> None:
+    def add(self, section: str, name: str, result: Result) -> None:
         """A result of the sections "recipes" or "speed"."""
-        self.facts[section][name] = found
+        self.facts[section][name] = result
         self.facts["minutes"] = round((time.monotonic() - self._start) / 60, 2)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(self.path, json.dumps(self.facts, indent=1, default=str) + "\n")
-        told = {n: v for n, v in found.items() if n not in ("trace", "losses")}
-        print(f"{self.facts['minutes']:5.2f} min  {section}  {name}: {json.dumps(told, default=str)[:400]}", flush=True)
+        print(
+            f"{self.facts['minutes']:5.2f} min  {section}  {name}: {json.dumps(result, default=str)[:400]}", flush=True
+        )
 
     def late(self, name: str) -> bool:
         """Whether there is no time left for a section, which is then named as left out."""
@@ -74,8 +75,8 @@ def recipes(names: list[str], world: gpu_recipes.World, work: Path, starts: Path
     for precision in ("fp32", "auto") if both else ("fp32",):
         for name in names:
             if not report.late(f"{name} {precision}"):
-                found = gpu_recipes.run_case(name, world, work, starts, precision)
-                report.keep("recipes", f"{name} {precision}", found)
+                result = gpu_recipes.run_case(name, world, work, starts, precision)
+                report.add("recipes", f"{name} {precision}", result)
 
 
 def compare(report: Report, reference: Path) -> None:
@@ -92,7 +93,7 @@ def compare(report: Report, reference: Path) -> None:
             ours["note"] = "a token was sampled otherwise, which rounding can do: nothing to compare"
         elif loss > LOSS_GAP * max(1.0, abs(other["loss"])) or norm > GRADIENT_GAP:
             ours |= {"status": "failed", "why": f"loss {loss:.2g} and gradient {norm:.2%} off the CPU's"}
-        report.keep("recipes", name, ours)
+        report.add("recipes", name, ours)
 
 
 def timed(names: list[str], report: Report, small: bool) -> None:
@@ -100,13 +101,13 @@ def timed(names: list[str], report: Report, small: bool) -> None:
     for name, call in sections(small).items():
         if name in names and not report.late(name):
             try:
-                report.keep("speed", name, call())
+                report.add("speed", name, call())
             except Exception as error:  # the numbers that are there must not be lost
                 why = {"status": "failed", "why": f"{type(error).__name__}: {error}"[:1500]}
-                report.keep("speed", name, {**why, "trace": traceback.format_exc()[-2500:]})
+                report.add("speed", name, {**why, "trace": traceback.format_exc()[-2500:]})
 
 
-def sections(small: bool) -> Mapping[str, Callable[[], Found]]:
+def sections(small: bool) -> Mapping[str, Callable[[], Result]]:
     """Name -> measurement. small: sizes for a CPU."""
     if small:
         return {"judging": lambda: gpu_speed.judging(20, 1, False), "encoding": lambda: gpu_speed.encoding(64, 1)}
@@ -136,9 +137,7 @@ def wait_for(child: subprocess.Popen[bytes], work: Path, patience: float) -> Non
     except subprocess.TimeoutExpired:
         child.kill()
     if child.returncode not in (0, 1):
-        print(
-            f"the CPU's process: {child.returncode}", (work / "cpu.log").read_text(errors="replace")[-1500:], flush=True
-        )
+        print("the CPU's process:", child.returncode, (work / "cpu.log").read_text(errors="replace")[-1500:])
 
 
 def checked(arguments: argparse.Namespace, work: Path, report: Report) -> None:
@@ -150,7 +149,7 @@ def checked(arguments: argparse.Namespace, work: Path, report: Report) -> None:
     world = gpu_recipes.World(replace(size, updates=1) if arguments.reference else size)
     child = reference = None
     if cases and arguments.reference is None:
-        report.keep("speed", "seconds to make the start", gpu_recipes.start_judges(world, work / "starts", cases))
+        report.add("speed", "seconds to make the start", gpu_recipes.start_judges(world, work / "starts", cases))
         if not arguments.cpu:
             child, reference = start_reference(arguments, work)
     recipes(cases, world, work / ("cpu" if alone else "gpu"), work / "starts", report, both=not alone)
@@ -174,13 +173,12 @@ def main() -> int:
     arguments = parser.parse_args()
     if not arguments.cpu and arguments.reference is None and not torch.cuda.is_available():
         parser.error("torch sees no GPU here; --cpu runs the same checks in small")
-    warnings.simplefilter("ignore", FutureWarning)
     report = Report(arguments.out, arguments.minutes)
     with tempfile.TemporaryDirectory() as fresh:
         checked(arguments, arguments.reference or Path(fresh), report)
-    failed = [name for name, found in report.facts["recipes"].items() if found["status"] == "failed"]
-    skipped = [name for name, found in report.facts["recipes"].items() if found["status"] == "skipped"]
-    print(f"{len(report.facts['recipes'])} checks, {len(failed)} failed {failed}, skipped {skipped}, "
+    results = report.facts["recipes"]
+    failed, skipped = ([n for n, r in results.items() if r["status"] == status] for status in ("failed", "skipped"))
+    print(f"{len(results)} checks, {len(failed)} failed {failed}, skipped {skipped}, "
           f"left out {report.facts['left_out']}; {arguments.out}")  # fmt: skip
     return 1 if failed else 0
 

@@ -7,23 +7,22 @@ import random
 import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import nn
 
+import speed_logprobs
 import speed_policy
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.encoder import Encoder
 from goodrate.models.nano import nano_folder
-from goodrate.models.precision import autocast, default_device
-from goodrate.models.token_logprobs import token_logprobs
-from lib.timing import Sample, interleave, ratio, significant, spread, summaries
+from goodrate.models.precision import default_device
+from lib.timing import ratio, significant, spread
 from lib.trl_peer import word_tokenizer
 
-Found = dict[str, Any]
+Result = dict[str, Any]
 
 
 def seconds(call: Callable[[], object], rounds: int) -> list[float]:
@@ -36,7 +35,7 @@ def seconds(call: Callable[[], object], rounds: int) -> list[float]:
     return taken[1:]
 
 
-def policy(model: str, rounds: int, rows: int) -> Found:
+def policy(model: str, rounds: int, rows: int) -> Result:
     """Seconds of a GRPO update (8 prompts of 256, groups of 8, 64 tokens, bf16), ours and TRL's in turn where it is."""
     speed_policy.DEVICE = default_device()
     case = speed_policy.Case(model, 256, 64, 8, "bf16", rows)
@@ -48,14 +47,14 @@ def policy(model: str, rounds: int, rows: int) -> Found:
         runs = [ours.step() for _ in range(rounds + 1)][1:]
         taken, parts = {"split": runs}, {"split": ours.parts[1:]}
     memory = _memory(case, arms) if speed_policy.DEVICE.type == "cuda" else {}
-    found: Found = {
+    results: Result = {
         "wall": {arm: spread([run.wall for run in runs], 4) for arm, runs in taken.items()},
         "parts": {n: spread([part[n] for part in parts["split"]], 4) for n in ("sampling", "learning")},
         "peak_mib": memory,
     }
     if "trl" in arms:
-        found["trl_over_ours"] = ratio(taken, "trl", "split")["wall"]
-    return {**found, "case": vars(case), "vocabulary": speed_policy.words_of(case), "prompts": speed_policy.PROMPTS}
+        results["trl_over_ours"] = ratio(taken, "trl", "split")["wall"]
+    return {**results, "case": vars(case), "vocabulary": speed_policy.words_of(case), "prompts": speed_policy.PROMPTS}
 
 
 def _memory(case: speed_policy.Case, arms: tuple[str, ...]) -> dict[str, float | None]:
@@ -77,14 +76,14 @@ def _memory(case: speed_policy.Case, arms: tuple[str, ...]) -> dict[str, float |
     return peaks
 
 
-def judging(items: int, rounds: int, big: bool) -> Found:
+def judging(items: int, rounds: int, big: bool) -> Result:
     """Pairs per second by label: so many items of one query, prompts of 120 shared and 80 own tokens."""
     speed_policy.DEVICE = default_device()
     models = {"nano": CausalLM.load(nano_folder())}
     if big:
         case = speed_policy.Case("0.6B", 0, 0, 0, "bf16", 0)
         models["0.6B"] = CausalLM(speed_policy.network(case), word_tokenizer(speed_policy.words_of(case)))
-    found: Found = {}
+    results: Result = {}
     for name, model in models.items():
         draw = random.Random(0)
         limit = min(len(model.tokenizer), 4000)
@@ -95,16 +94,16 @@ def judging(items: int, rounds: int, big: bool) -> Found:
         for chunk in (20, 100, 400):
             if chunk <= max(items, 20):
                 taken = seconds(lambda m=model, c=chunk: m.label_logits(asked, [5, 6, 7, 8], chunk=c), rounds)  # type: ignore[misc]  # noqa: B023
-                found[f"{name}, chunks of {chunk}"] = spread([items / one for one in taken], 4)
-        found[f"{name}, precision"] = model.precision
-    return found
+                results[f"{name}, chunks of {chunk}"] = spread([items / one for one in taken], 4)
+        results[f"{name}, precision"] = model.precision
+    return results
 
 
 def _text(model: CausalLM, ids: list[int]) -> str:
     return str(model.tokenizer.decode(ids))
 
 
-def encoding(items: int, rounds: int) -> Found:
+def encoding(items: int, rounds: int) -> Result:
     """Items per second of an encoder of MiniLM's shape (6 layers, 384 wide, random) over texts of some 60 tokens."""
     speed_policy.DEVICE = default_device()
     draw = random.Random(0)
@@ -114,61 +113,21 @@ def encoding(items: int, rounds: int) -> Found:
         )
         for _ in range(items)
     ]
-    found: Found = {}
+    results: Result = {}
     for precision in ("fp32", "bf16"):
         encoder = Encoder.create(nano_folder() / "tokenizer.json", 384, 6, 12)
         encoder.precision = precision
         for batch in (32, 256):
             taken = seconds(lambda e=encoder, b=batch: e.encode_items(texts, b), rounds)  # type: ignore[misc]
-            found[f"{precision}, batches of {batch}"] = spread([items / one for one in taken], 4)
-    return found
+            results[f"{precision}, batches of {batch}"] = spread([items / one for one in taken], 4)
+    return results
 
 
-def logprobs() -> Found:
+def logprobs() -> Result:
     """The log-probability kernel (head, softmax, entropy; forward and backward) beside all logits at once."""
-    found = {}
-    for words, wide in ((151_936, 1024), (262_144, 640)):
-        for rows in (512, 4096):
-            for precision in ("fp32", "bf16"):
-                found[f"V{words} D{wide} rows {rows} {precision}"] = logprobs_case(words, wide, rows, precision, 5)
-    return found
-
-
-def logprobs_case(words: int, wide: int, rows: int, precision: str, rounds: int) -> Found:
-    """Seconds of `naive` (logits, log_softmax, gather) and `ours` in turn, and on a GPU their peak MiB."""
-    device = default_device()
-    torch.manual_seed(0)
-    head = nn.Linear(wide, words, bias=False, device=device)
-    network = SimpleNamespace(get_output_embeddings=lambda: head, config=SimpleNamespace())
-    states = torch.randn(rows, wide, device=device).requires_grad_()
-    ids, weights = torch.randint(words, (rows,), device=device), torch.randn(rows, device=device)
-
-    def naive() -> torch.Tensor:
-        every = torch.log_softmax(head(states).float(), -1)
-        (every.detach().exp() * every.detach()).sum(-1)  # the entropy, which ours gives too
-        return every.gather(1, ids[:, None])[:, 0]
-
-    def run(forward: Callable[[], torch.Tensor]) -> None:
-        with autocast(precision, device):
-            values = forward()
-        (values * weights).sum().backward()
-        head.zero_grad(set_to_none=True)
-        states.grad = None
-
-    forwards = {"naive": naive, "ours": lambda: token_logprobs(network, states, ids, 1.0)[0]}
-    speed_policy.DEVICE = device
-    samples = interleave({n: lambda call=call: _sample(lambda: run(call)) for n, call in forwards.items()}, rounds)  # type: ignore[misc]
-    return {
-        "wall": {name: one["wall"] for name, one in summaries(samples).items()},
-        "naive_over_ours": ratio(samples, "naive", "ours")["wall"],
-        "peak_mib": {n: _peak(lambda call=call: run(call)) for n, call in forwards.items()},  # type: ignore[misc]
-    }
-
-
-def _sample(call: Callable[[], object]) -> Sample:
-    start = speed_policy.now()
-    call()
-    return Sample(speed_policy.now() - start, float("nan"))
+    device, sizes = default_device().type, product(((151_936, 1024), (262_144, 640)), (512, 4096), ("fp32", "bf16"))
+    cases = [speed_logprobs.Case(*head, rows, precision, device) for head, rows, precision in sizes]
+    return {case.name: speed_logprobs.measured(case, 5) for case in cases}
 
 
 def _peak(call: Callable[[], object]) -> float | None:

@@ -221,3 +221,10 @@ def test_an_adapter_is_merged_into_the_weights(tmp_path: Path) -> None:
     np.testing.assert_allclose(merged.label_logits(prompts, [3, 9])[0], expected, atol=1e-5)
     assert not np.allclose(expected, plain[0], atol=1e-3)
     assert type(merged.network).__name__ == "Qwen3ForCausalLM"  # no wrapper left: saved, it is a plain model again
+
+
+def test_rows_in_one_forward_go_by_the_device_and_the_length() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert [label_forward.rows_at_once(cpu, tokens) for tokens in (1, 10_000)] == [20, 20]
+    # 80,000 / 200 = 400, and no more; 80,000 / 1,000 = 80; 80,000 / 10,000 = 8, under the 20 of a CPU
+    assert [label_forward.rows_at_once(gpu, tokens) for tokens in (50, 200, 1_000, 10_000)] == [400, 400, 80, 20]

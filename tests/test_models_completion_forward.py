@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import tiny_models
+from goodrate.models.cached_forward import cache_argument
 from goodrate.models.completion_forward import CompletionBatch, choose_sharing, completion_logprobs
 
 PROMPTS = ((5, 9, 7, 30, 2), (11, 12), (8, 8, 40))
@@ -89,7 +90,8 @@ def test_completions_of_one_token_need_no_second_forward(sharing: Any) -> None:
 def test_checkpointing_takes_the_packed_row_and_trains_the_same() -> None:
     network, batch = make_network("qwen3", "sdpa").train(), make_batch()
     expected = gradient(network, completion_logprobs(network, batch, sharing="plain")[0])
-    network.gradient_checkpointing_enable()
+    enable = getattr(network, "activation_checkpointing_enable", None)  # gradient_... before transformers 5.20
+    (enable or network.gradient_checkpointing_enable)()
     sharing = choose_sharing(network, batch)
     assert sharing == "packed" and network.training
     found = gradient(network, completion_logprobs(network, batch, sharing=sharing)[0])
@@ -107,7 +109,7 @@ def test_a_model_that_computes_something_else_gets_its_prompts_copied(
 
     def forgetful(**inputs: Any) -> Any:
         """Counts positions from 0 behind a cache, as a model that ignores position_ids does."""
-        cache = inputs.get("past_key_values")
+        cache = inputs.get(cache_argument(type(body)))
         if cache is not None and cache.get_seq_length():
             inputs["position_ids"] = inputs["position_ids"] * 0
         return forward(**inputs)

@@ -116,7 +116,22 @@ def test_nothing_is_kept_without_a_gradient(monkeypatch: pytest.MonkeyPatch) -> 
     network = Network(torch.float32, False)
     token_logprobs(network, states(), IDS, 1.0)
     token_logprobs(network.requires_grad_(False), states().detach(), IDS, 1.0)
-    assert saved == [7, 6]  # one tile of probabilities beside states, head and sums
+    assert saved == [8, 7]  # one tile of probabilities beside states, head, values and sums
+
+
+@pytest.mark.usefixtures("tiles")
+def test_a_sure_token_keeps_its_gradient_in_bf16() -> None:
+    network, x = Network(torch.float32, False), states()
+    x = (30 * torch.nn.functional.one_hot(IDS % WIDTH, WIDTH) + x).detach().requires_grad_()
+    with torch.no_grad():
+        network.head.weight.copy_(torch.eye(WORDS, WIDTH) / 3)  # p of the words under WIDTH: about 1 - 60 / e^10
+    ids = IDS % WIDTH
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        values, _ = token_logprobs(network, x, ids, 1.0)
+    assert 0.99 < float(values.detach().exp().min()) < 1  # in bf16 the next number under 1 is 0.996
+    exact = torch.log_softmax(network.head(x), -1).gather(1, ids[:, None])[:, 0]
+    for given, wanted in zip(gradients(values, [x]), gradients(exact, [x]), strict=True):
+        assert float((given - wanted).norm() / wanted.norm()) < 0.02
 
 
 @pytest.mark.usefixtures("tiles")

@@ -113,7 +113,7 @@ class CausalLM:
         return list(prefix + suffix)
 
     def label_logits(
-        self, prompts: Sequence[Prompt], label_token_ids: Sequence[int], chunk: int = label_forward.CHUNK
+        self, prompts: Sequence[Prompt], label_token_ids: Sequence[int], chunk: int | None = None
     ) -> np.ndarray:
         """Logits (N, L) float32 of the label tokens as the next token of each prompt; softmax is the caller's.
 
@@ -198,10 +198,11 @@ class CausalLM:
                 f"a prompt of {longest} tokens and {new_tokens} new ones exceed the {self.max_length} the model takes"
             )
 
-    def _plain(self, pairs: Sequence[IdPair], tokens: torch.Tensor, chunk: int) -> torch.Tensor:
+    def _plain(self, pairs: Sequence[IdPair], tokens: torch.Tensor, chunk: int | None) -> torch.Tensor:
         """Label logits through the model's own forward and head, chunk by chunk."""
         rows = [prefix + suffix for prefix, suffix in pairs]
         result = torch.empty(len(rows), len(tokens), device=tokens.device)
+        chunk = chunk or label_forward.rows_at_once(self.device, max(map(len, rows)))
         for part in label_forward.chunks_by_length(range(len(rows)), [len(r) for r in rows], chunk):
             result[part] = label_forward.plain_logits(self.network, [rows[i] for i in part], tokens, self.pad_id)
         return result

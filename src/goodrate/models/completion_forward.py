@@ -22,6 +22,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from goodrate.models.cached_forward import cached_states
 from goodrate.models.label_forward import pad_right
 from goodrate.models.shared_prefix import SharedPrefix, can_attend, prefill, states_behind
 from goodrate.models.token_logprobs import token_logprobs
@@ -95,13 +96,13 @@ def _cached(network: Any, batch: CompletionBatch) -> Tensor:
         return read.last[batch.row][:, None]
     read.cache.batch_select_indices(batch.row)
     later = torch.arange(fed.shape[1], device=device)
-    states = network.base_model(
+    states = cached_states(
+        network,
+        read.cache,
         input_ids=fed,
         attention_mask=torch.cat([read.seen[batch.row], torch.ones_like(fed)], dim=1),
         position_ids=read.lengths[batch.row][:, None] + later,
-        past_key_values=read.cache,
-        use_cache=True,
-    ).last_hidden_state
+    )
     return torch.cat([read.last[batch.row][:, None], states], dim=1)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from goodrate.models.cached_forward import cached_states
 from goodrate.models.head import head_logits
 from goodrate.models.shared_prefix import Prefill, SharedPrefix, fits, prefill, states_behind
 
@@ -165,13 +166,13 @@ class _CopiedRows:
     def feed(self, tokens: Tensor) -> Tensor:
         """One token per row (N,) -> final states (N, D)."""
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
-        states = self._network.base_model(
+        states = cached_states(
+            self._network,
+            self._cache,
             input_ids=tokens[:, None],
             attention_mask=self._mask,
             position_ids=self._lengths[:, None],
-            past_key_values=self._cache,
-            use_cache=True,
-        ).last_hidden_state
+        )
         self._lengths = self._lengths + 1
         return states[:, -1]
 

@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from goodrate.models.cached_forward import cached_states
 from goodrate.models.head import head_logits
 
 IdPair = tuple[tuple[int, ...], tuple[int, ...]]  # prefix ids, suffix ids
-CHUNK = 20  # rows in one forward; 100 was 1.4 times slower under bf16 on a CPU (notes/shared_prefix.md, section 5)
+# Rows in one forward: 100 were 1.4 times slower than 20 under bf16 on a CPU (notes/shared_prefix.md, section 5), 400
+# 2 to 3.3 times faster on a GPU (docs/speed.md). Behind long prompts fewer: their keys are copied for each row.
+CHUNK, GPU_CHUNK, GPU_TOKENS = 20, 400, 80_000
 MIN_SHARED = 4  # smaller groups run faster together with other queries than alone behind a shared prefix
 
 
@@ -60,8 +63,7 @@ def prefill(network: Any, prefix: Sequence[int], device: torch.device) -> Dynami
     """The KV cache of one prefix, batch 1."""
     cache = DynamicCache(config=network.config)
     ids = torch.tensor([list(prefix)], device=device)
-    body = network.base_model
-    body(input_ids=ids, position_ids=positions(0, len(prefix), device), past_key_values=cache, use_cache=True)
+    cached_states(network, cache, input_ids=ids, position_ids=positions(0, len(prefix), device))
     return cache
 
 
@@ -74,9 +76,13 @@ def suffix_logits(
     repeated = copy.deepcopy(cache)  # the forward appends to it in place
     repeated.batch_repeat_interleave(len(rows))
     where = positions(start, ids.shape[1], device).expand(len(rows), -1)
-    body = network.base_model
-    out = body(input_ids=ids, position_ids=where, past_key_values=repeated, use_cache=True)
-    return head_logits(network, last_hidden(out.last_hidden_state, rows), token_ids).float()
+    states = cached_states(network, repeated, input_ids=ids, position_ids=where)
+    return head_logits(network, last_hidden(states, rows), token_ids).float()
+
+
+def rows_at_once(device: torch.device, tokens: int) -> int:
+    """How many prompts of at most so many tokens go through a device's forward together."""
+    return max(CHUNK, min(GPU_CHUNK, GPU_TOKENS // max(1, tokens))) if device.type == "cuda" else CHUNK
 
 
 def chunks_by_length(indices: Sequence[int], lengths: Sequence[int], size: int) -> Iterator[list[int]]:
@@ -99,9 +105,10 @@ def shared_groups(
 
 
 def label_logits(
-    network: Any, pairs: Sequence[IdPair], token_ids: Tensor, pad_id: int, share: bool = True, chunk: int = CHUNK
+    network: Any, pairs: Sequence[IdPair], token_ids: Tensor, pad_id: int, share: bool = True, chunk: int | None = None
 ) -> Tensor:
-    """Label logits (N, L) in the order of the pairs, float32 on the model's device."""
+    """Label logits (N, L) in the order of the pairs, float32 on the model's device. chunk None: what suits that."""
+    chunk = chunk or rows_at_once(token_ids.device, max((len(p) + len(s) for p, s in pairs), default=0))
     result = torch.empty(len(pairs), len(token_ids), device=token_ids.device)
     groups, rest = shared_groups(pairs) if share else ({}, list(range(len(pairs))))
     whole = [prefix + suffix for prefix, suffix in pairs]

@@ -20,6 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, DynamicCach
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from goodrate.models.cached_forward import cached_states
 from goodrate.models.label_forward import pad_right
 
 NAME = "shared_prefix"
@@ -44,13 +45,9 @@ def prefill(network: Any, prompts: Sequence[tuple[int, ...]], pad_id: int, devic
     where = torch.arange(ids.shape[1], device=device)
     seen = (where[None] < lengths[:, None]).long()
     cache = DynamicCache(config=network.config)
-    states = network.base_model(
-        input_ids=ids,
-        attention_mask=seen,
-        position_ids=where[None].expand_as(ids),
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state
+    states = cached_states(
+        network, cache, input_ids=ids, attention_mask=seen, position_ids=where[None].expand_as(ids)
+    )
     return Prefill(states[torch.arange(len(ids), device=device), lengths - 1], cache, lengths, seen)
 
 

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from goodrate.models.head import head_logits, tiled_head
 
-TILE = {"cpu": 4 * 2**20, "cuda": 256 * 2**20}  # bytes of a tile: a processor's cache, or enough for a GPU's many cores
+TILE = {"cpu": 16 * 2**20, "cuda": 256 * 2**20}  # bytes of a tile: few enough that threads seldom wait for one another
 KEPT = 512 * 2**20  # bytes of probabilities that a forward pass keeps for its backward pass
 NARROWEST = 256  # words in a tile, however many rows there are
 
@@ -67,7 +67,10 @@ def token_logprobs(
 
 
 class _ChosenLogprobs(torch.autograd.Function):
-    """d log p(i) / d logits = onehot(i) - p: what the backward pass needs is p, tile by tile."""
+    """d log p(i) / d logits = onehot(i) - p. The backward pass needs the p of the other tokens, tile by tile.
+
+    The chosen token's own 1 - p(i) stands apart, in float32: rounded to bf16, a p near 1 would be 1.
+    """
 
     @staticmethod
     def forward(
@@ -77,62 +80,69 @@ class _ChosenLogprobs(torch.autograd.Function):
         kept: list[Tensor] = []
         room, sums, means, chosen = KEPT, [], [], None
         for words in _tiles(states, weight):
-            logits = how.logits(states, weight[words], None if bias is None else bias[words]).div_(how.temperature)
+            logits = how.logits(states, weight[words], None if bias is None else bias[words])
+            logits = logits if how.temperature == 1 else logits.div_(how.temperature)
             inside, place = _inside(ids, words)
-            mine = logits.gather(1, place)[:, 0]
-            chosen = mine if chosen is None else torch.where(inside, mine, chosen)
-            total = logits.logsumexp(-1)
-            p = (logits - total[:, None]).exp_()
-            sums.append(total)
+            own = logits.gather(1, place)[:, 0]
+            chosen = own if chosen is None else torch.where(inside, own, chosen)
+            p = torch.softmax(logits, -1)
+            sums.append(logits.amax(-1) - p.amax(-1).log())
             means.append(logits.mul_(p).sum(-1))
             room -= p.numel() * (how.low or p.dtype).itemsize
             if keeps and room >= 0:
-                kept.append(p.to(how.low) if how.low else p)
+                kept.append(_without(p, inside, place).to(how.low or p.dtype))
         tile_totals = torch.stack(sums)
         total = tile_totals.logsumexp(0)
         entropy = total - ((tile_totals - total).exp_() * torch.stack(means)).sum(0)
-        ctx.save_for_backward(states, weight, bias, ids, total, tile_totals, *kept)
+        assert chosen is not None
+        chosen = chosen - total
+        ctx.save_for_backward(states, weight, bias, ids, chosen, total, tile_totals, *kept)
         ctx.how = how
         ctx.mark_non_differentiable(entropy)
-        assert chosen is not None
-        return chosen - total, entropy
+        return chosen, entropy
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         with torch.autocast(gradient.device.type, enabled=False):
-            return (*_gradients(ctx, gradient), None, None)
+            return (*_gradients(ctx, gradient / ctx.how.temperature), None, None)
 
 
 def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Of states, weight and bias; None for one that needs none."""
-    states, weight, bias, ids, total, tile_totals, *kept = ctx.saved_tensors
+    """Of states, weight and bias; None for one that needs none. Rows are scaled at the states, D wide, not at the
+    probabilities, V wide.
+    """
+    states, weight, bias, ids, chosen, total, tile_totals, *kept = ctx.saved_tensors
     how, (wants_states, wants_weight, wants_bias, *_) = ctx.how, ctx.needs_input_grad
     low = how.low or weight.dtype
-    low_states = states.to(low)
     to_states = torch.zeros_like(states, dtype=total.dtype) if wants_states else None
     to_weight = torch.empty_like(weight) if wants_weight else None
     to_bias = torch.empty_like(bias) if wants_bias and bias is not None else None
-    gradient = gradient / how.temperature
+    to_chosen = gradient * -chosen.expm1()
     for number, words in enumerate(_tiles(states, weight)):
         if number < len(kept):
-            scale = -gradient * (tile_totals[number] - total).exp()
-            to_logits = kept[number] * scale[:, None].to(kept[number].dtype)
-            slope = None
+            p, scale = kept[number], -gradient * (tile_totals[number] - total).exp()
         else:
             logits = how.logits(states, weight[words], None if bias is None else bias[words])
+            inside, place = _inside(ids, words)
             slope = None if how.cap is None else 1 - (logits / how.cap).square_()
-            to_logits = logits.div_(how.temperature).sub_(total[:, None]).exp_().mul_(-gradient[:, None])
-        inside, place = _inside(ids, words)
-        to_logits.scatter_add_(1, place, torch.where(inside, gradient, 0.0)[:, None].to(to_logits.dtype))
-        to_logits = to_logits if slope is None else to_logits.mul_(slope)
-        if to_bias is not None:
-            to_bias[words] = to_logits.sum(0, dtype=total.dtype)
-        to_logits = to_logits.to(low)
+            p, scale = _without(logits.div_(how.temperature).sub_(total[:, None]).exp_(), inside, place), -gradient
+            if slope is not None:
+                to_chosen = torch.where(inside, to_chosen * slope.gather(1, place)[:, 0], to_chosen)
+                p = p.mul_(slope)
+            p = p.to(low)
         if to_states is not None:
-            to_states += to_logits @ weight[words].to(low)
+            to_states.addcmul_(scale[:, None], (p @ weight[words].to(low)).to(total.dtype))
         if to_weight is not None:
-            to_weight[words] = to_logits.T @ low_states
+            _product_into(to_weight[words], p.T, (states * scale[:, None]).to(low))
+        if to_bias is not None:
+            to_bias[words] = p.T @ scale.to(low)
+    if to_states is not None:
+        to_states.addcmul_(to_chosen[:, None], weight[ids].to(total.dtype))
+    if to_weight is not None:
+        _add_rows(to_weight, ids, states * to_chosen[:, None])
+    if to_bias is not None:
+        _add_rows(to_bias, ids, to_chosen)
     return None if to_states is None else to_states.to(states.dtype), to_weight, to_bias
 
 
@@ -148,6 +158,27 @@ def _inside(ids: Tensor, words: slice) -> tuple[Tensor, Tensor]:
     """Whether each token is one of a tile's words (N,), and its place among them (N, 1); any place where it is not."""
     inside = (ids >= words.start) & (ids < words.stop)
     return inside, (ids - words.start).clamp(0, words.stop - words.start - 1)[:, None]
+
+
+def _without(p: Tensor, inside: Tensor, place: Tensor) -> Tensor:
+    """Probabilities (N, W) with 0 at the chosen tokens, changed in place."""
+    return p.scatter_(1, place, p.gather(1, place).masked_fill_(inside[:, None], 0.0))
+
+
+def _product_into(out: Tensor, left: Tensor, right: Tensor) -> None:
+    """out = left @ right, without a copy where the precisions are one."""
+    if out.dtype == left.dtype:
+        torch.mm(left, right, out=out)
+    else:
+        out.copy_(left @ right)
+
+
+def _add_rows(matrix: Tensor, rows: Tensor, values: Tensor) -> None:
+    """matrix[rows] += values, rows that come twice twice, in an order that is always the same."""
+    if matrix.is_cuda:
+        matrix.index_put_((rows,), values.to(matrix.dtype), accumulate=True)
+    else:
+        matrix.index_add_(0, rows, values.to(matrix.dtype))
 
 
 @contextmanager
