@@ -46,7 +46,7 @@ class Hit:
     item_id: str
     score: float
     rank: int
-    parts: dict[str, Part]
+    channels: dict[str, Part]
 
 
 class FakeSearcher:
@@ -65,8 +65,8 @@ class FakeSearcher:
 
 def hit_at(rank: int, item_id: str) -> Hit:
     """A hit that both channels put at the same rank; three quarters of its score are lexical."""
-    parts = {"lexical": Part(rank, 9.0 - rank, 0.75), "dense": Part(rank, 0.5, 0.25)}
-    return Hit(item_id, 1 / (60 + rank), rank, parts)
+    channels = {"lexical": Part(rank, 9.0 - rank, 0.75), "dense": Part(rank, 0.5, 0.25)}
+    return Hit(item_id, 1 / (60 + rank), rank, channels)
 
 
 class FakeStore:

@@ -29,9 +29,9 @@ def test_fused_scores_and_shares() -> None:
         ("c", 0.016129, 3),
     ]
     # shares of b: (1/62) / (1/62 + 1/61) = 61/123 and 62/123
-    assert hits[0].parts["lexical"] == ChannelPart(2, 1.0, pytest.approx(61 / 123))
-    assert hits[0].parts["dense"] == ChannelPart(1, 2.0, pytest.approx(62 / 123))
-    assert set(hits[1].parts) == {"lexical"} and hits[1].parts["lexical"].share == 1.0
+    assert hits[0].channels["lexical"] == ChannelPart(2, 1.0, pytest.approx(61 / 123))
+    assert hits[0].channels["dense"] == ChannelPart(1, 2.0, pytest.approx(62 / 123))
+    assert set(hits[1].channels) == {"lexical"} and hits[1].channels["lexical"].share == 1.0
 
 
 def test_ties_go_by_id_and_wrong_input_is_refused() -> None:
@@ -55,7 +55,7 @@ def test_k_is_a_prefix_and_channel_order_does_not_matter(given_orders: list[list
     assert scores == sorted(scores, reverse=True)
     turned = reciprocal_rank_fusion(dict(reversed(channels.items())))
     assert {hit.item_id: round(hit.score, 12) for hit in turned} == {hit.item_id: round(hit.score, 12) for hit in whole}
-    assert all(sum(part.share for part in hit.parts.values()) == pytest.approx(1.0) for hit in whole)
+    assert all(sum(part.share for part in hit.channels.values()) == pytest.approx(1.0) for hit in whole)
 
 
 class Signs:

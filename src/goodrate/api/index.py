@@ -94,7 +94,7 @@ class Index:
             return cls(store)
         if words_only:
             return cls(store, mode="lexical")
-        where = encoder if encoder is not None else store.about["encoder"]
+        where = encoder if encoder is not None else store.manifest["encoder"]
         if where is None:
             raise ValueError(f"{store.path} does not say where its encoder lies; give it with --encoder")
         return cls(store, _single(load_encoder(where, store.dimension)))

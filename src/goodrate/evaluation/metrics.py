@@ -80,9 +80,9 @@ def rank_items(run: Run, qrels: Qrels, judged_only: bool = False) -> pl.DataFram
 
 def _refuse(frame: pl.DataFrame, bad: pl.Expr, what: str) -> None:
     """ValueError naming the first bad row of a run."""
-    found = frame.filter(bad)
-    if len(found):
-        query, item = found.select("query_id", "item_id").row(0)
+    bad_rows = frame.filter(bad)
+    if len(bad_rows):
+        query, item = bad_rows.select("query_id", "item_id").row(0)
         raise ValueError(f"run: item {item!r} of query {query!r} {what}")
 
 
@@ -113,17 +113,17 @@ def evaluate_run(
     >>> round(table["ndcg"][0], 3)
     0.634
     """
-    wanted = [parse_metric(name) for name in dict.fromkeys(metrics)]
+    parsed = [parse_metric(name) for name in dict.fromkeys(metrics)]
     ranking = rank_items(run, qrels, judged_only)
     table = query_facts(ranking, qrels, scale)
     values = [
         _goodrates(ranking, metric, scale) if metric.kind == "goodrate" else _library(ranking, qrels, scale, metric)
-        for metric in wanted
+        for metric in parsed
     ]
     for frame in values:
         table = table.join(frame, on="query_id", how="left", maintain_order="left")
-    found = table.with_columns(_settled(metric) for metric in wanted)
-    return found.drop("has_gain", "has_positive")
+    settled = table.with_columns(_settled(metric) for metric in parsed)
+    return settled.drop("has_gain", "has_positive")
 
 
 def query_facts(ranking: pl.DataFrame, qrels: Qrels, scale: RelevanceScale) -> pl.DataFrame:
@@ -132,7 +132,7 @@ def query_facts(ranking: pl.DataFrame, qrels: Qrels, scale: RelevanceScale) -> p
         gain=pl.col("label").replace_strict(dict(enumerate(scale.gains)), return_dtype=pl.Float64),
         positive=pl.col("label").replace_strict(dict(enumerate(scale.is_positive.tolist())), return_dtype=pl.Boolean),
     )
-    judged = lookup.group_by("query_id").agg(
+    label_facts = lookup.group_by("query_id").agg(
         single_grade=pl.col("label").n_unique() == 1,
         has_gain=(pl.col("gain") > 0).any(),
         has_positive=pl.col("positive").any(),
@@ -140,7 +140,7 @@ def query_facts(ranking: pl.DataFrame, qrels: Qrels, scale: RelevanceScale) -> p
     counts = ranking.group_by("query_id").agg(results=pl.len())
     table = pl.DataFrame({"query_id": list(qrels)}, schema={"query_id": pl.String})
     table = table.join(counts, on="query_id", how="left", maintain_order="left")
-    table = table.join(judged, on="query_id", how="left", maintain_order="left")
+    table = table.join(label_facts, on="query_id", how="left", maintain_order="left")
     table = table.with_columns(pl.col("results").fill_null(0))
     return table.with_columns(missing=pl.col("results") == 0)
 
@@ -173,8 +173,8 @@ def _library(ranking: pl.DataFrame, qrels: Qrels, scale: RelevanceScale, metric:
         ranks.setdefault(query, {})[item] = -rank
     gains = integer_gains(scale) if metric.kind == "ndcg" else scale.is_positive.astype(int).tolist()
     graded = {query: {item: gains[label] for item, label in qrels[query].items()} for query in ranks}
-    found = ir_measures.iter_calc([_measure(metric)], graded, ranks)
-    rows = [(value.query_id, float(value.value)) for value in found]
+    values = ir_measures.iter_calc([_measure(metric)], graded, ranks)
+    rows = [(value.query_id, float(value.value)) for value in values]
     return pl.DataFrame(rows, schema={"query_id": pl.String, metric.name: pl.Float64}, orient="row")
 
 

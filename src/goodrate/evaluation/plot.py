@@ -41,16 +41,16 @@ def write_plot(report: Report, path: Path) -> None:
 def _draw(panel: Any, systems: list[SystemReport], metric: str) -> None:
     """One metric: dots, intervals, numbers."""
     for row, system in enumerate(systems):
-        found = system.metrics[metric]
-        if found.value != found.value:
+        estimate = system.metrics[metric]
+        if estimate.value != estimate.value:
             continue
         color = MUTED if row == 0 else ACCENT
-        if found.low == found.low:
-            panel.plot([found.low, found.high], [row, row], color=color, linewidth=2, solid_capstyle="round")
-        panel.plot([found.value], [row], "o", color=color, markersize=6)
+        if estimate.low == estimate.low:
+            panel.plot([estimate.low, estimate.high], [row, row], color=color, linewidth=2, solid_capstyle="round")
+        panel.plot([estimate.value], [row], "o", color=color, markersize=6)
         panel.annotate(
-            f"{found.value:.3f}", (found.value, row), (0, 6), textcoords="offset points", ha="center", fontsize=7.5,
-            color=INK,
+            f"{estimate.value:.3f}", (estimate.value, row), (0, 6), textcoords="offset points", ha="center",
+            fontsize=7.5, color=INK,
         )  # fmt: skip
     panel.set_title(metric, fontsize=10, color=INK, loc="left")
     panel.grid(axis="x", color="#e4e7eb", linewidth=0.8)

@@ -72,8 +72,8 @@ def evaluate_systems(
 ) -> Report:
     """Score every system on the queries of the task and compare each with the first."""
     qrels = {query_id: task.qrels[query_id] for query_id in task.queries}
-    wanted = list(dict.fromkeys([*metrics, f"judged@{k}"]))  # the unjudged share comes from the last
-    tables = [average([evaluate_run(run, qrels, scale, wanted, task.judged_only) for run in s.runs]) for s in systems]
+    columns = list(dict.fromkeys([*metrics, f"judged@{k}"]))  # the unjudged share comes from the last
+    tables = [average([evaluate_run(run, qrels, scale, columns, task.judged_only) for run in s.runs]) for s in systems]
     shown = [name for name in metrics if not (task.judged_only and name.startswith("judged"))]  # 1 by construction
     reports = [
         _system(system, table, None if table is tables[0] else tables[0], shown, k, seed)
@@ -99,7 +99,7 @@ def _system(
     """The numbers of one system."""
     values = {name: numbers(table, name) for name in metrics}
     against = {} if first is None else {name: _against(values[name], numbers(first, name), seed) for name in metrics}
-    judged = table.filter(~pl.col("missing"))[f"judged@{k}"].to_numpy()
+    judged_share = table.filter(~pl.col("missing"))[f"judged@{k}"].to_numpy()
     return SystemReport(
         name=system.name,
         values=table,
@@ -107,7 +107,7 @@ def _system(
         against=against,
         undefined={name: int(np.isnan(values[name]).sum()) for name in metrics},
         missing=int(table["missing"].sum()),
-        unjudged=float(1 - judged.mean()) if len(judged) else float("nan"),
+        unjudged=float(1 - judged_share.mean()) if len(judged_share) else float("nan"),
         notes=system.notes,
     )
 
@@ -141,11 +141,11 @@ def as_dict(report: Report) -> dict[str, Any]:
 def _system_dict(system: SystemReport) -> dict[str, Any]:
     against = {
         name: {
-            "difference": found.difference.as_dict(),
-            "p": found.p if found.p == found.p else None,
-            "side_by_side": asdict(found.sides),
+            "difference": comparison.difference.as_dict(),
+            "p": comparison.p if comparison.p == comparison.p else None,
+            "side_by_side": asdict(comparison.sides),
         }
-        for name, found in system.against.items()
+        for name, comparison in system.against.items()
     }
     return {
         "name": system.name,
@@ -191,13 +191,13 @@ def as_text(report: Report) -> str:
 
 def _cell(system: SystemReport, metric: str) -> str:
     """0.864* over its interval."""
-    found = system.metrics[metric]
-    if found.value != found.value:
+    estimate = system.metrics[metric]
+    if estimate.value != estimate.value:
         return "-"
     against = system.against.get(metric)
     star = "*" if against and against.p < SIGNIFICANT else " "
-    interval = f"[dim]{_short(found.low)}-{_short(found.high)}[/dim]" if found.low == found.low else ""
-    return f"{found.value:.3f}{star}\n{interval}"
+    interval = f"[dim]{_short(estimate.low)}-{_short(estimate.high)}[/dim]" if estimate.low == estimate.low else ""
+    return f"{estimate.value:.3f}{star}\n{interval}"
 
 
 def _short(share: float) -> str:
@@ -220,9 +220,9 @@ def footnotes(report: Report) -> list[str]:
         lines.append(f"* p < {SIGNIFICANT} against {first}, paired randomisation; not corrected for many tests.")
     if report.single_grade:
         lines.append(f"{report.single_grade} queries have one grade only: no order of the judged items changes them.")
-    cannot = [told for told in (_undefined(report, metric) for metric in report.metrics) if told]
-    if cannot:
-        lines.append(f"queries where a metric is undefined and left out of its mean: {'; '.join(cannot)}.")
+    undefined = [count for count in (_undefined(report, metric) for metric in report.metrics) if count]
+    if undefined:
+        lines.append(f"queries where a metric is undefined and left out of its mean: {'; '.join(undefined)}.")
     for system in report.systems:
         if system.missing:
             lines.append(f"{system.name}: {system.missing} queries without a result; they count 0.")

@@ -27,13 +27,13 @@ class Interval:
         return {key: None if value != value else value for key, value in asdict(self).items()}
 
 
-def known(values: ArrayLike) -> np.ndarray:
+def defined(values: ArrayLike) -> np.ndarray:
     """The values (N,) float64 that are not NaN."""
     array = np.asarray(values, dtype=np.float64).reshape(-1)
     return array[~np.isnan(array)]
 
 
-def known_pairs(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def defined_pairs(a: ArrayLike, b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Both values where both are known. Raises ValueError when the lengths differ: then they are not paired."""
     left, right = (np.asarray(x, dtype=np.float64).reshape(-1) for x in (a, b))
     if len(left) != len(right):
@@ -49,7 +49,7 @@ def bootstrap_interval(values: ArrayLike, seed: int = 0, level: float = 0.95, re
     >>> bootstrap_interval([0.5, 0.5, 0.5]).low
     0.5
     """
-    array = known(values)
+    array = defined(values)
     mean = float(array.mean()) if len(array) else float("nan")
     if len(array) < 2:
         return Interval(mean, float("nan"), float("nan"), len(array))
@@ -67,7 +67,7 @@ def paired_bootstrap_difference(
     a: ArrayLike, b: ArrayLike, seed: int = 0, level: float = 0.95, resamples: int = RESAMPLES
 ) -> Interval:
     """mean(a - b) over the queries where both are known, with its interval; queries are resampled as pairs."""
-    left, right = known_pairs(a, b)
+    left, right = defined_pairs(a, b)
     return bootstrap_interval(left - right, seed, level, resamples)
 
 
@@ -79,7 +79,7 @@ def paired_randomisation(a: ArrayLike, b: ArrayLike, seed: int = 0, flips: int =
     >>> paired_randomisation([1, 1, 1], [0, 0, 0])  # of 8 sign patterns, +++ and --- reach |3|
     0.25
     """
-    left, right = known_pairs(a, b)
+    left, right = defined_pairs(a, b)
     difference = left - right
     difference = difference[difference != 0]  # a sign does not change a zero
     if not len(left):
@@ -124,7 +124,7 @@ def bootstrap_over_groups(
         statistic(np.concatenate([rows[number] for number in rng.integers(0, len(rows), len(rows))]))
         for _ in range(resamples if len(rows) > 1 else 0)
     ]
-    usable = known(drawn)
+    usable = defined(drawn)
     if not len(usable):
         return Interval(value, float("nan"), float("nan"), len(rows))
     low, high = np.quantile(usable, [(1 - level) / 2, (1 + level) / 2])

@@ -33,7 +33,7 @@ class Task:
     judged_only: bool = False
     depth: int = 100
 
-    def judged(self, query_id: str) -> list[str]:
+    def judged_items(self, query_id: str) -> list[str]:
         """The judged items of a query, by id."""
         return sorted(self.qrels[query_id])
 
@@ -59,7 +59,7 @@ def random_runs(task: Task, ids: Sequence[str], seed: int = 0, orders: int = RAN
         for query_id in task.queries:
             digest = hashlib.sha256(f"{seed}\x00{order}\x00{query_id}".encode()).digest()
             rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-            pool = task.judged(query_id) if task.judged_only else ids
+            pool = task.judged_items(query_id) if task.judged_only else ids
             drawn = rng.permutation(len(pool))[: len(pool) if task.judged_only else task.depth]
             run[query_id] = [(pool[place], -float(rank)) for rank, place in enumerate(drawn)]
         runs.append(run)
@@ -84,11 +84,11 @@ def _searched(task: Task, searcher: Any, mode: str, query_id: str, query: str) -
         return []
     if not task.judged_only:
         return [(hit.item_id, hit.score) for hit in searcher.search(query, task.depth, None, mode)]
-    judged = task.judged(query_id)
-    hits = searcher.search(query, len(judged), _where(judged), mode)
+    items = task.judged_items(query_id)
+    hits = searcher.search(query, len(items), _where(items), mode)
     scores = {hit.item_id: hit.score for hit in hits}
     lowest = min(scores.values(), default=0.0) - 1.0
-    return [(item, scores.get(item, lowest)) for item in judged]
+    return [(item, scores.get(item, lowest)) for item in items]
 
 
 def _where(ids: Sequence[str]) -> str:
@@ -115,7 +115,7 @@ def judge_runs(
     labels: dict[tuple[str, str], int] = {}
     failed = 0
     for query_id, query in task.queries.items():
-        ordered = task.judged(query_id) if candidates is None else _best_first(candidates[query_id])
+        ordered = task.judged_items(query_id) if candidates is None else _best_first(candidates[query_id])
         items = ordered if candidates is None else ordered[:depth]
         if not ordered:
             continue  # no candidate: the query is missing

@@ -26,12 +26,12 @@ class ChannelPart:
 
 @dataclass(frozen=True)
 class FusedHit:
-    """One fused result. parts: channel -> its part; a channel that did not find the item is absent."""
+    """One fused result. channels: name -> its part; a channel that did not find the item is absent."""
 
     item_id: str
     score: float
     rank: int
-    parts: dict[str, ChannelPart]
+    channels: dict[str, ChannelPart]
 
 
 def reciprocal_rank_fusion(channels: Mapping[str, Sequence[Hit]], k0: int = 60, k: int | None = None) -> list[FusedHit]:
@@ -45,18 +45,21 @@ def reciprocal_rank_fusion(channels: Mapping[str, Sequence[Hit]], k0: int = 60, 
     """
     if k0 <= 0:
         raise ValueError(f"k0 must be positive; got {k0}")
-    found: dict[str, dict[str, Hit]] = {}
+    by_item: dict[str, dict[str, Hit]] = {}
     for channel, hits in channels.items():
         for hit in hits:
-            if channel in found.setdefault(hit.item_id, {}):
+            if channel in by_item.setdefault(hit.item_id, {}):
                 raise ValueError(f"channel {channel!r} names item {hit.item_id!r} twice")
-            found[hit.item_id][channel] = hit
-    scores = {item: sum(1.0 / (k0 + hit.rank) for hit in parts.values()) for item, parts in found.items()}
+            by_item[hit.item_id][channel] = hit
+    scores = {item: sum(1.0 / (k0 + hit.rank) for hit in by_name.values()) for item, by_name in by_item.items()}
     ordered = sorted(scores, key=lambda item: (-scores[item], item))[:k]
-    return [FusedHit(item, scores[item], rank, _parts(found[item], k0)) for rank, item in enumerate(ordered, start=1)]
+    return [
+        FusedHit(item, scores[item], rank, _channel_parts(by_item[item], k0))
+        for rank, item in enumerate(ordered, start=1)
+    ]
 
 
-def _parts(hits: Mapping[str, Hit], k0: int) -> dict[str, ChannelPart]:
+def _channel_parts(hits: Mapping[str, Hit], k0: int) -> dict[str, ChannelPart]:
     """Each channel's rank, score and share of the sum."""
     weights = {channel: 1.0 / (k0 + hit.rank) for channel, hit in hits.items()}
     total = sum(weights.values())

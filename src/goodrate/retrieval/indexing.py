@@ -51,7 +51,7 @@ def index_catalog(
     report = progress or (lambda done, total: None)
     report(0, len(write) + len(encode))
     if write:
-        store.upsert(_subset(catalog, write), _kept_vectors(store, write), refresh=False)
+        store.upsert(_subset(catalog, write), _stored_vectors(store, write), refresh=False)
         report(len(write), len(write) + len(encode))
     size = ENCODE_ROWS if encoder else WRITE_ROWS
     for start in range(0, len(encode), size):
@@ -81,12 +81,12 @@ def _subset(catalog: Catalog, ids: Sequence[str]) -> Catalog:
     return Catalog(catalog.frame.filter(pl.col("id").is_in(list(ids))))
 
 
-def _kept_vectors(store: Store, ids: Sequence[str]) -> np.ndarray | None:
+def _stored_vectors(store: Store, ids: Sequence[str]) -> np.ndarray | None:
     """The stored vectors of these items, in their order."""
     if store.dimension is None:
         return None
-    known, vectors = store.vectors()
-    row = {item: index for index, item in enumerate(known)}
+    stored_ids, vectors = store.vectors()
+    row = {item: index for index, item in enumerate(stored_ids)}
     return vectors[[row[item] for item in ids]]
 
 

@@ -47,8 +47,8 @@ def text_hashes(catalog: Catalog, fields: Sequence[str] = RENDERED_FIELDS) -> li
 class Store:
     """An open index. Scores are higher-is-better; equal scores are ordered by item id."""
 
-    def __init__(self, path: Path, about: dict[str, Any], table: Any) -> None:
-        self.path, self.about, self._table = path, about, table
+    def __init__(self, path: Path, manifest: dict[str, Any], table: Any) -> None:
+        self.path, self.manifest, self._table = path, manifest, table
 
     @classmethod
     def create(
@@ -71,7 +71,7 @@ class Store:
         if (encoder_fingerprint is None) != (dimension is None):
             raise ValueError("an index has both an encoder fingerprint and a dimension, or neither")
         check_fields(encoded_fields)
-        about = {
+        manifest = {
             "format": FORMAT_VERSION, "goodrate": metadata.version("goodrate"),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "fingerprint": encoder_fingerprint, "dimension": dimension, "encoder": encoder_path,
@@ -79,10 +79,10 @@ class Store:
             "columns": list(ITEM_COLUMNS), "filters": list(DECLARED_COLUMNS),
         }  # fmt: skip
         table = _connect(path).create_table(TABLE, schema=_schema(dimension), mode="overwrite")
-        store = cls(path, about, table)
+        store = cls(path, manifest, table)
         store.refresh()
         # Written last: a folder without it is no index, so a creation that was cut off is simply repeated.
-        write_atomic(path / "store.json", json.dumps(about, indent=2) + "\n")
+        write_atomic(path / "store.json", json.dumps(manifest, indent=2) + "\n")
         return store
 
     @classmethod
@@ -95,16 +95,16 @@ class Store:
         if not (path / "store.json").is_file():
             hint = f"make one: goodrate index CATALOG --out {path}"
             raise FileNotFoundError(f"no index in {path}: it has no store.json ({hint})")
-        about = json.loads((path / "store.json").read_text())
-        if about.get("format") != FORMAT_VERSION:
-            raise ValueError(f"{path} has index format {about.get('format')}; this goodrate reads {FORMAT_VERSION}")
+        manifest = json.loads((path / "store.json").read_text())
+        if manifest.get("format") != FORMAT_VERSION:
+            raise ValueError(f"{path} has index format {manifest.get('format')}; this goodrate reads {FORMAT_VERSION}")
         table = _connect(path).open_table(TABLE)
         if version is not None:
-            known = [entry["version"] for entry in table.list_versions()]
-            if version not in known:
-                raise ValueError(f"{path} has no version {version}; it keeps {known[0]} to {known[-1]}")
+            versions = [entry["version"] for entry in table.list_versions()]
+            if version not in versions:
+                raise ValueError(f"{path} has no version {version}; it keeps {versions[0]} to {versions[-1]}")
             table.checkout(version)
-        return cls(path, about, table)
+        return cls(path, manifest, table)
 
     def __len__(self) -> int:
         return self._table.count_rows()
@@ -117,25 +117,25 @@ class Store:
     @property
     def fingerprint(self) -> str | None:
         """Of the encoder whose vectors these are."""
-        return self.about["fingerprint"]
+        return self.manifest["fingerprint"]
 
     @property
     def dimension(self) -> int | None:
         """D, None when the index has no vectors."""
-        return self.about["dimension"]
+        return self.manifest["dimension"]
 
     @property
     def encoded_fields(self) -> list[str]:
         """What the encoder reads of an item; an index from before this could be chosen reads everything."""
-        return self.about.get("encoded_fields", list(RENDERED_FIELDS))
+        return self.manifest.get("encoded_fields", list(RENDERED_FIELDS))
 
     def require_encoder(self, fingerprint: str | None) -> None:
         """ValueError unless this is the encoder that made the vectors: others live in another space."""
         if fingerprint == self.fingerprint:
             return
-        made = f"encoder {_short(self.fingerprint)} ({self.about['encoder']})" if self.fingerprint else "no encoder"
-        given = f"encoder {_short(fingerprint)}" if fingerprint else "no encoder"
-        raise ValueError(f"{self.path} was made with {made}, not with {given}; use the same or index into a new folder")
+        own = f"encoder {_short(self.fingerprint)} ({self.manifest['encoder']})" if self.fingerprint else "no encoder"
+        other = f"encoder {_short(fingerprint)}" if fingerprint else "no encoder"
+        raise ValueError(f"{self.path} was made with {own}, not with {other}; use the same or index into a new folder")
 
     def upsert(self, catalog: Catalog, vectors: np.ndarray | None, refresh: bool = True) -> None:
         """Add items and replace those whose id is there; doing it again changes nothing.
@@ -189,8 +189,8 @@ class Store:
         if not ids:
             return pl.DataFrame(schema=ITEM_COLUMNS)
         quoted = ", ".join("'" + item.replace("'", "''") + "'" for item in set(ids))
-        found = self._scan(list(ITEM_COLUMNS), f"id IN ({quoted})")
-        return Catalog(found).rows(ids)
+        rows = self._scan(list(ITEM_COLUMNS), f"id IN ({quoted})")
+        return Catalog(rows).rows(ids)
 
     def all_items(self) -> Catalog:
         """Every item, ordered by id."""
@@ -200,8 +200,8 @@ class Store:
         """All ids in order and their vectors (N, D) float32. Raises ValueError when the index has none."""
         if self.dimension is None:
             raise ValueError(f"{self.path} has no vectors: it was made without an encoder")
-        found = self._scan(["id", "vector"]).sort("id")
-        return found["id"].to_list(), found["vector"].to_numpy().reshape(-1, self.dimension)
+        rows = self._scan(["id", "vector"]).sort("id")
+        return rows["id"].to_list(), rows["vector"].to_numpy().reshape(-1, self.dimension)
 
     def stored_hashes(self) -> dict[str, str]:
         """id -> hash of the text that was encoded, for all items."""
@@ -258,12 +258,12 @@ class Store:
         if condition is not None:
             query = query.where(condition, prefilter=True)
         try:
-            found = query.select(["id", column]).limit(limit).to_arrow()
+            rows = query.select(["id", column]).limit(limit).to_arrow()
         except (ValueError, RuntimeError) as error:
             if where is None:
                 raise
             raise filter_error(where, engine_reason(error)) from error
-        return list(zip(found["id"].to_pylist(), found[column].to_pylist(), strict=True))
+        return list(zip(rows["id"].to_pylist(), rows[column].to_pylist(), strict=True))
 
 
 def _words(query: str) -> Any:

@@ -24,7 +24,7 @@ class CandidateSearch(Protocol):
     """What the pipeline needs of `retrieval.search.Searcher`."""
 
     def search(self, query: str, k: int, where: str | None = None, mode: str = "hybrid") -> list[Any]:
-        """FusedHit(item_id, score, rank, parts) of the best k, best first."""
+        """FusedHit(item_id, score, rank, channels) of the best k, best first."""
         ...
 
 
@@ -264,7 +264,7 @@ def rank(hits: Sequence[Any], items: Sequence[Mapping[str, Any]], verdicts: Sequ
             item=dict(items[position]),
             retrieval_rank=position + 1,
             score=float(hits[position].score),
-            channels={name: _part(part) for name, part in hits[position].parts.items()},
+            channels={name: _part(part) for name, part in hits[position].channels.items()},
             verdict=by_item[position],
         )
         for place, position in enumerate(order, start=1)
