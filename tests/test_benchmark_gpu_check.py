@@ -46,12 +46,13 @@ def test_what_fails_is_told_and_what_is_not_installed_is_skipped(
         check.records.append({"loss": 1.0, "gradient_norm": 1.0, "kl": 0.5})
         return check.folder
 
-    monkeypatch.setattr(gpu_recipes, "CASES", {"one": fails, "two": lacks, "three": drifts})
+    calls = {"one": fails, "two": lacks, "three": drifts}
+    monkeypatch.setattr(gpu_recipes, "CASES", {name: gpu_recipes.Case(call) for name, call in calls.items()})
     code, found = run(monkeypatch, tmp_path / "found.json", "--only", "one,two,three")
-    told = found["recipes"]
-    assert code == 1 and told["one fp32"]["why"] == "RuntimeError: tensors on two devices"
-    assert told["two fp32"] == {"status": "skipped", "why": "No module named 'peft'"}
-    assert told["three fp32"]["why"] == "KL to the start is 0.5 at the first update"
+    results = found["recipes"]
+    assert code == 1 and results["one fp32"]["why"] == "RuntimeError: tensors on two devices"
+    assert results["two fp32"] == {"status": "skipped", "why": "No module named 'peft'"}
+    assert results["three fp32"]["why"] == "KL to the start is 0.5 at the first update"
 
 
 def test_a_device_that_computes_something_else_fails(tmp_path: Path) -> None:
@@ -60,8 +61,8 @@ def test_a_device_that_computes_something_else_fails(tmp_path: Path) -> None:
     report.facts["recipes"] = {name: {"status": "ok", "first": dict(first)} for name in ("same", "other", "longer")}
     cpu = {"same": first, "other": {**first, "gradient_norm": 2.1}, "longer": {**first, "length": 8.0, "loss": 3.0}}
     reference = tmp_path / "cpu.json"
-    told = {name: {"status": "ok", "seconds": 1.0, "first": one} for name, one in cpu.items()}
-    reference.write_text(json.dumps({"recipes": told, "speed": {}}))
+    results = {name: {"status": "ok", "seconds": 1.0, "first": one} for name, one in cpu.items()}
+    reference.write_text(json.dumps({"recipes": results, "speed": {}}))
     gpu_check.compare(report, reference)
     found = report.facts["recipes"]
     assert found["same"]["status"] == "ok" and "sampled otherwise" in found["longer"]["note"]
