@@ -63,6 +63,6 @@ class AnswerStore:
             marks = ",".join("?" * len(part))
             query = f"SELECT sum(prompt_tokens), sum(completion_tokens) FROM answers WHERE key IN ({marks})"
             with self._lock:
-                found = self._connection.execute(query, part).fetchone()
-            prompt, completion = prompt + (found[0] or 0), completion + (found[1] or 0)
+                tokens = self._connection.execute(query, part).fetchone()
+            prompt, completion = prompt + (tokens[0] or 0), completion + (tokens[1] or 0)
         return prompt, completion

@@ -49,12 +49,12 @@ class EndpointTeacher:
         cost_cap, endpoint_down or what Unanswered names: such a pair is asked when the command is given again.
         Raises ValueError when the endpoint refuses key, address or model.
         """
-        asked = [messages(pair, self.book) for pair in pairs]
-        keys = [self._key(one) for one in asked]
-        jobs = {key: (one, pair.label) for key, one, pair in zip(keys, asked, pairs, strict=True)}
+        prompts = [messages(pair, self.book) for pair in pairs]
+        keys = [self._key(prompt) for prompt in prompts]
+        jobs = {key: (prompt, pair.label) for key, prompt, pair in zip(keys, prompts, pairs, strict=True)}
         self.budget.settle((0, 0), self.store.spent(keys))
         with ThreadPoolExecutor(self.concurrency) as pool:
-            futures = {pool.submit(self._one, key, one, label): key for key, (one, label) in jobs.items()}
+            futures = {pool.submit(self._taught, key, prompt, label): key for key, (prompt, label) in jobs.items()}
             try:
                 taught = _gathered(futures, Counter(keys), progress)
             except BaseException:
@@ -62,19 +62,19 @@ class EndpointTeacher:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         answers = [taught[key] for key in keys]
-        self.unasked = sum(one.failure == COST_CAP for one in answers)
+        self.unasked = sum(answer.failure == COST_CAP for answer in answers)
         return answers
 
-    def _key(self, asked: Sequence[Message]) -> str:
-        return answer_key(asked, self.endpoint.model, self.endpoint.url, self.endpoint.max_answer_tokens)
+    def _key(self, prompt: Sequence[Message]) -> str:
+        return answer_key(prompt, self.endpoint.model, self.endpoint.url, self.endpoint.max_answer_tokens)
 
-    def _one(self, key: str, asked: Sequence[Message], label: int) -> Taught:
+    def _taught(self, key: str, prompt: Sequence[Message], label: int) -> Taught:
         """The first answer that can be kept, else the last one's failure."""
         failure = ""
         for attempt, temperature in enumerate(TEMPERATURES):
             answer = self.store.get(key, attempt)
             if answer is None:
-                answer, failure = self._paid(asked, temperature)
+                answer, failure = self._paid(prompt, temperature)
                 if answer is None:
                     return Taught(None, self.silver, failure)
                 self.store.put(key, attempt, answer)
@@ -84,16 +84,16 @@ class EndpointTeacher:
             failure = taught.failure or ""
         return Taught(None, self.silver, failure)
 
-    def _paid(self, asked: Sequence[Message], temperature: float) -> tuple[Answer | None, str]:
+    def _paid(self, prompt: Sequence[Message], temperature: float) -> tuple[Answer | None, str]:
         """A new answer, or why there is none."""
         if self._unanswered_in_a_row >= DOWN_AFTER:
             return None, ENDPOINT_DOWN
-        reserved = (prompt_size(asked), self.endpoint.max_answer_tokens)
+        reserved = (prompt_size(prompt), self.endpoint.max_answer_tokens)
         if not self.budget.reserve(*reserved):
             return None, COST_CAP
         used = (0, 0)
         try:
-            answer = self.endpoint.complete(asked, temperature)
+            answer = self.endpoint.complete(prompt, temperature)
             used = (answer.prompt_tokens, answer.completion_tokens)
         except Unanswered as unanswered:
             self._count(None)

@@ -60,14 +60,14 @@ class Lexicon:
             words |= item.stems
             values.update(_values(item))
             kinds.update(_endings(item))
-        known: dict[Phrase, str] = {}
+        attribute_of: dict[Phrase, str] = {}
         counts: Counter[Phrase] = Counter()
         for (phrase, attribute), count in sorted(values.items(), key=lambda entry: (-entry[1], entry[0])):
-            known.setdefault(phrase, attribute)
+            attribute_of.setdefault(phrase, attribute)
             counts[phrase] += count
         asked = {phrase for query in queries for phrase in _phrases(stems(words_of(query)))}
         often = {kind for kind, count in kinds.items() if count > max(1, counts[kind]) and kind in asked}
-        values_alone = {phrase: attribute for phrase, attribute in known.items() if phrase not in often}
+        values_alone = {phrase: attribute for phrase, attribute in attribute_of.items() if phrase not in often}
         return cls(frozenset(brands - {()}), values_alone, frozenset(often), frozenset(words))
 
     def kind_of(self, item: TypedItem) -> Phrase:
@@ -84,11 +84,11 @@ class Lexicon:
         scan.run()
         alternative = CHEAPER in words and reference.price is not None
         wants = list(scan.wants)
-        if reference.told:
-            about = _Scan(self, reference.told, frozenset())
-            about.run()
-            scan.kind = scan.kind or about.kind
-            wants += [want for want in about.wants if want.attribute != TEXT]
+        if reference.explanations:
+            explanation = _Scan(self, reference.explanations, frozenset())
+            explanation.run()
+            scan.kind = scan.kind or explanation.kind
+            wants += [want for want in explanation.wants if want.attribute != TEXT]
         if alternative and not any(want.attribute == PRICE for want in wants):
             wants.append(Want(PRICE, f"{reference.price:g}", "below"))
         ordered = sorted(dict.fromkeys(wants), key=_order)
@@ -129,16 +129,16 @@ def _endings(item: TypedItem) -> Iterator[Phrase]:
 
 @dataclass(frozen=True)
 class _Facts:
-    """names: words that facts explain; told: what they say, without the names; price: of the reference item."""
+    """names: words that facts explain; explanations: what they say, without the names; price: of the reference item."""
 
     names: frozenset[str]
-    told: Phrase
+    explanations: Phrase
     price: float | None
 
     @classmethod
     def of(cls, facts: str) -> _Facts:
         names: set[str] = set()
-        told: list[str] = []
+        explanations: list[str] = []
         price = None
         for field in (part for part in facts.split(" ; ") if part):
             name, colon, rest = field.rpartition(" : ")
@@ -147,8 +147,8 @@ class _Facts:
             if len(words) == 2 and words[0] == PRICE and words[1].replace(".", "").isdigit():
                 price = float(words[1])
             else:
-                told += words
-        return cls(frozenset(names), tuple(told), price)
+                explanations += words
+        return cls(frozenset(names), tuple(explanations), price)
 
 
 class _Scan:

@@ -45,8 +45,8 @@ def _record(line: TaughtLine) -> dict[str, Any]:
     if steps is not None and line.rationale is not None:
         steps["wants"] = [asdict(want) for want in line.rationale.wants]
     item = {"item_id": line.item_id} if line.item_id else {"item_text": line.item_text}
-    about = {"silver": line.silver, "teacher": line.teacher, "rule_book": line.rule_book, "failure": line.failure}
-    return {"query": line.query, **item, "label": line.label, "rationale": steps, **about}
+    origin = {"silver": line.silver, "teacher": line.teacher, "rule_book": line.rule_book, "failure": line.failure}
+    return {"query": line.query, **item, "label": line.label, "rationale": steps, **origin}
 
 
 def read_taught(

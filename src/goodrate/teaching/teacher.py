@@ -52,9 +52,9 @@ class TruthTeacher:
 
     def teach(self, pairs: Sequence[JudgedPair], progress: Progress | None = None) -> list[Taught]:
         """The true steps. Failures: unknown_pair; label_disagrees when the gold label is not the true one."""
-        return each(pairs, self._one, progress)
+        return each(pairs, self._taught, progress)
 
-    def _one(self, pair: JudgedPair) -> Taught:
+    def _taught(self, pair: JudgedPair) -> Taught:
         try:
             rationale = self.truth(pair.query, pair.item_id)
         except KeyError:
@@ -65,12 +65,12 @@ class TruthTeacher:
 
 
 def each(
-    pairs: Sequence[JudgedPair], one: Callable[[JudgedPair], Taught], progress: Progress | None = None
+    pairs: Sequence[JudgedPair], teach_pair: Callable[[JudgedPair], Taught], progress: Progress | None = None
 ) -> list[Taught]:
-    """`one` of every pair, in order, telling `progress` after each."""
+    """`teach_pair` of every pair, in order, telling `progress` after each."""
     taught = []
     for done, pair in enumerate(pairs, start=1):
-        taught.append(one(pair))
+        taught.append(teach_pair(pair))
         if progress:
             progress(done)
     return taught

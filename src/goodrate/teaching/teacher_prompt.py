@@ -71,10 +71,10 @@ def graded(text: str, label: int, book: RuleBook) -> Taught:
         return Taught(None, True, "rule_not_offered")
     if contradicts(parsed, rules):
         return Taught(None, True, "rule_contradicts")
-    return _kept(parsed.rationale, book)
+    return _if_writable(parsed.rationale, book)
 
 
-def _kept(rationale: Rationale, book: RuleBook) -> Taught:
+def _if_writable(rationale: Rationale, book: RuleBook) -> Taught:
     if not survives_writing(rationale, len(book.scale)):
         return Taught(None, True, "not_writable")
     return Taught(rationale, True)

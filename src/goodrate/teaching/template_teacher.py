@@ -32,9 +32,9 @@ class Matched:
     """What matching sees of one pair: found values and checks (one per want), and the relations that it leaves open."""
 
     reading: QueryReading
-    found_kind: Phrase
+    item_kind: Phrase
     relations: tuple[str, ...]
-    found: tuple[str | None, ...]
+    values: tuple[str | None, ...]
     checks: tuple[str, ...]
 
 
@@ -56,9 +56,9 @@ class TemplateTeacher:
         words_unread (the query has words that no item has), no_wanted_kind, no_item_kind, no_reference_price, and
         label_disagrees (no rule of the gold label agrees with what was matched).
         """
-        return each(pairs, self._one, progress)
+        return each(pairs, self._taught, progress)
 
-    def _one(self, pair: JudgedPair) -> Taught:
+    def _taught(self, pair: JudgedPair) -> Taught:
         reading = self._read(pair.query, pair.facts)
         item = self._typed_item(pair.item)
         kind = self.lexicon.kind_of(item)
@@ -81,15 +81,15 @@ class TemplateTeacher:
 
     def _explained(self, matched: Matched, label: int) -> Rationale | None:
         """The reason with the first open relation whose deciding rule has the gold label; None when none has."""
-        for relation in dict.fromkeys(self._told_apart(relation) for relation in matched.relations):
+        for relation in dict.fromkeys(self._book_relation(relation) for relation in matched.relations):
             rule = self.decide(matched.reading, relation, matched.checks)
             if self.book.scale.index(rule.label) == label:
-                kinds = " ".join(matched.reading.kind), " ".join(matched.found_kind)
+                kinds = " ".join(matched.reading.kind), " ".join(matched.item_kind)
                 wants = matched.reading.wants
-                return Rationale(label, kinds[0], wants, kinds[1], matched.found, relation, matched.checks, rule.id)
+                return Rationale(label, kinds[0], wants, kinds[1], matched.values, relation, matched.checks, rule.id)
         return None
 
-    def _told_apart(self, relation: str) -> str:
+    def _book_relation(self, relation: str) -> str:
         """The relation in the book's words: one that it does not tell apart is "other"."""
         return relation if relation in self.book.columns.get("category", RELATIONS) else "other"
 
@@ -125,20 +125,20 @@ def _unreadable(reading: QueryReading, kind: Phrase, item: TypedItem) -> str | N
 def match(reading: QueryReading, item: TypedItem, kind: Phrase) -> Matched:
     """Relation, found values and checks by comparing words and numbers. kind: the item's, see Lexicon.kind_of."""
     compared = [_compared(want, item) for want in reading.wants]
-    found, checks = tuple(value for value, _ in compared), tuple(check for _, check in compared)
-    return Matched(reading, kind, relations(reading.kind, kind), found, checks)
+    values, checks = tuple(value for value, _ in compared), tuple(check for _, check in compared)
+    return Matched(reading, kind, relations(reading.kind, kind), values, checks)
 
 
-def relations(wanted: Phrase, found: Phrase) -> tuple[str, ...]:
+def relations(query_kind: Phrase, item_kind: Phrase) -> tuple[str, ...]:
     """The relations that the words of two kinds leave open, the likeliest first.
 
     Equal words are one kind, and a "desk lamp" is a lamp. A "phone case" begins like a phone and is none. Other words
     may be synonyms or not: only the label can tell.
     """
-    wanted, found = stems(wanted), stems(found)
-    if found[-len(wanted) :] == wanted:
+    query_kind, item_kind = stems(query_kind), stems(item_kind)
+    if item_kind[-len(query_kind) :] == query_kind:
         return ("same",)
-    longer, shorter = (wanted, found) if len(wanted) > len(found) else (found, wanted)
+    longer, shorter = (query_kind, item_kind) if len(query_kind) > len(item_kind) else (item_kind, query_kind)
     if len(longer) > len(shorter) and longer[: len(shorter)] == shorter:
         return ("accessory", "other", "sibling")
     return ("same", "other", "sibling", "accessory")
@@ -146,29 +146,29 @@ def relations(wanted: Phrase, found: Phrase) -> tuple[str, ...]:
 
 def _compared(want: Want, item: TypedItem) -> tuple[str | None, str]:
     """What the item says of a want, None when nothing, and the check."""
-    wanted = words_of(want.value)
+    query_value = words_of(want.value)
     if want.attribute == PRICE:
         return _price(float(want.value), item.price)
     if want.attribute == TEXT:
-        told: Phrase = wanted if item.stems.issuperset(stems(wanted)) else ()
+        item_value: Phrase = query_value if item.stems.issuperset(stems(query_value)) else ()
     elif want.attribute == BRAND:
-        told = item.brand
+        item_value = item.brand
     else:
-        told = _told(item, want.attribute, wanted)
+        item_value = _item_value(item, want.attribute, query_value)
         # A yes/no attribute is asked for by its name: "dimmable".
-        wanted = YES if told in (YES, NO) else wanted
-    if not told:
+        query_value = YES if item_value in (YES, NO) else query_value
+    if not item_value:
         return None, "unknown"
-    equal = contains(told, wanted)
-    return " ".join(told), "match" if equal != (want.strength == "not") else "conflict"
+    equal = contains(item_value, query_value)
+    return " ".join(item_value), "match" if equal != (want.strength == "not") else "conflict"
 
 
-def _told(item: TypedItem, attribute: str, wanted: Phrase) -> Phrase:
+def _item_value(item: TypedItem, attribute: str, query_value: Phrase) -> Phrase:
     """The item's value of an attribute, the wanted one first; where it has none, the wanted words from its title."""
     values = item.attributes.get(attribute, ())
     if values:
-        return next((value for value in values if contains(value, wanted)), values[0])
-    return wanted if contains(item.title, wanted) else ()
+        return next((value for value in values if contains(value, query_value)), values[0])
+    return query_value if contains(item.title, query_value) else ()
 
 
 def _price(limit: float, price: float | None) -> tuple[str | None, str]:
@@ -183,6 +183,6 @@ def columns(reading: QueryReading, relation: str, checks: Sequence[str], tells_a
     for want, check in zip(reading.wants, checks, strict=True):
         priced = "alternative" if reading.alternative and tells_alternatives else "must"
         by_column[priced if want.strength == "below" else want.strength].append(check)
-    worst = {name: max(given, key=WORST.index, default="none") for name, given in by_column.items()}
+    worst = {name: max(verdicts, key=WORST.index, default="none") for name, verdicts in by_column.items()}
     worst["alternative"] = {"none": "none", "match": "cheaper"}.get(worst["alternative"], "costlier")
     return {"category": relation, **worst}

@@ -88,28 +88,28 @@ def from_listing(text: str) -> TypedItem:
     (40.0, ('kira',), {'color': (('red',),)})
     """
     title, *fields = (part.strip() for part in text.split(" ; "))
-    told: dict[str, str] = {}
+    named: dict[str, str] = {}
     attributes: dict[str, tuple[Phrase, ...]] = {}
     other = []
     for field in fields:
         name, _, value = field.partition(" ")
         if name in ("brand", "category", "price"):
-            told[name] = value
+            named[name] = value
         elif value and len(value.split()) < DESCRIPTION:
             attributes[attribute_name(name)] = _values(value.split(", "))
         else:
             other.append(field)
-    texts = (title, told.get("brand", ""), PATH.split(told.get("category", ""))[-1], " ".join(other))
-    return _item(texts, told.get("price"), attributes)
+    texts = (title, named.get("brand", ""), PATH.split(named.get("category", ""))[-1], " ".join(other))
+    return _item(texts, named.get("price"), attributes)
 
 
 def _item(texts: tuple[str, str, str, str], price: Any, attributes: dict[str, tuple[Phrase, ...]]) -> TypedItem:
     """texts: title, brand, category, and all other text."""
     title, brand, category, other = texts
     values = (word for phrases in attributes.values() for phrase in phrases for word in phrase)
-    told = frozenset(stems((*words_of(" ".join(texts)), *values)))
+    item_stems = frozenset(stems((*words_of(" ".join(texts)), *values)))
     name = words_of(SEGMENT.split(title)[0])
-    return TypedItem(words_of(title), name, words_of(brand), words_of(category), _number(price), attributes, told)
+    return TypedItem(words_of(title), name, words_of(brand), words_of(category), _number(price), attributes, item_stems)
 
 
 def _number(price: Any) -> float | None:
