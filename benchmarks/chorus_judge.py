@@ -2,11 +2,12 @@
 
 python benchmarks/chorus_judge.py run --seeds 0,1,2,3,4    one JSON per (arm, seed) in benchmarks/results/chorus_judge
 python benchmarks/chorus_judge.py run --judge silver       on silver pairs too; grpo: and then by GRPO; guided: by GRPO
-                                                           with guided replay; cross: MiniLM as a cross-encoder
+                                                           with guided replay
 python benchmarks/chorus_judge.py table --write            benchmarks/results/chorus_judge.md
 
 A result whose settings are unchanged is not computed again; a run that was cut off goes on where it was. Results hold
-numbers only, no text of the data.
+numbers only, no text of the data. The arm cross_encoder (MiniLM reads query and item in one row) is of this script at
+commit 27add66.
 """
 
 from __future__ import annotations
@@ -88,18 +89,8 @@ class GuidedSettings(GrpoSettings):
     arm: ClassVar[str] = "judge_guided"
 
 
-class CrossSettings(Settings):
-    """MiniLM reads query and item together, with a classifier of the grades on top. Rate and epochs chosen on dev."""
-
-    epochs: int = 6
-    learning_rate: float = 2e-4
-
-    arm: ClassVar[str] = "cross_encoder"
-
-
 JUDGES: dict[str, type[Settings]] = {
     "labels": Settings, "silver": SilverSettings, "grpo": GrpoSettings, "guided": GuidedSettings,
-    "cross": CrossSettings,
 }  # fmt: skip
 app = typer.Typer(add_completion=False, help=__doc__)
 
@@ -158,10 +149,6 @@ def measure(job: Job, part: str) -> dict[str, Any]:
 def judge_of(settings: Settings, seed: int) -> Callable[[str], np.ndarray]:
     """The trained arm: part -> probabilities (N, L) of its pairs."""
     chorus = chorus_of(settings.split_seed, settings.item_chars)
-    if isinstance(settings, CrossSettings):
-        how = settings.model_dump(include={"epochs", "learning_rate", "batch_size", "max_tokens"})
-        score = chorus_arms.train_cross_encoder(chorus.pairs("train"), len(SCALE), seed, **how)
-        return lambda part: score(chorus.pairs(part))
     folder = trained(chorus, settings, seed)
     if isinstance(settings, GrpoSettings):
         folder = reinforced(chorus, settings, folder, seed)

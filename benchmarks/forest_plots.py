@@ -5,6 +5,7 @@ python benchmarks/forest_plots.py    docs/pictures/{experiments,retrieval_grpo}.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable, Sequence
 
@@ -114,5 +115,6 @@ def write(name: str, rows_of: Callable[[], list[Row]], limits: dict[str, tuple[f
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     write("experiments", judge_rows, {"macro-F1": (-0.14, 0.14)})
     write("retrieval_grpo", retrieval_rows, {"Hitrate@100": (-0.035, 0.035), "Goodrate@10": (-0.045, 0.045)})

@@ -1,7 +1,6 @@
 """A GRPO update beside TRL's GRPOTrainer: same network, prompts, group, lengths, precision, AdamW, no KL.
 
     python benchmarks/speed_policy.py time --prompt 256 --completion 64 --group 8 --precision bf16
-    python benchmarks/speed_policy.py memory --prompt 256 --completion 64 --group 8 --precision fp32
     python benchmarks/speed.py table --write
 
 Needs the extra `parity`. Arms, each a whole update of eight prompts (sampling, loss, gradients, clipping, step):
@@ -15,12 +14,9 @@ split      what goodrate does: prompts' keys are never copied
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -40,7 +36,7 @@ from goodrate.models.completion_forward import Sharing
 from goodrate.models.precision import autocast, evaluating
 from goodrate.models.shared_prefix import can_attend
 from lib.tables import markdown
-from lib.timing import Document, Measurement, Sample, between, conditions, number, peak_mib, ratio, significant, spread
+from lib.timing import Document, Measurement, Sample, between, conditions, number, ratio, significant, spread
 from lib.trl_peer import quiet, random_qwen3, trainer_settings, word_tokenizer
 
 PROMPTS, VOCABULARY, RATE, STOP = 8, 8192, 1e-5, 1
@@ -275,48 +271,11 @@ def time_(
     ))  # fmt: skip
 
 
-@app.command()
-def memory(
-    model: Model = "5M", prompt: int = 256, completion: int = 64, group: int = 8, precision: Precision = "fp32",
-) -> None:  # fmt: skip
-    """Peak memory of two updates over that of the loaded model, a fresh process for every arm."""
-    case = case_of(model, prompt, completion, group, precision)
-    result = Measurement(f"memory-{case.name}", "python benchmarks/speed_policy.py memory", 2)
-    mib = {arm: _peak(case, arm) for arm in ("trl", "plain", "cache", "split")}
-    print(result.write(case={**vars(case), "prompts": PROMPTS}, mib=mib), mib)
-
-
-def _peak(case: Case, arm: str) -> float:
-    """MiB, measured by the child itself."""
-    given = json.dumps({**vars(case), "arm": arm})
-    child = subprocess.run(
-        [sys.executable, __file__, "child", given], capture_output=True, text=True, check=True, timeout=600
-    )
-    return float(child.stdout.strip().splitlines()[-1])
-
-
-@app.command(hidden=True)
-def child(given: str) -> None:
-    """One arm, for its memory."""
-    fields = json.loads(given)
-    arm = fields.pop("arm")
-    torch.set_num_threads(2)
-    case = Case(**fields)
-    run: Callable[[], object]
-    with tempfile.TemporaryDirectory() as folder:
-        if arm == "trl":
-            trainer = trl_trainer(case, Path(folder), 2)
-            run = trainer.train
-        else:
-            ours = Ours(case, arm)
-            run = lambda: [ours.step() for _ in range(2)]  # noqa: E731
-        before = peak_mib()
-        run()
-        print(peak_mib() - before)
-
-
 def render(results: Mapping[str, Document]) -> list[str]:
-    """A row per size and precision: seconds of our update, how many times as long the others take, peak memory."""
+    """A row per size and precision: seconds of our update, how many times as long the others take, peak memory.
+
+    Peak memory is of `speed_policy.py memory` at commit 27add66; gpu_check.py measures it on a GPU.
+    """
     documents = [d for name, d in results.items() if name.startswith("policy-")]
     if not documents:
         return []

@@ -6,6 +6,7 @@ python benchmarks/speed_store.py index FOLDER ITEMS.parquet | search FOLDER ITEM
 
 from __future__ import annotations
 
+import argparse
 import functools
 import json
 import os
@@ -255,4 +256,9 @@ def _runs(documents: Sequence[Document], verb: str, *keys: str) -> list[list[flo
 
 if __name__ == "__main__":
     os.environ.setdefault("LANCEDB_LOG", "error")
-    print(json.dumps({"index": index, "search": search}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("verb", choices=("index", "search"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("items", type=Path)
+    given = parser.parse_args()
+    print(json.dumps({"index": index, "search": search}[given.verb](given.folder, given.items)))

@@ -11,7 +11,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import chorus_judge  # noqa: E402
-import retrieval_stage1  # noqa: E402
 import speed  # noqa: E402
 from lib import timing  # noqa: E402
 from lib.tables import page, page_text  # noqa: E402
@@ -89,7 +88,7 @@ def test_store_table_has_a_column_per_size_in_order_and_the_growth() -> None:
     assert "in numpy's order for 100.0% of the queries" in made
 
 
-@pytest.mark.parametrize("experiment", [speed, retrieval_stage1, chorus_judge])
+@pytest.mark.parametrize("experiment", [speed, chorus_judge])
 def test_the_page_is_what_the_results_give(experiment: ModuleType) -> None:
     name = experiment.__name__
     text = page_text(f"python benchmarks/{name}.py", experiment.render())

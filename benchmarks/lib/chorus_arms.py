@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,12 @@ from goodrate.catalog.items import Catalog
 from goodrate.catalog.judgements import Judgements, read_judgements
 from goodrate.catalog.readers import read_catalog
 from goodrate.catalog.rendering import render_items
-from goodrate.relevance.pairs import TEXT, JudgedPair, Pair, gold_labels, text_item
+from goodrate.relevance.pairs import JudgedPair, text_item
 from goodrate.scale import GRADED_0_3
 from lib.queue import ROOT
 
 SHARES = {"train": 0.5, "dev": 0.1, "test": 0.4}
 TEXT_FIELDS = ("title", "description")
-Score = Callable[[Sequence[Pair]], np.ndarray]  # pairs -> probabilities (N, labels)
 Run = dict[str, list[tuple[str, float]]]
 
 
@@ -140,46 +139,3 @@ def silver_pairs(chorus: Chorus, count: int, seed: int, weight: float) -> list[J
         shown = " ".join(query).lower()
         pairs += [JudgedPair(shown, text_item(texts[n]), label=label, weight=weight) for n, label in chosen]
     return pairs[:count]
-
-
-def train_cross_encoder(
-    pairs: Sequence[JudgedPair], labels: int, seed: int, *, epochs: int, learning_rate: float, batch_size: int,
-    max_tokens: int,
-) -> Score:  # fmt: skip
-    """MiniLM on query and item in one row, a classifier of the grades on the first token's state, by cross-entropy."""
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
-
-    from goodrate.models.quiet import no_bars
-
-    no_bars()
-    torch.manual_seed(seed)
-    tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
-    model = AutoModelForSequenceClassification.from_pretrained(minilm_folder(), num_labels=labels)
-
-    def logits(rows: Sequence[Pair]) -> torch.Tensor:
-        texts = [pair.query for pair in rows], [pair.item[TEXT] for pair in rows]
-        fed = tokenizer(*texts, truncation="only_second", max_length=max_tokens, padding=True, return_tensors="pt")
-        return model(**fed).logits.float()
-
-    order, steps = np.random.default_rng(seed), epochs * -(-len(pairs) // batch_size)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
-    schedule = get_linear_schedule_with_warmup(optimizer, steps // 10, steps)
-    model.train()
-    for _ in range(epochs):
-        shuffled = order.permutation(len(pairs))
-        for start in range(0, len(pairs), batch_size):
-            part = [pairs[i] for i in shuffled[start : start + batch_size]]
-            torch.nn.functional.cross_entropy(logits(part), torch.from_numpy(gold_labels(part))).backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-    model.eval()
-
-    def probabilities(rows: Sequence[Pair]) -> np.ndarray:
-        with torch.no_grad():
-            parts = [logits(rows[i : i + 64]).softmax(-1) for i in range(0, len(rows), 64)]
-        return torch.cat(parts).double().numpy()
-
-    return probabilities
