@@ -30,7 +30,7 @@ def test_rules_about_the_words_come_first_and_others_about_words_never() -> None
     found = ids("curtain without leather", 20)
     assert set(found[:3]) == {"sibling_excluded", "excluded_value", "exclusion_unknown"}
     assert "not_cheaper" not in found and "preference_failed" not in found
-    general = [rule.id for rule in BOOK.rules if not rule.about]
+    general = [rule.id for rule in BOOK.rules if not rule.query_words]
     assert found[3:] == general and ids("red lamp", 20) == general
     assert ids("red lamp", 2) == general[:2]
     assert "not_cheaper" in ids("lamp", 20, facts="cheaper than 40")  # facts are read too

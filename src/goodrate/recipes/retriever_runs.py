@@ -158,7 +158,7 @@ def query_notes(data: TrainingData, queries: list[str], contexts: int) -> QueryN
     ids = {text: query_id for query_id, text in data.parts["train"].queries().items()}
     texts = [context.text for context in query_contexts(queries, data.contexts, contexts)]
     facts = {query: data.facts.get(ids[query], "") for query in queries}
-    return QueryNotes.known(facts, dict(zip(queries, texts, strict=True)))
+    return QueryNotes.from_mappings(facts, dict(zip(queries, texts, strict=True)))
 
 
 def quality_levels(data: TrainingData) -> np.ndarray:

@@ -39,10 +39,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray | Sequence[int]) -> f
         raise ValueError("no row with logits to fit a temperature on")
     z, gold = z[usable], gold[usable]
     bounds = tuple(np.log(TEMPERATURES))
-    found = minimize_scalar(
+    optimum = minimize_scalar(
         lambda t: negative_log_likelihood(z, gold, float(np.exp(t))), bounds=bounds, method="bounded"
     )
-    return float(np.exp(found.x))
+    return float(np.exp(optimum.x))
 
 
 @dataclass(frozen=True)

@@ -55,10 +55,10 @@ def read_contexts(path: str | Path, skip_bad: int = 0) -> list[ContextText]:
     frame = table.frame.select(ROW, *(as_text(table.frame, name).fill_null("").alias(name) for name in present))
     frame = frame if "kind" in present else frame.with_columns(pl.lit("").alias("kind"))
     skipped = tolerate(table.path, [*table.problems, *_problems(frame)], skip_bad)
-    kept = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped]))
-    if kept.is_empty():
+    usable = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped]))
+    if usable.is_empty():
         raise ValueError(f"{table.path} has no usable row")
-    return [ContextText(*row) for row in kept.select(COLUMNS).iter_rows()]
+    return [ContextText(*row) for row in usable.select(COLUMNS).iter_rows()]
 
 
 def _problems(frame: pl.DataFrame) -> Iterator[BadRow]:
@@ -81,8 +81,8 @@ def item_contexts(catalog: Catalog) -> list[ContextText]:
     texts = []
     rendered = [render_items(catalog.frame, (field,), MAX_CHARS) for field in ("description", "attributes")]
     for item, title, *fields in zip(catalog.ids, catalog.frame["title"].to_list(), *rendered, strict=True):
-        parts = [part for field in fields for part in _parts(field)]
-        texts += [ContextText(f"{item}#{number}", f"{title} : {part}") for number, part in enumerate(parts)]
+        chunks = [part for field in fields for part in _chunks(field)]
+        texts += [ContextText(f"{item}#{number}", f"{title} : {part}") for number, part in enumerate(chunks)]
     return texts
 
 
@@ -99,7 +99,7 @@ def context_texts(named: str, items: Callable[[], Catalog | None] | None, skip_b
     return item_contexts(catalog)
 
 
-def _parts(text: str) -> list[str]:
+def _chunks(text: str) -> list[str]:
     words = text.split()
     return [" ".join(words[i : i + CHUNK_WORDS]) for i in range(0, len(words), CHUNK_WORDS)]
 

@@ -65,10 +65,10 @@ class FunctionJudge:
 
     def _checked(self, query: str, items: Sequence[Item]) -> np.ndarray:
         rows = np.asarray(self._probabilities(query, items), dtype=np.float64)
-        wanted = (len(items), len(self.scale))
-        if rows.shape != wanted:
-            raise ValueError(f"the judge's function gave shape {rows.shape} for {query!r}; expected {wanted}")
-        known = rows[~np.isnan(rows).any(axis=1)]
-        if len(known) and (known.min() < 0 or np.abs(known.sum(axis=1) - 1).max() > 1e-3):
+        shape = (len(items), len(self.scale))
+        if rows.shape != shape:
+            raise ValueError(f"the judge's function gave shape {rows.shape} for {query!r}; expected {shape}")
+        complete = rows[~np.isnan(rows).any(axis=1)]
+        if len(complete) and (complete.min() < 0 or np.abs(complete.sum(axis=1) - 1).max() > 1e-3):
             raise ValueError(f"the judge's function gave rows for {query!r} that are no probabilities (sum to 1)")
         return rows

@@ -92,7 +92,9 @@ class CalibratedJudge:
 
     def explained(self, pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> list[Verdict]:
         """The verdicts with their explanations; failed ones, and those that have one, stay as they are."""
-        rows = [row for row, one in enumerate(verdicts) if one.label is not None and one.explanation is None]
+        rows = [
+            row for row, verdict in enumerate(verdicts) if verdict.label is not None and verdict.explanation is None
+        ]
         labels = [self.scale.index(verdicts[row].label) for row in rows]
         explanations = self.inner.explain([pairs[row] for row in rows], labels) if rows else []
         complete = list(verdicts)
@@ -109,8 +111,8 @@ class CalibratedJudge:
         verdicts = verdicts_of(rows, assessment.status, self.scale, self.beta_cum)
         each = zip(pairs, verdicts, assessment.item_cut, assessment.explanations, strict=True)
         return [
-            replace(one, item_cut=cut, context=pair.context, explanation=why if one.status == OK else None)
-            for pair, one, cut, why in each
+            replace(verdict, item_cut=cut, context=pair.context, explanation=why if verdict.status == OK else None)
+            for pair, verdict, cut, why in each
         ]
 
 
@@ -221,9 +223,9 @@ def stored_verdicts(
     new = dict(zip(again, fresh, strict=True))
     if unexplained:
         waiting = [by_key[key] for key in unexplained]
-        given = _completed([stored[key] for key in unexplained], waiting, judge)
-        new.update(zip(unexplained, judge.explained(waiting, given), strict=True))
+        unreasoned = _completed([stored[key] for key in unexplained], waiting, judge)
+        new.update(zip(unexplained, judge.explained(waiting, unreasoned), strict=True))
     if new:
         store.put_many(new)
-    verdicts = {**{key: replace(one, cached=True) for key, one in stored.items()}, **new}
+    verdicts = {**{key: replace(verdict, cached=True) for key, verdict in stored.items()}, **new}
     return _completed([verdicts[key] for key in keys], pairs, judge)

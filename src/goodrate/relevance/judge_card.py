@@ -100,10 +100,10 @@ def _card(content: dict[str, Any]) -> JudgeCard:
     """The card of a JSON object; one without a kind is from before there were several: an LM's."""
     values = dict(content)
     card_class = kind_module(values.pop("kind", "lm")).Card
-    known = [field.name for field in fields(card_class)]
-    unknown = sorted(set(values) - set(known))
+    names = [field.name for field in fields(card_class)]
+    unknown = sorted(set(values) - set(names))
     if unknown:
-        raise ValueError(f"unknown key {unknown[0]!r}; known: kind, {', '.join(known)}")
+        raise ValueError(f"unknown key {unknown[0]!r}; known: kind, {', '.join(names)}")
     missing = sorted(card_class.required - set(values))
     if missing:
         raise ValueError(f"missing {missing[0]!r}")

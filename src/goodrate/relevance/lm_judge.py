@@ -136,8 +136,8 @@ class LmJudge:
         if not isinstance(read, Card):
             raise ValueError(f"{folder} is a judge of kind {read.kind!r}, not a language model")
         model = CausalLM.load(folder, adapter=adapter, device=device, precision=precision)
-        parts = [folder, adapter, adapter_base(folder)]  # a base on the hub stands by its name in the adapter's files
-        hashes = [_folder_hash(Path(part)) for part in parts if part is not None and Path(part).is_dir()]
+        folders = [folder, adapter, adapter_base(folder)]  # a base on the hub stands by its name in the adapter's files
+        hashes = [_folder_hash(Path(part)) for part in folders if part is not None and Path(part).is_dir()]
         return cls(model, read, "+".join(hashes), judge_rules(folder, read))
 
     @property

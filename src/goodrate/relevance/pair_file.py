@@ -15,7 +15,7 @@ from goodrate.relevance.pairs import Item, Pair, text_item
 from goodrate.scale import RelevanceScale
 
 PAIR_COLUMNS = ("query_id", "query", "item_id", "item_text", "facts", "context", "label")
-KEPT_COLUMNS = ("query_id", "query", "item_id")  # what the verdicts are written with; item_text where there is no id
+ID_COLUMNS = ("query_id", "query", "item_id")  # what the verdicts are written with; item_text where there is no id
 FindItems = Callable[[Sequence[str]], Mapping[str, Item]]  # item ids -> the rows of those that exist
 
 
@@ -44,7 +44,7 @@ class PairFile:
 
         Raises ValueError with the rows whose label is not on the scale.
         """
-        found: list[int | None] = []
+        positions: list[int | None] = []
         problems = []
         for row, label, pair in zip(self.rows, self.labels, self.pairs, strict=True):
             try:
@@ -53,9 +53,9 @@ class PairFile:
                 problems.append(BadRow(row, "label", f"a label of the scale; {error}"))
                 continue
             if pair is not None:
-                found.append(position)
+                positions.append(position)
         tolerate(self.path, problems, 0)
-        return found
+        return positions
 
 
 def read_pairs(
@@ -86,7 +86,7 @@ def read_pairs(
         items = _rows(table.path, frame["item_id"].to_list(), find_items)
     else:
         items = [text_item(text) for text in frame["item_text"]]
-    shown = frame.select(*(n for n in KEPT_COLUMNS if n in present), *([] if "item_id" in present else ["item_text"]))
+    shown = frame.select(*(n for n in ID_COLUMNS if n in present), *([] if "item_id" in present else ["item_text"]))
     labels = frame["label"].to_list() if "label" in present else [None] * len(frame)
     return PairFile(_pairs(frame, items), shown, skipped, labels, frame[ROW].to_list(), table.path)
 
@@ -104,19 +104,19 @@ def _require(table: RawTable, names: dict[str, str], needed: str, mapping: dict[
 
 def _empty(frame: pl.DataFrame, columns: Sequence[str], names: dict[str, str]) -> list[BadRow]:
     """The rows in which a needed column is empty."""
-    found = []
+    problems = []
     for ours in columns:
         rows = frame.filter(pl.col(ours).fill_null("") == "")[ROW].to_list()
-        found += [BadRow(row, names[ours], "a text, found nothing") for row in rows]
-    return found
+        problems += [BadRow(row, names[ours], "a text, found nothing") for row in rows]
+    return problems
 
 
 def _rows(path: Path, ids: list[str], find_items: FindItems) -> list[Item | None]:
     """The row of each id, None for an unknown one. Raises ValueError when all are unknown."""
-    known = find_items(list(dict.fromkeys(ids)))
-    if not known:
+    row_of = find_items(list(dict.fromkeys(ids)))
+    if not row_of:
         raise ValueError(f"{path}: none of the item ids is in the catalogue, such as {ids[0]!r}")
-    return [known.get(item_id) for item_id in ids]
+    return [row_of.get(item_id) for item_id in ids]
 
 
 def _pairs(frame: pl.DataFrame, items: Sequence[Item | None]) -> list[Pair | None]:

@@ -63,8 +63,8 @@ def judge_prompt(
     if template not in TEMPLATES:
         raise ValueError(f"unknown prompt template {template!r}; known: {', '.join(TEMPLATES)}")
     form = TEMPLATES[template]
-    parts = {"query": query, "facts": facts, "rules": rules, "context": context or ""}
-    lines = [f"{name}: {_one_line(text)}\n" for name, text in parts.items() if name == "query" or _one_line(text)]
+    texts = {"query": query, "facts": facts, "rules": rules, "context": context or ""}
+    lines = [f"{name}: {_one_line(text)}\n" for name, text in texts.items() if name == "query" or _one_line(text)]
     return form.instruction + "".join(lines), f"item: {_one_line(item_text)}\n{form.answer}"
 
 
@@ -112,10 +112,10 @@ def fitted_prompt(model: Any, fields: PromptFields, template: str, room: int | N
         item = _one_line(fields.item_text)[:characters]
         return len(model.encode_pair(*_prompt(fields, item, template)))
 
-    kept = _largest(length, len(fields.item_text), room)
-    if kept == 0:
+    characters = _largest(length, len(fields.item_text), room)
+    if characters == 0:
         raise ValueError(f"query, facts and context leave no room for an item in {room} tokens: {fields.query[:60]!r}")
-    item = _one_line(fields.item_text)[:kept]
+    item = _one_line(fields.item_text)[:characters]
     return _prompt(fields, item, template), True
 
 
@@ -129,8 +129,8 @@ def _fitted_context(model: Any, context: str | None, room: int | None) -> str | 
     if not context or room is None or len(context.encode()) + 2 <= room * CONTEXT_SHARE:
         return context
     text = _one_line(context)
-    kept = _largest(lambda characters: len(model.encode(text[:characters])), len(text), int(room * CONTEXT_SHARE))
-    return text[:kept]
+    characters = _largest(lambda characters: len(model.encode(text[:characters])), len(text), int(room * CONTEXT_SHARE))
+    return text[:characters]
 
 
 def _surely_fits(prompt: tuple[str, str], room: int) -> bool:

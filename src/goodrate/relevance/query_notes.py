@@ -21,7 +21,7 @@ class QueryNotes:
     context: Callable[[str], str | None] = lambda query: None
 
     @classmethod
-    def known(cls, facts: Mapping[str, str], contexts: Mapping[str, str | None]) -> QueryNotes:
+    def from_mappings(cls, facts: Mapping[str, str], contexts: Mapping[str, str | None]) -> QueryNotes:
         """Of queries that are known beforehand."""
         return cls(facts.get, contexts.get)
 

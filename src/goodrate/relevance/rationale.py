@@ -72,13 +72,13 @@ def step_lines(rationale: Rationale) -> dict[str, str]:
     """The five lines by step name, that of the retrieved text before them where there is one."""
     r = rationale
     wants = "".join(f" ; {w.attribute} {w.value} {w.strength}" for w in r.wants)
-    found = "".join(f" ; {w.attribute} {v or 'none'}" for w, v in zip(r.wants, r.found, strict=True))
+    values = "".join(f" ; {w.attribute} {v or 'none'}" for w, v in zip(r.wants, r.found, strict=True))
     checks = " ;".join(f" {w.attribute} {c}" for w, c in zip(r.wants, r.checks, strict=True)) or " none"
     context = {} if r.context is None else {CONTEXT_STEP: f"{CONTEXT_STEP} {r.context}"}
     return {
         **context,
         "wants": f"wants {r.category}{wants}",
-        "found": f"found {r.found_category}{found}",
+        "found": f"found {r.found_category}{values}",
         "category": f"category {r.category} : {r.found_category} {r.relation}",
         "checks": f"checks{checks}",
         "verdict": f"verdict {r.rule}",
@@ -95,8 +95,8 @@ def write(rationale: Rationale, order: str = "label_first") -> str:
     _check_order(order)
     lines = list(step_lines(rationale).values())
     label = label_text(rationale.label)
-    parts = [label, *lines] if order == "label_first" else [*lines, label]
-    return "\n".join(parts) + "\n"
+    ordered = [label, *lines] if order == "label_first" else [*lines, label]
+    return "\n".join(ordered) + "\n"
 
 
 def parse(text: str, order: str = "label_first", num_labels: int = 4) -> Parsed:
@@ -162,12 +162,12 @@ def _read_steps(label: int, steps: dict[str, str]) -> tuple[str, Rationale | Non
     use = steps[CONTEXT_STEP].partition(" ")[2] if CONTEXT_STEP in steps else None
     if use not in (None, *USES):
         return "bad_context", None
-    wants_fields, found_fields = _fields(steps["wants"]), _fields(steps["found"])
-    wants = [_read_want(part) for part in wants_fields[1:]]
-    if not wants_fields[0] or None in wants:
+    want_fields, item_fields = _fields(steps["wants"]), _fields(steps["found"])
+    wants = [_read_want(part) for part in want_fields[1:]]
+    if not want_fields[0] or None in wants:
         return "bad_wants", None
-    found = [_read_found(part) for part in found_fields[1:]]
-    if not found_fields[0] or [w.attribute for w in wants if w] != [f[0] for f in found]:
+    stated = [_read_stated(part) for part in item_fields[1:]]
+    if not item_fields[0] or [w.attribute for w in wants if w] != [f[0] for f in stated]:
         return "bad_found", None
     relation = steps["category"].rsplit(" ", 1)[-1]
     if relation not in RELATIONS or " : " not in steps["category"]:
@@ -178,9 +178,9 @@ def _read_steps(label: int, steps: dict[str, str]) -> tuple[str, Rationale | Non
     rule = steps["verdict"].partition(" ")[2].strip()
     if not rule or " " in rule:
         return "bad_verdict", None
-    values = tuple(None if value == "none" else value for _, value in found)
-    kept = tuple(w for w in wants if w)
-    return "ok", Rationale(label, wants_fields[0], kept, found_fields[0], values, relation, checks, rule, use)
+    values = tuple(None if value == "none" else value for _, value in stated)
+    read_wants = tuple(w for w in wants if w)
+    return "ok", Rationale(label, want_fields[0], read_wants, item_fields[0], values, relation, checks, rule, use)
 
 
 def _read_want(part: str) -> Want | None:
@@ -190,7 +190,7 @@ def _read_want(part: str) -> Want | None:
     return Want(words[0], " ".join(words[1:-1]), words[-1])
 
 
-def _read_found(part: str) -> tuple[str, str]:
+def _read_stated(part: str) -> tuple[str, str]:
     name, _, value = part.partition(" ")
     return name, value or "none"
 

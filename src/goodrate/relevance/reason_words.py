@@ -91,6 +91,6 @@ def word_steps(query: str, item_text: str) -> tuple[ReasonStep, ...]:
     ['desk, lamp', 'red']
     """
     words, present = list(dict.fromkeys(WORD.findall(query.lower()))), set(WORD.findall(item_text.lower()))
-    shared, lacking = ([w for w in words if (w in present) == wanted] for wanted in (True, False))
+    shared, lacking = ([w for w in words if (w in present) == in_item] for in_item in (True, False))
     rows = (("shared", "Words in the item", shared), ("lacking", "Words not in the item", lacking))
     return tuple(ReasonStep(name, title, f"{name} {' '.join(ws)}", ", ".join(ws)) for name, title, ws in rows if ws)

@@ -14,7 +14,7 @@ def derives(book: RuleBook) -> bool:
     return set(book.columns) == COLUMNS
 
 
-def deciding_rules(book: RuleBook, said: Rationale) -> set[str]:
+def deciding_rules(book: RuleBook, rationale: Rationale) -> set[str]:
     """Ids of the rules that the stated category and checks lead to; empty for a book with other columns.
 
     A price limit is a requirement in most queries and the alternative's price in "cheaper than X": the steps do not say
@@ -23,13 +23,13 @@ def deciding_rules(book: RuleBook, said: Rationale) -> set[str]:
     if not derives(book):
         return set()
     worst = {"must": "none", "may": "none", "not": "none", "below": "none"}
-    for want, check in zip(said.wants, said.checks, strict=True):
+    for want, check in zip(rationale.wants, rationale.checks, strict=True):
         worst[want.strength] = _worse(worst[want.strength], check)
     price = worst.pop("below")
     readings = [{**worst, "must": _worse(worst["must"], price), "alternative": "none"}]
     if price != "none":
         readings.append({**worst, "alternative": CHEAPER[price]})
-    return {_rule(book, {"category": said.relation, **reading}) for reading in readings}
+    return {_rule(book, {"category": rationale.relation, **reading}) for reading in readings}
 
 
 def _worse(first: str, second: str) -> str:

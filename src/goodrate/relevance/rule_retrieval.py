@@ -39,8 +39,8 @@ class RuleFinder:
 
     def _search(self, query: str, facts: str) -> tuple[Rule, ...]:
         words = set(WORD.findall(f"{query} {facts}".lower()))
-        hits = [sum(self._rarity[word] for word in words.intersection(rule.about)) for rule in self._rules]
-        fitting = [place for place, rule in enumerate(self._rules) if hits[place] > 0 or not rule.about]
+        hits = [sum(self._rarity[word] for word in words.intersection(rule.query_words)) for rule in self._rules]
+        fitting = [place for place, rule in enumerate(self._rules) if hits[place] > 0 or not rule.query_words]
         fitting.sort(key=lambda place: (-hits[place], place))
         return tuple(self._rules[place] for place in fitting[: self._count])
 
@@ -53,5 +53,5 @@ def _shown(rule: Rule, book: RuleBook, shape: str) -> str:
 
 def _rarity(rules: tuple[Rule, ...]) -> dict[str, float]:
     """1 / number of rules that speak about a word."""
-    words = [word for rule in rules for word in rule.about]
+    words = [word for rule in rules for word in rule.query_words]
     return {word: 1 / words.count(word) for word in words}

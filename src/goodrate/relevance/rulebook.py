@@ -21,14 +21,14 @@ DEFAULT_RULES = Path(__file__).parent / "default_rules.toml"
 class Rule:
     """If every named column has one of the named values, this label. `because` is the reason in words.
 
-    about: words of queries that the rule speaks about, for its retrieval; none = it speaks about every query.
+    query_words: words of queries that the rule speaks about, for its retrieval; none = it speaks about every query.
     """
 
     id: str
     when: dict[str, tuple[str, ...]]
     label: str
     because: str
-    about: tuple[str, ...] = ()
+    query_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ def _check_rule(rule: Rule, columns: dict[str, tuple[str, ...]], scale: Relevanc
             raise ValueError(f"{source}: rule {rule.id!r} names column {column!r}; columns: {', '.join(columns)}")
         for value in values:
             if value not in columns[column]:
-                known = ", ".join(columns[column])
-                raise ValueError(f"{source}: rule {rule.id!r}, column {column!r}: {value!r} is not one of {known}")
+                accepted = ", ".join(columns[column])
+                raise ValueError(f"{source}: rule {rule.id!r}, column {column!r}: {value!r} is not one of {accepted}")
     try:
         scale.index(rule.label)
     except ValueError as error:
@@ -126,8 +126,8 @@ def _parse_rule(raw: Any, position: int, source: str) -> Rule:
     if not isinstance(raw["when"], Mapping):
         raise ValueError(f'{where}: when must be a table such as {{ category = ["same"] }}, got {raw["when"]!r}')
     when = {column: _names(values, f"{where}, column {column!r}") for column, values in raw["when"].items()}
-    about = _names(raw["about"], f"{where}, about") if "about" in raw else ()
-    return Rule(str(raw["id"]), when, str(raw["label"]), str(raw.get("because", raw["id"])), about)
+    query_words = _names(raw["about"], f"{where}, about") if "about" in raw else ()
+    return Rule(str(raw["id"]), when, str(raw["label"]), str(raw.get("because", raw["id"])), query_words)
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:

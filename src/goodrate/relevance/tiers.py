@@ -43,8 +43,8 @@ def _checked(probabilities: np.ndarray | Sequence[Sequence[float]], scale: Relev
     )
     if p.shape[1] != len(scale):
         raise ValueError(f"probabilities have {p.shape[1]} columns; scale {scale.name} has {len(scale)} labels")
-    known = p[~np.isnan(p).any(axis=1)]
-    if len(known) and (known.min() < -1e-6 or np.abs(known.sum(axis=1) - 1).max() > 1e-3):
+    complete = p[~np.isnan(p).any(axis=1)]
+    if len(complete) and (complete.min() < -1e-6 or np.abs(complete.sum(axis=1) - 1).max() > 1e-3):
         raise ValueError("rows are not probabilities (each must be >= 0 and sum to 1); tiers apply to nothing else")
     return p
 

@@ -108,7 +108,7 @@ def with_tiers(verdicts: Sequence[Verdict], scale: RelevanceScale, beta_cum: flo
     rows = np.asarray([verdict.probabilities or unknown for verdict in verdicts])
     tiers = cumpt(rows, scale, beta_cum).tolist() if len(verdicts) else []
     each = zip(verdicts, tiers, strict=True)
-    return [replace(one, tier=TIERS[tier] if one.probabilities else None) for one, tier in each]
+    return [replace(verdict, tier=TIERS[tier] if verdict.probabilities else None) for verdict, tier in each]
 
 
 def explanation_from_json(content: Mapping[str, Any]) -> Explanation:
