@@ -114,9 +114,9 @@ class RunFolder:
         that differ when another run lives here.
         """
         self.require_same(settings)
-        about = {"seed": seed, "settings_hash": settings_hash(settings), **code_versions(), **facts}
+        versions = {"seed": seed, "settings_hash": settings_hash(settings), **code_versions(), **facts}
         write_atomic(self.path / "settings.toml", to_toml(settings))
-        write_atomic(self.path / "versions.json", json.dumps(about, indent=2, sort_keys=True) + "\n")
+        write_atomic(self.path / "versions.json", json.dumps(versions, indent=2, sort_keys=True) + "\n")
 
     def require_same(self, settings: BaseModel) -> None:
         """ValueError naming the settings that differ from those the folder was made with; nothing is written.
@@ -130,8 +130,8 @@ class RunFolder:
             return
         held = _flat(read_toml(resolved))
         asked = _flat(json.loads(settings.model_dump_json()))
-        chosen = _flat(json.loads(settings.model_dump_json(exclude_defaults=True)))
-        newer = {key for key in asked.keys() - held.keys() - chosen.keys() if not sections(key) & held.keys()}
+        explicit = _flat(json.loads(settings.model_dump_json(exclude_defaults=True)))
+        newer = {key for key in asked.keys() - held.keys() - explicit.keys() if not sections(key) & held.keys()}
         every = (held.keys() | asked.keys()) - newer
         differing = sorted(key for key in every if held.get(key, NULL) != asked.get(key, NULL))
         if differing:
@@ -160,8 +160,8 @@ class RunFolder:
 
     def keep_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Rewrite metrics.jsonl with the records to keep: a run resumed at update u drops what came after u."""
-        kept = [json.dumps(without_nan(record)) for record in self.metrics() if keep(record)]
-        write_atomic(self._metrics, "".join(f"{line}\n" for line in kept))
+        lines = [json.dumps(without_nan(record)) for record in self.metrics() if keep(record)]
+        write_atomic(self._metrics, "".join(f"{line}\n" for line in lines))
 
     def stage_done(self, name: str) -> bool:
         """Whether the stage was marked done."""

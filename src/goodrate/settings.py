@@ -68,11 +68,11 @@ def parse_override(text: str) -> dict[str, Any]:
     ({'optimizer': {'learning_rate': 0.001}}, {'name': 'my run'})
     """
     key, equals, value = text.partition("=")
-    parts = [part.strip() for part in key.split(".")]
-    if not equals or not all(parts):
+    names = [part.strip() for part in key.split(".")]
+    if not equals or not all(names):
         raise ValueError(f"--set {text!r}: expected key=value or part.key=value")
     nested: Any = _parse_value(value.strip())
-    for part in reversed(parts):
+    for part in reversed(names):
         nested = {part: nested}
     return nested
 
@@ -86,13 +86,13 @@ def _parse_value(text: str) -> Any:
     return parsed["value"] if set(parsed) == {"value"} else text
 
 
-def known_keys(model_class: type[BaseModel]) -> Iterator[str]:
+def setting_keys(model_class: type[BaseModel]) -> Iterator[str]:
     """Dotted names of all settings of a model, sections included."""
     for name, field in model_class.model_fields.items():
         yield name
         section = _section(field.annotation)
         if section is not None:
-            yield from (f"{name}.{inner}" for inner in known_keys(section))
+            yield from (f"{name}.{inner}" for inner in setting_keys(section))
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
@@ -105,27 +105,27 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 def check_keys(model_class: type[BaseModel], values: Mapping[str, Any], source: str) -> None:
     """Raise ValueError for the first key that the model does not have, with the nearest that it has."""
-    known = list(known_keys(model_class))
-    for key in _given_keys(model_class, values):
-        if key not in known:
+    keys = list(setting_keys(model_class))
+    for key in _value_keys(model_class, values):
+        if key not in keys:
             section = key.rpartition(".")[0]
-            beside = [name for name in known if name.rpartition(".")[0] == section]
+            beside = [name for name in keys if name.rpartition(".")[0] == section]
             where = f" in {section}" if section else ""
-            hint = f"did you mean {nearest(key, known)!r}? known{where}: {', '.join(beside)}"
+            hint = f"did you mean {nearest(key, keys)!r}? known{where}: {', '.join(beside)}"
             raise ValueError(f"{source}: unknown setting {key!r}; {hint}")
 
 
-def _given_keys(model_class: type[BaseModel], values: Mapping[str, Any]) -> Iterator[str]:
+def _value_keys(model_class: type[BaseModel], values: Mapping[str, Any]) -> Iterator[str]:
     """Dotted names of the given values, going down only where the model has a section."""
     for key, value in values.items():
         yield key
         field = model_class.model_fields.get(key)
         section = _section(field.annotation) if field else None
         if section is not None and isinstance(value, Mapping):
-            yield from (f"{key}.{inner}" for inner in _given_keys(section, value))
+            yield from (f"{key}.{inner}" for inner in _value_keys(section, value))
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
+def nearest(word: str, candidates: Sequence[str]) -> str:
     """The known name most like `word`, by its whole dotted name or by its last part; ties go to the first.
 
     >>> nearest("lerning_rate", ["seed", "optimizer.learning_rate"])
@@ -137,7 +137,7 @@ def nearest(word: str, known: Sequence[str]) -> str:
         last = difflib.SequenceMatcher(None, word.split(".")[-1], candidate.split(".")[-1]).ratio()
         return max(whole, 0.99 * last)
 
-    return max(known, key=likeness)
+    return max(candidates, key=likeness)
 
 
 def _merge(base: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,9 +168,9 @@ def _validate(
         wrong: dict[str, list[str]] = {}
         for detail in error.errors():
             key = ".".join(map(str, detail["loc"]))
-            given = "" if detail["type"] == "missing" else f" (got {detail['input']!r})"
-            told = f"{key or 'settings'}: {detail['msg'].removeprefix('Value error, ')}{given}"
-            wrong.setdefault(_giver(key, overrides) or source, []).append(told)
+            value = "" if detail["type"] == "missing" else f" (got {detail['input']!r})"
+            problem = f"{key or 'settings'}: {detail['msg'].removeprefix('Value error, ')}{value}"
+            wrong.setdefault(_giver(key, overrides) or source, []).append(problem)
         raise ValueError("; ".join(f"{where}: {'; '.join(lines)}" for where, lines in wrong.items())) from error
 
 
@@ -180,8 +180,8 @@ def sections(key: str) -> set[str]:
     >>> sorted(sections("a.b.c"))
     ['a', 'a.b']
     """
-    parts = key.split(".")
-    return {".".join(parts[:depth]) for depth in range(1, len(parts))}
+    names = key.split(".")
+    return {".".join(names[:depth]) for depth in range(1, len(names))}
 
 
 def _giver(key: str, overrides: Sequence[str]) -> str | None:

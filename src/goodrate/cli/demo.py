@@ -107,13 +107,13 @@ def show(report: dict[str, Any]) -> None:
     for row in report["systems"]:
         speed = row["milliseconds_per_query"]
         table.add_row(row["system"], *_metrics(row), "" if speed is None else f"{speed:.0f}")
-    found = report["judge"]
-    judged = _table(f"\njudge: {found['pairs']} test pairs", "macro-F1", "accuracy")
-    intervals = found["intervals"]
-    judged.add_row("judge", _interval(intervals["macro_f1"]), _interval(intervals["accuracy"]))
-    for name, scores in found["trivial"].items():
-        judged.add_row(name.replace("_", " "), f"{scores['macro_f1']:.3f}", f"{scores['accuracy']:.3f}")
-    _print(report, table, judged)
+    judge = report["judge"]
+    judges = _table(f"\njudge: {judge['pairs']} test pairs", "macro-F1", "accuracy")
+    intervals = judge["intervals"]
+    judges.add_row("judge", _interval(intervals["macro_f1"]), _interval(intervals["accuracy"]))
+    for name, scores in judge["trivial"].items():
+        judges.add_row(name.replace("_", " "), f"{scores['macro_f1']:.3f}", f"{scores['accuracy']:.3f}")
+    _print(report, table, judges)
 
 
 def show_chains(report: dict[str, Any]) -> None:
@@ -132,8 +132,8 @@ def show_chains(report: dict[str, Any]) -> None:
     names = {"before": f"SFT, {settings['rationales']} reasons", "after": f"+ GRPO, {settings['labels']} labels"}
     for name, row in report["judges"]["systems"].items():
         rule = _interval(row["right_rule"]) if "right_rule" in row else ""
-        known = _interval(row["macro_f1"]), _interval(row["accuracy"]), rule
-        judges.add_row(names.get(name, name.replace("_", " ")), *known)
+        cells = _interval(row["macro_f1"]), _interval(row["accuracy"]), rule
+        judges.add_row(names.get(name, name.replace("_", " ")), *cells)
         if name == "after":
             judges.add_row("  gain", _interval(report["judges"]["minus_before"]), "", "")
     _print(report, encoders, judges)
@@ -163,9 +163,9 @@ def _print(report: dict[str, Any], *tables: Table) -> None:
     )
 
 
-def _interval(found: dict[str, Any]) -> str:
+def _interval(interval: dict[str, Any]) -> str:
     """value [low, high], the bounds to two digits so that a table fits 80 columns."""
-    return f"{found['value']:.3f} [{found['low']:.2f}, {found['high']:.2f}]"
+    return f"{interval['value']:.3f} [{interval['low']:.2f}, {interval['high']:.2f}]"
 
 
 command = typer.main.get_command(app)

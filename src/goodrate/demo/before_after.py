@@ -29,8 +29,8 @@ def compare_encoders(settings: LearningSettings, shop: Shop, before: Path, after
     task = Task(texts, {query_id: {} for query_id in texts}, depth=DEPTH)
     runs = [_searched(name, folder, shop, texts) for name, folder in ((BEFORE, before), (AFTER, after))]
     runs.append(random_runs(task, shop.catalog.ids, settings.seed))
-    measured = Task(texts, full_truth(shop, queries, runs))
-    report = evaluate_systems(runs, measured, shop.book.scale, METRICS, 10, settings.seed)
+    truth_task = Task(texts, full_truth(shop, queries, runs))
+    report = evaluate_systems(runs, truth_task, shop.book.scale, METRICS, 10, settings.seed)
     return [
         {
             "system": system.name,
@@ -60,8 +60,8 @@ def compare_judges(settings: LearningSettings, shop: Shop, before: Path, after: 
     Beside them the judges that need no training.
     """
     test, scale = sample_shop_pairs(shop, "test", settings.pairs_measured, settings.seed), shop.book.scale
-    judged = {BEFORE: labels_and_rules(shop, test, before), AFTER: labels_and_rules(shop, test, after)}
-    predicted = {name: labels for name, (labels, _) in judged.items()}
+    by_judge = {BEFORE: labels_and_rules(shop, test, before), AFTER: labels_and_rules(shop, test, after)}
+    predicted = {name: labels for name, (labels, _) in by_judge.items()}
     queries = test.queries.tolist()
 
     def gap(rows: np.ndarray) -> float:
@@ -81,7 +81,7 @@ def compare_judges(settings: LearningSettings, shop: Shop, before: Path, after: 
                 metric: interval.as_dict()
                 for metric, interval in with_intervals(test.gold, labels, scale, queries, resamples=300).items()
             }
-            | ({"right_rule": share(judged[name][1]).as_dict()} if name in judged else {})
+            | ({"right_rule": share(by_judge[name][1]).as_dict()} if name in by_judge else {})
             for name, labels in {**predicted, **trivial}.items()
         },
         "minus_before": bootstrap_over_groups(gap, queries, settings.seed, resamples=300).as_dict(),

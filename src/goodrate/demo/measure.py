@@ -74,8 +74,8 @@ def compare_systems(
     timed("judge", lambda: judge_runs(task, judge, rows, last.runs[0], depth=settings.depth))
     milliseconds["judge"] += milliseconds["hybrid"]
     milliseconds.pop("random")
-    measured = Task(texts, full_truth(shop, queries, runs))
-    return evaluate_systems(runs, measured, shop.book.scale, METRICS, 10, settings.seed), milliseconds
+    truth_task = Task(texts, full_truth(shop, queries, runs))
+    return evaluate_systems(runs, truth_task, shop.book.scale, METRICS, 10, settings.seed), milliseconds
 
 
 def measure_judge(shop: Shop, judge_folder: Path, seed: int) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def _fields(_: Request, error: RequestValidationError) -> JSONResponse:
         problems = [_problem(detail) for detail in error.errors()]
-        message = "; ".join(f"{one['field']}: {one['problem']}" for one in problems)
+        message = "; ".join(f"{problem['field']}: {problem['problem']}" for problem in problems)
         return _error(422, message, problems)
 
     @app.exception_handler(ValueError)
