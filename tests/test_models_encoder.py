@@ -120,3 +120,22 @@ def test_wrong_folders_are_named(tmp_path: Path) -> None:
         Encoder.load(tmp_path / "saved")
     with pytest.raises(ValueError, match="kind 'image'"):
         encoder.tokenize(["a"], "image")
+
+
+def test_an_encoder_whose_weights_lack_a_part_is_refused_and_a_spare_part_is_not(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from goodrate.models.nano import nano_folder
+
+    Encoder.create(nano_folder() / "tokenizer.json", 16, 1).save(tmp_path)
+    file = tmp_path / "model.safetensors"
+    weights = load_file(file)
+    save_file({**weights, "pooler.dense.weight": weights["embeddings.LayerNorm.weight"].clone()}, file)
+    Encoder.load(tmp_path)
+    assert "LOAD REPORT" not in "".join(capfd.readouterr())
+    weights.pop("embeddings.LayerNorm.weight")
+    save_file(weights, file)
+    with pytest.raises(ValueError, match=r"the weights lack 'embeddings\.LayerNorm\.weight'"):
+        Encoder.load(tmp_path)

@@ -215,9 +215,6 @@ def load_encoder(encoder: str | Path | Encoder, longest: int | None = None) -> E
 
     if isinstance(encoder, Encoder):
         return encoder if longest is None else encoder.cut(min(longest, encoder.dimension))
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()  # its report on unused pooler weights reads like a fault
     return Encoder.load(encoder, precision="auto", longest=longest)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from goodrate.models.encoder_folder import EncoderRules, read_rules, write_rules
 from goodrate.models.precision import autocast, default_device, evaluating, resolve_precision
 from goodrate.models.pretrained import got_from_hub, read_network, read_tokenizer
-from goodrate.models.quiet import no_bars
+from goodrate.models.quiet import no_bars, no_load_report
 
 BATCH = 32  # texts in one forward
 # Facts about a run, not about the vectors: left out of the fingerprint.
@@ -56,7 +56,12 @@ class Encoder:
         no_bars()
         folder = _local_folder(folder_or_hub_id)
         rules, weights = read_rules(folder)
-        network = read_network(AutoModel, str(weights), dtype=torch.float32, **_no_pooler(weights))
+        with no_load_report():  # weights that are not used (a pooler, a head) are no fault; missing ones are
+            network, loaded = read_network(
+                AutoModel, str(weights), dtype=torch.float32, output_loading_info=True, **_no_pooler(weights)
+            )
+        if loaded["missing_keys"]:
+            raise ValueError(f"{weights}: the weights lack {sorted(loaded['missing_keys'])[0]!r}; no encoder of its kind")
         tokenizer = read_tokenizer(str(weights))
         encoder = cls(network.to(device or default_device()).eval(), tokenizer, rules, precision)
         return encoder if longest is None else encoder.cut(min(longest, encoder.dimension))
