@@ -19,5 +19,6 @@ def cache_argument(body: type) -> str:
 def cached_states(network: Any, cache: DynamicCache, **inputs: Tensor) -> Tensor:
     """Final states (N, T, D) of tokens behind a cache, which gets their keys and values."""
     body = network.base_model
-    states: Tensor = body(**inputs, **{cache_argument(type(body)): cache}, use_cache=True).last_hidden_state
+    name = cache_argument(type(body))  # type: ignore[arg-type]
+    states: Tensor = body(**inputs, **{name: cache}, use_cache=True).last_hidden_state
     return states

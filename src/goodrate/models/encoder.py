@@ -61,7 +61,9 @@ class Encoder:
                 AutoModel, str(weights), dtype=torch.float32, output_loading_info=True, **_no_pooler(weights)
             )
         if loaded["missing_keys"]:
-            raise ValueError(f"{weights}: the weights lack {sorted(loaded['missing_keys'])[0]!r}; no encoder of its kind")
+            raise ValueError(
+                f"{weights}: the weights lack {sorted(loaded['missing_keys'])[0]!r}; no encoder of its kind"
+            )
         tokenizer = read_tokenizer(str(weights))
         encoder = cls(network.to(device or default_device()).eval(), tokenizer, rules, precision)
         return encoder if longest is None else encoder.cut(min(longest, encoder.dimension))
