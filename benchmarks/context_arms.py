@@ -183,12 +183,12 @@ def measured(run: ContextRun, test: ShopPairs, folder: Path, reads: str) -> dict
     """Scores of a judge folder that reads these texts, and what it states of every one of them."""
     queries, judge = [run.shop.queries[q] for q in test.queries.tolist()], open_judge(folder)
     shown_pairs = run.with_texts(test.pairs, reads)
-    found = run.with_texts(test.pairs, reads if reads in ("shuffled", "top3") else "retrieved")
+    retrieved = run.with_texts(test.pairs, reads if reads in ("shuffled", "top3") else "retrieved")
     verdicts = judge.pair_verdicts(shown_pairs, reasons=True)
     known = contradictions(verdicts)
     return {
         **label_scores(run.shop, test, labels_of(verdicts, judge.scale)),
-        "kinds": "".join((pair.context_kind or "none")[0] for pair in found),
+        "kinds": "".join((pair.context_kind or "none")[0] for pair in retrieved),
         "worth": "".join(use_of(q, pair.context_kind)[0] for q, pair in zip(queries, shown_pairs, strict=True)),
         "said": "".join(stated_use(verdict) for verdict in verdicts),
         "knowledge": "".join("k" if query.family == "knowledge" else "-" for query in queries),

@@ -77,18 +77,18 @@ def judge_rows() -> list[Row]:
     ]
     rows: list[Row] = []
     for queue, settings_type, (group, key, pairs) in plans:
-        found = queue.by_settings(settings_type)[key]
-        settings = settings_type.model_validate(next(iter(found.values()))[0]["settings"])
+        by_arm = queue.by_settings(settings_type)[key]
+        settings = settings_type.model_validate(next(iter(by_arm.values()))[0]["settings"])
         compared = macro_f1_of(settings, getattr(settings, "test_pairs", taosr1.TEST_PAIRS))
-        rows += [row for pair in pairs if (row := judge_row(group, pair, found, compared))]
+        rows += [row for pair in pairs if (row := judge_row(group, pair, by_arm, compared))]
     return rows
 
 
-def judge_row(group: str, pair: Compared, found: ByArm, compared: MacroF1) -> Row | None:
+def judge_row(group: str, pair: Compared, by_arm: ByArm, compared: MacroF1) -> Row | None:
     """A row of the plot; None where the two arms share no seed."""
     method, arm, control, other = pair
-    gap = compared.difference(found[arm], found[other])
-    seeds = len(shared_seeds(found[arm], found[other])[0])
+    gap = compared.difference(by_arm[arm], by_arm[other])
+    seeds = len(shared_seeds(by_arm[arm], by_arm[other])[0])
     return Row(group, method, control, seeds, {"macro-F1": gap}) if gap else None
 
 

@@ -265,23 +265,23 @@ PATHS = {
 }  # fmt: skip
 
 
-def scores(found: ByArm, whole: MacroF1, tail: MacroF1) -> str:
+def scores(by_arm: ByArm, whole: MacroF1, tail: MacroF1) -> str:
     """Macro-F1 on the natural and on a balanced mix, on the tail, and what it gains."""
-    return arm_table(found, ARMS, {
+    return arm_table(by_arm, ARMS, {
         "macro-F1": lambda r: shown(whole.level(r)),
         "by seed": lambda r: ", ".join(f"{one['seed']}: {one['macro_f1']:.3f}" for one in r),
-        **minus(found, AGAINST, whole),
+        **minus(by_arm, AGAINST, whole),
         "balanced": lambda r: f"{whole.balanced(r):.3f}", "tail": lambda r: f"{tail.values(r)[0]:.3f}",
-        **minus(found, ["grpo"], tail, "tail minus {}"), **averaged({"accuracy": "accuracy", "good_f1": "F1 Good"}),
+        **minus(by_arm, ["grpo"], tail, "tail minus {}"), **averaged({"accuracy": "accuracy", "good_f1": "F1 Good"}),
     })  # fmt: skip
 
 
-def pairs(found: ByArm, whole: MacroF1) -> list[str]:
+def pairs(by_arm: ByArm, whole: MacroF1) -> list[str]:
     """The differences of PAIRS whose arms both have a seed, as one list."""
     lines = []
-    for arm, other in [pair for pair in PAIRS if set(pair) <= found.keys()]:
-        if seeds := len(shared_seeds(found[arm], found[other])[0]):
-            gap = shown(whole.difference(found[arm], found[other]), "+.3f")
+    for arm, other in [pair for pair in PAIRS if set(pair) <= by_arm.keys()]:
+        if seeds := len(shared_seeds(by_arm[arm], by_arm[other])[0]):
+            gap = shown(whole.difference(by_arm[arm], by_arm[other]), "+.3f")
             lines.append(f"- {arm} minus {other}: {gap}, seeds {seeds}")
     return ["\n".join(lines)] if lines else []
 
@@ -290,14 +290,14 @@ def render() -> str:
     """Every table as Markdown, one section per settings that have more than the start."""
     parts: list[str] = []
     reasons = REASONS.by_settings(Settings)
-    for key, found in [(key, found) for key, found in QUEUE.by_settings(Settings).items() if set(found) != {"sft"}]:
-        chosen = Settings.model_validate(next(iter(found.values()))[0]["settings"])
+    for key, by_arm in [(key, by_arm) for key, by_arm in QUEUE.by_settings(Settings).items() if set(by_arm) != {"sft"}]:
+        chosen = Settings.model_validate(next(iter(by_arm.values()))[0]["settings"])
         whole, tail = macro_f1_of(chosen), macro_f1_of(chosen, tail=True)
-        logged = {arm: one for arm, one in found.items() if "groups" in one[0]["training"]}
+        logged = {arm: one for arm, one in by_arm.items() if "groups" in one[0]["training"]}
         trainings = {**averaged(LOGGED, part="training"), **averaged({"minutes": "minutes"}, ".1f")}
-        tables = [scores(found, whole, tail), details(found, ARMS), arm_table(logged, ARMS, trainings)]
+        tables = [scores(by_arm, whole, tail), details(by_arm, ARMS), arm_table(logged, ARMS, trainings)]
         tables += [arm_table(reasons[key], ARMS, averaged(PATHS))] if key in reasons else []
-        parts += [f"**{changes(chosen)}** (settings `{key}`)", *tables, *pairs(found, whole)]
+        parts += [f"**{changes(chosen)}** (settings `{key}`)", *tables, *pairs(by_arm, whole)]
     return "\n\n".join([*parts, *QUEUE.collapses(Settings)])
 
 

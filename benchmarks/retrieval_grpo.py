@@ -287,7 +287,7 @@ def training() -> None:
 
 def grouped() -> ByArm:
     """Results on the test queries by arm, in the arms' order."""
-    groups = {arm: [r for r in found if r["settings"]["split"] == "test"] for arm, found in QUEUE.by_arm().items()}
+    groups = {arm: [r for r in results if r["settings"]["split"] == "test"] for arm, results in QUEUE.by_arm().items()}
     return {arm: groups[arm] for arm in ARMS if groups.get(arm)}
 
 

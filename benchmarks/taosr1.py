@@ -124,11 +124,11 @@ app = experiment(__doc__, QUEUE, Settings, ARMS, measure)
 GRPO = "reason_first/grpo"
 
 
-def scores(found: ByArm, compared: MacroF1) -> str:
+def scores(by_arm: ByArm, compared: MacroF1) -> str:
     """Macro-F1 with its interval over queries and range over seeds, what it gains, and the rest."""
 
     def gain(results: Results) -> str:
-        start = found.get(f"{results[0]['arm'].rpartition('/')[0]}/sft", [])
+        start = by_arm.get(f"{results[0]['arm'].rpartition('/')[0]}/sft", [])
         return shown(compared.difference(results, start), "+.3f")
 
     def by_label(results: Results) -> str:
@@ -137,18 +137,18 @@ def scores(found: ByArm, compared: MacroF1) -> str:
     def over_seeds(results: Results) -> str:
         return "{:.3f} to {:.3f}".format(*(end(r["macro_f1"] for r in results) for end in (min, max)))
 
-    return arm_table(found, ARMS, {
+    return arm_table(by_arm, ARMS, {
         "macro-F1": lambda r: shown(compared.level(r)), "over seeds": over_seeds, "minus SFT": gain,
         **averaged({"accuracy": "accuracy", "good_f1": "F1 Good", "accuracy_tail": "tail"}),
         "F1 of 1, 2, 3, 4": by_label, **averaged({"minutes": "minutes"}, ".1f"),
     })  # fmt: skip
 
 
-def versus(found: ByArm, compared: MacroF1, arm: str) -> list[str]:
+def versus(by_arm: ByArm, compared: MacroF1, arm: str) -> list[str]:
     """What an arm gains over every other arm of its order."""
     order = arm.rpartition("/")[0]
-    others = [other for other in ARMS if other in found and other != arm and other.startswith((order, "label_only"))]
-    return [f"- {arm} minus {o}: {shown(compared.difference(found[arm], found[o]), '+.3f')}" for o in others]
+    others = [other for other in ARMS if other in by_arm and other != arm and other.startswith((order, "label_only"))]
+    return [f"- {arm} minus {o}: {shown(compared.difference(by_arm[arm], by_arm[o]), '+.3f')}" for o in others]
 
 
 def variants(base: ByArm, others: list[ByArm], compared: MacroF1) -> list[list[str]]:
@@ -156,7 +156,7 @@ def variants(base: ByArm, others: list[ByArm], compared: MacroF1) -> list[list[s
     facts = ["label_cv", "share_kept", "groups", "updates", "kl"]
     heads = ["label counts' CV", "groups kept", "groups an update", "updates", "KL"]
     rows = [["settings", "seeds", "macro-F1", "minus the first row", *heads, "own steps contradict"]]
-    for results in (found[GRPO] for found in (base, *others)):
+    for results in (by_arm[GRPO] for by_arm in (base, *others)):
         chosen, plain = (Settings.model_validate(one[0]["settings"]) for one in (results, base[GRPO]))
         rows.append([
             "as above" if results is base[GRPO] else changes(chosen, plain), str(len(results)),
@@ -170,16 +170,16 @@ def render() -> str:
     """Every table as Markdown: one section per settings, and one row of the last table where GRPO alone was run."""
     parts: list[str] = []
     groups = QUEUE.by_settings(Settings)
-    settings = {k: Settings.model_validate(next(iter(found.values()))[0]["settings"]) for k, found in groups.items()}
-    alone = [key for key, found in groups.items() if set(found) == {GRPO}]
-    for key, found in [(key, found) for key, found in groups.items() if key not in alone]:
+    settings = {k: Settings.model_validate(next(iter(by_arm.values()))[0]["settings"]) for k, by_arm in groups.items()}
+    alone = [key for key, by_arm in groups.items() if set(by_arm) == {GRPO}]
+    for key, by_arm in [(key, by_arm) for key, by_arm in groups.items() if key not in alone]:
         chosen, compared = settings[key], macro_f1_of(settings[key])
         parts += [f"**{changes(chosen)}** (settings `{key}`)"]
-        parts += [scores(found, compared), details(found, ARMS)]
-        parts += ["\n".join(versus(found, compared, arm)) for arm in ("label_first/grpo", GRPO) if arm in found]
+        parts += [scores(by_arm, compared), details(by_arm, ARMS)]
+        parts += ["\n".join(versus(by_arm, compared, arm)) for arm in ("label_first/grpo", GRPO) if arm in by_arm]
         alike = [k for k in alone if (settings[k].labels, settings[k].rules) == (chosen.labels, chosen.rules)]
-        if alike and GRPO in found:
-            rows = variants(found, [groups[k] for k in alike], compared)
+        if alike and GRPO in by_arm:
+            rows = variants(by_arm, [groups[k] for k in alike], compared)
             parts += ["GRPO under other settings:", markdown(rows)]
     return "\n\n".join([*parts, *QUEUE.collapses(Settings)])
 

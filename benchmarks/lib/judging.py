@@ -79,8 +79,8 @@ def labels_of(verdicts: Sequence[Verdict], scale: RelevanceScale) -> np.ndarray:
 
 def contradictions(verdicts: Sequence[Verdict]) -> list[bool]:
     """Whether label and own steps contradict each other, of the verdicts of which it can be told."""
-    told = [verdict.explanation.inconsistent for verdict in verdicts if verdict.explanation]
-    return [one for one in told if one is not None]
+    known = [verdict.explanation.inconsistent for verdict in verdicts if verdict.explanation]
+    return [one for one in known if one is not None]
 
 
 def stated_steps(verdict: Verdict) -> dict[str, str]:
@@ -125,10 +125,10 @@ REASON_SCORES = {
 TIERS = {"argmax": "argmax", "cumpt_0.5": "CumPT 0.5", "cumpt_tuned": "CumPT tuned"}
 
 
-def details(found: ByArm, arms: Sequence[str]) -> str:
+def details(by_arm: ByArm, arms: Sequence[str]) -> str:
     """The table of judge_measures: accuracy by family, how reasons stand to labels, pass@k, tiers."""
-    families = sorted(next(iter(found.values()))[0]["accuracy_by_family"])
-    return arm_table(found, arms, {
+    families = sorted(next(iter(by_arm.values()))[0]["accuracy_by_family"])
+    return arm_table(by_arm, arms, {
         **averaged({f: f for f in families}, ".2f", "accuracy_by_family"), **averaged(REASON_SCORES),
         **averaged({"pass@1": "pass@1", "pass@8": "pass@8"}, part="pass_at"), **averaged(TIERS, part="tiers"),
     })  # fmt: skip

@@ -66,7 +66,7 @@ def reward_judge(items: int, queries: int, updates: int) -> Path:
 def judged_relevance(g: Ground, folder: Path, worth: tuple[float, ...]) -> JudgedRelevance:
     """A judge's reward for the training queries; its verdicts are stored for all arms and seeds."""
     facts = {g.shop.queries[q].text: g.shop.queries[q].facts for q in g.rows.tolist()}
-    judge = open_judge(folder, notes=QueryNotes(facts.get), store=VerdictStore(folder / "kept.sqlite"))
+    judge = open_judge(folder, notes=QueryNotes(facts.get), store=VerdictStore(folder / "verdicts.sqlite"))
     return JudgedRelevance(judge, [example.text for example in g.examples], g.shop.catalog.to_rows(), worth)
 
 

@@ -40,11 +40,11 @@ def mean(results: Sequence[dict[str, Any]], name: str, form: str = ".3f") -> str
     return f"{np.mean(values):{form}}" if values else "-"
 
 
-def arm_table(found: ByArm, arms: Iterable[str], columns: Mapping[str, Cell]) -> str:
+def arm_table(by_arm: ByArm, arms: Iterable[str], columns: Mapping[str, Cell]) -> str:
     """One row per arm that has results, in the order of `arms`: its name, how many seeds it has, the columns."""
     rows = [["arm", "seeds", *columns]]
-    for arm in [arm for arm in arms if arm in found]:
-        rows.append([arm, str(len(found[arm])), *(cell(found[arm]) for cell in columns.values())])
+    for arm in [arm for arm in arms if arm in by_arm]:
+        rows.append([arm, str(len(by_arm[arm])), *(cell(by_arm[arm]) for cell in columns.values())])
     return markdown(rows)
 
 
@@ -57,11 +57,11 @@ def averaged(names: Mapping[str, str], form: str = ".3f", part: str | None = Non
     return {head: cell(name) for name, head in names.items()}
 
 
-def minus(found: ByArm, others: Iterable[str], compared: MacroF1, head: str = "minus {}") -> dict[str, Cell]:
+def minus(by_arm: ByArm, others: Iterable[str], compared: MacroF1, head: str = "minus {}") -> dict[str, Cell]:
     """Columns of paired differences of macro-F1 to other arms."""
 
     def cell(other: str) -> Cell:
-        return lambda results: shown(compared.difference(results, found.get(other, [])), "+.3f")
+        return lambda results: shown(compared.difference(results, by_arm.get(other, [])), "+.3f")
 
     return {head.format(other): cell(other) for other in others}
 
