@@ -157,7 +157,8 @@ def main() -> None:
     if given.child:
         _child(given.child)
         return
-    result = Measurement(f"logprobs-{given.device}{'-before' if given.before else ''}", " ".join(["python", *sys.argv]), given.threads)
+    name = f"logprobs-{given.device}{'-before' if given.before else ''}"
+    result = Measurement(name, " ".join(["python", *sys.argv]), given.threads)
     cases: dict[str, Any] = {}
     words, wide, rows = ([int(n) for n in getattr(given, name).split(",")] for name in ("words", "wide", "rows"))
     for sizes in product(words, wide, rows, given.precisions.split(",")):

@@ -19,7 +19,7 @@ from goodrate.models.head import head_logits
 
 IdPair = tuple[tuple[int, ...], tuple[int, ...]]  # prefix ids, suffix ids
 # Rows in one forward: 100 were 1.4 times slower than 20 under bf16 on a CPU (notes/shared_prefix.md, section 5), 400
-# 2 to 3.3 times faster on a GPU (docs/speed.md). Behind long prompts fewer: their keys are copied for each row.
+# 1.5 to 3.4 times faster on a GPU (docs/speed.md). Behind long prompts fewer: their keys are copied for each row.
 CHUNK, GPU_CHUNK, GPU_TOKENS = 20, 400, 80_000
 MIN_SHARED = 4  # smaller groups run faster together with other queries than alone behind a shared prefix
 
