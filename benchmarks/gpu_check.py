@@ -9,7 +9,7 @@ Correctness: every recipe for a few updates on the embedded shop, in fp32 and in
 finite, the KL to the start is 0 at the first update, and in fp32 loss and gradient of the first update are those of the
 CPU, which a second process computes from the same judges. Speed: an update of GRPO beside TRL's, judging, encoding, the
 log-probability kernel; judging and encoding on the CPU too. What is not installed (trl, peft) is skipped and said.
-The exit code is 1 when a recipe failed. Sections that would begin after --minutes are left out and named.
+The exit code is 1 when a recipe or a timing failed. Sections that would begin after --minutes are left out and named.
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ class Report:
         self.facts["minutes"] = round((time.monotonic() - self._start) / 60, 2)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(self.path, json.dumps(self.facts, indent=1, default=str) + "\n")
-        print(
-            f"{self.facts['minutes']:5.2f} min  {section}  {name}: {json.dumps(result, default=str)[:400]}", flush=True
-        )
+        print(f"{self.facts['minutes']:5.2f} min  {name}: {json.dumps(result, default=str)[:400]}", flush=True)
 
     def late(self, name: str) -> bool:
         """Whether there is no time left for a section, which is then named as left out."""
@@ -96,6 +94,9 @@ def compare(report: Report, reference: Path) -> None:
         report.add("recipes", name, ours)
 
 
+SECTIONS = ("policy 0.6B", "logprobs", "judging", "encoding")
+
+
 def timed(names: list[str], report: Report, small: bool) -> None:
     """The speed sections; one that cannot run says why and does not stop the others."""
     for name, call in sections(small).items():
@@ -116,7 +117,6 @@ def sections(small: bool) -> Mapping[str, Callable[[], Result]]:
         "logprobs": gpu_speed.logprobs,
         "judging": lambda: gpu_speed.judging(800, 3, True),
         "encoding": lambda: gpu_speed.encoding(2048, 3),
-        "policy 15M": lambda: gpu_speed.policy("15M", 4, 64),
     }
 
 
@@ -125,7 +125,7 @@ def start_reference(arguments: argparse.Namespace, work: Path) -> tuple[subproce
     path = work / "cpu.json"
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": str(CPU_THREADS)}
     command = [sys.executable, __file__, "--reference", str(work), "--out", str(path), "--only", arguments.only,
-               "--minutes", str(arguments.minutes), *(["--small"] if arguments.small else [])]  # fmt: skip
+               "--minutes", str(arguments.minutes)]  # fmt: skip
     with (work / "cpu.log").open("wb") as log:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=log), path
 
@@ -143,9 +143,9 @@ def wait_for(child: subprocess.Popen[bytes], work: Path, patience: float) -> Non
 def checked(arguments: argparse.Namespace, work: Path, report: Report) -> None:
     """The whole check on a GPU, or in small on a CPU."""
     alone = arguments.cpu or arguments.reference is not None  # one process, one precision, short timings
-    names = arguments.only.split(",") if arguments.only else [*gpu_recipes.CASES, *sections(False)]
+    names = arguments.only.split(",") if arguments.only else [*gpu_recipes.CASES, *SECTIONS]
     cases = [name for name in gpu_recipes.CASES if name in names]
-    size = gpu_recipes.SMALL if arguments.cpu or arguments.small else gpu_recipes.FULL
+    size = gpu_recipes.SMALL if arguments.cpu else gpu_recipes.FULL
     world = gpu_recipes.World(replace(size, updates=1) if arguments.reference else size)
     child = reference = None
     if cases and arguments.reference is None:
@@ -168,17 +168,19 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/gpu_check.json"), help="the JSON to write")
     parser.add_argument("--minutes", type=float, default=7.0, help="begin no section after so many")
     parser.add_argument("--only", default="", help="recipes and sections, separated by commas; all")
-    parser.add_argument("--small", action="store_true", help="recipes at the sizes of --cpu")
     parser.add_argument("--reference", type=Path, help=argparse.SUPPRESS)  # the CPU's process; its folder
     arguments = parser.parse_args()
     if not arguments.cpu and arguments.reference is None and not torch.cuda.is_available():
         parser.error("torch sees no GPU here; --cpu runs the same checks in small")
+    unknown = {*arguments.only.split(",")} - {"", *gpu_recipes.CASES, *SECTIONS}
+    if unknown:
+        parser.error(f"--only {', '.join(unknown)}: expected some of {', '.join([*gpu_recipes.CASES, *SECTIONS])}")
     report = Report(arguments.out, arguments.minutes)
     with tempfile.TemporaryDirectory() as fresh:
         checked(arguments, arguments.reference or Path(fresh), report)
-    results = report.facts["recipes"]
-    failed, skipped = ([n for n, r in results.items() if r["status"] == status] for status in ("failed", "skipped"))
-    print(f"{len(results)} checks, {len(failed)} failed {failed}, skipped {skipped}, "
+    results = {**report.facts["recipes"], **report.facts["speed"]}
+    failed, skipped = ([n for n, r in results.items() if r.get("status") == how] for how in ("failed", "skipped"))
+    print(f"{len(report.facts['recipes'])} recipe checks; {len(failed)} failed {failed}, skipped {skipped}, "
           f"left out {report.facts['left_out']}; {arguments.out}")  # fmt: skip
     return 1 if failed else 0
 

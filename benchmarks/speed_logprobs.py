@@ -157,7 +157,7 @@ def main() -> None:
     if given.child:
         _child(given.child)
         return
-    name = f"logprobs-{given.device}{'-before' if given.before else ''}"
+    name = f"logprobs-{given.device}-{given.threads}{'-before' if given.before else ''}"
     result = Measurement(name, " ".join(["python", *sys.argv]), given.threads)
     cases: dict[str, Any] = {}
     words, wide, rows = ([int(n) for n in getattr(given, name).split(",")] for name in ("words", "wide", "rows"))

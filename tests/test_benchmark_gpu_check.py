@@ -81,3 +81,10 @@ def test_without_a_gpu_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, capsy
     with pytest.raises(SystemExit):
         gpu_check.main()
     assert "--cpu runs the same checks in small" in capsys.readouterr().err
+
+
+def test_a_name_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu_check.py", "--cpu", "--only", "judge_grp"])
+    with pytest.raises(SystemExit):
+        gpu_check.main()
+    assert "--only judge_grp: expected some of base, judge_sft," in capsys.readouterr().err

@@ -71,7 +71,8 @@ def test_grpo_of_an_adapter(unsure: Path, tmp_path: Path, monkeypatch: pytest.Mo
     seen = Seen(monkeypatch, judge_policy)
     records: list[dict[str, Any]] = []
     folder = judge_grpo.train(grpo(unsure, 80), prompts(), tmp_path / "run", records.append)
-    assert records[0]["kl"] == pytest.approx(0, abs=1e-6) and records[-1]["kl"] > 0.01
+    assert records[0]["kl"] == pytest.approx(0, abs=1e-6)
+    assert sum(record["kl"] for record in records[-10:]) > 0.1  # one batch's KL swings between 0.006 and 0.36
     assert accuracy(unsure) < 0.7 and accuracy(folder) == 1.0  # the reward of the likeliest label
     seen.check(unsure, folder)
     assert read_judge_card(folder) == read_judge_card(unsure)
