@@ -77,7 +77,7 @@ def test_frames_are_read_as_files_are(shop: Path, items: gr.Catalog, labels: gr.
     assert same.content_hash == items.content_hash
     assert json.loads(items.frame["attributes"][0])["season"] == "any"  # a column that is not ours is an attribute
     ratings = gr.read_judgements(pl.read_csv(shop / "ratings.csv"), scale="graded_0_3").join(same)
-    assert ratings.frame.equals(labels.frame) and ratings.joined == labels.joined
+    assert ratings.frame.equals(labels.frame) and ratings.join_report == labels.join_report
     pandas = pytest.importorskip("pandas")
     again = gr.read_catalog(pandas.DataFrame(frame.to_dict(as_series=False)), map={"id": "sku", "title": "name"})
     assert again.content_hash == items.content_hash

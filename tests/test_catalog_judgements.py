@@ -44,7 +44,7 @@ def test_join_counts_what_is_lost() -> None:
     rows = [("q1", "lamp", "a", "4"), ("q1", "lamp", "x", "1"), ("q2", "desk", "y", "2"), ("q2", "desk", "x", "2")]
     judged = Judgements(pl.DataFrame(rows, schema=["query_id", "query", "item_id", "label"], orient="row"), FOUR_LEVEL)
     kept = judged.join(Catalog(pl.DataFrame({"id": ["a", "b"], "title": ["lamp", "desk"]})))
-    report = kept.joined
+    report = kept.join_report
     assert report is not None and kept.qrels() == {"q1": {"a": 3}}
     assert (report.pairs, report.joined, report.unknown_items, report.lost_queries) == (4, 1, 2, 1)  # x and y
     with pytest.raises(ValueError, match="none of the 3 judged items is in the catalogue"):

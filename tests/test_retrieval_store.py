@@ -226,12 +226,6 @@ def test_an_interrupted_run_leaves_a_usable_index_and_goes_on(tmp_path: Path, mo
     np.testing.assert_array_equal(reopened.vectors()[1], whole.vectors()[1])
 
 
-def test_many_queries_give_what_single_ones_give(tmp_path: Path) -> None:
-    store = text_store(tmp_path / "s", catalog(random_titles(60)))
-    queries = ["oak lamp", "rug", "", "desk", "nothing like it"]
-    assert store.score_text(queries, 7) == [store.search_text(query, 7) for query in queries]
-
-
 def test_units_match_however_they_are_written(tmp_path: Path) -> None:
     store = text_store(tmp_path / "s", catalog(["usb cable 2 m", "usb cable 3m", "usb-c cable, 2m"]))
     assert {hit.item_id for hit in store.search_text("2m", 5)} == {"i0000", "i0002"}

@@ -44,7 +44,7 @@ def test_catalogue_and_judgements_read_back_as_they_were(shop: Shop, folder: Pat
     assert catalog.content_hash == shop.catalog.content_hash and len(catalog) == 300
     judgements = read_judgements(folder / "judgements.csv", FOUR_LEVEL)
     assert judgements.frame.sort("query_id", "item_id").equals(shop.judgements().frame.sort("query_id", "item_id"))
-    report = judgements.join(catalog).joined
+    report = judgements.join(catalog).join_report
     assert report is not None and (report.pairs, report.joined, report.unknown_items) == (60 * 12, 60 * 12, 0)
 
 

@@ -25,7 +25,7 @@ class Evaluation:
     """A report over systems, and how well a judge's labels agree with the judgements (None without a judge)."""
 
     report: Report
-    joined: JoinReport
+    join_report: JoinReport
     labels: dict[str, Any] | None = None
     dropped_queries: int = 0
     notes: tuple[str, ...] = ()
@@ -105,8 +105,8 @@ def evaluate(
     names = list(metrics) if metrics is not None else metric_names(k, judged_only)
     report = evaluate_systems(_distinct(runs), task, joined.scale, names, k, seed)
     labels, notes = _label_agreement(systems, runs, joined, seed)
-    assert joined.joined is not None
-    return Evaluation(report, joined.joined, labels, len(queries) - len(kept), notes)
+    assert joined.join_report is not None
+    return Evaluation(report, joined.join_report, labels, len(queries) - len(kept), notes)
 
 
 def metric_names(k: int, judged_only: bool) -> list[str]:

@@ -72,13 +72,6 @@ def run_from_settings(recipe: str, settings: Any, out: Path, progress: Progress 
     return run(recipe, own, load_data(settings.data), out, progress)
 
 
-def recipe_names() -> list[str]:
-    """Every recipe."""
-    from goodrate.recipes.registry import RECIPES
-
-    return list(RECIPES)
-
-
 def settings_with_data(recipe: str) -> type[BaseModel]:
     """The settings of a recipe with a section `data`, as one model for files and --set."""
     from pydantic import create_model

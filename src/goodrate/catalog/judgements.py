@@ -42,7 +42,7 @@ class Judgements:
     """Labels of (query, item) pairs on one scale.
 
     frame: query_id, query, item_id, label, all text; one row a pair. skipped: bad rows that the reader left out.
-    joined: what joining with a catalogue lost, None before it. Raises ValueError for a missing column, a label
+    join_report: what joining with a catalogue lost, None before it. Raises ValueError for a missing column, a label
     that is not on the scale and a pair that occurs twice.
     """
 
@@ -51,7 +51,7 @@ class Judgements:
         frame: pl.DataFrame,
         scale: RelevanceScale,
         skipped: tuple[BadRow, ...] = (),
-        joined: JoinReport | None = None,
+        join_report: JoinReport | None = None,
     ) -> None:
         missing = [name for name in JUDGEMENT_COLUMNS if name not in frame.columns]
         if missing:
@@ -61,7 +61,7 @@ class Judgements:
         self.frame = frame.select(*(pl.col(n).cast(pl.String) for n in JUDGEMENT_COLUMNS[:3]), label)
         self.scale = scale
         self.skipped = skipped
-        self.joined = joined
+        self.join_report = join_report
         doubled = self.frame.filter(pl.struct("query_id", "item_id").is_duplicated())
         if len(doubled):
             query, item = doubled.select("query_id", "item_id").row(0)
@@ -89,11 +89,11 @@ class Judgements:
     def select(self, query_ids: Sequence[str] | set[str]) -> Judgements:
         """The judgements of these queries."""
         return Judgements(
-            self.frame.filter(pl.col("query_id").is_in(list(query_ids))), self.scale, self.skipped, self.joined
+            self.frame.filter(pl.col("query_id").is_in(list(query_ids))), self.scale, self.skipped, self.join_report
         )
 
     def join(self, catalog: Catalog) -> Judgements:
-        """The judgements whose item is in the catalogue; `joined` says what was lost. ValueError when none is."""
+        """The judgements whose item is in the catalogue; `join_report` says what was lost. ValueError when none is."""
         in_catalog = self.frame.filter(pl.col("item_id").is_in(catalog.ids))
         if in_catalog.is_empty():
             raise ValueError(

@@ -151,7 +151,7 @@ def _judgements(path: Path, index: Index, scale: str, format: str | None, map: s
     for line in bad_row_lines(path, labels):
         console.print(f"  {escape(line)}", highlight=False)
     joined = labels.join(index.items)
-    console.print(str(joined.joined), highlight=False)
+    console.print(str(joined.join_report), highlight=False)
     return joined
 
 

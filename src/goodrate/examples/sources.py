@@ -96,7 +96,7 @@ def _from_files(settings: DataSettings) -> TrainingData:
     shares = {"train": 1 - sum(shares.values())} | {part: share for part, share in shares.items() if share}
     parts = judgements.split_by_name(shares, settings.split_seed)
     skipped = len(catalog.skipped) + len(read.skipped)
-    notes = [str(judgements.joined), *([f"{skipped} bad rows skipped"] if skipped else [])]
+    notes = [str(judgements.join_report), *([f"{skipped} bad rows skipped"] if skipped else [])]
     clicks = None
     if settings.behaviour is not None:
         held_out = {text for part in ("dev", "test") if part in parts for text in parts[part].queries().values()}
@@ -121,7 +121,7 @@ def _items(settings: DataSettings) -> Catalog:
 
 def _join_notes(parts: dict[str, Judgements]) -> tuple[str, ...]:
     """What joining with the catalogue lost, of the parts that lost something."""
-    reports = {name: part.joined for name, part in parts.items()}
+    reports = {name: part.join_report for name, part in parts.items()}
     return tuple(f"{name}: {told}" for name, told in reports.items() if told and told.joined < told.pairs)
 
 

@@ -88,19 +88,6 @@ class LexicalOverlap:
         return np.where(total > 0, 1 - shared / np.maximum(total, 1e-9), 0.0)
 
 
-class LexicalTop:
-    """The stronger exclusivity: 1 where the lexical channel's first N of the query do not hold the item."""
-
-    def __init__(self, first: Sequence[Sequence[int]]) -> None:
-        """first: item positions that lexical search returns, by query row."""
-        self._first = [frozenset(items) for items in first]
-
-    def __call__(self, rows: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """(N,) of 0 and 1."""
-        pairs = zip(rows.tolist(), items.tolist(), strict=True)
-        return np.asarray([float(item not in self._first[row]) for row, item in pairs])
-
-
 class RetrievalGrades:
     """The fused reward of candidates: relevance + scale * gate * (quality + exclusivity); parts can be left out.
 

@@ -20,7 +20,6 @@ from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.readers import as_text
 from goodrate.catalog.rendering import render_items
 from goodrate.catalog.tables import ROW, read_table
-from goodrate.relevance.judge_card import read_judge_card
 from goodrate.retrieval.indexing import index_catalog
 from goodrate.retrieval.search import Searcher
 from goodrate.retrieval.store import Store
@@ -144,12 +143,6 @@ def load_context_encoder(folder: str | None) -> ItemEncoder | None:
     from goodrate.models.encoder import Encoder
 
     return Encoder.load(folder)
-
-
-def require_text_reader(judge: str | Path, named: str) -> None:
-    """ValueError when texts are given to the judge of a folder that reads none."""
-    if not read_judge_card(judge).contexts:
-        raise ValueError(f"texts are given ({named}), and the judge {judge} reads none (judge.json, contexts)")
 
 
 def context_finder(

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
@@ -223,11 +222,6 @@ class Store:
             return []
         words = _words(query)
         return self._search(lambda: self._table.search(words), "_score", lambda score: score, k, where)
-
-    def score_text(self, queries: Sequence[str], k: int, where: str | None = None) -> list[list[Hit]]:
-        """search_text for many queries, several at a time; results in the order of the queries."""
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            return list(pool.map(lambda query: self.search_text(query, k, where), queries))
 
     def search_vector(self, vector: np.ndarray, k: int, where: str | None = None) -> list[Hit]:
         """The k items with the largest dot product, exactly, among those that `where` lets through. vector: (D,)."""

@@ -1,4 +1,16 @@
-"""Probes of the skills without which judging is not learned: texts, and the words in them that are scored."""
+"""Probes of the skills without which judging is not learned: texts, and the words in them that are scored.
+
+A gate is an accuracy over words, each predicted with the true text before it. The skills:
+
+- parse: category and constraints of a query, synonyms resolved
+- look_up: the value of a named attribute in a listing, synonyms resolved
+- absent: that a listing does not state a named attribute
+- equal: wanted and found value agree, directly after the prompt
+- unequal: wanted and found value differ, directly after the prompt
+- price: a price is under or not under a limit, directly after the prompt
+- category: how wanted and found category relate, directly after the prompt
+- status: the worst verdict over several wants of a kind, directly after the prompt
+"""
 
 from __future__ import annotations
 
@@ -6,17 +18,6 @@ from dataclasses import dataclass
 
 from goodrate.shop.curriculum import GATE_SEEDS, Curriculum, Document
 
-# Skill -> what is asked. A gate is an accuracy over words, each predicted with the true text before it.
-SKILLS = {
-    "parse": "category and constraints of a query, synonyms resolved",
-    "look_up": "the value of a named attribute in a listing, synonyms resolved",
-    "absent": "that a listing does not state a named attribute",
-    "equal": "wanted and found value agree, directly after the prompt",
-    "unequal": "wanted and found value differ, directly after the prompt",
-    "price": "a price is under or not under a limit, directly after the prompt",
-    "category": "how wanted and found category relate, directly after the prompt",
-    "status": "the worst verdict over several wants of a kind, directly after the prompt",
-}
 GATE = 0.95
 
 

@@ -12,7 +12,6 @@ from goodrate.shop.queries import BRAND, PRICE, Constraint, Query, wants_of
 from goodrate.shop.world import World
 
 MATCH, UNKNOWN, CONFLICT = range(3)
-NONE = 0  # the first code of the columns must, may, not and alternative
 
 
 @dataclass(frozen=True)
