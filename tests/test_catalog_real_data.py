@@ -35,7 +35,7 @@ def test_chorus_catalogue_and_ratings_join() -> None:
 def test_esci_samples() -> None:
     catalog = read_catalog(DATA / "esci" / "sample_products.jsonl", format="esci:us")
     pairs = read_judgements(DATA / "esci" / "sample_pairs.parquet", ESCI, format="esci")
-    assert pairs.join(catalog).join_report.join_report == 16
+    assert pairs.join(catalog).join_report.joined == 16
     lists = read_judgements(DATA / "esci" / "esci_us_judgments.json", ESCI, format="esci")
     counts = dict(lists.frame["label"].value_counts().rows())
     assert counts == {"exact": 2198, "substitute": 1300, "complement": 201, "irrelevant": 761}
