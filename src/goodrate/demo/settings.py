@@ -14,13 +14,13 @@ class DemoSettings(BaseModel):
     seed: int = Field(default=0, ge=0, lt=1_000_000)
     items: int = Field(default=5000, ge=200)
     queries: int = Field(default=2000, ge=100)
-    encoder_updates: int = Field(default=600, gt=0, description="updates of the contrastive stage")
+    encoder_updates: int = Field(default=350, gt=0, description="updates of the contrastive stage")
     encoder_hidden: int = Field(default=128, gt=0, multiple_of=4)
     encoder_layers: int = Field(default=2, gt=0)
-    judge_updates: int = Field(default=480, gt=0, description="updates of the judge's fine-tuning")
+    judge_updates: int = Field(default=280, gt=0, description="updates of the judge's fine-tuning")
     judge_pairs: int = Field(default=24_000, gt=0, description="judged training pairs that the judge may read")
     depth: int = Field(default=50, gt=0, description="retrieved items that the judge sees per query")
-    queries_measured: int = Field(default=300, gt=0, description="test queries in the table")
+    queries_measured: int = Field(default=200, gt=0, description="test queries in the table")
 
     def of_demo(self) -> DemoSettings:
         """The settings of the demo alone."""
