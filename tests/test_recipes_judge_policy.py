@@ -44,7 +44,7 @@ def unsure(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A judge that says 1 or 4 to everything, by a few updates on labels that have nothing to do with the item."""
     folder = tmp_path_factory.mktemp("unsure")
     tokenizer = toy_tokenizer()
-    CausalLM(base.make_network(TINY, tokenizer, seed=3), tokenizer).save(folder / "start")
+    CausalLM(base.make_network(TINY, tokenizer, seed=5), tokenizer).save(folder / "start")
     examples = [replace(p, completion=label) for p in prompts() for label in ("1", "4")]
     fit = FitSettings(updates=80, precision="fp32")
     settings = judge_sft.Settings(
@@ -63,9 +63,9 @@ def accuracy(folder: Path) -> float:
 def test_grpo_makes_an_unsure_judge_right(unsure: Path, tmp_path: Path) -> None:
     seen: list[dict[str, Any]] = []
     settings = judge_grpo.Settings(
-        judge=str(unsure), learning_rate=5e-3,
+        judge=str(unsure), learning_rate=2e-3,
         rollouts=RolloutSettings(prompts=8, group_size=6, max_new_tokens=3),
-        fit=FitSettings(updates=25, precision="fp32", schedule="constant"),
+        fit=FitSettings(updates=60, precision="fp32", schedule="constant"),
     )  # fmt: skip
     folder = judge_grpo.train(settings, prompts(), tmp_path / "run", seen.append)
     assert 0.3 < seen[0]["accuracy"] < 0.7 and seen[0]["kl"] == pytest.approx(0, abs=1e-6)

@@ -47,11 +47,29 @@ def open_table(path: Path, table: str) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     with full_disk_named(path), _other_file_named(path):
         connection = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
         with connection:
             connection.execute(table)
     return connection
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log. While two connections switch a new file at once SQLite does not wait: we do."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if not _is_locked(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+def _is_locked(error: sqlite3.Error) -> bool:
+    """Whether another connection has the file; the code's low byte is its kind."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 @contextlib.contextmanager
@@ -71,7 +89,7 @@ def _other_file_named(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        if _is_locked(error) or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             raise
         raise ValueError(f"{path} is not a verdict store: {error}") from error
 
