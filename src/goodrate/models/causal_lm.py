@@ -16,6 +16,7 @@ import torch
 from goodrate.models import decoding, label_forward
 from goodrate.models.decoding import Completion
 from goodrate.models.label_forward import IdPair
+from goodrate.models.language_model import Prompt
 from goodrate.models.nano import nano_folder
 from goodrate.models.precision import autocast, default_device, evaluating, resolve_precision
 from goodrate.models.pretrained import got_from_hub, read_network, read_tokenizer
@@ -23,7 +24,6 @@ from goodrate.models.quiet import no_bars
 
 __all__ = ["CausalLM", "Completion", "Prompt"]
 
-Prompt = str | tuple[str, str] | list[int]  # a text, (shared prefix, suffix), or token ids
 # Bidirectional unless told otherwise: read as decoders here, or every token would see the ones behind it.
 ENCODER_FAMILIES = {"bert", "roberta", "xlm-roberta", "electra", "camembert", "roformer"}
 log = logging.getLogger(__name__)

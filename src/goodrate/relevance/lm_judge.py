@@ -25,7 +25,7 @@ from goodrate.relevance.verdicts import NO_PROBABILITIES, OK, TOO_LONG, Explanat
 from goodrate.scale import RelevanceScale
 
 if TYPE_CHECKING:
-    from goodrate.models.causal_lm import CausalLM
+    from goodrate.models.language_model import LanguageModel
 
 RULES_FILE = "rules.toml"
 Prompt = tuple[str, str]
@@ -103,12 +103,12 @@ def open_kind(folder: Path, card: JudgeCard) -> LmJudge:
 
 
 class LmJudge:
-    """A causal LM with a card. book: the rule book that its reasons cite, None when it is unknown.
+    """A language model with a card. book: the rule book that its reasons cite, None when it is unknown.
 
     because: reason in words by rule id; empty without a book.
     """
 
-    def __init__(self, model: CausalLM, card: Card, fingerprint: str = "", book: RuleBook | None = None) -> None:
+    def __init__(self, model: LanguageModel, card: Card, fingerprint: str = "", book: RuleBook | None = None) -> None:
         """fingerprint: hash of the model's files."""
         self.model, self.card, self.fingerprint, self.book = model, card, fingerprint, book
         self._rule_labels = rule_labels(book)

@@ -91,7 +91,7 @@ def _one_line(text: str) -> str:
 def prompt_room(model: Any, max_new_tokens: int) -> int | None:
     """Tokens that a prompt may have, in training and in judging, so that a whole reason always fits behind it.
 
-    model: a CausalLM. None where the model does not say how many tokens it takes.
+    model: a LanguageModel. None where the model does not say how many tokens it takes.
     """
     return None if model.max_length is None else model.max_length - max_new_tokens - 1
 
@@ -100,8 +100,8 @@ def fitted_prompt(model: Any, fields: PromptFields, template: str, room: int | N
     """The prompt of a pair in at most `room` tokens (None: no limit), its item text cut at the end where it must be.
 
     A context longer than half of the room loses its end, whatever the item, so that all items of a query share it.
-    model: a CausalLM. Returns the prompt and whether the item was cut. Raises ValueError when query, facts and context
-    alone leave no room for an item.
+    model: a LanguageModel. Returns the prompt and whether the item was cut. Raises ValueError when query, facts and
+    context alone leave no room for an item.
     """
     fields = replace(fields, context=_fitted_context(model, fields.context, room))
     prompt = _prompt(fields, fields.item_text, template)
