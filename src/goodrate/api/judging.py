@@ -14,6 +14,7 @@ from goodrate.run_folder import write_atomic
 
 if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
+    from goodrate.relevance.facts import FactBook
     from goodrate.relevance.judge import CalibratedJudge
     from goodrate.relevance.pair_file import PairFile
     from goodrate.relevance.pairs import Item, Pair
@@ -59,12 +60,11 @@ def query_notes(
     facts that are not there.
     """
     from goodrate.relevance.context import context_finder
-    from goodrate.relevance.facts import FactBook
     from goodrate.relevance.query_notes import QueryNotes
 
     _require_texts(judge.contexts, judge.folder or judge.name, contexts, context_encoder)
     require_facts(facts)
-    book = FactBook.load(Path(facts)) if facts else FactBook.create([])
+    book = fact_book(facts)
     if contexts is None:
         return QueryNotes(book.of)
     finder, count = context_finder(contexts, items, context_encoder, folder), judge.contexts
@@ -98,6 +98,13 @@ def require_facts(facts: str | Path | None) -> None:
     """FileNotFoundError when a file of facts is named that is not there."""
     if facts is not None and not Path(facts).is_file():
         raise FileNotFoundError(f"--facts: no file {facts}")
+
+
+def fact_book(path: str | Path | None) -> FactBook:
+    """The facts of a facts.jsonl, none without one. Raises ValueError naming file and row of a broken one."""
+    from goodrate.relevance.facts import FactBook
+
+    return FactBook.load(Path(path)) if path else FactBook.create([])
 
 
 @dataclass(frozen=True)

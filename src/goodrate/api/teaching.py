@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goodrate.api.judging import ItemSource, read_pair_file, require_facts
+from goodrate.api.judging import UNKNOWN_ITEM, ItemSource, fact_book, read_pair_file, require_facts
 from goodrate.api.reading import Scale, scale_of
 from goodrate.run_folder import write_atomic
 
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from goodrate.scale import RelevanceScale
     from goodrate.teaching.endpoint_teacher import EndpointTeacher
     from goodrate.teaching.taught_file import TaughtLine
-    from goodrate.teaching.teacher import Taught, Teacher
+    from goodrate.teaching.teacher import Progress, Taught, Teacher
 
 TEACHERS = ("template", "endpoint")
-UNKNOWN_ITEM, NO_LABEL = "unknown_item", "no_label"
-Tick = Callable[[int], None]
+NO_LABEL = "no_label"
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,6 @@ def read_labelled(
     facts: str | Path | None = None, skip_bad: int = 0,
 ) -> LabelledRows:  # fmt: skip
     """The labelled pairs of a file. Raises ValueError and FileNotFoundError naming file, row and column."""
-    from goodrate.relevance.facts import FactBook
     from goodrate.relevance.pairs import JudgedPair
 
     require_facts(facts)
@@ -69,8 +67,7 @@ def read_labelled(
     labels = [None if pair is None else next(gold) for pair in table.pairs]
     if all(label is None for label in labels):
         raise ValueError(f"{path}: no row has a label; name its column with --map label=COLUMN")
-    known = facts or source.facts
-    book = FactBook.load(Path(known)) if known else FactBook.create([])
+    book = fact_book(facts or source.facts)
     pairs: list[JudgedPair] = []
     unusable: dict[int, str] = {}
     for number, (pair, label) in enumerate(zip(table.pairs, labels, strict=True)):
@@ -143,7 +140,7 @@ def endpoint_teacher(options: Endpoint, book: RuleBook) -> Iterator[EndpointTeac
 
 
 def teach(
-    teacher: Teacher, labelled: LabelledRows, book: RuleBook, out: Path, tick: Tick | None = None
+    teacher: Teacher, labelled: LabelledRows, book: RuleBook, out: Path, tick: Progress | None = None
 ) -> Counter[str]:
     """Write one JSON line per row of the file, whole or not at all.
 

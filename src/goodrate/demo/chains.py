@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from goodrate.api.training import run
+from goodrate.api.training import Progress, run
 from goodrate.demo.settings import LearningSettings
-from goodrate.demo.stages import Progress, sft_settings, training_data
+from goodrate.demo.stages import sft_settings, training_data
 from goodrate.learning.fit import FitSettings
 from goodrate.learning.policy_terms import PolicyTermSettings
 from goodrate.learning.ranking_source import RankingSettings

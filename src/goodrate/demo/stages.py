@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from goodrate.api.index import Index
-from goodrate.api.training import run
+from goodrate.api.training import Progress, run
 from goodrate.demo.settings import DemoSettings
 from goodrate.examples.data import TrainingData
 from goodrate.examples.settings import PairChoice
@@ -18,8 +17,6 @@ from goodrate.shop.shop import Shop, ShopSettings, generate
 if TYPE_CHECKING:
     from goodrate.recipes import judge_sft
     from goodrate.relevance.judge_format import JudgeFormat
-
-Progress = Callable[[dict[str, Any]], None]
 
 
 def make_shop(settings: DemoSettings) -> Shop:

@@ -1,13 +1,16 @@
 """The judge's prompt: what all items of a query share (the prefix), and the item's own part (the suffix).
 
-Both parts are tokenised apart (CausalLM.encode_pair), so that the prefix's forward pass serves every item of a query.
+Both parts are tokenised apart (LanguageModel.encode_pair): so the prefix's forward pass serves every item of a query.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from goodrate.models.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
@@ -88,19 +91,21 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def prompt_room(model: Any, max_new_tokens: int) -> int | None:
+def prompt_room(model: LanguageModel, max_new_tokens: int) -> int | None:
     """Tokens that a prompt may have, in training and in judging, so that a whole reason always fits behind it.
 
-    model: a LanguageModel. None where the model does not say how many tokens it takes.
+    None where the model does not say how many tokens it takes.
     """
     return None if model.max_length is None else model.max_length - max_new_tokens - 1
 
 
-def fitted_prompt(model: Any, fields: PromptFields, template: str, room: int | None) -> tuple[tuple[str, str], bool]:
+def fitted_prompt(
+    model: LanguageModel, fields: PromptFields, template: str, room: int | None
+) -> tuple[tuple[str, str], bool]:
     """The prompt of a pair in at most `room` tokens (None: no limit), its item text cut at the end where it must be.
 
     A context longer than half of the room loses its end, whatever the item, so that all items of a query share it.
-    model: a LanguageModel. Returns the prompt and whether the item was cut. Raises ValueError when query, facts and
+    Returns the prompt and whether the item was cut. Raises ValueError when query, facts and
     context alone leave no room for an item.
     """
     fields = replace(fields, context=_fitted_context(model, fields.context, room))
@@ -124,7 +129,7 @@ def _prompt(fields: PromptFields, item_text: str, template: str) -> tuple[str, s
     return judge_prompt(fields.query, item_text, fields.facts, fields.context, template, fields.rules)
 
 
-def _fitted_context(model: Any, context: str | None, room: int | None) -> str | None:
+def _fitted_context(model: LanguageModel, context: str | None, room: int | None) -> str | None:
     """The context's beginning that takes at most its share of the room; None and "" stay without one."""
     if not context or room is None or len(context.encode()) + 2 <= room * CONTEXT_SHARE:
         return context
