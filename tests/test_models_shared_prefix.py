@@ -23,7 +23,7 @@ def network(family: str = "qwen3") -> Any:
     return net
 
 
-@pytest.mark.parametrize("family", ["qwen3", "llama"])
+@pytest.mark.parametrize("family", ["qwen3", "llama", "gemma3"])
 def test_tokens_fed_one_by_one_while_rows_leave(family: str) -> None:
     net, row = network(family), torch.tensor([2, 0, 1, 0, 0])
     ids = torch.randint(3, 60, (5, 4), generator=torch.Generator().manual_seed(3))
@@ -53,11 +53,29 @@ def test_ordinary_forwards_stay_and_the_name_is_not_saved(tmp_path: Path) -> Non
     assert NAME not in json.dumps(json.loads((tmp_path / "config.json").read_text()))
 
 
-@pytest.mark.parametrize("family", ["gemma2", "bert", "llama"])
+@pytest.mark.parametrize("width", [2, 13])
+def test_windows_of_rows_that_grow_past_them(width: int) -> None:
+    """Windows of 8 tokens; prompts of 11, 2 and 7 with completions that end before, at and far behind them."""
+    from goodrate.models.completion_forward import CompletionBatch, completion_logprobs
+
+    net, draw = network("gemma3"), torch.Generator().manual_seed(3)
+    prompts = [tuple(torch.randint(3, 60, (n,), generator=draw).tolist()) for n in (11, 2, 7)]
+    ids = torch.randint(3, 60, (5, width), generator=draw)
+    batch = CompletionBatch(prompts, torch.tensor([2, 0, 1, 0, 0]), ids, torch.ones(5, width, dtype=torch.bool))
+    assert fits(net, CPU)
+    expected, _ = completion_logprobs(net, batch, sharing="plain")
+    found, _ = completion_logprobs(net, batch, sharing="split")
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+    gradients = [torch.autograd.grad(x.square().sum(), net.base_model.layers[0].mlp.up_proj.weight)[0]
+                 for x in (found, expected)]  # fmt: skip
+    torch.testing.assert_close(*gradients, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gemma3", "bert", "llama"])
 def test_whatever_the_attention_the_greedy_tokens_are_the_models_own(family: str) -> None:
-    net, prompts = tiny_models.network(family, 60), [PROMPTS[0], PROMPTS[0], PROMPTS[1]]
+    net, prompts = tiny_models.network(family, 60), [PROMPTS[0], PROMPTS[0], PROMPTS[1], PROMPTS[0] * 3]
     with torch.no_grad():
-        assert fits(net, CPU) == (family != "gemma2")  # soft caps and windows are not computed here
+        assert fits(net, CPU) == (family != "gemma2")  # which attends eagerly, with soft caps
         found = decode(net, prompts, DecodeSettings(5, None, 0.0, 0), 0, CPU)
         for prompt, (tokens, _, _) in zip(prompts, found, strict=True):
             ids = list(prompt)

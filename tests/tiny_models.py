@@ -12,6 +12,8 @@ from transformers import (
     BertLMHeadModel,
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -54,6 +56,9 @@ def network(family: str, vocabulary: int, seed: int = 0) -> Any:
         return LlamaForCausalLM(LlamaConfig(**grouped)).eval()
     if family == "gemma2":
         return Gemma2ForCausalLM(Gemma2Config(**grouped, sliding_window=8, final_logit_softcapping=2.0)).eval()
+    if family == "gemma3":
+        kinds = ["sliding_attention", "full_attention"]
+        return Gemma3ForCausalLM(Gemma3TextConfig(**grouped, sliding_window=8, layer_types=kinds)).eval()
     return BertLMHeadModel(BertConfig(**size, is_decoder=True)).eval()
 
 

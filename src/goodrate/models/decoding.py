@@ -217,7 +217,8 @@ def decode(
     """Token ids, log probabilities and finish reason per prompt, in the order of the prompts."""
     draws = _draws(row_seeds(seed, len(prompts)), settings)
     completions: dict[int, tuple[list[int], list[float], str]] = {}
-    for part in batches(prompts, batch_size, has_sliding_window(network)):
+    padless = has_sliding_window(network) and not fits(network, device)
+    for part in batches(prompts, batch_size, padless):
         written = _write(network, [prompts[i] for i in part], draws[part], settings, device)
         completions |= {i: written.row(n) for n, i in enumerate(part)}
     return [completions[i] for i in range(len(prompts))]

@@ -25,7 +25,7 @@ from goodrate.models.label_forward import pad_right
 
 NAME = "shared_prefix"
 log = logging.getLogger(__name__)
-UNKNOWN = ("sliding_window", "softcap", "s_aux", "position_bias")  # what changes attention in ways not computed here
+UNKNOWN = ("softcap", "s_aux", "position_bias")  # what changes attention in ways not computed here
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,19 @@ def prefill(network: Any, prompts: Sequence[tuple[int, ...]], pad_id: int, devic
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     where = torch.arange(ids.shape[1], device=device)
     seen = (where[None] < lengths[:, None]).long()
-    cache = DynamicCache(config=network.config)
+    cache = _whole_cache(network.config)
     states = cached_states(
         network, cache, input_ids=ids, attention_mask=seen, position_ids=where[None].expand_as(ids)
     )
     return Prefill(states[torch.arange(len(ids), device=device), lengths - 1], cache, lengths, seen)
+
+
+def _whole_cache(config: Any) -> DynamicCache:
+    """A cache that holds every key. A model's own one keeps a layer's last window of columns, which are pads where a
+    prompt is shorter than its neighbours.
+    """
+    kinds = set(getattr(config, "layer_types", None) or ())
+    return DynamicCache() if kinds <= {"full_attention", "sliding_attention"} else DynamicCache(config=config)
 
 
 class _Slots:
@@ -90,6 +98,7 @@ class SharedPrefix:
         self._keys: list[Tensor] = [layer.keys.to(dtype) for layer in layers]
         self._values: list[Tensor] = [layer.values.to(dtype) for layer in layers]
         self._hidden = (read.seen == 0) if bool((read.seen == 0).any()) else None
+        self._lengths = read.lengths
         self._slots = _Slots(row, len(read.seen))
         self.row = row
         self._room, self._written = room, 0
@@ -114,11 +123,13 @@ class SharedPrefix:
         self._written += 1
 
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float = 0.0
-    ) -> Tensor:
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float = 0.0,
+        window: int | None = None,
+    ) -> Tensor:  # fmt: skip
         """query (N, H, T, d), key and value (N, Hkv, T, d) of the new tokens -> (N, T, H, d).
 
-        dropout: share of the attention weights that are dropped, in training.
+        dropout: share of the attention weights that are dropped, in training. window: the tokens that one sees, itself
+        included; None for all.
         """
         keys, values = self._keys[layer], self._values[layer]
         num, heads, new, width = query.shape
@@ -127,11 +138,15 @@ class SharedPrefix:
         # (N, Hkv, R, d): query heads that share a key head stand beside one another as further rows.
         asked = (query.to(keys.dtype) * scaling).reshape(num, kv_heads, -1, width)
         own = asked @ own_keys.transpose(2, 3)
-        if new > 1:
-            own = own.view(num, kv_heads, -1, new, new) + _causal(new, own)
         inside = self._grouped(asked) @ keys.transpose(2, 3)
         if self._hidden is not None:
             inside = inside.masked_fill(self._hidden[:, None, None, :], float("-inf"))
+        if window is not None and keys.shape[2] + own.shape[3] <= window:
+            window = None  # nothing is that far away
+        if window is not None:
+            inside = inside.masked_fill(self._grouped(self._left_behind(window, new, heads)), float("-inf"))
+        if new > 1 or window is not None:
+            own = own.view(num, kv_heads, -1, new, own.shape[3]) + _causal(new, own, window)
         own = self._grouped(own.reshape(num, kv_heads, asked.shape[2], -1))
         weights = torch.softmax(torch.cat([inside, own], -1), -1, dtype=torch.float32).to(values.dtype)
         weights = torch.nn.functional.dropout(weights, dropout) if dropout else weights
@@ -139,6 +154,15 @@ class SharedPrefix:
         inside_out = self._ungrouped(weights[..., :prompt] @ values, asked.shape[2])
         own_out = self._ungrouped(weights[..., prompt:], asked.shape[2]) @ own_values
         return (inside_out + own_out).reshape(num, heads, new, -1).transpose(1, 2)
+
+    def _left_behind(self, window: int, new: int, heads: int) -> Tensor:
+        """(N, Hkv, R, L): the prompt's tokens that a new token, `window` or more behind them, no longer sees."""
+        device = self.row.device
+        where = self._lengths[self.row][:, None] + self._written + torch.arange(new, device=device)
+        columns = torch.arange(self._keys[0].shape[2], device=device)
+        gone = where[..., None] - columns >= window
+        kv_heads = self._keys[0].shape[1]
+        return gone[:, None].repeat(1, kv_heads, heads // kv_heads, 1)
 
     def _with_own(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of all own tokens so far, the new ones last."""
@@ -160,9 +184,12 @@ class SharedPrefix:
         return self._slots.gather(split.transpose(1, 2))
 
 
-def _causal(width: int, like: Tensor) -> Tensor:
-    """Additive mask (T, T): a token sees itself and those before it."""
-    return torch.full((width, width), float("-inf"), dtype=like.dtype, device=like.device).triu(1)
+def _causal(new: int, like: Tensor, window: int | None = None) -> Tensor:
+    """Additive mask (T, K) of the last T of K tokens: one sees itself and those before it, `window` in all."""
+    every = like.shape[-1]
+    distance = torch.arange(every - new, every, device=like.device)[:, None] - torch.arange(every, device=like.device)
+    hidden = distance < 0 if window is None else (distance < 0) | (distance >= window)
+    return torch.zeros(new, every, dtype=like.dtype, device=like.device).masked_fill(hidden, float("-inf"))
 
 
 def _attention(
@@ -178,8 +205,10 @@ def _attention(
     if unknown:
         raise NotImplementedError(f"attention with {', '.join(unknown)}")
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    window = more.get("sliding_window")
     with torch.autocast(query.device.type, enabled=False):
-        return shared_prefix.attend(module.layer_idx, query, key, value, scaling, dropout).to(query.dtype), None
+        found = shared_prefix.attend(module.layer_idx, query, key, value, scaling, dropout, window)
+    return found.to(query.dtype), None
 
 
 AttentionInterface.register(NAME, _attention)
