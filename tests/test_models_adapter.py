@@ -130,3 +130,34 @@ def test_the_scorer_holds_no_second_copy_of_the_weights() -> None:
 def test_layers_that_cannot_have_an_adapter_are_refused(modules: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Adapter(causal_lm("llama").network, LoraSettings(target_modules=modules), seed=0)
+
+
+def test_sampling_with_the_adapter_folded_in_draws_what_the_layers_apart_draw() -> None:
+    from goodrate.models.decoding import DecodeSettings, decode
+    from goodrate.models.precision import evaluating
+
+    model, _ = with_adapter()
+    ids = [tuple(model.prompt_ids(prompt)) for prompt in PROMPTS]
+    with evaluating(model.network):
+        apart = decode(model.network, ids, DecodeSettings(6, None, 1.0, model.pad_id), 3, model.device)
+    folded = model.generate(PROMPTS, 6, None, temperature=1.0, seed=3)
+    assert [list(c.token_ids) for c in folded] == [tokens for tokens, _, _ in apart]
+    for completion, (_, logprobs, _) in zip(folded, apart, strict=True):
+        assert completion.logprobs == pytest.approx(logprobs, abs=1e-4)
+
+
+def test_a_folded_adapter_is_used_by_the_layers_and_gone_after_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    from goodrate.models.adapter import adapters_folded
+
+    model, adapter = with_adapter()
+    layers = [layer for layer in model.network.modules() if hasattr(layer, "lora_A")]
+    ids = torch.tensor([[9, 10, 11]])
+    expected = model.network(input_ids=ids).logits.detach()
+    for layer in layers:  # the adapter's own matrices are not asked
+        monkeypatch.setattr(layer.lora_B["default"], "forward", None)
+    with adapters_folded(model.network, None), torch.no_grad():
+        torch.testing.assert_close(model.network(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4)
+    monkeypatch.undo()
+    assert torch.equal(model.network(input_ids=ids).logits, expected)
+    with adapter.off(), adapters_folded(model.network, None):
+        assert torch.equal(model.network(input_ids=ids).logits, causal_lm().network(input_ids=ids).logits)

@@ -68,6 +68,46 @@ class Adapter:
         self._peft.merge_and_unload()
 
 
+@contextmanager
+def adapters_folded(network: Any, dtype: torch.dtype | None) -> Iterator[None]:
+    """For the block, W + alpha / rank * B A as one matrix in every linear layer that has an adapter: what many short
+    forwards want, which otherwise cost three products, and a cast of the frozen W, each.
+
+    dtype: of those matrices; None for the weights' own. No gradient passes. The weights themselves stay as they are.
+    """
+    folded = [layer for layer in network.modules() if _folds(layer)]
+    for layer in folded:
+        layer.forward = _Folded(layer, dtype)
+    try:
+        yield
+    finally:
+        for layer in folded:
+            del layer.forward
+
+
+def _folds(layer: Any) -> bool:
+    """Whether this is a linear layer with a plain adapter that is on and not in its weights."""
+    base = getattr(layer, "base_layer", None)
+    if type(base) is not torch.nn.Linear or not getattr(layer, "lora_A", None):
+        return False
+    return not (layer.disable_adapters or layer.merged or layer.lora_variant)
+
+
+class _Folded:
+    """A linear layer with its adapter inside the matrix."""
+
+    def __init__(self, layer: Any, dtype: torch.dtype | None) -> None:
+        with torch.no_grad(), torch.autocast(layer.base_layer.weight.device.type, enabled=False):
+            weight = layer.base_layer.weight
+            for name in layer.active_adapters:
+                weight = weight + layer.get_delta_weight(name) if name in layer.lora_A else weight
+            self._weight = weight.to(dtype or weight.dtype)
+        self._bias = layer.base_layer.bias
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(x, self._weight, self._bias)
+
+
 def add_adapter(network: Any, settings: LoraSettings | None, seed: int) -> Adapter | None:
     """The adapter of the settings, None when all weights are to train."""
     return None if settings is None else Adapter(network, settings, seed)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from goodrate.models import decoding, label_forward
+from goodrate.models.adapter import adapters_folded
 from goodrate.models.decoding import Completion
 from goodrate.models.label_forward import IdPair
 from goodrate.models.language_model import Prompt
@@ -148,7 +149,8 @@ class CausalLM:
         ids = [tuple(self.prompt_ids(prompt)) for prompt in prompts]
         self._check_room(ids, max_new_tokens)
         settings = decoding.DecodeSettings(max_new_tokens, stop_token_id, temperature, self.pad_id)
-        with evaluating(self.network), autocast(self.precision, self.device):
+        low = torch.bfloat16 if self.precision == "bf16" else None
+        with evaluating(self.network), autocast(self.precision, self.device), adapters_folded(self.network, low):
             written = decoding.decode(self.network, ids, settings, seed, self.device, batch_size)
         return [
             Completion(tuple(t), self._text(t, stop_token_id), why, tuple(logprobs)) for t, logprobs, why in written
