@@ -1,6 +1,8 @@
 """A GRPO update beside TRL's GRPOTrainer: same network, prompts, group, lengths, precision, AdamW, no KL.
 
     python benchmarks/speed_policy.py time --prompt 256 --completion 64 --group 8 --precision bf16
+    python benchmarks/speed_policy.py time --model gemma --folder GEMMA --lora --prompt 256 --completion 64 --rounds 3
+    python benchmarks/speed_policy.py memory --model gemma --folder GEMMA --lora --prompt 256 --completion 64
     python benchmarks/speed.py table --write
 
 Needs the extra `parity`. Arms, each a whole update of eight prompts (sampling, loss, gradients, clipping, step):
@@ -14,6 +16,10 @@ split      what goodrate does: prompts' keys are never copied
 
 from __future__ import annotations
 
+import json
+import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +37,7 @@ from goodrate.learning.policy import PolicyScorer, micro_batches
 from goodrate.learning.policy_terms import PolicyTermSettings, policy_terms
 from goodrate.learning.records import Prompts, Rollout, Update
 from goodrate.learning.rollout import Sampling, sample
+from goodrate.models.adapter import LoraSettings, add_adapter
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.completion_forward import Sharing
 from goodrate.models.precision import autocast, evaluating
@@ -42,7 +49,9 @@ from lib.trl_peer import quiet, random_qwen3, trainer_settings, word_tokenizer
 PROMPTS, VOCABULARY, RATE, STOP = 8, 8192, 1e-5, 1
 DEVICE = torch.device("cpu")  # gpu_check.py times the same on a GPU
 PARTS = ("sampling", "learning")
+LORA = LoraSettings(rank=16, alpha=32.0)
 ARMS = ("trl", "plain", "eager", "cache", "split")
+EVERY_ARM = ",".join(ARMS)
 MODELS: dict[str, dict[str, Any]] = {
     "5M": {"hidden_size": 192, "num_hidden_layers": 8, "num_attention_heads": 6, "num_key_value_heads": 3,
            "head_dim": 32, "intermediate_size": 512},
@@ -63,6 +72,8 @@ class Case:
     group: int
     precision: Literal["fp32", "bf16"]
     micro_rows: int
+    folder: str | None = None  # of a pretrained model; None: a random Qwen3 of the size that `model` names
+    lora: bool = False
 
     @property
     def name(self) -> str:
@@ -72,11 +83,15 @@ class Case:
 
 def words_of(case: Case) -> int:
     """The size of its vocabulary."""
+    if case.folder:
+        return int(json.loads((Path(case.folder) / "config.json").read_text(encoding="utf-8"))["vocab_size"])
     return int(MODELS[case.model].get("vocab_size", VOCABULARY))
 
 
 def network(case: Case) -> Any:
-    """A random Qwen3 of that size."""
+    """The model of the folder, or a random Qwen3 of that size."""
+    if case.folder:
+        return CausalLM.load(case.folder, device=DEVICE).network
     with DEVICE:
         return random_qwen3(**{
             "vocab_size": VOCABULARY, "max_position_embeddings": 1024, "tie_word_embeddings": True,
@@ -87,7 +102,8 @@ def network(case: Case) -> Any:
 def prompts(case: Case, update: int) -> list[tuple[int, ...]]:
     """Eight random prompts of exactly that length."""
     draw = torch.Generator().manual_seed(update)
-    return [tuple(row) for row in torch.randint(3, VOCABULARY, (PROMPTS, case.prompt), generator=draw).tolist()]
+    words = min(VOCABULARY, words_of(case))
+    return [tuple(row) for row in torch.randint(3, words, (PROMPTS, case.prompt), generator=draw).tolist()]
 
 
 def reward_of(token_ids: list[int]) -> float:
@@ -106,8 +122,10 @@ class Ours:
         self.sharing: Sharing = arm if arm in ("cache", "split") else "plain"  # type: ignore[assignment]
         if arm == "split":
             assert can_attend(net)
+        add_adapter(net, LORA if case.lora else None, seed=0)
         self.scorer = PolicyScorer(net, sharing=self.sharing)
-        self.optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, fused=True)
+        trained = [weight for weight in net.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, lr=RATE, fused=True)
         self.parts: list[dict[str, float]] = []
 
     def step(self) -> Sample:
@@ -172,6 +190,7 @@ def generated(model: CausalLM, asked: Prompts, how: Sampling) -> Rollout:
 def trl_trainer(case: Case, folder: Path, updates: int) -> Any:
     """TRL's trainer for so many updates."""
     from datasets import Dataset
+    from peft import LoraConfig
     from trl import GRPOConfig, GRPOTrainer
 
     rows = PROMPTS * case.group
@@ -187,10 +206,12 @@ def trl_trainer(case: Case, folder: Path, updates: int) -> Any:
     def reward(completion_ids: list[list[int]], **_: Any) -> list[float]:
         return [reward_of(ids) for ids in completion_ids]
 
+    peft = {"r": LORA.rank, "lora_alpha": LORA.alpha, "target_modules": LORA.target_modules, "task_type": "CAUSAL_LM"}
+
     with quiet():
         return GRPOTrainer(
             network(case), [reward], settings, Dataset.from_list([{"prompt": text} for text in words]),
-            processing_class=word_tokenizer(words_of(case)),
+            processing_class=word_tokenizer(words_of(case)), peft_config=LoraConfig(**peft) if case.lora else None,
         )  # fmt: skip
 
 
@@ -233,27 +254,35 @@ def in_turn(
 app = typer.Typer(add_completion=False, help=__doc__)
 Model = Annotated[str, typer.Option(help=f"Of {', '.join(MODELS)}.")]
 Precision = Annotated[str, typer.Option(help="fp32 or bf16 (autocast).")]
+Folder = Annotated[str, typer.Option(help="A causal language model to take in place of a random Qwen3.")]
+Lora = Annotated[bool, typer.Option("--lora", help="Train an adapter of rank 16 and nothing else.")]
+Arms = Annotated[str, typer.Option(help=f"Of {', '.join(ARMS)}; split is always one.")]
 
 
-def case_of(model: str, prompt: int, completion: int, group: int, precision: str) -> Case:
+def case_of(
+    model: str, prompt: int, completion: int, group: int, precision: str, folder: str = "", lora: bool = False
+) -> Case:
     """Micro-batches of 64 rows for short prompts and 16 for long ones, as memory has it."""
-    return Case(model, prompt, completion, group, precision, 64 if prompt <= 64 else 16)  # type: ignore[arg-type]
+    rows = 64 if prompt <= 64 else 16
+    return Case(model, prompt, completion, group, precision, rows, folder or None, lora)  # type: ignore[arg-type]
 
 
 @app.command("time")
 def time_(
     model: Model = "5M", prompt: int = 64, completion: int = 48, group: int = 8, precision: Precision = "bf16",
-    rounds: int = 5, threads: int = 2,
+    rounds: int = 5, threads: int = 2, folder: Folder = "", lora: Lora = False, arms: Arms = EVERY_ARM,
 ) -> None:  # fmt: skip
     """Seconds of an update, all arms in turn."""
     torch.set_num_threads(threads)
-    case = case_of(model, prompt, completion, group, precision)
+    case = case_of(model, prompt, completion, group, precision, folder, lora)
     command = (
         f"python benchmarks/speed_policy.py time --model {model} --prompt {prompt} --completion {completion} "
         f"--group {group} --precision {precision} --rounds {rounds} --threads {threads}"
     )
+    command += f" --folder {Path(folder).name} --arms {arms}" if folder else ""
+    command += " --lora" if lora else ""
     result = Measurement(case.name, command, threads)
-    samples, parts = in_turn(case, rounds)
+    samples, parts = in_turn(case, rounds, arms.split(","))
     over = {
         f"{part}_over_split": {
             n: spread([a[part] / b[part] for a, b in zip(parts[n], parts["split"], strict=True)])
@@ -263,12 +292,54 @@ def time_(
         for part in PARTS
     }
     print(result.write(
-        trl=version("trl"), case={**vars(case), "prompts": PROMPTS, "vocabulary": VOCABULARY},
+        trl=version("trl"), case=described(case),
         parameters=sum(p.numel() for p in network(case).parameters()),
         arms={n: {"wall": spread([r.wall for r in runs])} for n, runs in samples.items()},
         parts={n: {part: spread([run[part] for run in runs]) for part in PARTS} for n, runs in parts.items()},
-        over_split={n: ratio(samples, n, "split")["wall"] for n in ARMS if n != "split"}, **over,
+        over_split={n: ratio(samples, n, "split")["wall"] for n in samples if n != "split"}, **over,
     ))  # fmt: skip
+
+
+def described(case: Case) -> dict[str, Any]:
+    """The case as its result says it."""
+    folder = Path(case.folder).name if case.folder else None
+    return {**vars(case), "folder": folder, "prompts": PROMPTS, "vocabulary": words_of(case)}
+
+
+@app.command()
+def memory(
+    model: Model = "5M", prompt: int = 256, completion: int = 64, group: int = 8, precision: Precision = "bf16",
+    folder: Folder = "", lora: Lora = False, arms: Arms = "trl,split",
+) -> None:  # fmt: skip
+    """Peak memory of two updates over that of the loaded model, in MiB, a fresh process for every arm."""
+    case = case_of(model, prompt, completion, group, precision, folder, lora)
+    result = Measurement(f"memory-{case.name}", "python benchmarks/speed_policy.py memory", 2)
+    print(result.write(case=described(case), mib={arm: peak(case, arm) for arm in arms.split(",")}))
+
+
+def peak(case: Case, arm: str) -> float:
+    """MiB, as a process of its own measures them."""
+    command = [sys.executable, __file__, "child", json.dumps({**vars(case), "arm": arm})]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+@app.command(hidden=True)
+def child(given: str) -> None:
+    """One arm, for its memory."""
+    told = json.loads(given)
+    arm = told.pop("arm")
+    torch.set_num_threads(2)
+    case = Case(**told)
+    with tempfile.TemporaryDirectory() as folder:
+        ours = None if arm == "trl" else Ours(case, arm)
+        trainer = trl_trainer(case, Path(folder), 2) if arm == "trl" else None
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if trainer:
+            trainer.train()
+        for _ in range(2 if ours else 0):
+            ours.step()  # type: ignore[union-attr]
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 
 def render(results: Mapping[str, Document]) -> list[str]:
@@ -288,18 +359,20 @@ def render(results: Mapping[str, Document]) -> list[str]:
         case, over, ours = d["case"], d["over_split"], d["parts"]["split"]
         mib = results.get(f"memory-{d['name']}", {}).get("mib", {})
         size = f"{case['prompt']} / {case['completion']} / {case['group']}"
+        what = f"{d['parameters'] / 1e6:.1f}M" if not case.get("folder") else case["folder"]
+        what += f", {case['vocabulary']:,} words" + (", LoRA" if case.get("lora") else "")
         rows.append([
-            f"{d['parameters'] / 1e6:.1f}M, {size}, {case['precision']}",
+            f"{what}, {size}, {case['precision']}",
             f"{number(ours['sampling']['median'])} + {number(ours['learning']['median'])}",
-            f"**{between(over['trl'])}**", between(over["plain"]), between(over["eager"]), between(over["cache"]),
-            between(d["sampling_over_split"]["plain"]), between(d["learning_over_split"]["plain"]),
+            f"**{between(over['trl'])}**", *(between(over[arm]) if arm in over else "" for arm in ARMS[1:-1]),
+            *(between(d[f"{part}_over_split"]["plain"]) if "plain" in over else "" for part in PARTS),
             f"{number(mib['trl'])}, {number(mib['split'])}" if mib else "",
         ])  # fmt: skip
     first = documents[0]
     counts = [d["arms"]["split"]["wall"]["n"] for d in documents]
     rounds = " to ".join(str(n) for n in sorted({min(counts), max(counts)}))
     facts = (
-        f"Random Qwen3, {first['case']['vocabulary']:,} words, {first['case']['prompts']} prompts an update, no KL, "
+        f"Random Qwen3 where no model is named, {first['case']['prompts']} prompts an update, no KL, "
         f"AdamW, TRL {first['trl']}; medians of {rounds} updates each in turn (min to max). *Plain loop* is goodrate's "
         "own with Hugging Face's generate and every prompt copied; *cache copied* has everything but the attention "
         "that leaves the prompts' keys where they are. Memory is the peak of two updates over the loaded trainer."
