@@ -103,3 +103,11 @@ def test_what_a_searcher_refuses(store: Store) -> None:
     other.fingerprint = "another"
     with pytest.raises(ValueError, match="made with encoder signs .*not with encoder another"):
         Searcher(store, other)
+
+
+def test_a_channel_with_more_weight_than_all_others_together_decides() -> None:
+    others = {"lexical": [Hit("a", 9.0, 1), Hit("b", 8.0, 2)], "dense": [Hit("a", 0.9, 1)]}
+    fused = reciprocal_rank_fusion({**others, "identifier": [Hit("c", 1.0, 1)]}, weights={"identifier": 3.0})
+    assert [hit.item_id for hit in fused] == ["c", "a", "b"]
+    assert fused[0].score == pytest.approx(3 / 61) and fused[0].channels["identifier"].share == 1
+    assert fused[1].channels["dense"].share == pytest.approx(0.5)
