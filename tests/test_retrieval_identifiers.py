@@ -33,8 +33,8 @@ def test_words_numbers_and_quantities_are_none(word: str) -> None:
 
 @pytest.mark.parametrize(
     ("query", "found"),
-    [("DLM-63090", ["dlm63090"]), ("006 R 90321", ["006r90321", "r90321"]), ("red desk lamp", []), ("???", []), ("", []),
-     ("cable 4016138712345", ["cable4016138712345", "4016138712345"]), ("40 cm", []), ("tv 55", [])],
+    [("DLM-63090", ["dlm63090"]), ("006 R 90321", ["006r90321", "r90321"]), ("red desk lamp", []), ("???", []),
+     ("cable 4016138712345", ["cable4016138712345", "4016138712345"]), ("40 cm", []), ("tv 55", []), ("", [])],
 )  # fmt: skip
 def test_a_query_is_read_word_by_word_and_joined(query: str, found: list[str]) -> None:
     assert query_identifiers(query) == found
@@ -44,6 +44,6 @@ def test_items_have_their_id_the_codes_of_their_title_and_those_of_their_attribu
     frame = pl.DataFrame({
         "id": ["A-1", "2", "3"],
         "title": ["Kira lamp KX-200/77 40W", "Chair", None],
-        "attributes": ['{"ean":["4016138712345","0009"],"part number":"P 12"}', '{"model":"Oslo","depth":12345678}', None],
+        "attributes": ['{"ean":["4016138712345","0009"],"part number":"P 12"}', '{"model":"Oslo","depth":12345}', None],
     })  # fmt: skip
     assert item_identifiers(frame) == ["a1 kx20077 4016138712345 0009 p12", "2", "3"]
