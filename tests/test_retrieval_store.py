@@ -11,8 +11,9 @@ import pytest
 
 from goodrate.catalog.items import Catalog
 from goodrate.retrieval.filters import checked_filter
+from goodrate.retrieval.full_text import ATTRIBUTE_WEIGHT
 from goodrate.retrieval.indexing import index_catalog
-from goodrate.retrieval.store import ATTRIBUTE_WEIGHT, Store
+from goodrate.retrieval.store import Store
 
 WORDS = ("lamp", "oak", "red", "desk", "brass", "shelf", "rug", "wool", "mat", "bulb")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,36 +50,63 @@ class Index:
         or the one that the index remembers. fields: what the encoder reads of an item. dimensions: keep only so many
         floats of a vector. Raises ValueError when the folder holds something else or was made otherwise.
         """
-        index = cls.prepared(path, encoder, fields, dimensions)
-        index.add(items, progress)
+        with cls.writing(path, encoder, fields, dimensions) as index:
+            index.add(items, progress)
         return index
 
     @classmethod
-    def prepared(
+    @contextlib.contextmanager
+    def writing(
         cls, path: str | Path, encoder: str | Path | Encoder | None = None, fields: Sequence[str] | None = None,
-        dimensions: int | None = None,
-    ) -> Index:  # fmt: skip
-        """The index of a folder, empty where there was none; see create."""
+        dimensions: int | None = None, *, wait_s: float | None = None, told: Callable[[str], None] | None = None,
+    ) -> Iterator[Index]:  # fmt: skip
+        """The index of a folder, empty where there was none, held for writing until the block ends; see create.
+
+        Another writer waits, or is waited for: wait_s seconds, 600 unless said. told: called with who is waited for,
+        and with what was mended. Raises FolderBusy when the other writer is still there after that.
+        """
         from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields
-        from goodrate.retrieval.store import Store
+        from goodrate.retrieval.manifest import is_index, require_free
+        from goodrate.retrieval.turns import WAIT_S, writing_turn
 
         path = Path(path)
         check_fields(fields if fields is not None else RENDERED_FIELDS)
-        if (path / "store.json").is_file():
-            index = cls.open(path, encoder)
-            index._require(fields, dimensions)
-            return index
-        if path.is_dir() and any(entry.name != "items.lance" for entry in path.iterdir()):
-            raise ValueError(f"{path} is not empty and holds no index; choose another --out")
-        if encoder is None:
-            if dimensions is not None:
-                raise ValueError("--dimensions cuts the vectors of an encoder; give one with --encoder")
+        if not is_index(path):  # refused, and the encoder read, before there is a folder
+            require_free(path)
+            loaded = _cut(encoder, dimensions)
+        with writing_turn(path, WAIT_S if wait_s is None else wait_s, told):
+            if is_index(path):
+                index = cls.open(path, encoder)
+                index._require(fields, dimensions)
+            else:
+                require_free(path)
+                index = cls._made(path, encoder, loaded, fields or RENDERED_FIELDS)
+            with index.held(told=told):
+                yield index
+
+    @contextlib.contextmanager
+    def held(self, wait_s: float | None = None, told: Callable[[str], None] | None = None) -> Iterator[Index]:
+        """This index, held for writing until the block ends, with one row for each item; see writing."""
+        from goodrate.retrieval.turns import WAIT_S, writing_turn
+
+        with writing_turn(self.store.path, WAIT_S if wait_s is None else wait_s, told):
+            doubled = self.store.mend()
+            if doubled and told is not None:
+                told(f"mended {self.store.path}: {doubled:,} rows of items that were there more than once are gone")
+            yield self
+
+    @classmethod
+    def _made(
+        cls, path: Path, encoder: str | Path | Encoder | None, loaded: Encoder | None, fields: Sequence[str]
+    ) -> Index:
+        """A new, empty index."""
+        from goodrate.retrieval.manifest import remembered_place
+        from goodrate.retrieval.store import Store
+
+        if loaded is None:
             return cls(Store.create(path, None, None))
-        loaded = load_encoder(encoder)
-        loaded = loaded if dimensions is None else loaded.cut(dimensions)
-        where = _remembered(encoder)
-        store = Store.create(path, loaded.fingerprint, loaded.dimension, where, fields or RENDERED_FIELDS)
-        return cls(store, _single(loaded))
+        where = remembered_place(path, encoder)
+        return cls(Store.create(path, loaded.fingerprint, loaded.dimension, where, fields), _single(loaded))
 
     @classmethod
     def open(cls, path: str | Path, encoder: str | Path | Encoder | None = None, *, words_only: bool = False) -> Index:
@@ -94,10 +122,8 @@ class Index:
             return cls(store)
         if words_only:
             return cls(store, mode="lexical")
-        where = encoder if encoder is not None else store.manifest["encoder"]
-        if where is None:
-            raise ValueError(f"{store.path} does not say where its encoder lies; give it with --encoder")
-        return cls(store, _single(load_encoder(where, store.dimension)))
+        loaded = _remembered(store) if encoder is None else load_encoder(encoder, store.dimension)
+        return cls(store, _single(loaded))
 
     def _require(self, fields: Sequence[str] | None, dimensions: int | None) -> None:
         """ValueError when an index that is there was made otherwise."""
@@ -243,8 +269,24 @@ def _single(encoder: Any) -> Any:
     return SingleQueryEncoder(encoder)
 
 
-def _remembered(encoder: Any) -> str | None:
-    """Where an encoder is found again: an absolute folder, or its hub id; None for one in memory."""
-    if not isinstance(encoder, (str, Path)):
+def _cut(encoder: str | Path | Encoder | None, dimensions: int | None) -> Encoder | None:
+    """The encoder of a new index, with vectors of so many floats; None for full text only."""
+    if encoder is None:
+        if dimensions is not None:
+            raise ValueError("--dimensions cuts the vectors of an encoder; give one with --encoder")
         return None
-    return str(Path(encoder).resolve()) if Path(encoder).exists() else str(encoder)
+    loaded = load_encoder(encoder)
+    return loaded if dimensions is None else loaded.cut(dimensions)
+
+
+def _remembered(store: Store) -> Encoder:
+    """The encoder that an index remembers. FileNotFoundError with the way out when it is not found."""
+    from goodrate.retrieval.manifest import encoder_place
+
+    remembered, way_out = store.manifest.encoder, "say where it lies with --encoder PATH"
+    if remembered is None:
+        raise ValueError(f"{store.path} does not say where its encoder lies; {way_out}")
+    try:
+        return load_encoder(encoder_place(store.path, remembered), store.dimension)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"the encoder of {store.path} is not found: {error}; {way_out}") from error

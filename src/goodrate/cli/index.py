@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,13 +15,15 @@ from goodrate.cli.terminal import console, item_progress, parse_mapping, require
 
 if TYPE_CHECKING:
     from goodrate import Catalog
+    from goodrate.api.index import Index
 
 app = verb_app()
 
 HELP = """Put a catalogue into a search index: items, full text and, with an encoder, vectors.
 
 Run it again after the catalogue has changed: only new and changed items are encoded. An interrupted run has kept what
-it wrote; the same command goes on from there. A facts.jsonl and a contexts.jsonl beside the catalogue go
+it wrote; the same command goes on from there. Two runs on one index take turns: the second waits (--wait). Searches
+and servers never wait, and see what is written. A facts.jsonl and a contexts.jsonl beside the catalogue go
 into the index with it.
 
 Examples:
@@ -65,19 +68,27 @@ def index(
     remove: Annotated[
         str | None, typer.Option(help="Ids to take out: a,b,c, or @FILE with one a line.", show_default=False)
     ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait while another process writes into the index.")
+    ] = 600.0,
 ) -> None:
     """See HELP."""
     if catalog is None and remove is None:
         raise ValueError("give a CATALOG to index, or --remove IDS")
     require_folder("--out", out)
     if remove is not None:
-        _remove(out, remove)
+        _remove(out, remove, wait)
     if catalog is not None:
         fields = None if encode is None else [name.strip() for name in encode.split(",") if name.strip()]
-        _index(out, catalog, _read(catalog, format, map, skip_bad), encoder, fields, dimensions)
+        _index(out, catalog, _read(catalog, format, map, skip_bad), encoder, fields, dimensions, wait)
 
 
-def _remove(out: Path, remove: str) -> None:
+def _told(line: str) -> None:
+    """Say a line that is no result: who is waited for, what was mended."""
+    console.print(escape(line), highlight=False)
+
+
+def _remove(out: Path, remove: str, wait: float) -> None:
     """Take items out of an existing index."""
     from goodrate.api.index import Index
 
@@ -85,9 +96,9 @@ def _remove(out: Path, remove: str) -> None:
     ids = [item.strip() for item in named if item.strip()]
     if not ids:
         raise ValueError("--remove names no id; write --remove a,b,c or --remove @FILE")
-    index = Index.open(out, words_only=True)
-    removed = index.remove(ids)
-    left = f"{len(index):,} items left in {escape(str(out))}"
+    with Index.open(out, words_only=True).held(wait, _told) as index:
+        removed = index.remove(ids)
+        left = f"{len(index):,} items left in {escape(str(out))}"
     console.print(f"removed {removed:,} of {len(set(ids)):,} ids; {left}", highlight=False)
 
 
@@ -113,14 +124,25 @@ def _read(path: Path, format: str | None, map: str | None, skip_bad: int) -> Cat
 
 
 def _index(
-    out: Path, path: Path, items: Catalog, encoder: str | None, fields: list[str] | None, dimensions: int | None
-) -> None:
-    """Encode and write what is new, with a progress bar, and say what was done."""
+    out: Path, path: Path, items: Catalog, encoder: str | None, fields: list[str] | None, dimensions: int | None,
+    wait: float,
+) -> None:  # fmt: skip
+    """Encode and write what is new, and take the notes beside the catalogue along, in one turn."""
     from goodrate.api.index import NOTES, Index, notes_beside, take_notes
 
     notes = notes_beside(path)
-    with console.status("loading the encoder"):
-        index = Index.prepared(out, encoder, fields, dimensions)
+    with contextlib.ExitStack() as turn:
+        with console.status("loading the encoder"):
+            writing = Index.writing(out, encoder, fields, dimensions, wait_s=wait, told=_told)
+            index = turn.enter_context(writing)
+        _add(index, items)
+        take_notes(index, notes)
+    for name in notes:
+        console.print(f"{NOTES[name]}: {escape(str(path.parent / name))}", highlight=False)
+
+
+def _add(index: Index, items: Catalog) -> None:
+    """Encode and write what is new, with a progress bar, and say what was done."""
     start = time.perf_counter()
     try:
         with item_progress("encoding and writing" if index.encoder else "writing") as report:
@@ -131,11 +153,8 @@ def _index(
     rate = f" ({done.encoded / seconds:,.0f} items/s)" if done.encoded else ""
     console.print(
         f"{done.added:,} added, {done.changed:,} changed, {done.unchanged:,} unchanged; {done.encoded:,} encoded in "
-        f"{seconds:.1f} s{rate}; {len(index):,} items in {escape(str(out))}", highlight=False,
+        f"{seconds:.1f} s{rate}; {len(index):,} items in {escape(str(index.store.path))}", highlight=False,
     )  # fmt: skip
-    take_notes(index, notes)
-    for name in notes:
-        console.print(f"{NOTES[name]}: {escape(str(path.parent / name))}", highlight=False)
 
 
 command = typer.main.get_command(app)

@@ -12,8 +12,10 @@ import polars as pl
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.rendering import render_items
 from goodrate.retrieval.store import WRITE_ROWS, Store, text_hashes
+from goodrate.retrieval.turns import writing_turn
 
 ENCODE_ROWS = 512  # items a part: what an interruption can lose
+FEW = 20  # a catalogue of less than one in so many items of the index is compared by id, a larger one with all of it
 
 
 class ItemEncoder(Protocol):
@@ -44,52 +46,71 @@ def index_catalog(
 
     encoder: the one the index was made with, None for an index without vectors. progress: called with (done, total)
     items written. An item whose text is as before keeps its vector; one that is equal throughout is not written.
+    The index is held for writing all the time: another writer waits (turns.WAIT_S), or is waited for.
     """
     store.require_encoder(encoder.fingerprint if encoder else None)
+    with writing_turn(store.path):
+        return _indexed(store, catalog, encoder, progress or (lambda done, total: None))
+
+
+def _indexed(
+    store: Store, catalog: Catalog, encoder: ItemEncoder | None, report: Callable[[int, int], None]
+) -> IndexReport:
+    """What index_catalog does, in its turn."""
     before = store.stored_hashes()
-    write, encode = _pending(store, catalog, before)
-    report = progress or (lambda done, total: None)
-    report(0, len(write) + len(encode))
+    hashes, texts = _rendered(store, catalog, before, keep=encoder is not None)
+    write, encode = _pending(store, catalog, before, hashes)
+    total = len(write) + len(encode)
+    report(0, total)
     if write:
-        store.upsert(_subset(catalog, write), _stored_vectors(store, write), refresh=False)
-        report(len(write), len(write) + len(encode))
+        store.update(_subset(catalog, write), refresh=False, hashes=[hashes[item] for item in write])
+        report(len(write), total)
     size = ENCODE_ROWS if encoder else WRITE_ROWS
     for start in range(0, len(encode), size):
-        part = _subset(catalog, encode[start : start + size])
-        store.upsert(part, _encoded(store, encoder, part), refresh=False)
-        report(len(write) + start + len(part), len(write) + len(encode))
+        ids = encode[start : start + size]
+        vectors = None if encoder is None else encoder.encode_items(texts[start : start + size].to_list())
+        store.upsert(_subset(catalog, ids), vectors, refresh=False, hashes=[hashes[item] for item in ids])
+        report(len(write) + start + len(ids), total)
     store.refresh()
     added = sum(item not in before for item in catalog.ids)
-    changed = len(write) + len(encode) - added
+    changed = total - added
     return IndexReport(added, changed, len(catalog) - added - changed, len(encode) if encoder else 0)
 
 
-def _pending(store: Store, catalog: Catalog, before: dict[str, str]) -> tuple[list[str], list[str]]:
-    """Ids to write with the vector they have, and ids to encode."""
-    hashes = zip(catalog.ids, text_hashes(catalog, store.encoded_fields), strict=True)
-    same_text = {item for item, text_hash in hashes if before.get(item) == text_hash}
-    encode = [item for item in catalog.ids if item not in same_text]
+def _rendered(
+    store: Store, catalog: Catalog, before: dict[str, str], keep: bool
+) -> tuple[dict[str, str], pl.Series]:
+    """id -> hash of what the encoder reads, and that text of the items whose hash is another than before.
+
+    Rendered once, in parts. keep: whether the texts are wanted; without it there are none.
+    """
+    hashes: dict[str, str] = {}
+    texts = [pl.Series([], dtype=pl.String)]
+    for start in range(0, len(catalog), WRITE_ROWS):
+        part = slice(start, start + WRITE_ROWS)
+        rendered = render_items(catalog.frame[part], store.encoded_fields)
+        fresh = dict(zip(catalog.ids[part], text_hashes(rendered), strict=True))
+        hashes |= fresh
+        if keep:
+            changed = [before.get(item) != text_hash for item, text_hash in fresh.items()]
+            texts.append(pl.Series(rendered).filter(pl.Series(changed, dtype=pl.Boolean)))
+    return hashes, pl.concat(texts)
+
+
+def _pending(
+    store: Store, catalog: Catalog, before: dict[str, str], hashes: dict[str, str]
+) -> tuple[list[str], list[str]]:
+    """Ids to write with the vector they have, and ids to encode, in catalogue order."""
+    same_text = [item for item in catalog.ids if before.get(item) == hashes[item]]
+    encode = [item for item in catalog.ids if before.get(item) != hashes[item]]
     if not same_text:
         return [], encode
-    stored = store.all_items().frame
+    few = len(same_text) * FEW < len(before)
+    stored = store.known_items(same_text) if few else store.all_items().frame
     equal = set(catalog.frame.join(stored, on=list(ITEM_COLUMNS), how="semi", nulls_equal=True)["id"])
-    return [item for item in catalog.ids if item in same_text and item not in equal], encode
+    return [item for item in same_text if item not in equal], encode
 
 
 def _subset(catalog: Catalog, ids: Sequence[str]) -> Catalog:
-    """Some items as a catalogue of their own."""
+    """Some items as a catalogue of their own, in catalogue order."""
     return Catalog(catalog.frame.filter(pl.col("id").is_in(list(ids))))
-
-
-def _stored_vectors(store: Store, ids: Sequence[str]) -> np.ndarray | None:
-    """The stored vectors of these items, in their order."""
-    if store.dimension is None:
-        return None
-    stored_ids, vectors = store.vectors()
-    row = {item: index for index, item in enumerate(stored_ids)}
-    return vectors[[row[item] for item in ids]]
-
-
-def _encoded(store: Store, encoder: ItemEncoder | None, part: Catalog) -> np.ndarray | None:
-    """Vectors of the items (N, D) float32, None without an encoder."""
-    return None if encoder is None else encoder.encode_items(render_items(part.frame, store.encoded_fields))
