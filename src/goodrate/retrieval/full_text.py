@@ -21,6 +21,8 @@ from goodrate.run_folder import write_atomic
 ATTRIBUTE_WEIGHT = 0.25
 COLUMNS = ("text", "attribute_text")
 OUTDATED_SHARE = 0.01  # of the items: a shop of 50,000 builds again after 500 removals, not after each
+NEW_SHARE = 0.01  # of the items: so many new texts are scanned by every search until there are more
+MAX_FILES = 16  # commits whose files lie beside the big one until they are compacted
 OUTDATED_FILE = "full_text.json"
 
 
@@ -45,10 +47,21 @@ def build(table: Any, folder: Path) -> None:
 
 
 def update(table: Any, folder: Path) -> None:
-    """Take new texts in and compact the files; build the full text again where it is outdated or damaged."""
-    if outdated(folder) > OUTDATED_SHARE * table.count_rows() or not _is_usable(table):
+    """Take new texts in and compact the files, or build the full text again where it is outdated or damaged.
+
+    A few new texts wait for more: a search scans them, and compacting writes the whole table anew.
+    """
+    items = table.count_rows()
+    if outdated(folder) > OUTDATED_SHARE * items or not _is_usable(table):
         build(table, folder)
-    table.optimize()
+        table.optimize()
+    elif _new_texts(table) > NEW_SHARE * items or table.stats()["fragment_stats"]["num_fragments"] > MAX_FILES:
+        table.optimize()
+
+
+def _new_texts(table: Any) -> int:
+    """How many texts the full text does not hold yet, in the column with most of them."""
+    return max(index.num_unindexed_rows for index in table.list_indices() if index.columns[0] in COLUMNS)
 
 
 def outdated(folder: Path) -> float:
