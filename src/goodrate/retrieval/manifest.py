@@ -70,11 +70,11 @@ def is_index(folder: str | Path) -> bool:
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of an index. FileNotFoundError when there is no index, ValueError when the manifest is damaged."""
     path = folder / MANIFEST
-    if not path.is_file():
-        hint = f"make one: goodrate index CATALOG --out {folder}"
-        raise FileNotFoundError(f"no index in {folder}: it has no {MANIFEST} ({hint})")
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        hint = f"make one: goodrate index CATALOG --out {folder}"
+        raise FileNotFoundError(f"no index in {folder}: it has no {MANIFEST} ({hint})") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise _damaged(path, f"it is not JSON in UTF-8: {error}") from None
     if not isinstance(content, dict):
@@ -94,7 +94,7 @@ def _reason(error: ValidationError) -> str:
     first = error.errors()[0]
     place = ".".join(map(str, first["loc"]))
     found = f", found {first['input']!r}" if place and first["type"] not in ("missing", "value_error") else ""
-    return f"{place}: {first['msg']}{found}".removeprefix(": ")
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}{found}".removeprefix(": ")
 
 
 def _damaged(path: Path, reason: str) -> ValueError:
@@ -104,7 +104,7 @@ def _damaged(path: Path, reason: str) -> ValueError:
 
 def way_out(folder: Path) -> str:
     """What to do about an index that cannot be mended."""
-    return f"delete {folder} and make it anew: goodrate index CATALOG --out {folder}"
+    return f"move {folder} away and make it anew: goodrate index CATALOG --out {folder}"
 
 
 def require_free(folder: Path) -> None:

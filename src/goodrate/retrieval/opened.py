@@ -11,6 +11,7 @@ from goodrate.retrieval.manifest import MANIFEST, Manifest, read_manifest
 from goodrate.retrieval.table import IndexDamaged, damage_named, open_table
 from goodrate.retrieval.turns import writing_turn
 
+READS = 3  # one read is enough, unless another process deletes old versions just then
 T = TypeVar("T")
 
 
@@ -58,12 +59,13 @@ class OpenedIndex:
         self._state = _State(stamp, manifest, open_table(self.path, manifest.dimension))
 
     def read(self, read: Callable[[Any], T]) -> T:
-        """What `read` gives for the table; once more when files went away while it read."""
-        try:
-            with damage_named(self.path):
-                return read(self._table())
-        except IndexDamaged:
-            self.reload()
+        """What `read` gives for the table; again when files went away while it read."""
+        for _ in range(READS - 1):
+            try:
+                with damage_named(self.path):
+                    return read(self._table())
+            except IndexDamaged:
+                self.reload()
         with damage_named(self.path):
             return read(self._table())
 

@@ -24,6 +24,7 @@ TABLE = TABLE_FOLDER.removesuffix(".lance")
 # What the engine says when a file is missing, cut or overwritten; everything else is about what was asked of it.
 _DAMAGE = re.compile(
     r"Not found: |Table '\w+' was not found|LanceError\(IO\)|a Lance file|[Cc]orrupt|failed to fill|os error"
+    r"|No field named id\b|FTS field path|column vector does not exist"  # a table that has lost its columns
 )
 # A full disk, no permission, too many open files, a read-only file system, a quota: the files are as they were.
 _REFUSED = re.compile(r"\(os error (28|13|24|30|122)\)")
@@ -77,10 +78,12 @@ def create_table(folder: Path, dimension: int | None) -> Any:
 def open_table(folder: Path, dimension: int | None, version: int | None = None) -> Any:
     """The table of an index. version: an older state, for reading only; ValueError for one that is not kept."""
     with damage_named(folder):
+        if not (folder / TABLE_FOLDER).is_dir():
+            raise _named(ValueError("there is no such folder"), folder)
         table = _connect(folder).open_table(TABLE)
         missing = [name for name in schema(dimension).names if name not in table.schema.names]
         if missing:
-            raise IndexDamaged(f"{folder / TABLE_FOLDER} is damaged: no column {missing[0]}; {way_out(folder)}")
+            raise _named(ValueError(f"it has no column {missing[0]}"), folder)
         if version is not None:
             versions = [entry["version"] for entry in table.list_versions()]
             if version not in versions:
