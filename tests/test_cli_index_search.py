@@ -107,6 +107,79 @@ def test_an_encoder_is_remembered_and_another_refused(run, feed: Path, tmp_path:
     assert run("search", index, "lamp", "--encoder", "hub/two")[0] == 2
 
 
+@pytest.fixture
+def real_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small encoder in tmp_path/shop/encoder that is loaded as users' are; the working folder is tmp_path/shop."""
+    from goodrate.models.encoder import Encoder
+    from tiny_models import tokenizer_file
+
+    monkeypatch.setattr("goodrate.api.index.load_encoder", load_encoder)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    Encoder.create(tokenizer_file(tmp_path), hidden=16, layers=1, heads=2).save(tmp_path / "shop" / "encoder")
+    monkeypatch.chdir(tmp_path / "shop")
+    return tmp_path / "shop" / "encoder"
+
+
+def searched(run, index: object, *more: object) -> tuple[int, str]:
+    """Exit code and messages of a search by meaning, which needs the encoder."""
+    code, _, err = run("search", index, "lamp", "--mode", "dense", "--json", *more)
+    return code, err
+
+
+def test_an_index_finds_its_encoder_from_everywhere_and_after_both_moved(
+    run, feed: Path, tmp_path: Path, real_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("index", feed, "--out", "index", "--encoder", "encoder", "--map", "id=sku,title=name")[0] == 0
+    assert json.loads(Path("index/store.json").read_text())["encoder"] == "../encoder"
+    assert searched(run, "index") == (0, "")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert searched(run, "../shop/index") == searched(run, tmp_path / "shop" / "index") == (0, "")
+    (tmp_path / "shop").rename(tmp_path / "moved")
+    assert searched(run, tmp_path / "moved" / "index") == (0, "")
+    (tmp_path / "moved" / "encoder").rename(tmp_path / "away")
+    code, err = searched(run, "../moved/index")
+    assert code == 2 and f"the encoder of ../moved/index is not found: there is no {tmp_path}/moved/encoder" in err
+    assert "say where it lies with --encoder PATH" in err
+    assert searched(run, "../moved/index", "--encoder", tmp_path / "away") == (0, "")
+
+
+def test_an_encoder_far_away_is_remembered_absolutely_and_an_older_index_looks_from_the_working_folder(
+    run, feed: Path, tmp_path: Path, real_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tmp_path / "elsewhere" / "index"
+    assert run("index", feed, "--out", index, "--encoder", "encoder", "--map", "id=sku,title=name")[0] == 0
+    manifest = json.loads((index / "store.json").read_text())
+    assert manifest["encoder"] == str(real_encoder)
+    (index / "store.json").write_text(json.dumps(manifest | {"encoder": "encoder"}))
+    assert searched(run, index) == (0, "")
+    real_encoder.rename(index / "encoder")  # the index's own comes first
+    monkeypatch.chdir(tmp_path)
+    assert searched(run, index) == (0, "")
+    (index / "encoder").rename(tmp_path / "away")
+    code, err = searched(run, index)
+    assert code == 2 and "encoder: no such folder" in err and "say where it lies with --encoder PATH" in err
+
+
+def test_where_an_encoder_lies_as_a_manifest_says_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from goodrate.retrieval.manifest import encoder_place, remembered_place
+
+    monkeypatch.chdir(tmp_path)
+    index = tmp_path / "runs" / "index"
+    for place, said in {
+        "runs/index/encoder": "./encoder", "runs/encoder": "../encoder", "runs/a/b": "../a/b",
+        "far": str(tmp_path / "far"),
+    }.items():  # fmt: skip
+        (tmp_path / place).mkdir(parents=True)
+        assert remembered_place(Path("runs/index"), place) == remembered_place(index, tmp_path / place) == said
+        assert encoder_place(index, said) == str(tmp_path / place)
+    assert remembered_place(index, "sentence-transformers/all-MiniLM-L6-v2") == "sentence-transformers/all-MiniLM-L6-v2"
+    assert encoder_place(index, "sentence-transformers/all-MiniLM-L6-v2") == "sentence-transformers/all-MiniLM-L6-v2"
+    assert remembered_place(index, object()) is None
+    with pytest.raises(FileNotFoundError, match=f"there is no {index}/gone and no {tmp_path}/gone$"):
+        encoder_place(index, "./gone")
+
+
 def test_wrong_use_exits_2_with_one_clear_message(run, feed: Path, tmp_path: Path) -> None:
     index = tmp_path / "index"
     cases = {

@@ -70,7 +70,7 @@ def test_a_manifest_that_cannot_be_used(index: Path, content: object, reason: st
     if isinstance(content, dict):
         content = tampered(index, **content)
     (index / "store.json").write_bytes(content if isinstance(content, bytes) else str(content).encode())
-    with pytest.raises(ValueError, match=rf"store.json is damaged: {reason}.*; move .* away and make it anew: goodrate"):
+    with pytest.raises(ValueError, match=rf"store.json is damaged: {reason}.*; move .* away and make it anew: "):
         Store.open(index)
 
 
@@ -123,7 +123,7 @@ def test_damaged_items_are_named_by_every_reader_and_writer(index: Path, damage:
     ]  # fmt: skip
     damage(index)
     for use in uses:
-        with pytest.raises(IndexDamaged, match="items.lance is damaged: .*; move .*index away and make it anew: goodrate"):
+        with pytest.raises(IndexDamaged, match="items.lance is damaged: .*; move .*index away and make it anew: "):
             use(Store.open(index))
     with pytest.raises(IndexDamaged):  # nor does an index that is open go on with what it remembers
         opened.all_items()
