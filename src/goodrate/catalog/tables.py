@@ -21,6 +21,7 @@ import polars as pl
 from goodrate.catalog.problems import BadRow, tolerate
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+CSV_BLOCK = 2**30  # bytes that are split into columns at a time; arrow takes less than 2**31, and no longer row
 ROW = "__row__"
 EXTRAS = "__extras__"
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")  # an escape that may be half of a surrogate pair
@@ -127,8 +128,8 @@ def _read_delimited(path: Path, data: bytes, columns: frozenset[str], ignored: f
     try:
         table = arrow_csv.read_csv(
             io.BytesIO(text.encode()),
-            # One block and one thread: only then does arrow know the numbers of the rows that it refuses.
-            read_options=arrow_csv.ReadOptions(use_threads=False, block_size=max(len(data) + 1, 1024)),
+            # One thread: only then does arrow know the numbers of the rows that it refuses.
+            read_options=arrow_csv.ReadOptions(use_threads=False, block_size=min(len(data) + 1024, CSV_BLOCK)),
             parse_options=arrow_csv.ParseOptions(
                 delimiter=separator, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=refuse
             ),
