@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 
 from goodrate.catalog.items import Catalog
+from goodrate.retrieval import full_text, indexing
+from goodrate.retrieval import store as store_module
 from goodrate.retrieval.filters import checked_filter
 from goodrate.retrieval.full_text import ATTRIBUTE_WEIGHT
 from goodrate.retrieval.indexing import index_catalog
@@ -268,3 +270,89 @@ def test_an_open_index_sees_what_another_one_writes(tmp_path: Path) -> None:
     assert len(first) == 3 and {hit.item_id for hit in first.search_text("lamp", 5)} == {"a", "c"}
     other.remove(["a"])
     assert first.remove(["c"]) == 1 and [hit.item_id for hit in other.search_text("lamp", 5)] == []
+
+
+def test_few_changes_are_searched_at_once_and_statistics_follow_after_a_hundredth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 300 items 2 may be gone before the full text is built again; what a search finds is right throughout."""
+    built: list[int] = []
+    build = full_text.build
+    monkeypatch.setattr(full_text, "build", lambda table, folder: (built.append(len(table)), build(table, folder))[1])
+    titles = [title.replace("wool", "mat") for title in random_titles(300)]
+    store = text_store(tmp_path / "s", catalog(titles))
+    assert built == [0]  # of the empty table; the items were added to that
+    before = {hit.item_id: hit.score for hit in store.search_text("lamp", 300)}
+    gone = list(before)[:2]
+    assert store.remove(gone) == 2
+    after = {hit.item_id: hit.score for hit in store.search_text("lamp", 300)}
+    assert after == {item: score for item, score in before.items() if item not in gone} and built == [0]
+    store.upsert(catalog(["wool lamp"], first=900), None)
+    assert [hit.item_id for hit in store.search_text("wool", 9)] == ["i0900"]
+    assert [hit.item_id for hit in store.search_text("wool lamp", 1)] == ["i0900"]
+    store.upsert(catalog(["brass rug"], first=900), None)  # the third text that is gone
+    assert built == [0, 299] and store.search_text("wool", 9) == []
+    left = store.all_items()
+    assert store.search_text("oak lamp", 300) == text_store(tmp_path / "fresh", left).search_text("oak lamp", 300)
+
+
+def test_the_count_of_outdated_texts_survives_and_a_broken_one_means_to_build(tmp_path: Path) -> None:
+    store = text_store(tmp_path / "s", catalog(random_titles(300)))
+    store.remove(["i0000"])
+    Store.open(tmp_path / "s").update(catalog(["oak"], first=1))
+    assert full_text.outdated(tmp_path / "s") == 2
+    for broken in ("", "[]", "{}", '{"outdated": "many"}'):
+        (tmp_path / "s" / full_text.OUTDATED_FILE).write_text(broken)
+        assert full_text.outdated(tmp_path / "s") == float("inf")
+        store.remove(["i0005"])
+        store.refresh()
+        assert full_text.outdated(tmp_path / "s") == 0
+
+
+def test_many_small_writes_are_compacted(tmp_path: Path) -> None:
+    store = text_store(tmp_path / "s", catalog(random_titles(9000)))
+    for number in range(full_text.MAX_FILES + 5):  # far fewer than a hundredth of the items
+        store.upsert(catalog(["wool carpet"], first=9000 + number), None)
+        assert len(store.search_text("carpet", 99)) == number + 1
+    assert store._opened._table().stats()["fragment_stats"]["num_fragments"] <= full_text.MAX_FILES
+
+
+def test_an_item_is_rendered_once_and_a_price_needs_no_vector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[str] = []
+    scanned: set[str] = set()
+    render, scan = indexing.render_items, Store._scan
+
+    def noted(frame: pl.DataFrame, fields: list[str]) -> list[str]:
+        rendered.extend(frame["id"])
+        return render(frame, fields)
+
+    for module in (indexing, store_module):
+        monkeypatch.setattr(module, "render_items", noted)
+    monkeypatch.setattr(
+        Store, "_scan", lambda self, columns, *where: (scanned.update(columns), scan(self, columns, *where))[1]
+    )
+    monkeypatch.setattr(indexing, "WRITE_ROWS", 10)
+    items = catalog(random_titles(60), price=[1.0] * 60)
+    encoder = CountingEncoder()
+    store = Store.create(tmp_path / "s", "count-10", len(WORDS))
+    index_catalog(store, items, encoder)
+    assert rendered == items.ids and encoder.encoded == items.text()
+    vectors = store.vectors()[1]
+    for changed in (items, items[20:22]):  # the whole feed, and two items that are looked up by id
+        rendered.clear()
+        scanned.clear()
+        priced = Catalog(changed.frame.with_columns(price=pl.lit(float(len(changed)))))
+        report = index_catalog(store, priced, encoder)
+        assert (report.changed, report.unchanged, report.encoded) == (len(changed), 0, 0)
+        assert rendered == changed.ids and "vector" not in scanned
+        assert store.items(changed.ids)["price"].to_list() == [float(len(changed))] * len(changed)
+    np.testing.assert_array_equal(store.vectors()[1], vectors)
+    assert len(store.search_text("lamp oak red desk brass shelf rug wool mat bulb", 99)) == 60
+
+
+def test_an_update_adds_nothing(tmp_path: Path) -> None:
+    store = text_store(tmp_path / "s", catalog(["oak lamp"]))
+    store.update(catalog(["red lamp", "wool rug"]))
+    assert store.all_items().frame["title"].to_list() == ["red lamp"]
