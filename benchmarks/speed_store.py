@@ -90,7 +90,13 @@ def measure_store(size: int, repeats: int) -> Path:
 
 
 def index(folder: Path, items: Path) -> dict[str, Any]:
-    """Index a catalogue as `goodrate index` does, then again with nothing changed."""
+    """Index a catalogue as `goodrate index` does, again with nothing changed, with ten new prices, and without an item.
+
+    The removed item is then put back, so that the search sees all of them.
+    """
+    import polars as pl
+
+    from goodrate.catalog.items import Catalog
     from goodrate.catalog.readers import read_catalog
     from goodrate.retrieval.indexing import index_catalog
     from goodrate.retrieval.store import Store
@@ -100,7 +106,14 @@ def index(folder: Path, items: Path) -> dict[str, Any]:
     first = call_sample(lambda: index_catalog(store, catalog, RandomEncoder(0)))
     peak = peak_mib()
     again = call_sample(lambda: index_catalog(store, catalog, RandomEncoder(0)))
-    seconds = {"seconds": _rounded(first), "again_seconds": _rounded(again)}
+    priced = Catalog(catalog.frame[-10:].with_columns(price=pl.col("price").fill_null(0.0) + 1.0))
+    prices = call_sample(lambda: index_catalog(store, priced, RandomEncoder(0)))
+    removal = call_sample(lambda: store.remove(catalog.ids[:1]))
+    index_catalog(store, catalog[:1], RandomEncoder(0))
+    seconds = {
+        "seconds": _rounded(first), "again_seconds": _rounded(again), "prices_seconds": _rounded(prices),
+        "remove_seconds": _rounded(removal),
+    }  # fmt: skip
     return {**seconds, "peak_mib": peak, "peak_mib_before": before}
 
 
@@ -203,6 +216,8 @@ FIGURES = {  # row -> verb and keys of each run
     "index, wall s": ("index", "seconds", "wall"),
     "index, processor s": ("index", "seconds", "cpu"),
     "index again, nothing changed, wall s": ("index", "again_seconds", "wall"),
+    "ten prices changed, wall s": ("index", "prices_seconds", "wall"),
+    "one item removed, wall s": ("index", "remove_seconds", "wall"),
     "peak memory while indexing, MiB": ("index", "peak_mib"),
     "of which before the first item": ("index", "peak_mib_before"),
     "peak memory while searching, MiB": ("search", "peak_mib"),
@@ -216,7 +231,11 @@ def render(documents: dict[str, Document]) -> list[str]:
     if not stores:
         return []
     sizes, first = [int(d["items"]) for d in stores], stores[0]
-    rows = [figure(name, sizes, _runs(stores, *keys)) for name, keys in FIGURES.items()]
+    rows = [
+        figure(name, sizes, _runs(stores, *keys))
+        for name, keys in FIGURES.items()
+        if all(keys[1] in run for document in stores for run in document[keys[0]])  # older results lack some
+    ]
     rows.append(figure("on disk, MiB", sizes, [[d["disk_mib"]] for d in stores]))
     for mode in first["search"][0]["latency"]:
         for point in ("p50", "p95"):

@@ -21,8 +21,10 @@ from goodrate.catalog.readers import as_text
 from goodrate.catalog.rendering import render_items
 from goodrate.catalog.tables import ROW, read_table
 from goodrate.retrieval.indexing import index_catalog
+from goodrate.retrieval.manifest import is_index
 from goodrate.retrieval.search import Searcher
 from goodrate.retrieval.store import Store
+from goodrate.retrieval.turns import writing_turn
 
 if TYPE_CHECKING:
     from goodrate.retrieval.indexing import ItemEncoder
@@ -164,15 +166,15 @@ def joined(texts: Sequence[ContextText]) -> str | None:
 
 def _indexed(texts: Sequence[ContextText], folder: Path, encoder: ItemEncoder | None) -> Store:
     """The index of exactly these texts."""
-    if (folder / "store.json").is_file():
-        store = Store.open(folder)
-    else:
-        fingerprint, dimension = (encoder.fingerprint, encoder.dimension) if encoder else (None, None)
-        store = Store.create(folder, fingerprint, dimension, encoded_fields=("title",))
-    index_catalog(
-        store, Catalog(pl.DataFrame({"id": [t.id for t in texts], "title": [t.text for t in texts]})), encoder
-    )
-    gone = set(store.stored_hashes()) - {text.id for text in texts}
-    if gone:
-        store.remove(sorted(gone))
+    catalog = Catalog(pl.DataFrame({"id": [t.id for t in texts], "title": [t.text for t in texts]}))
+    with writing_turn(folder):
+        if is_index(folder):
+            store = Store.open(folder)
+        else:
+            fingerprint, dimension = (encoder.fingerprint, encoder.dimension) if encoder else (None, None)
+            store = Store.create(folder, fingerprint, dimension, encoded_fields=("title",))
+        index_catalog(store, catalog, encoder)
+        gone = set(store.stored_hashes()) - {text.id for text in texts}
+        if gone:
+            store.remove(sorted(gone))
     return store
