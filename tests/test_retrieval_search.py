@@ -111,3 +111,51 @@ def test_a_channel_with_more_weight_than_all_others_together_decides() -> None:
     assert [hit.item_id for hit in fused] == ["c", "a", "b"]
     assert fused[0].score == pytest.approx(3 / 61) and fused[0].channels["identifier"].share == 1
     assert fused[1].channels["dense"].share == pytest.approx(0.5)
+
+
+class Flat:
+    """An encoder that holds every query for most like the first items."""
+
+    fingerprint, dimension = "flat", 2
+
+    def encode_queries(self, texts: list[str]) -> np.ndarray:
+        return np.array([[1.0, 0.0]] * len(texts), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def players(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Thirty players whose texts hold the query's words, and the one that has its number."""
+    titles = [f"Kira DVD player silver {n}" for n in range(30)] + ["Kira radio DLM-63090", "Lamp KX200 400/77"]
+    ids = [f"p{n}" for n in range(30)] + ["radio", "4016138712345"]
+    frame = pl.DataFrame({"id": ids, "title": titles, "brand": "Kira"})
+    store = Store.create(tmp_path_factory.mktemp("players") / "index", "flat", 2)
+    store.upsert(Catalog(frame), np.array([[1.0 - n / 100, 0.0] for n in range(32)], dtype=np.float32))
+    return store
+
+
+@pytest.mark.parametrize("query", ["Kira DVD DLM63090", "dlm-63090", "player DLM 63090 silver", "\uff24\uff2c\uff2d63090"])
+@pytest.mark.parametrize("mode", ["hybrid", "lexical"])
+def test_the_item_whose_identifier_was_typed_is_first(players: Store, query: str, mode: str) -> None:
+    hits = Searcher(players, Flat()).search(query, 5, mode=mode)  # type: ignore[arg-type]
+    assert hits[0].item_id == "radio" and hits[0].channels["identifier"].rank == 1
+
+
+def test_ids_and_parts_of_numbers_with_a_slash_are_identifiers_and_filters_hold(players: Store) -> None:
+    searcher = Searcher(players, None)
+    assert searcher.search("4016138712345", 1)[0].item_id == "4016138712345"
+    assert searcher.search("KX200-400", 1)[0].item_id == "4016138712345"  # words; "kx200400" is no identifier of it
+    assert players.search_identifiers("DLM63090", 5, "id = 'p1'") == []
+
+
+def test_a_word_that_many_items_share_is_no_identifier(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "index", None, None)
+    store.upsert(Catalog(pl.DataFrame({"id": [f"c{n:02d}" for n in range(40)], "title": ["cable cat5e"] * 40})), None)
+    assert store.search_identifiers("cat5e", 10) == []
+    store.remove([f"c{n:02d}" for n in range(20, 40)])
+    assert len(store.search_identifiers("cat5e", 10)) == 10
+
+
+@pytest.mark.parametrize("query", ["???", "\U0001f642", "- / ."])
+@pytest.mark.parametrize("mode", ["hybrid", "lexical", "dense"])
+def test_a_query_without_a_letter_or_digit_finds_nothing(players: Store, query: str, mode: str) -> None:
+    assert Searcher(players, Flat()).search(query, 5, mode=mode) == []  # type: ignore[arg-type]

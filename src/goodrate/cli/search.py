@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 app = verb_app()
 
-CHANNELS = {"lexical": "words", "dense": "meaning"}  # channel -> the heading of its ranks
+CHANNELS = {"identifier": "code", "lexical": "words", "dense": "meaning"}  # channel -> the heading of its ranks
 COLUMNS = ("brand", "category", "price", "rating")  # shown when any result has one
 TITLE_CHARS = 120  # marketplaces have titles of 500
 

@@ -77,9 +77,7 @@ def _indexed(
     return IndexReport(added, changed, len(catalog) - added - changed, len(encode) if encoder else 0)
 
 
-def _rendered(
-    store: Store, catalog: Catalog, before: dict[str, str], keep: bool
-) -> tuple[dict[str, str], pl.Series]:
+def _rendered(store: Store, catalog: Catalog, before: dict[str, str], keep: bool) -> tuple[dict[str, str], pl.Series]:
     """id -> hash of what the encoder reads, and that text of the items whose hash is another than before.
 
     Rendered once, in parts. keep: whether the texts are wanted; without it there are none.

@@ -20,7 +20,7 @@ from goodrate.run_folder import write_atomic
 
 MANIFEST = "store.json"
 TABLE_FOLDER = "items.lance"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class Manifest(BaseModel):
@@ -82,7 +82,8 @@ def read_manifest(folder: Path) -> Manifest:
     if "format" not in content:
         raise _damaged(path, "format: expected a number, found nothing")
     if content["format"] != FORMAT_VERSION:
-        raise ValueError(f"{folder} has index format {content['format']!r}; this goodrate reads {FORMAT_VERSION}")
+        held = f"{folder} has index format {content['format']!r}; this goodrate reads {FORMAT_VERSION}"
+        raise ValueError(f"{held}; {way_out(folder)}")
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:

@@ -19,12 +19,14 @@ from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields, lexical_te
 from goodrate.retrieval import full_text
 from goodrate.retrieval.filters import checked_filter, engine_reason, filter_error
 from goodrate.retrieval.fusion import Hit
+from goodrate.retrieval.identifiers import item_identifiers
 from goodrate.retrieval.manifest import MANIFEST, Manifest, is_index
 from goodrate.retrieval.opened import OpenedIndex
 from goodrate.retrieval.table import IndexDamaged, create_table, id_condition, rows
 from goodrate.retrieval.turns import writing_turn
 
 WRITE_ROWS = 10_000  # rows a commit: bounds the memory of a large upsert
+COMMON = 20  # items that share an identifier; a word that more of them share is none
 ID_ROWS = 1000  # ids in one condition
 # Hits fetched beyond k, so that ties at the edge are usually settled by one search. Alike items tie often: with 16 the
 # generated shop needed two searches a query, with 100 one and half the time; a real catalogue ran as fast with either.
@@ -168,7 +170,8 @@ class Store:
         if hashes is None:
             hashes = text_hashes(render_items(catalog.frame, self.encoded_fields))
         core, attributes = lexical_texts(catalog.frame)
-        columns = {"text": core, "attribute_text": attributes, "text_hash": hashes}
+        codes = item_identifiers(catalog.frame)
+        columns = {"text": core, "attribute_text": attributes, "identifiers": codes, "text_hash": hashes}
         frame = catalog.frame.with_columns(pl.Series(name, values, pl.String) for name, values in columns.items())
         with self._opened.writing() as table:
             for start in range(0, len(frame), WRITE_ROWS):
@@ -286,6 +289,17 @@ class Store:
             return []
         words = full_text.words(query)
         return self._search(lambda table: table.search(words), "_score", lambda score: score, k, where)
+
+    def search_identifiers(self, query: str, k: int, where: str | None = None) -> list[Hit]:
+        """The items that have an identifier which the query holds (see identifiers), those with rarer ones first.
+
+        None at all when more than COMMON items have one: "cat5e" is a word like others.
+        """
+        codes = full_text.identifiers(query)
+        if codes is None:
+            return []
+        found = self._search(lambda table: table.search(codes), "_score", lambda score: score, COMMON + 1, where)
+        return [] if len(found) > COMMON else found[:k]
 
     def search_vector(self, vector: np.ndarray, k: int, where: str | None = None) -> list[Hit]:
         """The k items with the largest dot product, exactly, among those that `where` lets through. vector: (D,)."""

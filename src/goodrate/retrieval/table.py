@@ -109,7 +109,7 @@ def schema(dimension: int | None) -> pa.Schema:
     fields = [(name, pa.float64() if name in numbers else pa.string()) for name in ITEM_COLUMNS]
     vector = [("vector", pa.list_(pa.float32(), dimension))] if dimension else []
     return pa.schema(
-        [*fields, ("text", pa.string()), ("attribute_text", pa.string()), ("text_hash", pa.string()), *vector]
+        [*fields, *((name, pa.string()) for name in ("text", "attribute_text", "identifiers", "text_hash")), *vector]
     )
 
 

@@ -1,0 +1,188 @@
+"""Search before any judge, on real catalogues with human grades: words, meaning, both, and identifiers.
+
+python benchmarks/search_quality.py run --data chorus,esci150 --encoder MINILM     one JSON per (data, encoder)
+python benchmarks/search_quality.py table --write                                  benchmarks/results/search_quality.md
+
+MINILM is the folder of a sentence encoder (../shared/tools/fixtures.py minilm). Results hold no text of the data.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import polars as pl
+import typer
+
+import goodrate as gr
+from goodrate.evaluation.significance import bootstrap_interval
+from goodrate.retrieval.identifiers import item_identifiers, query_identifiers
+from goodrate.retrieval.search import Searcher
+from goodrate.run_folder import code_versions, write_atomic
+from lib.queue import RESULTS, ROOT, WORK
+from lib.tables import add_table, markdown
+
+NAME = "search_quality"
+SYSTEMS = ("random", "lexical", "dense", "hybrid")
+IDENTIFIERS, SEED = 200, 0
+NOTHING = ("???", "!!", "\N{SLIGHTLY SMILING FACE}")
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A catalogue and its judgements. format: of both files. scale: of the labels."""
+
+    catalog: str
+    judgements: str
+    format: str
+    scale: str
+
+
+DATA = {
+    "chorus": Data("chorus/products.jsonl.gz", "chorus/ratings.csv", "chorus", "graded_0_3"),
+    "esci150": Data("esci150/products.jsonl.gz", "esci150/judgements.csv", "esci", "esci"),
+}
+
+
+def folder() -> Path:
+    """Where the data lies."""
+    shared = Path(os.environ.get("GOODRATE_SHARED") or ROOT.parent / "shared")
+    return Path(os.environ.get("GOODRATE_DATA") or shared / "data")
+
+
+@app.command()
+def run(
+    encoder: Annotated[Path, typer.Option(help="A sentence-transformers folder.")],
+    data: Annotated[str, typer.Option(help=f"Of {', '.join(DATA)}.")] = ",".join(DATA),
+    fields: Annotated[str, typer.Option(help="What the encoder reads of an item; none: the default.")] = "",
+) -> None:
+    """Make the indexes that are not there, and measure."""
+    for name in data.split(","):
+        start = time.perf_counter()
+        source = DATA[name]
+        catalog = gr.read_catalog(folder() / source.catalog, format=source.format)
+        judgements = gr.read_judgements(folder() / source.judgements, scale=source.scale, format=_judged(name))
+        work = WORK / NAME / "-".join([name, encoder.name, *fields.split(",")]).rstrip("-")
+        index = gr.Index.create(work, catalog, encoder, fields=fields.split(",") if fields else None)
+        result = {
+            "data": name, "encoder": encoder.name, "fields": index.store.encoded_fields, **code_versions(),
+            "judged_lists": measured(index, judgements, judged_only=True),
+            "whole_index": measured(index, judgements, judged_only=False),
+            "identifiers": identifiers(index, catalog.frame), "nothing": nothing(index),
+            "minutes": round((time.perf_counter() - start) / 60, 2),
+        }  # fmt: skip
+        path = RESULTS / NAME / f"{work.name}.json"
+        write_atomic(path, json.dumps(result, indent=1) + "\n")
+        print(path)
+
+
+def _judged(name: str) -> str | None:
+    """The format of a judgements file; that of esci150 has our own column names."""
+    return "chorus" if name == "chorus" else None
+
+
+def measured(index: gr.Index, judgements: gr.Judgements, judged_only: bool) -> dict[str, Any]:
+    """System -> metric -> value with its interval, and the share of the first ten results that nobody judged."""
+    metrics = ["ndcg@10", "ndcg"] if judged_only else ["ndcg@10", "recall@100", "judged@10"]
+    done = gr.evaluate(SYSTEMS, judgements, metrics, index=index, judged_only=judged_only)
+    first = next(one for one in done.report.systems if one.name == "lexical")
+    values: dict[str, Any] = {"queries": len(first.values)}
+    for one in done.report.systems:
+        values[one.name] = {metric: interval.as_dict() for metric, interval in one.metrics.items()}
+        difference = one.values["ndcg@10"].to_numpy() - first.values["ndcg@10"].to_numpy()
+        values[one.name]["ndcg@10 minus lexical"] = bootstrap_interval(difference).as_dict()
+    return values
+
+
+def identifier_queries(frame: pl.DataFrame) -> Iterator[tuple[str, set[str]]]:
+    """Identifiers of random items as people type them, and the items that have them."""
+    of_items = [codes.split() for codes in item_identifiers(frame)]
+    holders: dict[str, set[str]] = {}
+    for item, codes in zip(frame["id"].to_list(), of_items, strict=True):
+        for code in codes:
+            holders.setdefault(code, set()).add(item)
+    draw = np.random.default_rng(SEED)
+    for row in draw.permutation(len(frame))[: 4 * IDENTIFIERS]:
+        codes = [code for code in of_items[row] if query_identifiers(code) == [code] and len(holders[code]) <= 3]
+        if codes:
+            code = codes[draw.integers(len(codes))]
+            yield typed(code, frame["brand"][int(row)] or "", draw), holders[code]
+
+
+def typed(code: str, brand: str, draw: np.random.Generator) -> str:
+    """A code as it is, in capitals, with a hyphen or a blank inside, or behind the brand."""
+    half = len(code) // 2
+    return [
+        code,
+        code.upper(),
+        f"{code[:half]}-{code[half:]}",
+        f"{code[:half]} {code[half:]}",
+        f"{brand} {code}".strip(),
+    ][draw.integers(5)]
+
+
+def identifiers(index: gr.Index, frame: pl.DataFrame) -> dict[str, Any]:
+    """Share of identifier queries whose item is first, with the identifier channel and without, and milliseconds."""
+    queries = [pair for pair, _ in zip(identifier_queries(frame), range(IDENTIFIERS), strict=False)]
+    return {"queries": len(queries)} | {
+        name: first_place(Searcher(index.store, index.encoder, channels), queries)
+        for name, channels in (("words and meaning", ("lexical", "dense")), ("and identifiers", None))
+    }
+
+
+def first_place(searcher: Searcher, queries: Sequence[tuple[str, set[str]]]) -> dict[str, float]:
+    """Share of queries with a right item in the first place; milliseconds of a search."""
+    right, milliseconds = [], []
+    for query, items in queries:
+        start = time.perf_counter()
+        hits = searcher.search(query, 10)
+        milliseconds.append(1000 * (time.perf_counter() - start))
+        right.append(bool(hits) and hits[0].item_id in items)
+    low, high = np.percentile(milliseconds, [50, 95])
+    return {"first": float(np.mean(right)), "p50_ms": round(float(low), 1), "p95_ms": round(float(high), 1)}
+
+
+def nothing(index: gr.Index) -> dict[str, int]:
+    """How many results queries without a word get."""
+    return {f"query {n}": len(index.search(query, 10)) for n, query in enumerate(NOTHING)}
+
+
+def render() -> str:
+    """A row per data set, encoder and system."""
+    found = [json.loads(path.read_text()) for path in sorted((RESULTS / NAME).glob("*.json"))]
+    rows = [["data, encoder, fields", "system", "judged lists: nDCG@10", "nDCG", "minus lexical",
+             "whole index: nDCG@10", "recall@100", "judged@10"]]  # fmt: skip
+    for one in found:
+        lists, whole = one["judged_lists"], one["whole_index"]
+        for system in SYSTEMS:
+            a, b = lists[system], whole[system]
+            rows.append([
+                f"{one['data']} ({lists['queries']}), {one['encoder']}, {' '.join(one['fields'])}", system,
+                cell(a["ndcg@10"]), f"{a['ndcg']['value']:.3f}", cell(a["ndcg@10 minus lexical"], "+.3f"),
+                cell(b["ndcg@10"]), f"{b['recall@100']['value']:.3f}", f"{b['judged@10']['value']:.3f}",
+            ])  # fmt: skip
+    codes = [["data", "queries", "channels", "right item first", "p50, p95 ms"]]
+    for one in found:
+        for name in ("words and meaning", "and identifiers"):
+            values = one["identifiers"][name]
+            codes.append([one["data"], str(one["identifiers"]["queries"]), name, f"{values['first']:.3f}",
+                          f"{values['p50_ms']}, {values['p95_ms']}"])  # fmt: skip
+    return "\n\n".join(["### Ranking", markdown(rows), "### Identifiers of the catalogue", markdown(codes)])
+
+
+def cell(interval: dict[str, float], form: str = ".3f") -> str:
+    """A value with its interval."""
+    return f"{interval['value']:{form}} ({interval['low']:{form}} to {interval['high']:{form}})"
+
+
+add_table(app, NAME, render, "The table of all results.")
+
+if __name__ == "__main__":
+    app()
