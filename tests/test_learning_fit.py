@@ -20,7 +20,7 @@ from torch import Tensor, nn, tensor
 from goodrate.extras import MissingExtra
 from goodrate.learning import losses
 from goodrate.learning.checkpoint import model_state
-from goodrate.learning.fit import FitSettings, fit
+from goodrate.learning.fit import FitSettings, accumulate, fit
 from goodrate.learning.records import Term, Update
 from goodrate.learning.reference import freeze_reference
 from goodrate.learning.schedule import factor, run_progress
@@ -74,6 +74,16 @@ class Walk:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.position = state["position"]
+
+
+class OnePart(Walk):
+    """The same updates as one micro-batch each."""
+
+    def next(self, step: int) -> Update | None:
+        update = super().next(step)
+        assert update is not None
+        parts = update.micro_batches
+        return Update([{name: torch.cat([part[name] for part in parts]) for name in parts[0]}], TERMS)
 
 
 def train(folder: Path | None, updates: int = 9, on_update: Any = None, **settings: Any) -> tuple[Noisy, Any]:
@@ -155,6 +165,39 @@ def test_seconds_stop_a_run_and_count_over_sittings(tmp_path: Path) -> None:
     assert result.stopped_by == "seconds" and result.updates > 2 and 0.2 <= result.seconds < 2
     again = train(tmp_path, updates=None, seconds=0.2)[1]
     assert again.updates == result.updates  # the budget is spent
+
+
+@pytest.mark.parametrize("budget", [{"seconds": 0.2}, {"epochs": 5}, {"updates": 5}])
+def test_the_last_update_is_logged_whatever_ends_the_run(budget: dict[str, Any], tmp_path: Path) -> None:
+    class Ending(Walk):
+        def next(self, step: int) -> Update | None:
+            return None if step == budget.get("epochs") else super().next(step)
+
+    model, seen = Noisy(), []
+    settings = FitSettings(log_every=1000, precision="fp32", **{k: v for k, v in budget.items() if k != "epochs"})
+    optimizer = torch.optim.SGD(model.policy.parameters(), 0.1)
+    fit(model, Ending(), [optimizer], settings, folder=RunFolder(tmp_path), on_update=seen.append)
+    assert [record["update"] for record in RunFolder(tmp_path).metrics()] == [seen[-1]["update"]]
+    fit(model, Ending(), [optimizer], settings, folder=RunFolder(tmp_path))  # done: nothing is logged again
+    assert len(RunFolder(tmp_path).metrics()) == 1
+
+
+def test_the_record_that_an_error_stops_at_is_logged(tmp_path: Path) -> None:
+    def stop(record: dict[str, Any]) -> None:
+        if record["update"] == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(tmp_path, log_every=3, on_update=stop)
+    assert [record["update"] for record in RunFolder(tmp_path).metrics()] == [3, 4]
+
+
+def test_a_share_without_a_micro_batch_adds_nothing_and_takes_part_in_the_backward_pass() -> None:
+    update, model, backwards = OnePart().next(0), Noisy(), []
+    assert update is not None
+    found = accumulate(model, update, lambda loss: (backwards.append(loss), loss.backward()), share=slice(1, None, 2))
+    assert len(backwards) == 1 and found == {"nll": 0.0, "kl": 0.0, "loss": 0.0}
+    assert all(not weight.grad.any() for weight in model.policy.parameters())  # none is None: all processes have one
 
 
 def test_precision_is_resolved_once_and_recorded(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.learning.policy import PolicyScorer
 from goodrate.run_folder import RunFolder
-from test_learning_fit import Noisy, Walk
+from test_learning_fit import Noisy, OnePart, Walk
 from test_learning_rollout_source import source
 from tiny_models import causal_lm
 
@@ -27,7 +27,7 @@ test_learning_processes.{call}
 """
 
 
-def train(out: str, seconds: float | None = None) -> nn.Module:
+def train(out: str, seconds: float | None = None, source: type[Walk] = Walk) -> nn.Module:
     """Six updates (or as many as the seconds allow) without dropout; the weights go to out/rank<r>.pt."""
     torch.set_num_threads(1)
     model = Noisy()
@@ -37,7 +37,7 @@ def train(out: str, seconds: float | None = None) -> nn.Module:
     updates = None if seconds else 6
     settings = FitSettings(updates=updates, seconds=seconds, precision="fp32", log_every=1, checkpoint_updates=2)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.1, momentum=0.9)
-    fit(model, Walk(), [optimizer], settings, folder=RunFolder(out))
+    fit(model, source(), [optimizer], settings, folder=RunFolder(out))
     torch.save(model.state_dict(), Path(out) / f"rank{os.environ.get('RANK', 'alone')}.pt")
     return model
 
@@ -60,9 +60,10 @@ def launch(call: str) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_are_one(tmp_path: Path) -> None:
-    alone = train(str(tmp_path / "alone")).state_dict()
-    launch(f"train({str(tmp_path / 'two')!r})")
+@pytest.mark.parametrize("source", [Walk, OnePart])  # the second process has no micro-batch of its own
+def test_two_processes_are_one(source: type[Walk], tmp_path: Path) -> None:
+    alone = train(str(tmp_path / "alone"), source=source).state_dict()
+    launch(f"train({str(tmp_path / 'two')!r}, source=test_learning_processes.{source.__name__})")
     first, second = (torch.load(tmp_path / "two" / f"rank{rank}.pt") for rank in (0, 1))
     for name, weight in alone.items():
         # Two summation orders of float32 gradients: equal to rounding, and the ranks to the bit.

@@ -79,10 +79,12 @@ def accumulate(
 
     Denominators are those of the whole update, so the gradients of all shares add up to the update's gradient.
     backward: gets each micro-batch's scalar. no_sync: entered for all but the last, so that ranks talk once.
+    A share without a micro-batch computes the update's first one at weight zero: ranks meet in the backward pass.
     """
     totals = dict.fromkeys([*(term.name for term in (*update.terms, *update.diagnostics)), "loss"], 0.0)
     whole = denominators(update)
-    batches = update.micro_batches[share]
+    own = update.micro_batches[share]
+    batches, weight = (own, 1.0) if own else (update.micro_batches[:1], 0.0)
     for position, batch in enumerate(batches):
         with nullcontext() if position == len(batches) - 1 else no_sync():
             with forward_context():
@@ -90,14 +92,14 @@ def accumulate(
             # Terms are computed in full precision: exp and logs of bf16 numbers lose ratios and probabilities.
             exact = {name: _exact(value) for name, value in outputs.items()}
             values = {t.name: reduced(t, t.loss(exact, batch), update, batch, whole[t.name]) for t in update.terms}
-            loss = torch.stack(list(values.values())).sum()
+            loss = torch.stack(list(values.values())).sum() * weight
             backward(loss)
             exact = {name: value.detach() for name, value in exact.items()}
             values |= {
                 t.name: reduced(t, t.loss(exact, batch), update, batch, whole[t.name]) for t in update.diagnostics
             }
         for name, value in (*values.items(), ("loss", loss)):
-            totals[name] += float(value.detach())
+            totals[name] += float(value.detach()) * weight
     return totals
 
 
@@ -170,8 +172,6 @@ class _Run:
     def step(self, update: Update, number: int, progress: float) -> Record:
         """One optimizer step; returns what happened. FloatingPointError when the loss is not a finite number."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        if len(update.micro_batches) < world:
-            raise ValueError(f"update {number} has {len(update.micro_batches)} micro-batches for {world} processes")
         torch.manual_seed(seed_of(self.settings.seed, number, rank))
         self.model.train()
         values = accumulate(
@@ -270,6 +270,7 @@ class _Loop:
     ) -> None:
         self._run, self._source, self._settings, self._logs, self._save_facts = run, source, settings, logs, save
         self.done, self._before = int(facts["update"]), float(facts["seconds"])
+        self._unlogged: Record | None = None
         self._started = self._saved = time.monotonic()
 
     @property
@@ -300,19 +301,28 @@ class _Loop:
         evaluate: Callable[[int], Mapping[str, float]] | None,
         on_update: Callable[[Record], None] | None,
     ) -> tuple[str, Record]:
-        """Step until something ends the run; returns what ended it and the last record."""
+        """Step until something ends the run; returns what ended it and the last record, which is logged in any case."""
         record: Record = {}
-        while (stopped_by := self._budget_spent(seconds := self._run.agreed(self.seconds))) is None:
-            update = self._source.next(self.done)
-            if update is None:
-                stopped_by = "source"
-                break
-            record = self._step(update, seconds, evaluate)
-            if on_update:
-                on_update(record)
-            self._save_if_due()
+        try:
+            while (stopped_by := self._budget_spent(seconds := self._run.agreed(self.seconds))) is None:
+                update = self._source.next(self.done)
+                if update is None:
+                    stopped_by = "source"
+                    break
+                record = self._step(update, seconds, evaluate)
+                if on_update:
+                    on_update(record)
+                self._save_if_due()
+        finally:
+            self._log(self._unlogged)
         self.save()
         return stopped_by, record
+
+    def _log(self, record: Record | None) -> None:
+        """To every sink; None: nothing is left to log."""
+        for log in self._logs.sinks if record else ():
+            log(record)
+        self._unlogged = None
 
     def _step(self, update: Update, seconds: float, evaluate: Callable[[int], Mapping[str, float]] | None) -> Record:
         settings = self._settings
@@ -326,7 +336,7 @@ class _Loop:
         due = bool(settings.evaluate_every) and self.done % settings.evaluate_every == 0
         if evaluate and due:
             record |= evaluate(self.done)
-        if due or self.done % settings.log_every == 0 or self.done == settings.updates:
-            for log in self._logs.sinks:
-                log(record)
+        self._unlogged = record
+        if due or self.done % settings.log_every == 0:
+            self._log(record)
         return record
