@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -362,6 +362,25 @@ def test_recall_by_hand(own_files: dict[str, str]) -> None:
 def test_shipped_configs_are_valid(name: str) -> None:
     loaded = settings.load(settings_with_data(name), CONFIGS / f"{name}.toml")
     assert loaded.data.shop == ShopSettings(seed=0, items=5000, queries=2000)
+
+
+def test_what_a_run_may_resume_with_is_known_by_name() -> None:
+    """Every setting that says it is about memory and speed is in the list, and nothing in the list is unknown."""
+    said, known = set(), set()
+    for name in registry.RECIPES:
+        for key, description in described(registry.get_recipe(name).settings):
+            known.add(key)
+            said |= {key} if "memory and speed only" in description else set()
+    assert "micro_tokens" in said <= settings.MEMORY_AND_SPEED <= known
+
+
+def described(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    """The settings of a model and of its sections by their own name, with their descriptions."""
+    for name, field in model.model_fields.items():
+        yield name, field.description or ""
+        section = settings._section(field.annotation)
+        if section is not None:
+            yield from described(section)
 
 
 def test_the_verb_lists_the_recipes_that_there_are() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -151,6 +152,19 @@ def test_another_data_set_is_refused_on_resume() -> None:
     state = source().state_dict()
     with pytest.raises(ValueError, match="settings differ"):
         source(prompts=4).load_state_dict(state)
+
+
+def test_other_micro_batches_are_no_other_data_on_resume() -> None:
+    held = source(micro_tokens=64).state_dict()
+    older = {**held, "settings": json.dumps({**held["settings"], "micro_tokens": 64})}
+    for state in (held, older):
+        resumed, straight = source(micro_tokens=4096), source(micro_tokens=64)
+        resumed.load_state_dict(state)
+        first, second = resumed.next(0), straight.next(0)
+        assert first is not None and second is not None
+        assert len(first.micro_batches) < len(second.micro_batches)
+        rows = [sorted(row for b in u.micro_batches for row in b["ids"][:, 0].tolist()) for u in (first, second)]
+        assert rows[0] == rows[1]
 
 
 def test_the_reward_rises() -> None:

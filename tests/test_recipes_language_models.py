@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from goodrate.learning.token_examples import TokenExample
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes import base, judge_sft
 from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids
+from goodrate.settings import load
 
 torch.set_num_threads(1)
 WORDS = ["red", "blue", "green", "cup", "hat", "shoe", "query:", "item:", "answer:", *"1234", "why", "same", "other"]
@@ -85,6 +86,34 @@ def test_judge_sft_killed_and_resumed_gives_the_same_weights(start_model: Path, 
     resumed = judge_sft.train(settings, toy_examples(), tmp_path / "killed")
     first, second = (CausalLM.load(folder).network.state_dict() for folder in (straight, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_resumes_with_other_settings_of_memory_and_speed_and_ends_the_same(
+    start_model: Path, tmp_path: Path
+) -> None:
+    fit = FitSettings(updates=8, precision="fp32", checkpoint_updates=3)
+    straight = judge_sft.train(sft_settings(start_model, fit=fit), toy_examples(), tmp_path / "straight")
+    with pytest.raises(KeyboardInterrupt):
+        judge_sft.train(sft_settings(start_model, fit=fit), toy_examples(), tmp_path / "cut", interrupt_at(5))
+    logs_more = fit.model_copy(update={"log_every": 1, "checkpoint_updates": 2})
+    other = sft_settings(start_model, fit=logs_more, micro_tokens=10)
+    resumed = judge_sft.train(other, toy_examples(), tmp_path / "cut")
+    first, second = (CausalLM.load(folder).network.state_dict() for folder in (straight, resumed))
+    for name, weight in first.items():
+        torch.testing.assert_close(second[name], weight, rtol=1e-4, atol=1e-5)
+    assert load(judge_sft.Settings, tmp_path / "cut" / "settings.toml") == other  # as it was run to its end
+    with pytest.raises(ValueError, match=r"holds another run \(learning_rate 0.01 -> 0.5\)"):
+        judge_sft.train(sft_settings(start_model, fit=fit, learning_rate=0.5), toy_examples(), tmp_path / "cut")
+
+
+def interrupt_at(update: int) -> Callable[[dict], None]:
+    """Ctrl-C at this update."""
+
+    def stop(record: dict) -> None:
+        if record["update"] == update:
+            raise KeyboardInterrupt
+
+    return stop
 
 
 def test_label_weight_and_prompt_mask(start_model: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from goodrate import run_folder
+from goodrate.learning.fit import FitSettings
 from goodrate.run_folder import RunFolder, new_folder, write_atomic
 from goodrate.settings import load, settings_hash
 
@@ -82,6 +83,21 @@ def test_a_section_that_the_folder_holds_as_null_is_not_newer(tmp_path: Path) ->
     RunFolder(tmp_path).begin(Newer(seed=1, part=None), seed=1)
     with pytest.raises(ValueError, match=r"holds another run \(part.samples None -> 4\)"):
         RunFolder(tmp_path).begin(Newer(seed=1), seed=1)
+
+
+class Paced(Run):
+    micro_tokens: int = 64
+    fit: FitSettings = FitSettings(updates=3)
+
+
+def test_settings_of_memory_and_speed_may_be_others_on_resume(tmp_path: Path) -> None:
+    RunFolder(tmp_path).begin(Paced(), seed=1)
+    other = Paced(micro_tokens=8, fit=FitSettings(updates=3, log_every=1, checkpoint_seconds=5.0, tensorboard=True))
+    RunFolder(tmp_path).begin(other, seed=1)
+    assert load(Paced, tmp_path / "settings.toml") == other
+    for field, value in {"precision": "fp32", "updates": 4, "seed": 9}.items():  # these change the result
+        with pytest.raises(ValueError, match=rf"holds another run \(fit.{field} "):
+            RunFolder(tmp_path).begin(Paced(fit=FitSettings(**{"updates": 3, field: value})), seed=1)
 
 
 def test_stages(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from goodrate.settings import NULL, read_toml, sections, settings_hash, to_toml
+from goodrate.settings import NULL, decides_result, read_toml, sections, settings_hash, to_toml
 
 RECORDED_PACKAGES = (
     "goodrate", "torch", "transformers", "tokenizers", "accelerate", "peft", "sentence-transformers", "lancedb",
@@ -123,7 +123,7 @@ class RunFolder:
 
         Asked first, so that `begin` can wait until nothing else can fail. A setting that the folder does not know,
         because it is newer, must have its default: by contract that changes nothing. One inside a section that the
-        folder holds as null is not newer.
+        folder holds as null is not newer. Settings of MEMORY_AND_SPEED may differ.
         """
         resolved = self.path / "settings.toml"
         if not resolved.is_file():
@@ -132,7 +132,7 @@ class RunFolder:
         asked = _flat(json.loads(settings.model_dump_json()))
         explicit = _flat(json.loads(settings.model_dump_json(exclude_defaults=True)))
         newer = {key for key in asked.keys() - held.keys() - explicit.keys() if not sections(key) & held.keys()}
-        every = (held.keys() | asked.keys()) - newer
+        every = filter(decides_result, (held.keys() | asked.keys()) - newer)
         differing = sorted(key for key in every if held.get(key, NULL) != asked.get(key, NULL))
         if differing:
             changes = ", ".join(f"{key} {held.get(key)!r} -> {asked.get(key)!r}" for key in differing[:5])

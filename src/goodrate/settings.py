@@ -15,6 +15,11 @@ from pydantic import BaseModel, ValidationError
 Settings = TypeVar("Settings", bound=BaseModel)
 # TOML has no null, so this word stands for None, in files and in overrides.
 NULL = "null"
+# Names of settings that a run may resume with other values of: they are about memory, speed, and what is logged and
+# saved when. The result is the same up to rounding; with dropout, whose masks are drawn by micro-batch, on average.
+MEMORY_AND_SPEED = frozenset(
+    {"micro_tokens", "log_every", "evaluate_every", "checkpoint_updates", "checkpoint_seconds", "tensorboard"}
+)
 
 
 def load(model_class: type[Settings], path: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
@@ -189,6 +194,15 @@ def _giver(key: str, overrides: Sequence[str]) -> str | None:
     names = {override: override.partition("=")[0].strip() for override in overrides}
     giving = [override for override, name in names.items() if f"{key}.".startswith(f"{name}.") or key in sections(name)]
     return f"--set {giving[-1]}" if giving else None
+
+
+def decides_result(key: str) -> bool:
+    """Whether the setting of a dotted key is one that the result depends on.
+
+    >>> decides_result("learning_rate"), decides_result("rollouts.micro_tokens")
+    (True, False)
+    """
+    return key.rpartition(".")[2] not in MEMORY_AND_SPEED
 
 
 def settings_hash(model: BaseModel) -> str:

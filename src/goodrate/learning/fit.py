@@ -320,8 +320,9 @@ class _Loop:
 
     def _log(self, record: Record | None) -> None:
         """To every sink; None: nothing is left to log."""
-        for log in self._logs.sinks if record else ():
-            log(record)
+        if record is not None:
+            for log in self._logs.sinks:
+                log(record)
         self._unlogged = None
 
     def _step(self, update: Update, seconds: float, evaluate: Callable[[int], Mapping[str, float]] | None) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import random
 from collections import Counter
@@ -30,6 +31,7 @@ from goodrate.learning.sampling import (
 from goodrate.learning.source import refuse_other_data, seed_of
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.memory import release_memory
+from goodrate.settings import decides_result
 
 
 class RolloutSettings(BaseModel):
@@ -97,7 +99,7 @@ class RolloutSource:
         self._pending: Update | None = None
         self._gold = {prompt.example_id: prompt.label for prompt in prompts}
         digest = hashlib.sha256(repr([(p.example_id, p.token_ids, p.label) for p in prompts]).encode()).hexdigest()
-        self._identity = {"sha256": digest, "seed": seed, "settings": settings.model_dump_json()}
+        self._identity = {"sha256": digest, "seed": seed, "settings": _deciding(settings.model_dump(mode="json"))}
 
     def next(self, step: int) -> Update | None:
         """The update of that number; new rollouts every inner_steps updates. Never ends by itself."""
@@ -240,13 +242,20 @@ class RolloutSource:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there. ValueError naming what differs when the data or the settings are others."""
-        refuse_other_data(self._identity, state)
+        held = state["settings"]
+        held = json.loads(held) if isinstance(held, str) else held  # older checkpoints
+        refuse_other_data(self._identity, {**state, "settings": _deciding(held)})
         self._positions = dict(state["positions"])
         self._solved = dict(state.get("solved", {}))
         self._method.load_state_dict(state.get("method", {}))
         if state["pending"] is not None:
             terms, diagnostics = self._method.terms
             self._pending = Update(state["pending"], terms, {}, diagnostics)
+
+
+def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the updates depend on."""
+    return {name: value for name, value in settings.items() if decides_result(name)}
 
 
 def _queues(prompts: Sequence[TokenizedPrompt], balanced: bool) -> dict[int, list[int]]:
