@@ -19,6 +19,7 @@ from goodrate.learning.records import Prompts, Reward, Rollout
 from goodrate.learning.rewards import label_reward
 from goodrate.learning.rollout_method import Method, TokenizedPrompt
 from goodrate.learning.rollout_source import NothingToLearn, RolloutSettings, RolloutSource
+from goodrate.learning.solved import PromptTally
 from goodrate.run_folder import RunFolder
 
 
@@ -62,12 +63,12 @@ EXAMPLES = [
 ]
 
 
-def source(grader: Any = None, model: Any = None, **changes: Any) -> RolloutSource:
+def source(grader: Any = None, model: Any = None, examples: Any = EXAMPLES, **changes: Any) -> RolloutSource:
     settings = RolloutSettings(**{"prompts": 8, "group_size": 6, "max_new_tokens": 3, "rounds": 6, **changes})
     return RolloutSource(
         settings,
         model or tiny_models.causal_lm(),
-        EXAMPLES,
+        examples,
         Method(grader or FirstToken(), credit, policy_terms(PolicyTermSettings(kl=0), on_policy=False), facts),
         num_labels=4,
         stop_token_id=1,
@@ -111,7 +112,7 @@ def test_a_method_without_replay_has_no_state() -> None:
 
 
 def test_nothing_right_is_an_error_that_says_so() -> None:
-    with pytest.raises(NothingToLearn, match="all_wrong"):
+    with pytest.raises(NothingToLearn, match=r"all_wrong.*Too hard: no sample is right. Start from a judge"):
         source(Never()).next(0)
 
 
@@ -253,14 +254,120 @@ def test_screening_asks_only_whether_a_sample_is_right() -> None:
     assert torch.equal(first, second)
 
 
-def test_nothing_is_left_when_screening_finds_all_solved() -> None:
-    class Right(FirstToken):
-        def grade(self, rollout: Rollout, examples: Any) -> Reward:
-            gold = torch.tensor([example.label for example in examples])[rollout.group]
-            return label_reward(gold, gold)
+class Right(FirstToken):
+    """Every completion is right but those of the prompts named `wrong`."""
 
-    with pytest.raises(NothingToLearn, match="screened"):
-        source(Right(), screening=2).next(0)
+    def __init__(self, *wrong: str) -> None:
+        self.wrong = wrong
+        self.sampled: set[str] = set()
+
+    def grade(self, rollout: Rollout, examples: Any) -> Reward:
+        self.sampled |= {example.example_id for example in examples}
+        gold = torch.tensor([example.label for example in examples])[rollout.group]
+        missed = torch.tensor([example.example_id in self.wrong for example in examples])[rollout.group]
+        return label_reward(torch.where(missed, (gold + 1) % 4, gold), gold)
+
+
+@pytest.mark.parametrize("screening", [0, 2])
+@pytest.mark.parametrize("rest", [None, 2])
+def test_a_source_ends_when_all_prompts_are_solved(screening: int, rest: int | None) -> None:
+    if rest and not screening:
+        pytest.skip("rests need screening")
+    solved = source(Right(), screening=screening, rest=rest)
+    assert solved.next(0) is None and solved.next(1) is None
+    assert solved.ended == "solved: 12 of 12 prompts are answered right by every sample"
+    resumed = source(Never(), screening=screening, rest=rest)  # asks nobody: it has ended
+    resumed.load_state_dict(solved.state_dict())
+    assert resumed.next(1) is None and resumed.ended == solved.ended
+
+
+def test_a_source_looks_at_every_prompt_before_it_calls_them_solved() -> None:
+    """One prompt in twelve has right and wrong completions; two are drawn in the only round."""
+
+    class Hidden(Right):
+        def grade(self, rollout: Rollout, examples: Any) -> Reward:
+            reward = super().grade(rollout, examples)
+            odd = torch.tensor([examples[group].example_id == "e4" for group in rollout.group.tolist()])
+            half = torch.arange(len(odd)) % 2
+            gold = torch.tensor([example.label for example in examples])[rollout.group]
+            return label_reward(torch.where(odd & (half == 1), 3, gold), gold) if odd.any() else reward
+
+    changes = {"balanced": False, "prompts": 1, "rounds": 1}
+    for number in range(4):
+        update = source(Hidden(), **changes).next(number)
+        assert update is not None and update.facts["groups"] == 1
+    grader = Right()
+    assert source(grader, **changes).next(0) is None and len(grader.sampled) == 12
+
+
+def test_prompts_that_are_always_wrong_among_solved_ones_are_counted() -> None:
+    examples = [TokenizedPrompt(f"e{n}", (5 + n % 40, 9, n // 40 + 1), n % 4) for n in range(40)]
+    solved = source(Right("e1", "e2"), examples=examples)
+    assert solved.next(0) is None
+    assert solved.ended == "solved: 38 of 40 prompts are answered right by every sample (2 not: look at their labels)"
+
+
+def test_a_large_pool_is_solved_when_enough_of_it_is() -> None:
+    examples = [TokenizedPrompt(f"e{n}", (5 + n % 40, 9, n // 40 + 1), n % 4) for n in range(1000)]
+    grader = Right()
+    solved = source(grader, examples=examples, prompts=80, max_new_tokens=1, group_size=2, rounds=1)
+    assert solved.next(0) is None and 300 <= len(grader.sampled) <= 420
+    assert f"{len(grader.sampled)} prompts, drawn from 1,000, are answered right" in solved.ended
+
+
+def test_a_policy_that_says_one_thing_is_not_taken_for_one_that_has_solved_its_prompts() -> None:
+    class Constant(FirstToken):
+        def parse(self, completion: Any) -> int:
+            return 0
+
+    frequent = [TokenizedPrompt(f"e{n}", (5 + n, 9, 11), 0 if n < 19 else 1) for n in range(20)]
+    with pytest.raises(NothingToLearn, match="19 of 20 right: the policy has collapsed or is too sure. Start from"):
+        source(Constant(), examples=frequent, balanced=False, prompts=20, oversampling=1).next(0)
+
+
+def test_a_run_that_has_solved_its_prompts_ends_and_stays_ended(tmp_path: Any) -> None:
+    """All right from the third update on."""
+
+    class Later(FirstToken):
+        graded = 0
+
+        def grade(self, rollout: Rollout, examples: Any) -> Reward:
+            Later.graded += 1
+            gold = torch.tensor([example.label for example in examples])[rollout.group]
+            return label_reward(gold, gold) if Later.graded > 2 else super().grade(rollout, examples)
+
+    def run() -> tuple[Any, RolloutSource, dict[str, torch.Tensor]]:
+        model = tiny_models.causal_lm()
+        updates = source(Later(), model=model, rounds=1, balanced=False)
+        settings = FitSettings(updates=50, precision="fp32")
+        optimizer = torch.optim.SGD(model.network.parameters(), 0.1)
+        end = fit(PolicyScorer(model.network), updates, [optimizer], settings, folder=RunFolder(tmp_path))
+        return end, updates, model.network.state_dict()
+
+    end, updates, weights = run()
+    assert (end.updates, end.stopped_by) == (2, "source") and updates.ended.startswith("solved: 12 of 12 prompts")
+    assert [record["update"] for record in RunFolder(tmp_path).metrics()] == [2]
+    before = Later.graded
+    again, resumed, same = run()
+    assert (again.updates, resumed.ended, Later.graded) == (2, updates.ended, before)
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
+
+
+def test_the_tally_by_hand() -> None:
+    tally = PromptTally()
+    assert not tally.solved and tally.trouble().startswith("No completion could be scored")
+    tally.add([("a", 0, float("nan"))])
+    assert (tally.scored, tally.solved) == (0, False)
+    tally.add([("a", 0, 0.0)])
+    assert tally.trouble().startswith("Too hard: no sample is right.")
+    tally.add([("a", 0, 1.0), ("b", 1, 1.0)])  # a was wrong once
+    assert (tally.right, tally.scored, tally.solved) == (1, 2, False)
+    most = PromptTally(enough=0.8)
+    most.add((f"p{n}", 0, 0.8 if n else 0.1) for n in range(10))
+    assert most.solved and most.says(99) == (
+        "solved: 9 of 10 prompts, drawn from 99, are answered right by 80% of their samples or more "
+        "(1 not: look at their labels)"
+    )
 
 
 def test_solved_prompts_rest_longer_every_time_and_come_back() -> None:
@@ -289,6 +396,27 @@ def test_when_all_rest_nothing_is_drawn_for_longer_than_a_rest() -> None:
     for row in queue._draw(3, 1):
         queue._solved[row] = (9, 10**6)
     assert queue._draw(3, 1) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "late"),
+    [
+        ({"share_kept": 0.3, "accuracy": 0.93}, {"share_kept": 0.05, "accuracy": 0.96}),  # little was wrong at all
+        # of the prompts that screening leaves no more are right than before, but it leaves few
+        (
+            {"share_kept": 0.6, "accuracy": 0.5, "share_screened": 0.1},
+            {"share_kept": 0.05, "accuracy": 0.5, "share_screened": 0.9},
+        ),
+    ],
+)
+def test_nearly_solved_is_not_collapsed(first: dict[str, float], late: dict[str, float]) -> None:
+    detector = CollapseDetector(window=2)
+    for number, facts in enumerate([first, first, late, late]):
+        detector({"update": number, **facts})
+    worse = {**late, "accuracy": first["accuracy"], "share_screened": first.get("share_screened", 0.0)}
+    with pytest.raises(Collapsed, match="right and wrong completions fell"):
+        for number in range(2):
+            detector({"update": number, **worse})
 
 
 def test_reasons_that_rot_into_unreadable_ones_are_a_collapse() -> None:

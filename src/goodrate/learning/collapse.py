@@ -17,10 +17,11 @@ class CollapseDetector:
     """Watches the facts of updates; a Collapsed error when a mean over `window` updates leaves its bounds.
 
     Compared with the run's first `window` updates: groups with right and wrong completions (share_kept) under
-    `mixed_floor` times their share at the start, where accuracy has not risen (a policy that learns has fewer mixed
-    groups too); self-contradiction (inconsistent), or steps that cannot be read (unreadable_steps) and so contradict
-    nothing, more than `contradiction_rise` above it; entropy of the labels given (label_spread, 0..1) under
-    `spread_floor` times. Token entropy is no sign: it rises when a rationale rots (notes/learnability.md).
+    `mixed_floor` times their share at the start, where accuracy has not risen by 0.05 or three tenths of what was wrong
+    (a policy that learns has fewer mixed groups too; prompts that screening passed over are right);
+    self-contradiction (inconsistent), or steps that cannot be read (unreadable_steps) and so contradict nothing, more
+    than `contradiction_rise` above it; entropy of the labels given (label_spread, 0..1) under `spread_floor` times.
+    Token entropy is no sign: it rises when a rationale rots (notes/learnability.md).
     """
 
     def __init__(
@@ -38,6 +39,8 @@ class CollapseDetector:
     def __call__(self, record: Mapping[str, Any]) -> None:
         """See one update's record; raises Collapsed."""
         facts = {name: float(record[name]) for name in WATCHED if name in record}
+        if "accuracy" in facts:  # of the prompts that were sampled; the others were found right
+            facts["accuracy"] += (1 - facts["accuracy"]) * float(record.get("share_screened", 0.0))
         if len(self._first) < self._window:
             self._first.append(facts)
             return
@@ -64,7 +67,7 @@ class CollapseDetector:
     def _problem(self) -> str | None:
         """The first sign of collapse in words."""
         mixed, accuracy, contradiction, unreadable, spread = map(self._means, WATCHED)
-        learned = accuracy is not None and accuracy[1] > accuracy[0] + 0.05
+        learned = accuracy is not None and accuracy[1] > accuracy[0] + min(0.05, 0.3 * (1 - accuracy[0]))
         if mixed and not learned and mixed[1] < self._limits["mixed_floor"] * mixed[0]:
             return f"groups with right and wrong completions fell from {mixed[0]:.2f} to {mixed[1]:.2f}"
         if contradiction and contradiction[1] > contradiction[0] + self._limits["rise"]:

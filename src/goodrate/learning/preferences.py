@@ -193,7 +193,7 @@ class PreferenceSource:
     ) -> None:
         """micro_tokens: of a micro-batch; it changes memory and speed, never the update."""
         if not pairs:
-            raise ValueError("no preference pairs: every prompt is all right, or nothing could be graded")
+            raise ValueError("no preference pairs to train on")
         lengths = [len(pair.prompt) + len(pair.chosen) + len(pair.rejected) for pair in pairs]
         self._pairs, self._terms, self._micro_tokens = pairs, preference_terms(settings), micro_tokens
         self._order = EpochOrder(lengths, batch_size, seed, epochs)

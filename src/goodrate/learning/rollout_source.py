@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import random
@@ -28,6 +29,7 @@ from goodrate.learning.sampling import (
     missing_groups,
     within_quota,
 )
+from goodrate.learning.solved import ENOUGH
 from goodrate.learning.source import refuse_other_data, seed_of
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.memory import release_memory
@@ -77,11 +79,14 @@ class RolloutSettings(BaseModel):
 
 
 class NothingToLearn(ValueError):
-    """No group with right and wrong completions was found: the task is solved, too hard, or the policy collapsed."""
+    """No group with right and wrong completions was found: the task is too hard, or the policy has collapsed."""
 
 
 class RolloutSource:
-    """A source of updates on the policy's own completions. Each label has a queue of its own when balanced."""
+    """A source of updates on the policy's own completions. Each label has a queue of its own when balanced.
+
+    It ends when the prompts are solved; `ended` then says so, and is empty before.
+    """
 
     def __init__(
         self, settings: RolloutSettings, model: CausalLM, prompts: Sequence[TokenizedPrompt], method: Method,
@@ -97,26 +102,32 @@ class RolloutSource:
         self._positions = dict.fromkeys(self._queues, 0)
         self._solved: dict[int, tuple[int, int]] = {}  # row -> times in a row, first epoch that has it again
         self._pending: Update | None = None
+        self.ended = ""
         self._gold = {prompt.example_id: prompt.label for prompt in prompts}
         digest = hashlib.sha256(repr([(p.example_id, p.token_ids, p.label) for p in prompts]).encode()).hexdigest()
         self._identity = {"sha256": digest, "seed": seed, "settings": _deciding(settings.model_dump(mode="json"))}
 
     def next(self, step: int) -> Update | None:
-        """The update of that number; new rollouts every inner_steps updates. Never ends by itself."""
+        """The update of that number, None where the prompts are solved; new rollouts every inner_steps updates.
+
+        Raises NothingToLearn where they are not and no group has both right and wrong completions.
+        """
+        if self.ended:
+            return None
         if step % self._settings.inner_steps == 0 or self._pending is None:
             self._pending = self._collect(step // self._settings.inner_steps)
         return self._pending
 
-    def _collect(self, number: int) -> Update:
-        """Sample and filter until every queue's quota is full or the rounds are spent."""
+    def _collect(self, number: int) -> Update | None:
+        """Sample and filter until every queue's quota is full or the rounds are spent. None: the prompts are solved."""
         release_memory()
         quota = -(-self._settings.prompts // len(self._queues))
         have: Counter[int] = Counter()
         collected: list[tuple[Rollout, Reward]] = []
-        log = RolloutLog()
-        for attempt in range(self._settings.rounds):
+        log = RolloutLog(self._settings.maximum)
+        for attempt in itertools.count():
             missing = missing_groups(have, self._queues, quota)
-            if not missing:
+            if not missing or self._is_over(attempt, quota, bool(collected), log):
                 break
             drawn = self._drawn(missing, number, attempt, log)
             if not drawn:
@@ -128,18 +139,39 @@ class RolloutSource:
                 sample_groups = self._sample_groups(self._settings.group_size, number, attempt, "replay")
                 rollout, reward, counts = self._method.replay.replayed(rollout, reward, prompts, sample_groups, number)
                 log.replayed(counts)
+            inside = self._inside(rollout, reward)
+            log.filtered(reward.correct, rollout.group, inside, prompts)
             labels = [label for label, _ in drawn]
-            useful = self._useful(rollout, reward, labels, missing, log)
+            useful = self._needed(rollout, inside, labels, missing)
             have.update(labels[group] for group in torch.unique(rollout.group[useful]).tolist())
             if useful.any():
                 collected.append((take(rollout, useful), take_reward(reward, useful)))
         if not collected:
-            raise NothingToLearn(
-                f"update {number}: none of {log.groups} sampled groups has right and wrong completions; "
-                f"{log.summary}. Solved, too hard, or collapsed"
-            )
+            self._end(number, log)
+            return None
         rollouts, rewards = zip(*collected, strict=True)
         return self._update(join(rollouts), join_rewards(rewards), log)
+
+    def _is_over(self, attempt: int, quota: int, found: bool, log: RolloutLog) -> bool:
+        """Whether the rounds are spent. While nothing is found because all is right, they go on to the others.
+
+        Two passes over the longest queue show every prompt once, wherever in it the first one began.
+        """
+        settings = self._settings
+        if found or attempt < settings.rounds or not log.tally.solved:
+            return attempt >= settings.rounds
+        longest = max(map(len, self._queues.values()))
+        passes = math.ceil(2 * longest / math.ceil(quota * settings.oversampling))
+        return log.tally.scored >= min(ENOUGH, len(self._gold)) or attempt >= settings.rounds + passes
+
+    def _end(self, number: int, log: RolloutLog) -> None:
+        """Say in `ended` that there is no more to learn. NothingToLearn where that is no success."""
+        if not log.tally.solved:
+            raise NothingToLearn(
+                f"update {number}: none of {log.groups} sampled groups has right and wrong completions; "
+                f"{log.summary}. {log.trouble()}"
+            )
+        self.ended = log.tally.says(len(self._gold))
 
     def _drawn(self, missing: Mapping[int, int], number: int, attempt: int, log: RolloutLog) -> list[tuple[int, int]]:
         """(queue, row) of prompts to sample groups of: more than are missing, since some groups will be dropped."""
@@ -150,7 +182,8 @@ class RolloutSource:
             return drawn
         rollout, prompts = self._sample(drawn, self._settings.screening, number, attempt, "screening")
         solved = (accuracy_by_group(self._method.grader.correct(rollout, prompts), rollout.group) == 1).tolist()
-        log.passed_over(sum(solved), int(rollout.mask.sum()))
+        passed = [prompt for prompt, right in zip(prompts, solved, strict=True) if right]
+        log.passed_over(passed, int(rollout.mask.sum()))
         for (label, row), right in zip(drawn, solved, strict=True):
             self._rest(label, row, right)
         return [place for place, right in zip(drawn, solved, strict=True) if not right]
@@ -213,12 +246,13 @@ class RolloutSource:
         self._positions[label] = place
         return drawn
 
-    def _useful(
-        self, rollout: Rollout, reward: Reward, labels: Sequence[int], missing: Mapping[int, int], log: RolloutLog
-    ) -> Tensor:
-        """Which rollouts (N,) belong to a group inside the difficulty band that its queue still needs."""
-        inside = difficulty_band(reward.correct, rollout.group, low=self._settings.minimum, high=self._settings.maximum)
-        log.filtered(reward.correct, rollout.group, inside)
+    def _inside(self, rollout: Rollout, reward: Reward) -> Tensor:
+        """Which rollouts (N,) belong to a group inside the difficulty band."""
+        low, high = self._settings.minimum, self._settings.maximum
+        return difficulty_band(reward.correct, rollout.group, low=low, high=high)
+
+    def _needed(self, rollout: Rollout, inside: Tensor, labels: Sequence[int], missing: Mapping[int, int]) -> Tensor:
+        """Those of the rollouts inside the band (N,) whose queue still needs their group."""
         groups = torch.unique(rollout.group[inside])
         needed = within_quota([labels[group] for group in groups.tolist()], missing)
         return torch.isin(rollout.group, groups[needed])
@@ -235,10 +269,11 @@ class RolloutSource:
         return Update(batches, terms, {**log.facts(), **size, **shares, "label_cv": cv}, diagnostics)
 
     def state_dict(self) -> dict[str, Any]:
-        """Queue positions, what the order depends on, and rollouts that have inner steps left."""
+        """Queue positions, what the order depends on, rollouts that have inner steps left, and whether it has ended."""
         pending = list(self._pending.micro_batches) if self._pending and self._settings.inner_steps > 1 else None
         queues = {"positions": dict(self._positions), "solved": dict(self._solved)}
-        return {**self._identity, **queues, "pending": pending, "method": self._method.state_dict()}
+        method = self._method.state_dict()
+        return {**self._identity, **queues, "pending": pending, "method": method, "ended": self.ended}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there. ValueError naming what differs when the data or the settings are others."""
@@ -247,6 +282,7 @@ class RolloutSource:
         refuse_other_data(self._identity, {**state, "settings": _deciding(held)})
         self._positions = dict(state["positions"])
         self._solved = dict(state.get("solved", {}))
+        self.ended = state.get("ended", "")
         self._method.load_state_dict(state.get("method", {}))
         if state["pending"] is not None:
             terms, diagnostics = self._method.terms

@@ -19,7 +19,9 @@ from pydantic import Field, model_validator
 
 from goodrate.examples.prompts import JudgePrompt
 from goodrate.recipes import judge_stepwise
-from goodrate.recipes.prompt_pool import PoolSettings, Window, inside_window, prompt_stats
+from goodrate.recipes.judge_policy import write_unchanged
+from goodrate.recipes.prompt_pool import PoolSettings, Window, above_window, inside_window, prompt_stats
+from goodrate.recipes.solved import solved_judge
 from goodrate.run_folder import RunFolder, new_folder, write_atomic
 
 log = logging.getLogger(__name__)
@@ -64,9 +66,13 @@ def train(
     """Train and write `out/judge`, each stage in `out/stage<n>`; a killed run resumes. Raises Collapsed.
 
     The budget that is left is divided evenly among the stages that are left; a stage's rollouts for its window are part
-    of its seconds. A stage without a prompt inside its window is passed over. ValueError when all are.
+    of its seconds. A stage without a prompt inside its window is passed over. Where all are, the judge is written as it
+    was if it is right on what lies above them (see solved_notes), else ValueError.
     """
-    RunFolder(out).begin(settings, settings.fit.seed)
+    run = RunFolder(out)
+    run.begin(settings, settings.fit.seed)
+    if (done := solved_judge(run)) is not None:
+        return done
     judge, past, by_id = Path(settings.judge), list[str](), {prompt.example_id: prompt for prompt in prompts}
     updates, seconds = settings.fit.updates, settings.fit.seconds
     for number, stage in enumerate(settings.stages, 1):
@@ -85,11 +91,20 @@ def train(
             judge_stepwise.train(stage_settings, [by_id[name] for name in (*own, *revisited)], folder, progress)
         judge = folder / "judge"
     if not past:
-        raise ValueError(f"stages: none of {len(prompts)} prompts is inside the window of any stage")
+        return _without_prompts(settings, len(prompts), Path(out))
     if not (Path(out) / "judge").is_dir():
         with new_folder(Path(out) / "judge") as beside:
             shutil.copytree(judge, beside, dirs_exist_ok=True)
     return Path(out) / "judge"
+
+
+def _without_prompts(settings: Settings, count: int, out: Path) -> Path:
+    """The judge as it was, where every stage found it right; ValueError where no stage has a prompt and it is not."""
+    files = [out / f"stage{number}.pool.json" for number in range(1, len(settings.stages) + 1)]
+    said = [json.loads(file.read_text(encoding="utf-8")).get("solved") for file in files if file.is_file()]
+    if not said or not all(said):
+        raise ValueError(f"stages: none of {count} prompts is inside the window of any stage")
+    return write_unchanged(settings, settings.judge, out, said[-1])
 
 
 def _pool(
@@ -103,7 +118,10 @@ def _pool(
         window = pool.model_copy(update={"low": stage.low, "high": stage.high})
         stats = prompt_stats(judge, prompts, pool.samples, settings.fit.seed + number)
         names = [prompt.example_id for prompt in inside_window(prompts, stats, window)]
-        write_atomic(file, json.dumps({"prompts": names, "seconds": time.perf_counter() - began}))
+        tally = above_window(prompts, stats, max(stage.high for stage in settings.stages))
+        solved = tally.says() if tally.solved else None
+        facts = {"prompts": names, "seconds": time.perf_counter() - began, "solved": solved}
+        write_atomic(file, json.dumps(facts))
     pool_file = json.loads(file.read_text(encoding="utf-8"))
     return pool_file["prompts"], pool_file["seconds"]
 

@@ -17,11 +17,13 @@ from goodrate.learning.policy_terms import PolicyTermSettings
 from goodrate.learning.reference import freeze_reference
 from goodrate.learning.rollout_method import Method
 from goodrate.learning.rollout_source import RolloutSettings, RolloutSource
+from goodrate.learning.solved import AlreadySolved
 from goodrate.models.adapter import LoraSettings, add_adapter
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_folder import open_policy, stop_token_id, write_judge
 from goodrate.recipes.judge_rollouts import tokenize_prompts, uncertain_prompts
 from goodrate.recipes.label_grader import LabelGrader, LabelNeeds
+from goodrate.recipes.solved import mark_solved, solved_judge
 from goodrate.run_folder import RunFolder
 
 
@@ -55,15 +57,21 @@ def train_policy(
     progress: Callable[[Any], None] | None = None,
     format_changes: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Train the judge of a folder, its own reference, and write `out/judge`; a killed run resumes. Raises Collapsed.
+    """Train the judge of a folder, its own reference, and write `out/judge`; a killed run resumes.
 
+    A run whose prompts are solved, before it or on the way, ends there: see solved_notes.
     method_of: the method, made from the policy and the grader of its labels. format_changes: what the trained judge
-    reads or writes otherwise than the one it was.
+    reads or writes otherwise than the one it was. Raises Collapsed, and NothingToLearn where prompts are too hard.
     """
     run = RunFolder(out)
     run.require_same(settings)
+    if (done := solved_judge(run)) is not None:
+        return done
     model, judge_format, rule_labels = open_policy(judge)
-    pool = uncertain_prompts(model, prompts, judge_format, settings.pool_confidence)
+    try:
+        pool = uncertain_prompts(model, prompts, judge_format, settings.pool_confidence)
+    except AlreadySolved as solved:
+        return write_unchanged(settings, judge, out, str(solved), format_changes)
     grader = LabelGrader(judge_format, rule_labels, label_needs=settings.label_needs)
     source = RolloutSource(
         settings.rollouts, model, tokenize_prompts(model, pool, settings.rollouts.max_new_tokens),
@@ -83,6 +91,19 @@ def train_policy(
         if progress:
             progress(record)
 
-    fit(scorer, source, optimizers, settings.fit, folder=run, stateful={"detector": detector}, on_update=watch)
+    end = fit(scorer, source, optimizers, settings.fit, folder=run, stateful={"detector": detector}, on_update=watch)
+    if source.ended:
+        mark_solved(run, source.ended, end.updates)
     trained = judge_format.model_copy(update=dict(format_changes or {}))
     return write_judge(model, trained, run.path / "judge", adapter)
+
+
+def write_unchanged(
+    settings: PolicySettings, judge: str, out: str | Path, says: str, format_changes: Mapping[str, Any] | None = None
+) -> Path:
+    """End a run before its training because its prompts are solved: `out/judge` is the judge that it started with."""
+    run = RunFolder(out)
+    run.begin(settings, settings.fit.seed)
+    mark_solved(run, says)
+    model, judge_format, _ = open_policy(judge)
+    return write_judge(model, judge_format.model_copy(update=dict(format_changes or {})), run.path / "judge")

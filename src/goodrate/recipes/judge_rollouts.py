@@ -15,6 +15,8 @@ from goodrate.learning.preferences import PreferencePair, preference_pairs
 from goodrate.learning.records import Prompts, Rollout
 from goodrate.learning.rollout import Sampling, sample
 from goodrate.learning.rollout_method import TokenizedPrompt
+from goodrate.learning.sampling import accuracy_by_group
+from goodrate.learning.solved import AlreadySolved, PromptTally
 from goodrate.learning.source import seed_of
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_folder import label_token_ids, open_policy, stop_token_id
@@ -41,17 +43,23 @@ def uncertain_prompts(
 
     Each is asked as it will be in serving, with its retrieved text where it has one; one forward pass tells. Pools
     under 0.7 are those of DyKnow-RAG (arXiv 2510.11122). below = 1: all.
-    Raises ValueError for a reason-first judge, whose label is not its first token, and when no prompt is left.
+    Raises ValueError for a reason-first judge, whose label is not its first token, and when no prompt is left:
+    AlreadySolved where the labels that the judge is sure of are right.
     """
     if below >= 1:
         return list(prompts)
     if judge_format.order != "label_first":
         raise ValueError("pool_confidence needs a label-first judge: only its first token is the label")
     logits = model.label_logits([p.served for p in prompts], label_token_ids(model, judge_format.scale))
-    confidences = torch.from_numpy(logits).softmax(1).amax(1).tolist()
+    confidences, likeliest = (values.tolist() for values in torch.from_numpy(logits).softmax(1).max(1))
     uncertain = [prompt for prompt, confidence in zip(prompts, confidences, strict=True) if confidence < below]
     if not uncertain:
-        raise ValueError(f"pool_confidence = {below}: the judge is surer of every one of {len(prompts)} prompts")
+        tally = PromptTally()
+        tally.add((p.example_id, p.label, float(p.label == label)) for p, label in zip(prompts, likeliest, strict=True))
+        sure = f"pool_confidence = {below}: the judge is surer of every one of {len(prompts)} prompts"
+        if tally.solved:
+            raise AlreadySolved(f"{sure}; solved: {tally.right:,} of {tally.scored:,} prompts are answered right")
+        raise ValueError(f"{sure}, and right on {tally.right:,}: raise it to learn from the others")
     return uncertain
 
 
@@ -89,8 +97,8 @@ def sample_rollouts(
 def sample_pairs(
     model: CausalLM, grader: LabelGrader, prompts: Sequence[TokenizedPrompt], oracle: Mapping[str, tuple[int, ...]],
     settings: PairSampling, seed: int,
-) -> tuple[list[PreferencePair], dict[str, float]]:  # fmt: skip
-    """Pairs from N samples per prompt, the counts of prompts by what became of them, and pass@1..N.
+) -> tuple[list[PreferencePair], dict[str, float], PromptTally]:  # fmt: skip
+    """Pairs from N samples per prompt, the counts of prompts by what became of them and pass@1..N, who is right.
 
     Confidence of a sample is the probability of its first token: label-first, that of the label.
     oracle: right completions as token ids, by example_id.
@@ -101,7 +109,10 @@ def sample_pairs(
     assert rollout.behaviour_logprobs is not None
     confidence = rollout.behaviour_logprobs[:, 0]
     pairs, counts = preference_pairs(rollout, correct, sound, confidence, oracle.get, settings.max_oracle_share)
-    return pairs, {**counts, **pass_at(correct.view(len(prompts), settings.samples))}
+    tally = PromptTally()
+    shares = accuracy_by_group(correct, rollout.group).tolist()
+    tally.add((p.example_id, p.label, share) for p, share in zip(prompts, shares, strict=True))
+    return pairs, {**counts, **pass_at(correct.view(len(prompts), settings.samples))}, tally
 
 
 def pass_at(correct: Tensor) -> dict[str, float]:

@@ -21,14 +21,17 @@ from goodrate.learning.policy_terms import policy_tensors
 from goodrate.learning.records import Reward, Rollout
 from goodrate.learning.rewards import step_reward
 from goodrate.learning.rollout_method import Method, TokenizedPrompt
+from goodrate.learning.solved import AlreadySolved
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.guided_replay import WEAK, GuidedReplay, ReplaySettings, guided_masks, guided_terms
-from goodrate.recipes.judge_policy import PolicySettings, train_policy
+from goodrate.recipes.judge_policy import PolicySettings, train_policy, write_unchanged
 from goodrate.recipes.judge_steps import CREDITED, NAN, StepSpans, verified_steps
 from goodrate.recipes.label_grader import LabelGrader
 from goodrate.recipes.prompt_pool import PoolSettings, select_prompts
+from goodrate.recipes.solved import solved_judge
 from goodrate.recipes.step_judge import StepJudge, open_step_judge
 from goodrate.relevance.rationale import STEPS, Parsed
+from goodrate.run_folder import RunFolder
 
 
 class Settings(PolicySettings):
@@ -160,8 +163,15 @@ def train(
             f"no step can be rewarded: none of {len(prompts)} prompts has true steps (data.rationales), and no "
             "step_judge is named"
         )
+    run = RunFolder(out)
+    run.require_same(settings)
+    if (done := solved_judge(run)) is not None:
+        return done
     if settings.pool:
-        prompts = select_prompts(settings.judge, prompts, settings.pool, settings.fit.seed)
+        try:
+            prompts = select_prompts(settings.judge, prompts, settings.pool, settings.fit.seed)
+        except AlreadySolved as solved:
+            return write_unchanged(settings, settings.judge, out, str(solved))
     by_id = {prompt.example_id: prompt for prompt in prompts}
     step_judge = open_step_judge(settings.step_judge) if settings.step_judge else None
 

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from goodrate.examples.prompts import JudgePrompt
+from goodrate.learning.solved import AlreadySolved, PromptTally
 from goodrate.recipes.judge_rollouts import sample_rollouts
 from goodrate.recipes.label_grader import reasoning_path
 
@@ -64,12 +65,26 @@ def prompt_stats(judge: str | Path, prompts: Sequence[JudgePrompt], samples: int
 def select_prompts(
     judge: str | Path, prompts: Sequence[JudgePrompt], settings: PoolSettings, seed: int
 ) -> list[JudgePrompt]:
-    """The prompts worth training on, by rollouts of a judge folder. Raises ValueError when there is none."""
-    pool = inside_window(prompts, prompt_stats(judge, prompts, settings.samples, seed), settings)
+    """The prompts worth training on, by rollouts of a judge folder.
+
+    Raises ValueError when there is none: AlreadySolved when that is because the judge is right.
+    """
+    stats = prompt_stats(judge, prompts, settings.samples, seed)
+    pool = inside_window(prompts, stats, settings)
     if not pool:
-        window = f"from {settings.low} to {settings.high}"
-        raise ValueError(f"pool: none of {len(prompts)} prompts has a share of right rollouts {window}")
+        tally = above_window(prompts, stats, settings.high)
+        outside = f"pool: none of {len(prompts)} prompts has a share of right rollouts from {settings.low} to "
+        if tally.solved:
+            raise AlreadySolved(f"{outside}{settings.high}; {tally.says()}")
+        raise ValueError(f"{outside}{settings.high}; {tally.right} have more. Widen pool.low and pool.high")
     return pool
+
+
+def above_window(prompts: Sequence[JudgePrompt], stats: Sequence[PromptStats], high: float) -> PromptTally:
+    """Which prompts are answered right more often than any window wants. high: of the highest window."""
+    tally = PromptTally(min(1.0, math.nextafter(high, 2.0)))
+    tally.add((prompt.example_id, prompt.label, stat.pass_rate) for prompt, stat in zip(prompts, stats, strict=True))
+    return tally
 
 
 def _stats(gold: int, group: Sequence[Any]) -> PromptStats:

@@ -10,6 +10,7 @@ from goodrate.examples.data import TrainingData
 from goodrate.recipes import judge_dpo, judge_grpo, judge_sft
 from goodrate.recipes.judge_runs import finished, policy_prompts, run_sft
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult
+from goodrate.recipes.solved import solved_notes
 
 
 class Settings(BaseModel):
@@ -27,7 +28,10 @@ class Settings(BaseModel):
 
 
 def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
-    """Train the chain, each stage in a folder of its own; a stage that is done is not done again."""
+    """Train the chain, each stage in a folder of its own; a stage that is done is not done again.
+
+    A stage that has nothing to learn because its judge is right hands that judge on.
+    """
     first, rest = data_of_stages(data, settings.rationales)
     folders = {name: out / name / "judge" for name in ("sft", "dpo", "grpo")}
     run_sft(settings.sft, first, out / "sft", progress)
@@ -38,7 +42,8 @@ def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -
     prompts = policy_prompts(str(folders["dpo"]), rest, out / "grpo")
     grpo = judge_grpo.Settings(judge=str(folders["dpo"]), **settings.grpo.model_dump())
     judge_grpo.train(grpo, prompts, out / "grpo", progress)
-    return finished(out / "grpo", rest, {"sft": folders["sft"], "dpo": folders["dpo"]})
+    notes = [f"dpo: {says}" for says in solved_notes(out / "dpo")]
+    return finished(out / "grpo", rest, {"sft": folders["sft"], "dpo": folders["dpo"]}, notes)
 
 
 def data_of_stages(data: TrainingData, rationales: int | None) -> tuple[TrainingData, TrainingData]:
