@@ -24,6 +24,15 @@ SLOW_LOADING = (
     "def load(*_, **__): print('LOADING', flush=True); time.sleep(600)\n"
     "e.Encoder.load = c.CausalLM.load = load\n"
 )
+# A training that stands still after three records until there is a file "go".
+WAITING = (
+    "import pathlib, time, goodrate.run_folder as r\n"
+    "log = r.RunFolder.log\n"
+    "def waiting(self, record):\n"
+    "    log(self, record)\n"
+    "    while record['update'] == 3 and not (self.path.parent / 'go').exists(): time.sleep(0.05)\n"
+    "r.RunFolder.log = waiting\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -112,4 +121,27 @@ def test_train_goes_on_where_it_was_stopped(folder: Path, tmp_path: Path) -> Non
     again = subprocess.run([sys.executable, "-c", MAIN, *arguments], capture_output=True, text=True, timeout=600)
     assert again.returncode == 0, again.stderr
     updates = [record["update"] for record in RunFolder(tmp_path / "run").metrics() if "update" in record]
+    assert updates == list(range(1, 151)) and (tmp_path / "run" / "judge").is_dir()
+
+
+def test_a_second_training_on_a_folder_is_refused_and_the_first_goes_on(folder: Path, tmp_path: Path) -> None:
+    arguments = commands(folder, tmp_path)["train"]
+    records = tmp_path / "run" / "metrics.jsonl"
+    first = subprocess.Popen([sys.executable, "-c", WAITING + MAIN, *arguments], stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 600
+        while not (records.is_file() and len(records.read_bytes().splitlines()) >= 3):
+            assert first.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        second = subprocess.run([sys.executable, "-c", MAIN, *arguments], capture_output=True, text=True, timeout=600)
+        told = f"goodrate: {tmp_path / 'run'} is being written by process {first.pid} on "
+        assert (second.returncode, second.stdout) == (2, "") and second.stderr.strip().startswith(told)
+        assert len(second.stderr.strip().splitlines()) == 1
+        (tmp_path / "go").touch()
+        said = first.communicate(timeout=600)[1]
+        assert first.returncode == 0, said
+    finally:
+        first.kill()
+        first.wait()
+    updates = [record["update"] for record in RunFolder(tmp_path / "run").metrics()]
     assert updates == list(range(1, 151)) and (tmp_path / "run" / "judge").is_dir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from goodrate.cli import train
 from goodrate.examples.data import TrainingData
 from goodrate.examples.settings import DataSettings
 from goodrate.examples.sources import load_data
+from goodrate.folder_lock import FolderBusy, one_writer
 from goodrate.recipes.registry import TrainingResult
 from goodrate.recipes.taosr1 import data_of_stages
 from goodrate.relevance.judge import open_judge
@@ -92,6 +94,24 @@ def test_the_chain_trains_each_stage_from_the_one_before(tmp_path: Path, capsys:
     staged += ["stages=[{ low = 0.0, high = 1.0, outcome_weight = 0.7, critical = true }]"]
     last = run("judge_curriculum", staged, tmp_path / "c")
     assert (tmp_path / "c" / "stage1" / "judge").is_dir() and [*last.rows][:2] == ["before", "judge"]
+
+
+@pytest.mark.parametrize("stage", ["", "sft", "grpo"])
+def test_a_chain_whose_folder_or_stage_another_run_writes_to_does_not_begin(stage: str, tmp_path: Path) -> None:
+    refused: list[FolderBusy] = []
+
+    def chain() -> None:
+        try:
+            run("taosr1", [*SHOP, *SHORT, "sft.model=nano"], tmp_path / "run", lambda record: pytest.fail("it began"))
+        except FolderBusy as error:
+            refused.append(error)
+
+    with one_writer(tmp_path / "run" / stage):
+        thread = threading.Thread(target=chain)
+        thread.start()
+        thread.join()
+    assert str(refused[0]).startswith(f"{tmp_path / 'run' / stage} is being written by process ")
+    assert not [*tmp_path.rglob("settings.toml")]
 
 
 def test_a_judge_of_another_scale_is_refused(tmp_path: Path) -> None:

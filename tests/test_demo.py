@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ from goodrate.demo import measure, stages
 from goodrate.demo.run import CHAINS, STAGES, Listener, run_demo, run_learning
 from goodrate.demo.settings import DemoSettings, LearningSettings
 from goodrate.evaluation.systems import SystemRuns
+from goodrate.folder_lock import FolderBusy, one_writer
 from goodrate.recipes import dev_table, judge_grpo, judge_runs
 from goodrate.recipes.registry import Recipe
 from goodrate.recipes.retriever_runs import positive_pairs
+from goodrate.settings import settings_hash
 
 TOY = DemoSettings(
     items=300, queries=100, encoder_updates=3, judge_updates=2, judge_pairs=64, queries_measured=6, depth=5,
@@ -43,6 +46,24 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, list[str]
         started: list[str] = []
         folder = run_demo(TOY, root, quiet(started))
     return root, folder, started
+
+
+@pytest.mark.parametrize("learning", [False, True])
+def test_a_demo_that_is_running_is_not_begun_a_second_time(learning: bool, tmp_path: Path) -> None:
+    chosen, start = (CHAINED, run_learning) if learning else (TOY, run_demo)
+    refused: list[FolderBusy] = []
+
+    def second() -> None:
+        try:
+            start(chosen, tmp_path, quiet([]))  # type: ignore[operator]
+        except FolderBusy as error:
+            refused.append(error)
+
+    with one_writer(tmp_path / settings_hash(chosen)):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert refused and not [*tmp_path.rglob("settings.toml")] and not (tmp_path / "demo").exists()
 
 
 def test_every_stage_runs_once_and_the_link_points_to_the_run(ran: tuple[Path, Path, list[str]]) -> None:

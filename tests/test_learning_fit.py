@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn, tensor
 
 from goodrate.extras import MissingExtra
+from goodrate.folder_lock import FolderBusy, is_lock_file, one_writer
 from goodrate.learning import losses
 from goodrate.learning.checkpoint import model_state
 from goodrate.learning.fit import FitSettings, accumulate, fit
@@ -143,6 +145,27 @@ def test_a_finished_run_does_nothing_more(tmp_path: Path) -> None:
     seen: list[Any] = []
     second, result = train(tmp_path, on_update=seen.append)
     assert seen == [] and result.updates == 9 and same(first, second)
+
+
+def test_a_folder_that_another_run_writes_to_is_left_as_it_is(tmp_path: Path) -> None:
+    train(tmp_path, updates=4)
+    cut_off = tmp_path / ".checkpoint.pt.other"  # what the other run is writing
+    cut_off.write_bytes(b"half")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir() if not is_lock_file(file)}
+    refused: list[FolderBusy] = []
+
+    def second() -> None:
+        try:
+            train(tmp_path)
+        except FolderBusy as error:
+            refused.append(error)
+
+    with one_writer(tmp_path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert f"by process {os.getpid()} on" in str(refused[0])
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir() if not is_lock_file(file)} == before
 
 
 def test_the_kl_starts_at_zero_and_the_reference_stays() -> None:

@@ -6,6 +6,8 @@ import errno
 import json
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from pydantic import BaseModel
 
 from goodrate import run_folder
 from goodrate.learning.fit import FitSettings
-from goodrate.run_folder import RunFolder, new_folder, write_atomic
+from goodrate.run_folder import RunFolder, new_folder, run_lock, write_atomic
 from goodrate.settings import load, settings_hash
 
 
@@ -98,6 +100,35 @@ def test_settings_of_memory_and_speed_may_be_others_on_resume(tmp_path: Path) ->
     for field, value in {"precision": "fp32", "updates": 4, "seed": 9}.items():  # these change the result
         with pytest.raises(ValueError, match=rf"holds another run \(fit.{field} "):
             RunFolder(tmp_path).begin(Paced(fit=FitSettings(**{"updates": 3, field: value})), seed=1)
+
+
+def in_another_process(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Asks for the lock of a run's folder."""
+    code = "import sys; from goodrate.run_folder import run_lock\nwith run_lock(sys.argv[1]): print('held')"
+    command = [sys.executable, "-c", code, str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, env={**os.environ, **environment})
+
+
+def test_the_first_process_holds_a_run_for_all_of_its_processes(tmp_path: Path) -> None:
+    with run_lock(tmp_path):
+        assert f"is being written by process {os.getpid()} on" in in_another_process(tmp_path).stderr
+        assert in_another_process(tmp_path, RANK="0").returncode == 1
+        assert in_another_process(tmp_path, RANK="1").stdout == "held\n"  # of this very run
+        assert in_another_process(tmp_path, OMPI_COMM_WORLD_RANK="3").stdout == "held\n"
+    assert in_another_process(tmp_path).stdout == "held\n"
+
+
+def test_a_run_that_fails_before_it_writes_leaves_no_folder(tmp_path: Path) -> None:
+    for written in (False, True):
+        with pytest.raises(KeyError), run_lock(tmp_path / "a" / "run"):
+            if written:
+                RunFolder(tmp_path / "a" / "run").begin(Run(), seed=1)
+            raise KeyError
+        assert (tmp_path / "a" / "run").exists() == written
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(KeyError), run_lock(tmp_path / "mine"):
+        raise KeyError
+    assert (tmp_path / "mine").is_dir()
 
 
 def test_stages(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from goodrate.api.shops import example_pairs
 from goodrate.catalog.judgements import read_judgements
 from goodrate.catalog.readers import read_catalog
 from goodrate.cli.shop import command
+from goodrate.folder_lock import one_writer
 from goodrate.relevance.facts import FactBook
 from goodrate.relevance.rationale import parse
 from goodrate.scale import FOUR_LEVEL
@@ -115,6 +116,13 @@ def test_a_failure_while_writing_leaves_the_older_shop_whole(
         export.write_shop(shop, out)
     assert {entry.name: entry.read_bytes() for entry in out.iterdir()} == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_that_holds_nothing_but_a_lock_is_empty(shop: Shop, tmp_path: Path) -> None:
+    with one_writer(tmp_path / "out"):
+        pass
+    export.write_shop(shop, tmp_path / "out")
+    assert sorted(entry.name for entry in (tmp_path / "out").iterdir()) == sorted(export.FILES)
 
 
 def test_a_folder_with_other_files_is_refused_and_left_alone(shop: Shop, tmp_path: Path) -> None:

@@ -18,12 +18,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from goodrate.folder_lock import is_lock_file, one_writer
 from goodrate.settings import NULL, decides_result, read_toml, sections, settings_hash, to_toml
 
 RECORDED_PACKAGES = (
     "goodrate", "torch", "transformers", "tokenizers", "accelerate", "peft", "sentence-transformers", "lancedb",
     "polars", "numpy", "ir-measures", "scikit-learn",
 )  # fmt: skip
+RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")  # of torchrun and MPIs, as in accelerate
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> None:
@@ -93,6 +95,43 @@ def _swap_in(new: Path, path: Path) -> None:
         os.replace(path, old)
     os.replace(new, path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def run_lock(folder: str | Path) -> Iterator[None]:
+    """Hold a run's folder for writing until the block ends; see one_writer. Raises FolderBusy where another run has it.
+
+    Of a run of several processes the first one holds it for all: the others take nothing. A folder that was made for
+    the lock is removed when the block ends in an error before anything was written.
+    """
+    folder = Path(folder)
+    if not _is_first_process():
+        yield
+        return
+    new = not folder.exists()
+    with one_writer(folder):
+        try:
+            yield
+        except BaseException:
+            if new:
+                _remove_unwritten(folder)
+            raise
+
+
+def _remove_unwritten(folder: Path) -> None:
+    """Remove a folder that holds nothing but its lock."""
+    entries = list(folder.iterdir())
+    if all(map(is_lock_file, entries)):
+        with contextlib.suppress(OSError):  # Windows keeps a file that is open
+            for entry in entries:
+                entry.unlink(missing_ok=True)
+            folder.rmdir()
+
+
+def _is_first_process() -> bool:
+    """Whether this is the only process of a run, or its first; by the names that launchers tell the rank in."""
+    told = (os.environ[name] for name in RANKS if os.environ.get(name, "").isdigit())
+    return int(next(told, "0")) == 0
 
 
 class RunFolder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,8 @@ def train(
     once when it is done. settings: those of the recipe, sections as mappings: fit={"updates": 50}; `judge` and `model`
     take what train and open_judge return. A judge's scale is that of the judgements unless `format` names another.
 
-    Raises ValueError for an unknown recipe or setting, and when `out` holds a run with others.
+    Raises ValueError for an unknown recipe or setting, and when `out` holds a run with others; FolderBusy when one
+    is being written there.
     """
     from goodrate.settings import check_keys, complete
 
@@ -57,19 +59,32 @@ def train(
 def run(
     recipe: str, settings: BaseModel, data: TrainingData | None, out: Path, progress: Progress | None = None
 ) -> TrainingResult:
-    """Run a recipe with its settings (without data). Returns the folder, the dev table and what is to be said."""
-    return _recipe(recipe).run(settings, data, out, progress or (lambda record: None))
+    """Run a recipe with its settings (without data). Returns the folder, the dev table and what is to be said.
+
+    Raises FolderBusy where another run writes to `out`.
+    """
+    from goodrate.run_folder import run_lock
+
+    chosen = _recipe(recipe)
+    with run_lock(out):
+        return chosen.run(settings, data, out, progress or (lambda record: None))
 
 
 def run_from_settings(recipe: str, settings: Any, out: Path, progress: Progress | None = None) -> TrainingResult:
-    """Run a recipe with settings of settings_with_data: the data are read as they say."""
+    """Run a recipe with settings of settings_with_data: the data are read as they say.
+
+    Raises FolderBusy where another run writes to `out`.
+    """
     from goodrate.examples.sources import load_data
+    from goodrate.run_folder import run_lock
 
     chosen = _recipe(recipe)
     if not chosen.needs_data:
         return run(recipe, settings, None, out, progress)
     own = chosen.settings.model_validate(settings.model_dump(exclude={"data"}))
-    return run(recipe, own, load_data(settings.data), out, progress)
+    # Asked before the data are read, which may take minutes; data that cannot be read leave no folder behind.
+    with run_lock(out) if out.is_dir() else nullcontext():
+        return run(recipe, own, load_data(settings.data), out, progress)
 
 
 def settings_with_data(recipe: str) -> type[BaseModel]:

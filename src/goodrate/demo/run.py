@@ -6,14 +6,15 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from goodrate.demo import stages
 from goodrate.demo.settings import DemoSettings, LearningSettings
-from goodrate.run_folder import RunFolder, code_versions, write_atomic
+from goodrate.run_folder import RunFolder, code_versions, run_lock, write_atomic
 from goodrate.settings import settings_hash
 from goodrate.shop.shop import Shop
 
@@ -37,10 +38,14 @@ class Listener:
 
 
 def run_demo(settings: DemoSettings, root: Path, listen: Listener) -> Path:
-    """Do the stages that are not done yet; returns the run folder `root/<settings hash>`, linked as `root/demo`."""
-    run, shop = _begun(settings, root), stages.make_shop(settings)
-    _do_all(run, STAGES, lambda name: _do(name, settings, shop, run.path, listen), listen)
-    _write_report(settings, run, {name: run.stage_payload(name) for name in STAGES})
+    """Do the stages that are not done yet; returns the run folder `root/<settings hash>`, linked as `root/demo`.
+
+    Raises FolderBusy where another demo with these settings is running.
+    """
+    with _begun(settings, root) as run:
+        shop = stages.make_shop(settings)
+        _do_all(run, STAGES, lambda name: _do(name, settings, shop, run.path, listen), listen)
+        _write_report(settings, run, {name: run.stage_payload(name) for name in STAGES})
     _link(root / "demo", run.path)
     return run.path
 
@@ -50,20 +55,25 @@ def run_learning(settings: LearningSettings, root: Path, listen: Listener) -> Pa
 
     What `run_demo` has trained under the same root is taken over. Returns the run folder, linked as `root/demo-rl`.
     """
-    first, run = _begun(settings.of_demo(), root), _begun(settings, root)
-    shop = stages.make_shop(settings)
-    _do_all(first, TRAINED, lambda name: _do(name, settings.of_demo(), shop, first.path, listen), listen)
-    _do_all(run, CHAINS, lambda name: _chain(name, settings, shop, first.path, run.path, listen), listen)
-    payloads = {name: first.stage_payload(name) for name in TRAINED}
-    _write_report(settings, run, payloads | {name: run.stage_payload(name) for name in CHAINS})
+    with _begun(settings, root) as run:
+        shop = stages.make_shop(settings)
+        with _begun(settings.of_demo(), root) as first:
+            _do_all(first, TRAINED, lambda name: _do(name, settings.of_demo(), shop, first.path, listen), listen)
+        _do_all(run, CHAINS, lambda name: _chain(name, settings, shop, first.path, run.path, listen), listen)
+        payloads = {name: first.stage_payload(name) for name in TRAINED}
+        _write_report(settings, run, payloads | {name: run.stage_payload(name) for name in CHAINS})
     _link(root / "demo-rl", run.path)
     return run.path
 
 
-def _begun(settings: DemoSettings, root: Path) -> RunFolder:
-    run = RunFolder(root / settings_hash(settings))
-    run.begin(settings, settings.seed)
-    return run
+@contextmanager
+def _begun(settings: DemoSettings, root: Path) -> Iterator[RunFolder]:
+    """The run's folder `root/<settings hash>`, which nobody else writes to. FolderBusy where somebody does."""
+    path = root / settings_hash(settings)
+    with run_lock(path):
+        run = RunFolder(path)
+        run.begin(settings, settings.seed)
+        yield run
 
 
 def _do_all(run: RunFolder, names: Sequence[str], do: Callable[[str], dict[str, Any]], listen: Listener) -> None:

@@ -15,6 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from goodrate.folder_lock import one_writer
 from goodrate.learning import checkpoint
 from goodrate.learning.curves import write_curves
 from goodrate.learning.records import MicroBatch, Update
@@ -212,16 +213,30 @@ def fit(
     evaluate: called with the update count, its numbers are logged. on_update: sees every record (progress bars).
     Ctrl-C or a kill loses the updates since the last checkpoint, which a resumed run repeats: with an update budget it
     ends with the very same weights; with a time budget the learning rate follows the clock, only the data order stays.
+    Raises FolderBusy, before anything is written, where another run writes to the folder.
     """
     run = _Run(model, optimizers, settings)
+    with one_writer(folder.path) if folder and run.accelerator.is_main_process else nullcontext():
+        return _fit(run, source, folder, stateful or {}, evaluate, on_update)
+
+
+def _fit(
+    run: _Run,
+    source: Source,
+    folder: RunFolder | None,
+    stateful: Mapping[str, checkpoint.Stateful],
+    evaluate: Callable[[int], Mapping[str, float]] | None,
+    on_update: Callable[[Record], None] | None,
+) -> FitResult:
+    """`fit` in a folder that nobody else writes to."""
     bare = run.accelerator.unwrap_model(run.model)
-    states = {"source": source, **(stateful or {})}
+    states = {"source": source, **stateful}
     states |= {f"optimizer{i}": optimizer for i, optimizer in enumerate(run.optimizers)}
     facts = (checkpoint.load(folder.path, bare, states) if folder else None) or {"update": 0, "seconds": 0.0}
     if folder and run.accelerator.is_main_process:
         folder.keep_metrics(lambda record: record.get("update", 0) <= facts["update"])
-    logs = _logs(run, settings, folder)
-    loop = _Loop(run, source, settings, logs, facts, lambda facts: _save(run, folder, bare, states, facts))
+    logs = _logs(run, run.settings, folder)
+    loop = _Loop(run, source, run.settings, logs, facts, lambda facts: _save(run, folder, bare, states, facts))
     with logs:
         stopped_by, last = loop.run(evaluate, on_update)
     result = FitResult(loop.done, loop.seconds, stopped_by, run.precision, last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +12,9 @@ from goodrate.recipes import judge_dpo, judge_grpo, judge_sft
 from goodrate.recipes.judge_runs import finished, policy_prompts, run_sft
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult
 from goodrate.recipes.solved import solved_notes
+from goodrate.run_folder import run_lock
+
+STAGES = ("sft", "dpo", "grpo")
 
 
 class Settings(BaseModel):
@@ -33,7 +37,17 @@ def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -
     A stage that has nothing to learn because its judge is right hands that judge on.
     """
     first, rest = data_of_stages(data, settings.rationales)
-    folders = {name: out / name / "judge" for name in ("sft", "dpo", "grpo")}
+    with ExitStack() as held:
+        for stage in STAGES:
+            held.enter_context(run_lock(out / stage))
+        return _run(settings, first, rest, out, progress)
+
+
+def _run(
+    settings: Settings, first: TrainingData, rest: TrainingData, out: Path, progress: Progress
+) -> TrainingResult:  # fmt: skip
+    """The stages one after the other. first: what SFT reads; rest: what the others read."""
+    folders = {stage: out / stage / "judge" for stage in STAGES}
     run_sft(settings.sft, first, out / "sft", progress)
     prompts = policy_prompts(str(folders["sft"]), rest, out / "dpo")
     dpo = judge_dpo.Settings(judge=str(folders["sft"]), **settings.dpo.model_dump())

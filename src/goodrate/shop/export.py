@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from goodrate.folder_lock import is_lock_file
 from goodrate.relevance.facts import to_jsonl
 from goodrate.relevance.rationale import write
 from goodrate.run_folder import new_folder
@@ -132,6 +133,7 @@ def _refuse_other(out: Path) -> None:
     """A ValueError when `out` is a file or holds what no export wrote."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; choose a folder")
-    strangers = sorted(entry.name for entry in out.iterdir() if entry.name not in FILES) if out.is_dir() else []
+    held = [entry for entry in out.iterdir() if not is_lock_file(entry)] if out.is_dir() else []
+    strangers = sorted(entry.name for entry in held if entry.name not in FILES)
     if strangers:
         raise ValueError(f"{out} holds other files, such as {strangers[0]!r}; choose a new or an empty folder")
