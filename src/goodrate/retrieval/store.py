@@ -7,7 +7,6 @@ rows that the full-text index does not know yet are scanned by the engine.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields, lexical_fo
 from goodrate.retrieval.filters import DECLARED_COLUMNS, checked_filter, engine_reason, filter_error
 from goodrate.retrieval.fusion import Hit
 from goodrate.run_folder import write_atomic
+from goodrate.strict_json import dumps, read_object
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +81,7 @@ class Store:
         store = cls(path, manifest, table)
         store.refresh()
         # Written last: a folder without it is no index, so a creation that was cut off is simply repeated.
-        write_atomic(path / "store.json", json.dumps(manifest, indent=2) + "\n")
+        write_atomic(path / "store.json", dumps(manifest, indent=2) + "\n")
         return store
 
     @classmethod
@@ -94,7 +94,7 @@ class Store:
         if not (path / "store.json").is_file():
             hint = f"make one: goodrate index CATALOG --out {path}"
             raise FileNotFoundError(f"no index in {path}: it has no store.json ({hint})")
-        manifest = json.loads((path / "store.json").read_text())
+        manifest = read_object(path / "store.json")
         if manifest.get("format") != FORMAT_VERSION:
             raise ValueError(f"{path} has index format {manifest.get('format')}; this goodrate reads {FORMAT_VERSION}")
         table = _connect(path).open_table(TABLE)
