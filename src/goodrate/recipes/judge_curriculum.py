@@ -6,7 +6,6 @@ comes back are our design (papers/taosr_she.md section 9).
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import shutil
@@ -21,6 +20,7 @@ from goodrate.examples.prompts import JudgePrompt
 from goodrate.recipes import judge_stepwise
 from goodrate.recipes.prompt_pool import PoolSettings, Window, inside_window, prompt_stats
 from goodrate.run_folder import RunFolder, new_folder, write_atomic
+from goodrate.strict_json import dumps, read_object
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +103,8 @@ def _pool(
         window = pool.model_copy(update={"low": stage.low, "high": stage.high})
         stats = prompt_stats(judge, prompts, pool.samples, settings.fit.seed + number)
         names = [prompt.example_id for prompt in inside_window(prompts, stats, window)]
-        write_atomic(file, json.dumps({"prompts": names, "seconds": time.perf_counter() - began}))
-    pool_file = json.loads(file.read_text(encoding="utf-8"))
+        write_atomic(file, dumps({"prompts": names, "seconds": time.perf_counter() - began}))
+    pool_file = read_object(file)
     return pool_file["prompts"], pool_file["seconds"]
 
 
