@@ -317,9 +317,7 @@ def test_many_small_writes_are_compacted(tmp_path: Path) -> None:
     assert store._opened._table().stats()["fragment_stats"]["num_fragments"] <= full_text.MAX_FILES
 
 
-def test_an_item_is_rendered_once_and_a_price_needs_no_vector(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_item_is_rendered_once_and_a_price_needs_no_vector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rendered: list[str] = []
     scanned: set[str] = set()
     render, scan = indexing.render_items, Store._scan

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+
+from goodrate import strict_json
 
 LOCK_FILE, HOLDER_FILE = ".writer.lock", ".writer.json"
 
@@ -54,13 +55,13 @@ def _sign(folder: Path) -> None:
     """Write who holds the folder, for the message that others get."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
-    (folder / HOLDER_FILE).write_text(json.dumps(holder) + "\n", encoding="utf-8")
+    (folder / HOLDER_FILE).write_text(strict_json.dumps(holder) + "\n", encoding="utf-8")
 
 
 def _holder(folder: Path) -> str:
     """Who writes there, in words; a writer that has only just begun, or could not say so, is another process."""
     try:
-        holder = json.loads((folder / HOLDER_FILE).read_text(encoding="utf-8"))
+        holder = strict_json.read_object(folder / HOLDER_FILE)
         return f"by process {holder['pid']} on {holder['host']} since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "by another process"

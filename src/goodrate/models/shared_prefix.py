@@ -45,9 +45,7 @@ def prefill(network: Any, prompts: Sequence[tuple[int, ...]], pad_id: int, devic
     where = torch.arange(ids.shape[1], device=device)
     seen = (where[None] < lengths[:, None]).long()
     cache = _whole_cache(network.config)
-    states = cached_states(
-        network, cache, input_ids=ids, attention_mask=seen, position_ids=where[None].expand_as(ids)
-    )
+    states = cached_states(network, cache, input_ids=ids, attention_mask=seen, position_ids=where[None].expand_as(ids))
     return Prefill(states[torch.arange(len(ids), device=device), lengths - 1], cache, lengths, seen)
 
 

@@ -6,7 +6,6 @@ comes back are our design (papers/taosr_she.md section 9).
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import shutil
@@ -23,6 +22,7 @@ from goodrate.recipes.judge_policy import write_unchanged
 from goodrate.recipes.prompt_pool import PoolSettings, Window, above_window, inside_window, prompt_stats
 from goodrate.recipes.solved import solved_judge
 from goodrate.run_folder import RunFolder, new_folder, write_atomic
+from goodrate.strict_json import dumps, read_object
 
 log = logging.getLogger(__name__)
 
@@ -101,10 +101,10 @@ def train(
 def _without_prompts(settings: Settings, count: int, out: Path) -> Path:
     """The judge as it was, where every stage found it right; ValueError where no stage has a prompt and it is not."""
     files = [out / f"stage{number}.pool.json" for number in range(1, len(settings.stages) + 1)]
-    said = [json.loads(file.read_text(encoding="utf-8")).get("solved") for file in files if file.is_file()]
+    said = [read_object(file).get("solved") for file in files if file.is_file()]
     if not said or not all(said):
         raise ValueError(f"stages: none of {count} prompts is inside the window of any stage")
-    return write_unchanged(settings, settings.judge, out, said[-1])
+    return write_unchanged(settings, settings.judge, out, str(said[-1]))
 
 
 def _pool(
@@ -121,8 +121,8 @@ def _pool(
         tally = above_window(prompts, stats, max(stage.high for stage in settings.stages))
         solved = tally.says() if tally.solved else None
         facts = {"prompts": names, "seconds": time.perf_counter() - began, "solved": solved}
-        write_atomic(file, json.dumps(facts))
-    pool_file = json.loads(file.read_text(encoding="utf-8"))
+        write_atomic(file, dumps(facts))
+    pool_file = read_object(file)
     return pool_file["prompts"], pool_file["seconds"]
 
 

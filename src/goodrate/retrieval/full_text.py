@@ -7,12 +7,12 @@ more than OUTDATED_SHARE of the items, and then the full text is built again.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from goodrate import strict_json
 from goodrate.catalog.rendering import lexical_form
 from goodrate.retrieval.identifiers import query_identifiers
 from goodrate.run_folder import write_atomic
@@ -84,7 +84,7 @@ def outdated(folder: Path) -> float:
     """How many texts the statistics count that are gone; infinitely many when that cannot be read."""
     path = folder / OUTDATED_FILE
     try:
-        return float(json.loads(path.read_bytes())["outdated"]) if path.exists() else 0.0
+        return float(strict_json.read_object(path)["outdated"]) if path.exists() else 0.0
     except (ValueError, KeyError, TypeError):
         return float("inf")
 
@@ -97,7 +97,7 @@ def add_outdated(folder: Path, texts: int) -> None:
 
 
 def _write_outdated(folder: Path, texts: int) -> None:
-    write_atomic(folder / OUTDATED_FILE, json.dumps({"outdated": texts}) + "\n")
+    write_atomic(folder / OUTDATED_FILE, strict_json.dumps({"outdated": texts}) + "\n")
 
 
 def _is_usable(table: Any) -> bool:

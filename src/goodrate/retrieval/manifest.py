@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from goodrate import strict_json
 from goodrate.catalog.items import ITEM_COLUMNS
 from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields
 from goodrate.folder_lock import is_lock_file
@@ -58,7 +58,7 @@ class Manifest(BaseModel):
     def write(self, folder: Path) -> Manifest:
         """Make the folder an index of this. Returns the manifest with the id that it is given."""
         named = self.model_copy(update={"id": uuid.uuid4().hex})
-        write_atomic(folder / MANIFEST, json.dumps(named.model_dump(), indent=2) + "\n")
+        write_atomic(folder / MANIFEST, strict_json.dumps(named.model_dump(), indent=2) + "\n")
         return named
 
 
@@ -71,14 +71,12 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of an index. FileNotFoundError when there is no index, ValueError when the manifest is damaged."""
     path = folder / MANIFEST
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content = strict_json.read_object(path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         hint = f"make one: goodrate index CATALOG --out {folder}"
         raise FileNotFoundError(f"no index in {folder}: it has no {MANIFEST} ({hint})") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise _damaged(path, f"it is not JSON in UTF-8: {error}") from None
-    if not isinstance(content, dict):
-        raise _damaged(path, f"expected an object, found {type(content).__name__}")
+    except ValueError as error:
+        raise _damaged(path, str(error).removeprefix(f"{path}: ")) from None
     if "format" not in content:
         raise _damaged(path, "format: expected a number, found nothing")
     if content["format"] != FORMAT_VERSION:
