@@ -69,9 +69,7 @@ def test_a_reader_goes_on_with_an_index_that_is_made_anew(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("fingerprint", "dimension"), [("other", 2), ("print", 3)])
-def test_an_index_of_another_encoder_is_told_and_not_searched(
-    tmp_path: Path, fingerprint: str, dimension: int
-) -> None:
+def test_an_index_of_another_encoder_is_told_and_not_searched(tmp_path: Path, fingerprint: str, dimension: int) -> None:
     made(tmp_path / "s", "oak")
     reader = Store.open(tmp_path / "s")
     shutil.rmtree(tmp_path / "s")
