@@ -48,7 +48,8 @@ class Index:
 
         items: a Catalog or a frame. encoder: a sentence-transformers folder, hub id or Encoder; None = full text only,
         or the one that the index remembers. fields: what the encoder reads of an item. dimensions: keep only so many
-        floats of a vector. Raises ValueError when the folder holds something else or was made otherwise.
+        floats of a vector. Raises ValueError when the folder holds something else or was made otherwise, and FolderBusy
+        when another process still writes into it after 600 seconds.
         """
         with cls.writing(path, encoder, fields, dimensions) as index:
             index.add(items, progress)

@@ -199,9 +199,8 @@ class Store:
         with self._opened.writing() as table:
             for start in range(0, len(distinct), ID_ROWS):
                 removed += table.delete(id_condition(distinct[start : start + ID_ROWS])).num_deleted_rows
-            if removed:
-                full_text.add_outdated(self.path, removed)
-                self.refresh()
+            full_text.add_outdated(self.path, removed)
+            self.refresh()
         return removed
 
     def refresh(self) -> None:
