@@ -49,7 +49,9 @@ def words_in(text: str) -> list[Word]:
     words: list[Word] = []
     end = 0
     for found in WORD.finditer(text):
-        words.append(Word(found.group().lower().replace("’", "'"), found.start(), found.end(), text[end : found.start()]))
+        words.append(
+            Word(found.group().lower().replace("’", "'"), found.start(), found.end(), text[end : found.start()])
+        )
         end = found.end()
     return words
 
@@ -161,14 +163,16 @@ def _lacks(raw: Mapping[str, Any], key: Phrase) -> bool:
 def _compiled(table: Mapping[str, Any]) -> dict[str, Any]:
     """The lists of phrases as Phrases; all else, and what is used as plain text, as it is."""
     return {
-        name: Phrases(value) if isinstance(value, list) and name not in PLAIN else value for name, value in table.items()
+        name: Phrases(value) if isinstance(value, list) and name not in PLAIN else value
+        for name, value in table.items()
     }
 
 
 # Lists that patterns are made of.
 PLAIN = {
-    "below", "above", "below_with_currency", "above_with_currency", "between", "to", "by", "fused",
-    "negative_prefixes", "compound_exceptions", "attached_only", "attached_or_last", "names",
+    "before", "below", "above", "below_behind", "above_behind", "below_with_currency", "above_with_currency", "between",
+    "to", "by", "fused", "suffixes", "negative_prefixes", "compound_exceptions", "attached_only", "attached_or_last",
+    "names",
 }  # fmt: skip
 
 
@@ -176,10 +180,10 @@ def _required() -> Iterator[Phrase]:
     yield from (("language",), ("decimal",), ("currencies",), ("units",))
     own = {
         "exclusion": """without no not prefixes suffixes fused idioms substances modifiers articles joiners weak_joiners
-            stops tails before_not after_not abstract things_in_ing media negators negator_needs not_negating blockers
-            absent_after free_not other_thing including included_after negative_prefixes""",
-        "price": """below above below_with_currency above_with_currency between to cheap not_cheap counted children
-            adults""",
+            swallowed stops tails before_not after_not abstract things_in_ing media negators negator_needs not_negating
+            blockers absent_after free_not other_thing including included_after negative_prefixes""",
+        "price": """before below above below_with_currency above_with_currency below_behind above_behind between to
+            cheap not_cheap counted children adults""",
         "measure": "attached_only attached_or_last names unless_beside below above by",
     }
     yield from ((part, name) for part, names in own.items() for name in names.split())

@@ -62,7 +62,7 @@ def evidence(exclusion: Exclusion, text: str) -> Evidence | None:
     that the thing is not there outweighs any mention of it.
     """
     reader = _reader(exclusion.term, exclusion.named, exclusion.language)
-    if not reader.pattern.search(text):
+    if not reader.named_at_all.search(text):
         return None
     title = HEADING.split(text, maxsplit=1)
     for part in title:
@@ -81,7 +81,7 @@ def forms(word: str, language: str = "en") -> tuple[str, ...]:
 def _english(word: str) -> set[str]:
     base = _singular(word)
     stem = base[:-1] if base.endswith("e") else base
-    found = {word, base, base + "s", stem + "ed", stem + "ing"}
+    found = {word, base, base + "s", stem + "ed"}
     if base.endswith(("s", "x", "z", "ch", "sh")):
         found.add(base + "es")
     if base.endswith("y"):
@@ -89,7 +89,7 @@ def _english(word: str) -> set[str]:
     if base.endswith(("f", "fe")):
         found.add(base.removesuffix("e")[:-1] + "ves")
     if re.search(r"[^aeiou][aeiou][^aeiouwxy]$", base):
-        found |= {base + base[-1] + "ed", base + base[-1] + "ing"}
+        found.add(base + base[-1] + "ed")
     return found
 
 
@@ -116,16 +116,18 @@ class _Reader:
         self.rules = load_rules(language).exclusion
         self.named = named
         self.words = [self._word(word, language) for word in term.split()]
-        self.pattern = re.compile(self.words[-1].pattern.removesuffix("$"), re.IGNORECASE)
+        self.named_at_all = re.compile(alternatives(forms(term.split()[-1], language)), re.IGNORECASE)
 
     def _word(self, word: str, language: str) -> re.Pattern[str]:
-        """A pattern for one word of a text, with what says "none" inside it: un-, non- in front, -less, -free behind."""
+        """A pattern for one word of a text, with what says "none" inside it: un- in front, -less behind."""
         inner = alternatives(forms(word, language))
         none = alternatives(self.rules["fused"])
         prefix = alternatives(self.rules["negative_prefixes"])
         if self.rules.get("compounds") and len(word) >= 5:
-            other = alternatives(self.rules["compound_exceptions"])
-            return re.compile(rf"(?:(?P<un>{prefix})|[^\W_]*?){inner}(?:(?P<none>{none})|(?!{other})[^\W_]*)$", re.I)
+            other = rf"(?!.*{alternatives(self.rules['compound_exceptions'])}[ens]{{0,2}}$)"
+            return re.compile(
+                rf"{other}(?:(?P<un>{prefix})|[^\W_]*?){inner}(?:(?P<none>{none})|[^\W_]*)$", re.IGNORECASE
+            )
         return re.compile(rf"(?P<un>{prefix})?{inner}(?P<none>{none})?$", re.IGNORECASE)
 
     def read(self, text: str) -> Evidence | None:
@@ -176,6 +178,8 @@ class _Reader:
             if _sentence_ends(words[place + 1].gap):
                 return False
             text = words[place].text
+            if text in self.rules["prefixes"]:  # of the next word only: "non-ticking, with a battery"
+                return place == at - 1
             if text in self.rules["negators"]:
                 needed = self.rules["negator_needs"].get(text)
                 follower = words[place + 1].text
@@ -202,8 +206,8 @@ class _Reader:
         return any(words[place].text in self.rules["other_thing"] for place in range(max(0, at - 3), at))
 
     def _included(self, words: Sequence[Word], at: int, last: int) -> bool:
-        """Whether a text says that the thing comes along: only that tells, where the product itself is named after it."""
-        if any(words[place].text in self.rules["including"] for place in range(max(0, at - 3), at)):
+        """Whether a text says that the thing comes along: only that tells, where the product is named after it."""
+        if any(words[place].text in self.rules["including"] for place in range(max(0, at - 2), at)):
             return True
         behind = words[last + 1].text if last + 1 < len(words) else ""
         return behind in self.rules["included_after"]

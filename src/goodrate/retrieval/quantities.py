@@ -11,7 +11,8 @@ from typing import Literal
 from goodrate.retrieval.constraint_rules import ConstraintRules, Unit, Word, alternatives, load_rules
 
 NUMBER = r"[0-9]{1,9}(?:[.,][0-9]{1,3})*"
-FRACTION = r"[0-9]{1,4}[ -][0-9]{1,2}/[0-9]{1,3}|[0-9]{1,3}/[0-9]{1,3}"
+VULGAR = {"½": 0.5, "¼": 0.25, "¾": 0.75}
+FRACTION = r"[0-9]{0,3} ?[½¼¾]|[0-9]{1,4}[ -][0-9]{1,2}/[0-9]{1,3}|[0-9]{1,3}/[0-9]{1,3}"
 QUANTITY = re.compile(rf"(?<![\w.,/$€£#-])(?:{FRACTION}|[.,][0-9]{{1,4}}|{NUMBER})")
 AGAIN = re.compile(rf"(?:{FRACTION}|{NUMBER})")
 CHILD_YEARS = 18
@@ -55,10 +56,10 @@ def find_prices(text: str, words: Sequence[Word], rules: ConstraintRules) -> lis
     """The prices that a text names, in its order, without overlaps. Ages, counts and measures are none."""
     found: list[PriceMention] = []
     for pattern in _price_patterns(rules.language):
-        for match in pattern.finditer(text):
+        for match in reversed(list(pattern.finditer(text))):  # "over 20 under 50": the first ends where a price begins
             clear = all(match.end() <= other.start or match.start() >= other.end for other in found)
             mention = _mention(match, rules) if clear else None
-            if mention and (mention.currency or _is_bare_price(text, words, match, mention, rules)):
+            if mention and (mention.currency or _is_bare_price(text, words, mention, found, rules)):
                 found.append(mention)
     return sorted(found, key=lambda mention: mention.start)
 
@@ -70,19 +71,25 @@ def _price_patterns(language: str) -> tuple[re.Pattern[str], ...]:
     price, currency = rules.price, alternatives(rules.currencies)
 
     def amount(name: str) -> str:
-        return rf"(?:(?P<pre_{name}>{currency})\s?)?(?P<{name}>{NUMBER})(?P<k_{name}>k)?(?:\s?(?P<post_{name}>{currency}))?"
+        before, behind = rf"(?:(?P<pre_{name}>{currency})\s?)?", rf"(?:\s?(?P<post_{name}>{currency}))?"
+        return rf"{before}(?P<{name}>{NUMBER})(?P<k_{name}>k)?{behind}"
 
     end = r"(?![^\W_]|[.,/-][^\W_])"
     starts, ranges = r"(?<![\w.,/-])", []
     for first, second in price["between"]:
-        ranges.append(rf"{starts}{alternatives([first])}\s+{amount('low')}\s+{alternatives([second])}\s+{amount('high')}{end}")
+        ranges.append(
+            rf"{starts}{alternatives([first])}\s+{amount('low')}\s+{alternatives([second])}\s+{amount('high')}{end}"
+        )
     dash = rf"(?:\s?[-–—]\s?|\s+{alternatives(price['to'])}\s+)"
     ranges.append(rf"{starts}{amount('low')}{dash}{amount('high')}{end}")
+    lead = rf"{starts}(?:{alternatives(price['before'])}\s+)?"
     bounds = [
-        rf"{starts}(?:(?P<below>{alternatives(price['below'])}|[<≤])|(?P<above>{alternatives(price['above'])}|[>≥]))"
+        rf"{lead}(?:(?P<below>{alternatives(price['below'])}|[<≤])|(?P<above>{alternatives(price['above'])}|[>≥]))"
         rf"\s*{amount('one')}{end}",
         rf"{starts}(?:(?P<below>{alternatives(price['below_with_currency'])})"
         rf"|(?P<above>{alternatives(price['above_with_currency'])}))\s+{amount('one')}{end}",
+        rf"{lead}{amount('one')}\s+(?:(?P<below>{alternatives(price['below_behind'])})"
+        rf"|(?P<above>{alternatives(price['above_behind'])})){end}",
     ]
     return tuple(re.compile(pattern, re.IGNORECASE) for pattern in (*ranges, *bounds))
 
@@ -101,24 +108,23 @@ def _mention(match: re.Match[str], rules: ConstraintRules) -> PriceMention | Non
         low, high = sorted((values["low"], values["high"]))
         return PriceMention(low, high, currency, *match.span())
     word = " ".join((groups["below"] or groups["above"]).lower().split())
-    if not currency and word in (*rules.price["below_with_currency"], *rules.price["above_with_currency"]):
-        if word not in (*rules.price["below"], *rules.price["above"]):
-            return None
-    low, high = (None, values["one"]) if groups["below"] else (values["one"], None)
-    return PriceMention(low, high, currency, *match.span())
+    if not currency and word not in (*rules.price["below"], *rules.price["above"], *"<≤>≥"):
+        return None
+    below = bool(groups["below"])
+    return PriceMention(None if below else values["one"], values["one"] if below else None, currency, *match.span())
 
 
 def _is_bare_price(
-    text: str, words: Sequence[Word], match: re.Match[str], mention: PriceMention, rules: ConstraintRules
+    text: str, words: Sequence[Word], mention: PriceMention, others: Sequence[PriceMention], rules: ConstraintRules
 ) -> bool:
     """Whether a number without a currency is a price: not of a measure, a count or an age."""
-    behind = [word for word in words if word.start >= match.end()]
-    after = text[match.end() :].lstrip()
-    if after[:1] in ("+", "%") or unit_at(text, match.end(), rules):
+    end = min((other.start for other in others if other.start >= mention.end), default=len(text))
+    behind = [word.text for word in words if mention.end <= word.start < end][:1]
+    if text[mention.end :].lstrip()[:1] in ("+", "%") or unit_at(text, mention.end, rules):
         return False
-    if behind and (behind[0].text in rules.price["counted"] or behind[0].text in rules.measure["by"]):
+    if behind and (behind[0] in rules.price["counted"] or behind[0] in rules.measure["by"]):
         return False
-    before = [word.text for word in words if word.end <= match.start()][-3:]
+    before = [word.text for word in words if word.end <= mention.start][-3:]
     number = mention.high if mention.high is not None else mention.low or 0.0
     if number <= CHILD_YEARS and any(word in rules.price["children"] for word in before):
         return False
@@ -132,11 +138,13 @@ def unit_at(text: str, place: int, rules: ConstraintRules) -> tuple[Unit, int] |
     match = _unit_pattern(rules.language).match(text, place)
     if not match:
         return None
-    name = " ".join(match["unit"].lower().split())
-    attached = match.start("unit") == place
+    written = match["word"] or match["sign"]
+    name = " ".join(written.lower().split())
+    attached = match.end() - len(match.group().lstrip(" -")) == place
     if not attached and (name in rules.measure["attached_only"]):
         return None
-    if name in rules.measure["attached_or_last"] and not attached and text[match.end() :].strip():
+    abbreviated = text[match.end() - 1] == "."
+    if name in rules.measure["attached_or_last"] and not (attached or abbreviated) and text[match.end() :].strip():
         return None
     return rules.units[name], match.end()
 
@@ -145,11 +153,12 @@ def unit_at(text: str, place: int, rules: ConstraintRules) -> tuple[Unit, int] |
 def _unit_pattern(language: str) -> re.Pattern[str]:
     names = load_rules(language).units
     letters, signs = ([n for n in names if n[0].isalpha() == kind] for kind in (True, False))
-    return re.compile(rf"[ -]?[ ]?(?P<unit>{alternatives(letters)}(?![^\W_])\.?|{alternatives(signs)})", re.IGNORECASE)
+    word = rf"(?P<word>{alternatives(letters)})(?![^\W_])\.?"
+    return re.compile(rf"[ -]?[ ]?(?:{word}|(?P<sign>{alternatives(signs)}))", re.IGNORECASE)
 
 
 def find_measures(text: str, language: str = "en") -> list[Measure]:
-    """The measures that a text names, in its order; numbers of different dimensions joined by "x" are none."""
+    """The measures that a text names, in its order."""
     rules, found, place = load_rules(language), [], 0
     while match := QUANTITY.search(text, place):
         read = _measure_at(text, match, rules)
@@ -160,28 +169,27 @@ def find_measures(text: str, language: str = "en") -> list[Measure]:
 
 
 def _measure_at(text: str, match: re.Match[str], rules: ConstraintRules) -> Measure | None:
-    """The measure whose first number is a match: numbers joined by "x", the last of them with a unit."""
-    numbers: list[str] = []
-    units: list[Unit | None] = []
+    """The measure whose first number is a match: numbers joined by "x", of which the last has a unit."""
+    parts: list[tuple[str, Unit | None, int]] = []
     step: re.Match[str] | None = match
-    end = match.end()
     while step:
-        numbers.append(step.group())
-        unit = unit_at(text, step.end(), rules)
-        units.append(unit[0] if unit else None)
-        end = unit[1] if unit else step.end()
+        found = unit_at(text, step.end(), rules)
+        unit, end = found or (None, step.end())
+        parts.append((step.group(), unit, end))
         joint = _joint(rules.language).match(text, end)
         step = AGAIN.match(text, joint.end()) if joint else None
-    if units[-1] is None:
+    if len({unit.dimension for _, unit, _ in parts if unit}) > 1:
+        parts = parts[:1]  # "5 kg x 3 m" are two measures
+    last = parts[-1][1]
+    if last is None or _closes_quote(text, match.start(), parts[-1][2]):
         return None
-    for at in range(len(units) - 2, -1, -1):
-        units[at] = units[at] or units[at + 1]
-    known = [unit for unit in units if unit]
-    if len({unit.dimension for unit in known}) != 1 or _closes_quote(text, match.start(), end):
-        return None
-    values = tuple(round(_value(n, rules) * unit.factor, 6) for n, unit in zip(numbers, known, strict=True))
+    values: list[float] = []
+    for number, unit, _ in reversed(parts):
+        last = unit or last
+        values.insert(0, round(_value(number, rules) * last.factor, 6))
     relation, start = _relation(text, match.start(), rules)
-    return Measure(known[0].dimension, values, relation, text[start:end], start, end)
+    end = parts[-1][2]
+    return Measure(last.dimension, tuple(values), relation, text[start:end], start, end)
 
 
 @functools.lru_cache(maxsize=16)
@@ -191,6 +199,8 @@ def _joint(language: str) -> re.Pattern[str]:
 
 def _value(text: str, rules: ConstraintRules) -> float:
     """A number, or a fraction such as 1 1/2; a denominator of 0 gives 0."""
+    if text[-1] in VULGAR:
+        return float(text[:-1] or 0) + VULGAR[text[-1]]
     if "/" not in text:
         return rules.number("0" + text if text[0] in ".," else text)
     whole, _, fraction = text.replace("-", " ").rpartition(" ")
@@ -236,7 +246,9 @@ def matches(measure: Measure, text: str, language: str = "en", tolerance: float 
     >>> matches(asked, "38.1 cm screen"), matches(asked, "17 inch"), matches(asked, "black")
     (True, False, None)
     """
-    stated = [v for other in find_measures(text, language) if other.dimension == measure.dimension for v in other.values]
+    stated = [
+        v for other in find_measures(text, language) if other.dimension == measure.dimension for v in other.values
+    ]
     if not stated:
         return None
     slack = {value: abs(value) * tolerance for value in measure.values}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from goodrate.retrieval.constraint_rules import ConstraintRules, Word, load_rules, words_in
 from goodrate.retrieval.exclusions import Exclusion, forms
@@ -32,7 +32,7 @@ class Span:
 
 @dataclass(frozen=True)
 class PriceRange:
-    """low, high: inclusive, None = open. currency: ISO code, None = not said. spans: one or, "over 20 under 50", two."""
+    """low, high: inclusive, None = open. currency: ISO code, None = not said. spans: two of "over 20 under 50"."""
 
     low: float | None
     high: float | None
@@ -65,7 +65,7 @@ class QueryConstraints:
 def read_query(text: str, language: str = "en", ignore: Collection[str] = ()) -> QueryConstraints:
     """The constraints of a query. Never raises for a text; ValueError for a language without a rule file.
 
-    ignore: ids of spans that a shopper took away; their words are plain words again, and the other spans keep their ids.
+    ignore: ids of spans that a shopper took away; their words are plain again; other spans keep their ids.
 
     >>> read = read_query("cat treats without chicken under $20")
     >>> read.positive, [exclusion.term for exclusion in read.must_not], read.price.high
@@ -81,7 +81,7 @@ def read_query(text: str, language: str = "en", ignore: Collection[str] = ()) ->
     taken += [(m.start, m.end) for m in measures]
     exclusions = [e for e in _Scan(text, words, rules, taken).exclusions() if e.id not in ignore]
     exclusions = exclusions if _leaves_words(words, exclusions, taken) else []
-    cheap = [s for s in _cheap_spans(text, words, rules, [*taken, *((e.start, e.end) for e in exclusions)])]
+    cheap = _cheap_spans(text, words, rules, [*taken, *((e.start, e.end) for e in exclusions)])
     kept = [span for span in cheap if span.id not in ignore]
     price = _price_range(text, prices, ignore)
     measures = [m for m in measures if m.id not in ignore]
@@ -140,13 +140,15 @@ def _cheap_spans(
 
 def _without(text: str, removed: Sequence[tuple[int, int]]) -> str:
     """The text without some stretches, and without the white space and commas that they leave behind."""
+    if not removed:
+        return text.strip()
     pieces, at = [], 0
     for start, end in sorted(removed):
         pieces.append(text[at:start])
         at = max(at, end)
     pieces.append(text[at:])
-    joined = " ".join(" ".join(pieces).split()) if removed else text.strip()
-    return re.sub(r"^[\s,;.&+-]+(?=\s)|\s+(?=[,;])|[\s,;&+-]+$", "", joined).strip()
+    joined = " ".join(" ".join(pieces).split())
+    return re.sub(r"^[\s,;.&-]+(?=\s)|\s+(?=[,;])|[\s,;&-]+$", "", joined).strip()
 
 
 def _named(exclusion: Exclusion, positive: str, language: str) -> Exclusion:
@@ -179,18 +181,19 @@ class _Scan:
         start, end = self.words[first].start, self.words[last].end
         if self.text[start - 1 : start] == "-" and first == term[0] and not stays:
             start -= 1
-        words = " ".join(word.text for word in self.words[term[0] : term[1] + 1])
+        words = self._fused(first) or " ".join(word.text for word in self.words[term[0] : term[1] + 1])
         return Exclusion(words, stays, False, self.text[start:end], start, end, self.language)
 
     def _at(self, at: int) -> list[tuple[int, tuple[int, int], bool, int]]:
         """(first word, excluded words, whether they stay, last word) of what starts at a place."""
-        word = self.words[at]
         if self._is_minus(at):
             return [(at, (at, at), False, at)]
-        if word.text in self.rules["prefixes"] and self._follows(at + 1):
+        if self._is_prefix(at):
             return [(at, (at + 1, at + 1), True, at + 1)]
         if self._is_free(at):
             return [(at, (at, at), True, at + 1)]
+        if self._fused(at):
+            return [(at, (at, at), True, at)]
         for name in ("without", "no", "not"):
             length = self.rules[name].at(self.words, at)
             if length:
@@ -202,9 +205,20 @@ class _Scan:
         word = self.words[at]
         return at > 0 and bool(re.search(r"\s[-−]$", word.gap)) and word.text[0].isalpha()
 
+    def _is_prefix(self, at: int) -> bool:
+        """non-x with or without a hyphen; of a word that also stands alone ("nicht") only with a hyphen."""
+        if self.words[at].text not in self.rules["prefixes"] or not self._follows(at + 1):
+            return False
+        return self.words[at + 1].hyphen or self.words[at].text not in self.rules["not"]
+
     def _follows(self, at: int) -> bool:
         """Whether a plain word with a letter stands at a place."""
-        return at < len(self.words) and at not in self.plain and not self.words[at].broken and self.words[at].text.isalpha()
+        return (
+            at < len(self.words)
+            and at not in self.plain
+            and not self.words[at].broken
+            and self.words[at].text.isalpha()
+        )
 
     def _is_free(self, at: int) -> bool:
         """x-free with a hyphen, or a substance with "free" behind it."""
@@ -213,23 +227,39 @@ class _Scan:
         hyphen = self.words[at + 1].hyphen and self.words[at].text.isalpha() and not self.words[at].hyphen
         return hyphen or self.rules["substances"].at(self.words, at) == 1
 
+    def _fused(self, at: int) -> str:
+        """The substance in a word such as sugarfree, zuckerfreie; "" = it is no such word."""
+        word = self.words[at].text
+        stems = [word.removesuffix(end) for end in self.rules["suffixes"] if word.endswith(end)]
+        return next((stem for stem in stems if stem in self.rules["substances"]), "")
+
     def _behind(self, at: int, length: int, kind: str) -> list[tuple[int, tuple[int, int], bool, int]]:
         """The exclusions that the words of `kind` at a place begin, [] where they exclude nothing."""
         first = at + length
         if kind != "without" and not self._may_negate(at, first):
             return []
-        most = 1 if kind == "no" and self._before_product(at, first) else MOST_WORDS
-        found, start, begin = [], at, first
+        most = self._most(at, first) if kind == "no" else MOST_WORDS
+        found, start, begin = [], self._joint_before(at), first
         while True:
             term = self._term(begin, most)
             if term is None:
                 break
-            found.append((start, term, False, term[1]))
-            begin = self._joined(term[1])
-            start = term[1] + 1
+            last = self._swallowed(term[1])
+            found.append((start, term, False, last))
+            begin, start = self._joined(last), last + 1
             if not begin:
                 break
         return [] if not found or self._is_print(found[-1][1]) else found
+
+    def _joint_before(self, at: int) -> int:
+        """The first place that goes with an exclusion: an "and" in front of "without" goes, too."""
+        joint = at > 1 and self.words[at - 1].text in self.rules["weak_joiners"] and not self.words[at].broken
+        return at - 1 if joint and at - 1 not in self.plain else at
+
+    def _swallowed(self, last: int) -> int:
+        """The last place that goes with an exclusion: in "no box spring needed" the last word does, too."""
+        follows = last + 1 < len(self.words) and self.words[last + 1].text in self.rules["swallowed"]
+        return last + 1 if follows and not self.words[last + 1].broken and last + 1 not in self.plain else last
 
     def _may_negate(self, at: int, first: int) -> bool:
         """Whether "no" and "not" may exclude what follows: they do not in a sentence or in front of a number."""
@@ -240,10 +270,11 @@ class _Scan:
         follower = self.words[first].text
         return follower not in self.rules["after_not"] and not (at == 0 and self.words[0].text in self.rules["not"])
 
-    def _before_product(self, at: int, first: int) -> bool:
-        """Whether "no" stands in front of the product ("no sugar cereal"): at the start, or before a substance."""
+    def _most(self, at: int, first: int) -> int:
+        """How many words "no" excludes: few in front of the product ("no sugar cereal", "no added sugar granola")."""
+        modified = self.words[first].text in self.rules["modifiers"]
         known = self.rules["substances"].at(self.words, first) == 1
-        return (at == 0 or known) and self.words[first].text not in self.rules["modifiers"]
+        return 1 + modified if at == 0 or known or modified else MOST_WORDS
 
     def _term(self, begin: int, most: int) -> tuple[int, int] | None:
         """The places of the first and last word of what is excluded; None = nothing is."""
@@ -276,7 +307,7 @@ class _Scan:
     def _joined(self, last: int) -> int:
         """Where the next excluded word of a list begins; 0 = the list ends behind `last`."""
         at = last + 1
-        if at >= len(self.words) - 0:
+        if at >= len(self.words):
             return 0
         word = self.words[at]
         if word.text in self.rules["joiners"] and at + 1 < len(self.words):
