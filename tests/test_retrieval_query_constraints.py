@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from goodrate.catalog.items import Catalog
 from goodrate.retrieval import constraint_rules
 from goodrate.retrieval.constraint_rules import load_rules, parse_rules
 from goodrate.retrieval.exclusions import Exclusion, evidence, forms, violates, violations
 from goodrate.retrieval.quantities import Measure, find_measures, matches
 from goodrate.retrieval.query_constraints import QueryConstraints, read_query
+from goodrate.retrieval.store import Store
 
 
 def terms(read: QueryConstraints) -> list[str]:
@@ -109,6 +112,17 @@ def test_a_price_range_holds_its_ends_and_does_not_know_an_unknown_price() -> No
     assert [price.holds(value) for value in (19.99, 20, 50, 50.01, None)] == [False, True, True, False, None]
 
 
+def test_a_price_range_as_a_filter_that_a_store_understands(tmp_path: Path) -> None:
+    rows = [("a", 10.0), ("b", 20.0), ("c", None), ("d", 50.5)]
+    frame = pl.DataFrame({"id": [i for i, _ in rows], "title": ["kettle"] * 4, "price": [p for _, p in rows]})
+    store = Store.create(tmp_path / "index", None, None)
+    store.upsert(Catalog(frame), None)
+    price = read_query("kettle between 20 and 50").price
+    assert price is not None
+    found = [{hit.item_id for hit in store.search_text("kettle", 9, price.where(known))} for known in (True, False)]
+    assert found == [{"b", "c"}, {"b"}]
+
+
 def test_of_two_contradicting_prices_the_first_is_read() -> None:
     read = read_query("kettle under $20 over $50")
     assert read.price is not None and (read.price.low, read.price.high) == (None, 20.0)
@@ -188,6 +202,7 @@ GERMAN = [
     ("nicht rostend Schraube", "nicht rostend Schraube", [], None),
     ("Regal ohne Bohren", "Regal ohne Bohren", [], None),
     ("Spiel für Kinder ab 6", "Spiel für Kinder ab 6", [], None),
+    ("Bohrer 18 Volt max 8 Stück", "Bohrer 18 Volt max 8 Stück", [], None),
     ("Mütze für Damen über 60", "Mütze für Damen über 60", [], None),
     ("nichtraucher Schild", "nichtraucher Schild", [], None),
 ]

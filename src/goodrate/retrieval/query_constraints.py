@@ -45,6 +45,18 @@ class PriceRange:
             return None
         return (self.low is None or price >= self.low) and (self.high is None or price <= self.high)
 
+    def where(self, unknown: bool = True) -> str:
+        """The range as a condition for a store's filter. unknown: whether items without a price pass.
+
+        >>> PriceRange(20.0, 50.0, "EUR", ()).where()
+        '(price IS NULL OR (price >= 20.0 AND price <= 50.0))'
+        """
+        bounds = [
+            f"price {sign} {value!r}" for sign, value in ((">=", self.low), ("<=", self.high)) if value is not None
+        ]
+        inside = " AND ".join(bounds) or "price IS NOT NULL"
+        return f"(price IS NULL OR ({inside}))" if unknown else f"({inside})"
+
 
 @dataclass(frozen=True)
 class QueryConstraints:
