@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from goodrate.catalog.items import Catalog
@@ -244,6 +244,8 @@ TEXTS = st.one_of(
 )
 
 
+@example(" ¼L", "en")
+@example("2 lbſ under 5 euroſ 2 lıter", "en")  # letters that a pattern takes for s and i
 @given(TEXTS, st.sampled_from(["en", "de"]))
 @settings(max_examples=400, deadline=None)
 def test_any_text_is_read_with_spans_of_its_own(text: str, language: str) -> None:

@@ -12,7 +12,7 @@ from goodrate.retrieval.constraint_rules import ConstraintRules, Unit, Word, alt
 
 NUMBER = r"[0-9]{1,9}(?:[.,][0-9]{1,3})*"
 VULGAR = {"½": 0.5, "¼": 0.25, "¾": 0.75}
-FRACTION = r"[0-9]{0,3} ?[½¼¾]|[0-9]{1,4}[ -][0-9]{1,2}/[0-9]{1,3}|[0-9]{1,3}/[0-9]{1,3}"
+FRACTION = r"(?:[0-9]{1,3} ?)?[½¼¾]|[0-9]{1,4}[ -][0-9]{1,2}/[0-9]{1,3}|[0-9]{1,3}/[0-9]{1,3}"
 QUANTITY = re.compile(rf"(?<![\w.,/$€£#-])(?:{FRACTION}|[.,][0-9]{{1,4}}|{NUMBER})")
 AGAIN = re.compile(rf"(?:{FRACTION}|{NUMBER})")
 CHILD_YEARS = 18
@@ -99,7 +99,7 @@ def _mention(match: re.Match[str], rules: ConstraintRules) -> PriceMention | Non
     groups = match.groupdict()
     names = [name for name in ("low", "high", "one") if groups.get(name)]
     written = [groups[f"{where}_{name}"] for name in names for where in ("pre", "post") if groups[f"{where}_{name}"]]
-    currency = rules.currencies[written[0].lower()] if written else None
+    currency = rules.currencies.get(written[0].lower()) if written else None
     values = {n: rules.number(groups[n]) * (1000 if groups[f"k_{n}"] else 1) for n in names}
     if "one" not in values:
         worded = re.match(alternatives(pair[0] for pair in rules.price["between"]), match.group(), re.IGNORECASE)
@@ -146,7 +146,8 @@ def unit_at(text: str, place: int, rules: ConstraintRules) -> tuple[Unit, int] |
     abbreviated = text[match.end() - 1] == "."
     if name in rules.measure["attached_or_last"] and not (attached or abbreviated) and text[match.end() :].strip():
         return None
-    return rules.units[name], match.end()
+    unit = rules.units.get(name)  # None: a pattern takes "ſ" for an s
+    return (unit, match.end()) if unit else None
 
 
 @functools.lru_cache(maxsize=16)
