@@ -74,6 +74,12 @@ def test_exclusions(query: str, positive: str, excluded: list[str]) -> None:
     assert (read.positive, terms(read)) == (positive, excluded)
 
 
+def test_the_searchable_text_keeps_exclusions_and_loses_the_price() -> None:
+    read = read_query("cheap apron without pocket under $20")
+    assert (read.searchable, read.positive) == ("apron without pocket", "apron")
+    assert read_query("under $20").searchable == "under $20"  # there is nothing else to search for
+
+
 @pytest.mark.parametrize("query", PLAIN)
 def test_what_only_looks_like_a_constraint_stays_plain(query: str) -> None:
     read = read_query(query)
@@ -250,7 +256,7 @@ TEXTS = st.one_of(
 @settings(max_examples=400, deadline=None)
 def test_any_text_is_read_with_spans_of_its_own(text: str, language: str) -> None:
     read = read_query(text, language)
-    assert bool(read.positive) == bool(text.strip())
+    assert bool(read.positive) == bool(read.searchable) == bool(text.strip())
     assert all(text[span.start : span.end] == span.text and span.text for span in read.spans)
     assert len({span.id for span in read.spans}) == len(read.spans)
     ordered = sorted(read.spans, key=lambda span: span.start)

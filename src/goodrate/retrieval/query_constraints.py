@@ -60,13 +60,16 @@ class PriceRange:
 
 @dataclass(frozen=True)
 class QueryConstraints:
-    """positive: the query without exclusions, price and words for cheap; never empty unless the query is.
+    """positive: the query without exclusions, price and words for cheap; searchable: the same with the exclusions.
+
+    To search, take searchable and put violators last (docs/query_constraints.md). Neither is empty unless the query is.
 
     Measures and forms such as "sugar-free" stay in it, because titles write them as well. spans: every part that was
     read, in the query's order; parts that were asked to be ignored are not among them.
     """
 
     positive: str
+    searchable: str
     must_not: tuple[Exclusion, ...]
     price: PriceRange | None
     measures: tuple[Measure, ...]
@@ -97,15 +100,15 @@ def read_query(text: str, language: str = "en", ignore: Collection[str] = ()) ->
     kept = [span for span in cheap if span.id not in ignore]
     price = _price_range(text, prices, ignore)
     measures = [m for m in measures if m.id not in ignore]
-    removed = [(e.start, e.end) for e in exclusions if not e.stays]
-    removed += [(span.start, span.end) for span in (*kept, *(price.spans if price else ()))]
-    positive = _without(text, removed) or text.strip()
+    said = [(span.start, span.end) for span in (*kept, *(price.spans if price else ()))]
+    searchable = _without(text, said) or text.strip()
+    positive = _without(text, [*said, *((e.start, e.end) for e in exclusions if not e.stays)]) or text.strip()
     named = tuple(_named(e, positive, language) for e in exclusions)
     spans = [Span(part.id, "not", part.start, part.end, text[part.start : part.end]) for part in exclusions]
     spans += [Span(m.id, "measure", m.start, m.end, m.text) for m in measures]
     spans += [*kept, *(price.spans if price else ())]
     ordered = tuple(sorted(spans, key=lambda span: span.start))
-    return QueryConstraints(positive, named, price, tuple(measures), bool(kept), ordered)
+    return QueryConstraints(positive, searchable, named, price, tuple(measures), bool(kept), ordered)
 
 
 def _clear(start: int, end: int, taken: Sequence[tuple[int, int]]) -> bool:
