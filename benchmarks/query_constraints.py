@@ -1,4 +1,4 @@
-"""Exclusions in queries ("cat treats without ...") on real judgements: what reading them does to ranked lists.
+"""Exclusions in queries ("X without Y") on real judgements: what reading them does to ranked lists.
 
 python benchmarks/query_constraints.py run --encoder FOLDER    benchmarks/results/query_constraints.json
 python benchmarks/query_constraints.py table --write           benchmarks/results/query_constraints.md

@@ -20,8 +20,8 @@ HEADING = re.compile(r"\n| ; ")  # ends the title in an item's text
 class Exclusion:
     """What a query does not want. term: in lower case, words joined by spaces. text, start, end: its part of the query.
 
-    stays: its words are in the positive text too ("sugar-free"). named: so is the thing itself ("tool case without
-    tools"), and naming it in a title says nothing then.
+    stays: its words are in the positive text too ("sugar-free"). named: so is the thing itself ("pencil case without
+    pencils"), and naming it in a title says nothing then.
     """
 
     term: str
@@ -41,10 +41,10 @@ class Exclusion:
 def violates(exclusion: Exclusion, text: str) -> bool:
     """Whether an item's text says that it has what is excluded.
 
-    "Chicken free", "no chicken", "cordless" and "lamp not included" are the contrary; see `evidence`.
+    "Raisin free", "no raisins", "cordless" and "lamp not included" are the contrary; see `evidence`.
 
-    >>> chicken = Exclusion("chicken", False, False, "without chicken", 0, 15)
-    >>> [violates(chicken, text) for text in ("Chicken treats", "Treats, no chicken", "Salmon treats")]
+    >>> raisin = Exclusion("raisin", False, False, "without raisin", 0, 14)
+    >>> [violates(raisin, text) for text in ("Raisin muesli", "Muesli, no raisins", "Nut muesli")]
     [True, False, False]
     """
     return evidence(exclusion, text) == "present"

@@ -1,4 +1,4 @@
-"""What a query says beside its positive words: exclusions ("without chicken"), a price ("under 50 euro"), measures.
+"""What a query says beside its positive words: exclusions ("without raisins"), a price ("under 50 euro"), measures.
 
 Rules of words only (query_rules_*.toml), so that a shop can read and change them; microseconds, no model.
 """
@@ -82,11 +82,11 @@ def read_query(text: str, language: str = "en", ignore: Collection[str] = ()) ->
 
     ignore: ids of spans that a shopper took away; their words are plain again; other spans keep their ids.
 
-    >>> read = read_query("cat treats without chicken under $20")
+    >>> read = read_query("oat bars without raisins under $20")
     >>> read.positive, [exclusion.term for exclusion in read.must_not], read.price.high
-    ('cat treats', ['chicken'], 20.0)
-    >>> read_query("cat treats without chicken under $20", ignore={"not-11"}).positive
-    'cat treats without chicken'
+    ('oat bars', ['raisins'], 20.0)
+    >>> read_query("oat bars without raisins under $20", ignore={"not-9"}).positive
+    'oat bars without raisins'
     """
     rules = load_rules(language)
     words = words_in(text)
@@ -167,7 +167,7 @@ def _without(text: str, removed: Sequence[tuple[int, int]]) -> str:
 
 
 def _named(exclusion: Exclusion, positive: str, language: str) -> Exclusion:
-    """The exclusion, marked where the positive words name the same thing ("tool case without tools")."""
+    """The exclusion, marked where the positive words name the same thing ("pencil case without pencils")."""
     present = {word.text for word in words_in(positive)}
     named = not exclusion.stays and all(present & set(forms(word, language)) for word in exclusion.term.split())
     return Exclusion(exclusion.term, exclusion.stays, named, exclusion.text, exclusion.start, exclusion.end, language)
@@ -272,7 +272,7 @@ class _Scan:
         return at - 1 if joint and at - 1 not in self.plain else at
 
     def _swallowed(self, last: int) -> int:
-        """The last place that goes with an exclusion: in "no box spring needed" the last word does, too."""
+        """The last place that goes with an exclusion: in "no headrest needed" the last word does, too."""
         follows = last + 1 < len(self.words) and self.words[last + 1].text in self.rules["swallowed"]
         return last + 1 if follows and not self.words[last + 1].broken and last + 1 not in self.plain else last
 
@@ -343,6 +343,6 @@ class _Scan:
         return False
 
     def _is_print(self, term: tuple[int, int]) -> bool:
-        """Whether a printed word ends the excluded words or follows them: "listen without prejudice shirt"."""
+        """Whether a printed word ends the excluded words or follows them: "dance without shame shirt"."""
         media = self.rules["media"]
         return any(media.at(self.words, at) for at in range(term[0] + 1, len(self.words)))
