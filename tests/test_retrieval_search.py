@@ -161,3 +161,38 @@ def test_a_word_that_many_items_share_is_no_identifier(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["hybrid", "lexical", "dense"])
 def test_a_query_without_a_letter_or_digit_finds_nothing(players: Store, query: str, mode: str) -> None:
     assert Searcher(players, Flat()).search(query, 5, mode=mode) == []  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def bars(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Three oat bars: with raisins, without, and without a price; a lamp."""
+    frame = pl.DataFrame({
+        "id": ["raisin", "plain", "unpriced", "lamp"],
+        "title": ["oat bars with raisins raisins", "oat bars, no raisins", "oat bars honey", "lamp"],
+        "price": [10.0, 30.0, None, 5.0],
+        "attributes": ["{}", "{}", '{"topping":"raisins"}', "{}"],
+    })  # fmt: skip
+    store = Store.create(tmp_path_factory.mktemp("bars") / "index", None, None)
+    store.upsert(Catalog(frame), None)
+    return store
+
+
+def test_what_a_query_excludes_goes_last_and_a_price_filters(bars: Store) -> None:
+    searcher = Searcher(bars, None)
+    hits = searcher.search("oat bars without raisins")
+    assert [(hit.item_id, hit.rank, hit.excluded) for hit in hits] == [
+        ("plain", 1, False), ("raisin", 2, True), ("unpriced", 3, True),
+    ]  # fmt: skip
+    assert {hit.item_id for hit in searcher.search("oat bars under $20")} == {"raisin", "unpriced"}
+    assert [hit.item_id for hit in searcher.search("oat bars under $20", where="price > 1")] == ["raisin"]
+    assert searcher.search("oat bars without raisins", 1)[0].item_id == "plain"
+
+
+def test_a_part_that_is_taken_away_is_plain_words_again_and_no_language_reads_nothing(bars: Store) -> None:
+    searcher = Searcher(bars, None)
+    read = searcher.read("oat bars without raisins under $20")
+    assert read is not None and [span.kind for span in read.spans] == ["not", "price"]
+    taken_away = [span.id for span in read.spans]
+    plain = [hit.item_id for hit in Searcher(bars, None, language=None).search("oat bars without raisins under $20")]
+    assert [hit.item_id for hit in searcher.search("oat bars without raisins under $20", ignore=taken_away)] == plain
+    assert plain[0] == "raisin"

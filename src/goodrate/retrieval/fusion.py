@@ -26,12 +26,16 @@ class ChannelPart:
 
 @dataclass(frozen=True)
 class FusedHit:
-    """One fused result. channels: name -> its part; a channel that did not find the item is absent."""
+    """One fused result. channels: name -> its part; a channel that did not find the item is absent.
+
+    excluded: the item has what the query asks to be without, and stands behind others for it, whatever its score.
+    """
 
     item_id: str
     score: float
     rank: int
     channels: dict[str, ChannelPart]
+    excluded: bool = False
 
 
 def reciprocal_rank_fusion(

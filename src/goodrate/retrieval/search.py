@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
+from goodrate.retrieval.exclusions import violations
 from goodrate.retrieval.fusion import ChannelPart, FusedHit, Hit, reciprocal_rank_fusion
 from goodrate.retrieval.indexing import ItemEncoder
+from goodrate.retrieval.query_constraints import QueryConstraints, read_query
 from goodrate.retrieval.store import Store
 
 MODES = ("hybrid", "lexical", "dense")
@@ -13,24 +16,39 @@ CHANNELS = ("identifier", "lexical", "dense")
 CHANNEL_DEPTH = 100  # hits a channel gives to the fusion; deeper ones weigh under 1 / 160
 # More than words and meaning together: who types an article number wants that article.
 IDENTIFIER_WEIGHT = 3.0
+# Of the best, those that have what the query excludes go last; deeper, what moves up has little to do with the query.
+DEMOTED_AMONG = 50
 
 
 class Searcher:
     """An index with the encoder that made it. Raises ValueError when it is another encoder.
 
-    channels: those that hybrid asks; None = all that the index has.
+    channels: those that hybrid asks; None = all that the index has. language: of the rules by which exclusions and
+    prices are read from queries ("without X", "under 50 euro"); None takes every word as it stands.
     """
 
-    def __init__(self, store: Store, encoder: ItemEncoder | None, channels: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, store: Store, encoder: ItemEncoder | None, channels: Sequence[str] | None = None,
+        language: str | None = "en",
+    ) -> None:  # fmt: skip
         if encoder is not None:
             store.require_encoder(encoder.fingerprint)
         self.store = store
         self.encoder = encoder
+        self.language = language
         self.channels = tuple(channels) if channels else CHANNELS if encoder else CHANNELS[:2]
 
-    def search(self, query: str, k: int = 10, where: str | None = None, mode: str | None = None) -> list[FusedHit]:
+    def read(self, query: str, ignore: Collection[str] = ()) -> QueryConstraints | None:
+        """What the query says beside its words; None without a language. ignore: ids of spans that are plain words."""
+        return None if self.language is None else read_query(query, self.language, ignore)
+
+    def search(
+        self, query: str, k: int = 10, where: str | None = None, mode: str | None = None, ignore: Collection[str] = ()
+    ) -> list[FusedHit]:
         """The best k items, best first, each with the part of every channel. Fewer come back when fewer match.
 
+        A price in the query filters (items without a price stay), and of the first DEMOTED_AMONG items those that have
+        what the query excludes go last: docs/query_constraints.md. ignore: ids of such parts that are plain words.
         mode: hybrid (identifiers, words and meaning), lexical (identifiers and words) or dense (meaning alone); None
         means hybrid, or lexical without an encoder. Where one channel alone finds items in mode lexical or dense, the
         score is that channel's own (BM25, or the cosine). A query without a letter or digit finds nothing.
@@ -44,6 +62,25 @@ class Searcher:
             raise ValueError(f"{self.store.path} is searched without an encoder; only mode lexical is possible")
         if not any(sign.isalnum() for sign in query):
             return []
+        read = self.read(query, ignore)
+        if read is None:
+            return self._retrieve(query, k, where, mode)
+        limits = [f"({where})" if where else None, read.price.where() if read.price else None]
+        both = " AND ".join(limit for limit in limits if limit) or None
+        depth = max(k, DEMOTED_AMONG) if read.must_not else k
+        hits = self._retrieve(read.searchable, depth, both, mode)
+        return self._demoted(hits, read)[:k] if read.must_not else hits
+
+    def _demoted(self, hits: list[FusedHit], read: QueryConstraints) -> list[FusedHit]:
+        """The hits, of the first DEMOTED_AMONG those last that have what is excluded, ranked by their places."""
+        head = hits[:DEMOTED_AMONG]
+        excluded = violations(read.must_not, self.store.texts([hit.item_id for hit in head]))
+        order = sorted(range(len(head)), key=lambda place: excluded[place])
+        moved = [replace(head[place], excluded=excluded[place]) for place in order]
+        return [replace(hit, rank=rank) for rank, hit in enumerate([*moved, *hits[DEMOTED_AMONG:]], start=1)]
+
+    def _retrieve(self, query: str, k: int, where: str | None, mode: str) -> list[FusedHit]:
+        """What the channels of a mode find."""
         asked = {"lexical": CHANNELS[:2], "dense": CHANNELS[2:], "hybrid": self.channels}[mode]
         depth = k if len(asked) == 1 else max(k, CHANNEL_DEPTH)
         found = {channel: self._hits(channel, query, depth, where) for channel in asked}

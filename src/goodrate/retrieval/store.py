@@ -232,6 +232,14 @@ class Store:
         """The items that are there of these ids, in no particular order, in ITEM_COLUMNS."""
         return self._of_ids(list(ITEM_COLUMNS), ids)
 
+    def texts(self, ids: Sequence[str]) -> list[str]:
+        """What the full text reads of items, attributes last, in the order of ids. ValueError for an unknown id."""
+        found = {row[0]: f"{row[1]} ; {row[2]}" for row in self._of_ids(["id", "text", "attribute_text"], ids).rows()}
+        unknown = next((item for item in ids if item not in found), None)
+        if unknown is not None:
+            raise ValueError(f"{self.path} has no item {unknown!r}")
+        return [found[item] for item in ids]
+
     def all_items(self) -> Catalog:
         """Every item, ordered by id."""
         return Catalog(self._unique(self._scan(list(ITEM_COLUMNS))).sort("id"))
