@@ -13,6 +13,8 @@ import pytest
 
 from goodrate import cli
 from goodrate.catalog.items import Catalog
+from goodrate.retrieval import full_text
+from goodrate.retrieval.manifest import FORMAT_VERSION
 from goodrate.retrieval.store import Store
 from goodrate.retrieval.table import IndexDamaged, damage_named
 
@@ -75,10 +77,11 @@ def test_a_manifest_that_cannot_be_used(index: Path, content: object, reason: st
 
 
 def test_another_format_is_no_damage(index: Path) -> None:
-    (index / "store.json").write_text(tampered(index, format="2"))
-    with pytest.raises(ValueError, match="has index format '2'; this goodrate reads 1"):
-        Store.open(index)
-    (index / "store.json").write_text(tampered(index, format=1, encoded_fields=..., id=..., columns=...))
+    for other in (FORMAT_VERSION - 1, FORMAT_VERSION + 1, str(FORMAT_VERSION), None):
+        (index / "store.json").write_text(tampered(index, format=other))
+        with pytest.raises(ValueError, match=rf"has index format {other!r}; this goodrate reads {FORMAT_VERSION}"):
+            Store.open(index)
+    (index / "store.json").write_text(tampered(index, format=FORMAT_VERSION, encoded_fields=..., id=..., columns=...))
     assert len(Store.open(index)) == COUNT  # what older versions did not write
 
 
@@ -127,6 +130,15 @@ def test_damaged_items_are_named_by_every_reader_and_writer(index: Path, damage:
             use(Store.open(index))
     with pytest.raises(IndexDamaged):  # nor does an index that is open go on with what it remembers
         opened.all_items()
+
+
+def test_a_full_text_that_lacks_one_column_is_built_again(index: Path) -> None:
+    store = Store.open(index)
+    for column in full_text.COLUMNS:
+        table = store._opened._table()
+        table.drop_index(f"{column}_idx")
+        store.refresh()
+        assert {entry.columns[0] for entry in table.list_indices()} == set(full_text.COLUMNS)
 
 
 @pytest.mark.parametrize("how", [cut, zeroed, Path.unlink])

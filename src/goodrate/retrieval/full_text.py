@@ -101,9 +101,15 @@ def _write_outdated(folder: Path, texts: int) -> None:
 
 
 def _is_usable(table: Any) -> bool:
-    """Whether a search can read the full text. A table whose items cannot be read is no fault of it."""
+    """Whether every column has its full text and a search can read it."""
+    from lancedb import query as full_text
+
+    match: Any = full_text.MatchQuery
+    if not {index.columns[0] for index in table.list_indices()}.issuperset(COLUMNS):
+        return False
     try:
-        table.search(words("lamp")).select(["id"]).limit(1).to_arrow()
+        for column in COLUMNS:
+            table.search(match("lamp", column)).select(["id"]).limit(1).to_arrow()
     except (ValueError, RuntimeError, OSError):
         return False
     return True
