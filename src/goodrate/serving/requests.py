@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from goodrate.retrieval.filters import MAX_CHARACTERS
 from goodrate.serving.pipeline import SearchRequest
 
 MAX_QUERY_CHARACTERS = 500
@@ -26,7 +27,7 @@ class SearchBody(StrictBody):
 
     query: str = Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)
     k: int = Field(20, ge=1, le=MAX_RESULTS)
-    where: str | None = Field(None, max_length=2000)
+    where: str | None = Field(None, max_length=MAX_CHARACTERS)
     mode: str | None = None
     depth: int = Field(50, ge=0, le=MAX_DEPTH)
 
