@@ -39,14 +39,14 @@ def verdict_key(pair: Pair, item_text: str, identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def open_table(path: Path, table: str) -> sqlite3.Connection:
+def open_table(path: Path, table: str, wait_seconds: float = WAIT_SECONDS) -> sqlite3.Connection:
     """A connection to the SQLite file at `path`, made where there is none, in which the table exists.
 
     Raises ValueError when the file is something else, OSError when the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with full_disk_named(path), _other_file_named(path):
-        connection = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=wait_seconds, check_same_thread=False)
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
         with connection:
@@ -97,10 +97,11 @@ def _other_file_named(path: Path) -> Iterator[None]:
 class VerdictStore:
     """One SQLite file, for many threads and processes at once (write-ahead log). Tiers are not in it (with_tiers)."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, wait_seconds: float = WAIT_SECONDS) -> None:
+        """wait_seconds: for another process's write. Raises as open_table and migrate."""
         self.path = Path(path)
         self._lock = threading.Lock()
-        self._connection = open_table(self.path, TABLE)
+        self._connection = open_table(self.path, TABLE, wait_seconds)
         try:
             with full_disk_named(self.path):
                 migrate(self._connection, self.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -70,7 +71,7 @@ class RerankBody(BaseModel):
     def texts(self) -> list[str]:
         """One text per document: the string, its rank_fields, or its "text" field.
 
-        Raises ValueError naming the document and the field it lacks.
+        Raises ValueError naming the document and the field that it lacks, or that is no text.
         """
         return [
             self._text(position, document)[:MAX_TEXT_CHARACTERS] for position, document in enumerate(self.documents)
@@ -83,4 +84,8 @@ class RerankBody(BaseModel):
         missing = [name for name in fields if name not in document]
         if missing:
             raise ValueError(f"documents[{position}] has no field {missing[0]!r}; it has: {', '.join(document)}")
+        for name in fields:
+            if not isinstance(document[name], str | int | float):
+                found = json.dumps(document[name])[:60]
+                raise ValueError(f"documents[{position}].{name}: expected a text or a number, found {found}")
         return " ".join(str(document[name]) for name in fields)

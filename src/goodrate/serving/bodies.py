@@ -1,0 +1,128 @@
+"""Request bodies: how long they may be, how long they may take, and which JSON they may hold."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from goodrate.serving.limits import Limits
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")  # the escape of a surrogate; two of them may be one character
+
+
+def error_answer(status: int, message: str, problems: list[dict[str, str]] | None = None) -> JSONResponse:
+    """The one shape of an error: {"message": what is wrong, "errors": [{"field", "problem"}]}."""
+    return JSONResponse({"message": message, "errors": problems or []}, status_code=status)
+
+
+class TooLong(Exception):
+    """A body has more bytes than are read."""
+
+
+class BodyLimit:
+    """Reads a request's body before the application sees it: 413 when it is too long, 408 when it does not arrive."""
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self._app, self._limits = app, limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        try:
+            body = await asyncio.wait_for(self._body(scope, receive), self._limits.body_seconds)
+        except TimeoutError:
+            refused = error_answer(408, f"the body did not arrive within {self._limits.body_seconds:g} seconds")
+        except TooLong:
+            refused = error_answer(413, f"the body has more than {self._limits.body:,} bytes; --max-body takes more")
+        else:
+            return None if body is None else await self._app(scope, _replayed(body, receive), send)
+        refused.headers["connection"] = "close"
+        return await refused(scope, receive, send)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The whole body; None when the client went away. What is too long is read to its end and forgotten, because
+        most clients look for an answer only then; one that waits to be told to go on is told at once that it need not.
+        """
+        headers = dict(scope["headers"])
+        announced = headers.get(b"content-length", b"0")
+        if b"expect" in headers and announced.isdigit() and int(announced) > self._limits.body:
+            raise TooLong
+        held, size, more = bytearray(), 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            part, more = message.get("body", b""), message.get("more_body", False)
+            size += len(part)
+            held += part
+            if size > self._limits.body:
+                held.clear()
+        if size > self._limits.body:
+            raise TooLong
+        return bytes(held)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """A body that was read, as the application receives it; afterwards what the client does."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replay
+
+
+class StrictRequest(Request):
+    """A request whose JSON is what the standard calls JSON: UTF-8, no NaN, no half characters, nested within reason."""
+
+    async def json(self) -> Any:
+        """The body's value. Raises HTTPException 400; JSONDecodeError is left to the framework, which says where."""
+        return strict_json(await self.body())
+
+
+class StrictRoute(APIRoute):
+    """A route whose requests are StrictRequests."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler of the framework, given a StrictRequest."""
+        handler = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            return await handler(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def strict_json(body: bytes) -> Any:
+    """The value of a JSON text. Raises HTTPException 400, or JSONDecodeError."""
+
+    def refused(constant: str) -> float:
+        raise HTTPException(400, f"the body holds {constant}, which is no JSON; write null for an unknown number")
+
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=refused)
+        if HALF_CHARACTER.search(body):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise HTTPException(400, "a text in the body holds half of a character (a lone surrogate)") from None
+    except UnicodeDecodeError as error:
+        raise HTTPException(400, f"the body is not UTF-8: {error}") from None
+    except RecursionError:
+        raise HTTPException(400, "the body is nested too deeply") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:  # a number of more digits than Python reads
+        raise HTTPException(400, f"the body cannot be read: {error}") from None
+    return value
