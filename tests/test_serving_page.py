@@ -174,7 +174,7 @@ def test_empty_error_and_start_states(page: Any, served: Served) -> None:
     page.get_by_label("Filter", exact=True).fill("bad")
     page.get_by_role("searchbox").fill("shoes")
     page.keyboard.press("Enter")
-    page.get_by_text("no such column").wait_for()
+    page.get_by_text("no column named bad").wait_for()
     shot(page, "error")
     page.get_by_label("Filter", exact=True).fill("")
     page.get_by_role("button", name="Try again").click()

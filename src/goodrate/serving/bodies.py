@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,14 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
+def _require_json(content_type: str) -> None:
+    """HTTPException 415 for a body that does not say that it is JSON: a browser sends one to any site unasked."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        found = f"{kind[:60]!r}" if kind else "none"
+        raise HTTPException(415, f"expected a body with content-type application/json, found {found}")
+
+
 class StrictRequest(Request):
     """A request whose JSON is what the standard calls JSON: UTF-8, no NaN, no half characters, nested within reason."""
 
@@ -100,19 +109,26 @@ class StrictRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
+            if request.method == "POST":
+                _require_json(request.headers.get("content-type", ""))
             return await handler(StrictRequest(request.scope, request.receive))
 
         return strict
 
 
+def _finite(number: str) -> float:
+    """A number of a JSON text, or what Python's reader takes for one."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise HTTPException(400, f"the body holds {number[:40]}, which is no number in JSON")
+    return value
+
+
 def strict_json(body: bytes) -> Any:
     """The value of a JSON text. Raises HTTPException 400, or JSONDecodeError."""
 
-    def refused(constant: str) -> float:
-        raise HTTPException(400, f"the body holds {constant}, which is no JSON; write null for an unknown number")
-
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=refused)
+        value = json.loads(body.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
         if HALF_CHARACTER.search(body):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:

@@ -34,7 +34,7 @@ class ServingVerdictStore(VerdictStore):
             return {}
         try:
             return super().get_many(keys)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, ValueError) as error:
             self._failed("read", error)
             return {}
 
@@ -43,11 +43,9 @@ class ServingVerdictStore(VerdictStore):
         if not self._resting():
             try:
                 super().put_many(verdicts)
+                return
             except (OSError, sqlite3.Error) as error:
                 self._failed("written", error)
-            else:
-                self._warned = False
-                return
         self.not_stored += len(verdicts)
 
     def _resting(self) -> bool:
@@ -56,5 +54,6 @@ class ServingVerdictStore(VerdictStore):
     def _failed(self, what: str, error: Exception) -> None:
         self._not_before = time.monotonic() + REST_SECONDS
         if not self._warned:
-            log.warning("%s cannot be %s: %s; searches are answered and verdicts are lost", self.path, what, error)
+            lost = "searches are answered and verdicts are lost; /healthz counts them"
+            log.warning("%s cannot be %s: %s; %s", self.path, what, error, lost)
         self._warned = True

@@ -85,7 +85,7 @@ class RerankBody(BaseModel):
         if missing:
             raise ValueError(f"documents[{position}] has no field {missing[0]!r}; it has: {', '.join(document)}")
         for name in fields:
-            if not isinstance(document[name], str | int | float):
+            if not isinstance(document[name], str | int | float) or isinstance(document[name], bool):
                 found = json.dumps(document[name])[:60]
                 raise ValueError(f"documents[{position}].{name}: expected a text or a number, found {found}")
         return " ".join(str(document[name]) for name in fields)
