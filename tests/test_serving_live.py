@@ -42,7 +42,8 @@ def titles(client: TestClient) -> dict[str, str]:
     return {result["item_id"]: result["item"]["title"] for result in answer.json()["results"]}
 
 
-def test_a_server_sees_what_becomes_of_its_index(tmp_path: Path) -> None:
+def test_a_server_sees_what_becomes_of_its_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("goodrate.serving.live.REST", 0.0)
     folder = tmp_path / "index"
     filled(folder, {"a": "red lamp", "b": "blue lamp"})
     client = TestClient(create_app(live(Index.open(folder))), raise_server_exceptions=False)

@@ -15,6 +15,8 @@ from goodrate.relevance.judge import CalibratedJudge
 from goodrate.relevance.pairs import Item
 from goodrate.relevance.verdicts import Verdict
 from goodrate.retrieval.filters import filter_sql
+from goodrate.retrieval.opened import IndexReplaced
+from goodrate.retrieval.table import IndexDamaged
 
 MODES = ("hybrid", "lexical", "dense")
 ATTEMPTS = 3  # at a search whose items are removed before they are read
@@ -202,9 +204,11 @@ class SearchPipeline:
             raise IndexUnavailable(f"the index cannot be read: {error}") from error
 
     def item(self, item_id: str) -> Item:
-        """The row of an item. Raises UnknownItem."""
+        """The row of an item. Raises UnknownItem, and IndexUnavailable when the index cannot be read."""
         try:
             return self._rows([item_id])[0]
+        except (IndexDamaged, IndexReplaced, OSError) as error:
+            raise IndexUnavailable(f"the index cannot be read: {error}") from error
         except ValueError as error:
             raise UnknownItem(f"no item {item_id!r} in the index") from error
 
