@@ -119,7 +119,7 @@ def filter_sql(where: str | None, columns: Mapping[str, Column] = DECLARED_COLUM
 def _message(where: str, reason: str, columns: Mapping[str, Column]) -> str:
     """The one message for every wrong filter: what is wrong, what is accepted, which columns exist, an example."""
     by_kind = {kind: [name for name, column in columns.items() if column.type is kind] for kind in KINDS}
-    lists = [f"{', '.join(names)} ({KINDS[kind]})" for kind, names in by_kind.items() if names]
+    lists = [f"{', '.join(names)} ({KINDS[kind].removeprefix('a ')})" for kind, names in by_kind.items() if names]
     return (
         f"filter {_short(where)}: {reason}; accepted: COLUMN = != < <= > >= VALUE, [NOT] IN (...), [NOT] BETWEEN "
         f"... AND ..., [NOT] LIKE, [NOT] ILIKE, IS [NOT] NULL, joined by AND, OR, NOT and parentheses; columns: "

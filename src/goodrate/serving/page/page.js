@@ -71,7 +71,7 @@ function showNotice(kind, title, text, button) {
   list.replaceChildren();
   list.classList.remove("waiting");
   statusLine.replaceChildren();
-  notice.replaceChildren(make("div", { className: `notice ${kind}` }, make("h2", {}, title), make("p", {}, text), button));
+  notice.replaceChildren(make("div", { className: `notice ${kind}` }, make("h2", {}, title), ...text.split("; ").map((line) => make("p", {}, line)), button));
 }
 
 function welcome() {
