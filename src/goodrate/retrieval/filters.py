@@ -233,7 +233,7 @@ class Parser:
             raise WrongFilter(f"{operator} is for texts, and column {column.name!r} is compared with {kind}")
         for value in values:
             if type(value) is not column.type:
-                raise WrongFilter(f"column {column.name!r} is compared with {kind}; found {_typed(value)}")
+                raise WrongFilter(f"column {column.name!r} is compared with {kind}, found {_typed(value)}")
         if operator in PATTERNS:
             self._count_wildcards(str(values[0]))
         return Predicate(column, operator, values)
@@ -320,7 +320,7 @@ def _number(token: Token) -> float:
     value = float(token.text)
     if not math.isfinite(value):
         raise WrongFilter(f"the number at character {token.place} is too large")
-    return value + 0.0  # no -0.0, which the engine calls smaller than 0.0
+    return value
 
 
 def _typed(value: Value) -> str:
