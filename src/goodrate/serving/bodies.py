@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import math
-import re
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +11,11 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from goodrate import strict_json
 from goodrate.serving.limits import Limits
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")  # the escape of a surrogate; two of them may be one character
 
 
 def error_answer(status: int, message: str, problems: list[dict[str, str]] | None = None) -> JSONResponse:
@@ -94,11 +90,14 @@ def _require_json(content_type: str) -> None:
 
 
 class StrictRequest(Request):
-    """A request whose JSON is what the standard calls JSON: UTF-8, no NaN, no half characters, nested within reason."""
+    """A request whose body is what strict_json calls JSON."""
 
     async def json(self) -> Any:
-        """The body's value. Raises HTTPException 400; JSONDecodeError is left to the framework, which says where."""
-        return strict_json(await self.body())
+        """The body's value. Raises HTTPException 400 that says what is wrong with it."""
+        try:
+            return strict_json.parse((await self.body()).decode("utf-8"), "the body")
+        except ValueError as error:  # UnicodeDecodeError is one
+            raise HTTPException(400, str(error)) from None
 
 
 class StrictRoute(APIRoute):
@@ -114,31 +113,3 @@ class StrictRoute(APIRoute):
             return await handler(StrictRequest(request.scope, request.receive))
 
         return strict
-
-
-def _finite(number: str) -> float:
-    """A number of a JSON text, or what Python's reader takes for one."""
-    value = float(number)
-    if not math.isfinite(value):
-        raise HTTPException(400, f"the body holds {number[:40]}, which is no number in JSON")
-    return value
-
-
-def strict_json(body: bytes) -> Any:
-    """The value of a JSON text. Raises HTTPException 400, or JSONDecodeError."""
-
-    try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_finite, parse_float=_finite)
-        if HALF_CHARACTER.search(body):
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise HTTPException(400, "a text in the body holds half of a character (a lone surrogate)") from None
-    except UnicodeDecodeError as error:
-        raise HTTPException(400, f"the body is not UTF-8: {error}") from None
-    except RecursionError:
-        raise HTTPException(400, "the body is nested too deeply") from None
-    except json.JSONDecodeError:
-        raise
-    except ValueError as error:  # a number of more digits than Python reads
-        raise HTTPException(400, f"the body cannot be read: {error}") from None
-    return value

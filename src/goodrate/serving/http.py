@@ -168,8 +168,5 @@ def _add_errors(app: FastAPI) -> None:
 
 def _problem(detail: Mapping[str, Any]) -> dict[str, str]:
     """One validation error: "pairs.0.query" and what is wrong with it."""
-    if detail["type"] == "json_invalid":
-        reason = detail.get("ctx", {}).get("error", "")
-        return {"field": "body", "problem": f"no valid JSON at character {detail['loc'][1]}: {reason}"}
     place = ".".join(str(part) for part in detail["loc"][1:]) or "request"  # loc[0] is body or query: where it came
     return {"field": place, "problem": str(detail["msg"]).removeprefix("Value error, ")}
