@@ -50,15 +50,13 @@ class Hit:
 
 
 class FakeSearcher:
-    """Every item in catalogue order; `where` is an item id to keep, or "bad" for a refusal, or "none"."""
+    """Every item in catalogue order, whatever the filter; none for the query "nothing"."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int, str | None, str]] = []
 
     def search(self, query: str, k: int, where: str | None = None, mode: str = "hybrid") -> list[Hit]:
         self.asked.append((query, k, where, mode))
-        if where == "(bad)" or where == "bad":
-            raise ValueError("filter 'bad': no such column; columns: id, title, brand, category, price, rating")
         ids = [] if query == "nothing" else [item[0] for item in ITEMS][:k]
         return [hit_at(rank, item_id) for rank, item_id in enumerate(ids, start=1)]
 

@@ -3,7 +3,7 @@
 The second half is every reader against files that nobody meant to write: a row there is a command, the name and the
 content of the file that it reads, and what its message must say. The readers' own refusals are in
 test_catalog_readers.py and test_catalog_judgements.py, those of settings in test_settings.py, filters in
-test_retrieval_store.py, Ctrl-C in test_cli_interrupt.py.
+test_retrieval_filters.py, Ctrl-C in test_cli_interrupt.py.
 """
 
 from __future__ import annotations
@@ -215,8 +215,8 @@ def test_searches_that_cannot_be(run: Run, made: Path, tmp_path: Path) -> None:
     for arguments, message in {
         ("lamp", "-k", "0"): "greater than or equal to 1",
         ("lamp", "-k", "100000000000"): "less than or equal to 1000000",
-        ("lamp", "--where", "price = 'abc'"): "--where \"price = 'abc'\": Received literal",
-        ("lamp", "--where", "nonsense sql"): "--where 'nonsense sql': Expected",
+        ("lamp", "--where", "price = 'abc'"): "column 'price' is compared with a number, found 'abc'",
+        ("lamp", "--where", "nonsense sql"): "filter 'nonsense sql': no column named nonsense",
         ("", "--mode", "lexical"): "the query is empty",
     }.items():
         code, err = run("search", index, *arguments)

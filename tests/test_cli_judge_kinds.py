@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from goodrate import cli
+from goodrate.api.serving import open_live
 from goodrate.catalog.rendering import RENDERED_FIELDS
-from goodrate.cli.serve import _opened, announcement
+from goodrate.cli.serve import announcement
 from goodrate.models.encoder import Encoder
 from goodrate.relevance.encoder_judge import Card, label_probabilities
 from goodrate.relevance.judge import open_judge
@@ -148,7 +149,7 @@ def test_a_cosine_is_asked_measured_and_served(run: Run, folder: Path, index: Pa
     assert report["labels"]["judge"]["failed"] == 0 and dense["metrics"] == reranked["metrics"]
     code, _, err = run(*measured, "--judged-only", "--systems", "judge")
     assert code == 0 and "48 of 48 judgements join" in err
-    served = _opened(index, str(judge), None, tmp_path / "served.sqlite", None, None, None)
+    served, _ = open_live(index, str(judge), verdicts=tmp_path / "served.sqlite")
     assert announcement(served, "127.0.0.1", 1).startswith("12 items, judge judge, at http://127.0.0.1:1")
     response = served.search("blue lamp", k=3)
     assert response.judged == 12 and all(result.verdict is not None for result in response)
@@ -172,7 +173,7 @@ def test_people_are_asked_measured_and_served(run: Run, folder: Path, index: Pat
     people = report["systems"][1]
     assert people["notes"] == ["20 pairs failed"] and report["labels"]["judge"]["failed"] == 20
     assert report["labels"]["judge"]["accuracy"] == pytest.approx(28 / 48)
-    served = _opened(index, str(judge), None, tmp_path / "served.sqlite", None, None, None)
+    served, _ = open_live(index, str(judge), verdicts=tmp_path / "served.sqlite")
     query = known["query"][0]
     gold = dict(known.filter(query=query).select("item_id", "label").iter_rows())
     verdicts = {result.item["id"]: result.verdict for result in served.search(query.upper(), k=12)}

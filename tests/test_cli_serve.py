@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import urllib.error
@@ -16,10 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from goodrate.catalog.items import Catalog
+from goodrate.cli.serve import command
+from goodrate.relevance.verdict_store import TABLE
 from goodrate.retrieval.store import Store
-from serving_shop import CATALOGUE
+from serving_shop import CATALOGUE, fake_judge
 
 COMMAND = [sys.executable, "-c", "from goodrate.cli import main; main()", "serve"]
 
@@ -31,7 +36,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server(index: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     process = subprocess.Popen([*COMMAND, str(index), "--port", "0"], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -61,15 +66,64 @@ def test_it_answers_from_the_index_and_stops_on_interrupt(server: tuple[str, sub
     answer = get(url, "/search", query="red shoes")
     # a1 has both words, a2 to a5 have one; only the words count in an index without vectors
     assert answer["mode"] == "lexical" and answer["results"][0]["item_id"] == "a1"
-    filtered = get(url, "/search", query="running", where="lower(brand) = 'zorvo' AND price <= 100")
+    filtered = get(url, "/search", query="running", where="brand ILIKE 'zorvo' AND price <= 100")
     assert [result["item_id"] for result in filtered["results"]] == ["a1"]
-    quoted = get(url, "/search", query="polish", where="lower(brand) = 'o''dare'")
+    quoted = get(url, "/search", query="polish", where="brand ILIKE 'o''dare'")
     assert [result["item_id"] for result in quoted["results"]] == ["a4"]
     with pytest.raises(urllib.error.HTTPError) as refused:
         get(url, "/search", query="shoes", where="colour = 'red'")
-    assert refused.value.code == 400 and b"columns: id, title, brand" in refused.value.read()
+    assert refused.value.code == 400 and b"columns: price, rating (number), id, title, brand" in refused.value.read()
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=120) == 130
+
+
+KILLING = [
+    "price+" + "1+" * 900 + "1>0",  # ended the process: the engine's stack was full
+    "length(repeat('a',2000000000))>0",
+    "array_length(range(0,1000000000))>0",
+    "length(repeat(title,100000))>0",  # the searches after it found nothing
+    "price > $1",
+]
+
+
+def test_filters_that_ended_the_process_are_refused(server: tuple[str, subprocess.Popen[str]]) -> None:
+    url, process = server
+    for where in KILLING:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            get(url, "/search", query="shoes", where=where)
+        assert refused.value.code == 400 and b"accepted: COLUMN" in refused.value.read(), where
+    assert [one["item_id"] for one in get(url, "/search", query="kettle")["results"]] == ["a5"]
+    host, _, port = url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as half:  # a body that never comes does not hold the process
+        half.sendall(b"POST /v1/rerank HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=120) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("CREATE TABLE verdicts (a, b)", "table verdicts has columns a, b; expected key, status"),
+        (TABLE.replace("TEXT PRIMARY KEY", "TEXT").replace(" WITHOUT ROWID", ""), "key (not in the primary key)"),
+        ("PRAGMA user_version = 9", "has schema version 9; this goodrate reads up to 2"),
+        (None, "is not a verdict store: file is not a database"),
+    ],
+)
+def test_a_file_that_holds_no_verdicts_ends_the_start(
+    index: Path, tmp_path: Path, content: str | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "verdicts.sqlite"
+    if content is None:
+        file.write_text("query,item\n" * 100)
+    else:
+        with contextlib.closing(sqlite3.connect(file)) as connection:
+            connection.execute(content)
+            connection.commit()
+    monkeypatch.setattr("goodrate.api.judging.named_texts", lambda *_: None)
+    monkeypatch.setattr("goodrate.api.judging.open_judge", lambda *_: fake_judge())
+    answer = CliRunner().invoke(command, [str(index), "--model", "judge", "--verdicts", str(file), "--port", "0"])
+    assert isinstance(answer.exception, ValueError)  # exit 2, see test_bad_input.py
+    assert said in str(answer.exception) and str(file) in str(answer.exception)
 
 
 def test_a_taken_port_is_said_before_anything_is_loaded(index: Path) -> None:

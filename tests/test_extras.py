@@ -161,7 +161,7 @@ for name in {sorted(_modules())!r}:
 
 
 def _modules() -> list[str]:
-    """Every module of the package except the HTTP application, which is made of fastapi."""
+    """Every module of the package except the HTTP application, which is made of fastapi and uvicorn."""
     files = (file.relative_to(ROOT / "src").with_suffix("") for file in (ROOT / "src" / "goodrate").rglob("*.py"))
     names = {".".join(file.parts).removesuffix(".__init__") for file in files}
-    return sorted(names - {"goodrate.serving.http"})
+    return sorted(names - {f"goodrate.serving.{part}" for part in ("http", "bodies", "protocol")})

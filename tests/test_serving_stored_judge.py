@@ -12,8 +12,8 @@ import torch
 from fastapi.testclient import TestClient
 
 from goodrate.api.index import Index
+from goodrate.api.serving import open_live
 from goodrate.catalog.items import Catalog
-from goodrate.cli.serve import _opened
 from goodrate.models.encoder import Encoder
 from goodrate.models.nano import nano_folder
 from goodrate.relevance.context import ContextFinder, ContextText
@@ -138,7 +138,7 @@ def test_a_server_refuses_texts_that_no_judge_reads(judge_folder: Path, index: P
     with pytest.raises(ValueError, match="reads none"):
         Index.open(index).notes(judge, contexts="items")
     with pytest.raises(ValueError, match=r"texts are given \(items\), and no judge to read them"):
-        _opened(index, None, None, index / "verdicts.sqlite", None, "items", None)
+        open_live(index, contexts="items")
 
 
 def test_an_index_tells_its_judge_the_facts_and_texts_that_lie_in_it(lm: LmJudge, index: Path) -> None:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goodrate.extras import require
+from goodrate.serving.limits import Limits as Limits
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from goodrate.api.index import Index
+    from goodrate.relevance.judge import CalibratedJudge
+    from goodrate.serving.live import LivePipeline
+    from goodrate.serving.pipeline import SearchPipeline
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 WARM_UP = "warm up"  # the first query; nobody typed it
+Noted = Callable[["Index", "CalibratedJudge"], "CalibratedJudge"]  # gives a judge its notes of an index
 
 
 def serve(index: Index, host: str = "127.0.0.1", port: int = 8000) -> None:
@@ -21,18 +30,20 @@ def serve(index: Index, host: str = "127.0.0.1", port: int = 8000) -> None:
     """
     with listen(host, port) as listener:
         warm_up(index)
-        run(index, listener)
+        run(live(index), listener)
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises ValueError when the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        made = socket.create_server((host, port), family=family)
     except OSError as error:
         raise ValueError(
             f"cannot listen on {host}:{port}: {error.strerror}; choose another --port or --host"
         ) from error
+    # asyncio sends answers at once (TCP_NODELAY) only on sockets that say they are TCP, which create_server's do not
+    return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, fileno=made.detach())
 
 
 def warm_up(index: Index) -> None:
@@ -42,15 +53,83 @@ def warm_up(index: Index) -> None:
         index.judge.probabilities(WARM_UP, ["lamp", "chair"])
 
 
-def run(index: Index, listener: socket.socket) -> None:
+def live(
+    index: Index, noted: Noted | None = None, files: Sequence[Path] = (), follow_items: bool = False
+) -> LivePipeline:
+    """The index's pipeline, made anew with the same models when its folder holds another index or other notes.
+
+    noted: gives the judge its notes anew; None: it keeps them. files: what the notes are read from. follow_items: the
+    notes are made of the items, so every change of the index makes them anew.
+    """
+    from goodrate.api.index import Index
+    from goodrate.retrieval.store import Store
+    from goodrate.serving.live import LivePipeline
+
+    def reopen() -> SearchPipeline:
+        store = Store.open(index.store.path)
+        if (store.fingerprint, store.dimension) != (index.store.fingerprint, index.store.dimension):
+            raise ValueError(f"{store.path} holds an index of another encoder; start goodrate serve anew")
+        opened = Index(store, index.encoder, index.judge, index.depth, index.mode)
+        if noted is not None and index.judge is not None:
+            opened.judge = noted(opened, index.judge)
+        return opened.pipeline
+
+    manifest = index.store.path / "store.json"
+    version = (lambda: index.store.version) if follow_items else (lambda: None)
+    return LivePipeline(index.pipeline, reopen, [manifest, *files], version)
+
+
+def open_live(
+    index: Path, model: str | None = None, encoder: str | None = None, verdicts: Path | None = None,
+    facts: Path | None = None, contexts: str | None = None, context_encoder: str | None = None,
+) -> tuple[Index, LivePipeline]:  # fmt: skip
+    """An index folder with its encoder, a judge with its notes and stored verdicts, and what serves it.
+
+    model: the judge's folder. verdicts: the file that keeps verdicts, verdicts.sqlite in the index unless said. facts,
+    contexts, context_encoder: as Index.notes. Raises what Index.open and open_judge do, and ValueError for a file of
+    verdicts that is another one.
+    """
+    from goodrate.api.index import CONTEXTS, FACTS, Index
+    from goodrate.api.judging import named_texts, open_judge, require_facts
+    from goodrate.relevance.context import ITEMS
+    from goodrate.serving.kept_verdicts import ServingVerdictStore
+
+    require_facts(facts)
+    if model is None:
+        if contexts or context_encoder:
+            raise ValueError(f"texts are given ({contexts or context_encoder}), and no judge to read them")
+        opened = Index.open(index, encoder)
+        return opened, live(opened)
+    texts = named_texts(model, contexts, context_encoder, index / CONTEXTS)
+    opened = Index.open(index, encoder)
+    judge = open_judge(model).with_notes(None, ServingVerdictStore(verdicts or index / "verdicts.sqlite"))
+
+    def noted(of: Index, judge: CalibratedJudge) -> CalibratedJudge:
+        return judge.with_notes(of.notes(judge, facts, texts, context_encoder))
+
+    reranked = opened.rerank(noted(opened, judge))
+    files = [facts or index / FACTS, *([] if texts == ITEMS else [Path(texts or index / CONTEXTS)])]
+    return reranked, live(reranked, noted, files, follow_items=texts == ITEMS)
+
+
+def run(pipeline: LivePipeline, listener: socket.socket, limits: Limits | None = None) -> None:
     """Serve on a socket that listens already."""
     require("serve", "goodrate serve")
+    try:
+        server(pipeline, limits or Limits()).run(sockets=[listener])
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("the server has stopped") from stop
+
+
+def server(pipeline: LivePipeline | SearchPipeline, limits: Limits) -> uvicorn.Server:
+    """What answers, not running yet."""
     import uvicorn
 
     from goodrate.serving.http import create_app
+    from goodrate.serving.protocol import header_deadline
 
-    server = uvicorn.Server(uvicorn.Config(create_app(index.pipeline), log_level="warning"))
-    try:
-        server.run(sockets=[listener])
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt("the server has stopped") from stop
+    config = uvicorn.Config(
+        create_app(pipeline, limits), http=header_deadline(limits.header_seconds), ws="none",
+        log_level="warning", timeout_graceful_shutdown=limits.stop_seconds,
+    )  # fmt: skip
+    return uvicorn.Server(config)

@@ -45,39 +45,18 @@ def serve(
     facts: Facts = None,
     contexts: Contexts = None,
     context_encoder: ContextEncoder = None,
+    max_body: Annotated[float, typer.Option(min=0.001, help="Longest body that is read, in megabytes.")] = 8.0,
 ) -> None:
     """See HELP."""
-    from goodrate.api.judging import require_facts
-    from goodrate.api.serving import listen, run, warm_up
+    from goodrate.api.serving import Limits, listen, open_live, run, warm_up
 
     require("serve", "goodrate serve")
-    require_facts(facts)
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
         with console.status("loading"):
-            opened = _opened(
-                index, model, encoder, verdicts or index / "verdicts.sqlite", facts, contexts, context_encoder
-            )
+            opened, pipeline = open_live(index, model, encoder, verdicts, facts, contexts, context_encoder)
             warm_up(opened)
         console.print(announcement(opened, host, listener.getsockname()[1]), highlight=False)
-        run(opened, listener)
-
-
-def _opened(
-    index: Path, model: str | None, encoder: str | None, verdicts: Path, facts: Path | None, contexts: str | None,
-    context_encoder: str | None,
-) -> Index:  # fmt: skip
-    """The index with its encoder, and the judge with its notes and stored verdicts."""
-    from goodrate.api.index import Index
-    from goodrate.api.judging import named_texts, open_judge
-
-    if model is None:
-        if contexts or context_encoder:
-            raise ValueError(f"texts are given ({contexts or context_encoder}), and no judge to read them")
-        return Index.open(index, encoder)
-    texts = named_texts(model, contexts, context_encoder, index / "contexts.jsonl")
-    opened = Index.open(index, encoder)
-    judge = open_judge(model, store=verdicts)
-    return opened.rerank(judge.with_notes(opened.notes(judge, facts, texts, context_encoder)))
+        run(pipeline, listener, Limits(body=int(max_body * 1_000_000)))
 
 
 def announcement(index: Index, host: str, port: int) -> str:

@@ -39,14 +39,14 @@ def verdict_key(pair: Pair, item_text: str, identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def open_table(path: Path, table: str) -> sqlite3.Connection:
+def open_table(path: Path, table: str, wait_seconds: float = WAIT_SECONDS) -> sqlite3.Connection:
     """A connection to the SQLite file at `path`, made where there is none, in which the table exists.
 
-    Raises ValueError when the file is something else, OSError when the disk is full.
+    Raises ValueError when the file is something else, OSError when it cannot be written or the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with full_disk_named(path), _other_file_named(path):
-        connection = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=wait_seconds, check_same_thread=False)
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
         with connection:
@@ -85,22 +85,28 @@ def full_disk_named(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _other_file_named(path: Path) -> Iterator[None]:
-    """A ValueError where the file is no SQLite file."""
+    """A ValueError where the file is no SQLite file, an OSError where others hold it or it cannot be written."""
     try:
         yield
     except sqlite3.DatabaseError as error:
-        if _is_locked(error) or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
             raise
+        if code == sqlite3.SQLITE_BUSY:
+            raise OSError(errno.EBUSY, "another process holds it locked", str(path)) from error
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+            raise OSError(errno.EACCES, f"cannot be opened for writing ({error})", str(path)) from error
         raise ValueError(f"{path} is not a verdict store: {error}") from error
 
 
 class VerdictStore:
     """One SQLite file, for many threads and processes at once (write-ahead log). Tiers are not in it (with_tiers)."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, wait_seconds: float = WAIT_SECONDS) -> None:
+        """wait_seconds: for another process's write. Raises as open_table and migrate."""
         self.path = Path(path)
         self._lock = threading.Lock()
-        self._connection = open_table(self.path, TABLE)
+        self._connection = open_table(self.path, TABLE, wait_seconds)
         try:
             with full_disk_named(self.path):
                 migrate(self._connection, self.path)
@@ -127,8 +133,15 @@ class VerdictStore:
                 rows = self._connection.execute(
                     f"SELECT {', '.join(COLUMNS)} FROM verdicts WHERE key IN ({marks})", part
                 ).fetchall()
-            verdicts.update({row[0]: _verdict(row) for row in rows})
+            verdicts.update({row[0]: self._read(row) for row in rows})
         return verdicts
+
+    def _read(self, row: tuple[Any, ...]) -> Verdict:
+        """The verdict of a row. ValueError naming file and key for one that goodrate has not written."""
+        try:
+            return _verdict(row)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{self.path}: the row with key {row[0]!r} cannot be read: {error}") from error
 
     def put_many(self, verdicts: Mapping[str, Verdict]) -> None:
         """Write verdicts by key in one transaction. A failure does not replace a verdict that is there."""
@@ -199,7 +212,12 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 def _columns(connection: sqlite3.Connection) -> tuple[str, ...]:
-    return tuple(row[1] for row in connection.execute("PRAGMA table_info(verdicts)"))
+    """The names of the columns; one says so when it is wrongly in the primary key, or not: key alone is the key."""
+    names = []
+    for _, name, *_, place in connection.execute("PRAGMA table_info(verdicts)"):
+        note = f" ({'in' if place else 'not in'} the primary key)" if bool(place) != (name == "key") else ""
+        names.append(name + note)
+    return tuple(names)
 
 
 OLD_COLUMNS = (

@@ -17,7 +17,7 @@ import polars as pl
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields, lexical_texts, render_items
 from goodrate.retrieval import full_text
-from goodrate.retrieval.filters import checked_filter, engine_reason, filter_error
+from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.fusion import Hit
 from goodrate.retrieval.identifiers import item_identifiers
 from goodrate.retrieval.manifest import MANIFEST, Manifest, is_index
@@ -324,17 +324,15 @@ class Store:
         """The best k of a search. Fetches more until no item outside can tie with the last one inside."""
         if k < 1:
             raise ValueError(f"k must be at least 1; got {k}")
-        condition, limit = checked_filter(where), k + TIE_MARGIN
+        condition, limit = filter_sql(where), k + TIE_MARGIN
         while True:
-            found = self._fetch(start, column, condition, where, limit)
+            found = self._fetch(start, column, condition, limit)
             scored = sorted(((-score(value), item) for item, value in found))
             if len(found) < limit or scored[-1][0] > scored[k - 1][0]:
                 return [Hit(item, -negative, rank) for rank, (negative, item) in enumerate(scored[:k], start=1)]
             limit *= 4
 
-    def _fetch(
-        self, start: Callable[[Any], Any], column: str, condition: str | None, where: str | None, limit: int
-    ) -> list[tuple]:
+    def _fetch(self, start: Callable[[Any], Any], column: str, condition: str | None, limit: int) -> list[tuple]:
         """(id, value) rows of one search, filtered before the top is taken."""
 
         def read(table: Any) -> Any:
@@ -342,14 +340,7 @@ class Store:
             query = query if condition is None else query.where(condition, prefilter=True)
             return query.select(["id", column]).limit(limit).to_arrow()
 
-        try:
-            found = self._opened.read(read)
-        except IndexDamaged:
-            raise
-        except (ValueError, RuntimeError) as error:
-            if where is None:
-                raise
-            raise filter_error(where, engine_reason(error)) from error
+        found = self._opened.read(read)
         ids = found["id"].to_pylist()
         if len(set(ids)) < len(ids):
             raise self._doubled(next(item for item in ids if ids.count(item) > 1))

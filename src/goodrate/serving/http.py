@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,11 +16,15 @@ from starlette.exceptions import HTTPException
 
 from goodrate.relevance.pairs import Item, text_item
 from goodrate.serving.answers import explain_json, rerank_json, search_json
-from goodrate.serving.pipeline import NoJudge, SearchPipeline, UnknownItem
+from goodrate.serving.bodies import BodyLimit, StrictRoute, error_answer
+from goodrate.serving.limits import Limits
+from goodrate.serving.live import LivePipeline
+from goodrate.serving.pipeline import IndexUnavailable, NoJudge, SearchPipeline, UnknownItem
 from goodrate.serving.requests import JudgeBody, PairBody, RerankBody, SearchBody
 
 PAGE = Path(__file__).parent / "page"
 log = logging.getLogger(__name__)
+Current = Callable[[], SearchPipeline]
 # The page loads nothing from elsewhere and runs no inline script; the browser is told to hold it to that.
 SAFETY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -30,17 +34,19 @@ SAFETY_HEADERS = {
 }
 
 
-def create_app(pipeline: SearchPipeline) -> FastAPI:
-    """The application over a loaded pipeline.
+def create_app(pipeline: SearchPipeline | LivePipeline, limits: Limits | None = None) -> FastAPI:
+    """The application over a loaded pipeline, or over one that is made anew when its index changes.
 
     Endpoints are plain functions, so that the framework runs them in its thread pool; the pipeline locks the models.
     /docs is off because it would load scripts from the internet; /openapi.json describes the API.
     """
     app = FastAPI(title="goodrate", version=version("goodrate"), docs_url=None, redoc_url=None)
+    app.router.route_class = StrictRoute
+    current = pipeline.current if isinstance(pipeline, LivePipeline) else lambda: pipeline
     _add_errors(app)
-    _add_search(app, pipeline)
-    _add_judging(app, pipeline)
-    _add_health(app, pipeline)
+    _add_search(app, current)
+    _add_judging(app, current)
+    _add_health(app, current)
 
     @app.middleware("http")
     async def _safety(request: Request, call_next: Any) -> Response:
@@ -48,38 +54,42 @@ def create_app(pipeline: SearchPipeline) -> FastAPI:
         response.headers.update(SAFETY_HEADERS)
         return response
 
+    app.add_middleware(BodyLimit, limits=limits or Limits())  # the last is the outermost
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     return app
 
 
-def _add_search(app: FastAPI, pipeline: SearchPipeline) -> None:
-    scale = pipeline.judge.scale if pipeline.judge else None
+def _add_search(app: FastAPI, current: Current) -> None:
+    def answer(body: SearchBody) -> dict[str, Any]:
+        pipeline = current()
+        return search_json(pipeline.search(body.request()), pipeline.judge.scale if pipeline.judge else None)
 
     @app.get("/search")
     def search(body: Annotated[SearchBody, Query()]) -> dict[str, Any]:
         """Search; the same fields as the POST body, in the address."""
-        return search_json(pipeline.search(body.request()), scale)
+        return answer(body)
 
     @app.post("/search")
     def search_post(body: SearchBody) -> dict[str, Any]:
         """Search: results in tiers, with label probabilities and each retrieval channel's part."""
-        return search_json(pipeline.search(body.request()), scale)
+        return answer(body)
 
 
-def _add_judging(app: FastAPI, pipeline: SearchPipeline) -> None:
-    def item_of(pair: PairBody) -> Item:
+def _add_judging(app: FastAPI, current: Current) -> None:
+    def item_of(pipeline: SearchPipeline, pair: PairBody) -> Item:
         return text_item(pair.item_text) if pair.item_text is not None else pipeline.item(str(pair.item_id))
 
     @app.post("/judge")
     def judge(body: JudgeBody) -> dict[str, Any]:
         """Verdicts for pairs of a query and an item, in the order of the pairs."""
+        pipeline = current()
         scale = pipeline.need_judge().scale
         by_query: dict[str, list[int]] = {}
         for position, pair in enumerate(body.pairs):
             by_query.setdefault(pair.query, []).append(position)
         answers: dict[int, Any] = {}
         for query, positions in by_query.items():
-            verdicts = pipeline.judge_items(query, [item_of(body.pairs[position]) for position in positions])
+            verdicts = pipeline.judge_items(query, [item_of(pipeline, body.pairs[position]) for position in positions])
             answers |= zip(positions, [verdict.as_dict(scale) for verdict in verdicts], strict=True)
         return {"labels": list(scale.labels), "verdicts": [answers[position] for position in range(len(body.pairs))]}
 
@@ -91,29 +101,33 @@ def _add_judging(app: FastAPI, pipeline: SearchPipeline) -> None:
     @app.post("/explain")
     def explain_post(pair: PairBody) -> dict[str, Any]:
         """A verdict with its reason, decoded on demand."""
+        pipeline = current()
         judge = pipeline.need_judge()
-        return explain_json(pair.query, pipeline.explain(pair.query, item_of(pair)), judge.scale)
+        return explain_json(pair.query, pipeline.explain(pair.query, item_of(pipeline, pair)), judge.scale)
 
     @app.post("/v1/rerank")
     def rerank(body: RerankBody) -> dict[str, Any]:
         """Order documents by relevance, in the shape of Cohere's and Jina's rerank."""
+        pipeline = current()
         name = pipeline.need_judge().name
         verdicts = pipeline.judge_items(body.query, [text_item(text) for text in body.texts()])
         return rerank_json(body.model or name, body.documents, verdicts, body.top_n, body.return_documents)
 
 
-def _add_health(app: FastAPI, pipeline: SearchPipeline) -> None:
+def _add_health(app: FastAPI, current: Current) -> None:
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:
-        """Whether the index answers, and what is loaded."""
+        """Whether the index answers, what is loaded, and how many verdicts could not be stored."""
+        pipeline = current()
         judge = pipeline.judge
         return {
             "status": "ok",
             "version": app.version,
-            "items": len(pipeline.store),
+            "items": pipeline.count(),
             "modes": list(pipeline.modes),
             "judge": judge.name if judge else None,
             "labels": list(judge.scale.labels) if judge else [],
+            "verdicts_not_stored": getattr(judge.store, "not_stored", 0) if judge else 0,
         }
 
 
@@ -124,35 +138,35 @@ def _add_errors(app: FastAPI) -> None:
     def _fields(_: Request, error: RequestValidationError) -> JSONResponse:
         problems = [_problem(detail) for detail in error.errors()]
         message = "; ".join(f"{problem['field']}: {problem['problem']}" for problem in problems)
-        return _error(422, message, problems)
+        return error_answer(422, message, problems)
 
     @app.exception_handler(ValueError)
     def _value(_: Request, error: ValueError) -> JSONResponse:
-        return _error(400, str(error))
+        return error_answer(400, str(error))
 
     @app.exception_handler(UnknownItem)
     def _unknown_item(_: Request, error: UnknownItem) -> JSONResponse:
-        return _error(404, str(error))
+        return error_answer(404, str(error))
+
+    @app.exception_handler(IndexUnavailable)
+    def _unavailable(_: Request, error: IndexUnavailable) -> JSONResponse:
+        return error_answer(503, str(error))
 
     @app.exception_handler(NoJudge)
     def _no_judge(_: Request, error: NoJudge) -> JSONResponse:
-        return _error(501, str(error))
+        return error_answer(501, str(error))
 
     @app.exception_handler(HTTPException)
     def _http(_: Request, error: HTTPException) -> JSONResponse:
-        return _error(error.status_code, str(error.detail))
+        return error_answer(error.status_code, str(error.detail))
 
     @app.exception_handler(Exception)
     def _unforeseen(request: Request, error: Exception) -> JSONResponse:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return _error(500, "internal error; the server's log says more")
+        return error_answer(500, "internal error; the server's log says more")
 
 
 def _problem(detail: Mapping[str, Any]) -> dict[str, str]:
     """One validation error: "pairs.0.query" and what is wrong with it."""
     place = ".".join(str(part) for part in detail["loc"][1:]) or "request"  # loc[0] is body or query: where it came
     return {"field": place, "problem": str(detail["msg"]).removeprefix("Value error, ")}
-
-
-def _error(status: int, message: str, problems: list[dict[str, str]] | None = None) -> JSONResponse:
-    return JSONResponse({"message": message, "errors": problems or []}, status_code=status)

@@ -14,8 +14,12 @@ from typing import Any, Protocol
 from goodrate.relevance.judge import CalibratedJudge
 from goodrate.relevance.pairs import Item
 from goodrate.relevance.verdicts import Verdict
+from goodrate.retrieval.filters import filter_sql
+from goodrate.retrieval.opened import IndexReplaced
+from goodrate.retrieval.table import IndexDamaged
 
 MODES = ("hybrid", "lexical", "dense")
+ATTEMPTS = 3  # at a search whose items are removed before they are read
 # An unjudged item is unknown: it stands above what the judge called Bad and below what it called Good or Mid.
 TIER_ORDER: dict[str | None, int] = {"Good": 3, "Mid": 2, None: 1, "Bad": 0}
 
@@ -56,6 +60,10 @@ class SearchRequest:
 
 class UnknownItem(LookupError):
     """An item id that the index does not hold."""
+
+
+class IndexUnavailable(RuntimeError):
+    """The index on disk cannot be searched, for no fault of the request."""
 
 
 class NoJudge(LookupError):
@@ -145,22 +153,18 @@ class SearchPipeline:
         self.judge = judge
         self.modes = tuple(modes)
         self._searcher = searcher
-        self._models = threading.Lock()
+        self.models = threading.Lock()
 
     def search(self, request: SearchRequest) -> SearchResponse:
         """Retrieve max(k, depth) items, judge the first `depth`, rank all, return k. Ties: retrieval rank.
 
-        Raises ValueError for an empty query, an unknown mode or a filter that the store refuses.
+        Raises ValueError for an empty query, an unknown mode or a wrong filter, IndexUnavailable when the index fails.
         """
         request = self._checked(request)
         watch = Stopwatch()
         depth = request.depth if self.judge is not None else 0
         with self._locked(watch):
-            with watch.stage("retrieve"):
-                k = max(request.k, depth)
-                hits = self._searcher.search(request.query, k, where=request.where, mode=str(request.mode))
-            with watch.stage("items"):
-                rows = self._rows([hit.item_id for hit in hits])
+            hits, rows = self._retrieved(request, max(request.k, depth), watch)
             with watch.stage("judge"):
                 verdicts = self._verdicts(request.query, rows[:depth])
         with watch.stage("rank"):
@@ -177,25 +181,34 @@ class SearchPipeline:
 
     def search_once(self, query: str) -> None:
         """Retrieve one item and forget it: what is set up on first use is then set up."""
-        with self._models:
+        with self.models:
             self._searcher.search(query, 1, mode=self.modes[0])
 
     def judge_items(self, query: str, items: Sequence[Item]) -> list[Verdict]:
         """Verdicts for items that need not be in the index. Raises NoJudge without a judge."""
         judge = self.need_judge()
-        with self._models:
+        with self.models:
             return judge.judge(query, items)
 
     def explain(self, query: str, item: Item) -> Verdict:
         """A verdict with its reason. Raises NoJudge without a judge."""
         judge = self.need_judge()
-        with self._models:
+        with self.models:
             return judge.judge(query, [item], reasons=True)[0]
 
+    def count(self) -> int:
+        """How many items the index holds. Raises IndexUnavailable when it cannot be read."""
+        try:
+            return len(self.store)
+        except (ValueError, OSError, RuntimeError) as error:
+            raise IndexUnavailable(f"the index cannot be read: {error}") from error
+
     def item(self, item_id: str) -> Item:
-        """The row of an item. Raises UnknownItem."""
+        """The row of an item. Raises UnknownItem, and IndexUnavailable when the index cannot be read."""
         try:
             return self._rows([item_id])[0]
+        except (IndexDamaged, IndexReplaced, OSError) as error:
+            raise IndexUnavailable(f"the index cannot be read: {error}") from error
         except ValueError as error:
             raise UnknownItem(f"no item {item_id!r} in the index") from error
 
@@ -206,6 +219,7 @@ class SearchPipeline:
             raise ValueError("query is empty")
         if mode not in self.modes:
             raise ValueError(f"mode {mode!r} is not one of those of this index: {', '.join(self.modes)}")
+        filter_sql(request.where)
         if request.k < 1 or request.depth < 0:
             raise ValueError(f"k is {request.k} and depth {request.depth}; expected k >= 1 and depth >= 0")
         return replace(request, mode=mode)
@@ -220,11 +234,24 @@ class SearchPipeline:
     def _locked(self, watch: Stopwatch) -> Iterator[None]:
         """Hold the model lock; the wait for other requests is a stage of its own."""
         with watch.stage("wait"):
-            self._models.acquire()
+            self.models.acquire()
         try:
             yield
         finally:
-            self._models.release()
+            self.models.release()
+
+    def _retrieved(self, request: SearchRequest, k: int, watch: Stopwatch) -> tuple[list[Any], list[dict[str, Any]]]:
+        """The best k hits and their catalogue rows; searched again when some were removed in between."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with watch.stage("retrieve"):
+                    hits = self._searcher.search(request.query, k, where=request.where, mode=str(request.mode))
+                with watch.stage("items"):
+                    return hits, self._rows([hit.item_id for hit in hits])
+            except (ValueError, OSError) as error:  # the request itself was checked before
+                if attempt == ATTEMPTS:
+                    raise IndexUnavailable(f"the index cannot be searched: {error}") from error
+        raise AssertionError("unreachable")
 
     def _rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """The catalogue rows of these ids, in their order."""

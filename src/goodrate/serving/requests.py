@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from goodrate.retrieval.filters import MAX_CHARACTERS
 from goodrate.serving.pipeline import SearchRequest
 
 MAX_QUERY_CHARACTERS = 500
@@ -26,7 +28,7 @@ class SearchBody(StrictBody):
 
     query: str = Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)
     k: int = Field(20, ge=1, le=MAX_RESULTS)
-    where: str | None = Field(None, max_length=2000)
+    where: str | None = Field(None, max_length=MAX_CHARACTERS)
     mode: str | None = None
     depth: int = Field(50, ge=0, le=MAX_DEPTH)
 
@@ -69,7 +71,7 @@ class RerankBody(BaseModel):
     def texts(self) -> list[str]:
         """One text per document: the string, its rank_fields, or its "text" field.
 
-        Raises ValueError naming the document and the field it lacks.
+        Raises ValueError naming the document and the field that it lacks, or that is no text.
         """
         return [
             self._text(position, document)[:MAX_TEXT_CHARACTERS] for position, document in enumerate(self.documents)
@@ -82,4 +84,8 @@ class RerankBody(BaseModel):
         missing = [name for name in fields if name not in document]
         if missing:
             raise ValueError(f"documents[{position}] has no field {missing[0]!r}; it has: {', '.join(document)}")
+        for name in fields:
+            if not isinstance(document[name], str | int | float) or isinstance(document[name], bool):
+                found = json.dumps(document[name])[:60]
+                raise ValueError(f"documents[{position}].{name}: expected a text or a number, found {found}")
         return " ".join(str(document[name]) for name in fields)

@@ -29,13 +29,16 @@ async function fetchJson(path, parameters, signal) {
   return body;
 }
 
-/** The form's filters as one SQL condition; "" without filters. A quote in a text is doubled. */
+/** A text as a pattern that only this text matches, in small or capital letters: \ before %, _ and \, quotes doubled. */
+const asPattern = (text) => text.replace(/[\\%_]/g, "\\$&").replaceAll("'", "''");
+
+/** The form's filters as one condition; "" without filters. */
 function whereOf(fields) {
   const parts = [];
   if (fields.price_from) parts.push(`price >= ${Number(fields.price_from)}`);
   if (fields.price_to) parts.push(`price <= ${Number(fields.price_to)}`);
   if (fields.rating_from) parts.push(`rating >= ${Number(fields.rating_from)}`);
-  if (fields.brand.trim()) parts.push(`lower(brand) = '${fields.brand.trim().toLowerCase().replaceAll("'", "''")}'`);
+  if (fields.brand.trim()) parts.push(`brand ILIKE '${asPattern(fields.brand.trim())}'`);
   if (fields.where.trim()) parts.push(`(${fields.where.trim()})`);
   return parts.join(" AND ");
 }
@@ -68,7 +71,7 @@ function showNotice(kind, title, text, button) {
   list.replaceChildren();
   list.classList.remove("waiting");
   statusLine.replaceChildren();
-  notice.replaceChildren(make("div", { className: `notice ${kind}` }, make("h2", {}, title), make("p", {}, text), button));
+  notice.replaceChildren(make("div", { className: `notice ${kind}` }, make("h2", {}, title), ...text.split("; ").map((line) => make("p", {}, line)), button));
 }
 
 function welcome() {
