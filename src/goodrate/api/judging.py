@@ -281,7 +281,8 @@ def verdict_counts(table: PairFile, verdicts: Sequence[Verdict]) -> tuple[Counte
 def calibrate(folder: str | Path, table: PairFile, judge: CalibratedJudge, pairs: Sequence[Pair]) -> Tuning:
     """Set temperature and tier threshold of a judge folder from the labels of a pair file; says what changed.
 
-    Raises ValueError when no row has a label.
+    Raises ValueError, and writes nothing, when the labelled rows are too few to choose on or tell no temperature (see
+    relevance.tuning.tune).
     """
     from goodrate.relevance.tuning import tune, write_tuning
 

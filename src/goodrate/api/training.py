@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ def train(
     dev: Judgements | None = None,
     facts: str | None = None,
     data: TrainingData | None = None,
+    baseline: str | Path | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Any:
@@ -35,22 +37,26 @@ def train(
     recipe: judge_sft, judge_grpo, retriever_contrastive, ... (`goodrate train --help` lists them). judgements: those to
     learn from; items: their catalogue. dev: those to set temperature and tiers on and to measure; None = a tenth of the
     queries of `judgements`, which are then not learned from. data: in place of all these, TrainingData such as
-    goodrate.examples.sources makes. out: the run folder; the same call goes on where it was stopped, and returns at
-    once when it is done. settings: those of the recipe, sections as mappings: fit={"updates": 50}; `judge` and `model`
-    take what train and open_judge return. A judge's scale is that of the judgements unless `format` names another.
+    goodrate.examples.sources makes. baseline: folder or hub id of the encoder whose calibrated cosine a trained judge
+    is compared with. out: the run folder; the same call goes on where it was stopped, and returns at once when it is
+    done. settings: those of the recipe, sections as mappings: fit={"updates": 50}; `judge` and `model` take what train
+    and open_judge return. A judge's scale is that of the judgements unless `format` names another.
 
+    A judge that is not better than a constant or the baseline has `warnings`, and each is warned of (UserWarning).
     Raises ValueError for an unknown recipe or setting, and when `out` holds a run with others.
     """
     from goodrate.settings import check_keys, complete
 
     chosen = _recipe(recipe)
     if data is None and chosen.needs_data:
-        data = _data(judgements, items, dev, facts)
+        data = _data(judgements, items, dev, facts, str(baseline) if baseline else None)
     values = {name: _plain(value) for name, value in settings.items()}
     if "format" in chosen.settings.model_fields and data is not None:
         values["format"] = {"scale": data.scale.name, **values.get("format", {})}
     check_keys(chosen.settings, values, source=f"train({recipe!r})")
     result = run(recipe, complete(chosen.settings, values), data, Path(out), progress)
+    for warning in result.warnings:
+        warnings.warn(f"{result.folder}: {warning}", stacklevel=2)
     return opened(result)
 
 
@@ -106,7 +112,9 @@ def _recipe(name: str) -> Any:
     return get_recipe(name)
 
 
-def _data(judgements: Judgements | None, items: Any, dev: Judgements | None, facts: str | None) -> TrainingData:
+def _data(
+    judgements: Judgements | None, items: Any, dev: Judgements | None, facts: str | None, baseline: str | None
+) -> TrainingData:
     from goodrate.api.reading import read_catalog
     from goodrate.catalog.items import Catalog
     from goodrate.examples.sources import frame_data
@@ -116,7 +124,7 @@ def _data(judgements: Judgements | None, items: Any, dev: Judgements | None, fac
     catalog = items if isinstance(items, Catalog) else read_catalog(items)
     if dev is None:
         judgements, dev = judgements.split(1 - DEV_SHARE, DEV_SHARE)
-    return frame_data(judgements, dev, catalog, facts)
+    return frame_data(judgements, dev, catalog, facts, baseline)
 
 
 def _plain(value: Any) -> Any:

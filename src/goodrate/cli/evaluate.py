@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Mode, SkipBad
-from goodrate.cli.terminal import console, parse_mapping, require_file_name, tick_progress, verb_app
+from goodrate.cli.terminal import console, parse_mapping, report_warnings, require_file_name, tick_progress, verb_app
 from goodrate.extras import require
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ def _judge(index: Index, model: Path, facts: Path | None, contexts: str | None, 
     from goodrate.api.judging import open_judge
 
     judge = open_judge(model)
+    report_warnings(judge)
     notes = index.notes(judge, facts, contexts, encoder)
     if judge.contexts and contexts is None:
         console.print("every query is judged without a text; this judge reads some: --contexts FILE")

@@ -22,7 +22,7 @@ from goodrate.cli.options import (
     PairMap,
     SkipBad,
 )
-from goodrate.cli.terminal import console, parse_mapping, report_pair_rows, require_file_name, verb_app
+from goodrate.cli.terminal import console, parse_mapping, report_pair_rows, report_warnings, require_file_name, verb_app
 
 if TYPE_CHECKING:
     from goodrate.api.judging import CalibratedJudge, ItemSource, JudgeRun, PairFile, Tuning, Verdict
@@ -99,6 +99,7 @@ def judge(
             model, facts=facts or source.facts, contexts=texts, items=lambda: source.items,
             context_encoder=context_encoder,
         )  # fmt: skip
+    report_warnings(loaded)
     known, without_text = noted_pairs(table, loaded.notes)
     if loaded.contexts and texts is None and without_text:
         console.print(f"{without_text:,} queries are judged without a text; this judge reads some: --contexts FILE")
@@ -212,6 +213,7 @@ def _print_tuning(tuning: Tuning, old: CalibratedJudge) -> None:
             means = (f"{row.confidence:.3f}", f"{row.accuracy:.3f}")
             bins.add_row(f"{row.low:.1f} to {row.high:.1f}", f"{row.count:,}", *means)
     console.print(bins)
+    console.print(f"{tuning.basis}. The former values stay in judge.json (previous).", highlight=False)
     console.print("Chosen on these pairs: measure the judge on others.")
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts
-from goodrate.cli.terminal import console, verb_app
+from goodrate.cli.terminal import console, report_warnings, verb_app
 from goodrate.extras import require
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def _opened(
     texts = named_texts(model, contexts, context_encoder, index / "contexts.jsonl")
     opened = Index.open(index, encoder)
     judge = open_judge(model, store=verdicts)
+    report_warnings(judge)
     return opened.rerank(judge.with_notes(opened.notes(judge, facts, texts, context_encoder)))
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
-    from goodrate.api.judging import PairFile
+    from goodrate.api.judging import CalibratedJudge, PairFile
 
 console = Console(stderr=True)
 
@@ -87,6 +87,12 @@ def report_pair_rows(path: Path, table: PairFile) -> None:
         console.print(f"  left out: {escape(line)}", highlight=False)
     if table.unknown_items:
         console.print(f"{table.unknown_items:,} of {len(table.pairs):,} rows name an item that is not in the catalogue")
+
+
+def report_warnings(judge: CalibratedJudge) -> None:
+    """What the folder of a judge says has to be known before it is used, one line each."""
+    for warning in judge.warnings:
+        console.print(f"warning: {escape(f'{judge.folder or judge.name}: {warning}')}", style="yellow", highlight=False)
 
 
 @contextmanager

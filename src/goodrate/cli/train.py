@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from goodrate.cli.options import Config, Overrides
@@ -67,7 +68,7 @@ def train(
 
 
 def report(result: TrainingResult) -> None:
-    """The table on stdout, notes and the place of the model on stderr."""
+    """The table on stdout; notes, warnings and the place of the model on stderr."""
     for note in result.notes:
         console.print(note, style="dim", highlight=False)
     if result.rows:
@@ -76,6 +77,8 @@ def report(result: TrainingResult) -> None:
         for name, row in result.rows.items():
             table.add_row(name, *(_cell(column, row.get(column, math.nan)) for column in names))
         Console().print(table)
+    for warning in result.warnings:
+        console.print(f"WARNING: {escape(warning)}", style="bold yellow", highlight=False)
     console.print(f"model: {result.folder}", highlight=False)
 
 

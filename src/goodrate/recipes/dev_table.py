@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,26 +13,83 @@ from goodrate.catalog.splits import split_by_group
 from goodrate.evaluation.classification import FAILED, likeliest
 from goodrate.examples.contexts import with_contexts
 from goodrate.examples.data import TrainingData
+from goodrate.recipes.encoder_baseline import fitted_judge
+from goodrate.recipes.judge_comparison import WAYS_OUT, Comparison, Scores, compare, pair_losses, warnings_of
+from goodrate.recipes.registry import write_rows
 from goodrate.relevance.judge import CalibratedJudge, open_judge
-from goodrate.relevance.judge_card import read_judge_card
+from goodrate.relevance.judge_card import read_judge_card, write_judge_card
 from goodrate.relevance.pairs import JudgedPair, gold_labels
 from goodrate.relevance.tiers import cumpt, tiers_of_labels
-from goodrate.relevance.tuning import tune, write_tuning
+from goodrate.relevance.tuning import TEMPERATURE_FLOOR, tune, write_tuning
+from goodrate.run_folder import RunFolder
 from goodrate.scale import RelevanceScale
 
 DEV_PAIRS = 2000  # of each half; a standard error of about one point of accuracy
+BASELINE_PAIRS = 4000  # labelled pairs that the rival encoder is calibrated on, at most
+REPORT_FILE = "comparison.json"
+
+
+@dataclass(frozen=True)
+class DevReport:
+    """Rows of the dev table, what was tuned and on what, and what has to be said of the judge before it is used."""
+
+    rows: dict[str, dict[str, float]]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def tune_and_measure(
-    folder: Path, data: TrainingData, others: Mapping[str, Path] | None = None
-) -> tuple[dict[str, dict[str, float]], str]:
-    """Tune a judge on one half of the dev queries, measure it on the other: rows of the table, and what was tuned.
+    folder: Path, data: TrainingData, others: Mapping[str, Path] | None = None, baseline: bool = True
+) -> DevReport:
+    """Tune a judge on one half of the dev queries, measure it on the other beside a constant and a calibrated cosine.
 
-    others: judges by name to stand in the table above it, as they are.
+    Where half of the queries are too few to tune on, nothing is tuned and all are measured on. The folder's judge.json
+    gets the warnings, the folder around it `comparison.json` and `dev.json`. others: judges by name to stand in the
+    table above it, as they are. baseline: whether the cosine of data.baseline is a rival.
     """
     tuning, measuring = halves(data.pairs("dev"), data.choice.split_seed)
-    note = tune_folder(folder, with_contexts(tuning, data.contexts, read_judge_card(folder).contexts))
-    return dev_table({**(others or {}), "judge": folder}, measuring, data), note
+    if tuning and _too_few(tuning):
+        measuring = evenly(data.pairs("dev"), DEV_PAIRS)
+    tuned = tune_folder(folder, with_contexts(tuning, data.contexts, read_judge_card(folder).contexts))
+    judges = {name: open_judge(one) for name, one in {**(others or {}), "judge": folder}.items()}
+    rival, note = _baseline(data) if baseline else (None, None)
+    judges |= {"encoder": rival} if rival else {}
+    gold, queries = gold_labels(measuring), [pair.query for pair in measuring]
+    answers = {name: _answers(judge, measuring, data) for name, judge in judges.items()} | _constant(data, len(gold))
+    rows = {name: answer.row(gold, data.scale) for name, answer in answers.items()}
+    scores = {name: Scores(pair_losses(a.probabilities, gold), rows[name]["accuracy"]) for name, a in answers.items()}
+    rivals = {name: scores[name] for name in answers if name.startswith("always") or name == "encoder"}
+    comparisons = compare(scores["judge"], rivals, queries, data.choice.split_seed)
+    warnings = warnings_of(comparisons, len(set(queries)))
+    _write(folder, rows, comparisons, warnings)
+    return DevReport(rows, tuple(one for one in (tuned, note) if one), warnings)
+
+
+def _write(
+    folder: Path, rows: Mapping[str, Mapping[str, float]], comparisons: Sequence[Comparison], warnings: tuple[str, ...]
+) -> None:
+    """The warnings into judge.json, without what to try; all numbers into the run folder."""
+    facts = tuple(warning for warning in warnings if warning != WAYS_OUT)
+    write_judge_card(folder, replace(read_judge_card(folder), warnings=facts))
+    write_rows(folder.parent, rows)
+    told = {"comparisons": [one.as_dict() for one in comparisons], "warnings": list(warnings)}
+    RunFolder(folder.parent).write(REPORT_FILE, json.dumps(told, indent=2) + "\n")
+
+
+def _too_few(pairs: Sequence[JudgedPair]) -> bool:
+    """Whether they are too few to set a temperature on."""
+    return TEMPERATURE_FLOOR.shortage([pair.query for pair in pairs], gold_labels(pairs), "label") is not None
+
+
+def _baseline(data: TrainingData) -> tuple[CalibratedJudge | None, str | None]:
+    """The cosine of data.baseline, calibrated on the training labels, or why there is none."""
+    if data.baseline is None:
+        return None, "not compared with an encoder's cosine: name an encoder with data.baseline"
+    pairs = evenly(data.training_pairs(), BASELINE_PAIRS)
+    try:
+        return fitted_judge(data.baseline, data.scale, pairs, gold_labels(pairs)), None
+    except (FileNotFoundError, ValueError) as error:
+        return None, f"not compared with an encoder's cosine: {error}"
 
 
 def halves(pairs: list[JudgedPair], seed: int) -> tuple[list[JudgedPair], list[JudgedPair]]:
@@ -46,20 +105,18 @@ def halves(pairs: list[JudgedPair], seed: int) -> tuple[list[JudgedPair], list[J
 def tune_folder(folder: Path, pairs: Sequence[JudgedPair]) -> str:
     """Set the judge's temperature and tier threshold on these pairs, in its judge.json; says what was set and on what.
 
-    Both stay as they are where there is nothing to choose them on.
+    Both stay as they are, and judge.json says why, where there is too little to choose them on.
     """
-    if not pairs:
-        return "temperature and tier threshold are not set: dev has one group of queries, and it is measured on"
     try:
+        if not pairs:
+            raise ValueError("dev has one group of queries, and it is measured on")
         tuning = tune(open_judge(folder), pairs, gold_labels(pairs))
     except ValueError as error:
-        return f"temperature and tier threshold are not set: {error}"
+        note = f"temperature and tier threshold are not set: {error}"
+        write_judge_card(folder, replace(read_judge_card(folder), tuning=note))
+        return note
     write_tuning(folder, tuning)
-    queries = len({pair.query for pair in pairs})
-    return (
-        f"temperature {tuning.temperature:.3f} and tier threshold (beta_cum) {tuning.beta_cum:.2f}, set on "
-        f"{tuning.used:,} dev pairs of {queries:,} queries; the table measures the dev pairs of other queries"
-    )
+    return f"{tuning.basis}; the table measures the dev pairs of other queries"
 
 
 def evenly(pairs: Sequence[JudgedPair], limit: int) -> list[JudgedPair]:
@@ -69,30 +126,36 @@ def evenly(pairs: Sequence[JudgedPair], limit: int) -> list[JudgedPair]:
     return [pairs[round(position)] for position in np.linspace(0, len(pairs) - 1, limit)]
 
 
-def dev_table(
-    folders: Mapping[str, Path], pairs: Sequence[JudgedPair], data: TrainingData
-) -> dict[str, dict[str, float]]:
-    """Judges by name on dev pairs, each with its texts, beside the constant that is most frequent in training."""
-    gold = gold_labels(pairs)
-    most = np.bincount(data.parts["train"].label_indices(), minlength=len(data.scale)).argmax()
-    constant = np.full_like(gold, most)
-    predictions = {
-        **{name: _labels_and_tiers(open_judge(folder), pairs, data) for name, folder in folders.items()},
-        f"always {data.scale.labels[most]}": (constant, tiers_of_labels(constant, data.scale)),
-    }
-    gold_tiers = tiers_of_labels(gold, data.scale)
-    return {
-        name: {"tier_accuracy": float((tiers == gold_tiers).mean()), **agreement(gold, labels, data.scale)}
-        for name, (labels, tiers) in predictions.items()
-    }
+@dataclass(frozen=True)
+class _Answers:
+    """What a system says of the dev pairs: probabilities (N, L), likeliest labels and tiers (N,)."""
+
+    probabilities: np.ndarray
+    labels: np.ndarray
+    tiers: np.ndarray
+
+    def row(self, gold: np.ndarray, scale: RelevanceScale) -> dict[str, float]:
+        """Its row of the dev table."""
+        return {
+            "tier_accuracy": float((self.tiers == tiers_of_labels(gold, scale)).mean()),
+            "log_loss": float(pair_losses(self.probabilities, gold).mean()),
+            **agreement(gold, self.labels, scale),
+        }
 
 
-def _labels_and_tiers(
-    judge: CalibratedJudge, pairs: Sequence[JudgedPair], data: TrainingData
-) -> tuple[np.ndarray, np.ndarray]:
-    """Likeliest label and CumPT tier of each pair, (N,) each."""
+def _answers(judge: CalibratedJudge, pairs: Sequence[JudgedPair], data: TrainingData) -> _Answers:
+    """Those of a judge, with the texts that it reads."""
     probabilities = judge.pair_probabilities(with_contexts(pairs, data.contexts, judge.contexts))
-    return likeliest(probabilities), cumpt(probabilities, judge.scale, judge.beta_cum)
+    return _Answers(probabilities, likeliest(probabilities), cumpt(probabilities, judge.scale, judge.beta_cum))
+
+
+def _constant(data: TrainingData, count: int) -> dict[str, _Answers]:
+    """Those of the trivial judge: the label that is most frequent in training, with the shares of all labels there."""
+    counts = np.bincount(data.parts["train"].label_indices(), minlength=len(data.scale))
+    most, shares = counts.argmax(), (counts + 1) / (counts + 1).sum()  # add one: no label is impossible
+    labels = np.full(count, most)
+    name = f"always {data.scale.labels[most]}"
+    return {name: _Answers(np.tile(shares, (count, 1)), labels, tiers_of_labels(labels, data.scale))}
 
 
 def agreement(gold: np.ndarray, predicted: np.ndarray, scale: RelevanceScale) -> dict[str, float]:

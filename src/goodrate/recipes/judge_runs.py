@@ -25,7 +25,7 @@ from goodrate.recipes import (
 )
 from goodrate.recipes.dev_table import tune_and_measure
 from goodrate.recipes.judge_folder import open_policy
-from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data, write_rows
+from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data
 from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.rulebook import load_rulebook
 
@@ -115,9 +115,8 @@ def finished(
     out: Path, data: TrainingData, others: Mapping[str, Path], notes: list[str] | tuple[str, ...] = ()
 ) -> TrainingResult:
     """The judge in `out`, tuned on one half of the dev queries and measured on the other, below the others."""
-    rows, tuned = tune_and_measure(out / "judge", data, others)
-    write_rows(out, rows)
-    return TrainingResult(out / "judge", rows, (*data.notes, *notes, tuned))
+    report = tune_and_measure(out / "judge", data, others)
+    return TrainingResult(out / "judge", report.rows, (*data.notes, *notes, *report.notes), report.warnings)
 
 
 def _require_book(data: TrainingData, form: JudgeFormat, judge: str) -> None:

@@ -21,7 +21,9 @@ class TextSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
     model: str = Field(description="model to start from: folder, hub id, or nano, the base that ships")
     optimizer: OptimizerName = Field(default="adamw", description="adamw, or muon for small models")
-    learning_rate: float = Field(default=5e-4, gt=0, description="peak; 1e-5 for pretrained models of 0.5B up")
+    learning_rate: float = Field(
+        default=5e-4, gt=0, allow_inf_nan=False, description="peak; 1e-5 for pretrained models of 0.5B up"
+    )
     weight_decay: float = Field(default=0.01, ge=0)
     lora: LoraSettings | None = Field(default=None, description="train an adapter and not all weights; null = all")
     batch_size: int = Field(default=64, gt=0, description="examples in one update")

@@ -31,6 +31,7 @@ class CalibratedJudge:
 
     inner: the judge of its kind. name: for reports. folder: where it was read from. contexts: how many retrieved texts
     of a query it reads. notes: what it is told of a query beside its words. store: keeps verdicts; None = none kept.
+    warnings: what its folder says has to be known before it is used.
     """
 
     inner: Judge
@@ -41,6 +42,7 @@ class CalibratedJudge:
     folder: Path | None = None
     notes: QueryNotes | None = None
     store: VerdictStore | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def scale(self) -> RelevanceScale:
@@ -167,7 +169,8 @@ def calibrated_judge(
 ) -> CalibratedJudge:  # fmt: skip
     """A judge with the scalars of its card."""
     name = folder.name if folder else card.kind
-    return CalibratedJudge(judge, card.temperature, card.beta_cum, card.contexts, name, folder, notes, store)
+    scalars = card.temperature, card.beta_cum, card.contexts
+    return CalibratedJudge(judge, *scalars, name, folder, notes, store, card.warnings)
 
 
 def verdict_keys(judge: CalibratedJudge, pairs: Sequence[Pair]) -> list[str]:

@@ -62,6 +62,8 @@ class Card(JudgeCard):
         for name, accepted in choices:
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(accepted)}")
+        if self.stop_token_id is not None:
+            require_count("stop_token_id", self.stop_token_id, least=0)
         require_count("max_new_tokens", self.max_new_tokens, least=1)
         require_count("rules", self.rules, least=0)
         if self.rules and not self.rule_book_hash:
@@ -136,6 +138,7 @@ class LmJudge:
         if not isinstance(read, Card):
             raise ValueError(f"{folder} is a judge of kind {read.kind!r}, not a language model")
         model = CausalLM.load(folder, adapter=adapter, device=device, precision=precision)
+        _require_vocabulary(folder, read, model.network.get_input_embeddings().num_embeddings)
         folders = [folder, adapter, adapter_base(folder)]  # a base on the hub stands by its name in the adapter's files
         hashes = [_folder_hash(Path(part)) for part in folders if part is not None and Path(part).is_dir()]
         return cls(model, read, "+".join(hashes), judge_rules(folder, read))
@@ -250,6 +253,13 @@ class LmJudge:
         contradiction = contradicts(replace(parsed, label=label), self._rule_labels)
         steps = reason_steps(parsed, self.because, context)
         return Explanation("\n".join(body), steps, parsed.status, contradiction)
+
+
+def _require_vocabulary(folder: Path, card: Card, size: int) -> None:
+    """ValueError when the card names a token that a model of `size` tokens does not have."""
+    for name, ids in (("label_token_ids", card.label_token_ids), ("stop_token_id", (card.stop_token_id or 0,))):
+        if max(ids) >= size:
+            raise ValueError(f"{folder / CARD_FILE}: {name} {max(ids)}: the model has tokens 0 to {size - 1:,}")
 
 
 def _folder_hash(folder: Path) -> str:

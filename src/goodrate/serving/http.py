@@ -113,6 +113,7 @@ def _add_health(app: FastAPI, pipeline: SearchPipeline) -> None:
             "items": len(pipeline.store),
             "modes": list(pipeline.modes),
             "judge": judge.name if judge else None,
+            "warnings": list(judge.warnings) if judge else [],
             "labels": list(judge.scale.labels) if judge else [],
         }
 
