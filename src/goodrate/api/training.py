@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from goodrate.catalog.judgements import Judgements
     from goodrate.examples.data import TrainingData
     from goodrate.recipes.registry import TrainingResult
+    from goodrate.recipes.text_sft import TrainingPlan  # noqa: F401
 
 Progress = Callable[[dict[str, Any]], None]
 DEV_SHARE = 0.1  # of the queries, where no dev judgements are given
@@ -63,7 +64,11 @@ def train(
 def run(
     recipe: str, settings: BaseModel, data: TrainingData | None, out: Path, progress: Progress | None = None
 ) -> TrainingResult:
-    """Run a recipe with its settings (without data). Returns the folder, the dev table and what is to be said."""
+    """Run a recipe with its settings (without data). Returns the folder, the dev table and what is to be said.
+
+    progress: gets the record of every update. Where it has a method `plan`, SFT tells that one first, as a
+    TrainingPlan, how long it will take.
+    """
     return _recipe(recipe).run(settings, data, out, progress or (lambda record: None))
 
 
@@ -74,7 +79,7 @@ def run_from_settings(recipe: str, settings: Any, out: Path, progress: Progress 
     chosen = _recipe(recipe)
     if not chosen.needs_data:
         return run(recipe, settings, None, out, progress)
-    own = chosen.settings.model_validate(settings.model_dump(exclude={"data"}))
+    own = chosen.settings.model_validate(settings.model_dump(exclude={"data"}, exclude_unset=True))
     return run(recipe, own, load_data(settings.data), out, progress)
 
 

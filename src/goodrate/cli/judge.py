@@ -22,7 +22,15 @@ from goodrate.cli.options import (
     PairMap,
     SkipBad,
 )
-from goodrate.cli.terminal import console, parse_mapping, report_pair_rows, report_warnings, require_file_name, verb_app
+from goodrate.cli.terminal import (
+    console,
+    duration,
+    parse_mapping,
+    report_pair_rows,
+    report_warnings,
+    require_file_name,
+    verb_app,
+)
 
 if TYPE_CHECKING:
     from goodrate.api.judging import CalibratedJudge, ItemSource, JudgeRun, PairFile, Tuning, Verdict
@@ -152,21 +160,10 @@ def _blocks(run: JudgeRun) -> Iterator[list[int]]:
     if not waiting:
         return
     seconds = (time.perf_counter() - start) * waiting / len(first)
-    console.print(f"about {_duration(seconds)} for the other {waiting:,}", highlight=False)
+    console.print(f"about {duration(seconds)} for the other {waiting:,}", highlight=False)
     from rich.progress import track
 
     yield from track(rest, "judging", console=console, transient=True)
-
-
-def _duration(seconds: float) -> str:
-    """A time in words.
-
-    >>> _duration(3.2), _duration(90), _duration(9000)
-    ('4 s', '2 min', '2.5 h')
-    """
-    if seconds < 60:
-        return f"{int(seconds) + 1} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _summarise(out: Path, table: PairFile, verdicts: Sequence[Verdict]) -> None:

@@ -24,6 +24,7 @@ from goodrate.recipes import (
     judge_stepwise,
 )
 from goodrate.recipes.dev_table import tune_and_measure
+from goodrate.recipes.judge_defaults import with_batch, with_format
 from goodrate.recipes.judge_folder import open_policy
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data
 from goodrate.relevance.judge_format import JudgeFormat
@@ -40,12 +41,15 @@ def run_sft(settings: judge_sft.Settings, data: TrainingData, out: Path, progres
     require_text_reading(data.named_contexts, form.contexts)
     form.rule_book_hash = cited_book(form, data)
     model = CausalLM.load(settings.model)  # before the folder: a run that cannot start should not bind it to its data
+    settings = with_format(settings, model)
+    form = settings.format
     if data.taught is not None:
         data.taught.require_rules(form.book())
     pairs = data.training_pairs(form.contexts, hide_contexts=True)
     prompts, lost = judge_prompts(model, pairs, form, settings.max_tokens, label_completions=True)
+    settings = with_batch(settings, model, prompts)
     require_same_data(out, data).begin(data.choice, data.choice.split_seed)  # refuses to resume on other data
-    judge_sft.train(settings, prompts, out, progress, model)
+    judge_sft.train(settings, prompts, out, progress, model, getattr(progress, "plan", None))
     return finished(out, data, {}, lost)
 
 
