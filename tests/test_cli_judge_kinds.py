@@ -147,6 +147,9 @@ def test_a_cosine_is_asked_measured_and_served(run: Run, folder: Path, index: Pa
     assert read_judge_card(judge).temperature != before.temperature
     assert "0 stored, 48 to judge" in run(*asked)[2]  # another temperature gives other verdicts
     measured = ("evaluate", index, "--judgements", folder / "labels.csv", "--model", judge, "--json")
+    code, out, err = run(*measured, "--systems", "judge")  # 7 queries of 12 for training, 4 for dev, 1 for neither
+    assert code == 0 and json.loads(out)["queries"] == 1 and "7 trained on, 4 tuned on. They are left out" in err
+    measured = (*measured, "--trained-queries", "keep")
     report = json.loads(run(*measured, "--systems", "dense,hybrid,judge", "--rerank", "dense")[1])
     dense, _, reranked = report["systems"]
     assert reranked["name"] == "dense + judge" and report["labels"]["judge"]["pairs"] == 48

@@ -19,6 +19,7 @@ from goodrate.recipes.registry import write_rows
 from goodrate.relevance.judge import CalibratedJudge, open_judge
 from goodrate.relevance.judge_card import read_judge_card, write_judge_card
 from goodrate.relevance.pairs import JudgedPair, gold_labels
+from goodrate.relevance.seen_queries import read_seen, write_seen
 from goodrate.relevance.tiers import cumpt, tiers_of_labels
 from goodrate.relevance.tuning import TEMPERATURE_FLOOR, tune, write_tuning
 from goodrate.run_folder import RunFolder
@@ -44,9 +45,11 @@ def tune_and_measure(
     """Tune a judge on one half of the dev queries, measure it on the other beside a constant and a calibrated cosine.
 
     Where half of the queries are too few to tune on, nothing is tuned and all are measured on. The folder's judge.json
-    gets the warnings, the folder around it `comparison.json` and `dev.json`. others: judges by name to stand in the
+    gets the warnings, the folder around it `comparison.json` and `dev.json`; the folder says which queries it has seen,
+    itself and through the others. others: judges by name to stand in the
     table above it, as they are. baseline: whether the cosine of data.baseline is a rival.
     """
+    _write_seen(folder, data, others or {})
     tuning, measuring = halves(data.pairs("dev"), data.choice.split_seed)
     if tuning and _too_few(tuning):
         measuring = evenly(data.pairs("dev"), DEV_PAIRS)
@@ -74,6 +77,13 @@ def _write(
     write_rows(folder.parent, rows)
     told = {"comparisons": [one.as_dict() for one in comparisons], "warnings": list(warnings)}
     RunFolder(folder.parent).write(REPORT_FILE, json.dumps(told, indent=2) + "\n")
+
+
+def _write_seen(folder: Path, data: TrainingData, others: Mapping[str, Path]) -> None:
+    """Which queries the judge has seen; those that the judges before it have seen are among them."""
+    queries = {"train": {pair.query for pair in data.training_pairs()}, "dev": data.parts["dev"].queries().values()}
+    before = {key: part for one in others.values() for key, part in read_seen(one).items()}
+    write_seen(folder, queries, before)
 
 
 def _too_few(pairs: Sequence[JudgedPair]) -> bool:
