@@ -140,6 +140,15 @@ def test_failures_are_not_low_grades(
     assert judged == [text_pair(("lamp " * 400).strip(), "lamp")]
 
 
+def test_texts_in_another_form_than_the_judge_reads_are_said(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(pairs_file(tmp_path, count=8), "--model", model, "--out", tmp_path / "v.csv")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning: 8 of 8 (100%) item texts are not in the form that this judge was trained on (listing:" in said
+    assert "item ids with --catalog or --index" in said
+
+
 def test_item_ids_with_a_catalogue_and_facts(
     model: Path, tmp_path: Path, judged: list[Pair], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,7 +133,7 @@ def _judge(
     loaded: CalibratedJudge, table: PairFile, pairs: list, path: Path, options: dict[str, bool], out: Path
 ) -> None:
     """Stored verdicts at once, the others block by block; then the whole file."""
-    from goodrate.api.judging import JudgeRun, verdict_store, write_verdicts
+    from goodrate.api.judging import JudgeRun, notices, verdict_store, write_verdicts
 
     with verdict_store(path) as store:
         run = JudgeRun.plan(loaded, store, pairs, **options)
@@ -147,6 +147,8 @@ def _judge(
         verdicts = run.verdicts()
     write_verdicts(out, table, verdicts, loaded.scale)
     _summarise(out, table, verdicts)
+    for notice in notices(loaded.inner, pairs, verdicts):
+        console.print(f"warning: {escape(notice)}", style="yellow", highlight=False)
 
 
 def _blocks(run: JudgeRun) -> Iterator[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from goodrate.relevance.calibration import softmax
 from goodrate.relevance.judge_card import JudgeCard, kind_module, read_judge_card
+from goodrate.relevance.notices import notices
 from goodrate.relevance.pairs import Item, Pair, text_item
 from goodrate.relevance.protocol import Assessment, Judge
 from goodrate.relevance.reason_words import steps_of_text
@@ -61,7 +63,10 @@ class CalibratedJudge:
         return self.pair_probabilities(self.pairs(query, items))
 
     def judge(self, query: str, items: Items, reasons: bool = False) -> list[Verdict]:
-        """One verdict per item, in order; from the store where they are kept. reasons: with explanations (slow)."""
+        """One verdict per item, in order; from the store where they are kept. reasons: with explanations (slow).
+
+        Warns (UserWarning) when many items are in a form that the judge was not trained on, or many verdicts failed.
+        """
         return self.pair_verdicts(self.pairs(query, items), reasons)
 
     def with_notes(self, notes: QueryNotes | None, store: VerdictStore | None = None) -> CalibratedJudge:
@@ -81,10 +86,14 @@ class CalibratedJudge:
         return calibrated(self.inner.assess(pairs).probabilities, self.temperature)
 
     def pair_verdicts(self, pairs: Sequence[Pair], reasons: bool = False) -> list[Verdict]:
-        """One verdict per pair, in order; stored ones are taken over, new ones are stored."""
+        """One verdict per pair, in order; stored ones are taken over, new ones are stored. Warns as `judge` does."""
         if self.store is None:
-            return self.fresh_verdicts(pairs, reasons)
-        return stored_verdicts(self, self.store, pairs, reasons)
+            verdicts = self.fresh_verdicts(pairs, reasons)
+        else:
+            verdicts = stored_verdicts(self, self.store, pairs, reasons)
+        for notice in notices(self.inner, pairs, verdicts):
+            warnings.warn(f"{self.folder or self.name}: {notice}", stacklevel=3)
+        return verdicts
 
     def fresh_verdicts(self, pairs: Sequence[Pair], reasons: bool = False) -> list[Verdict]:
         """One verdict per pair, judged now, whatever is stored."""
