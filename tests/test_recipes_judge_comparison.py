@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from goodrate.recipes.judge_comparison import MIN_QUERIES, WAYS_OUT, Scores, compare, pair_losses, warnings_of
+from goodrate.recipes.judge_comparison import MIN_QUERIES, Scores, compare, pair_losses, warnings_of
 
 QUERIES = [f"q{n // 4}" for n in range(80)]  # 20 queries of 4 pairs
 
@@ -34,10 +34,10 @@ def test_a_judge_that_beats_every_rival_has_nothing_said_of_it() -> None:
 def test_the_rivals_that_it_does_not_beat_are_named_with_numbers_and_a_way_out() -> None:
     uneven = Scores(np.where(np.arange(80) < 40, 0.1, 1.1), 0.6)  # better on half of the queries, worse on the others
     found = compare(uneven, {"always 0": scores(0.6), "encoder": scores(0.2), "other": scores(2.0)}, QUERIES)
-    told, worse, out = warnings_of(found, 20)
+    told, worse = warnings_of(found, 20)
     assert told.startswith("this judge is not shown to be better than always 0: log-loss 0.600 against 0.600 (+0.000, ")
     assert worse.startswith("this judge is worse than encoder: log-loss 0.600 against 0.200 (+0.400, 95 % +0.")
-    assert "20 dev queries), accuracy 0.600 against 0.500" in worse and out == WAYS_OUT
+    assert "20 dev queries), accuracy 0.600 against 0.500" in worse
 
 
 def test_pairs_of_one_query_are_one_unit() -> None:
@@ -45,6 +45,9 @@ def test_pairs_of_one_query_are_one_unit() -> None:
     gap = np.where(np.arange(80) < 4, -4.0, 0.02)
     (one,) = compare(Scores(1 + gap, 0.5), {"always 0": scores(1.0)}, QUERIES)
     assert one.difference.value < 0 < one.difference.high and not one.better
+    assert str(one).startswith(
+        "this judge looks better, on too few dev queries to show it (data.dev_share), than always 0"
+    )
 
 
 def test_few_dev_queries_say_that_they_are_few() -> None:

@@ -148,7 +148,7 @@ def _judge(
     write_verdicts(out, table, verdicts, loaded.scale)
     _summarise(out, table, verdicts)
     for notice in notices(loaded.inner, pairs, verdicts):
-        console.print(f"warning: {escape(notice)}", style="yellow", highlight=False)
+        console.print(f"warning: {escape(notice)}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def _blocks(run: JudgeRun) -> Iterator[list[int]]:

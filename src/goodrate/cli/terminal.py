@@ -93,7 +93,8 @@ def report_pair_rows(path: Path, table: PairFile) -> None:
 def report_warnings(judge: CalibratedJudge) -> None:
     """What the folder of a judge says has to be known before it is used, one line each."""
     for warning in judge.warnings:
-        console.print(f"warning: {escape(f'{judge.folder or judge.name}: {warning}')}", style="yellow", highlight=False)
+        line = f"warning: {escape(f'{judge.folder or judge.name}: {warning}')}"
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -159,7 +160,7 @@ class UpdateProgress:
         """Said before the first update."""
         self._total = plan.updates
         self._bar.update(self._task, total=plan.updates)
-        console.print(plan_line(plan), highlight=False)
+        console.print(plan_line(plan), highlight=False, soft_wrap=True)
 
     def __call__(self, record: dict[str, Any]) -> None:
         done = record.get("update", 0)

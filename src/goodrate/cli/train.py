@@ -70,7 +70,7 @@ def train(
 def report(result: TrainingResult) -> None:
     """The table on stdout; notes, warnings and the place of the model on stderr."""
     for note in result.notes:
-        console.print(note, style="dim", highlight=False)
+        console.print(note, style="dim", highlight=False, soft_wrap=True)
     if result.rows:
         names = list(dict.fromkeys(name for row in result.rows.values() for name in row))
         table = Table("", *names, title="dev", title_justify="left", box=None)
@@ -78,7 +78,7 @@ def report(result: TrainingResult) -> None:
             table.add_row(name, *(_cell(column, row.get(column, math.nan)) for column in names))
         Console().print(table)
     for warning in result.warnings:
-        console.print(f"WARNING: {escape(warning)}", style="bold yellow", highlight=False)
+        console.print(f"WARNING: {escape(warning)}", style="bold yellow", highlight=False, soft_wrap=True)
     console.print(f"model: {result.folder}", highlight=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,17 +26,22 @@ from goodrate.run_folder import RunFolder
 from goodrate.scale import RelevanceScale
 
 DEV_PAIRS = 2000  # of each half; a standard error of about one point of accuracy
+MANY_QUERIES = 100  # from so many in the measured half on, judges are compared on that alone
 BASELINE_PAIRS = 4000  # labelled pairs that the rival encoder is calibrated on, at most
 REPORT_FILE = "comparison.json"
 
 
 @dataclass(frozen=True)
 class DevReport:
-    """Rows of the dev table, what was tuned and on what, and what has to be said of the judge before it is used."""
+    """Rows of the dev table, what was tuned and on what, and what has to be said of the judge before it is used.
+
+    advice: what to try, where there is a warning.
+    """
 
     rows: dict[str, dict[str, float]]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    advice: tuple[str, ...] = ()
 
 
 def tune_and_measure(
@@ -57,23 +62,52 @@ def tune_and_measure(
     judges = {name: open_judge(one) for name, one in {**(others or {}), "judge": folder}.items()}
     rival, note = _baseline(data) if baseline else (None, None)
     judges |= {"encoder": rival} if rival else {}
-    gold, queries = gold_labels(measuring), [pair.query for pair in measuring]
-    answers = {name: _answers(judge, measuring, data) for name, judge in judges.items()} | _constant(data, len(gold))
-    rows = {name: answer.row(gold, data.scale) for name, answer in answers.items()}
-    scores = {name: Scores(pair_losses(a.probabilities, gold), rows[name]["accuracy"]) for name, a in answers.items()}
-    rivals = {name: scores[name] for name in answers if name.startswith("always") or name == "encoder"}
-    comparisons = compare(scores["judge"], rivals, queries, data.choice.split_seed)
-    warnings = warnings_of(comparisons, len(set(queries)))
+    rows = {name: answers.row(measuring, data.scale) for name, answers in _answers_of_all(judges, measuring, data)}
+    compared = {name: judge for name, judge in judges.items() if name in ("judge", "encoder")}
+    comparisons, queries = _comparisons(compared, _all_queries(tuning, measuring), data)
+    warnings = warnings_of(comparisons, queries)
     _write(folder, rows, comparisons, warnings)
-    return DevReport(rows, tuple(one for one in (tuned, note) if one), warnings)
+    advice = (WAYS_OUT,) if warnings and baseline else ()
+    return DevReport(rows, tuple(one for one in (tuned, note) if one), warnings, advice)
+
+
+def _all_queries(tuning: list[JudgedPair], measuring: list[JudgedPair]) -> list[JudgedPair]:
+    """What judges are compared on: the measured half, and where its queries are few the tuned one too.
+
+    One temperature out of N pairs flatters the log-loss on them by 1 / 2N nats: nothing beside what few queries cost.
+    """
+    known = {pair.query for pair in measuring}
+    more = [pair for pair in tuning if pair.query not in known] if len(known) < MANY_QUERIES else []
+    return [*measuring, *more]
+
+
+def _comparisons(
+    judges: Mapping[str, CalibratedJudge], pairs: Sequence[JudgedPair], data: TrainingData
+) -> tuple[list[Comparison], int]:
+    """The trained judge against the others and the constant on the same pairs; and of how many queries these are."""
+    gold, queries = gold_labels(pairs), [pair.query for pair in pairs]
+    scores = {
+        name: Scores(pair_losses(answers.probabilities, gold), float((answers.labels == gold).mean()))
+        for name, answers in _answers_of_all(judges, pairs, data)
+    }
+    judge = scores.pop("judge")
+    return compare(judge, scores, queries, data.choice.split_seed), len(set(queries))
+
+
+def _answers_of_all(
+    judges: Mapping[str, CalibratedJudge], pairs: Sequence[JudgedPair], data: TrainingData
+) -> Iterator[tuple[str, _Answers]]:
+    """Those of each judge, and of the constant."""
+    for name, judge in judges.items():
+        yield name, _answers(judge, pairs, data)
+    yield from _constant(data, len(pairs)).items()
 
 
 def _write(
     folder: Path, rows: Mapping[str, Mapping[str, float]], comparisons: Sequence[Comparison], warnings: tuple[str, ...]
 ) -> None:
-    """The warnings into judge.json, without what to try; all numbers into the run folder."""
-    facts = tuple(warning for warning in warnings if warning != WAYS_OUT)
-    write_judge_card(folder, replace(read_judge_card(folder), warnings=facts))
+    """The warnings into judge.json, all numbers into the run folder."""
+    write_judge_card(folder, replace(read_judge_card(folder), warnings=warnings))
     write_rows(folder.parent, rows)
     told = {"comparisons": [one.as_dict() for one in comparisons], "warnings": list(warnings)}
     RunFolder(folder.parent).write(REPORT_FILE, json.dumps(told, indent=2) + "\n")
@@ -144,8 +178,9 @@ class _Answers:
     labels: np.ndarray
     tiers: np.ndarray
 
-    def row(self, gold: np.ndarray, scale: RelevanceScale) -> dict[str, float]:
-        """Its row of the dev table."""
+    def row(self, pairs: Sequence[JudgedPair], scale: RelevanceScale) -> dict[str, float]:
+        """Its row of the dev table, of these pairs."""
+        gold = gold_labels(pairs)
         return {
             "tier_accuracy": float((self.tiers == tiers_of_labels(gold, scale)).mean()),
             "log_loss": float(pair_losses(self.probabilities, gold).mean()),

@@ -16,9 +16,9 @@ from goodrate.evaluation.significance import Interval, bootstrap_over_groups
 MIN_QUERIES = 10  # fewer dev queries tell nothing
 LEAST = 1e-6  # probability of the right label that a log is taken of
 WAYS_OUT = (
-    "try the encoder judge itself (goodrate train judge_encoder), more labelled queries, more updates, a larger "
-    "pretrained model, or lora.rank=16 with another learning_rate; docs/judge.md, 'A judge that is no better than a "
-    "constant'"
+    "what to try: the encoder judge itself (goodrate train judge_encoder), more labelled queries, more updates, a "
+    "larger pretrained model, or lora.rank=16 with another learning_rate; docs/judge.md, 'A judge that is no better "
+    "than a constant'"
 )
 
 
@@ -45,10 +45,12 @@ class Comparison:
         return self.difference.high < 0
 
     def __str__(self) -> str:
-        verb = "worse than" if self.difference.low > 0 else "not shown to be better than"
         d = self.difference
+        verb = "is worse than" if d.low > 0 else "is not shown to be better than"
+        if d.value < 0 < d.high:
+            verb = "looks better, on too few dev queries to show it (data.dev_share), than"
         return (
-            f"this judge is {verb} {self.rival}: log-loss {self.log_loss[0]:.3f} against {self.log_loss[1]:.3f} "
+            f"this judge {verb} {self.rival}: log-loss {self.log_loss[0]:.3f} against {self.log_loss[1]:.3f} "
             f"({d.value:+.3f}, 95 % {d.low:+.3f} to {d.high:+.3f}, {d.units} dev queries), "
             f"accuracy {self.accuracy[0]:.3f} against {self.accuracy[1]:.3f}"
         )
@@ -81,12 +83,11 @@ def compare(judge: Scores, rivals: Mapping[str, Scores], queries: Sequence[str],
 
 
 def warnings_of(comparisons: Sequence[Comparison], queries: int) -> tuple[str, ...]:
-    """What has to be said of a judge: nothing when it beats every rival; else which it does not, and what to try."""
+    """What has to be said of a judge, a line for each rival that it does not beat; nothing when it beats all."""
     if queries < MIN_QUERIES:
         names = " or ".join(one.rival for one in comparisons)
         return (
             f"nobody knows whether this judge is better than {names}: dev has {queries} queries to measure it on, it "
             f"takes {MIN_QUERIES}; raise data.dev_share, or bring more labelled queries",
         )
-    beaten_by = [str(one) for one in comparisons if not one.better]
-    return (*beaten_by, WAYS_OUT) if beaten_by else ()
+    return tuple(str(one) for one in comparisons if not one.better)

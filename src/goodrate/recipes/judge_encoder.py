@@ -45,7 +45,7 @@ def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -
     if not settings.labels:
         return TrainingResult(out / "judge", {}, (*data.notes, "no label was read: trust the order, not the tiers"))
     report = tune_and_measure(out / "judge", data, baseline=False)
-    return TrainingResult(out / "judge", report.rows, (*data.notes, *report.notes), report.warnings)
+    return TrainingResult(out / "judge", report.rows, (*data.notes, *report.notes), (*report.warnings, *report.advice))
 
 
 def unlabelled_card(settings: Settings, encoder: Encoder, scale: RelevanceScale, items: list[Item], seed: int) -> Card:

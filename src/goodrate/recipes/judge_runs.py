@@ -120,7 +120,9 @@ def finished(
 ) -> TrainingResult:
     """The judge in `out`, tuned on one half of the dev queries and measured on the other, below the others."""
     report = tune_and_measure(out / "judge", data, others)
-    return TrainingResult(out / "judge", report.rows, (*data.notes, *notes, *report.notes), report.warnings)
+    return TrainingResult(
+        out / "judge", report.rows, (*data.notes, *notes, *report.notes), (*report.warnings, *report.advice)
+    )
 
 
 def _require_book(data: TrainingData, form: JudgeFormat, judge: str) -> None:

@@ -55,8 +55,8 @@ def _failures(verdicts: Sequence[Verdict]) -> str | None:
     named = ", ".join(f"{status} {number:,}" for status, number in kinds.most_common())
     return (
         f"{_share(count, len(verdicts))} pairs have no verdict: {named}. prompt_too_long: query, facts and context "
-        "leave no room; unreadable_...: the judge reads items in another form than it was trained on, or was trained too "
-        "little; no_probabilities: its weights are broken"
+        "leave no room; unreadable_...: the judge reads items in another form than it was trained on, or was trained "
+        "too little; no_probabilities: broken weights"
     )
 
 
