@@ -37,7 +37,7 @@ Examples:
   goodrate train judge_encoder --set encoder=./my-encoder --set data.index=shop-index --set data.judgements=ratings.csv
   --set data.scale=graded_0_3 --out runs/cosine
 
-  goodrate train judge_sft --config own.toml --set model=Qwen/Qwen3-0.6B --set learning_rate=1e-5 --out runs/judge
+  goodrate train judge_sft --config own.toml --set model=Qwen/Qwen3-0.6B --set lora.rank=16 --out runs/judge
 
   goodrate train judge_grpo --config configs/judge_grpo.toml --set judge=runs/judge/judge --out runs/grpo
 
