@@ -24,6 +24,7 @@ from goodrate.relevance.lm_judge import Card
 from goodrate.relevance.pairs import Item, Pair, text_item
 from goodrate.relevance.protocol import Assessment
 from goodrate.relevance.query_notes import QueryNotes
+from goodrate.relevance.seen_queries import query_key, read_seen, write_seen
 from goodrate.retrieval.store import Store
 from goodrate.scale import FOUR_LEVEL, GRADED_0_3
 
@@ -300,3 +301,45 @@ def test_what_joins_is_said_before_a_judge_is_opened(run, monkeypatch: pytest.Mo
     monkeypatch.setattr("goodrate.relevance.judge.open_judge", broken)
     code, _, err = run(*given)
     assert code == 2 and err.index("6 of 7 judgements join the catalogue") < err.index("these weights are not whole")
+
+
+def test_queries_that_the_judge_has_seen_are_left_out_for_all_systems_or_told(
+    run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = ("--judged-only", "--systems", "lexical,judge")
+    judge = fake_judge(tmp_path / "mine", monkeypatch, ThirteenLetters())
+    # "Lamps desk" is "desk lamp" in another order and number; nobody has seen "sofa"
+    write_seen(tmp_path / "mine", {"train": ["Lamps desk", "kettle"], "dev": ["red rug 2"]})
+    code, out, err = run(*given, *judge, "--json")
+    report = json.loads(out)
+    assert code == 0 and report["queries"] == 1 and report["labels"]["judge"]["pairs"] == 1
+    assert report["seen_queries"] == {"train": 1, "dev": 1, "dropped": True}
+    told = (
+        f"2 of 3 queries, or ones nearly the same, were in the data of the judge ({tmp_path / 'mine'}): 1 trained on, "
+    )
+    assert told + "1 tuned on. They are left out for all systems" in err
+    assert "--trained-queries keep measures them too" in " ".join(run(*given, *judge)[1].split())
+    code, out, err = run(*given, *judge, "--json", "--trained-queries", "keep")
+    report = json.loads(out)
+    assert code == 0 and report["queries"] == 3 and report["seen_queries"] == {"train": 1, "dev": 1, "dropped": False}
+    assert "They are measured too: on new queries the judge is worse than this" in err
+    report = json.loads(run("--judged-only", "--systems", "lexical", "--json")[1])
+    assert report["queries"] == 3 and "seen_queries" not in report  # no judge, nothing seen
+    write_seen(tmp_path / "mine", {"train": ["desk lamp", "red rug", "sofa"], "dev": []})
+    code, out, err = run(*given, *judge)
+    assert code == 2 and out == "" and "3 of 3 queries" in err and "Give labels of other queries" in err
+    (tmp_path / "mine" / "trained_on.json").write_text("[]")
+    code, _, err = run(*given, *judge)
+    assert code == 2 and f"{tmp_path / 'mine' / 'trained_on.json'}: expected {{train, dev}}" in err
+
+
+def test_what_a_judge_has_seen_is_what_it_and_those_before_it_have(tmp_path: Path) -> None:
+    write_seen(tmp_path, {"train": ["desk lamp"], "dev": ["red rug", "desk lamps"]})
+    assert read_seen(tmp_path) == {query_key("desk lamp"): "train", query_key("red rug"): "dev"}
+    (tmp_path / "next").mkdir()
+    write_seen(tmp_path / "next", {"train": ["red rug"], "dev": ["sofa", "desk lamp"]}, read_seen(tmp_path))
+    assert read_seen(tmp_path / "next") == {
+        query_key("red rug"): "train", query_key("sofa"): "dev", query_key("desk lamp"): "train",
+    }  # fmt: skip
+    assert read_seen(tmp_path / "absent") == {}
+    assert "lamp" not in (tmp_path / "trained_on.json").read_text()

@@ -140,6 +140,15 @@ def test_failures_are_not_low_grades(
     assert judged == [text_pair(("lamp " * 400).strip(), "lamp")]
 
 
+def test_texts_in_another_form_than_the_judge_reads_are_said(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(pairs_file(tmp_path, count=8), "--model", model, "--out", tmp_path / "v.csv")
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning: 8 of 8 (100%) item texts are not in the form that this judge was trained on (listing:" in said
+    assert "item ids with --catalog or --index" in said
+
+
 def test_item_ids_with_a_catalogue_and_facts(
     model: Path, tmp_path: Path, judged: list[Pair], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -157,28 +166,67 @@ def test_item_ids_with_a_catalogue_and_facts(
     assert "1 of 3 rows name an item that is not in the catalogue" in capsys.readouterr().err
 
 
-def test_calibration_is_written_into_the_card(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / "judge"
+@pytest.fixture
+def calibrated(model: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A copy of the judge, and 50 pairs of 12 queries: two without a label, two thirds with the one it would give."""
+    folder, pairs = tmp_path / "judge", tmp_path / "dev.csv"
     shutil.copytree(model, folder)
-    pairs = tmp_path / "dev.csv"
-    labels = ["excellent", "1", "", "mismatch"]  # names and aliases; an empty one is left out
-    pairs.write_text("query,item_text,label\n" + "".join(f"lamp,lamp {n},{x}\n" for n, x in enumerate(labels)))
+    rows, given = dev_rows(), open_judge(model).pair_probabilities(dev_rows()).argmax(1).tolist()
+    labels = ["" if n < 2 else str(1 + (label + (n % 3 == 0)) % 4) for n, label in enumerate(given)]  # "1": an alias
+    lines = [f"{pair.query},{pair.item['text']},{label}\n" for pair, label in zip(rows, labels, strict=True)]
+    pairs.write_text("query,item_text,label\n" + "".join(lines))
+    return folder, pairs
+
+
+def dev_rows() -> list[Pair]:
+    return [text_pair(f"lamp {n % 12}", f"lamp {n}") for n in range(50)]
+
+
+def test_calibration_is_written_into_the_card(
+    model: Path, calibrated: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, pairs = calibrated
     run(pairs, "--model", folder, "--calibrate")
     before, after = read_judge_card(model), read_judge_card(folder)
-    dev = [text_pair("lamp", f"lamp {n}") for n in (0, 1, 3)]
-    expected = tune(open_judge(model), dev, [3, 0, 1])
-    assert after == replace(before, temperature=expected.temperature, beta_cum=expected.beta_cum)
-    assert after.temperature != before.temperature
-    assert "3 labelled pairs" in capsys.readouterr().err
-    pairs.write_text("query,item_text,label\nlamp,lamp,1\nlamp,lamp,E4\n")
-    with pytest.raises(ValueError, match=r"dev.csv, row 3, column label: expected a label of the scale; label 'E4'"):
-        run(pairs, "--model", folder, "--calibrate")
-    assert read_judge_card(folder) == after
-    pairs.write_text("query,item_text\nlamp,lamp\n")
-    with pytest.raises(ValueError, match="needs a column label"):
-        run(pairs, "--model", folder, "--calibrate")
+    labels = [int(label) - 1 for label in pl.read_csv(pairs)["label"].drop_nulls().to_list()]
+    expected = tune(open_judge(model), dev_rows()[2:], labels)
+    former = {"temperature": before.temperature, "beta_cum": before.beta_cum}
+    changed = {"temperature": expected.temperature, "tuning": expected.basis, "previous": former}
+    assert after == replace(before, **changed)
+    assert after.temperature != before.temperature and after.beta_cum == 0.5
+    said = " ".join(capsys.readouterr().err.split())
+    assert "48 labelled pairs" in said and "tier threshold (beta_cum) stays 0.50: it takes 200 pairs of 20" in said
+
+
+def test_calibration_without_enough_labels_writes_nothing(calibrated: tuple[Path, Path]) -> None:
+    folder, pairs = calibrated
+    card = (folder / "judge.json").read_bytes()
+    head = "query,item_text,label\n"
+    cases = {
+        head + "lamp,lamp,1\nlamp,lamp,E4\n": r"dev.csv, row 3, column label: expected a label of the scale",
+        "query,item_text\nlamp,lamp\n": "needs a column label",
+        head + "lamp,lamp,1\nlamp,chair,1\n": "it takes 40 pairs of 10 queries .* these are 2 of 1, 0 of another label",
+        head + "".join(f"lamp {n % 12},lamp {n},1\n" for n in range(60)): "these are 60 of 12, 0 of another label",
+        head + "".join(f"lamp {n % 12},lamp,{1 + 3 * (n % 2)}\n" for n in range(60)): "say nothing of these labels",
+        head + "".join(f"lamp,lamp {n},{1 + n % 4}\n" for n in range(60)): "these are 60 of 1, 45 of another label",
+    }
+    for text, message in cases.items():
+        pairs.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            run(pairs, "--model", folder, "--calibrate")
+        assert (folder / "judge.json").read_bytes() == card
     with pytest.raises(ValueError, match="give --out FILE"):
         run(pairs, "--model", folder)
+
+
+def test_a_card_that_names_tokens_the_model_lacks_is_refused(calibrated: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, pairs = calibrated
+    path = folder / "judge.json"
+    whole = json.loads(path.read_text())
+    for change in ({"label_token_ids": [1, 2, 3, 10**6]}, {"stop_token_id": 10**6}):
+        path.write_text(json.dumps({**whole, **change}))
+        with pytest.raises(ValueError, match=rf"judge.json: {next(iter(change))} 1000000: the model has tokens 0 to"):
+            run(pairs, "--model", folder, "--out", tmp_path / "v.csv")
 
 
 @pytest.mark.parametrize(

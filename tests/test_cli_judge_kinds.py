@@ -17,11 +17,12 @@ from goodrate.api.serving import open_live
 from goodrate.catalog.rendering import RENDERED_FIELDS
 from goodrate.cli.serve import announcement
 from goodrate.models.encoder import Encoder
+from goodrate.recipes.judge_comparison import WAYS_OUT
 from goodrate.relevance.encoder_judge import Card, label_probabilities
 from goodrate.relevance.judge import open_judge
 from goodrate.relevance.judge_card import read_judge_card
 from goodrate.relevance.pairs import Pair, text_item
-from tiny_models import tokenizer_file
+from tiny_models import causal_lm, tokenizer_file
 
 Run = Callable[..., tuple[int, str, str]]
 NOUNS = ("lamp", "chair", "desk", "steel", "oak", "item", "answer", "query", "facts", "context", "color", "size")
@@ -67,10 +68,15 @@ def test_a_cosine_is_fitted_tuned_and_measured_beside_the_constant(run: Run, fol
     code, out, err = train(run, folder, "judge_encoder", tmp_path / "run", f"encoder={folder / 'encoder'}")
     assert code == 0 and f"model: {tmp_path / 'run' / 'judge'}" in err, err
     card = read_judge_card(tmp_path / "run" / "judge")
-    # 12 queries of 4 pairs: 0.6 of them for training, 7; 0.3 for dev; half of those for the table
-    assert isinstance(card, Card) and card.labelled_pairs == 7 * 4 and card.temperature != 1.0
+    # 12 queries of 4 pairs: 0.6 of them for training, 7; 0.3 for dev, too few to tune on: all are for the table
+    assert isinstance(card, Card) and card.labelled_pairs == 7 * 4 and card.temperature == 1.0
+    assert card.tuning in err and "temperature and tier threshold are not set: too few labelled pairs" in card.tuning
+    (warning,) = card.warnings
+    assert "nobody knows whether this judge is better than always irrelevant: dev has 4 queries" in warning
+    assert f"WARNING: {warning}" in err
     rows = json.loads((tmp_path / "run" / "dev.json").read_text())
-    assert [*rows] == ["judge", "always irrelevant"] and rows["judge"]["pairs"] == rows["always irrelevant"]["pairs"]
+    assert [*rows] == ["judge", "always irrelevant"]
+    assert rows["judge"]["pairs"] == rows["always irrelevant"]["pairs"] == 16
     assert rows["always irrelevant"]["accuracy"] == 0.25  # each label once in four pairs
     assert "always irrelevant" in out
     judge = open_judge(tmp_path / "run" / "judge")
@@ -142,6 +148,9 @@ def test_a_cosine_is_asked_measured_and_served(run: Run, folder: Path, index: Pa
     assert read_judge_card(judge).temperature != before.temperature
     assert "0 stored, 48 to judge" in run(*asked)[2]  # another temperature gives other verdicts
     measured = ("evaluate", index, "--judgements", folder / "labels.csv", "--model", judge, "--json")
+    code, out, err = run(*measured, "--systems", "judge")  # 7 queries of 12 for training, 4 for dev, 1 for neither
+    assert code == 0 and json.loads(out)["queries"] == 1 and "7 trained on, 4 tuned on. They are left out" in err
+    measured = (*measured, "--trained-queries", "keep")
     report = json.loads(run(*measured, "--systems", "dense,hybrid,judge", "--rerank", "dense")[1])
     dense, _, reranked = report["systems"]
     assert reranked["name"] == "dense + judge" and report["labels"]["judge"]["pairs"] == 48
@@ -154,6 +163,43 @@ def test_a_cosine_is_asked_measured_and_served(run: Run, folder: Path, index: Pa
     response = served.search("blue lamp", k=3)
     assert response.judged == 12 and all(result.verdict is not None for result in response)
     assert (tmp_path / "served.sqlite").is_file()
+
+
+def test_a_judge_that_beats_neither_constant_nor_cosine_says_so_wherever_it_is_used(
+    run: Run, folder: Path, index: Path, tmp_path: Path
+) -> None:
+    from fastapi.testclient import TestClient
+
+    import goodrate
+    from goodrate.serving.http import create_app
+
+    texts = [f"blue {one} {two}" for one in NOUNS for two in NOUNS if one != two][::2]
+    rows = [(text, f"i{(n + k) % 12}", LABELS[0 if n % 9 else k]) for n, text in enumerate(texts) for k in range(4)]
+    labels = pl.DataFrame(rows, schema=["query", "item_id", "label"], orient="row")
+    labels.write_csv(tmp_path / "labels.csv")
+    causal_lm().save(tmp_path / "base")
+    given = (f"model={tmp_path / 'base'}", "fit.updates=1", "batch_size=4")
+    data = (f"data.judgements={tmp_path / 'labels.csv'}", f"data.baseline={folder / 'encoder'}")
+    code, _, err = train(run, folder, "judge_sft", tmp_path / "run", *given, *data)
+    card = read_judge_card(tmp_path / "run" / "judge")
+    cosine, constant = card.warnings
+    assert code == 0 and all(f"WARNING: {warning}" in err for warning in (cosine, constant, WAYS_OUT)), err
+    assert cosine.startswith("this judge is worse than encoder: log-loss") and "dev queries), accuracy" in cosine
+    assert constant.startswith("this judge is worse than always irrelevant: log-loss")
+    told = json.loads((tmp_path / "run" / "comparison.json").read_text())
+    assert told["warnings"] == [cosine, constant]
+    assert [one["rival"] for one in told["comparisons"]] == ["encoder", "always irrelevant"]
+    assert told["comparisons"][0]["difference"]["units"] == 20  # all dev queries: 0.3 of 66
+    assert "encoder" in json.loads((tmp_path / "run" / "dev.json").read_text())
+    judge = tmp_path / "run" / "judge"
+    lines = [f"warning: {judge}: {warning}" for warning in card.warnings]
+    code, _, err = run("judge", folder / "labels.csv", "--model", judge, "--index", index, "--out", tmp_path / "v.csv")
+    assert code == 0 and all(line in err for line in lines)
+    code, _, err = run("evaluate", index, "--judgements", folder / "labels.csv", "--model", judge, "--systems", "judge")
+    assert code == 0 and all(line in err for line in lines)
+    served, _ = open_live(index, str(judge), verdicts=tmp_path / "served.sqlite")
+    assert TestClient(create_app(served.pipeline)).get("/healthz").json()["warnings"] == [*card.warnings]
+    assert goodrate.open_judge(judge).warnings == card.warnings
 
 
 def test_people_are_asked_measured_and_served(run: Run, folder: Path, index: Path, tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_judge_is_trained_measured_and_not_resumed_on_other_data(own_files: di
     constant = outcome.rows["always related"]
     assert (constant["accuracy"], constant["pairs"], set(outcome.rows)) == (0.5, 4, {"judge", "always related"})
     assert constant["tier_accuracy"] == 1  # both labels are Good: a constant tier is always right here
-    assert "not set: dev has one group of queries" in outcome.notes[-1]
+    assert any("not set: dev has one group of queries" in note for note in outcome.notes)
     with pytest.raises(ValueError, match="holds another run"):
         trained("judge_sft", [*given, "data.split_seed=1"], tmp_path / "run")
 
@@ -105,17 +105,20 @@ def test_a_judge_is_trained_measured_and_not_resumed_on_other_data(own_files: di
 def test_a_judge_is_tuned_on_one_half_of_the_dev_queries_and_measured_on_the_other(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     causal_lm().save(tmp_path / "base")
-    given = ["fit.updates=1", "batch_size=4", f"model={tmp_path / 'base'}", "format.max_new_tokens=64"]
-    given += ["data.shop.items=300", "data.shop.queries=60", "data.shop.judged=8"]
+    given = ["fit.updates=12", "batch_size=8", f"model={tmp_path / 'base'}", "format.max_new_tokens=64"]
+    given += ["learning_rate=1e-2", "label_weight=20"]  # enough to learn how frequent each label is
+    given += ["data.shop.items=300", "data.shop.queries=200", "data.shop.judged=8"]
     outcome = trained("judge_sft", given, tmp_path / "run")
     card = read_judge_card(outcome.folder)
     assert card.rule_book_hash == load_rulebook().hash  # the reasons of a shop can be checked
-    data = load_data(DataSettings(shop=ShopSettings(items=300, queries=60, judged=8)))
+    data = load_data(DataSettings(shop=ShopSettings(items=300, queries=200, judged=8)))
     tuning, measuring = halves(data.pairs("dev"), 0)
-    assert not {p.query for p in tuning} & {p.query for p in measuring} and len(tuning) + len(measuring) == 6 * 8
+    assert not {p.query for p in tuning} & {p.query for p in measuring} and len(tuning) + len(measuring) == 20 * 8
     expected = tune(open_judge(outcome.folder), tuning, gold_labels(tuning))
     assert card.temperature == pytest.approx(expected.temperature, rel=0.05) != 1.0
-    assert f"(beta_cum) {card.beta_cum:.2f}, set on {len(tuning)} dev pairs" in outcome.notes[-1]
+    assert card.beta_cum == 0.5 and card.previous == {"temperature": 1.0, "beta_cum": 0.5}
+    on = f"set on {len(tuning)} pairs of 10 queries; tier threshold (beta_cum) stays 0.50: it takes 200 pairs"
+    assert any(on in note for note in outcome.notes) and on in card.tuning
     assert outcome.rows["judge"]["pairs"] == len(measuring)
 
 

@@ -53,6 +53,29 @@ def unsure(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return judge_sft.train(settings, examples, folder / "run")
 
 
+def test_a_training_that_diverged_writes_no_judge(
+    unsure: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step that breaks the weights is the last one: no loss tells of it."""
+    step = torch.optim.AdamW.step
+
+    def broken(self: torch.optim.AdamW, *given: Any) -> None:
+        step(self, *given)
+        self.param_groups[0]["params"][0].data[0] = math.inf
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", broken)
+    settings = judge_sft.Settings(model=str(unsure), fit=FitSettings(updates=1, precision="fp32"))
+    with pytest.raises(ValueError, match=r"diverged: after update 1 .* are not finite .*lower learning_rate"):
+        judge_sft.train(settings, [replace(p, completion="4") for p in prompts()], tmp_path / "run")
+    assert not (tmp_path / "run" / "judge").exists()
+
+
+def test_an_endless_learning_rate_is_refused() -> None:
+    for recipe in (judge_sft.Settings, judge_dpo.Training, judge_grpo.Training):
+        with pytest.raises(ValueError, match="learning_rate\n.*should be a finite number"):
+            recipe.model_validate({"learning_rate": math.inf})
+
+
 def accuracy(folder: Path) -> float:
     model = CausalLM.load(folder)
     card = json.loads((folder / "judge.json").read_text())

@@ -38,9 +38,13 @@ def test_fitting_never_hurts_and_keeps_the_order() -> None:
     assert (softmax(logits).argmax(1) == softmax(logits, temperature).argmax(1)).all()
 
 
-def test_a_judge_that_is_always_right_stays_in_bounds() -> None:
-    temperature = fit_temperature(np.asarray([[0.0, 1.0]]), [1])
-    assert 0.05 <= temperature < 0.06
+def test_a_bound_is_a_failure_and_no_temperature() -> None:
+    with pytest.raises(ValueError, match=r"no temperature from 0\.05 to 20 fits 1 pairs best: .* never wrong"):
+        fit_temperature(np.asarray([[0.0, 1.0]]), [1])
+    # a judge that is sure, and right as often as chance: only a flat softmax would do
+    logits = np.asarray([[0.0, 9.0], [9.0, 0.0]] * 30)
+    with pytest.raises(ValueError, match="its probabilities say nothing of these labels"):
+        fit_temperature(logits, [1, 1] * 30)
     with pytest.raises(ValueError, match="no row"):
         fit_temperature(np.full((1, 2), np.nan), [0])
 

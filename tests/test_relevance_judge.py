@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,3 +165,36 @@ def test_a_judge_folder_survives_and_knows_its_rules(tmp_path: Path) -> None:
     assert LmJudge.load(tmp_path, precision="fp32").fingerprint != loaded.fingerprint
     with pytest.raises(ValueError, match="was trained on"):
         write_lm_card(tmp_path, described, DEFAULT_RULES)
+
+
+def test_a_form_that_the_judge_was_not_trained_on_is_warned_of() -> None:
+    plain = [f"a lamp of {n} cm" for n in range(8)]
+    read = judge()
+    with pytest.warns(
+        UserWarning, match=r"8 of 8 \(100%\) item texts are not in the form .*listing.* a Catalog in Python"
+    ):
+        read.judge("red lamp", plain)
+    with pytest.warns(UserWarning, match=r"6 of 20 \(30%\) item texts"):
+        read.pair_verdicts([Pair("lamp", text_item(text)) for text in (*plain[:6], *TEXTS * 3)][:20])
+    for items in (plain[:4], [*plain[:1], *TEXTS * 3], TEXTS, [{"title": text} for text in plain]):
+        with warnings.catch_warnings():  # few, or in form, or rows that are brought into it
+            warnings.simplefilter("error")
+            read.judge("red lamp", items)
+            judge(item_form="text").judge("red lamp", plain)
+
+
+def test_many_failures_and_unreadable_reasons_are_warned_of_with_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = Pair("lamp " * 400, text_item(TEXTS[0]))
+    with pytest.warns(
+        UserWarning, match=r"5 of 12 \(42%\) pairs have no verdict: prompt_too_long 5\. prompt_too_long:"
+    ):
+        judge().pair_verdicts([*PAIRS, *[long] * 5])
+    silent = judge()
+    writes(monkeypatch, silent, "nothing that is a step")
+    with pytest.warns(
+        UserWarning, match=r"6 of 6 \(100%\) reasons cannot be read: .* A judge that learned labels alone"
+    ):
+        silent.judge("red lamp", TEXTS, reasons=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        judge().pair_verdicts([*PAIRS, *[long] * 4])

@@ -133,9 +133,7 @@ def players(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-@pytest.mark.parametrize(
-    "query", ["Kira DVD DLM63090", "dlm-63090", "player DLM 63090 red", "\uff24\uff2c\uff2d63090"]
-)
+@pytest.mark.parametrize("query", ["Kira DVD DLM63090", "dlm-63090", "player DLM 63090 red", "\uff24\uff2c\uff2d63090"])
 @pytest.mark.parametrize("mode", ["hybrid", "lexical"])
 def test_the_item_whose_identifier_was_typed_is_first(players: Store, query: str, mode: str) -> None:
     hits = Searcher(players, Flat()).search(query, 5, mode=mode)  # type: ignore[arg-type]

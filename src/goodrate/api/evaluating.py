@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from goodrate.api.index import Index
 
@@ -22,13 +22,18 @@ Tick = Callable[[], None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A report over systems, and how well a judge's labels agree with the judgements (None without a judge)."""
+    """A report over systems, and how well a judge's labels agree with the judgements (None without a judge).
+
+    dropped_queries: those of one grade that were left out. seen: how many queries a judge was trained on ("train") or
+    tuned on ("dev"), and whether they were left out ("dropped"); None where no judge has seen any.
+    """
 
     report: Report
     join_report: JoinReport
     labels: dict[str, Any] | None = None
     dropped_queries: int = 0
     notes: tuple[str, ...] = ()
+    seen: dict[str, Any] | None = None
 
     def __str__(self) -> str:
         from goodrate.evaluation.report import as_text
@@ -52,7 +57,8 @@ class Evaluation:
         """All numbers as JSON."""
         from goodrate.evaluation.report import as_dict
 
-        return as_dict(self.report) | ({"labels": self.labels} if self.labels else {})
+        more = {"labels": self.labels, "seen_queries": self.seen}
+        return as_dict(self.report) | {name: value for name, value in more.items() if value}
 
     def footnotes(self) -> list[str]:
         """What the table cannot show: gains, tests, what was left out, agreement of labels."""
@@ -75,6 +81,7 @@ def evaluate(
     index: Index | None = None,
     judged_only: bool = False,
     drop_single_grade: bool = False,
+    trained_queries: Literal["drop", "keep"] = "drop",
     k: int = 10,
     seed: int = 0,
     tick: Tick | None = None,
@@ -85,9 +92,11 @@ def evaluate(
     drawn and searched by these names; None = the first of systems. metrics: such as "ndcg@10", "mrr@10", "recall@100",
     "goodrate@10"; None = the usual ones at k. judged_only: every system orders the judged items of a query; else it
     searches the whole index, where what nobody judged counts as nothing (see the unjudged share). drop_single_grade:
-    leave out queries whose judged items all have one label. tick: called after each query.
+    leave out queries whose judged items all have one label. trained_queries: "drop" leaves out, for all systems, the
+    queries that a judge among them was trained or tuned on, and those nearly the same; "keep" measures them too and
+    says how many they are. tick: called after each query.
 
-    Raises ValueError when no judged item is in the index, or a system cannot run.
+    Raises ValueError when no judged item is in the index, no query is left, or a system cannot run.
     """
     from goodrate.evaluation.report import evaluate_systems
     from goodrate.evaluation.systems import Task
@@ -97,6 +106,7 @@ def evaluate(
         raise ValueError("evaluate needs an index: among systems, or as index=")
     joined = judgements.join(first.items)
     queries, qrels = joined.queries(), joined.qrels()
+    seen, told, queries = _unseen(systems, queries, trained_queries)
     kept = {q: text for q, text in queries.items() if not drop_single_grade or len(set(qrels[q].values())) > 1}
     if not kept:
         raise ValueError("every query has one grade only: without them nothing is left")
@@ -106,7 +116,39 @@ def evaluate(
     report = evaluate_systems(_distinct(runs), task, joined.scale, names, k, seed)
     labels, notes = _label_agreement(systems, runs, joined, seed)
     assert joined.join_report is not None
-    return Evaluation(report, joined.join_report, labels, len(queries) - len(kept), notes)
+    return Evaluation(report, joined.join_report, labels, len(queries) - len(kept), (*told, *notes), seen)
+
+
+def _unseen(
+    systems: Sequence[Index | str], queries: dict[str, str], what: str
+) -> tuple[dict[str, Any] | None, tuple[str, ...], dict[str, str]]:
+    """How many queries the judges among the systems have seen, what is said of that, and the queries to measure.
+
+    Raises ValueError when they have seen all and these are to be dropped.
+    """
+    from goodrate.relevance.seen_queries import PARTS, seen_queries
+
+    if what not in ("drop", "keep"):
+        raise ValueError(f"trained_queries {what!r}: expected 'drop' or 'keep'")
+    judges = [one.judge for one in systems if isinstance(one, Index) and one.judge]
+    folders = dict.fromkeys(judge.folder for judge in judges if judge.folder is not None)
+    part_of: dict[str, str] = {}
+    for folder in folders:
+        part_of = {**part_of, **seen_queries(folder, queries)}
+    if not part_of:
+        return None, (), queries
+    counts = {part: sum(own == part for own in part_of.values()) for part in PARTS}
+    told = (
+        f"{len(part_of):,} of {len(queries):,} queries, or ones nearly the same, were in the data of the judge "
+        f"({', '.join(map(str, folders))}): {counts['train']:,} trained on, {counts['dev']:,} tuned on"
+    )
+    seen = {**counts, "dropped": what == "drop"}
+    if what == "keep":
+        return seen, (f"{told}. They are measured too: on new queries the judge is worse than this.",), queries
+    left = {query_id: text for query_id, text in queries.items() if query_id not in part_of}
+    if not left:
+        raise ValueError(f"{told}. Give labels of other queries, or --trained-queries keep to measure these")
+    return seen, (f"{told}. They are left out for all systems; --trained-queries keep measures them too.",), left
 
 
 def metric_names(k: int, judged_only: bool) -> list[str]:
@@ -203,6 +245,7 @@ def _label_lines(labels: dict[str, Any]) -> list[str]:
     lines = []
     for name, scores in labels.items():
         if name != "intervals":
-            numbers = ", ".join(f"{key} {scores[key]:.3f}" for key in ("accuracy", "macro_f1", "good_f1"))
+            named = {key: scores[key] for key in ("accuracy", "macro_f1", "good_f1")}
+            numbers = ", ".join(f"{key} {'-' if value is None else f'{value:.3f}'}" for key, value in named.items())
             lines.append(f"labels, {name}: {numbers}; {scores['pairs']} pairs, {scores['failed']} failed.")
     return lines

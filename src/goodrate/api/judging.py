@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from goodrate.relevance.judge import CalibratedJudge
     from goodrate.relevance.pair_file import PairFile
     from goodrate.relevance.pairs import Item, Pair
+    from goodrate.relevance.protocol import Judge
     from goodrate.relevance.query_notes import QueryNotes
     from goodrate.relevance.tuning import Tuning
     from goodrate.relevance.verdict_store import VerdictStore
@@ -278,10 +279,18 @@ def verdict_counts(table: PairFile, verdicts: Sequence[Verdict]) -> tuple[Counte
     return tiers, failures, {what: count for what, count in notes.items() if count}
 
 
+def notices(judge: Judge, pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> list[str]:
+    """What is to be said of a judge's answers as a whole: see relevance.notices."""
+    from goodrate.relevance.notices import notices as told
+
+    return told(judge, pairs, verdicts)
+
+
 def calibrate(folder: str | Path, table: PairFile, judge: CalibratedJudge, pairs: Sequence[Pair]) -> Tuning:
     """Set temperature and tier threshold of a judge folder from the labels of a pair file; says what changed.
 
-    Raises ValueError when no row has a label.
+    Raises ValueError, and writes nothing, when the labelled rows are too few to choose on or tell no temperature (see
+    relevance.tuning.tune).
     """
     from goodrate.relevance.tuning import tune, write_tuning
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from goodrate.catalog.judgements import Judgements
     from goodrate.examples.data import TrainingData
     from goodrate.recipes.registry import TrainingResult
+    from goodrate.recipes.text_sft import TrainingPlan  # noqa: F401
 
 Progress = Callable[[dict[str, Any]], None]
 DEV_SHARE = 0.1  # of the queries, where no dev judgements are given
@@ -28,6 +30,7 @@ def train(
     dev: Judgements | None = None,
     facts: str | None = None,
     data: TrainingData | None = None,
+    baseline: str | Path | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Any:
@@ -36,10 +39,12 @@ def train(
     recipe: judge_sft, judge_grpo, retriever_contrastive, ... (`goodrate train --help` lists them). judgements: those to
     learn from; items: their catalogue. dev: those to set temperature and tiers on and to measure; None = a tenth of the
     queries of `judgements`, which are then not learned from. data: in place of all these, TrainingData such as
-    goodrate.examples.sources makes. out: the run folder; the same call goes on where it was stopped, and returns at
-    once when it is done. settings: those of the recipe, sections as mappings: fit={"updates": 50}; `judge` and `model`
-    take what train and open_judge return. A judge's scale is that of the judgements unless `format` names another.
+    goodrate.examples.sources makes. baseline: folder or hub id of the encoder whose calibrated cosine a trained judge
+    is compared with. out: the run folder; the same call goes on where it was stopped, and returns at once when it is
+    done. settings: those of the recipe, sections as mappings: fit={"updates": 50}; `judge` and `model` take what train
+    and open_judge return. A judge's scale is that of the judgements unless `format` names another.
 
+    A judge that is not better than a constant or the baseline has `warnings`, and each is warned of (UserWarning).
     Raises ValueError for an unknown recipe or setting, and when `out` holds a run with others; FolderBusy when one
     is being written there.
     """
@@ -47,12 +52,14 @@ def train(
 
     chosen = _recipe(recipe)
     if data is None and chosen.needs_data:
-        data = _data(judgements, items, dev, facts)
+        data = _data(judgements, items, dev, facts, str(baseline) if baseline else None)
     values = {name: _plain(value) for name, value in settings.items()}
     if "format" in chosen.settings.model_fields and data is not None:
         values["format"] = {"scale": data.scale.name, **values.get("format", {})}
     check_keys(chosen.settings, values, source=f"train({recipe!r})")
     result = run(recipe, complete(chosen.settings, values), data, Path(out), progress)
+    for warning in result.warnings:
+        warnings.warn(f"{result.folder}: {warning}", stacklevel=2)
     return opened(result)
 
 
@@ -61,7 +68,8 @@ def run(
 ) -> TrainingResult:
     """Run a recipe with its settings (without data). Returns the folder, the dev table and what is to be said.
 
-    Raises FolderBusy where another run writes to `out`.
+    progress: gets the record of every update. Where it has a method `plan`, SFT tells that one first, as a
+    TrainingPlan, how long it will take. Raises FolderBusy where another run writes to `out`.
     """
     from goodrate.run_folder import run_lock
 
@@ -81,7 +89,7 @@ def run_from_settings(recipe: str, settings: Any, out: Path, progress: Progress 
     chosen = _recipe(recipe)
     if not chosen.needs_data:
         return run(recipe, settings, None, out, progress)
-    own = chosen.settings.model_validate(settings.model_dump(exclude={"data"}))
+    own = chosen.settings.model_validate(settings.model_dump(exclude={"data"}, exclude_unset=True))
     # Asked before the data are read, which may take minutes; data that cannot be read leave no folder behind.
     with run_lock(out) if out.is_dir() else nullcontext():
         return run(recipe, own, load_data(settings.data), out, progress)
@@ -121,7 +129,9 @@ def _recipe(name: str) -> Any:
     return get_recipe(name)
 
 
-def _data(judgements: Judgements | None, items: Any, dev: Judgements | None, facts: str | None) -> TrainingData:
+def _data(
+    judgements: Judgements | None, items: Any, dev: Judgements | None, facts: str | None, baseline: str | None
+) -> TrainingData:
     from goodrate.api.reading import read_catalog
     from goodrate.catalog.items import Catalog
     from goodrate.examples.sources import frame_data
@@ -131,7 +141,7 @@ def _data(judgements: Judgements | None, items: Any, dev: Judgements | None, fac
     catalog = items if isinstance(items, Catalog) else read_catalog(items)
     if dev is None:
         judgements, dev = judgements.split(1 - DEV_SHARE, DEV_SHARE)
-    return frame_data(judgements, dev, catalog, facts)
+    return frame_data(judgements, dev, catalog, facts, baseline)
 
 
 def _plain(value: Any) -> Any:

@@ -21,9 +21,9 @@ def query_groups(queries: Sequence[str]) -> list[int]:
     >>> query_groups(["iphone 7", "aa battery", "iPhone 8", "aa", "smart watch", "smartwatches", "desk"])
     [0, 1, 0, 1, 2, 2, 3]
     """
-    stems = [_stems(query) for query in queries]
+    stems_of = [stems(query) for query in queries]
     parent = list(range(len(queries)))
-    for members in _alike(stems):
+    for members in _alike(stems_of):
         for member in members[1:]:
             parent[_root(parent, member)] = _root(parent, members[0])
     numbers: dict[int, int] = {}
@@ -65,7 +65,7 @@ def _order(query: str, seed: int) -> str:
     return hashlib.sha256(f"{seed}\x00{query}".encode()).hexdigest()
 
 
-def _stems(query: str) -> tuple[str, ...]:
+def stems(query: str) -> tuple[str, ...]:
     """Lower-case words without plural endings; numbers and single letters are left out unless nothing else is there."""
     words = [_stem(word) for word in re.findall(r"[^\W_]+", query.lower())]
     telling = [word for word in words if len(word) > 1 and not word.isdigit()]

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Mode, SkipBad
-from goodrate.cli.terminal import console, parse_mapping, require_file_name, tick_progress, verb_app
+from goodrate.cli.terminal import console, parse_mapping, report_warnings, require_file_name, tick_progress, verb_app
 from goodrate.extras import require
 from goodrate.strict_json import dumps
 
@@ -27,7 +27,8 @@ HELP = """Measure systems against judgements: every metric with an interval, eve
 
 With --judged-only each system orders the judged items of a query; without it each searches the whole index, and what
 nobody judged counts as nothing (see the unjudged column before believing such numbers). The system judge reranks the
-first results of --rerank, whatever other systems are named; it is told the facts and texts that lie in INDEX.
+first results of --rerank, whatever other systems are named; it is told the facts and texts in INDEX. Queries
+that it was trained or tuned on, as its folder says, are left out for all systems (--trained-queries keep: not).
 
 Examples:
 
@@ -66,6 +67,10 @@ def evaluate(
         Literal["keep", "drop"],
         typer.Option(help="Queries whose judged items all have one label: no order changes them."),
     ] = "keep",
+    trained_queries: Annotated[
+        Literal["drop", "keep"],
+        typer.Option(help="Queries that the judge was trained or tuned on: leave them out for all systems, or not."),
+    ] = "drop",
     k: Annotated[int, typer.Option("-k", "--k", min=1, max=1_000_000, help="Cut-off of the metrics.")] = 10,
     seed: Annotated[int, typer.Option(help="Of random orders, intervals and tests.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
@@ -92,11 +97,8 @@ def evaluate(
     with tick_progress("queries", len(labels.queries()) * len(names)) as tick:
         evaluation = measure(
             chosen, labels, index=opened, judged_only=judged_only, drop_single_grade=single_grade == "drop",
-            k=k, seed=seed, tick=tick,
+            trained_queries=trained_queries, k=k, seed=seed, tick=tick,
         )  # fmt: skip
-    if dropped := evaluation.dropped_queries:
-        every = dropped + evaluation.report.queries
-        console.print(f"{dropped} of {every} queries have one grade only and are left out")
     if plot is not None:
         evaluation.write_plot(plot)
     _show(evaluation, as_json)
@@ -137,6 +139,7 @@ def _judge(index: Index, model: Path, facts: Path | None, contexts: str | None, 
     from goodrate.api.judging import open_judge
 
     judge = open_judge(model)
+    report_warnings(judge)
     notes = index.notes(judge, facts, contexts, encoder)
     if judge.contexts and contexts is None:
         console.print("every query is judged without a text; this judge reads some: --contexts FILE")
@@ -156,7 +159,12 @@ def _judgements(path: Path, index: Index, scale: str, format: str | None, map: s
 
 
 def _show(evaluation: Evaluation, as_json: bool) -> None:
-    """The report on stdout, as a table or as JSON."""
+    """The report on stdout, as a table or as JSON, and on stderr which queries were left out."""
+    if as_json and evaluation.seen:  # the table says it below itself
+        console.print(evaluation.notes[0], highlight=False)
+    if dropped := evaluation.dropped_queries:
+        every = dropped + evaluation.report.queries
+        console.print(f"{dropped} of {every} queries have one grade only and are left out")
     if as_json:
         sys.stdout.write(dumps(evaluation.as_dict(), indent=2) + "\n")
         return

@@ -22,7 +22,15 @@ from goodrate.cli.options import (
     PairMap,
     SkipBad,
 )
-from goodrate.cli.terminal import console, parse_mapping, report_pair_rows, require_file_name, verb_app
+from goodrate.cli.terminal import (
+    console,
+    duration,
+    parse_mapping,
+    report_pair_rows,
+    report_warnings,
+    require_file_name,
+    verb_app,
+)
 
 if TYPE_CHECKING:
     from goodrate.api.judging import CalibratedJudge, ItemSource, JudgeRun, PairFile, Tuning, Verdict
@@ -99,6 +107,7 @@ def judge(
             model, facts=facts or source.facts, contexts=texts, items=lambda: source.items,
             context_encoder=context_encoder,
         )  # fmt: skip
+    report_warnings(loaded)
     known, without_text = noted_pairs(table, loaded.notes)
     if loaded.contexts and texts is None and without_text:
         console.print(f"{without_text:,} queries are judged without a text; this judge reads some: --contexts FILE")
@@ -124,7 +133,7 @@ def _judge(
     loaded: CalibratedJudge, table: PairFile, pairs: list, path: Path, options: dict[str, bool], out: Path
 ) -> None:
     """Stored verdicts at once, the others block by block; then the whole file."""
-    from goodrate.api.judging import JudgeRun, verdict_store, write_verdicts
+    from goodrate.api.judging import JudgeRun, notices, verdict_store, write_verdicts
 
     with verdict_store(path) as store:
         run = JudgeRun.plan(loaded, store, pairs, **options)
@@ -138,6 +147,8 @@ def _judge(
         verdicts = run.verdicts()
     write_verdicts(out, table, verdicts, loaded.scale)
     _summarise(out, table, verdicts)
+    for notice in notices(loaded.inner, pairs, verdicts):
+        console.print(f"warning: {escape(notice)}", style="yellow", highlight=False, soft_wrap=True)
 
 
 def _blocks(run: JudgeRun) -> Iterator[list[int]]:
@@ -151,21 +162,10 @@ def _blocks(run: JudgeRun) -> Iterator[list[int]]:
     if not waiting:
         return
     seconds = (time.perf_counter() - start) * waiting / len(first)
-    console.print(f"about {_duration(seconds)} for the other {waiting:,}", highlight=False)
+    console.print(f"about {duration(seconds)} for the other {waiting:,}", highlight=False)
     from rich.progress import track
 
     yield from track(rest, "judging", console=console, transient=True)
-
-
-def _duration(seconds: float) -> str:
-    """A time in words.
-
-    >>> _duration(3.2), _duration(90), _duration(9000)
-    ('4 s', '2 min', '2.5 h')
-    """
-    if seconds < 60:
-        return f"{int(seconds) + 1} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _summarise(out: Path, table: PairFile, verdicts: Sequence[Verdict]) -> None:
@@ -212,6 +212,7 @@ def _print_tuning(tuning: Tuning, old: CalibratedJudge) -> None:
             means = (f"{row.confidence:.3f}", f"{row.accuracy:.3f}")
             bins.add_row(f"{row.low:.1f} to {row.high:.1f}", f"{row.count:,}", *means)
     console.print(bins)
+    console.print(f"{tuning.basis}. The former values stay in judge.json (previous).", highlight=False)
     console.print("Chosen on these pairs: measure the judge on others.")
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts
-from goodrate.cli.terminal import console, verb_app
+from goodrate.cli.terminal import console, report_warnings, verb_app
 from goodrate.extras import require
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def serve(
             opened, pipeline = open_live(index, model, encoder, verdicts, facts, contexts, context_encoder)
             warm_up(opened)
         console.print(announcement(opened, host, listener.getsockname()[1]), highlight=False)
+        if opened.judge:
+            report_warnings(opened.judge)
         run(pipeline, listener, Limits(body=int(max_body * 1_000_000)))
 
 

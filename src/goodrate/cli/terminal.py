@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
-    from goodrate.api.judging import PairFile
+    from goodrate.api.judging import CalibratedJudge, PairFile
+    from goodrate.api.training import TrainingPlan
 
 console = Console(stderr=True)
 
@@ -89,6 +90,13 @@ def report_pair_rows(path: Path, table: PairFile) -> None:
         console.print(f"{table.unknown_items:,} of {len(table.pairs):,} rows name an item that is not in the catalogue")
 
 
+def report_warnings(judge: CalibratedJudge) -> None:
+    """What the folder of a judge says has to be known before it is used, one line each."""
+    for warning in judge.warnings:
+        line = f"warning: {escape(f'{judge.folder or judge.name}: {warning}')}"
+        console.print(line, style="yellow", highlight=False, soft_wrap=True)
+
+
 @contextmanager
 def item_progress(label: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr that is fed with (done, total); in a log file, a line for every tenth."""
@@ -123,19 +131,69 @@ def _line_progress(label: str) -> Callable[[int, int], None]:
 
 
 @contextmanager
-def update_progress(total: int | None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A progress bar on stderr, fed with the record of each update of a training."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+def update_progress(total: int | None) -> Iterator[UpdateProgress]:
+    """Progress of a training on stderr: a bar, or in a log file a line for every tenth of the updates."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    )  # fmt: skip
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("preparing", total=total)
+        yield UpdateProgress(bar, bar.add_task("preparing", total=total), total)
 
-        def update(record: dict[str, Any]) -> None:
-            loss = f"loss {record['loss']:.3f}" if "loss" in record else "training"
-            bar.update(task, completed=record.get("update", 0), description=loss)
 
-        yield update
+class UpdateProgress:
+    """A progress bar that is fed with the plan of a training, where there is one, and the record of each update."""
+
+    def __init__(self, bar: Any, task: Any, total: int | None) -> None:
+        self._bar, self._task, self._total = bar, task, total
+        self._lines = None if console.is_terminal else _line_progress("updates")
+
+    def plan(self, plan: TrainingPlan) -> None:
+        """Said before the first update."""
+        self._total = plan.updates
+        self._bar.update(self._task, total=plan.updates)
+        console.print(plan_line(plan), highlight=False, soft_wrap=True)
+
+    def __call__(self, record: dict[str, Any]) -> None:
+        done = record.get("update", 0)
+        self._bar.update(self._task, completed=done, description=_what_happened(record))
+        if self._lines and self._total:
+            self._lines(done, self._total)
+
+
+def plan_line(plan: TrainingPlan) -> str:
+    """What a training will do and how long that takes."""
+    each = plan.tokens / max(1, plan.updates)
+    return (
+        f"{plan.examples:,} examples, {plan.updates:,} updates of about {each:,.0f} tokens; here "
+        f"{plan.tokens_per_second:,.0f} tokens/s: about {duration(plan.seconds)} and the optimizer's steps"
+    )
+
+
+def _what_happened(record: dict[str, Any]) -> str:
+    """The loss of an update and its speed, where the record has them."""
+    loss = f"loss {record['loss']:.3f}" if "loss" in record else "training"
+    rate = record.get("trained_tokens_per_second")
+    return f"{loss}, {rate:,.0f} tokens/s" if rate else loss
+
+
+def duration(seconds: float) -> str:
+    """A time in words.
+
+    >>> duration(3.2), duration(90), duration(9000)
+    ('4 s', '2 min', '2.5 h')
+    """
+    if seconds < 60:
+        return f"{int(seconds) + 1} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from goodrate.cli.options import Config, Overrides
@@ -36,7 +37,7 @@ Examples:
   goodrate train judge_encoder --set encoder=./my-encoder --set data.index=shop-index --set data.judgements=ratings.csv
   --set data.scale=graded_0_3 --out runs/cosine
 
-  goodrate train judge_sft --config own.toml --set model=Qwen/Qwen3-0.6B --set learning_rate=1e-5 --out runs/judge
+  goodrate train judge_sft --config own.toml --set model=Qwen/Qwen3-0.6B --set lora.rank=16 --out runs/judge
 
   goodrate train judge_grpo --config configs/judge_grpo.toml --set judge=runs/judge/judge --out runs/grpo
 
@@ -67,15 +68,17 @@ def train(
 
 
 def report(result: TrainingResult) -> None:
-    """The table on stdout, notes and the place of the model on stderr."""
+    """The table on stdout; notes, warnings and the place of the model on stderr."""
     for note in result.notes:
-        console.print(note, style="dim", highlight=False)
+        console.print(note, style="dim", highlight=False, soft_wrap=True)
     if result.rows:
         names = list(dict.fromkeys(name for row in result.rows.values() for name in row))
         table = Table("", *names, title="dev", title_justify="left", box=None)
         for name, row in result.rows.items():
             table.add_row(name, *(_cell(column, row.get(column, math.nan)) for column in names))
         Console().print(table)
+    for warning in result.warnings:
+        console.print(f"WARNING: {escape(warning)}", style="bold yellow", highlight=False, soft_wrap=True)
     console.print(f"model: {result.folder}", highlight=False)
 
 

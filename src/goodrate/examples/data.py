@@ -29,7 +29,8 @@ class TrainingData:
     choice: the settings that these data follow from; a run resumes on the same only. facts: by query id, what the shop
     knows of the names in a query. truth: the true steps. taught: what a teacher wrote for training pairs, in place of
     those. notes: what reading the files lost. contexts: texts that judges may read. clicks: (query, item id, weight) of
-    what shoppers chose, none of a dev or test query; None where nobody told.
+    what shoppers chose, none of a dev or test query; None where nobody told. baseline: folder or hub id of the text
+    encoder that judges are compared with.
     """
 
     catalog: Catalog
@@ -42,6 +43,7 @@ class TrainingData:
     notes: tuple[str, ...] = ()
     contexts: ContextTexts | None = None
     clicks: list[tuple[str, str, float]] | None = None
+    baseline: str | None = None
 
     def __post_init__(self) -> None:
         for part in ("train", "dev"):

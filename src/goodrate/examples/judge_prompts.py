@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from goodrate.examples.prompts import JudgePrompt
 from goodrate.models.causal_lm import CausalLM
+from goodrate.relevance.item_cut import cut_texts
 from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.pairs import JudgedPair, item_texts
 from goodrate.relevance.prompts import PromptFields, fitted_prompt, judge_prompt, prompt_room
@@ -29,8 +30,8 @@ def judge_prompts(
     """
     prompts, cut, refused = [], 0, 0
     finder = form.finder()
-    texts = item_texts([pair.item for pair in pairs], form.item_form)
-    for number, (pair, text) in enumerate(zip(pairs, texts, strict=True)):
+    texts = cut_texts(model, item_texts([pair.item for pair in pairs], form.item_form), form.item_tokens)
+    for number, (pair, (text, short)) in enumerate(zip(pairs, texts, strict=True)):
         completion = _completion(pair, form, label_completions)
         rules = finder.line(pair.query, pair.facts) if finder else ""
         fields = PromptFields(pair.query, text, pair.facts, pair.context, rules)
@@ -41,7 +42,7 @@ def judge_prompts(
         except ValueError:
             refused += 1
             continue
-        cut += was_cut
+        cut += was_cut or short
         steps = step_lines(pair.reason) if pair.reason else {}
         prompt = JudgePrompt(f"{number}:{pair.item_id}", prefix, suffix, pair.label, completion, pair.weight, steps)
         prompts.append(_with_plain_view(prompt, pair, form, rules) if both_views else prompt)

@@ -67,6 +67,10 @@ class DataSettings(PairChoice):
         description='file of texts (id, text, perhaps kind) that judges with contexts read; "items": the catalogue',
     )
     context_encoder: str | None = Field(None, description="encoder for these texts; null = by words alone")
+    baseline: str | None = Field(
+        None,
+        description="encoder whose calibrated cosine a trained judge is compared with; null = that of data.index",
+    )
     shop: ShopSettings | None = Field(None, description="generate this shop")
     shop_folder: str | None = Field(None, description="generate the shop that `goodrate shop` wrote to this folder")
 

@@ -26,6 +26,7 @@ def load_data(settings: DataSettings) -> TrainingData:
     """The data of the settings. Raises FileNotFoundError and ValueError naming file, row and column."""
     shop = _written_shop(Path(settings.shop_folder)) if settings.shop_folder else settings.shop
     data = _generated(shop, settings) if shop else _from_files(settings)
+    data = replace(data, baseline=settings.baseline or _encoder_of(settings.index))
     if settings.contexts is not None:
         data = replace(data, contexts=_named_contexts(settings.contexts, settings, data.catalog))
     if settings.rationales is None:
@@ -36,9 +37,10 @@ def load_data(settings: DataSettings) -> TrainingData:
 
 
 def frame_data(
-    train: Judgements, dev: Judgements, catalog: Catalog, facts: str | None = None, **choice: Any
-) -> TrainingData:
-    """Data of judgements and items in memory. facts: a facts.jsonl. choice: see PairChoice.
+    train: Judgements, dev: Judgements, catalog: Catalog, facts: str | None = None, baseline: str | None = None,
+    **choice: Any,
+) -> TrainingData:  # fmt: skip
+    """Data of judgements and items in memory. facts: a facts.jsonl. baseline: see TrainingData. choice: see PairChoice.
 
     Raises ValueError when train and dev share queries or have different scales.
     """
@@ -53,7 +55,8 @@ def frame_data(
         digest.update(part.frame.write_ndjson().encode())
     chosen = FrameData(catalog=catalog.content_hash, judgements=digest.hexdigest()[:12], **choice)
     queries = {**train.queries(), **dev.queries()}
-    return TrainingData(catalog, train.scale, parts, chosen, _facts(facts, queries), notes=_join_notes(parts))
+    notes, known = _join_notes(parts), _facts(facts, queries)
+    return TrainingData(catalog, train.scale, parts, chosen, known, notes=notes, baseline=baseline)
 
 
 def shop_data(shop: Shop, choice: PairChoice, context_encoder: str | None = None) -> TrainingData:
@@ -104,6 +107,14 @@ def _from_files(settings: DataSettings) -> TrainingData:
         notes += counts
     facts = _facts(settings.facts, judgements.queries())
     return TrainingData(catalog, scale, parts, settings, facts, notes=tuple(notes), clicks=clicks)
+
+
+def _encoder_of(index: str | None) -> str | None:
+    """Where the encoder of an index lies; None without one."""
+    from goodrate.retrieval.manifest import encoder_place, read_manifest
+
+    remembered = None if index is None else read_manifest(Path(index)).encoder
+    return None if index is None or remembered is None else encoder_place(Path(index), remembered)
 
 
 def _items(settings: DataSettings) -> Catalog:

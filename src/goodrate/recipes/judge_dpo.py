@@ -34,7 +34,9 @@ class Training(BaseModel):
     sampling: PairSampling = Field(default_factory=PairSampling)
     loss: PreferenceTermSettings = Field(default_factory=PreferenceTermSettings)
     optimizer: OptimizerName = Field(default="adamw")
-    learning_rate: float = Field(default=5e-5, gt=0, description="5e-7 to 1e-6 for pretrained models of 0.5B up")
+    learning_rate: float = Field(
+        default=5e-5, gt=0, allow_inf_nan=False, description="5e-7 to 1e-6 for pretrained models of 0.5B up"
+    )
     weight_decay: float = Field(default=0.0, ge=0)
     lora: LoraSettings | None = Field(default=None, description="train an adapter and not all weights; null = all")
     batch_size: int = Field(default=64, gt=0, description="pairs in one update")

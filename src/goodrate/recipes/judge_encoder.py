@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from goodrate.examples.data import TrainingData
 from goodrate.models.encoder import Encoder
 from goodrate.recipes.dev_table import tune_and_measure
-from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data, write_rows
-from goodrate.relevance.encoder_judge import (
-    Card,
-    EncoderJudge,
-    cuts_without_labels,
-    fit_odds,
-    write_encoder_judge,
-)
+from goodrate.recipes.encoder_baseline import FIELDS, encoder_card, fitted_card
+from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data
+from goodrate.relevance.encoder_judge import Card, EncoderJudge, cuts_without_labels, write_encoder_judge
 from goodrate.relevance.pairs import Item, Pair, gold_labels
 from goodrate.run_folder import RunFolder
 from goodrate.scale import RelevanceScale
@@ -31,7 +25,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     encoder: str = Field(description="sentence-transformers folder or hub id")
-    fields: list[str] = Field(default=["title", "description"], description="what it reads of an item")
+    fields: list[str] = Field(default=list(FIELDS), description="what it reads of an item")
     labels: bool = Field(default=True, description="false: no label is read; the order is the same, labels are a guess")
 
 
@@ -42,7 +36,7 @@ def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -
     remembered[1][0].require_same(settings)
     if settings.labels:
         pairs = data.training_pairs()
-        card = fitted_card(settings, encoder, data.scale, pairs, gold_labels(pairs))
+        card = fitted_card(settings.encoder, encoder, data.scale, pairs, gold_labels(pairs), settings.fields)
     else:
         card = unlabelled_card(settings, encoder, data.scale, list(data.rows.values()), data.choice.split_seed)
     for folder, chosen in remembered:  # last: what cannot start binds no folder to its data
@@ -50,41 +44,20 @@ def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -
     write_encoder_judge(out / "judge", card)
     if not settings.labels:
         return TrainingResult(out / "judge", {}, (*data.notes, "no label was read: trust the order, not the tiers"))
-    rows, tuned = tune_and_measure(out / "judge", data)
-    write_rows(out, rows)
-    return TrainingResult(out / "judge", rows, (*data.notes, tuned))
-
-
-def fitted_card(
-    settings: Settings, encoder: Encoder, scale: RelevanceScale, pairs: Sequence[Pair], labels: np.ndarray
-) -> Card:
-    """The card with the proportional-odds model of labelled pairs. Raises ValueError when all labels are one."""
-    cosines = EncoderJudge(encoder, _card(settings, encoder, scale, 1.0)).cosines(pairs)
-    slope, cuts = fit_odds(cosines, labels, len(scale))
-    return _card(settings, encoder, scale, slope, cuts, len(pairs))
+    report = tune_and_measure(out / "judge", data, baseline=False)
+    return TrainingResult(out / "judge", report.rows, (*data.notes, *report.notes), (*report.warnings, *report.advice))
 
 
 def unlabelled_card(settings: Settings, encoder: Encoder, scale: RelevanceScale, items: list[Item], seed: int) -> Card:
     """The card of an encoder alone: titles of the catalogue stand for queries."""
-    judge = EncoderJudge(encoder, _card(settings, encoder, scale, 1.0))
+    judge = EncoderJudge(encoder, encoder_card(settings.encoder, encoder, scale, settings.fields))
     rng = np.random.default_rng(seed)
     sample = [items[place] for place in rng.permutation(len(items))[:SAMPLE]]
     others = sample[1:] + sample[:1]
     alike = judge.cosines([Pair(str(item["title"]), item) for item in sample])
     chance = judge.cosines([Pair(str(item["title"]), other) for item, other in zip(sample, others, strict=True)])
-    return _card(settings, encoder, scale, *cuts_without_labels(chance, alike, len(scale)))
-
-
-def _card(
-    settings: Settings, encoder: Encoder, scale: RelevanceScale, slope: float,
-    cuts: tuple[float, ...] | None = None, labelled: int = 0,
-) -> Card:  # fmt: skip
-    path = Path(settings.encoder).expanduser()
-    return Card(
-        scale=scale.name, encoder=str(path.resolve()) if path.is_dir() else settings.encoder,
-        fingerprint=encoder.fingerprint, slope=slope, cuts=cuts or (0.0,) * (len(scale) - 1),
-        fields=tuple(settings.fields), labelled_pairs=labelled,
-    )  # fmt: skip
+    odds = cuts_without_labels(chance, alike, len(scale))
+    return encoder_card(settings.encoder, encoder, scale, settings.fields, *odds)
 
 
 JUDGE_ENCODER = Recipe(Settings, run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from goodrate.models.adapter import Adapter
@@ -57,11 +58,26 @@ def judge_card(model: CausalLM, judge_format: JudgeFormat) -> Card:
     )
 
 
+def _require_finite(model: CausalLM, run: Path) -> None:
+    """ValueError naming the run and its last update when a weight is no finite number."""
+    broken = [name for name, weight in model.network.named_parameters() if not bool(weight.isfinite().all())]
+    if not broken:
+        return
+    result = run / "result.json"
+    update = json.loads(result.read_text(encoding="utf-8"))["updates"] if result.is_file() else "the last"
+    raise ValueError(
+        f"{run}: the training diverged: after update {update} {len(broken):,} weights such as {broken[0]} are not "
+        "finite numbers; no judge is written. Train again in another --out with a lower learning_rate"
+    )
+
+
 def write_judge(model: CausalLM, judge_format: JudgeFormat, folder: Path, adapter: Adapter | None = None) -> Path:
     """Save the model with its judge.json; the folder appears complete or not at all.
 
     adapter: merged into the model, so that the next stage starts from plain weights; saved apart too, in `adapter/`.
+    Raises ValueError for weights that are not finite numbers: such a judge fails on every pair.
     """
+    _require_finite(model, folder.parent)
     with new_folder(folder) as beside:
         if adapter:
             adapter.save(beside / "adapter")

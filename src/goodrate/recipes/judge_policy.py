@@ -32,7 +32,9 @@ class PolicySettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     optimizer: OptimizerName = Field(default="adamw")
-    learning_rate: float = Field(default=5e-5, gt=0, description="1e-6 for pretrained models of 0.5B up")
+    learning_rate: float = Field(
+        default=5e-5, gt=0, allow_inf_nan=False, description="1e-6 for pretrained models of 0.5B up"
+    )
     weight_decay: float = Field(default=0.0, ge=0)
     pool_confidence: float = Field(
         default=1.0, gt=0, le=1, description="only prompts whose label the judge is less sure of at the start; 1 = all"

@@ -24,8 +24,9 @@ from goodrate.recipes import (
     judge_stepwise,
 )
 from goodrate.recipes.dev_table import tune_and_measure
+from goodrate.recipes.judge_defaults import with_batch, with_format
 from goodrate.recipes.judge_folder import open_policy
-from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data, write_rows
+from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data
 from goodrate.recipes.solved import solved_notes
 from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.rulebook import load_rulebook
@@ -41,12 +42,15 @@ def run_sft(settings: judge_sft.Settings, data: TrainingData, out: Path, progres
     require_text_reading(data.named_contexts, form.contexts)
     form.rule_book_hash = cited_book(form, data)
     model = CausalLM.load(settings.model)  # before the folder: a run that cannot start should not bind it to its data
+    settings = with_format(settings, model)
+    form = settings.format
     if data.taught is not None:
         data.taught.require_rules(form.book())
     pairs = data.training_pairs(form.contexts, hide_contexts=True)
     prompts, lost = judge_prompts(model, pairs, form, settings.max_tokens, label_completions=True)
+    settings = with_batch(settings, model, prompts)
     require_same_data(out, data).begin(data.choice, data.choice.split_seed)  # refuses to resume on other data
-    judge_sft.train(settings, prompts, out, progress, model)
+    judge_sft.train(settings, prompts, out, progress, model, getattr(progress, "plan", None))
     return finished(out, data, {}, lost)
 
 
@@ -116,9 +120,9 @@ def finished(
     out: Path, data: TrainingData, others: Mapping[str, Path], notes: list[str] | tuple[str, ...] = ()
 ) -> TrainingResult:
     """The judge in `out`, tuned on one half of the dev queries and measured on the other, below the others."""
-    rows, tuned = tune_and_measure(out / "judge", data, others)
-    write_rows(out, rows)
-    return TrainingResult(out / "judge", rows, (*data.notes, *notes, *solved_notes(out), tuned))
+    report = tune_and_measure(out / "judge", data, others)
+    said = (*data.notes, *notes, *solved_notes(out), *report.notes)
+    return TrainingResult(out / "judge", report.rows, said, (*report.warnings, *report.advice))
 
 
 def _require_book(data: TrainingData, form: JudgeFormat, judge: str) -> None:

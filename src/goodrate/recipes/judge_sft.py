@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from goodrate.examples.prompts import JudgePrompt
-from goodrate.learning.fit import FitSettings
-from goodrate.learning.token_examples import TokenExample
+from goodrate.learning.fit import TRAINED, FitSettings
+from goodrate.learning.records import Update
+from goodrate.learning.token_examples import TokenExample, token_update
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes.judge_folder import label_token_ids, stop_token_id, write_judge
-from goodrate.recipes.text_sft import TextSettings, tune
+from goodrate.recipes.text_sft import TextSettings, TrainingPlan, tune
 from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.run_folder import RunFolder
 
@@ -20,10 +23,21 @@ __all__ = ["FitSettings", "Settings", "encode", "train"]
 
 
 class Settings(TextSettings):
-    """How to fine-tune a judge."""
+    """How to fine-tune a judge. What is not set follows from the model's size (recipes.judge_defaults)."""
 
     format: JudgeFormat = Field(default_factory=JudgeFormat, description="what prompts and completions look like")
     label_weight: float = Field(default=1.0, gt=0, description="weight of the label token's loss against the others'")
+    batch_tokens: int | None = Field(
+        default=None,
+        gt=0,
+        description="tokens in one update in place of batch_size, which is set to as many examples",
+    )
+
+    @model_validator(mode="after")
+    def _one_batch(self) -> Self:
+        if self.batch_tokens is not None and "batch_size" in self.model_fields_set:
+            raise ValueError("batch_size and batch_tokens both say how large an update is: give one")
+        return self
 
 
 def encode(model: CausalLM, prompt: JudgePrompt, settings: Settings, labels: Sequence[int]) -> TokenExample:
@@ -44,17 +58,27 @@ def encode(model: CausalLM, prompt: JudgePrompt, settings: Settings, labels: Seq
     return TokenExample((*read, *completion), (*([0.0] * len(read)), *weights))
 
 
+def counted_update(examples: Sequence[TokenExample], max_tokens: int) -> Update:
+    """An update of the language term that knows how many tokens it has."""
+    tokens = float(sum(len(example.token_ids) for example in examples))
+    return replace(token_update(examples, max_tokens), facts={TRAINED: tokens})
+
+
 def train(
     settings: Settings,
     prompts: Sequence[JudgePrompt],
     out: str | Path,
     progress: Callable[..., None] | None = None,
     model: CausalLM | None = None,
+    plan: Callable[[TrainingPlan], None] | None = None,
 ) -> Path:
-    """Train and write the judge folder `out/judge`; a killed run resumes. model: settings.model, if loaded."""
+    """Train and write the judge folder `out/judge`; a killed run resumes. model: settings.model, if loaded.
+
+    plan: is told how long it will take before it begins.
+    """
     run = RunFolder(out)
     model = model or CausalLM.load(settings.model)
     labels = label_token_ids(model, settings.format.scale)
     encoded = [encode(model, prompt, settings, labels) for prompt in prompts]
-    adapter = tune(settings, model, encoded, run, progress)
+    adapter = tune(settings, model, encoded, run, progress, update_of=counted_update, plan=plan)
     return write_judge(model, settings.format, run.path / "judge", adapter)

@@ -41,11 +41,15 @@ RECIPES = {
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run left: the trained folder, dev numbers by system (the trivial predictor's among them), and notes."""
+    """What a run left: the trained folder, dev numbers by system (the trivial predictor's among them), and notes.
+
+    warnings: what has to be known before the model is used.
+    """
 
     folder: Path
     rows: Rows
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

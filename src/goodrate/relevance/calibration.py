@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TEMPERATURES = (0.05, 20.0)  # where the search stays; a judge that is never wrong would ask for 0
+TEMPERATURES = (0.05, 20.0)  # where the search stays
+AT_BOUND = 0.02  # of the search's log range: an optimum nearer to its end is no optimum
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
@@ -28,8 +29,9 @@ def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray | Sequence[in
 def fit_temperature(logits: np.ndarray, labels: np.ndarray | Sequence[int]) -> float:
     """The T with the smallest negative log likelihood on dev data (Guo et al., arXiv 1706.04599); order is untouched.
 
-    logits (N, L), labels (N,); rows of NaN are left out. T stays within 0.05..20: with every label right the optimum
-    is 0, and the bound comes back. Raises ValueError without a usable row.
+    logits (N, L), labels (N,); rows of NaN are left out. Raises ValueError without a usable row, and when the search
+    ends at a bound of 0.05..20: at the lower one the judge is never wrong here, at the upper one its probabilities say
+    nothing of these labels, and either way the data do not tell the temperature.
     """
     from scipy.optimize import minimize_scalar
 
@@ -38,10 +40,16 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray | Sequence[int]) -> f
     if not usable.any():
         raise ValueError("no row with logits to fit a temperature on")
     z, gold = z[usable], gold[usable]
-    bounds = tuple(np.log(TEMPERATURES))
+    low, high = np.log(TEMPERATURES)
     optimum = minimize_scalar(
-        lambda t: negative_log_likelihood(z, gold, float(np.exp(t))), bounds=bounds, method="bounded"
+        lambda t: negative_log_likelihood(z, gold, float(np.exp(t))), bounds=(low, high), method="bounded"
     )
+    place = (float(optimum.x) - low) / (high - low)
+    if not AT_BOUND <= place <= 1 - AT_BOUND:
+        why = "the judge is never wrong on them" if place < 0.5 else "its probabilities say nothing of these labels"
+        raise ValueError(
+            f"no temperature from {TEMPERATURES[0]:g} to {TEMPERATURES[1]:g} fits {len(gold):,} pairs best: {why}"
+        )
     return float(np.exp(optimum.x))
 
 

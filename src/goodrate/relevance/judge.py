@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from goodrate.relevance.calibration import softmax
 from goodrate.relevance.judge_card import JudgeCard, kind_module, read_judge_card
+from goodrate.relevance.notices import notices
 from goodrate.relevance.pairs import Item, Pair, text_item
 from goodrate.relevance.protocol import Assessment, Judge
 from goodrate.relevance.reason_words import steps_of_text
@@ -31,6 +33,7 @@ class CalibratedJudge:
 
     inner: the judge of its kind. name: for reports. folder: where it was read from. contexts: how many retrieved texts
     of a query it reads. notes: what it is told of a query beside its words. store: keeps verdicts; None = none kept.
+    warnings: what its folder says has to be known before it is used.
     """
 
     inner: Judge
@@ -41,6 +44,7 @@ class CalibratedJudge:
     folder: Path | None = None
     notes: QueryNotes | None = None
     store: VerdictStore | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def scale(self) -> RelevanceScale:
@@ -59,7 +63,10 @@ class CalibratedJudge:
         return self.pair_probabilities(self.pairs(query, items))
 
     def judge(self, query: str, items: Items, reasons: bool = False) -> list[Verdict]:
-        """One verdict per item, in order; from the store where they are kept. reasons: with explanations (slow)."""
+        """One verdict per item, in order; from the store where they are kept. reasons: with explanations (slow).
+
+        Warns (UserWarning) when many items are in a form that the judge was not trained on, or many verdicts failed.
+        """
         return self.pair_verdicts(self.pairs(query, items), reasons)
 
     def with_notes(self, notes: QueryNotes | None, store: VerdictStore | None = None) -> CalibratedJudge:
@@ -79,10 +86,14 @@ class CalibratedJudge:
         return calibrated(self.inner.assess(pairs).probabilities, self.temperature)
 
     def pair_verdicts(self, pairs: Sequence[Pair], reasons: bool = False) -> list[Verdict]:
-        """One verdict per pair, in order; stored ones are taken over, new ones are stored."""
+        """One verdict per pair, in order; stored ones are taken over, new ones are stored. Warns as `judge` does."""
         if self.store is None:
-            return self.fresh_verdicts(pairs, reasons)
-        return stored_verdicts(self, self.store, pairs, reasons)
+            verdicts = self.fresh_verdicts(pairs, reasons)
+        else:
+            verdicts = stored_verdicts(self, self.store, pairs, reasons)
+        for notice in notices(self.inner, pairs, verdicts):
+            warnings.warn(f"{self.folder or self.name}: {notice}", stacklevel=3)
+        return verdicts
 
     def fresh_verdicts(self, pairs: Sequence[Pair], reasons: bool = False) -> list[Verdict]:
         """One verdict per pair, judged now, whatever is stored."""
@@ -167,7 +178,8 @@ def calibrated_judge(
 ) -> CalibratedJudge:  # fmt: skip
     """A judge with the scalars of its card."""
     name = folder.name if folder else card.kind
-    return CalibratedJudge(judge, card.temperature, card.beta_cum, card.contexts, name, folder, notes, store)
+    scalars = card.temperature, card.beta_cum, card.contexts
+    return CalibratedJudge(judge, *scalars, name, folder, notes, store, card.warnings)
 
 
 def verdict_keys(judge: CalibratedJudge, pairs: Sequence[Pair]) -> list[str]:

@@ -8,12 +8,13 @@ import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 from goodrate.run_folder import write_atomic
 from goodrate.scale import RelevanceScale, get_scale
 
 CARD_FILE = "judge.json"
+ABOUT = ("tuning", "previous", "warnings")  # written where there is something to say
 # kind -> the module that has its Card (a JudgeCard) and open_kind(folder, card), which gives its Judge.
 KINDS = {
     "lm": "goodrate.relevance.lm_judge",
@@ -26,7 +27,9 @@ KINDS = {
 class JudgeCard:
     """What every judge folder says. scale: name of its labels' scale. temperature, beta_cum: set on dev data.
 
-    contexts: how many retrieved texts of a query it reads; 0 = none.
+    contexts: how many retrieved texts of a query it reads; 0 = none. tuning: in words, on what the two scalars were
+    set, or why they were not. previous: their values before they were set last. warnings: what has to be known before
+    this judge is used, such as that it is no better than a constant; every command that opens it says so.
     """
 
     kind: ClassVar[str] = ""
@@ -34,6 +37,9 @@ class JudgeCard:
     temperature: float = 1.0
     beta_cum: float = 0.5
     contexts: int = 0
+    tuning: str = ""
+    previous: dict[str, float] | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         get_scale(self.scale)
@@ -72,7 +78,8 @@ def kind_module(kind: str) -> ModuleType:
 
 def write_judge_card(folder: str | Path, card: JudgeCard) -> None:
     """Write judge.json into a folder, whole or not at all."""
-    write_atomic(Path(folder) / CARD_FILE, json.dumps({"kind": card.kind, **asdict(card)}, indent=2) + "\n")
+    said = {name: value for name, value in asdict(card).items() if name not in ABOUT or value}
+    write_atomic(Path(folder) / CARD_FILE, json.dumps({"kind": card.kind, **said}, indent=2) + "\n")
 
 
 def read_judge_card(folder: str | Path) -> JudgeCard:
@@ -107,7 +114,22 @@ def _card(content: dict[str, Any]) -> JudgeCard:
     missing = sorted(card_class.required - set(values))
     if missing:
         raise ValueError(f"missing {missing[0]!r}")
-    return card_class(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    card = card_class(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    _require_types(card)
+    return card
+
+
+def _require_types(card: JudgeCard) -> None:
+    """ValueError naming the first value that is not of its field's type; nothing is converted but 1 to 1.0."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    hints = get_type_hints(type(card))
+    for field in fields(card):
+        value = getattr(card, field.name)
+        try:
+            TypeAdapter(hints[field.name], config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(value)
+        except ValidationError as error:
+            raise ValueError(f"{field.name} {value!r}: {error.errors()[0]['msg'].lower()}") from None
 
 
 def _instead(folder: Path) -> str:

@@ -19,7 +19,10 @@ class JudgeFormat(BaseModel):
     scale: str = Field(default="four_level", description="name of the relevance scale")
     order: Literal["label_first", "reason_first"] = Field(default="label_first", description="where the label stands")
     template: str = Field(default="checklist", description="id of the prompt template: checklist, nano or v1")
-    item_form: Literal["listing", "text"] = Field(default="listing", description="how a row becomes the item's text")
+    item_form: Literal["listing", "text", "short"] = Field(
+        default="listing", description="how a row becomes the item's text; short has the description before attributes"
+    )
+    item_tokens: int = Field(default=0, ge=0, description="most tokens of an item's text; 0 = as many as fit")
     rule_book: Path | None = Field(default=None, description="rule book to keep with the judge; none = the package's")
     rule_book_hash: str = Field(default="", description="hash of the rule book that the rationales cite; empty = none")
     rules: int = Field(default=0, ge=0, description="retrieved rules of the book in every prompt")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from goodrate.relevance.calibration import softmax
+from goodrate.relevance.item_cut import cut_texts
 from goodrate.relevance.judge_card import CARD_FILE, JudgeCard, require_count, write_judge_card
 from goodrate.relevance.pairs import RENDERERS, Item, Pair, item_texts
 from goodrate.relevance.prompts import TEMPLATES, PromptFields, fitted_prompt, prompt_room
@@ -37,7 +38,8 @@ class Card(JudgeCard):
 
     rule_book_hash: of the book that its rationales cite ("" none). stop_token_id ends a completion of at most
     max_new_tokens. item_form: how a catalogue row becomes the text that it was trained on: "listing"
-    (relevance.listing, typed fields) or "text" (catalog.rendering, running text). rules: how many retrieved rules of
+    (relevance.listing, typed fields), "text" (catalog.rendering, running text) or "short" (the same, attributes last).
+    item_tokens: most tokens of that text, 0 = as many as fit. rules: how many retrieved rules of
     its book stand in a prompt.
     """
 
@@ -50,6 +52,7 @@ class Card(JudgeCard):
     stop_token_id: int | None = None
     max_new_tokens: int = 200
     item_form: str = "listing"
+    item_tokens: int = 0
     rules: int = 0
 
     def __post_init__(self) -> None:
@@ -62,7 +65,10 @@ class Card(JudgeCard):
         for name, accepted in choices:
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(accepted)}")
+        if self.stop_token_id is not None:
+            require_count("stop_token_id", self.stop_token_id, least=0)
         require_count("max_new_tokens", self.max_new_tokens, least=1)
+        require_count("item_tokens", self.item_tokens, least=0)
         require_count("rules", self.rules, least=0)
         if self.rules and not self.rule_book_hash:
             raise ValueError(f"rules {self.rules}: expected 0, or a number of rules and the hash of their book")
@@ -136,6 +142,7 @@ class LmJudge:
         if not isinstance(read, Card):
             raise ValueError(f"{folder} is a judge of kind {read.kind!r}, not a language model")
         model = CausalLM.load(folder, adapter=adapter, device=device, precision=precision)
+        _require_vocabulary(folder, read, model.network.get_input_embeddings().num_embeddings)
         folders = [folder, adapter, adapter_base(folder)]  # a base on the hub stands by its name in the adapter's files
         hashes = [_folder_hash(Path(part)) for part in folders if part is not None and Path(part).is_dir()]
         return cls(model, read, "+".join(hashes), judge_rules(folder, read))
@@ -156,6 +163,7 @@ class LmJudge:
             "order": card.order,
             "rule_book": card.rule_book_hash,
             **({"rules": card.rules} if card.rules else {}),
+            **({"item_tokens": card.item_tokens} if card.item_tokens else {}),
             "tokens": [list(card.label_token_ids), card.stop_token_id, card.max_new_tokens],
         }
 
@@ -208,7 +216,8 @@ class LmJudge:
         room = prompt_room(self.model, self.card.max_new_tokens)
         prompts: list[Prompt | None] = []
         status, cut = [], []
-        for pair, text in zip(pairs, self.reads([pair.item for pair in pairs]), strict=True):
+        texts = cut_texts(self.model, self.reads([pair.item for pair in pairs]), self.card.item_tokens)
+        for pair, (text, short) in zip(pairs, texts, strict=True):
             rules = self._finder.line(pair.query, pair.facts) if self._finder else ""
             fields = PromptFields(pair.query, text, pair.facts, pair.context, rules)
             try:
@@ -220,7 +229,7 @@ class LmJudge:
                 continue
             prompts.append(prompt)
             status.append(OK)
-            cut.append(was_cut)
+            cut.append(was_cut or short)
         return prompts, status, cut
 
     def _write_then_label(
@@ -250,6 +259,13 @@ class LmJudge:
         contradiction = contradicts(replace(parsed, label=label), self._rule_labels)
         steps = reason_steps(parsed, self.because, context)
         return Explanation("\n".join(body), steps, parsed.status, contradiction)
+
+
+def _require_vocabulary(folder: Path, card: Card, size: int) -> None:
+    """ValueError when the card names a token that a model of `size` tokens does not have."""
+    for name, ids in (("label_token_ids", card.label_token_ids), ("stop_token_id", (card.stop_token_id or 0,))):
+        if max(ids) >= size:
+            raise ValueError(f"{folder / CARD_FILE}: {name} {max(ids)}: the model has tokens 0 to {size - 1:,}")
 
 
 def _folder_hash(folder: Path) -> str:

@@ -58,7 +58,7 @@ def text_item(text: str) -> Item:
 
 
 def item_texts(items: Sequence[Item], form: str) -> list[str]:
-    """Each item as a judge reads it. form: "listing" (typed fields) or "text" (running text).
+    """Each item as a judge reads it. form: "listing" (typed fields), "text" (running text), "short" (to be cut).
 
     A row that stands in many pairs is rendered once. Raises ValueError with the accepted forms.
     >>> item_texts([{"title": "lamp", "price": 40.0}, text_item("a red  lamp")], "listing")
@@ -83,4 +83,15 @@ def _running_texts(items: Sequence[Item]) -> list[str]:
     return render_rows(items)
 
 
-RENDERERS: dict[str, Callable[[Sequence[Item]], list[str]]] = {"listing": _listings, "text": _running_texts}
+def _short_texts(items: Sequence[Item]) -> list[str]:
+    """What says most comes first: the text is meant to be cut."""
+    from goodrate.catalog.rendering import render_rows
+
+    return render_rows(items, ("title", "brand", "category", "description", "attributes"))
+
+
+RENDERERS: dict[str, Callable[[Sequence[Item]], list[str]]] = {
+    "listing": _listings,
+    "text": _running_texts,
+    "short": _short_texts,
+}

@@ -126,6 +126,7 @@ def _add_health(app: FastAPI, current: Current) -> None:
             "items": pipeline.count(),
             "modes": list(pipeline.modes),
             "judge": judge.name if judge else None,
+            "warnings": list(judge.warnings) if judge else [],
             "labels": list(judge.scale.labels) if judge else [],
             "verdicts_not_stored": getattr(judge.store, "not_stored", 0) if judge else 0,
         }

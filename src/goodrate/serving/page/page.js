@@ -250,7 +250,8 @@ async function describeServer() {
     const about = await fetchJson("healthz", {});
     document.getElementById("mode").replaceChildren(...about.modes.map((mode) => make("option", { value: mode }, mode)));
     const judge = about.judge ? `judge ${about.judge}` : "no judge: results are not put into tiers";
-    document.getElementById("about").textContent = `${about.items.toLocaleString()} items, ${judge}`;
+    const warnings = (about.warnings || []).map((warning) => `. Warning: ${warning}`).join("");
+    document.getElementById("about").textContent = `${about.items.toLocaleString()} items, ${judge}${warnings}`;
   } catch {
     document.getElementById("about").textContent = "The server does not answer.";
   }

@@ -1,0 +1,45 @@
+"""The cosine of a text encoder calibrated on labels: a judge of its own, and what every other judge is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from goodrate.models.encoder import Encoder
+from goodrate.relevance.encoder_judge import Card, EncoderJudge, fit_odds
+from goodrate.relevance.judge import CalibratedJudge, calibrated_judge
+from goodrate.relevance.pairs import Pair
+from goodrate.scale import RelevanceScale
+
+FIELDS = ("title", "description")  # what it reads of an item where nobody says otherwise
+
+
+def encoder_card(
+    name: str, encoder: Encoder, scale: RelevanceScale, fields: Sequence[str] = FIELDS, slope: float = 1.0,
+    cuts: tuple[float, ...] | None = None, labelled: int = 0,
+) -> Card:  # fmt: skip
+    """The card of an encoder's judge. name: folder or hub id; a folder is remembered by its whole path."""
+    path = Path(name).expanduser()
+    return Card(
+        scale=scale.name, encoder=str(path.resolve()) if path.is_dir() else name, fingerprint=encoder.fingerprint,
+        slope=slope, cuts=cuts or (0.0,) * (len(scale) - 1), fields=tuple(fields), labelled_pairs=labelled,
+    )  # fmt: skip
+
+
+def fitted_card(
+    name: str, encoder: Encoder, scale: RelevanceScale, pairs: Sequence[Pair], labels: np.ndarray,
+    fields: Sequence[str] = FIELDS,
+) -> Card:  # fmt: skip
+    """The card with the proportional-odds model of labelled pairs. Raises ValueError when all labels are one."""
+    cosines = EncoderJudge(encoder, encoder_card(name, encoder, scale, fields)).cosines(pairs)
+    slope, cuts = fit_odds(cosines, labels, len(scale))
+    return encoder_card(name, encoder, scale, fields, slope, cuts, len(pairs))
+
+
+def fitted_judge(name: str, scale: RelevanceScale, pairs: Sequence[Pair], labels: np.ndarray) -> CalibratedJudge:
+    """The judge of an encoder calibrated on these pairs. FileNotFoundError for a missing encoder; as fitted_card."""
+    encoder = Encoder.load(name, precision="auto")
+    card = fitted_card(name, encoder, scale, pairs, labels)
+    return calibrated_judge(EncoderJudge(encoder, card), card)
