@@ -111,7 +111,7 @@ def test_only_twenty_bad_rows_are_printed(tmp_path: Path) -> None:
         ("a.csv", "id,title\n1,caf\u00e9\n".encode("latin-1"), r"line 2: byte 0xe9 is not UTF-8"),
         ("a.csv", "id,title\n1,a\n".encode("utf-16"), "is UTF-16; expected UTF-8"),
         ("a.csv", b"id,title,id\n1,a,2\n", "column 'id' occurs twice"),
-        ("a.jsonl", b'{"id": "1", "title": "a"}\n[1]\n', "row 2, .*expected a JSON object, found list"),
+        ("a.jsonl", b'{"id": "1", "title": "a"}\n[1]\n', "row 2, .*expected a JSON object, found a list"),
         ("a.jsonl", b'{"id": "1", "title": {"en": "a"}}\n', "row 1, column title: expected a text or a number"),
         ("a.jsonl", b'{"id": "1", "title": "a", "attributes": "red"}\n', "row 1, column attributes"),
         ("a.jsonl.gz", b"not packed", "is not a whole gzip file"),
@@ -119,7 +119,7 @@ def test_only_twenty_bad_rows_are_printed(tmp_path: Path) -> None:
         ("a.parquet", b"PAR1 nonsense", "is not a parquet file"),
         ("a.csv", b'id,title\n1,"open\n2,b\n', "row 2: a quote opens and never closes"),
         ("a.jsonl", b'{"id": "1", "title": "a\\ud800"}\n', "row 1, .*half of a surrogate pair"),
-        ("a.jsonl", b'[{"id": "1"}]', "row 1, .*expected a JSON object, found list"),
+        ("a.jsonl", b'[{"id": "1"}]', "row 1, .*expected a JSON object, found a list"),
         ("a.xlsx", b"PK", r"cannot read '.xlsx'; expected .csv"),
     ],
 )  # fmt: skip

@@ -72,7 +72,7 @@ def test_load_reads_what_was_written_and_a_missing_file_is_an_empty_book(tmp_pat
         ('{"name": "a"}', "row 2: .*'fact' is missing"),
         ('{"name": 3, "fact": "b"}', "row 2: .*'name' is missing or no text"),
         ('["a", "b"]', "row 2"),
-        ('{"name": "Velto", "fact": "velto : kettle"}', "'velto' has two facts"),
+        ('{"name": "Velto", "fact": "velto : kettle"}', "row 2: name 'Velto' has two facts: row 1 says"),
     ],
 )
 def test_a_bad_file_names_file_and_row(tmp_path: Path, line: str, message: str) -> None:

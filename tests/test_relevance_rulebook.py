@@ -171,7 +171,7 @@ def test_a_broken_book_is_refused_with_file_and_rule(tmp_path: Path, old: str, n
 def test_a_book_that_is_not_utf8_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "latin.toml"
     path.write_bytes(b'scale = "caf\xe9"')
-    with pytest.raises(ValueError, match=r"latin\.toml: not valid TOML"):
+    with pytest.raises(ValueError, match=r"latin\.toml, line 1: byte 0x"):
         load_rulebook(path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_rulebook(tmp_path / "nowhere.toml")

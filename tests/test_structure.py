@@ -15,7 +15,8 @@ from goodrate.cli import VERBS
 
 PACKAGE = Path(__file__).parents[1] / "src" / "goodrate"
 FILES = sorted(PACKAGE.rglob("*.py"))
-FOUNDATION = {"", "extras", "folder_lock", "scale", "settings", "run_folder"}  # "" is goodrate/__init__.py
+# "" is goodrate/__init__.py
+FOUNDATION = {"", "extras", "scale", "settings", "run_folder", "folder_lock", "strict_json", "text_file"}
 STAGES = {"catalog", "shop", "retrieval", "relevance", "evaluation"}
 PARTS = STAGES | {"models", "teaching", "examples", "learning", "recipes", "serving"}
 ROOMS = PARTS | {"api", "demo", "cli"}

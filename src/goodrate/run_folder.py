@@ -194,7 +194,8 @@ class RunFolder:
         """All whole records of metrics.jsonl, in order, null as NaN; a line cut off by a kill is left out."""
         if not self._metrics.is_file():
             return []
-        records = (_record(line) for line in self._metrics.read_text(encoding="utf-8").splitlines())
+        text = self._metrics.read_text(encoding="utf-8", errors="replace")  # of a line that is not whole, or not ours
+        records = (_record(line) for line in text.split("\n"))
         return [record for record in records if record is not None]
 
     def keep_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
@@ -246,10 +247,10 @@ def without_nan(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _record(line: str) -> dict[str, Any] | None:
-    """The JSON object on a line, None when the line is cut off or blank."""
+    """The JSON object on a line, None when the line is cut off, blank, or nothing that a run logs."""
     try:
         record = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     return {k: math.nan if v is None else v for k, v in record.items()} if isinstance(record, dict) else None
 

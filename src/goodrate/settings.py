@@ -12,6 +12,8 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from goodrate.text_file import read_text
+
 Settings = TypeVar("Settings", bound=BaseModel)
 # TOML has no null, so this word stands for None, in files and in overrides.
 NULL = "null"
@@ -57,13 +59,27 @@ def _over_defaults(model_class: type[BaseModel], values: dict[str, Any]) -> dict
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file. ValueError with the file, line and column when it is broken."""
+    """The content of a TOML file. ValueError as parse_toml, and for a folder and for bytes that are not UTF-8."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; expected a TOML file")
     if not path.is_file():
         raise FileNotFoundError(f"no settings file {path}")
+    return parse_toml(read_text(path), str(path))
+
+
+def parse_toml(text: str, source: str) -> dict[str, Any]:
+    """The content of a TOML text. source: what a message begins with.
+
+    ValueError with line and column when it is broken, and for nesting and whole numbers that no setting has.
+    """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid TOML: {error}") from error
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{source}: not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{source}: not valid TOML: too many lists or tables in one another") from error
+    except ValueError as error:  # Python reads no whole number of more than 4,300 digits
+        raise ValueError(f"{source}: not valid TOML: a whole number of thousands of digits") from error
 
 
 def parse_override(text: str) -> dict[str, Any]:
@@ -76,18 +92,20 @@ def parse_override(text: str) -> dict[str, Any]:
     names = [part.strip() for part in key.split(".")]
     if not equals or not all(names):
         raise ValueError(f"--set {text!r}: expected key=value or part.key=value")
-    nested: Any = _parse_value(value.strip())
+    nested: Any = _parse_value(value.strip(), f"--set {key.strip()}")
     for part in reversed(names):
         nested = {part: nested}
     return nested
 
 
-def _parse_value(text: str) -> Any:
+def _parse_value(text: str, source: str) -> Any:
     """TOML if it is TOML, otherwise the text itself."""
     try:
-        parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
-        return text
+        parsed = parse_toml(f"value = {text}", source)
+    except ValueError as error:
+        if isinstance(error.__cause__, tomllib.TOMLDecodeError):
+            return text
+        raise
     return parsed["value"] if set(parsed) == {"value"} else text
 
 

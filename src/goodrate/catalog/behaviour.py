@@ -41,6 +41,7 @@ def read_clicks(path: str | Path, mapping: dict[str, str] | None = None, skip_ba
     ]
     unsound = frame.filter(~(pl.col("weight").fill_null(0.0).is_between(0, 1e12, closed="right")))
     problems += [BadRow(row, "weight", "a number above 0") for row in unsound[ROW]]
+    problems += table.text_problems({name: column_of[name] for name in ("query", "item_id")})
     skipped = tolerate(table.path, [*table.problems, *problems], skip_bad)
     usable = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped]))
     if usable.is_empty():

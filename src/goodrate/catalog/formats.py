@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from goodrate.catalog.rendering import compact_object
+from goodrate.strict_json import compact, parse
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def wands_features(text: str) -> str:
         name, colon, value = (piece.strip() for piece in part.partition(":"))
         if name and colon and value and value not in values.setdefault(name, []):
             values[name].append(value)
-    return _compact({name: entries[0] if len(entries) == 1 else entries for name, entries in values.items() if entries})
+    return compact({name: entries[0] if len(entries) == 1 else entries for name, entries in values.items() if entries})
 
 
 def chorus_attributes(text: str) -> str:
@@ -48,15 +48,10 @@ def chorus_attributes(text: str) -> str:
     '{"colour":"Black","wi_fi":true}'
     """
     named: dict[str, object] = {}
-    for name, value in json.loads(text).items():
+    for name, value in parse(text).items():
         short = name[7:] if name[:7] in ("attr_t_", "attr_n_", "attr_b_") else name
         named.setdefault(short.strip("_").replace("__", "_"), value)
-    return _compact(named)
-
-
-def _compact(value: object) -> str:
-    """JSON without spaces and with letters as they are: the form that rendering reads."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return compact(named)
 
 
 GENERIC = Format({"attributes": ("attributes",)}, parse_attributes=compact_object)

@@ -10,7 +10,8 @@ from typing import Any
 import polars as pl
 
 from goodrate.catalog.problems import BadRow
-from goodrate.catalog.rendering import compact_attributes, render_item, render_items
+from goodrate.catalog.rendering import compact_attributes, merged_objects, render_item, render_items
+from goodrate.catalog.tables import json_objects
 
 __all__ = ["ITEM_COLUMNS", "Catalog", "render_item", "render_items"]
 
@@ -29,7 +30,8 @@ ITEM_COLUMNS: dict[str, type[pl.DataType]] = {
 class Catalog:
     """Items in a fixed order with unique ids.
 
-    frame: columns of ITEM_COLUMNS; id and title are required, the others are filled with "", null and "{}".
+    frame: columns of ITEM_COLUMNS; id and title are required, the others are filled with "", null and "{}". Columns
+    that are not ours become attributes, as they do in files.
     skipped: rows that the reader left out because --skip-bad allowed it.
     """
 
@@ -91,7 +93,9 @@ def _normalised(frame: pl.DataFrame) -> pl.DataFrame:
     if isinstance(frame.schema.get("attributes"), pl.Struct):
         frame = frame.with_columns(compact_attributes(frame["attributes"]))
     typed = frame.select(_column(frame, name, dtype) for name, dtype in ITEM_COLUMNS.items())
-    return typed.with_columns(compact_attributes(typed["attributes"]))
+    attributes = compact_attributes(typed["attributes"])
+    others = [name for name in frame.columns if name not in ITEM_COLUMNS]
+    return typed.with_columns(merged_objects(attributes, json_objects(frame, others)) if others else attributes)
 
 
 def _column(frame: pl.DataFrame, name: str, dtype: type[pl.DataType]) -> pl.Expr:

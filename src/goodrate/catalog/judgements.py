@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ import polars as pl
 from goodrate.catalog.formats import JUDGEMENT_FORMATS, Format, find_format, keep_locale, resolve_columns
 from goodrate.catalog.items import Catalog
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
-from goodrate.catalog.readers import as_text
+from goodrate.catalog.readers import as_text, query_problems
 from goodrate.catalog.splits import split_by_group
-from goodrate.catalog.tables import EXTRAS, ROW, RawTable, decode, frame_table, read_table
+from goodrate.catalog.tables import EXTRAS, ROW, RawTable, frame_table, read_table, records_table
 from goodrate.scale import RelevanceScale
+from goodrate.strict_json import kind, read
 
 JUDGEMENT_COLUMNS = ("query_id", "query", "item_id", "label")
 MAPPED = "--map {0}, in training --set data.judgements_map.{0}"
@@ -43,7 +43,7 @@ class Judgements:
 
     frame: query_id, query, item_id, label, all text; one row a pair. skipped: bad rows that the reader left out.
     join_report: what joining with a catalogue lost, None before it. Raises ValueError for a missing column, a label
-    that is not on the scale and a pair that occurs twice.
+    that is not on the scale, a pair that occurs twice and a query id with two texts.
     """
 
     def __init__(
@@ -66,6 +66,11 @@ class Judgements:
         if len(doubled):
             query, item = doubled.select("query_id", "item_id").row(0)
             raise ValueError(f"query {query!r} and item {item!r} are judged more than once")
+        several = self.frame.group_by("query_id", maintain_order=True).agg(pl.col("query").unique(maintain_order=True))
+        several = several.filter(pl.col("query").list.len() > 1)
+        if len(several):
+            query_id, texts = several.row(0)
+            raise ValueError(f"query id {query_id!r} has two texts, {texts[0]!r} and {texts[1]!r}; expected one")
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -137,7 +142,8 @@ def read_judgements(
 
     Columns query, item_id, label and, when queries have ids, query_id; without it the query text is the id. format:
     esci (examples parquet), wands (label.csv with query.csv beside it), chorus (ratings.csv). Equal repeats of a pair
-    are dropped; a pair with two labels is a bad row. Raises ValueError with file, row, column and what was expected.
+    are dropped; a pair with two labels and a query id with another text than before are bad rows. Raises ValueError
+    with file, row, column and what was expected.
     """
     path = Path(path)
     layout, locale, column_of = _columns(format, mapping)
@@ -175,8 +181,9 @@ def _judgements(
     if column_of["query_id"] not in raw.columns:
         raw = raw.with_columns(pl.col(column_of["query"]).alias(column_of["query_id"]))
     frame = raw.select(ROW, *(as_text(raw, column_of[name]).alias(name) for name in JUDGEMENT_COLUMNS))
+    problems = [*table.problems, *table.text_problems(column_of), *query_problems(frame)]
     frame = frame.unique(["query_id", "item_id", "label"], keep="first", maintain_order=True)
-    skipped = tolerate(table.path, [*table.problems, *_problems(frame, scale)], skip_bad)
+    skipped = tolerate(table.path, [*problems, *_problems(frame, scale)], skip_bad)
     usable = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame
     if usable.is_empty():
         raise ValueError(f"{table.path} has no usable row")
@@ -187,18 +194,26 @@ def _table(path: Path, columns: set[str]) -> RawTable:
     """The rows of the file; a folder means its label.csv, a .json file a list of queries with their judgements."""
     if path.is_dir():
         path = path / "label.csv"
-    return _nested_json(path) if path.suffix == ".json" and path.is_file() else read_table(path, columns)
+    return _nested_json(path, columns) if path.suffix == ".json" and path.is_file() else read_table(path, columns)
 
 
-def _nested_json(path: Path) -> RawTable:
+def _nested_json(path: Path, columns: set[str]) -> RawTable:
     """A list of {query, judgments: [{product_id, esci_label, ...}]} as one row a pair; ROW counts the pairs."""
-    try:
-        lists = pl.read_json(io.BytesIO(decode(path, path.read_bytes()).encode()))
-        frame = lists.explode("judgments").unnest("judgments")
-    except (pl.exceptions.PolarsError, ValueError) as error:
-        raise ValueError(f"{path} is not a list of objects with query and judgments: {error}") from error
-    frame = frame.with_row_index(ROW, offset=1).with_columns(pl.col(ROW).cast(pl.Int64))
-    return RawTable(path, frame, tuple(frame.columns[1:]), ())
+    lists = read(path)
+    if not isinstance(lists, list) or not lists:
+        raise ValueError(f"{path} is not a list of objects with query and judgments, found {kind(lists)}")
+    return records_table(path, enumerate(_nested_pairs(path, lists), start=1), columns)
+
+
+def _nested_pairs(path: Path, lists: list[Any]) -> Iterator[dict[str, Any]]:
+    """One record for each judgement, with what its query says. Raises ValueError with the entry's number."""
+    expected = 'expected an object such as {"query": "lamp", "judgments": [{"item_id": "a", "label": 4}]}'
+    for number, entry in enumerate(lists, start=1):
+        judged = entry.get("judgments") if isinstance(entry, dict) else None
+        if not isinstance(judged, list) or not all(isinstance(pair, dict) for pair in judged):
+            raise ValueError(f"{path}, entry {number} of the list: {expected}")
+        of_query = {name: value for name, value in entry.items() if name != "judgments"}
+        yield from ({**of_query, **pair} for pair in judged)
 
 
 def _with_wands_queries(raw: pl.DataFrame, path: Path, column_of: dict[str, str]) -> pl.DataFrame:

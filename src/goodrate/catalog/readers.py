@@ -11,6 +11,7 @@ import polars as pl
 from goodrate.catalog.formats import ITEM_FORMATS, Format, find_format, keep_locale, resolve_columns
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
+from goodrate.catalog.rendering import merged_objects
 from goodrate.catalog.tables import EXTRAS, ROW, RawTable, frame_table, read_table
 
 NUMBERS = ("price", "rating")
@@ -65,10 +66,9 @@ def _items(
     texts = [n for n in ITEM_COLUMNS if n in present and n not in (*NUMBERS, "attributes")]
     frame = raw.select(
         ROW,
-        *(as_text(raw, present[name]).alias(name) for name in texts),
-        *(as_text(raw, present[name]).alias(name) for name in NUMBERS if name in present),
+        *(as_text(raw, present[name]).alias(name) for name in (*texts, *NUMBERS) if name in present),
     )
-    problems = [*_identity_problems(frame), *_nested_problems(raw, present, texts)]
+    problems = [*_identity_problems(frame), *_text_problems(table, present, texts)]
     for name in (n for n in NUMBERS if n in present):
         frame, bad = _with_number(frame, name, layout.price_factor if name == "price" else 1.0)
         problems += bad
@@ -92,6 +92,18 @@ def as_text(frame: pl.DataFrame, name: str) -> pl.Expr:
     return pl.col(name).cast(pl.String).str.strip_chars()
 
 
+def query_problems(frame: pl.DataFrame) -> list[BadRow]:
+    """Query ids that stand for two texts. frame: ROW, query_id, query."""
+    told = frame.filter((pl.col("query_id").fill_null("") != "") & (pl.col("query").fill_null("") != ""))
+    seen, text = (pl.col(name).first().over("query_id") for name in (ROW, "query"))  # rows are in order
+    other = told.with_columns(seen=seen, text=text).filter(pl.col("query") != pl.col("text"))
+    expected = "one text for query_id {!r}; row {} says {!r}, this one {!r}"
+    return [
+        BadRow(row, "query", expected.format(query_id, seen, text, query))
+        for row, query_id, seen, text, query in other.select(ROW, "query_id", "seen", "text", "query").rows()
+    ]
+
+
 def _identity_problems(frame: pl.DataFrame) -> list[BadRow]:
     """Empty ids, ids that came before, empty titles."""
     problems = []
@@ -107,14 +119,11 @@ def _identity_problems(frame: pl.DataFrame) -> list[BadRow]:
     return problems
 
 
-def _nested_problems(raw: pl.DataFrame, present: dict[str, str], texts: list[str]) -> list[BadRow]:
-    """Ids and titles that are JSON objects or lists."""
-    problems = []
-    for ours in (name for name in texts if name in ("id", "title")):
-        if raw.schema[present[ours]] == pl.String:
-            nested = raw.filter(pl.col(present[ours]).str.contains(r'^(\{".*\}|\[".*\])$'))
-            problems += [BadRow(row, ours, "a text or a number, found a list or an object") for row in nested[ROW]]
-    return problems
+def _text_problems(table: RawTable, present: dict[str, str], texts: list[str]) -> list[BadRow]:
+    """Lists, objects, true and false where a text or a number has to stand; brands and categories may be lists."""
+    kept = set(table.frame[ROW])
+    problems = table.text_problems({ours: present[ours] for ours in texts}, lists=("brand", "category"))
+    return [problem for problem in problems if problem.row in kept]
 
 
 def _with_number(frame: pl.DataFrame, name: str, factor: float) -> tuple[pl.DataFrame, list[BadRow]]:
@@ -134,11 +143,7 @@ def _attributes(raw: pl.DataFrame, column: str | None, layout: Format) -> tuple[
     if column is None:
         return extras, []
     parsed, problems = _parsed(raw[column].cast(pl.String), raw[ROW], layout.parse_attributes)
-    pair = pl.DataFrame({"extras": extras, "own": parsed})
-    inner = [pl.col(name).str.slice(1).str.head(-1) for name in ("own", "extras")]
-    bodies = [pl.when(text != "").then(text) for text in inner]
-    body = pl.concat_str(bodies, separator=",", ignore_nulls=True)
-    return pair.select(text=pl.concat_str([pl.lit("{"), body, pl.lit("}")]))["text"], problems
+    return merged_objects(pl.Series(parsed, dtype=pl.String), extras), problems
 
 
 def _parsed(texts: pl.Series, rows: pl.Series, parse: Callable[[str], str] | None) -> tuple[list[str], list[BadRow]]:
@@ -148,7 +153,9 @@ def _parsed(texts: pl.Series, rows: pl.Series, parse: Callable[[str], str] | Non
     for row, text in zip(rows, texts, strict=True):
         try:
             parsed.append(parse(text) if text else "{}")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError) as error:
             parsed.append("{}")
-            problems.append(BadRow(row, "attributes", f'an object such as {{"color": "red"}}, found {text[:40]!r}'))
+            reason = f" ({str(error).rpartition(': not valid JSON: ')[2]})" if "not valid JSON" in str(error) else ""
+            expected = f'an object such as {{"color": "red"}}, found {text[:40]!r}{reason}'
+            problems.append(BadRow(row, "attributes", expected))
     return parsed, problems

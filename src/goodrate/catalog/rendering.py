@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
+
+from goodrate.strict_json import compact, dumps, parse
 
 RENDERED_FIELDS = ("title", "brand", "category", "attributes", "description")
 MAX_CHARS = 2000
@@ -54,7 +55,7 @@ def _text_values(row: Mapping[str, Any]) -> dict[str, str]:
     """The rendered fields of a row as text; attributes as JSON."""
     attributes = row.get("attributes") or "{}"
     texts = {name: str(row.get(name) or "") for name in RENDERED_FIELDS}
-    return texts | {"attributes": attributes if isinstance(attributes, str) else json.dumps(attributes)}
+    return texts | {"attributes": attributes if isinstance(attributes, str) else dumps(attributes)}
 
 
 def render_item(row: Mapping[str, Any]) -> str:
@@ -102,14 +103,33 @@ def compact_object(text: str) -> str:
     >>> compact_object('{"color": "red", "size": null, "tags": []}')
     '{"color":"red"}'
     """
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"attributes {text[:60]!r} are not JSON: {error}") from error
+    value = parse(text, f"attributes {text[:60]!r}")
     if not isinstance(value, dict):
         raise ValueError(f"attributes {text[:60]!r} are not a JSON object")
-    filled = {name: inner for name, inner in value.items() if inner not in (None, "", [])}
-    return json.dumps(filled, ensure_ascii=False, separators=(",", ":"))
+    return compact({name: inner for name, inner in value.items() if inner not in (None, "", [])})
+
+
+def merged_objects(own: pl.Series, more: pl.Series) -> pl.Series:
+    """Compact JSON objects row by row as one; where both have a name with other values, its value is the list of both.
+
+    >>> merged_objects(pl.Series(['{"color":"red"}']), pl.Series(['{"color":"blue","size":"M"}'])).to_list()
+    ['{"color":["red","blue"],"size":"M"}']
+    """
+    pairs = zip(own, more, strict=True)
+    merged = [one if other == "{}" else other if one == "{}" else _merged(one, other) for one, other in pairs]
+    return pl.Series(own.name, merged, dtype=pl.String)
+
+
+def _merged(one: str, other: str) -> str:
+    values = parse(one)
+    for name, value in parse(other).items():
+        before = values.get(name, value)
+        values[name] = before if before == value else [*_listed(before), *_listed(value)]
+    return compact(values)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _compacted(frame: pl.DataFrame) -> pl.DataFrame:

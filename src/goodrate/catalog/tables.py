@@ -8,33 +8,61 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import re
 import zlib
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from goodrate.catalog.problems import BadRow, tolerate
+from goodrate.strict_json import compact, kind, parse
+from goodrate.text_file import decode
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 CSV_BLOCK = 2**30  # bytes that are split into columns at a time; arrow takes less than 2**31, and no longer row
 ROW = "__row__"
 EXTRAS = "__extras__"
-_HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")  # an escape that may be half of a surrogate pair
+WHOLE_ROW = "(the whole row)"
+JOINED = 200  # columns that one expression joins: the engine's time for one grows with the square of its parts
+
+
+@dataclass(frozen=True, order=True)
+class NoText:
+    """A value of a wanted column that is neither text nor number. found: what it is, such as "a list"."""
+
+    row: int
+    column: str
+    found: str
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """What a file holds. frame: ROW (i64), EXTRAS (JSON text) and the wanted columns that exist; columns: all names."""
+    """What a file holds. frame: ROW (i64), EXTRAS (JSON text) and the wanted columns that exist; columns: all names.
+
+    no_texts: lists, objects, true and false in wanted columns; there they stand as JSON, and lists of texts in a typed
+    file joined by spaces.
+    """
 
     path: Path
     frame: pl.DataFrame
     columns: tuple[str, ...]
     problems: tuple[BadRow, ...]
+    no_texts: tuple[NoText, ...] = ()
+
+    def text_problems(self, column_of: Mapping[str, str], lists: Collection[str] = ()) -> list[BadRow]:
+        """What is wrong with columns that must hold texts or numbers. column_of: our name -> theirs.
+
+        lists: those of our names that may hold lists.
+        """
+        ours_of = {theirs: ours for ours, theirs in column_of.items()}
+        return [
+            BadRow(bad.row, ours_of[bad.column], f"a text or a number, found {bad.found}")
+            for bad in self.no_texts
+            if bad.column in ours_of and not (bad.found == "a list" and ours_of[bad.column] in lists)
+        ]
 
 
 def read_table(path: str | Path, columns: Collection[str], ignored: Collection[str] = ()) -> RawTable:
@@ -96,20 +124,6 @@ def _bytes(path: Path) -> bytes:
         raise ValueError(f"{path} is not a whole {COMPRESSIONS[path.suffix]} file: {error}") from error
 
 
-def decode(path: Path, data: bytes) -> str:
-    """The text of a UTF-8 file without byte-order mark. Raises ValueError with the line of the first wrong byte."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise ValueError(f"{path} is UTF-16; expected UTF-8 (iconv -f UTF-16 -t UTF-8 {path.name} > utf8-{path.name})")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8, perhaps Latin-1 or Windows-1252; "
-            f"convert it: iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}"
-        ) from error
-
-
 def _read_delimited(path: Path, data: bytes, columns: frozenset[str], ignored: frozenset[str]) -> RawTable:
     """Comma, semicolon or tab separated text with a header; quotes may hold separators and line breaks."""
     import pyarrow as pa
@@ -122,7 +136,7 @@ def _read_delimited(path: Path, data: bytes, columns: frozenset[str], ignored: f
 
     def refuse(row: Any) -> str:
         expected = f"{row.expected_columns} fields, found {row.actual_columns}"
-        problems.append(BadRow(row.number, "(the whole row)", expected))
+        problems.append(BadRow(row.number, WHOLE_ROW, expected))
         return "skip"
 
     try:
@@ -154,15 +168,28 @@ def _refuse_open_quote(path: Path, text: str, frame: pl.DataFrame) -> None:
 def _header(path: Path, text: str) -> tuple[list[str], list[str], str]:
     """The first row as it stands, the column names it gives, and the separator that splits it into most columns."""
     separators = ["\t"] if ".tsv" in path.suffixes else [",", "\t", ";"]
-    first = next(iter(io.StringIO(text)))
-    separator = max(separators, key=lambda sign: len(next(csv.reader([first], delimiter=sign))))
-    header = next(csv.reader(io.StringIO(text), delimiter=separator))
+    rows = {sign: _first_row(text, sign) for sign in separators}
+    separator = max(separators, key=lambda sign: len(rows[sign] or ()))
+    header = rows[separator]
+    if header is None:
+        raise ValueError(
+            f"{path}, row 1: no header that can be read: a carriage return inside it, a quote that never closes, or a "
+            "name of more than 131,072 characters; expected names and line ends of one kind"
+        )
     # Spreadsheets leave trailing separators behind: nameless columns, mostly empty.
     names = [name.strip() or f"column_{number}" for number, name in enumerate(header, start=1)]
-    doubled = sorted({name for name in names if names.count(name) > 1})
+    doubled = sorted(name for name, count in Counter(names).items() if count > 1)
     if doubled:
         raise ValueError(f"{path}, row 1: column {doubled[0]!r} occurs twice in the header")
     return header, names, separator
+
+
+def _first_row(text: str, separator: str) -> list[str] | None:
+    """The fields of the first row; None where it has none with this separator."""
+    try:
+        return next(csv.reader(io.StringIO(text), delimiter=separator), None)
+    except csv.Error:
+        return None
 
 
 def _numbered(frame: pl.DataFrame, first: int, missing: Iterable[int] = ()) -> pl.DataFrame:
@@ -184,9 +211,18 @@ def _read_parquet(path: Path, data: bytes, columns: frozenset[str], ignored: fro
 
 def _typed_table(path: Path, frame: pl.DataFrame, columns: frozenset[str], ignored: frozenset[str]) -> RawTable:
     """A frame whose columns have types, as a table."""
+    no_texts = tuple(bad for column in frame if column.name in columns for bad in _no_texts(column))
     plain = [_plain(path, column, column.name in columns) for column in frame]
     frame = pl.DataFrame([column for column in plain if column is not None])
-    return _tabular(path, _numbered(frame, first=1), frame.columns, columns, ignored, [])
+    return replace(_tabular(path, _numbered(frame, first=1), frame.columns, columns, ignored, []), no_texts=no_texts)
+
+
+def _no_texts(column: pl.Series) -> list[NoText]:
+    """The values of a typed column when its type holds neither texts nor numbers."""
+    found = {pl.Boolean: "true or false", pl.Struct: "an object", pl.List: "a list", pl.Array: "a list"}
+    word = found.get(column.dtype.base_type())
+    filled = column.is_not_null() if word else pl.Series([], dtype=pl.Boolean)
+    return [NoText(row, column.name, word) for row in (filled.arg_true() + 1).to_list()] if word else []
 
 
 def _plain(path: Path, column: pl.Series, required: bool) -> pl.Series | None:
@@ -231,79 +267,92 @@ def _tabular(
     """A RawTable from a frame: unwanted columns become one JSON object."""
     names = [name for name in names if name not in (ROW, EXTRAS)]
     others = [name for name in names if name not in columns and name not in ignored]
-    selection = [pl.col(ROW), json_object(frame, others).alias(EXTRAS), *(pl.col(n) for n in names if n in columns)]
-    return RawTable(path, frame.select(selection), tuple(names), tuple(problems))
+    extras = json_objects(frame, others).alias(EXTRAS)
+    chosen = frame.select(ROW, *(name for name in names if name in columns)).insert_column(1, extras)
+    return RawTable(path, chosen, tuple(names), tuple(problems))
 
 
-def json_object(frame: pl.DataFrame, names: list[str]) -> pl.Expr:
-    """One JSON object a row from these columns, nulls and empty texts left out, as a text expression."""
-    pairs = []
-    for name in names:
-        value = pl.col(name)
-        encoded = pl.struct(_json_ready(value, frame.schema[name]).alias(name)).struct.json_encode()
-        pair = encoded.str.head(-1).str.slice(1)  # without the braces
-        empty = value.is_null() | (value == "") if frame.schema[name] == pl.String else value.is_null()
-        pairs.append(pl.when(~empty).then(pair))
-    body = pl.concat_str(pairs, separator=",", ignore_nulls=True) if pairs else pl.lit("")
-    return pl.concat_str([pl.lit("{"), body, pl.lit("}")])
+def json_objects(frame: pl.DataFrame, names: list[str]) -> pl.Series:
+    """One JSON object a row from these columns as text; nulls, empty texts and what is no number (NaN) left out."""
+    schema = frame.schema
+    parts = [names[start : start + JOINED] for start in range(0, len(names), JOINED)]
+    bodies = [frame.select(_joined([_json_pair(name, schema[name]) for name in part])).to_series() for part in parts]
+    while len(bodies) > 1:  # no part is joined with itself again and again
+        pairs = [pl.DataFrame({str(i): body for i, body in enumerate(bodies[n : n + JOINED])})
+                 for n in range(0, len(bodies), JOINED)]  # fmt: skip
+        bodies = [pair.select(_joined([_filled(pl.col(name)) for name in pair.columns])).to_series() for pair in pairs]
+    body = bodies[0] if bodies else pl.Series([""]).new_from_index(0, len(frame))
+    return ("{" + body + "}").alias("attributes")
+
+
+def _joined(pairs: list[pl.Expr]) -> pl.Expr:
+    return pl.concat_str(pairs, separator=",", ignore_nulls=True)
+
+
+def _filled(text: pl.Expr) -> pl.Expr:
+    return pl.when(text != "").then(text)
+
+
+def _json_pair(name: str, dtype: pl.DataType) -> pl.Expr:
+    """A column as `"name":value`, null where it is empty."""
+    value = _json_ready(pl.col(name), dtype)
+    pair = pl.struct(value.alias(name)).struct.json_encode().str.head(-1).str.slice(1)  # without the braces
+    filled = value.is_not_null() & (value != "") if dtype == pl.String else value.is_not_null()
+    return pl.when(filled).then(pair)
 
 
 def _json_ready(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Dates and other types that JSON does not know become text."""
+    """Dates and other types that JSON does not know become text, NaN and infinities null."""
+    if dtype.is_float():
+        return pl.when(value.is_finite()).then(value)
     json_ready = dtype.is_numeric() or dtype.is_nested() or dtype in (pl.String, pl.Boolean)
     return value if json_ready else value.cast(pl.String, strict=False)
 
 
 def _read_jsonl(path: Path, data: bytes, columns: frozenset[str], ignored: frozenset[str]) -> RawTable:
     """One JSON object a line. Parsed line by line: a schema for all lines would be thousands of sparse columns."""
-    rows: list[dict[str, Any]] = []
     problems: list[BadRow] = []
+    lines = enumerate(decode(path, data).split("\n"), start=1)
+    records = ((number, _record(line, number, problems)) for number, line in lines if line.strip())
+    table = records_table(path, ((n, record) for n, record in records if record is not None), columns, ignored)
+    return replace(table, problems=tuple(problems))
+
+
+def records_table(
+    path: Path, records: Iterable[tuple[int, dict[str, Any]]], columns: Collection[str], ignored: Collection[str] = ()
+) -> RawTable:
+    """Numbered JSON objects as a table."""
+    rows: list[dict[str, Any]] = []
+    no_texts: list[NoText] = []
     names: dict[str, None] = {}
-    for number, line in enumerate(decode(path, data).split("\n"), start=1):
-        if not line.strip():
-            continue
-        record = _record(line, number, problems)
-        if record is None:
-            continue
+    for number, record in records:
         names.update(dict.fromkeys(record))
-        row: dict[str, Any] = {name: _cell(record[name]) for name in columns if name in record}
+        wanted = {name: record[name] for name in columns if name in record}
+        row = {name: _cell(value) for name, value in wanted.items()}
+        if any(isinstance(value, (bool, list, dict)) for value in wanted.values()):
+            no_texts += [NoText(number, n, kind(v)) for n, v in wanted.items() if isinstance(v, (bool, list, dict))]
         others = {k: v for k, v in record.items() if k not in columns and k not in ignored and v not in (None, "")}
-        row[ROW], row[EXTRAS] = number, json.dumps(others, ensure_ascii=False, separators=(",", ":"))
-        rows.append(row)
+        rows.append({**row, ROW: number, EXTRAS: compact(others)})
     schema: dict[str, Any] = {ROW: pl.Int64, EXTRAS: pl.String, **{n: pl.String for n in names if n in columns}}
-    return RawTable(path, pl.DataFrame(rows, schema=schema), tuple(names), tuple(problems))
+    return RawTable(path, pl.DataFrame(rows, schema=schema), tuple(names), (), tuple(no_texts))
 
 
 def _record(line: str, number: int, problems: list[BadRow]) -> dict[str, Any] | None:
     """The object of one line, or None with the reason noted."""
     try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        problems.append(BadRow(number, "(the whole row)", f"a JSON object: {error}"))
+        record = parse(line)
+    except ValueError as error:
+        problems.append(BadRow(number, WHOLE_ROW, f"a JSON object: {error}"))
         return None
     if not isinstance(record, dict):
-        problems.append(BadRow(number, "(the whole row)", f"a JSON object, found {type(record).__name__}"))
-        return None
-    if _HALF_CHARACTER.search(line) and not _is_unicode(record):
-        problems.append(BadRow(number, "(the whole row)", "whole characters, found half of a surrogate pair"))
+        problems.append(BadRow(number, WHOLE_ROW, f"a JSON object, found {kind(record)}"))
         return None
     return record
 
 
-def _is_unicode(record: dict[str, Any]) -> bool:
-    """Whether every text can be written as UTF-8."""
-    try:
-        json.dumps(record, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _cell(value: Any) -> str | None:
     """A value as text; objects and lists stay JSON."""
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return value if value is None or isinstance(value, str) else compact(value)
 
 
 READERS = {

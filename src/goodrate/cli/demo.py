@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from goodrate.cli.options import Config, Overrides
 from goodrate.cli.terminal import console, verb_app
+from goodrate.strict_json import dumps, read_object
 
 app = verb_app()
 LABELS = {
@@ -60,9 +60,9 @@ def demo(
 
     settings = load(LearningSettings if rl else DemoSettings, config, overrides or [])
     folder = _run(settings, out, rl)
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    report = read_object(folder / "report.json")
     if as_json:
-        print(json.dumps(report, indent=2))
+        print(dumps(report, indent=2))
         return
     if rl:
         show_chains(report)

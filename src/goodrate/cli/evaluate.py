@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +13,7 @@ from rich.markup import escape
 from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Mode, SkipBad
 from goodrate.cli.terminal import console, parse_mapping, require_file_name, tick_progress, verb_app
 from goodrate.extras import require
+from goodrate.strict_json import dumps
 
 if TYPE_CHECKING:
     from goodrate import CalibratedJudge, Judgements
@@ -158,7 +158,7 @@ def _judgements(path: Path, index: Index, scale: str, format: str | None, map: s
 def _show(evaluation: Evaluation, as_json: bool) -> None:
     """The report on stdout, as a table or as JSON."""
     if as_json:
-        sys.stdout.write(json.dumps(evaluation.as_dict(), indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(dumps(evaluation.as_dict(), indent=2) + "\n")
         return
     out = Console()
     out.print(evaluation.table())

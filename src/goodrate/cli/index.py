@@ -95,7 +95,8 @@ def _remove(out: Path, remove: str, wait: float) -> None:
     named = _lines(remove[1:]) if remove.startswith("@") else remove.split(",")
     ids = [item.strip() for item in named if item.strip()]
     if not ids:
-        raise ValueError("--remove names no id; write --remove a,b,c or --remove @FILE")
+        file = f" (file {remove[1:]})" if remove.startswith("@") else ""
+        raise ValueError(f"--remove names no id{file}; write --remove a,b,c or --remove @FILE with one id a line")
     with Index.open(out, words_only=True).held(wait, _told) as index:
         removed = index.remove(ids)
         left = f"{len(index):,} items left in {escape(str(out))}"
@@ -104,9 +105,11 @@ def _remove(out: Path, remove: str, wait: float) -> None:
 
 def _lines(path: str) -> list[str]:
     """The lines of a file of ids."""
+    from goodrate.text_file import read_text
+
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such file: {path} (--remove @FILE reads one id a line)")
-    return Path(path).read_text(encoding="utf-8-sig").splitlines()
+    return read_text(path).splitlines()
 
 
 def _read(path: Path, format: str | None, map: str | None, skip_bad: int) -> Catalog:

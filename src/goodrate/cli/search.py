@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.table import Table
 from goodrate.cli.options import Encoder, Mode
 from goodrate.cli.terminal import console as status_console
 from goodrate.cli.terminal import uncollected, verb_app
+from goodrate.strict_json import dumps
 
 if TYPE_CHECKING:
     from goodrate.api.index import Result
@@ -63,7 +63,7 @@ def search(
     rows = [_result(result) for result in response]
     if as_json:
         document = {"query": query, "where": where, "milliseconds": round(milliseconds, 1), "results": rows}
-        sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+        sys.stdout.write(dumps(document, indent=2) + "\n")
     else:
         _print(query, rows, f"{len(rows)} of {len(opened):,} items in {milliseconds:.0f} ms")
 

@@ -21,6 +21,8 @@ INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 COLORS = ("#0b6e99", "#d9730d", "#3a7d44", "#8e44ad", "#c0392b", "#7b8794", "#b7950b", "#16a085")
 STYLES = ("-", "--", ":", "-.")
 COLUMNS, PANEL = 4, (3.1, 2.15)  # panels in a row; inches
+DRAWABLE = 1e100  # numbers are drawn below this: a picture of larger ones cannot be scaled
+MAX_PANELS = 200
 DENSE = 40  # a noisy line with more points than this gets a running mean over it
 
 
@@ -78,6 +80,9 @@ def read_metrics(folder: Path) -> Records:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such run folder")
     records = [record for record in RunFolder(folder).metrics() if "update" in record]
+    wrong = [record["update"] for record in records if not _is_update(record["update"])]
+    if wrong:
+        raise ValueError(f"{folder / 'metrics.jsonl'}: update {wrong[0]!r}: expected a whole number from 0")
     if not records:
         inside = sorted(str(file.parent) for file in folder.glob("*/metrics.jsonl"))
         hint = f"; runs inside it: {', '.join(inside)}" if inside else "; expected what goodrate train writes"
@@ -88,14 +93,14 @@ def read_metrics(folder: Path) -> Records:
 def write_curves(run: RunFolder) -> None:
     """curves.png into a run folder; nothing where it logged less than two records, which make no line.
 
-    Where nothing can draw, a trained model must not be lost for it: a warning says what is missing.
+    Where nothing can be drawn, a trained model must not be lost for it: a warning says what is missing.
     """
     records = run.metrics()
     if len(records) < 2:
         return
     try:
         draw_curves({run.path.name: records}, run.path / FILE)
-    except MissingExtra as error:
+    except (MissingExtra, ValueError) as error:
         log.warning("no %s in %s: %s", FILE, run.path, error)
 
 
@@ -106,6 +111,9 @@ def draw_curves(runs: Mapping[str, Records], path: Path) -> None:
     from matplotlib.figure import Figure
 
     panels = drawn_panels(runs)
+    if not 0 < len(panels) <= MAX_PANELS:
+        names = ", ".join(runs)
+        raise ValueError(f"{names}: {len(panels):,} logged numbers to draw; expected 1 to {MAX_PANELS}")
     rows = math.ceil(len(panels) / COLUMNS)
     columns = min(COLUMNS, len(panels))
     figure = Figure(figsize=(columns * PANEL[0], rows * PANEL[1] + 0.35), layout="constrained")
@@ -158,9 +166,14 @@ def noisy(values: Sequence[float]) -> bool:
     return travelled > 3 * (max(values) - min(values))
 
 
+def _is_update(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**15
+
+
 def _known(record: Mapping[str, Any], name: str) -> bool:
+    """Whether there is a number that can be drawn."""
     value = record.get(name)
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < DRAWABLE
 
 
 def _draw(axis: Any, panel: Panel, runs: Mapping[str, Records]) -> None:

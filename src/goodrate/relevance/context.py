@@ -55,7 +55,8 @@ def read_contexts(path: str | Path, skip_bad: int = 0) -> list[ContextText]:
     present = [name for name in COLUMNS if name in table.columns]
     frame = table.frame.select(ROW, *(as_text(table.frame, name).fill_null("").alias(name) for name in present))
     frame = frame if "kind" in present else frame.with_columns(pl.lit("").alias("kind"))
-    skipped = tolerate(table.path, [*table.problems, *_problems(frame)], skip_bad)
+    no_texts = table.text_problems({name: name for name in COLUMNS})
+    skipped = tolerate(table.path, [*table.problems, *no_texts, *_problems(frame)], skip_bad)
     usable = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped]))
     if usable.is_empty():
         raise ValueError(f"{table.path} has no usable row")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from goodrate.strict_json import dumps, parse
+from goodrate.text_file import read_text
 
 SEPARATOR = " ; "
 
@@ -42,12 +44,7 @@ class FactBook:
         """The book of a facts.jsonl; empty when there is no such file. Raises ValueError naming file and row."""
         if not path.is_file():
             return cls.create([])
-        try:
-            return cls.create(_entries(path))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not UTF-8: {error}") from error
-        except ValueError as error:
-            raise ValueError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
+        return cls.create(_entries(path))
 
     def __len__(self) -> int:
         return len(self.facts)
@@ -70,23 +67,24 @@ def normalised(text: str) -> str:
 
 def to_jsonl(entries: Iterable[tuple[str, str]]) -> str:
     """The content of a facts.jsonl, one {"name", "fact"} object a line."""
-    return "".join(json.dumps({"name": name, "fact": fact}, ensure_ascii=False) + "\n" for name, fact in entries)
+    return "".join(dumps({"name": name, "fact": fact}) + "\n" for name, fact in entries)
 
 
 def _entries(path: Path) -> Iterator[tuple[str, str]]:
-    """(name, fact) of every line that is not blank."""
-    with path.open(encoding="utf-8") as lines:
-        for row, line in enumerate(lines, start=1):
-            if line.strip():
-                yield _entry(line, f"{path}, row {row}")
+    """(name, fact) of every line that is not blank. ValueError for a name that has another fact in a row before."""
+    seen: dict[str, tuple[int, str]] = {}
+    for row, line in enumerate(read_text(path).split("\n"), start=1):  # splitlines would split inside a text
+        if line.strip():
+            name, fact = _entry(line, f"{path}, row {row}")
+            first, told = seen.setdefault(normalised(name), (row, fact))
+            if told.split() != fact.split():
+                raise ValueError(f"{path}, row {row}: name {name!r} has two facts: row {first} says {told!r}, {fact!r}")
+            yield name, fact
 
 
 def _entry(line: str, where: str) -> tuple[str, str]:
     """One line's name and fact."""
-    try:
-        raw = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not valid JSON: {error}") from error
+    raw = parse(line, where)
     for key in ("name", "fact"):
         if not isinstance(raw, dict) or not isinstance(raw.get(key), str) or not raw[key].strip():
             raise ValueError(f'{where}: expected {{"name": text, "fact": text}}, {key!r} is missing or no text')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import tomllib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +13,14 @@ from typing import Any
 import numpy as np
 
 from goodrate.scale import RelevanceScale, get_scale
+from goodrate.settings import parse_toml
+from goodrate.text_file import read_text
 
 DEFAULT_RULES = Path(__file__).parent / "default_rules.toml"
+MAX_COLUMNS = 32
+MAX_COMBINATIONS = 1_000_000  # of column values: the table of a book has a place for each
+BOOK_KEYS = ("version", "scale", "columns", "rules")
+RULE_KEYS = ("id", "when", "label", "because", "about")
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,12 @@ def _check_rule(rule: Rule, columns: dict[str, tuple[str, ...]], scale: Relevanc
 
 def _compile(columns: dict[str, tuple[str, ...]], rules: tuple[Rule, ...], source: str) -> np.ndarray:
     """Rule index per combination. Later rules are painted first, so the first that applies wins."""
+    places = math.prod(len(values) for values in columns.values())
+    if places > MAX_COMBINATIONS or len(columns) > MAX_COLUMNS:
+        raise ValueError(
+            f"{source}: {len(columns)} columns have {float(places):,.0f} combinations of values; "
+            f"expected at most {MAX_COLUMNS} columns and {MAX_COMBINATIONS:,} combinations"
+        )
     table = np.full([len(values) for values in columns.values()], -1, dtype=np.int64)
     for position in reversed(range(len(rules))):
         when = rules[position].when
@@ -122,6 +134,12 @@ def _parse_rule(raw: Any, position: int, source: str) -> Rule:
     for key in ("id", "when", "label"):
         if key not in raw:
             raise ValueError(f"{where} has no {key!r}")
+    for key in ("id", "because"):
+        if not isinstance(raw.get(key, ""), str):
+            raise ValueError(f"{where}: {key} must be a text, got {raw[key]!r}")
+    if not isinstance(raw["label"], (str, int, float)) or isinstance(raw["label"], bool):
+        raise ValueError(f"{where}: label must be a label of the scale, got {raw['label']!r}")
+    _refuse_unknown(raw, RULE_KEYS, where)
     where = f"{source}: rule {str(raw['id'])!r}"
     if not isinstance(raw["when"], Mapping):
         raise ValueError(f'{where}: when must be a table such as {{ category = ["same"] }}, got {raw["when"]!r}')
@@ -132,16 +150,23 @@ def _parse_rule(raw: Any, position: int, source: str) -> Rule:
 
 def _read(path: Path) -> tuple[str, dict[str, Any]]:
     """The text and the TOML content of a rule book file, with its three required keys there."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        raw = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not valid TOML: {error}") from error
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; expected the TOML file of a rule book")
+    text = read_text(path)
+    raw = parse_toml(text, str(path))
     for key, kind in (("scale", str), ("columns", dict), ("rules", list)):
         if not isinstance(raw.get(key), kind) or not raw[key]:
             state = "missing" if key not in raw else "empty or of the wrong kind"
             raise ValueError(f"{path}: {key!r} is {state}; a rule book has scale, [columns] and [[rules]]")
+    _refuse_unknown(raw, BOOK_KEYS, str(path))
     return text, raw
+
+
+def _refuse_unknown(raw: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    """ValueError for a key that nothing reads: a misspelt one would be left out in silence."""
+    unknown = [key for key in raw if key not in known]
+    if unknown:
+        raise ValueError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(known)}")
 
 
 def _check_ids(rules: tuple[Rule, ...], source: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import Any
 from goodrate.catalog.problems import BadRow, tolerate
 from goodrate.relevance.rationale import Rationale, Want
 from goodrate.scale import RelevanceScale
+from goodrate.strict_json import dumps, kind, parse
 from goodrate.teaching.teacher import survives_writing
+from goodrate.text_file import read_text
 
 STEPS = ("category", "wants", "found_category", "found", "relation", "checks", "rule")
 
@@ -36,7 +37,7 @@ class TaughtLine:
 
 def to_jsonl(lines: Iterable[TaughtLine]) -> str:
     """The content of the file."""
-    return "".join(json.dumps(_record(line), ensure_ascii=False) + "\n" for line in lines)
+    return "".join(dumps(_record(line)) + "\n" for line in lines)
 
 
 def _record(line: TaughtLine) -> dict[str, Any]:
@@ -59,10 +60,7 @@ def read_taught(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; write it with: goodrate teach PAIRS --teacher template --out {path}")
-    try:
-        texts = path.read_text(encoding="utf-8").split("\n")  # splitlines would split at U+2028 inside a text
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8: {error}") from error
+    texts = read_text(path).split("\n")  # splitlines would split at U+2028 inside a text
     lines: list[TaughtLine] = []
     problems: list[BadRow] = []
     for row, text in enumerate(texts, start=1):
@@ -88,9 +86,14 @@ class _BadValue(Exception):
 def _line(text: str, scale: RelevanceScale) -> TaughtLine:
     """One line. Raises _BadValue."""
     raw = _object(text)
-    for name, kind in (("query", str), ("silver", bool), ("teacher", str), ("rule_book", str)):
-        if not isinstance(raw.get(name), kind):
-            raise _BadValue(name, f"{'a text' if kind is str else 'true or false'}, found {raw.get(name)!r}")
+    for name in ("query", "teacher", "rule_book"):
+        if not isinstance(raw.get(name), str):
+            raise _BadValue(name, f"a text, found {kind(raw.get(name))}")
+    if not isinstance(raw.get("silver"), bool):
+        raise _BadValue("silver", f"true or false, found {kind(raw.get('silver'))}")
+    for name in ("item_id", "item_text", "failure", "label"):
+        if isinstance(raw.get(name), (bool, list, dict)):
+            raise _BadValue(name, f"a text or a number, found {kind(raw[name])}")
     label = None if raw.get("label") is None else _position(raw["label"], scale)
     steps = raw.get("rationale")
     return TaughtLine(
@@ -109,11 +112,11 @@ def _line(text: str, scale: RelevanceScale) -> TaughtLine:
 def _object(text: str) -> dict[str, Any]:
     whole = "(the whole row)"
     try:
-        raw = json.loads(text)
-    except json.JSONDecodeError as error:
+        raw = parse(text)
+    except ValueError as error:
         raise _BadValue(whole, f"a JSON object: {error}") from error
     if not isinstance(raw, dict):
-        raise _BadValue(whole, f"a JSON object, found {type(raw).__name__}")
+        raise _BadValue(whole, f"a JSON object, found {kind(raw)}")
     return raw
 
 
