@@ -178,7 +178,7 @@ def test_damaged_model_folders(run: Run, made: Path, tmp_path: Path, damage: Cal
 
 
 def test_a_model_that_is_nowhere_is_named(run: Run, made: Path, tmp_path: Path) -> None:
-    for name, message in (("nobody-has-this", "no such folder, and the Hugging Face hub lacks it"), ("./x", "./x: no")):
+    for name, message in (("nobody-has-this", "the Hugging Face hub "), ("./x", "./x: no such folder")):
         code, err = run("index", made / "items.csv", "--out", tmp_path / "index", "--encoder", name)
         assert code == 2 and name in err and message in err and not (tmp_path / "index").exists()
 

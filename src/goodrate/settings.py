@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -44,6 +45,10 @@ def complete(
     model_class: type[Settings], values: Mapping[str, Any], source: str = "settings", overrides: Sequence[str] = ()
 ) -> Settings:
     """Settings from values by name, nested by section; what they leave out has its default. ValueError as load."""
+    for key, value, annotation in _leaves(model_class, values):
+        if not _may_be(value, annotation):
+            shown = "nan" if isinstance(value, float) else str(value).lower()
+            raise ValueError(f"{_giver(key, overrides) or source}: {key}: expected a number, got {shown}")
     return _validate(model_class, _over_defaults(model_class, _with_none(dict(values))), source, overrides)
 
 
@@ -146,6 +151,25 @@ def _value_keys(model_class: type[BaseModel], values: Mapping[str, Any]) -> Iter
         section = _section(field.annotation) if field else None
         if section is not None and isinstance(value, Mapping):
             yield from (f"{key}.{inner}" for inner in _value_keys(section, value))
+
+
+def _leaves(model_class: type[BaseModel], values: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Dotted key, value and annotation of the given values that are no sections."""
+    for key, value in values.items():
+        field = model_class.model_fields.get(key)
+        section = _section(field.annotation) if field else None
+        if section is not None and isinstance(value, Mapping):
+            yield from ((f"{key}.{inner}", *rest) for inner, *rest in _leaves(section, value))
+        elif field is not None:
+            yield key, value, field.annotation
+
+
+def _may_be(value: Any, annotation: Any) -> bool:
+    """Whether pydantic, which takes true for 1 and NaN for any unbounded number, may be given the value."""
+    if isinstance(value, bool):
+        kinds = {annotation, *get_args(annotation)}
+        return bool in kinds or not kinds & {int, float}
+    return not (isinstance(value, float) and math.isnan(value))
 
 
 def nearest(word: str, candidates: Sequence[str]) -> str:

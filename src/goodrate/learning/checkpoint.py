@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,16 +56,47 @@ def save(folder: Path, model: nn.Module, stateful: Mapping[str, Stateful], facts
 
 
 def load(folder: Path, model: nn.Module, stateful: Mapping[str, Stateful]) -> dict[str, Any] | None:
-    """Put model and states back and return the facts; None when the folder has no checkpoint."""
+    """Put model and states back and return the facts; None when the folder has no checkpoint.
+
+    Raises ValueError naming the file when it is cut off, of another run, or no checkpoint.
+    """
     path = folder / FILE
     for cut_off in folder.glob(f".{FILE}.*"):  # what a killed run was writing
         cut_off.unlink(missing_ok=True)
     if not path.is_file():
         return None
-    payload = torch.load(path, map_location="cpu", weights_only=True)
+    payload = _payload(path)
     if payload["parts"].keys() != stateful.keys():
         raise ValueError(f"{path}: holds {sorted(payload['parts'])}, this run has {sorted(stateful)}")
-    load_model_state(model, payload["model"])
-    for name, holder in stateful.items():
-        holder.load_state_dict(payload["parts"][name])
+    with _named(path):
+        load_model_state(model, payload["model"])
+        for name, holder in stateful.items():
+            holder.load_state_dict(payload["parts"][name])
     return payload["facts"]
+
+
+def _payload(path: Path) -> dict[str, Any]:
+    """What `save` wrote. ValueError naming the file when it is cut off or something else."""
+    with _named(path):
+        payload = torch.load(path, map_location="cpu", weights_only=True)
+        kinds = {name: type(payload[name]) for name in ("model", "parts", "facts")}
+        if not all(issubclass(kind, Mapping) for kind in kinds.values()) or not {"update", "seconds"} <= set(
+            payload["facts"]
+        ):
+            raise TypeError("it lacks the model, parts or facts of a run")
+    return payload
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Whatever torch or a part of the run raises over a checkpoint becomes a ValueError that names the file."""
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "")[:200]
+        raise ValueError(
+            f"{path}: not a checkpoint that this run can go on from ({type(error).__name__}: {reason}); "
+            "remove the file to start anew, or put back a whole one"
+        ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,8 +19,9 @@ from goodrate.models.label_forward import IdPair
 from goodrate.models.language_model import Prompt
 from goodrate.models.nano import nano_folder
 from goodrate.models.precision import autocast, default_device, evaluating, resolve_precision
-from goodrate.models.pretrained import got_from_hub, read_network, read_tokenizer
+from goodrate.models.pretrained import got_from_hub, read_network, read_tokenizer, readable, require_pad
 from goodrate.models.quiet import no_bars
+from goodrate.strict_json import read_object
 
 __all__ = ["CausalLM", "Completion", "Prompt"]
 
@@ -66,14 +66,18 @@ class CausalLM:
         with _base_named(folder_or_hub_id, base):
             name = _existing(folder_or_hub_id if base is None else base)
             config = decoder_config(name)
-        network = read_network(AutoModelForCausalLM, name, config=config, dtype=dtype or torch.float32)
+        heads = r"cls\.|lm_head\.|generator" if config.model_type in ENCODER_FAMILIES else None
+        network = read_network(AutoModelForCausalLM, name, heads, config=config, dtype=dtype or torch.float32)
         for folder in (folder_or_hub_id if base else None, adapter):
             if folder is not None:
                 from peft import PeftModel
 
-                network = PeftModel.from_pretrained(network, str(folder)).merge_and_unload()
+                with readable(folder):
+                    network = PeftModel.from_pretrained(network, str(folder)).merge_and_unload()
         network = network.to(device or default_device()).eval()
-        return cls(network, read_tokenizer(name), precision)
+        tokenizer = read_tokenizer(name)
+        require_pad(name, tokenizer, network, needed=False)
+        return cls(network, tokenizer, precision)
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration and tokenizer; any Hugging Face tool reads the folder."""
@@ -263,10 +267,7 @@ def adapter_base(folder: str | Path) -> str | Path | None:
     path = Path(folder) / "adapter_config.json"
     if not path.is_file() or (Path(folder) / "config.json").is_file():
         return None
-    try:
-        base = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a JSON object: {error}") from error
+    base = read_object(path).get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise ValueError(f"{path}: no base_model_name_or_path; expected the folder or hub id of the adapter's base")
     beside = Path(folder) / base
@@ -289,7 +290,7 @@ def decoder_config(name: str) -> Any:
     """The configuration of a folder or hub id, with encoder families switched to decoders."""
     from transformers import AutoConfig
 
-    with got_from_hub(name):
+    with got_from_hub(name), readable(name):
         config = AutoConfig.from_pretrained(name)
     if config.model_type in ENCODER_FAMILIES:
         config.is_decoder = True

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from goodrate.models.encoder_folder import EncoderRules, read_rules, write_rules
 from goodrate.models.precision import autocast, default_device, evaluating, resolve_precision
-from goodrate.models.pretrained import got_from_hub, read_network, read_tokenizer
-from goodrate.models.quiet import no_bars, no_load_report
+from goodrate.models.pretrained import got_from_hub, read_network, read_tokenizer, require_pad
+from goodrate.models.quiet import no_bars
+from goodrate.strict_json import read_object
 
 BATCH = 32  # texts in one forward
 # Facts about a run, not about the vectors: left out of the fingerprint.
@@ -56,15 +57,9 @@ class Encoder:
         no_bars()
         folder = _local_folder(folder_or_hub_id)
         rules, weights = read_rules(folder)
-        with no_load_report():  # weights that are not used (a pooler, a head) are no fault; missing ones are
-            network, loaded = read_network(
-                AutoModel, str(weights), dtype=torch.float32, output_loading_info=True, **_no_pooler(weights)
-            )
-        if loaded["missing_keys"]:
-            raise ValueError(
-                f"{weights}: the weights lack {sorted(loaded['missing_keys'])[0]!r}; no encoder of its kind"
-            )
+        network = read_network(AutoModel, str(weights), dtype=torch.float32, **_no_pooler(weights))
         tokenizer = read_tokenizer(str(weights))
+        require_pad(str(weights), tokenizer, network)
         encoder = cls(network.to(device or default_device()).eval(), tokenizer, rules, precision)
         return encoder if longest is None else encoder.cut(min(longest, encoder.dimension))
 
@@ -205,6 +200,9 @@ class Encoder:
             for start in range(0, len(order), batch_size):
                 part = order[start : start + batch_size]
                 vectors[part] = self.embed_tokens(self._batch([texts[i] for i in part])).cpu().numpy()
+        if not np.isfinite(vectors).all():
+            name = self.network.config._name_or_path or "the encoder"
+            raise ValueError(f"{name}: vectors of NaN or infinity; its weights are broken")
         return vectors
 
 
@@ -233,9 +231,9 @@ def _local_folder(folder_or_hub_id: str | Path) -> Path:
         return Path(snapshot_download(name, ignore_patterns=skipped))
 
 
-def _no_pooler(folder: Path) -> dict[str, bool]:
+def _no_pooler(folder: Path) -> dict[str, Any]:
     """BERT's pooling layer is never used here; without this it would be made up at random when weights lack it."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_object(folder / "config.json")
     return {"add_pooling_layer": False} if config.get("model_type") in ("bert", "roberta", "xlm-roberta") else {}
 
 

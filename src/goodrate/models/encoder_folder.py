@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from goodrate.strict_json import dumps, kind, read, read_object
 
 POOLINGS = ("mean", "cls", "lasttoken")
 # Older folders hold one flag per rule instead of a name.
@@ -47,61 +48,98 @@ class EncoderRules:
         return {name: value for name, value in asdict(self).items() if name != "dimension" or value is not None}
 
 
-def read_json(path: Path, default: Any = None) -> Any:
-    """A JSON file, or the default when there is none. Raises ValueError naming a file that is not JSON."""
-    if not path.is_file():
-        return default
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
-
-
 def read_rules(folder: Path) -> tuple[EncoderRules, Path]:
     """The rules of a folder and the folder of its weights; a bare Hugging Face folder has mean pooling.
 
     Vectors are normalised whether or not the folder says so. Raises FileNotFoundError or ValueError naming the file.
     """
-    modules = {_kind(module, folder): folder / module["path"] for module in read_json(folder / "modules.json", [])}
+    modules = _modules(folder)
     weights = modules.get("transformer", folder)
     if not (weights / "config.json").is_file():
         raise FileNotFoundError(f"{weights}: no config.json there; expected a sentence-transformers or encoder folder")
-    pooling = _pooling(read_json(modules["pooling"] / "config.json", {})) if "pooling" in modules else "mean"
-    config = read_json(folder / "config_sentence_transformers.json", {})
+    pooling = _pooling(modules["pooling"] / "config.json") if "pooling" in modules else "mean"
+    path = folder / "config_sentence_transformers.json"
+    config = _optional(path)
     prompts = config.get("prompts") or {}
-    item_prompt = prompts.get("document", prompts.get("passage", ""))
-    rules = EncoderRules(
-        pooling, _max_length(weights), prompts.get("query", ""), item_prompt, config.get("truncate_dim")
-    )
-    return rules, weights
+    if not isinstance(prompts, dict):
+        raise ValueError(f"{path}: prompts: expected an object of texts, found {kind(prompts)}")
+    item_prompt = _text(prompts.get("document", prompts.get("passage")), f"{path}: prompts.document")
+    query_prompt = _text(prompts.get("query"), f"{path}: prompts.query")
+    dimension = _count(config.get("truncate_dim"), f"{path}: truncate_dim")
+    hidden = read_object(weights / "config.json").get("hidden_size")
+    if dimension and isinstance(hidden, int) and dimension > hidden:
+        raise ValueError(f"{path}: truncate_dim {dimension}: the vectors have {hidden} floats")
+    return EncoderRules(pooling, _max_length(weights), query_prompt, item_prompt, dimension), weights
 
 
-def _kind(module: dict[str, Any], folder: Path) -> str:
-    kind = str(module["type"]).rsplit(".", 1)[-1].lower()
-    if kind not in MODULE_TYPES:
-        raise ValueError(
-            f"{folder / 'modules.json'}: unknown module {module['type']!r}; known: {', '.join(MODULE_TYPES)}"
-        )
-    return kind
+def _optional(path: Path) -> dict[str, Any]:
+    """The JSON object of a file, empty when there is none."""
+    return read_object(path) if path.is_file() else {}
 
 
-def _pooling(config: dict[str, Any]) -> str:
-    if "pooling_mode" in config:
-        return str(config["pooling_mode"])
-    poolings = [name for flag, name in POOLING_FLAGS.items() if config.get(flag)]
-    if len(poolings) != 1:
-        raise ValueError(f"pooling config names {poolings or 'no rule'}; expected exactly one of {', '.join(POOLINGS)}")
-    return poolings[0]
+def _count(value: Any, where: str) -> int | None:
+    """A whole number from 1, None for none. Raises ValueError."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        return value
+    raise ValueError(f"{where}: expected a whole number from 1, found {value!r}")
+
+
+def _text(value: Any, where: str) -> str:
+    """A text, "" for none. Raises ValueError."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    raise ValueError(f"{where}: expected a text, found {kind(value)}")
+
+
+def _modules(folder: Path) -> dict[str, Path]:
+    """The folder of each kind of module in modules.json; none without that file."""
+    path = folder / "modules.json"
+    listed = read(path) if path.is_file() else []
+    if path.is_file() and (not isinstance(listed, list) or not listed):
+        raise ValueError(f"{path}: expected a list of modules, found {kind(listed)}{'' if listed else ' without any'}")
+    modules = {}
+    for module in listed:
+        if not isinstance(module, dict) or not all(isinstance(module.get(name), str) for name in ("type", "path")):
+            raise ValueError(f"{path}: a module needs the texts type and path, found {module!r:.80}")
+        modules[_kind(module["type"], path)] = folder / module["path"]
+    return modules
+
+
+def _kind(name: str, path: Path) -> str:
+    short = name.rsplit(".", 1)[-1].lower()
+    if short not in MODULE_TYPES:
+        raise ValueError(f"{path}: unknown module {name!r}; known: {', '.join(MODULE_TYPES)}")
+    return short
+
+
+def _pooling(path: Path) -> str:
+    """The pooling rule of a file. Raises ValueError when it names none, several, or one that this reader lacks."""
+    config = _optional(path)
+    named = [name for flag, name in POOLING_FLAGS.items() if config.get(flag)]
+    poolings = [config["pooling_mode"]] if "pooling_mode" in config else named
+    if len(poolings) != 1 or poolings[0] not in POOLINGS:
+        found = ", ".join(map(str, poolings)) or "no rule"
+        raise ValueError(f"{path}: pooling {found!r} is not one of {', '.join(POOLINGS)}")
+    return str(poolings[0])
 
 
 def _max_length(weights: Path) -> int:
     """The folder's own limit, at most what the positions and the tokenizer allow."""
-    limit = read_json(weights / "sentence_bert_config.json", {}).get("max_seq_length")
+    path = weights / "sentence_bert_config.json"
+    limit = _count(_optional(path).get("max_seq_length"), f"{path}: max_seq_length")
+    positions = _bound(weights / "config.json", "max_position_embeddings")
     if limit:
-        return int(limit)
-    positions = read_json(weights / "config.json").get("max_position_embeddings") or DEFAULT_LENGTH
-    tokens = read_json(weights / "tokenizer_config.json", {}).get("model_max_length") or positions
-    return int(min(positions, tokens))
+        return min(limit, int(positions or limit))
+    positions = positions or DEFAULT_LENGTH
+    return int(min(positions, _bound(weights / "tokenizer_config.json", "model_max_length") or positions))
+
+
+def _bound(path: Path, name: str) -> float | None:
+    """A limit in tokens. Tokenizers without one say 1e30."""
+    value = _optional(path).get(name)
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise ValueError(f"{path}: {name}: expected a number of tokens, found {value!r}")
 
 
 def write_rules(folder: Path, rules: EncoderRules, dimension: int) -> None:
@@ -129,4 +167,4 @@ def write_rules(folder: Path, rules: EncoderRules, dimension: int) -> None:
     }
     for name, content in contents.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (folder / name).write_text(dumps(content, indent=2) + "\n", encoding="utf-8")

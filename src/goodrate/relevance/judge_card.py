@@ -86,7 +86,7 @@ def read_judge_card(folder: str | Path) -> JudgeCard:
         raise FileNotFoundError(f"{path}: no such file; {_instead(Path(folder))}")
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, found {type(content).__name__}")
@@ -141,5 +141,5 @@ def _json_value(path: Path, name: str) -> str:
     """One value of a JSON file for a message; "unknown" where there is none."""
     try:
         return str(json.loads(path.read_text(encoding="utf-8")).get(name, "unknown"))
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
+    except (ValueError, RecursionError, AttributeError):
         return "unknown"
