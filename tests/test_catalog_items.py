@@ -121,3 +121,28 @@ def test_a_number_and_its_unit_are_one_word() -> None:
     texts = pl.Series(["cable 2 m (6.6 ft)", "2-m cable", "500 GB", "4 mats", "a 2 b", "7 Metal legs"])
     expected = ["cable 2m (6.6ft)", "2m cable", "500GB", "4 mats", "a 2 b", "7 Metal legs"]
     assert lexical_form(texts).to_list() == expected
+
+
+def test_columns_that_are_not_ours_become_attributes_in_a_frame_as_in_a_file(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "id": ["1", "2", "3"],
+            "title": ["lamp", "desk", "rug"],
+            "attributes": ['{"color":"red","arm":3}', '{"color":"oak"}', None],
+            "color": ["blue", "oak", ""],
+            "weight": [1.5, float("nan"), None],
+        }
+    )
+    # A name that both have keeps both values, once each; empty values and what is no number are left out.
+    expected = ['{"color":["red","blue"],"arm":3,"weight":1.5}', '{"color":"oak"}', "{}"]
+    assert Catalog(frame).frame["attributes"].to_list() == expected
+    frame = frame.with_columns(pl.col("weight").fill_nan(None))
+    frame.write_parquet(tmp_path / "items.parquet")
+    (tmp_path / "items.jsonl").write_text(frame.write_ndjson())
+    frame.write_csv(tmp_path / "items.csv")  # there all values are texts
+    for name, weight in (("items.parquet", "1.5"), ("items.jsonl", "1.5"), ("items.csv", '"1.5"')):
+        texts = read_catalog(tmp_path / name).frame["attributes"].to_list()
+        assert texts == [text.replace("1.5", weight) for text in expected]
+    assert Catalog(frame.drop("attributes")).frame["attributes"].to_list() == [
+        '{"color":"blue","weight":1.5}', '{"color":"oak"}', "{}",
+    ]  # fmt: skip

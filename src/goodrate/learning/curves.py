@@ -87,8 +87,9 @@ def read_metrics(folder: Path) -> Records:
         inside = sorted(str(file.parent) for file in folder.glob("*/metrics.jsonl"))
         hint = f"; runs inside it: {', '.join(inside)}" if inside else "; expected what goodrate train writes"
         raise ValueError(f"{folder}: no metrics.jsonl with records{hint}")
-    if not any(_known(record, name) for record in records for name in record if name not in LEFT_OUT):
-        raise ValueError(f"{folder / 'metrics.jsonl'}: no record has a number that can be drawn")
+    panels = len(drawn_panels({folder.name: records}))
+    if not 0 < panels <= MAX_PANELS:
+        raise ValueError(f"{folder / 'metrics.jsonl'}: {panels:,} numbers to draw; expected 1 to {MAX_PANELS}")
     return records
 
 
@@ -113,8 +114,6 @@ def draw_curves(runs: Mapping[str, Records], path: Path) -> None:
     from matplotlib.figure import Figure
 
     panels = drawn_panels(runs)
-    if not 0 < len(panels) <= MAX_PANELS:
-        raise ValueError(f"{path}: {len(panels):,} panels to draw; expected 1 to {MAX_PANELS} logged numbers")
     rows = math.ceil(len(panels) / COLUMNS)
     columns = min(COLUMNS, len(panels))
     figure = Figure(figsize=(columns * PANEL[0], rows * PANEL[1] + 0.35), layout="constrained")
