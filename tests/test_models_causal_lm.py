@@ -13,6 +13,7 @@ from goodrate.models import label_forward
 from goodrate.models.causal_lm import CausalLM, _existing
 from goodrate.models.nano import NANO
 from goodrate.models.precision import resolve_precision
+from goodrate.models.quiet import no_old_names
 from tiny_models import causal_lm
 
 FAMILIES = ["qwen3", "llama", "bert", "gemma2"]
@@ -212,7 +213,8 @@ def test_an_adapter_is_merged_into_the_weights(tmp_path: Path) -> None:
     lm.save(tmp_path / "base")
     prompts = [(PREFIXES[0], item) for item in ITEMS]
     plain = lm.label_logits(prompts, [3, 9])
-    adapted = get_peft_model(lm.network, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    with no_old_names():
+        adapted = get_peft_model(lm.network, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
     adapted.save_pretrained(tmp_path / "adapter")
     with torch.no_grad():
         ids = torch.tensor([lm.prompt_ids(prompts[0])])
@@ -228,3 +230,16 @@ def test_rows_in_one_forward_go_by_the_device_and_the_length() -> None:
     assert [label_forward.rows_at_once(cpu, tokens) for tokens in (1, 10_000)] == [20, 20]
     # 80,000 / 200 = 400, and no more; 80,000 / 1,000 = 80; 80,000 / 10,000 = 8, under the 20 of a CPU
     assert [label_forward.rows_at_once(gpu, tokens) for tokens in (50, 200, 1_000, 10_000)] == [400, 400, 80, 20]
+
+
+def test_a_text_longer_than_the_tokenizer_says_is_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = causal_lm()
+    lm.tokenizer.model_max_length = 8
+    lm.save(tmp_path)
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    loaded = CausalLM.load(tmp_path)
+    assert loaded.tokenizer.model_max_length == 8
+    assert len(loaded.encode("red lamp " * 20)) > 8
+    assert caplog.messages == []

@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.models.precision import evaluating
+from goodrate.models.quiet import no_old_names
 
 
 class LoraSettings(BaseModel):
@@ -44,7 +45,8 @@ class Adapter:
         self.network = network
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self._peft: Any = get_peft_model(network, config)
+            with no_old_names():
+                self._peft: Any = get_peft_model(network, config)
         heads = (network.get_output_embeddings(), network.get_input_embeddings())
         if any(hasattr(layer, "lora_A") for layer in heads):
             raise ValueError(f"lora.target_modules {settings.target_modules}: leave out the head and the embeddings")

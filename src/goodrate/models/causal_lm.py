@@ -20,7 +20,7 @@ from goodrate.models.language_model import Prompt
 from goodrate.models.nano import nano_folder
 from goodrate.models.precision import autocast, default_device, evaluating, resolve_precision
 from goodrate.models.pretrained import got_from_hub, read_network, read_tokenizer, readable, require_pad
-from goodrate.models.quiet import no_bars
+from goodrate.models.quiet import no_bars, no_old_names
 from goodrate.strict_json import read_object
 
 __all__ = ["CausalLM", "Completion", "Prompt"]
@@ -72,7 +72,7 @@ class CausalLM:
             if folder is not None:
                 from peft import PeftModel
 
-                with readable(folder):
+                with readable(folder), no_old_names():
                     network = PeftModel.from_pretrained(network, str(folder)).merge_and_unload()
         network = network.to(device or default_device()).eval()
         tokenizer = read_tokenizer(name)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from goodrate.models.quiet import no_load_report
+from goodrate.models.quiet import no_length_warning, no_load_report
 
 OFFLINE, NOT_CACHED = ("OfflineModeIsEnabled",), ("LocalEntryNotFoundError",)
 UNREACHABLE = (
@@ -85,6 +85,7 @@ def read_tokenizer(name: str) -> Any:
         raise  # names its file
     except Exception as error:  # the tokenizers library has no exceptions of its own: it raises Exception
         raise ValueError(f"{name}: its tokenizer files cannot be read: {error}") from error
+    no_length_warning(tokenizer)
     if tokenizer.vocab_size <= len(tokenizer.all_special_tokens):
         raise ValueError(f"{name}: no tokenizer there; expected a tokenizer.json, or the vocabulary files of its model")
     return tokenizer
