@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from goodrate.folder_lock import is_lock_file, one_writer
 from goodrate.settings import NULL, decides_result, read_toml, sections, settings_hash, to_toml
+from goodrate.strict_json import dumps, read_object
 
 RECORDED_PACKAGES = (
     "goodrate", "torch", "transformers", "tokenizers", "accelerate", "peft", "sentence-transformers", "lancedb",
@@ -155,7 +156,7 @@ class RunFolder:
         self.require_same(settings)
         versions = {"seed": seed, "settings_hash": settings_hash(settings), **code_versions(), **facts}
         write_atomic(self.path / "settings.toml", to_toml(settings))
-        write_atomic(self.path / "versions.json", json.dumps(versions, indent=2, sort_keys=True) + "\n")
+        write_atomic(self.path / "versions.json", dumps(versions, indent=2, sort_keys=True) + "\n")
 
     def require_same(self, settings: BaseModel) -> None:
         """ValueError naming the settings that differ from those the folder was made with; nothing is written.
@@ -184,7 +185,7 @@ class RunFolder:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append one record to metrics.jsonl as one line; what is no number (NaN) is null there."""
-        line = (json.dumps(without_nan(record)) + "\n").encode()
+        line = (dumps(record) + "\n").encode()
         with self._metrics.open("ab+") as file:
             if file.tell() and not _ends_in_newline(file):
                 line = b"\n" + line  # a kill cut the last line; it stays unreadable, the new one does not
@@ -200,7 +201,7 @@ class RunFolder:
 
     def keep_metrics(self, keep: Callable[[dict[str, Any]], bool]) -> None:
         """Rewrite metrics.jsonl with the records to keep: a run resumed at update u drops what came after u."""
-        lines = [json.dumps(without_nan(record)) for record in self.metrics() if keep(record)]
+        lines = [dumps(record) for record in self.metrics() if keep(record)]
         write_atomic(self._metrics, "".join(f"{line}\n" for line in lines))
 
     def stage_done(self, name: str) -> bool:
@@ -209,13 +210,13 @@ class RunFolder:
 
     def mark_done(self, name: str, payload: Mapping[str, Any] | None = None) -> None:
         """Mark a stage as finished, with what later stages need to know of it (JSON)."""
-        write_atomic(self._marker(name), json.dumps(dict(payload or {}), indent=2) + "\n")
+        write_atomic(self._marker(name), dumps(dict(payload or {}), indent=2) + "\n")
 
     def stage_payload(self, name: str) -> dict[str, Any]:
         """What mark_done wrote. FileNotFoundError when the stage is not done."""
         if not self.stage_done(name):
             raise FileNotFoundError(f"stage {name!r} of {self.path} is not done")
-        return json.loads(self._marker(name).read_text(encoding="utf-8"))
+        return read_object(self._marker(name))
 
     def _marker(self, name: str) -> Path:
         """The stage's file. Names are plain words, so that none can leave the folder."""
@@ -239,11 +240,6 @@ def _ends_in_newline(file: Any) -> bool:
     """Whether the last byte of a non-empty binary file is a newline; leaves the position at the end."""
     file.seek(-1, os.SEEK_END)
     return file.read(1) == b"\n"
-
-
-def without_nan(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with None for what is no finite number, which JSON does not know."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
 
 
 def _record(line: str) -> dict[str, Any] | None:

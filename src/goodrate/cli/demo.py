@@ -164,7 +164,9 @@ def _print(report: dict[str, Any], *tables: Table) -> None:
 
 
 def _interval(interval: dict[str, Any]) -> str:
-    """value [low, high], the bounds to two digits so that a table fits 80 columns."""
+    """value [low, high], the bounds to two digits so that a table fits 80 columns; a dash where there is no number."""
+    if None in interval.values():
+        return "-"
     return f"{interval['value']:.3f} [{interval['low']:.2f}, {interval['high']:.2f}]"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -17,6 +16,7 @@ from goodrate.demo.settings import DemoSettings, LearningSettings
 from goodrate.run_folder import RunFolder, code_versions, run_lock, write_atomic
 from goodrate.settings import settings_hash
 from goodrate.shop.shop import Shop
+from goodrate.strict_json import dumps
 
 STAGES = ("shop", "encoder", "index", "judge", "evaluate")
 TRAINED = ("shop", "encoder", "judge")  # what the learning chains take over from the demo
@@ -162,7 +162,7 @@ def _write_report(settings: DemoSettings, run: RunFolder, payloads: Mapping[str,
         **code_versions(),
     }
     if not (run.path / "report.json").is_file():
-        write_atomic(run.path / "report.json", json.dumps(report, indent=2) + "\n")
+        write_atomic(run.path / "report.json", dumps(report, indent=2) + "\n")
 
 
 COUNTED = ("seconds", "items", "queries", "judged")  # kept with the stages alone

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from goodrate.examples.settings import DataSettings, FrameData, PairChoice
 from goodrate.examples.taught_reasons import SILVER_WEIGHT, read_reasons
 from goodrate.scale import get_scale
 from goodrate.shop.shop import SPLITS, ShopSettings
+from goodrate.strict_json import read_object
 
 if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
@@ -171,6 +171,6 @@ def _written_shop(folder: Path) -> ShopSettings:
     if not path.is_file():
         raise FileNotFoundError(f"data.shop_folder: no file {path}; write a shop with: goodrate shop --out {folder}")
     try:
-        return ShopSettings.model_validate(json.loads(path.read_text(encoding="utf-8"))["settings"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        return ShopSettings.model_validate(read_object(path)["settings"])
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not what goodrate shop writes: {error!r}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +24,7 @@ from goodrate.learning.source import Source, seed_of
 from goodrate.learning.tracker import Tracker
 from goodrate.models.precision import autocast, resolve_precision
 from goodrate.run_folder import RunFolder
+from goodrate.strict_json import dumps
 
 Record = dict[str, Any]
 TRAINED = "trained_tokens"  # a fact of an update; sampling, which a source does before, is not in its rate
@@ -241,7 +241,7 @@ def _fit(
         stopped_by, last = loop.run(evaluate, on_update)
     result = FitResult(loop.done, loop.seconds, stopped_by, run.precision, last)
     if folder and run.accelerator.is_main_process:
-        folder.write("result.json", json.dumps(asdict(result), indent=2) + "\n")
+        folder.write("result.json", dumps(asdict(result), indent=2) + "\n")
         write_curves(folder)
     return result
 

@@ -6,7 +6,6 @@ Paper: TaoSR1 stage 2 (arXiv 2508.12365): self-correction where some samples are
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from goodrate.learning.losses import cross_entropy, dpo
 from goodrate.learning.policy import REFERENCE, micro_batches
 from goodrate.learning.records import MicroBatch, Outputs, Prompts, Rollout, Term, Update
 from goodrate.learning.source import EpochOrder
+from goodrate.strict_json import dumps, parse
 
 Kind = Literal["self", "oracle"]
 
@@ -36,12 +36,12 @@ class PreferencePair:
 
     def to_json(self) -> str:
         """One line of JSON."""
-        return json.dumps(asdict(self))
+        return dumps(asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> PreferencePair:
         """What to_json wrote."""
-        raw = json.loads(line)
+        raw = parse(line)
         tokens = {name: tuple(raw[name]) for name in ("prompt", "chosen", "rejected")}
         return cls(example_id=raw["example_id"], kind=raw["kind"], **tokens)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
+
+from goodrate.strict_json import read_object
 
 NANO = Path(__file__).parent / "nano_weights"
 
@@ -17,7 +18,7 @@ def nano_folder(folder: Path = NANO) -> Path:
     card = folder / "nano.json"
     if not card.is_file():
         raise FileNotFoundError(f"{folder} holds no base model; make one with: python -m goodrate.recipes.nano")
-    wanted = json.loads(card.read_text(encoding="utf-8"))["sha256"]
+    wanted = read_object(card)["sha256"]
     with (folder / "model.safetensors").open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != wanted:

@@ -6,7 +6,6 @@ comes back are our design (papers/taosr_she.md section 9).
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import shutil
@@ -23,6 +22,7 @@ from goodrate.recipes.judge_policy import write_unchanged
 from goodrate.recipes.prompt_pool import PoolSettings, Window, above_window, inside_window, prompt_stats
 from goodrate.recipes.solved import solved_judge
 from goodrate.run_folder import RunFolder, new_folder, write_atomic
+from goodrate.strict_json import dumps, read_object
 
 log = logging.getLogger(__name__)
 
@@ -121,8 +121,8 @@ def _pool(
         tally = above_window(prompts, stats, max(stage.high for stage in settings.stages))
         solved = tally.says() if tally.solved else None
         facts = {"prompts": names, "seconds": time.perf_counter() - began, "solved": solved}
-        write_atomic(file, json.dumps(facts))
-    pool_file = json.loads(file.read_text(encoding="utf-8"))
+        write_atomic(file, dumps(facts))
+    pool_file = read_object(file)
     return pool_file["prompts"], pool_file["seconds"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import itertools
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from goodrate.shop import curriculum
 from goodrate.shop.language import train_tokenizer
 from goodrate.shop.skills import probes
 from goodrate.shop.taxonomy import load_taxonomy
+from goodrate.strict_json import dumps
 
 READ_WEIGHT = 0.3  # of what is read against what is said: reading documents whole is what teaches look-up
 PER_WORLD = 400
@@ -94,13 +94,13 @@ def pack(model_folder: Path, folder: Path, training_facts: dict[str, Any]) -> di
             **training_facts,
             **code_versions(),
         }
-        (beside / "nano.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (beside / "nano.json").write_text(dumps(facts, indent=2) + "\n", encoding="utf-8")
     return scores
 
 
 def _print_gates(record: dict[str, Any]) -> None:
     if "gate_parse" in record:
-        print(json.dumps(record), flush=True)
+        print(dumps(record), flush=True)
 
 
 def _sha256(folder: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from goodrate.run_folder import RunFolder, without_nan
+from goodrate.run_folder import RunFolder
 from goodrate.settings import nearest
+from goodrate.strict_json import dumps
 
 if TYPE_CHECKING:
     from goodrate.examples.data import TrainingData
@@ -68,8 +68,7 @@ def get_recipe(name: str) -> Recipe:
 
 def write_rows(out: Path, rows: Rows) -> None:
     """The table as dev.json of the run folder `out`; null where there is no number."""
-    numbers = {name: without_nan(row) for name, row in rows.items()}
-    RunFolder(out).write("dev.json", json.dumps(numbers, indent=2) + "\n")
+    RunFolder(out).write("dev.json", dumps(rows, indent=2) + "\n")
 
 
 def require_same_data(out: Path, data: TrainingData) -> RunFolder:

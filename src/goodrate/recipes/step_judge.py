@@ -7,7 +7,6 @@ then one digit a step, 1 right and 0 wrong; the reward is the probability of the
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from goodrate.recipes.scalar_step_judge import HEAD_FILE, ScalarStepJudge, StepS
 from goodrate.recipes.text_sft import TextSettings, tune
 from goodrate.relevance.rationale import STEPS, label_text
 from goodrate.run_folder import RunFolder, new_folder
+from goodrate.strict_json import dumps, read_object
 
 QUESTION = "check:\n"
 CARD = "step_judge.json"
@@ -183,7 +183,7 @@ def train(
         model.save(beside)
         if extra:
             save_file(extra, beside / HEAD_FILE)
-        (beside / CARD).write_text(json.dumps({"kind": settings.kind, "sees_label": settings.sees_label}) + "\n")
+        (beside / CARD).write_text(dumps({"kind": settings.kind, "sees_label": settings.sees_label}) + "\n")
     return run.path / "model"
 
 
@@ -192,7 +192,7 @@ def open_step_judge(folder: str | Path) -> StepJudge:
     card = Path(folder) / CARD
     if not card.is_file():
         raise FileNotFoundError(f"{card} does not exist; `goodrate train step_judge` writes it")
-    facts = json.loads(card.read_text(encoding="utf-8"))
+    facts = read_object(card)
     kind = ScalarStepJudge if facts["kind"] == "scalar" else GenerativeStepJudge
     return kind(folder, facts["sees_label"])
 

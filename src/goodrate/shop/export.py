@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from goodrate.relevance.facts import to_jsonl
 from goodrate.relevance.rationale import write
 from goodrate.run_folder import new_folder
 from goodrate.shop.world import World
+from goodrate.strict_json import dumps
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,14 +48,14 @@ def write_shop(shop: Shop, out: Path) -> Path:
 
 def contents(shop: Shop) -> Iterator[tuple[str, bytes]]:
     """(file name, bytes) of every file, in the order of FILES. The same bytes for the same settings."""
-    yield "shop.json", (json.dumps(manifest(shop), indent=2) + "\n").encode()
+    yield "shop.json", (dumps(manifest(shop), indent=2) + "\n").encode()
     yield "catalog.parquet", _parquet(shop.catalog.frame)
     yield "queries.csv", shop.query_frame().write_csv().encode()
     yield "judgements.csv", shop.judgement_frame().write_csv().encode()
     yield "sessions.parquet", _parquet(session_frame(shop))
     yield "rationales.jsonl", "".join(_rationale_lines(shop)).encode()
     yield "facts.jsonl", to_jsonl(fact_entries(shop.world)).encode()
-    yield "contexts.jsonl", "".join(json.dumps({"id": t.id, "text": t.text}) + "\n" for t in shop.corpus).encode()
+    yield "contexts.jsonl", "".join(dumps({"id": t.id, "text": t.text}) + "\n" for t in shop.corpus).encode()
 
 
 def manifest(shop: Shop) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _rationale_lines(shop: Shop) -> Iterator[str]:
     for q, items in enumerate(shop.judged_items.tolist()):
         for i in items:
             text = write(shop.rationale(q, i), "label_first")
-            yield json.dumps({"query_id": shop.query_id(q), "item_id": ids[i], "rationale": text}) + "\n"
+            yield dumps({"query_id": shop.query_id(q), "item_id": ids[i], "rationale": text}) + "\n"
 
 
 def _parquet(frame: pl.DataFrame) -> bytes:

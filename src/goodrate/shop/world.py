@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
 
 from goodrate.shop.taxonomy import Taxonomy, load_taxonomy
+from goodrate.strict_json import compact
 
 ONSETS = "b br d dr f fl g gr h j k kl l m n p pr r s sk st t tr v w z".split()  # noqa: SIM905
 VOWELS = "a e i o u ai ea io".split()  # noqa: SIM905
@@ -147,7 +147,7 @@ def item_record(world: World, i: int) -> dict[str, object]:
         "category": "",
         "price": float(world.price[i]),
         "rating": round(1 + 4 * float(world.quality[i]), 1),
-        "attributes": json.dumps(attributes, separators=(",", ":")),  # compact, as the catalogue's renderer reads it
+        "attributes": compact(attributes),  # compact, as the catalogue's renderer reads it
     }
 
 
