@@ -101,7 +101,7 @@ def train(
 def _without_prompts(settings: Settings, count: int, out: Path) -> Path:
     """The judge as it was, where every stage found it right; ValueError where no stage has a prompt and it is not."""
     files = [out / f"stage{number}.pool.json" for number in range(1, len(settings.stages) + 1)]
-    said = [read_object(file).get("solved") for file in files if file.is_file()]
+    said: list[Any] = [read_object(file).get("solved") for file in files if file.is_file()]
     if not said or not all(said):
         raise ValueError(f"stages: none of {count} prompts is inside the window of any stage")
     return write_unchanged(settings, settings.judge, out, said[-1])

@@ -75,7 +75,7 @@ def read_manifest(folder: Path) -> Manifest:
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         hint = f"make one: goodrate index CATALOG --out {folder}"
         raise FileNotFoundError(f"no index in {folder}: it has no {MANIFEST} ({hint})") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"it is not JSON in UTF-8: {error}") from None
     if not isinstance(content, dict):
         raise _damaged(path, f"expected an object, found {type(content).__name__}")
