@@ -81,9 +81,7 @@ def evaluate(
     from goodrate.api.index import Index
     from goodrate.api.judging import named_texts, require_facts
 
-    if plot is not None:
-        require("plots", "--plot")
-        require_file_name("--plot", plot, (".png", ".svg", ".pdf"))
+    _require_picture(plot)
     plain = Index.open(index, words_only=True)
     names = chosen_systems(systems, plain.store.fingerprint is not None, model)
     _require_effect(names, judged_only, model=model, contexts=contexts, context_encoder=context_encoder, rerank=rerank)
@@ -99,6 +97,7 @@ def evaluate(
             chosen, labels, index=opened, judged_only=judged_only, drop_single_grade=single_grade == "drop",
             trained_queries=trained_queries, k=k, seed=seed, tick=tick,
         )  # fmt: skip
+    _report_left_out(evaluation, as_json)
     if plot is not None:
         evaluation.write_plot(plot)
     _show(evaluation, as_json)
@@ -123,6 +122,13 @@ def chosen_systems(text: str | None, has_vectors: bool, model: Path | None) -> l
     if not names:
         raise ValueError(f"--systems names none; accepted: {', '.join(SYSTEMS)}")
     return names
+
+
+def _require_picture(plot: Path | None) -> None:
+    """What --plot needs, before anything is measured: its packages, and a name that says which kind of picture."""
+    if plot is not None:
+        require("plots", "--plot")
+        require_file_name("--plot", plot, (".png", ".svg", ".pdf"))
 
 
 def _require_effect(names: list[str], judged_only: bool, **options: Any) -> None:
@@ -158,13 +164,17 @@ def _judgements(path: Path, index: Index, scale: str, format: str | None, map: s
     return joined
 
 
-def _show(evaluation: Evaluation, as_json: bool) -> None:
-    """The report on stdout, as a table or as JSON, and on stderr which queries were left out."""
+def _report_left_out(evaluation: Evaluation, as_json: bool) -> None:
+    """Which queries are not measured, on stderr."""
     if as_json and evaluation.seen:  # the table says it below itself
         console.print(evaluation.notes[0], highlight=False)
     if dropped := evaluation.dropped_queries:
         every = dropped + evaluation.report.queries
         console.print(f"{dropped} of {every} queries have one grade only and are left out")
+
+
+def _show(evaluation: Evaluation, as_json: bool) -> None:
+    """The report on stdout, as a table or as JSON."""
     if as_json:
         sys.stdout.write(dumps(evaluation.as_dict(), indent=2) + "\n")
         return
