@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from goodrate.models import label_forward
-from goodrate.models.causal_lm import CausalLM, _existing
+from goodrate.models.causal_lm import CausalLM, existing_name
 from goodrate.models.nano import NANO
 from goodrate.models.precision import resolve_precision
 from goodrate.models.quiet import no_old_names
@@ -172,10 +172,10 @@ def test_a_saved_folder_gives_the_same_logits(family: str, tmp_path: Path) -> No
 
 
 def test_nano_is_the_base_that_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _existing("nano") == str(NANO) and _existing(NANO) == str(NANO)
+    assert existing_name("nano") == str(NANO) and existing_name(NANO) == str(NANO)
     monkeypatch.chdir(tmp_path)
     causal_lm().save("nano")  # a folder of that name is meant when there is one
-    assert _existing("nano") == "nano"
+    assert existing_name("nano") == "nano"
 
 
 def test_wrong_input_is_named(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ class CausalLM:
         no_bars()
         base = adapter_base(folder_or_hub_id)
         with _base_named(folder_or_hub_id, base):
-            name = _existing(folder_or_hub_id if base is None else base)
+            name = existing_name(folder_or_hub_id if base is None else base)
             config = decoder_config(name)
         heads = r"cls\.|lm_head\.|generator" if config.model_type in ENCODER_FAMILIES else None
         network = read_network(AutoModelForCausalLM, name, heads, config=config, dtype=dtype or torch.float32)
@@ -247,7 +247,7 @@ def _probe(pairs: Sequence[IdPair], limit: int | None) -> list[IdPair]:
     return [(prefix, rest[: max(1, len(rest) - n)]) for n in range(label_forward.MIN_SHARED)]
 
 
-def _existing(folder_or_hub_id: str | Path) -> str:
+def existing_name(folder_or_hub_id: str | Path) -> str:
     """The name as transformers takes it; "nano" is the base that ships. A path that looks local must hold a model."""
     name = str(folder_or_hub_id)
     if name == "nano" and not Path(name).exists():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from goodrate.relevance.calibration import softmax
-from goodrate.relevance.judge_card import CARD_FILE, JudgeCard, require_count, write_judge_card
+from goodrate.relevance.judge_card import JudgeCard, require_count, write_judge_card
 from goodrate.relevance.pairs import RENDERERS, Item, Pair, item_texts
 from goodrate.relevance.prompts import TEMPLATES, PromptFields, fitted_prompt, prompt_room
 from goodrate.relevance.protocol import Assessment
@@ -129,6 +127,7 @@ class LmJudge:
         FileNotFoundError or ValueError name the file.
         """
         from goodrate.models.causal_lm import CausalLM, adapter_base
+        from goodrate.models.pretrained import folder_hash
         from goodrate.relevance.judge_card import read_judge_card
 
         folder = Path(folder)
@@ -137,7 +136,7 @@ class LmJudge:
             raise ValueError(f"{folder} is a judge of kind {read.kind!r}, not a language model")
         model = CausalLM.load(folder, adapter=adapter, device=device, precision=precision)
         folders = [folder, adapter, adapter_base(folder)]  # a base on the hub stands by its name in the adapter's files
-        hashes = [_folder_hash(Path(part)) for part in folders if part is not None and Path(part).is_dir()]
+        hashes = [folder_hash(Path(part)) for part in folders if part is not None and Path(part).is_dir()]
         return cls(model, read, "+".join(hashes), judge_rules(folder, read))
 
     @property
@@ -250,14 +249,3 @@ class LmJudge:
         contradiction = contradicts(replace(parsed, label=label), self._rule_labels)
         steps = reason_steps(parsed, self.because, context)
         return Explanation("\n".join(body), steps, parsed.status, contradiction)
-
-
-def _folder_hash(folder: Path) -> str:
-    """16 hex of sha256 over the folder's weights, configuration and tokenizer; judge.json counts through `identity`."""
-    digest = hashlib.sha256()
-    weights = re.compile(r".*\.(safetensors|bin|model)|(adapter_)?config\.json|tokenizer.*\.json|vocab.*|merges\.txt")
-    for path in sorted(p for p in folder.iterdir() if p.name != CARD_FILE and weights.fullmatch(p.name)):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
