@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     BertConfig,
     BertLMHeadModel,
@@ -16,6 +17,8 @@ from transformers import (
     Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -44,6 +47,27 @@ def tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>")
 
 
+def sentencepiece_tokenizer() -> Any:
+    """BPE over letters with bytes to fall back on, spaces as "▁" and a start token, as Gemma has it."""
+    words = Tokenizer(models.BPE(unk_token="<unk>"))
+    words.normalizer = normalizers.Replace(" ", "▁")
+    specials = ["<pad>", "<eos>", "<bos>", "<unk>", "<unused0>", "<start_of_turn>", "<end_of_turn>"]
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=[*specials[:5], *bytes_, *specials[5:]])
+    words.train_from_iterator(CORPUS * 3, trainer)
+    spec = json.loads(words.to_str())
+    spec["model"]["byte_fallback"] = True
+    spec["added_tokens"] = [token for token in spec["added_tokens"] if token["content"] in specials]
+    words = Tokenizer.from_str(json.dumps(spec))
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    words.decoder = decoders.Sequence(steps)
+    words.post_processor = processors.TemplateProcessing(
+        single="<bos> $A", pair="<bos> $A <bos> $B", special_tokens=[("<bos>", words.token_to_id("<bos>"))]
+    )
+    named = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=words, **named)
+
+
 def network(family: str, vocabulary: int, seed: int = 0) -> Any:
     """A random network with init std 0.1, so that a fault shows in the logits."""
     torch.manual_seed(seed)
@@ -59,6 +83,8 @@ def network(family: str, vocabulary: int, seed: int = 0) -> Any:
     if family == "gemma3":
         kinds = ["sliding_attention", "full_attention"]
         return Gemma3ForCausalLM(Gemma3TextConfig(**grouped, sliding_window=8, layer_types=kinds)).eval()
+    if family == "phi":
+        return PhiForCausalLM(PhiConfig(**size)).eval()
     return BertLMHeadModel(BertConfig(**size, is_decoder=True)).eval()
 
 
