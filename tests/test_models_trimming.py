@@ -186,12 +186,14 @@ def test_rare_tokens_go_with_min_count(tmp_path: Path) -> None:
 def test_every_source_is_read_in_its_own_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved(tmp_path / "whole")
     catalog, ratings = tmp_path / "items.csv", tmp_path / "ratings.csv"
-    catalog.write_text("id,title,color\n7,lamp steel,red\n8,chair oak,\n")
+    catalog.write_text("id,title,color\n7,LAMP Steel,red\n8,chair oak,\n")
     ratings.write_text("query,item_id,label\nblue chair,8,4\nblue chair,7,1\n")
     verb.trim(str(tmp_path / "whole"), [catalog, ratings], tmp_path / "out")
     card = json.loads((tmp_path / "out" / "trim.json").read_text())
     assert card["read_as"] == {str(catalog): "2 items", str(ratings): "1 cells"}
     assert f"{card['vocabulary'][1]:,}" in capsys.readouterr().out
+    small = CausalLM.load(tmp_path / "out")
+    assert len(small.encode(" lamp")) == len(small.encode(" chair")) == 1 < len(small.encode(" desk"))
     assert "100.00%" in (tmp_path / "out" / "README.md").read_text()
 
 

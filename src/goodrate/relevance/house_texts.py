@@ -41,9 +41,14 @@ def _rationales(book: RuleBook) -> Iterator[Rationale]:
 
 
 def item_prompts(items: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Of each catalogue row the item's part of a prompt, in every form that a row is rendered in."""
+    """Of each catalogue row the item's part of a prompt, in every form that a row is rendered in.
+
+    In lower case, too, which is how shoppers write: of the queries of a real shop a quarter then lacked a token, with
+    it one in ninety (docs/trim.md).
+    """
     forms = [item_texts(items, form) for form in RENDERERS]
-    return [[judge_prompt("", text, template="nano")[1] for text in texts] for texts in zip(*forms, strict=True)]
+    parts = [[judge_prompt("", text, template="nano")[1] for text in texts] for texts in zip(*forms, strict=True)]
+    return [[*texts, texts[-1].lower()] for texts in parts]
 
 
 def loose_prompts(text: str) -> list[str]:
