@@ -132,7 +132,7 @@ def test_special_ids_are_renumbered_everywhere(tmp_path: Path) -> None:
     model = CausalLM(network("gemma3", len(words)), words, precision="fp32")
     pad, end, start, turn = (words.convert_tokens_to_ids(t) for t in ("<pad>", "<eos>", "<bos>", "<end_of_turn>"))
     model.network.config.update({"pad_token_id": pad, "eos_token_id": [end, turn], "bos_token_id": start})
-    model.network.generation_config.update(eos_token_id=[end, turn], suppress_tokens=[turn, words.vocab["hair"]])
+    model.network.generation_config.update(eos_token_id=[end, turn], suppress_tokens=[turn, words.vocab["▁chair"]])
     model.save(tmp_path / "whole")
     trim(tmp_path / "whole", [texts_file(tmp_path)], tmp_path / "out")
     small = CausalLM.load(tmp_path / "out")

@@ -51,12 +51,14 @@ def sentencepiece_tokenizer() -> Any:
     """BPE over letters with bytes to fall back on, spaces as "▁" and a start token, as Gemma has it."""
     words = Tokenizer(models.BPE(unk_token="<unk>"))
     words.normalizer = normalizers.Replace(" ", "▁")
+    splits = [pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.Split("▁", "merged_with_next")]
+    words.pre_tokenizer = pre_tokenizers.Sequence(splits)  # in training alone: no token spans words or lines
     specials = ["<pad>", "<eos>", "<bos>", "<unk>", "<unused0>", "<start_of_turn>", "<end_of_turn>"]
     bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
     trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=[*specials[:5], *bytes_, *specials[5:]])
     words.train_from_iterator(CORPUS * 3, trainer)
     spec = json.loads(words.to_str())
-    spec["model"]["byte_fallback"] = True
+    spec["model"]["byte_fallback"], spec["pre_tokenizer"] = True, None
     spec["added_tokens"] = [token for token in spec["added_tokens"] if token["content"] in specials]
     words = Tokenizer.from_str(json.dumps(spec))
     steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
@@ -68,6 +70,18 @@ def sentencepiece_tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=words, **named)
 
 
+def chat_template(strips: bool = True, system: bool = False) -> str:
+    """A template as instruction-tuned models have it. strips: cuts spaces off messages. system: writes its own."""
+    content = "message['content'] | trim" if strips else "message['content']"
+    return (
+        ("{{ '<start_of_turn>system\nHelp shoppers.<end_of_turn>\n' }}" if system else "")
+        + "{% for message in messages %}{% if message['role'] == 'system' %}"
+        "{{ raise_exception('System role not supported') }}{% endif %}"
+        "{{ '<start_of_turn>' + message['role'] + '\n' }}{{ " + content + " }}{{ '<end_of_turn>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+    )
+
+
 def network(family: str, vocabulary: int, seed: int = 0) -> Any:
     """A random network with init std 0.1, so that a fault shows in the logits."""
     torch.manual_seed(seed)
@@ -76,8 +90,8 @@ def network(family: str, vocabulary: int, seed: int = 0) -> Any:
     grouped = {**size, "num_key_value_heads": 2, "head_dim": 8}
     if family == "qwen3":
         return Qwen3ForCausalLM(Qwen3Config(**grouped, tie_word_embeddings=True)).eval()
-    if family == "llama":
-        return LlamaForCausalLM(LlamaConfig(**grouped)).eval()
+    if family in ("llama", "smollm"):
+        return LlamaForCausalLM(LlamaConfig(**grouped, tie_word_embeddings=family == "smollm")).eval()
     if family == "gemma2":
         return Gemma2ForCausalLM(Gemma2Config(**grouped, sliding_window=8, final_logit_softcapping=2.0)).eval()
     if family == "gemma3":

@@ -14,6 +14,7 @@ import torch
 
 from goodrate.models import decoding, label_forward
 from goodrate.models.adapter import adapters_folded
+from goodrate.models.chat_frame import ChatFrame
 from goodrate.models.decoding import Completion
 from goodrate.models.label_forward import IdPair
 from goodrate.models.language_model import Prompt
@@ -34,13 +35,14 @@ class CausalLM:
     """A network, its tokenizer and the arithmetic they run in.
 
     network: a Hugging Face causal LM (nn.Module). precision: "fp32" or "bf16" (autocast over the weights as they are).
-    device: where the weights lie.
+    device: where the weights lie. frame: what stands around every prompt of two parts; nothing unless it is set.
     """
 
     def __init__(self, network: Any, tokenizer: Any, precision: str = "auto") -> None:
         self.network = network
         self.tokenizer = tokenizer
         self.precision = resolve_precision(precision, self.device)
+        self.frame = ChatFrame()
         self._sharing: bool | None = None  # None: not checked yet
         self._check_lock = threading.Lock()
 
@@ -74,6 +76,7 @@ class CausalLM:
 
                 with readable(folder), no_old_names():
                     network = PeftModel.from_pretrained(network, str(folder)).merge_and_unload()
+                    network.requires_grad_(True)  # peft froze the base, which can be trained on like any other
         network = network.to(device or default_device()).eval()
         tokenizer = read_tokenizer(name)
         require_pad(name, tokenizer, network, needed=False)
@@ -105,11 +108,12 @@ class CausalLM:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     def encode_pair(self, prefix: str, suffix: str) -> list[int]:
-        """Token ids of the two parts, tokenised apart and joined as ids: no token ever crosses the seam.
+        """Token ids of the two parts in the frame, tokenised apart and joined as ids: no token ever crosses the seam.
 
         The one way to tokenise a judge's prompt, in training and in serving: "ab"+"c" as one text may be other tokens
         than the two parts, and a prefix could then not be shared.
         """
+        prefix, suffix = self.frame.around(prefix, suffix)
         return self.encode(prefix) + self.encode(suffix)
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
@@ -169,7 +173,8 @@ class CausalLM:
         if isinstance(prompt, str):
             pair: IdPair = ((), tuple(self.encode(prompt)))
         elif isinstance(prompt, tuple):
-            pair = tuple(self.encode(prompt[0])), tuple(self.encode(prompt[1]))
+            prefix, suffix = self.frame.around(*prompt)
+            pair = tuple(self.encode(prefix)), tuple(self.encode(suffix))
         else:
             pair = ((), tuple(prompt))
         self._check_length(len(pair[0]) + len(pair[1]), prompt)
@@ -183,9 +188,10 @@ class CausalLM:
             if not isinstance(prompt, tuple):
                 pairs.append(self._split(prompt))
                 continue
-            if prompt[0] not in known:
-                known[prompt[0]] = tuple(self.encode(prompt[0]))
-            pair = known[prompt[0]], tuple(self.encode(prompt[1]))
+            prefix, suffix = self.frame.around(*prompt)
+            if prefix not in known:
+                known[prefix] = tuple(self.encode(prefix))
+            pair = known[prefix], tuple(self.encode(suffix))
             self._check_length(len(pair[0]) + len(pair[1]), prompt)
             pairs.append(pair)
         return pairs

@@ -11,7 +11,7 @@ from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.fit import FitSettings
 from goodrate.learning.token_examples import TokenExample
 from goodrate.models.causal_lm import CausalLM
-from goodrate.recipes.judge_folder import label_token_ids, stop_token_id, write_judge
+from goodrate.recipes.judge_folder import label_token_ids, open_start, stop_token_id, write_judge
 from goodrate.recipes.text_sft import TextSettings, tune
 from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.run_folder import RunFolder
@@ -53,7 +53,7 @@ def train(
 ) -> Path:
     """Train and write the judge folder `out/judge`; a killed run resumes. model: settings.model, if loaded."""
     run = RunFolder(out)
-    model = model or CausalLM.load(settings.model)
+    model = model or open_start(settings.model, settings.format)
     labels = label_token_ids(model, settings.format.scale)
     encoded = [encode(model, prompt, settings, labels) for prompt in prompts]
     adapter = tune(settings, model, encoded, run, progress)

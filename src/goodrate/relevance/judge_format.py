@@ -19,6 +19,9 @@ class JudgeFormat(BaseModel):
     scale: str = Field(default="four_level", description="name of the relevance scale")
     order: Literal["label_first", "reason_first"] = Field(default="label_first", description="where the label stands")
     template: str = Field(default="checklist", description="id of the prompt template: checklist, nano or v1")
+    chat: bool | None = Field(
+        default=None, description="prompts stand in the model's chat template; null = where the model has one"
+    )
     item_form: Literal["listing", "text"] = Field(default="listing", description="how a row becomes the item's text")
     rule_book: Path | None = Field(default=None, description="rule book to keep with the judge; none = the package's")
     rule_book_hash: str = Field(default="", description="hash of the rule book that the rationales cite; empty = none")

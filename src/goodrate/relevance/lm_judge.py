@@ -13,7 +13,7 @@ import numpy as np
 from goodrate.relevance.calibration import softmax
 from goodrate.relevance.judge_card import JudgeCard, require_count, write_judge_card
 from goodrate.relevance.pairs import RENDERERS, Item, Pair, item_texts
-from goodrate.relevance.prompts import TEMPLATES, PromptFields, fitted_prompt, prompt_room
+from goodrate.relevance.prompts import TEMPLATES, PromptFields, PromptParts, fitted_prompt, prompt_room
 from goodrate.relevance.protocol import Assessment
 from goodrate.relevance.rationale import ORDERS, Parsed, contradicts, label_text, parse
 from goodrate.relevance.reason_words import reason_steps
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from goodrate.models.language_model import LanguageModel
 
 RULES_FILE = "rules.toml"
-Prompt = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,8 @@ class Card(JudgeCard):
     rule_book_hash: of the book that its rationales cite ("" none). stop_token_id ends a completion of at most
     max_new_tokens. item_form: how a catalogue row becomes the text that it was trained on: "listing"
     (relevance.listing, typed fields) or "text" (catalog.rendering, running text). rules: how many retrieved rules of
-    its book stand in a prompt.
+    its book stand in a prompt. chat_frame: the texts before and after every prompt that the model's chat template gave
+    when it was trained; empty = it was trained without.
     """
 
     kind: ClassVar[str] = "lm"
@@ -49,6 +49,7 @@ class Card(JudgeCard):
     max_new_tokens: int = 200
     item_form: str = "listing"
     rules: int = 0
+    chat_frame: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,6 +63,8 @@ class Card(JudgeCard):
                 raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(accepted)}")
         require_count("max_new_tokens", self.max_new_tokens, least=1)
         require_count("rules", self.rules, least=0)
+        if len(self.chat_frame) not in (0, 2) or not all(isinstance(text, str) for text in self.chat_frame):
+            raise ValueError(f"chat_frame {list(self.chat_frame)}: expected none, or the texts around a prompt")
         if self.rules and not self.rule_book_hash:
             raise ValueError(f"rules {self.rules}: expected 0, or a number of rules and the hash of their book")
 
@@ -127,6 +130,7 @@ class LmJudge:
         FileNotFoundError or ValueError name the file.
         """
         from goodrate.models.causal_lm import CausalLM, adapter_base
+        from goodrate.models.chat_frame import ChatFrame
         from goodrate.models.pretrained import folder_hash
         from goodrate.relevance.judge_card import read_judge_card
 
@@ -135,6 +139,7 @@ class LmJudge:
         if not isinstance(read, Card):
             raise ValueError(f"{folder} is a judge of kind {read.kind!r}, not a language model")
         model = CausalLM.load(folder, adapter=adapter, device=device, precision=precision)
+        model.frame = ChatFrame(*read.chat_frame)
         folders = [folder, adapter, adapter_base(folder)]  # a base on the hub stands by its name in the adapter's files
         hashes = [folder_hash(Path(part)) for part in folders if part is not None and Path(part).is_dir()]
         return cls(model, read, "+".join(hashes), judge_rules(folder, read))
@@ -155,6 +160,7 @@ class LmJudge:
             "order": card.order,
             "rule_book": card.rule_book_hash,
             **({"rules": card.rules} if card.rules else {}),
+            **({"chat_frame": list(card.chat_frame)} if card.chat_frame else {}),
             "tokens": [list(card.label_token_ids), card.stop_token_id, card.max_new_tokens],
         }
 
@@ -199,13 +205,13 @@ class LmJudge:
     def _generate(self, prompts: Sequence[Any]) -> list[Any]:
         return self.model.generate(prompts, self.card.max_new_tokens, self.card.stop_token_id) if prompts else []
 
-    def _prompts(self, pairs: Sequence[Pair]) -> tuple[list[Prompt | None], list[str], list[bool]]:
+    def _prompts(self, pairs: Sequence[Pair]) -> tuple[list[PromptParts | None], list[str], list[bool]]:
         """Of each pair its prompt (None: it does not fit), status, and whether the item was cut.
 
         Room for a reason is always kept: asking for it changes nothing.
         """
         room = prompt_room(self.model, self.card.max_new_tokens)
-        prompts: list[Prompt | None] = []
+        prompts: list[PromptParts | None] = []
         status, cut = [], []
         for pair, text in zip(pairs, self.reads([pair.item for pair in pairs]), strict=True):
             rules = self._finder.line(pair.query, pair.facts) if self._finder else ""
@@ -223,7 +229,7 @@ class LmJudge:
         return prompts, status, cut
 
     def _write_then_label(
-        self, pairs: Sequence[Pair], prompts: Sequence[Prompt | None], usable: Sequence[int], logits: np.ndarray,
+        self, pairs: Sequence[Pair], prompts: Sequence[PromptParts | None], usable: Sequence[int], logits: np.ndarray,
         status: list[str], explanations: list[Explanation | None],
     ) -> None:  # fmt: skip
         """Decode the steps, then read the label's logits where the label was written; fills the last three."""
