@@ -18,10 +18,11 @@ from goodrate.api.trimming import Trimmed, trim
 from goodrate.cli import trim as verb
 from goodrate.models import trimming
 from goodrate.models.causal_lm import CausalLM
+from goodrate.models.chat_frame import chat_frame
 from goodrate.models.trimmed_tokenizer import BytePairs
 from goodrate.relevance.lm_judge import Card, LmJudge, write_lm_card
 from goodrate.relevance.pairs import Pair, text_item
-from tiny_models import causal_lm, network, sentencepiece_tokenizer, tokenizer
+from tiny_models import causal_lm, chat_template, network, sentencepiece_tokenizer, tokenizer
 
 TEXTS = ["query: red lamp for a desk", "item: lamp red steel 40 cm"]
 SIDES = {"byte level": ("qwen3", tokenizer), "byte fallback": ("gemma3", sentencepiece_tokenizer)}
@@ -173,6 +174,15 @@ def test_a_trimmed_judge_gives_the_same_probabilities(tmp_path: Path) -> None:
     small = CausalLM.load(tmp_path / "out")
     assert card["label_token_ids"] == [small.encode(digit)[0] for digit in "1234"] != list(labels)
     assert card["stop_token_id"] == small.tokenizer.eos_token_id
+
+
+def test_the_words_of_a_chat_template_stay(tmp_path: Path) -> None:
+    words = sentencepiece_tokenizer()
+    words.chat_template = chat_template(system=True).replace("Help shoppers.", "chair oak")
+    _, small, _ = trimmed(tmp_path, "gemma3", words)
+    frame = chat_frame(small.tokenizer)
+    assert "chair oak" in frame.opening and "▁oak" in small.tokenizer.get_vocab()
+    assert len(small.encode(frame.opening)) == len(words.encode(frame.opening, add_special_tokens=False))
 
 
 def test_rare_tokens_go_with_min_count(tmp_path: Path) -> None:

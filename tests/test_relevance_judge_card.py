@@ -49,7 +49,7 @@ def test_a_card_from_before_there_were_kinds_is_an_lms(tmp_path: Path) -> None:
         ({"temprature": 1}, "unknown key 'temprature'; known: kind, scale, temperature, beta_cum, contexts, label_tok"),
         ({"scale": "stars"}, "unknown scale 'stars'"),
         ({"kind": "oracle"}, "unknown kind of judge 'oracle'; known: lm, encoder, human"),
-        ({"kind": "human"}, "unknown key 'item_form'; known: kind, scale, temperature, beta_cum, contexts$"),
+        ({"kind": "human"}, "unknown key 'chat_frame'; known: kind, scale, temperature, beta_cum, contexts$"),
     ],
 )
 def test_a_wrong_card_is_refused_with_its_file(tmp_path: Path, change: dict[str, Any], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -145,17 +146,29 @@ def _lm_card(model: str | Path) -> Any:
 
 
 def _needed(whole: CausalLM, card: Any) -> set[int]:
-    """Ids of what every judge reads and writes, and of this one's labels."""
+    """Ids of what every judge reads and writes, in a chat too, and of this one's labels."""
     from goodrate.models.trimming import count_tokens
     from goodrate.relevance.house_texts import house_texts
     from goodrate.relevance.rulebook import DEFAULT_RULES, load_rulebook
 
-    needed = set(count_tokens(whole, [list(house_texts(load_rulebook(DEFAULT_RULES)))]))
     own = Path(whole.network.name_or_path) / "rules.toml"
-    if own.is_file():
-        needed |= set(count_tokens(whole, [list(house_texts(load_rulebook(own)))]))
+    books = [load_rulebook(path) for path in (DEFAULT_RULES, own) if path.is_file()]
+    texts = [text for book in books for text in house_texts(book)]
+    needed = set(count_tokens(whole, [[*texts, *_chat_texts(whole, card)]]))
     stop = [] if card is None or card.stop_token_id is None else [card.stop_token_id]
     return needed | set(card.label_token_ids if card else ()) | set(stop)
+
+
+def _chat_texts(whole: CausalLM, card: Any) -> list[str]:
+    """What stands around messages: the template's own words, and those of a judge's frame."""
+    from goodrate.models.chat_frame import chat_frame
+
+    template = whole.tokenizer.chat_template
+    texts = [*(card.chat_frame if card else ()), template or ""]
+    with contextlib.suppress(ValueError):  # no template, or one that no prompt of ours goes into
+        frame = chat_frame(whole.tokenizer)
+        texts += frame.around("a", "a")
+    return [str(text) for text in texts if text]
 
 
 def _write_cards(model: Path, folder: Path, done: Trimmed, card: Any, new: Mapping[int, int]) -> None:
