@@ -41,7 +41,7 @@ def test_the_prefix_is_shared_inside_the_frame(monkeypatch: pytest.MonkeyPatch) 
         expected = [model.network(torch.tensor([row])).logits[0, -1, labels].numpy() for row in rows]
     read: list[int] = []
     prefill = label_forward.prefill
-    monkeypatch.setattr(label_forward, "prefill", lambda n, p, d: (read.append(len(p)), prefill(n, p, d))[1])
+    monkeypatch.setattr(label_forward, "prefill", lambda n, p, d: (read.extend(map(len, p)), prefill(n, p, d))[1])
     np.testing.assert_allclose(model.label_logits(PROMPTS, labels), np.stack(expected), atol=1e-5)
     opening = len(model.encode(model.frame.opening + PROMPTS[0][0]))
     assert read[-1] == opening > len(model.encode(PROMPTS[0][0]))

@@ -126,7 +126,8 @@ class CausalLM:
     ) -> np.ndarray:
         """Logits (N, L) float32 of the label tokens as the next token of each prompt; softmax is the caller's.
 
-        Pairs with an equal prefix share its forward, exactly in fp32. Sharing is checked once per loaded model
+        Pairs with an equal prefix share its forward, exactly in fp32. A pair's logits do not depend on what is judged
+        beside it, but for the rounding of kernels (docs/judge.md). Sharing is checked once per loaded model
         against the model's plain forward and left off, with a warning, where the two differ.
         """
         pairs = self._pairs(prompts)
@@ -250,7 +251,7 @@ def _probe(pairs: Sequence[IdPair], limit: int | None) -> list[IdPair]:
     prefix, rest = whole[:half], whole[half:] or whole[:1]
     if limit is not None and half + len(rest) > limit:
         rest = rest[: limit - half]
-    return [(prefix, rest[: max(1, len(rest) - n)]) for n in range(label_forward.MIN_SHARED)]
+    return [(prefix, rest[: max(1, len(rest) - n)]) for n in range(label_forward.PROBED)]
 
 
 def existing_name(folder_or_hub_id: str | Path) -> str:
