@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from goodrate.models import label_forward
-from goodrate.models.causal_lm import CausalLM, _existing
+from goodrate.models.causal_lm import CausalLM, existing_name
 from goodrate.models.nano import NANO
 from goodrate.models.precision import resolve_precision
 from goodrate.models.quiet import no_old_names
@@ -34,7 +34,7 @@ def plain_reference(lm: CausalLM, prompts: list, labels: list[int]) -> np.ndarra
 @pytest.mark.parametrize("family", FAMILIES)
 def test_label_logits_equal_the_plain_forward(family: str) -> None:
     lm = causal_lm(family)
-    # 7 items behind the first prefix (shared), 5 behind the second (shared), 2 behind the third (too few), one text.
+    # 7 items behind the first prefix, 5 behind the second, 2 behind the third, and one text that has no prefix.
     pairs = [(PREFIXES[0], item) for item in ITEMS] + [(PREFIXES[1], item) for item in ITEMS[:5]]
     prompts = [*pairs, *[(PREFIXES[2], item) for item in ITEMS[:2]], "query: lamp\nanswer: "]
     order = np.random.default_rng(0).permutation(len(prompts))
@@ -51,7 +51,7 @@ def test_prefix_is_computed_once_per_query(monkeypatch: pytest.MonkeyPatch) -> N
     lm.label_logits([(PREFIXES[0], ITEMS[0])], [5])  # the check runs here
     calls: list[int] = []
     prefill = label_forward.prefill
-    monkeypatch.setattr(label_forward, "prefill", lambda n, p, d: (calls.append(len(p)), prefill(n, p, d))[1])
+    monkeypatch.setattr(label_forward, "prefill", lambda n, p, d: (calls.extend(map(len, p)), prefill(n, p, d))[1])
     lm.label_logits([(p, item) for item in ITEMS for p in PREFIXES[:2]], [5], chunk=3)
     assert sorted(calls) == sorted(len(lm.encode(p)) for p in PREFIXES[:2])
 
@@ -172,10 +172,10 @@ def test_a_saved_folder_gives_the_same_logits(family: str, tmp_path: Path) -> No
 
 
 def test_nano_is_the_base_that_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert _existing("nano") == str(NANO) and _existing(NANO) == str(NANO)
+    assert existing_name("nano") == str(NANO) and existing_name(NANO) == str(NANO)
     monkeypatch.chdir(tmp_path)
     causal_lm().save("nano")  # a folder of that name is meant when there is one
-    assert _existing("nano") == "nano"
+    assert existing_name("nano") == "nano"
 
 
 def test_wrong_input_is_named(tmp_path: Path) -> None:
@@ -243,3 +243,34 @@ def test_a_text_longer_than_the_tokenizer_says_is_no_warning(
     assert loaded.tokenizer.model_max_length == 8
     assert len(loaded.encode("red lamp " * 20)) > 8
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("name", ["nano", "gemma3"])
+def test_bf16_logits_do_not_depend_on_what_is_judged_beside(name: str) -> None:
+    lm = CausalLM.load("nano", precision="bf16") if name == "nano" else causal_lm(name)
+    lm.precision = "bf16"
+    queries = ["red lamp", "blue desk chair with arms", "lamp", "oak lamp"]  # of unequal length, two of equal
+    items = [f"lamp {'steel ' * n}{n} cm ; color red" for n in range(0, 30, 3)]
+    prompts = [(f"query: {query}\n", f"item: {item}\nanswer:\n") for query in queries for item in items]
+    labels = [lm.encode(digit)[0] for digit in "1234"]
+    alone = np.concatenate([lm.label_logits([prompt], labels) for prompt in prompts])
+    order = np.random.default_rng(0).permutation(len(prompts))
+    together = np.empty_like(alone)
+    together[order] = lm.label_logits([prompts[i] for i in order], labels)
+    pairs = np.concatenate([lm.label_logits(prompts[i : i + 2], labels) for i in range(0, len(prompts), 2)])
+    beside_longer = np.concatenate([lm.label_logits([p, prompts[9], prompts[19]], labels)[:1] for p in prompts])
+    # A bf16 number near 1 is 0.004 from the next; sums in another order moved logits by more than 0.01.
+    for found in (together, pairs, beside_longer):
+        np.testing.assert_allclose(found, alone, atol=1e-4)
+    whole = [lm.encode_pair(*prompt) for prompt in prompts]
+    alone = np.concatenate([lm.label_logits([ids], labels) for ids in whole])
+    np.testing.assert_allclose(lm.label_logits(whole, labels), alone, atol=1e-4)
+
+
+def test_pads_stay_inside_the_positions_of_a_model() -> None:
+    lm = causal_lm("bert")  # learned positions
+    table = lm.network.bert.embeddings.position_embeddings
+    table.weight, lm.network.config.max_position_embeddings = torch.nn.Parameter(table.weight[:250]), 250  # no 256th
+    prompts = [("lamp", " a" * n) for n in (240, 247, 248)]
+    found = lm.label_logits(prompts, [3, 4])
+    np.testing.assert_allclose(found, plain_reference(lm, prompts, [3, 4]), atol=1e-5)

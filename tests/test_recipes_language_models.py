@@ -8,17 +8,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+import tiny_models
+from goodrate.examples.judge_prompts import judge_prompts
 from goodrate.examples.prompts import JudgePrompt
 from goodrate.learning.fit import FitSettings
 from goodrate.learning.token_examples import TokenExample
 from goodrate.models.causal_lm import CausalLM
+from goodrate.models.chat_frame import ChatFrame
 from goodrate.recipes import base, judge_sft
-from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids
+from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, open_policy, open_start, write_judge
+from goodrate.relevance.lm_judge import LmJudge
+from goodrate.relevance.pairs import JudgedPair, Pair, text_item
 from goodrate.settings import load
 
 torch.set_num_threads(1)
@@ -173,3 +179,90 @@ def test_base_training_learns_resumes_and_takes_no_document_twice(tmp_path: Path
     assert all(torch.equal(first[name], second[name]) for name in first)
     again = [json.loads(line)["update"] for line in (tmp_path / "b" / "metrics.jsonl").read_text().splitlines()]
     assert again == list(range(1, 31))
+
+
+FAMILIES = {
+    "llama": tiny_models.tokenizer,
+    "qwen3": tiny_models.tokenizer,
+    "smollm": tiny_models.tokenizer,
+    "gemma3": tiny_models.sentencepiece_tokenizer,
+}
+SHAPES = ("plain", "no pad token", "sharded", "bf16", "adapter", "chat")
+
+
+def start_folder(family: str, shape: str, folder: Path) -> Path:
+    """A random model as the hub might have it."""
+    words = FAMILIES[family]()
+    if shape == "no pad token":
+        words.pad_token = None
+    if shape == "chat":
+        words.chat_template = tiny_models.chat_template()
+    network = tiny_models.network(family, len(words))
+    if shape == "bf16":
+        network = network.bfloat16()
+    network.save_pretrained(folder / "start", max_shard_size="40KB" if shape == "sharded" else "5GB")
+    words.save_pretrained(folder / "start")
+    if shape != "adapter":
+        return folder / "start"
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(1)
+    adapted = get_peft_model(network, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    adapted.peft_config["default"].base_model_name_or_path = str(folder / "start")
+    adapted.save_pretrained(folder / "adapter")
+    return folder / "adapter"
+
+
+@pytest.mark.parametrize(
+    ("family", "shape"),
+    [("llama", "no pad token"), *((family, "plain") for family in FAMILIES), *(("gemma3", s) for s in SHAPES[1:])],
+)
+def test_models_of_every_kind_are_trained_saved_and_reopened(family: str, shape: str, tmp_path: Path) -> None:
+    start = start_folder(family, shape, tmp_path)
+    if shape == "sharded":
+        assert len(list(start.glob("model-*.safetensors"))) > 1
+    pairs = [Pair("red lamp", text_item(f"lamp {'red steel ' * n}")) for n in range(5)]
+    judged = [JudgedPair(pair.query, pair.item, label=n % 4) for n, pair in enumerate(pairs)]
+    form = JudgeFormat(template="nano", max_new_tokens=20)
+    settings = sft_settings(start, format=form, fit=FitSettings(updates=3, precision="fp32"), learning_rate=1e-3)
+    model = open_start(str(start), form)
+    prompts, _ = judge_prompts(model, judged, form, label_completions=True)
+    before = {name: part.clone() for name, part in model.network.state_dict().items()}
+    folder = judge_sft.train(settings, prompts, tmp_path / "run", model=model)
+    assert any(not torch.equal(part, model.network.state_dict()[name]) for name, part in before.items())
+    judge = LmJudge.load(folder, precision="fp32")
+    assert judge.card.chat_frame == (
+        ("<start_of_turn>user\n", "<end_of_turn>\n<start_of_turn>model\n") if shape == "chat" else ()
+    )
+    ids = [model.encode_pair(prompt.prefix, prompt.suffix) for prompt in prompts]
+    with torch.no_grad():
+        logits = [model.network(torch.tensor([row])).logits[0, -1, list(judge.card.label_token_ids)] for row in ids]
+    expected = torch.softmax(torch.stack(logits).float(), -1).numpy()
+    np.testing.assert_allclose(judge.assess(pairs).probabilities, expected, atol=1e-5)
+    policy, again, _ = open_policy(folder)
+    assert policy.frame == model.frame and again.chat == (shape == "chat")
+
+
+def test_the_chat_template_can_be_left_out_and_must_be_there_when_it_is_wanted(tmp_path: Path) -> None:
+    start = start_folder("gemma3", "chat", tmp_path)
+    assert open_start(str(start), JudgeFormat(chat=False)).frame == ChatFrame()
+    assert open_start(str(start), JudgeFormat(chat=True)).frame == open_start(str(start), JudgeFormat()).frame
+    bare = start_folder("gemma3", "plain", tmp_path / "bare")
+    with pytest.raises(ValueError, match="has no chat template; set format.chat to false"):
+        open_start(str(bare), JudgeFormat(chat=True))
+
+
+def test_a_judge_keeps_its_frame_when_the_template_in_its_folder_changes(tmp_path: Path) -> None:
+    start = start_folder("gemma3", "chat", tmp_path)
+    form = JudgeFormat(template="nano", max_new_tokens=20)
+    folder = write_judge(open_start(str(start), form), form, tmp_path / "judge")
+    pairs = [Pair("red lamp", text_item("lamp"))]
+    before = LmJudge.load(folder, precision="fp32")
+    (folder / "chat_template.jinja").write_text("{{ 'Today is ' + messages[0]['content'] }}")
+    after = LmJudge.load(folder, precision="fp32")
+    np.testing.assert_array_equal(before.assess(pairs).probabilities, after.assess(pairs).probabilities)
+    assert before.identity == after.identity and before.identity["chat_frame"][0] == "<start_of_turn>user\n"
+    card = json.loads((folder / "judge.json").read_text())
+    (folder / "judge.json").write_text(json.dumps({**card, "chat_frame": ["one"]}))
+    with pytest.raises(ValueError, match="judge.json: chat_frame .*expected none, or the texts around a prompt"):
+        LmJudge.load(folder)

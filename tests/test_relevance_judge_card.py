@@ -49,7 +49,7 @@ def test_a_card_from_before_there_were_kinds_is_an_lms(tmp_path: Path) -> None:
         ({"temprature": 1}, "unknown key 'temprature'; known: kind, scale, temperature, beta_cum, contexts, tuning, "),
         ({"scale": "stars"}, "unknown scale 'stars'"),
         ({"kind": "oracle"}, "unknown kind of judge 'oracle'; known: lm, encoder, human"),
-        ({"kind": "human"}, "unknown key 'item_form'; known: kind, scale, temperature, beta_cum, contexts, tuning, "),
+        ({"kind": "human"}, "unknown key 'chat_frame'; known: kind, scale, temperature, beta_cum, contexts, tuning, "),
         ({"label_token_ids": [-1, -2, -3, -4]}, "expected 4 different ids"),
         ({"max_new_tokens": 10**9}, "max_new_tokens 1000000000: expected a whole number from 1 to 1,000,000"),
         ({"stop_token_id": -5}, "stop_token_id -5: expected a whole number from 0"),

@@ -25,10 +25,11 @@ _NAMES = {
     "read_judgements": "goodrate.api.reading",
     "serve": "goodrate.api.serving",
     "train": "goodrate.api.training",
+    "trim": "goodrate.api.trimming",
 }
 __all__ = [
     "CalibratedJudge", "Catalog", "FunctionJudge", "Index", "Judgements", "Verdict", "__version__", "evaluate",
-    "generate_shop", "open_judge", "read_catalog", "read_judgements", "serve", "train",
+    "generate_shop", "open_judge", "read_catalog", "read_judgements", "serve", "train", "trim",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from goodrate.api.serving import serve
     from goodrate.api.shops import generate_shop
     from goodrate.api.training import train
+    from goodrate.api.trimming import trim
     from goodrate.catalog.items import Catalog
     from goodrate.catalog.judgements import Judgements
     from goodrate.relevance.function_judge import FunctionJudge

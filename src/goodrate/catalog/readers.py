@@ -30,6 +30,14 @@ def read_catalog(
     return _catalog(lambda columns, ignored: read_table(path, columns, ignored), format, mapping, skip_bad)
 
 
+def is_catalog(path: str | Path, format: str | None = None, mapping: dict[str, str] | None = None) -> bool:
+    """Whether a table has the columns of a catalogue, an id and a title. Raises as read_catalog for no table."""
+    layout, _ = find_format(format, ITEM_FORMATS)
+    candidates = resolve_columns(list(ITEM_COLUMNS), layout, mapping)
+    present = set(read_table(path, ()).columns)
+    return all(present & set(candidates[name]) for name in ("id", "title"))
+
+
 def frame_catalog(
     frame: Any, format: str | None = None, mapping: dict[str, str] | None = None, skip_bad: int = 0
 ) -> Catalog:

@@ -19,6 +19,7 @@ VERBS = {
     "search": ("goodrate.cli.search", "Search an index."),
     "judge": ("goodrate.cli.judge", "Say of query-item pairs how relevant they are, and why."),
     "teach": ("goodrate.cli.teach", "Write the reasons of labels, to train judges on."),
+    "trim": ("goodrate.cli.trim", "Cut a language model's vocabulary to that of a shop."),
     "train": ("goodrate.cli.train", "Train a base, a judge or a retriever."),
     "curves": ("goodrate.cli.curves", "Draw what training runs logged."),
     "evaluate": ("goodrate.cli.evaluate", "Measure systems against judgements."),

@@ -14,6 +14,7 @@ import torch
 
 from goodrate.models import decoding, label_forward
 from goodrate.models.adapter import adapters_folded
+from goodrate.models.chat_frame import ChatFrame
 from goodrate.models.decoding import Completion
 from goodrate.models.label_forward import IdPair
 from goodrate.models.language_model import Prompt
@@ -34,13 +35,14 @@ class CausalLM:
     """A network, its tokenizer and the arithmetic they run in.
 
     network: a Hugging Face causal LM (nn.Module). precision: "fp32" or "bf16" (autocast over the weights as they are).
-    device: where the weights lie.
+    device: where the weights lie. frame: what stands around every prompt of two parts; nothing unless it is set.
     """
 
     def __init__(self, network: Any, tokenizer: Any, precision: str = "auto") -> None:
         self.network = network
         self.tokenizer = tokenizer
         self.precision = resolve_precision(precision, self.device)
+        self.frame = ChatFrame()
         self._sharing: bool | None = None  # None: not checked yet
         self._check_lock = threading.Lock()
 
@@ -64,7 +66,7 @@ class CausalLM:
         no_bars()
         base = adapter_base(folder_or_hub_id)
         with _base_named(folder_or_hub_id, base):
-            name = _existing(folder_or_hub_id if base is None else base)
+            name = existing_name(folder_or_hub_id if base is None else base)
             config = decoder_config(name)
         heads = r"cls\.|lm_head\.|generator" if config.model_type in ENCODER_FAMILIES else None
         network = read_network(AutoModelForCausalLM, name, heads, config=config, dtype=dtype or torch.float32)
@@ -74,6 +76,7 @@ class CausalLM:
 
                 with readable(folder), no_old_names():
                     network = PeftModel.from_pretrained(network, str(folder)).merge_and_unload()
+                    network.requires_grad_(True)  # peft froze the base, which can be trained on like any other
         network = network.to(device or default_device()).eval()
         tokenizer = read_tokenizer(name)
         require_pad(name, tokenizer, network, needed=False)
@@ -105,11 +108,12 @@ class CausalLM:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     def encode_pair(self, prefix: str, suffix: str) -> list[int]:
-        """Token ids of the two parts, tokenised apart and joined as ids: no token ever crosses the seam.
+        """Token ids of the two parts in the frame, tokenised apart and joined as ids: no token ever crosses the seam.
 
         The one way to tokenise a judge's prompt, in training and in serving: "ab"+"c" as one text may be other tokens
         than the two parts, and a prefix could then not be shared.
         """
+        prefix, suffix = self.frame.around(prefix, suffix)
         return self.encode(prefix) + self.encode(suffix)
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
@@ -122,7 +126,8 @@ class CausalLM:
     ) -> np.ndarray:
         """Logits (N, L) float32 of the label tokens as the next token of each prompt; softmax is the caller's.
 
-        Pairs with an equal prefix share its forward, exactly in fp32. Sharing is checked once per loaded model
+        Pairs with an equal prefix share its forward, exactly in fp32. A pair's logits do not depend on what is judged
+        beside it, but for the rounding of kernels (docs/judge.md). Sharing is checked once per loaded model
         against the model's plain forward and left off, with a warning, where the two differ.
         """
         pairs = self._pairs(prompts)
@@ -169,7 +174,8 @@ class CausalLM:
         if isinstance(prompt, str):
             pair: IdPair = ((), tuple(self.encode(prompt)))
         elif isinstance(prompt, tuple):
-            pair = tuple(self.encode(prompt[0])), tuple(self.encode(prompt[1]))
+            prefix, suffix = self.frame.around(*prompt)
+            pair = tuple(self.encode(prefix)), tuple(self.encode(suffix))
         else:
             pair = ((), tuple(prompt))
         self._check_length(len(pair[0]) + len(pair[1]), prompt)
@@ -183,9 +189,10 @@ class CausalLM:
             if not isinstance(prompt, tuple):
                 pairs.append(self._split(prompt))
                 continue
-            if prompt[0] not in known:
-                known[prompt[0]] = tuple(self.encode(prompt[0]))
-            pair = known[prompt[0]], tuple(self.encode(prompt[1]))
+            prefix, suffix = self.frame.around(*prompt)
+            if prefix not in known:
+                known[prefix] = tuple(self.encode(prefix))
+            pair = known[prefix], tuple(self.encode(suffix))
             self._check_length(len(pair[0]) + len(pair[1]), prompt)
             pairs.append(pair)
         return pairs
@@ -244,10 +251,10 @@ def _probe(pairs: Sequence[IdPair], limit: int | None) -> list[IdPair]:
     prefix, rest = whole[:half], whole[half:] or whole[:1]
     if limit is not None and half + len(rest) > limit:
         rest = rest[: limit - half]
-    return [(prefix, rest[: max(1, len(rest) - n)]) for n in range(label_forward.MIN_SHARED)]
+    return [(prefix, rest[: max(1, len(rest) - n)]) for n in range(label_forward.PROBED)]
 
 
-def _existing(folder_or_hub_id: str | Path) -> str:
+def existing_name(folder_or_hub_id: str | Path) -> str:
     """The name as transformers takes it; "nano" is the base that ships. A path that looks local must hold a model."""
     name = str(folder_or_hub_id)
     if name == "nano" and not Path(name).exists():

@@ -30,7 +30,7 @@ class LanguageModel(Protocol):
         ...
 
     def encode_pair(self, prefix: str, suffix: str) -> list[int]:
-        """Token ids of two parts, tokenised apart and joined."""
+        """Token ids of two parts, with what stands around every prompt, tokenised apart and joined."""
         ...
 
     def label_logits(self, prompts: Sequence[Prompt], label_token_ids: Sequence[int]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Iterator
@@ -10,6 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from goodrate.models.quiet import no_length_warning, no_load_report
+
+MODEL_FILES = re.compile(r".*\.(safetensors|bin|model)|(adapter_)?config\.json|tokenizer.*\.json|vocab.*|merges\.txt")
+
+
+def folder_hash(folder: Path) -> str:
+    """16 hex of sha256 over the weights, configuration and tokenizer of a model folder."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if MODEL_FILES.fullmatch(p.name)):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
 
 OFFLINE, NOT_CACHED = ("OfflineModeIsEnabled",), ("LocalEntryNotFoundError",)
 UNREACHABLE = (

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from goodrate.models.adapter import Adapter
 from goodrate.models.causal_lm import CausalLM
+from goodrate.models.chat_frame import ChatFrame, chat_frame
 from goodrate.relevance.judge_card import read_judge_card
 from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.lm_judge import RULES_FILE, Card, judge_rules, write_lm_card
 from goodrate.relevance.rulebook import rule_labels
 from goodrate.run_folder import new_folder
 from goodrate.scale import get_scale
+
+NOT_OF_CARDS = {"rule_book", "chat"}  # settings that a card has in another form
 
 
 def label_token_ids(model: CausalLM, scale: str) -> list[int]:
@@ -36,6 +39,17 @@ def stop_token_id(model: CausalLM) -> int:
     raise ValueError("the tokenizer has neither an end token nor a separator to stop a completion with")
 
 
+def open_start(name: str, judge_format: JudgeFormat) -> CausalLM:
+    """A model to make a judge of, with prompts in its chat template where the format wants that.
+
+    Raises what CausalLM.load raises, and ValueError when its chat template is wanted and of no use.
+    """
+    model = CausalLM.load(name)
+    if judge_format.chat or (judge_format.chat is None and model.tokenizer.chat_template):
+        model.frame = chat_frame(model.tokenizer, name)
+    return model
+
+
 def open_policy(folder: str | Path) -> tuple[CausalLM, JudgeFormat, dict[str, int]]:
     """A judge to train further: its model, its format, and label position by rule id (empty: its book is unknown).
 
@@ -44,18 +58,24 @@ def open_policy(folder: str | Path) -> tuple[CausalLM, JudgeFormat, dict[str, in
     card = read_judge_card(folder)
     if not isinstance(card, Card):
         raise ValueError(f"{folder} is a judge of kind {card.kind!r}; this recipe trains judges of kind 'lm'")
-    fields = {name: getattr(card, name) for name in JudgeFormat.model_fields if name != "rule_book"}
+    fields = {name: getattr(card, name) for name in JudgeFormat.model_fields if name not in NOT_OF_CARDS}
     book = Path(folder) / RULES_FILE
-    judge_format = JudgeFormat(**fields, rule_book=book if book.is_file() else None)
-    return CausalLM.load(folder), judge_format, rule_labels(judge_rules(folder, card))
+    judge_format = JudgeFormat(
+        **fields, rule_book=book if book.is_file() else None, chat=bool(card.chat_frame)
+    )  # fmt: skip
+    model = CausalLM.load(folder)
+    model.frame = ChatFrame(*card.chat_frame)
+    return model, judge_format, rule_labels(judge_rules(folder, card))
 
 
 def judge_card(model: CausalLM, judge_format: JudgeFormat) -> Card:
     """The card of a freshly trained judge: not calibrated, tiers at the median."""
-    fields = {**judge_format.model_dump(exclude={"rule_book"}), "contexts": judge_format.contexts or 0}
+    fields = {**judge_format.model_dump(exclude=NOT_OF_CARDS), "contexts": judge_format.contexts or 0}
+    frame = (model.frame.opening, model.frame.closing)
     return Card(
-        label_token_ids=tuple(label_token_ids(model, judge_format.scale)), stop_token_id=stop_token_id(model), **fields
-    )
+        label_token_ids=tuple(label_token_ids(model, judge_format.scale)), stop_token_id=stop_token_id(model),
+        chat_frame=frame if any(frame) else (), **fields,
+    )  # fmt: skip
 
 
 def _require_finite(model: CausalLM, run: Path) -> None:

@@ -13,7 +13,6 @@ from goodrate.examples.contexts import require_text_reading
 from goodrate.examples.data import TrainingData
 from goodrate.examples.judge_prompts import judge_prompts
 from goodrate.examples.prompts import JudgePrompt
-from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes import (
     judge_context,
     judge_curriculum,
@@ -25,7 +24,7 @@ from goodrate.recipes import (
 )
 from goodrate.recipes.dev_table import tune_and_measure
 from goodrate.recipes.judge_defaults import with_batch, with_format
-from goodrate.recipes.judge_folder import open_policy
+from goodrate.recipes.judge_folder import open_policy, open_start
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data
 from goodrate.recipes.solved import solved_notes
 from goodrate.relevance.judge_format import JudgeFormat
@@ -41,7 +40,7 @@ def run_sft(settings: judge_sft.Settings, data: TrainingData, out: Path, progres
         raise ValueError(f"format.scale is {form.scale!r} and data.scale {data.scale.name!r}; make them equal")
     require_text_reading(data.named_contexts, form.contexts)
     form.rule_book_hash = cited_book(form, data)
-    model = CausalLM.load(settings.model)  # before the folder: a run that cannot start should not bind it to its data
+    model = open_start(settings.model, form)  # before the folder: a run that cannot start binds none to its data
     settings = with_format(settings, model)
     form = settings.format
     if data.taught is not None:

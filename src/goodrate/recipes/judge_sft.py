@@ -14,7 +14,7 @@ from goodrate.learning.fit import TRAINED, FitSettings
 from goodrate.learning.records import Update
 from goodrate.learning.token_examples import TokenExample, token_update
 from goodrate.models.causal_lm import CausalLM
-from goodrate.recipes.judge_folder import label_token_ids, stop_token_id, write_judge
+from goodrate.recipes.judge_folder import label_token_ids, open_start, stop_token_id, write_judge
 from goodrate.recipes.text_sft import TextSettings, TrainingPlan, tune
 from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.run_folder import RunFolder
@@ -77,7 +77,7 @@ def train(
     plan: is told how long it will take before it begins.
     """
     run = RunFolder(out)
-    model = model or CausalLM.load(settings.model)
+    model = model or open_start(settings.model, settings.format)
     labels = label_token_ids(model, settings.format.scale)
     encoded = [encode(model, prompt, settings, labels) for prompt in prompts]
     adapter = tune(settings, model, encoded, run, progress, update_of=counted_update, plan=plan)

@@ -23,6 +23,9 @@ class JudgeFormat(BaseModel):
         default="listing", description="how a row becomes the item's text; short has the description before attributes"
     )
     item_tokens: int = Field(default=0, ge=0, description="most tokens of an item's text; 0 = as many as fit")
+    chat: bool | None = Field(
+        default=None, description="prompts stand in the model's chat template; null = where the model has one"
+    )
     rule_book: Path | None = Field(default=None, description="rule book to keep with the judge; none = the package's")
     rule_book_hash: str = Field(default="", description="hash of the rule book that the rationales cite; empty = none")
     rules: int = Field(default=0, ge=0, description="retrieved rules of the book in every prompt")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +14,7 @@ from goodrate.relevance.calibration import softmax
 from goodrate.relevance.item_cut import cut_texts
 from goodrate.relevance.judge_card import CARD_FILE, JudgeCard, require_count, write_judge_card
 from goodrate.relevance.pairs import RENDERERS, Item, Pair, item_texts
-from goodrate.relevance.prompts import TEMPLATES, PromptFields, fitted_prompt, prompt_room
+from goodrate.relevance.prompts import TEMPLATES, PromptFields, PromptParts, fitted_prompt, prompt_room
 from goodrate.relevance.protocol import Assessment
 from goodrate.relevance.rationale import ORDERS, Parsed, contradicts, label_text, parse
 from goodrate.relevance.reason_words import reason_steps
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from goodrate.models.language_model import LanguageModel
 
 RULES_FILE = "rules.toml"
-Prompt = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +36,9 @@ class Card(JudgeCard):
     rule_book_hash: of the book that its rationales cite ("" none). stop_token_id ends a completion of at most
     max_new_tokens. item_form: how a catalogue row becomes the text that it was trained on: "listing"
     (relevance.listing, typed fields), "text" (catalog.rendering, running text) or "short" (the same, attributes last).
-    item_tokens: most tokens of that text, 0 = as many as fit. rules: how many retrieved rules of
-    its book stand in a prompt.
+    item_tokens: most tokens of that text, 0 = as many as fit. rules: how many retrieved rules of its book stand in a
+    prompt. chat_frame: the texts before and after every prompt that the model's chat template gave when it was
+    trained; empty = it was trained without.
     """
 
     kind: ClassVar[str] = "lm"
@@ -54,6 +52,7 @@ class Card(JudgeCard):
     item_form: str = "listing"
     item_tokens: int = 0
     rules: int = 0
+    chat_frame: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,6 +69,8 @@ class Card(JudgeCard):
         require_count("max_new_tokens", self.max_new_tokens, least=1)
         require_count("item_tokens", self.item_tokens, least=0)
         require_count("rules", self.rules, least=0)
+        if len(self.chat_frame) not in (0, 2) or not all(isinstance(text, str) for text in self.chat_frame):
+            raise ValueError(f"chat_frame {list(self.chat_frame)}: expected none, or the texts around a prompt")
         if self.rules and not self.rule_book_hash:
             raise ValueError(f"rules {self.rules}: expected 0, or a number of rules and the hash of their book")
 
@@ -135,6 +136,8 @@ class LmJudge:
         FileNotFoundError or ValueError name the file.
         """
         from goodrate.models.causal_lm import CausalLM, adapter_base
+        from goodrate.models.chat_frame import ChatFrame
+        from goodrate.models.pretrained import folder_hash
         from goodrate.relevance.judge_card import read_judge_card
 
         folder = Path(folder)
@@ -143,8 +146,9 @@ class LmJudge:
             raise ValueError(f"{folder} is a judge of kind {read.kind!r}, not a language model")
         model = CausalLM.load(folder, adapter=adapter, device=device, precision=precision)
         _require_vocabulary(folder, read, model.network.get_input_embeddings().num_embeddings)
+        model.frame = ChatFrame(*read.chat_frame)
         folders = [folder, adapter, adapter_base(folder)]  # a base on the hub stands by its name in the adapter's files
-        hashes = [_folder_hash(Path(part)) for part in folders if part is not None and Path(part).is_dir()]
+        hashes = [folder_hash(Path(part)) for part in folders if part is not None and Path(part).is_dir()]
         return cls(model, read, "+".join(hashes), judge_rules(folder, read))
 
     @property
@@ -164,6 +168,7 @@ class LmJudge:
             "rule_book": card.rule_book_hash,
             **({"rules": card.rules} if card.rules else {}),
             **({"item_tokens": card.item_tokens} if card.item_tokens else {}),
+            **({"chat_frame": list(card.chat_frame)} if card.chat_frame else {}),
             "tokens": [list(card.label_token_ids), card.stop_token_id, card.max_new_tokens],
         }
 
@@ -208,13 +213,13 @@ class LmJudge:
     def _generate(self, prompts: Sequence[Any]) -> list[Any]:
         return self.model.generate(prompts, self.card.max_new_tokens, self.card.stop_token_id) if prompts else []
 
-    def _prompts(self, pairs: Sequence[Pair]) -> tuple[list[Prompt | None], list[str], list[bool]]:
+    def _prompts(self, pairs: Sequence[Pair]) -> tuple[list[PromptParts | None], list[str], list[bool]]:
         """Of each pair its prompt (None: it does not fit), status, and whether the item was cut.
 
         Room for a reason is always kept: asking for it changes nothing.
         """
         room = prompt_room(self.model, self.card.max_new_tokens)
-        prompts: list[Prompt | None] = []
+        prompts: list[PromptParts | None] = []
         status, cut = [], []
         texts = cut_texts(self.model, self.reads([pair.item for pair in pairs]), self.card.item_tokens)
         for pair, (text, short) in zip(pairs, texts, strict=True):
@@ -233,7 +238,7 @@ class LmJudge:
         return prompts, status, cut
 
     def _write_then_label(
-        self, pairs: Sequence[Pair], prompts: Sequence[Prompt | None], usable: Sequence[int], logits: np.ndarray,
+        self, pairs: Sequence[Pair], prompts: Sequence[PromptParts | None], usable: Sequence[int], logits: np.ndarray,
         status: list[str], explanations: list[Explanation | None],
     ) -> None:  # fmt: skip
         """Decode the steps, then read the label's logits where the label was written; fills the last three."""
@@ -266,14 +271,3 @@ def _require_vocabulary(folder: Path, card: Card, size: int) -> None:
     for name, ids in (("label_token_ids", card.label_token_ids), ("stop_token_id", (card.stop_token_id or 0,))):
         if max(ids) >= size:
             raise ValueError(f"{folder / CARD_FILE}: {name} {max(ids)}: the model has tokens 0 to {size - 1:,}")
-
-
-def _folder_hash(folder: Path) -> str:
-    """16 hex of sha256 over the folder's weights, configuration and tokenizer; judge.json counts through `identity`."""
-    digest = hashlib.sha256()
-    weights = re.compile(r".*\.(safetensors|bin|model)|(adapter_)?config\.json|tokenizer.*\.json|vocab.*|merges\.txt")
-    for path in sorted(p for p in folder.iterdir() if p.name != CARD_FILE and weights.fullmatch(p.name)):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from goodrate.models.language_model import LanguageModel
 
 
+PromptParts = tuple[str, str]  # what all items of a query share, and the item's own part
+
+
 @dataclass(frozen=True)
 class Template:
     """instruction: what stands before the query. answer: the line that asks for the label.
@@ -56,7 +59,7 @@ class PromptFields:
 
 def judge_prompt(
     query: str, item_text: str, facts: str = "", context: str | None = None, template: str = "v1", rules: str = ""
-) -> tuple[str, str]:
+) -> PromptParts:
     """Prefix and suffix of a pair's prompt. Line breaks inside the parts become spaces: each part is one line.
 
     Raises ValueError naming the known templates.
@@ -101,7 +104,7 @@ def prompt_room(model: LanguageModel, max_new_tokens: int) -> int | None:
 
 def fitted_prompt(
     model: LanguageModel, fields: PromptFields, template: str, room: int | None
-) -> tuple[tuple[str, str], bool]:
+) -> tuple[PromptParts, bool]:
     """The prompt of a pair in at most `room` tokens (None: no limit), its item text cut at the end where it must be.
 
     A context longer than half of the room loses its end, whatever the item, so that all items of a query share it.
@@ -110,7 +113,7 @@ def fitted_prompt(
     """
     fields = replace(fields, context=_fitted_context(model, fields.context, room))
     prompt = _prompt(fields, fields.item_text, template)
-    if room is None or _surely_fits(prompt, room) or len(model.encode_pair(*prompt)) <= room:
+    if room is None or _surely_fits(model, prompt, room) or len(model.encode_pair(*prompt)) <= room:
         return prompt, False
 
     def length(characters: int) -> int:
@@ -124,7 +127,7 @@ def fitted_prompt(
     return _prompt(fields, item, template), True
 
 
-def _prompt(fields: PromptFields, item_text: str, template: str) -> tuple[str, str]:
+def _prompt(fields: PromptFields, item_text: str, template: str) -> PromptParts:
     """The prompt of a pair with another item text."""
     return judge_prompt(fields.query, item_text, fields.facts, fields.context, template, fields.rules)
 
@@ -138,9 +141,12 @@ def _fitted_context(model: LanguageModel, context: str | None, room: int | None)
     return text[:characters]
 
 
-def _surely_fits(prompt: tuple[str, str], room: int) -> bool:
-    """Whether counting bytes is enough: tokens are at least a byte long, but for a mark that some put in front."""
-    return len("".join(prompt).encode()) + 2 <= room
+def _surely_fits(model: LanguageModel, prompt: PromptParts, room: int) -> bool:
+    """Whether counting bytes is enough: tokens are at least a byte long, but for a mark that some put in front.
+
+    What the model puts around every prompt counts as it is.
+    """
+    return len("".join(prompt).encode()) + 2 + len(model.encode_pair("", "")) <= room
 
 
 def _largest(length: Callable[[int], int], most: int, room: int) -> int:
