@@ -47,6 +47,7 @@ class Hit:
     score: float
     rank: int
     channels: dict[str, Part]
+    excluded: bool = False
 
 
 class FakeSearcher:
@@ -55,7 +56,12 @@ class FakeSearcher:
     def __init__(self) -> None:
         self.asked: list[tuple[str, int, str | None, str]] = []
 
-    def search(self, query: str, k: int, where: str | None = None, mode: str = "hybrid") -> list[Hit]:
+    def read(self, query: str, ignore: tuple[str, ...] = ()) -> None:
+        return None
+
+    def search(
+        self, query: str, k: int, where: str | None = None, mode: str = "hybrid", ignore: tuple[str, ...] = ()
+    ) -> list[Hit]:
         self.asked.append((query, k, where, mode))
         ids = [] if query == "nothing" else [item[0] for item in ITEMS][:k]
         return [hit_at(rank, item_id) for rank, item_id in enumerate(ids, start=1)]

@@ -191,6 +191,6 @@ def test_a_part_that_is_taken_away_is_plain_words_again_and_no_language_reads_no
     read = searcher.read("oat bars without raisins under $20")
     assert read is not None and [span.kind for span in read.spans] == ["not", "price"]
     taken_away = [span.id for span in read.spans]
-    plain = [hit.item_id for hit in Searcher(bars, None, language=None).search("oat bars without raisins under $20")]
+    plain = [hit.item_id for hit in Searcher(bars, None, as_typed=True).search("oat bars without raisins under $20")]
     assert [hit.item_id for hit in searcher.search("oat bars without raisins under $20", ignore=taken_away)] == plain
     assert plain[0] == "raisin"

@@ -175,17 +175,16 @@ def _run(system: Index | str, index: Index, task: Task, seed: int, tick: Tick) -
         return runs
     if system not in ("lexical", "dense", "hybrid"):
         raise ValueError(f"unknown system {system!r}; accepted: an index, random, lexical, dense, hybrid")
-    plain = Index(index.store, index.encoder).in_mode(system)
+    plain = Index(index.store, index.encoder, as_typed=index.as_typed).in_mode(system)
     return replace(_index_runs(plain, task, tick), name=system)
 
 
 def _index_runs(index: Index, task: Task, tick: Tick) -> SystemRuns:
     """An index, or a judge on the judged lists, or reranking what its own index finds."""
     from goodrate.evaluation.systems import judge_runs, search_runs
-    from goodrate.retrieval.search import Searcher
 
     mode = index.mode or index.modes[0]
-    searcher = Searcher(index.store, index.encoder)
+    searcher = index.searcher
     if index.judge is None:
         return replace(search_runs(task, searcher, mode, tick), name=index.name)
     candidates = None if task.judged_only else search_runs(task, searcher, mode).runs[0]

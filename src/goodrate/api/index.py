@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from goodrate.models.encoder import Encoder
     from goodrate.relevance.protocol import Judge
     from goodrate.retrieval.indexing import IndexReport, ItemEncoder
+    from goodrate.retrieval.search import Searcher
     from goodrate.retrieval.store import Store
     from goodrate.serving.pipeline import Result as Result
     from goodrate.serving.pipeline import SearchPipeline, SearchResponse
@@ -33,25 +34,31 @@ class Index:
     def __init__(
         self, store: Store, encoder: ItemEncoder | None = None, judge: CalibratedJudge | None = None,
         depth: int = DEPTH, mode: str | None = None,
+        as_typed: bool = False,
     ) -> None:  # fmt: skip
-        """mode: hybrid, lexical or dense; None = the best that the index has. Raises ValueError for another encoder."""
+        """mode: hybrid, lexical or dense; None = the best that the index has. as_typed: "without X" and "under 50 euro"
+        are plain words. Raises ValueError for another encoder.
+        """
         if encoder is not None:
             store.require_encoder(encoder.fingerprint)
         self.store, self.encoder, self.judge, self.depth, self.mode = store, encoder, judge, depth, mode
+        self.as_typed = as_typed
 
     @classmethod
     def create(
         cls, path: str | Path, items: Catalog | Any, encoder: str | Path | Encoder | None = None, *,
         fields: Sequence[str] | None = None, dimensions: int | None = None, progress: Progress | None = None,
+        language: str | None = None,
     ) -> Index:  # fmt: skip
         """An index of these items. One that is there is brought up to date: only new and changed items are encoded.
 
         items: a Catalog or a frame. encoder: a sentence-transformers folder, hub id or Encoder; None = full text only,
         or the one that the index remembers. fields: what the encoder reads of an item. dimensions: keep only so many
-        floats of a vector. Raises ValueError when the folder holds something else or was made otherwise, and FolderBusy
-        when another process still writes into it after 600 seconds.
+        floats of a vector. language: of texts and queries, such as "de"; English unless said. Raises ValueError when
+        the folder holds something else or was made otherwise, and FolderBusy when another process still writes into it
+        after 600 seconds.
         """
-        with cls.writing(path, encoder, fields, dimensions) as index:
+        with cls.writing(path, encoder, fields, dimensions, language) as index:
             index.add(items, progress)
         return index
 
@@ -59,7 +66,8 @@ class Index:
     @contextlib.contextmanager
     def writing(
         cls, path: str | Path, encoder: str | Path | Encoder | None = None, fields: Sequence[str] | None = None,
-        dimensions: int | None = None, *, wait_s: float | None = None, told: Callable[[str], None] | None = None,
+        dimensions: int | None = None, language: str | None = None, *, wait_s: float | None = None,
+        told: Callable[[str], None] | None = None,
     ) -> Iterator[Index]:  # fmt: skip
         """The index of a folder, empty where there was none, held for writing until the block ends; see create.
 
@@ -78,10 +86,10 @@ class Index:
         with writing_turn(path, WAIT_S if wait_s is None else wait_s, told):
             if is_index(path):
                 index = cls.open(path, encoder)
-                index._require(fields, dimensions)
+                index._require(fields, dimensions, language)
             else:
                 require_free(path)
-                index = cls._made(path, encoder, loaded, fields or RENDERED_FIELDS)
+                index = cls._made(path, encoder, loaded, fields or RENDERED_FIELDS, language or "en")
             with index.held(told=told):
                 yield index
 
@@ -98,16 +106,18 @@ class Index:
 
     @classmethod
     def _made(
-        cls, path: Path, encoder: str | Path | Encoder | None, loaded: Encoder | None, fields: Sequence[str]
-    ) -> Index:
+        cls, path: Path, encoder: str | Path | Encoder | None, loaded: Encoder | None, fields: Sequence[str],
+        language: str,
+    ) -> Index:  # fmt: skip
         """A new, empty index."""
         from goodrate.retrieval.manifest import remembered_place
         from goodrate.retrieval.store import Store
 
         if loaded is None:
-            return cls(Store.create(path, None, None))
+            return cls(Store.create(path, None, None, language=language))
         where = remembered_place(path, encoder)
-        return cls(Store.create(path, loaded.fingerprint, loaded.dimension, where, fields), _single(loaded))
+        store = Store.create(path, loaded.fingerprint, loaded.dimension, where, fields, language)
+        return cls(store, _single(loaded))
 
     @classmethod
     def open(cls, path: str | Path, encoder: str | Path | Encoder | None = None, *, words_only: bool = False) -> Index:
@@ -126,13 +136,15 @@ class Index:
         loaded = _remembered(store) if encoder is None else load_encoder(encoder, store.dimension)
         return cls(store, _single(loaded))
 
-    def _require(self, fields: Sequence[str] | None, dimensions: int | None) -> None:
+    def _require(self, fields: Sequence[str] | None, dimensions: int | None, language: str | None) -> None:
         """ValueError when an index that is there was made otherwise."""
         path, store = self.store.path, self.store
         if fields is not None and list(fields) != store.encoded_fields:
             raise ValueError(f"{path} encodes {','.join(store.encoded_fields)}; for other fields make another index")
         if dimensions not in (None, store.dimension):
             raise ValueError(f"{path} has vectors of {store.dimension} floats; for {dimensions} make another index")
+        if language not in (None, store.manifest.language):
+            raise ValueError(f"{path} is in language {store.manifest.language}; for {language} make another index")
 
     def __len__(self) -> int:
         return len(self.store)
@@ -170,11 +182,14 @@ class Index:
         return self.store.remove(ids)
 
     def search(
-        self, query: str, k: int = 10, where: str | None = None, mode: str | None = None, depth: int | None = None
-    ) -> SearchResponse:
+        self, query: str, k: int = 10, where: str | None = None, mode: str | None = None, depth: int | None = None,
+        ignore: Sequence[str] = (),
+    ) -> SearchResponse:  # fmt: skip
         """The best k items, best first; with a judge, its verdicts order the first `depth`.
 
-        where: a condition such as "price < 50 AND brand = 'HP'". Raises ValueError for an empty query, an unknown mode
+        where: a condition such as "price < 50 AND brand = 'HP'". Exclusions and prices in the query ("without X",
+        "under 50 euro") are read by rules; the answer's `spans` tell what was read, and those whose ids are in `ignore`
+        are plain words. Raises ValueError for an empty query, an unknown mode
         or a filter that cannot be read.
         """
         from goodrate.serving.pipeline import SearchRequest
@@ -183,7 +198,7 @@ class Index:
             raise ValueError("the query is empty")
         mode, depth = mode or self.mode, self.depth if depth is None else depth
         self._require_mode(mode)
-        return self.pipeline.search(SearchRequest(query, k, where, mode, depth))
+        return self.pipeline.search(SearchRequest(query, k, where, mode, depth, tuple(ignore)))
 
     def rerank(self, judge: Judge | CalibratedJudge, depth: int = DEPTH, mode: str | None = None) -> Index:
         """The same index with a judge over its first `depth` results.
@@ -194,12 +209,23 @@ class Index:
         self._require_mode(mode)
         judge = as_calibrated(judge)
         noted = judge if judge.notes is not None else judge.with_notes(self.notes(judge))
-        return Index(self.store, self.encoder, noted, depth, mode or self.mode)
+        return Index(self.store, self.encoder, noted, depth, mode or self.mode, self.as_typed)
 
     def in_mode(self, mode: str) -> Index:
         """The same index, searched by words, by meaning, or by both."""
         self._require_mode(mode)
-        return Index(self.store, self.encoder, self.judge, self.depth, mode)
+        return Index(self.store, self.encoder, self.judge, self.depth, mode, self.as_typed)
+
+    def taking_words_as_typed(self) -> Index:
+        """The same index, to which "without X" and "under 50 euro" are plain words."""
+        return Index(self.store, self.encoder, self.judge, self.depth, self.mode, as_typed=True)
+
+    @property
+    def searcher(self) -> Searcher:
+        """What finds items in it, without a judge."""
+        from goodrate.retrieval.search import Searcher
+
+        return Searcher(self.store, self.encoder, as_typed=self.as_typed)
 
     def _require_mode(self, mode: str | None) -> None:
         """ValueError for a mode that the index cannot be searched in."""
@@ -230,10 +256,9 @@ class Index:
     @cached_property
     def pipeline(self) -> SearchPipeline:
         """What answers searches, safe to call from many threads."""
-        from goodrate.retrieval.search import Searcher
         from goodrate.serving.pipeline import SearchPipeline
 
-        return SearchPipeline(self.store, Searcher(self.store, self.encoder), self.judge, self.modes)
+        return SearchPipeline(self.store, self.searcher, self.judge, self.modes)
 
 
 def load_encoder(encoder: str | Path | Encoder, longest: int | None = None) -> Encoder:

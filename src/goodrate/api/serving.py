@@ -69,7 +69,7 @@ def live(
         store = Store.open(index.store.path)
         if (store.fingerprint, store.dimension) != (index.store.fingerprint, index.store.dimension):
             raise ValueError(f"{store.path} holds an index of another encoder; start goodrate serve anew")
-        opened = Index(store, index.encoder, index.judge, index.depth, index.mode)
+        opened = Index(store, index.encoder, index.judge, index.depth, index.mode, index.as_typed)
         if noted is not None and index.judge is not None:
             opened.judge = noted(opened, index.judge)
         return opened.pipeline

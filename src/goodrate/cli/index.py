@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -65,6 +65,10 @@ def index(
         int | None,
         typer.Option(min=1, help="Keep only so many floats of a vector (Matryoshka encoders).", show_default=False),
     ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(help="Of texts and queries: de, fr, ja, ..., none. English unless said.", show_default=False),
+    ] = None,
     remove: Annotated[
         str | None, typer.Option(help="Ids to take out: a,b,c, or @FILE with one a line.", show_default=False)
     ] = None,
@@ -80,7 +84,8 @@ def index(
         _remove(out, remove, wait)
     if catalog is not None:
         fields = None if encode is None else [name.strip() for name in encode.split(",") if name.strip()]
-        _index(out, catalog, _read(catalog, format, map, skip_bad), encoder, fields, dimensions, wait)
+        made = {"encoder": encoder, "fields": fields, "dimensions": dimensions, "language": language}
+        _index(out, catalog, _read(catalog, format, map, skip_bad), wait, made)
 
 
 def _told(line: str) -> None:
@@ -126,17 +131,14 @@ def _read(path: Path, format: str | None, map: str | None, skip_bad: int) -> Cat
     return items
 
 
-def _index(
-    out: Path, path: Path, items: Catalog, encoder: str | None, fields: list[str] | None, dimensions: int | None,
-    wait: float,
-) -> None:  # fmt: skip
+def _index(out: Path, path: Path, items: Catalog, wait: float, made: dict[str, Any]) -> None:
     """Encode and write what is new, and take the notes beside the catalogue along, in one turn."""
     from goodrate.api.index import NOTES, Index, notes_beside, take_notes
 
     notes = notes_beside(path)
     with contextlib.ExitStack() as turn:
         with console.status("loading the encoder"):
-            writing = Index.writing(out, encoder, fields, dimensions, wait_s=wait, told=_told)
+            writing = Index.writing(out, **made, wait_s=wait, told=_told)
             index = turn.enter_context(writing)
         _add(index, items)
         take_notes(index, notes)

@@ -50,6 +50,9 @@ def search(
         Mode | None, typer.Option(help="Default: hybrid, or lexical when the index has no vectors.", show_default=False)
     ] = None,
     encoder: Encoder = None,
+    as_typed: Annotated[
+        bool, typer.Option("--as-typed", help='Take "without X" and "under 50 euro" as plain words.')
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """See HELP."""
@@ -57,15 +60,20 @@ def search(
 
     with uncollected(), status_console.status("loading"):
         opened = Index.open(index, encoder, words_only=mode == "lexical")
+    opened = opened.taking_words_as_typed() if as_typed else opened
     start = time.perf_counter()
     response = opened.search(query, k, where, mode)
     milliseconds = (time.perf_counter() - start) * 1000
     rows = [_result(result) for result in response]
     if as_json:
-        document = {"query": query, "where": where, "milliseconds": round(milliseconds, 1), "results": rows}
+        read = [{"kind": span.kind, "text": span.text} for span in response.spans]
+        document = {
+            "query": query, "where": where, "read": read, "milliseconds": round(milliseconds, 1), "results": rows,
+        }  # fmt: skip
         sys.stdout.write(dumps(document, indent=2) + "\n")
     else:
-        _print(query, rows, f"{len(rows)} of {len(opened):,} items in {milliseconds:.0f} ms")
+        said = [f"read as a condition: {span.text}" for span in response.spans]
+        _print(query, rows, "; ".join([f"{len(rows)} of {len(opened):,} items in {milliseconds:.0f} ms", *said]))
 
 
 def _result(result: Result) -> dict[str, Any]:
@@ -74,7 +82,8 @@ def _result(result: Result) -> dict[str, Any]:
         name: {"rank": part["rank"], "score": round(part["score"], 6), "share": round(part["share"], 4)}
         for name, part in result.channels.items()
     }
-    return {"rank": result.rank, "score": round(result.score, 6), **result.item, "channels": channels}
+    of_search = {"rank": result.rank, "score": round(result.score, 6), "excluded": result.excluded}
+    return {**of_search, **result.item, "channels": channels}
 
 
 def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:

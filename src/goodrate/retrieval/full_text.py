@@ -15,6 +15,7 @@ import polars as pl
 from goodrate import strict_json
 from goodrate.catalog.rendering import lexical_form
 from goodrate.retrieval.identifiers import query_identifiers
+from goodrate.retrieval.languages import word_settings
 from goodrate.run_folder import write_atomic
 
 # Long specification sheets drown the title when they are one text with it. nDCG@10 on the judged Chorus lists (66
@@ -46,12 +47,15 @@ def identifiers(query: str) -> Any:
     return match(" ".join(codes), "identifiers") if codes else None
 
 
-def build(table: Any, folder: Path) -> None:
-    """The full text from all items: then the statistics are those of the items that are there."""
+def build(table: Any, folder: Path, language: str) -> None:
+    """The full text from all items: then the statistics are those of the items that are there.
+
+    language: see languages.word_settings.
+    """
     from lancedb.index import FTS
 
     # Stop words stay: "the north face" and "on running" are brands. Positions are only needed for phrases.
-    words_config = FTS(remove_stop_words=False, with_position=False)
+    words_config = FTS(remove_stop_words=False, with_position=False, **word_settings(language))
     codes_config = FTS(
         base_tokenizer="whitespace", lower_case=False, stem=False, remove_stop_words=False, ascii_folding=False,
         max_token_length=None, with_position=False,
@@ -62,14 +66,14 @@ def build(table: Any, folder: Path) -> None:
     _write_outdated(folder, 0)
 
 
-def update(table: Any, folder: Path) -> None:
+def update(table: Any, folder: Path, language: str) -> None:
     """Take new texts in and compact the files, or build the full text again where it is outdated or damaged.
 
     A few new texts wait for more: a search scans them, and compacting writes the whole table anew.
     """
     items = table.count_rows()
     if outdated(folder) > OUTDATED_SHARE * items or not _is_usable(table):
-        build(table, folder)
+        build(table, folder, language)
         table.optimize()
     elif _new_texts(table) > NEW_SHARE * items or table.stats()["fragment_stats"]["num_fragments"] > MAX_FILES:
         table.optimize()

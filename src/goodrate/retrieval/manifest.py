@@ -16,6 +16,7 @@ from goodrate.catalog.items import ITEM_COLUMNS
 from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields
 from goodrate.folder_lock import is_lock_file
 from goodrate.retrieval.filters import DECLARED_COLUMNS
+from goodrate.retrieval.languages import check_language
 from goodrate.run_folder import write_atomic
 
 MANIFEST = "store.json"
@@ -27,7 +28,8 @@ class Manifest(BaseModel):
     """What an index is.
 
     id: another one for each making. fingerprint, dimension: of its encoder, both or neither. encoder: where that lies,
-    see remembered_place. encoded_fields: what the encoder reads of an item; without it, everything.
+    see remembered_place. encoded_fields: what the encoder reads of an item; without it, everything. language: of texts
+    and queries, see languages.
     """
 
     model_config = ConfigDict(strict=True, frozen=True)
@@ -40,6 +42,7 @@ class Manifest(BaseModel):
     dimension: Annotated[int, Field(gt=0)] | None
     encoder: str | None = None
     encoded_fields: list[str] = list(RENDERED_FIELDS)
+    language: str = "en"
     columns: list[str] = list(ITEM_COLUMNS)
     filters: list[str] = list(DECLARED_COLUMNS)
 
@@ -48,6 +51,11 @@ class Manifest(BaseModel):
     def _known(cls, fields: list[str]) -> list[str]:
         check_fields(fields)
         return fields
+
+    @field_validator("language")
+    @classmethod
+    def _spoken(cls, language: str) -> str:
+        return check_language(language)
 
     @model_validator(mode="after")
     def _whole(self) -> Manifest:

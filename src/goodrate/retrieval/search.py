@@ -8,6 +8,7 @@ from dataclasses import replace
 from goodrate.retrieval.exclusions import violations
 from goodrate.retrieval.fusion import ChannelPart, FusedHit, Hit, reciprocal_rank_fusion
 from goodrate.retrieval.indexing import ItemEncoder
+from goodrate.retrieval.languages import rules_language
 from goodrate.retrieval.query_constraints import QueryConstraints, read_query
 from goodrate.retrieval.store import Store
 
@@ -23,24 +24,24 @@ DEMOTED_AMONG = 50
 class Searcher:
     """An index with the encoder that made it. Raises ValueError when it is another encoder.
 
-    channels: those that hybrid asks; None = all that the index has. language: of the rules by which exclusions and
-    prices are read from queries ("without X", "under 50 euro"); None takes every word as it stands.
+    channels: those that hybrid asks; None = all that the index has. as_typed: take every word as it stands, and not
+    "without X" and "under 50 euro" as an exclusion and a price, by the rules of the index's language.
     """
 
     def __init__(
         self, store: Store, encoder: ItemEncoder | None, channels: Sequence[str] | None = None,
-        language: str | None = "en",
+        as_typed: bool = False,
     ) -> None:  # fmt: skip
         if encoder is not None:
             store.require_encoder(encoder.fingerprint)
         self.store = store
         self.encoder = encoder
-        self.language = language
+        self._rules = None if as_typed else rules_language(store.manifest.language)
         self.channels = tuple(channels) if channels else CHANNELS if encoder else CHANNELS[:2]
 
     def read(self, query: str, ignore: Collection[str] = ()) -> QueryConstraints | None:
-        """What the query says beside its words; None without a language. ignore: ids of spans that are plain words."""
-        return None if self.language is None else read_query(query, self.language, ignore)
+        """What the query says beside its words; None without rules. ignore: ids of spans that are plain words."""
+        return None if self._rules is None else read_query(query, self._rules, ignore)
 
     def search(
         self, query: str, k: int = 10, where: str | None = None, mode: str | None = None, ignore: Collection[str] = ()

@@ -20,6 +20,7 @@ from goodrate.retrieval import full_text
 from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.fusion import Hit
 from goodrate.retrieval.identifiers import item_identifiers
+from goodrate.retrieval.languages import check_language
 from goodrate.retrieval.manifest import MANIFEST, Manifest, is_index
 from goodrate.retrieval.opened import OpenedIndex
 from goodrate.retrieval.table import IndexDamaged, create_table, id_condition, rows
@@ -63,11 +64,12 @@ class Store:
         dimension: int | None,
         encoder_path: str | None = None,
         encoded_fields: Sequence[str] = RENDERED_FIELDS,
+        language: str = "en",
     ) -> Store:
         """A new, empty index. dimension: D of its vectors, None for full text only.
 
         encoder_path: how the manifest says where the encoder lies, see manifest.remembered_place. encoded_fields: what
-        the encoder reads of an item; the full text always reads everything.
+        the encoder reads of an item; the full text always reads everything. language: of texts and queries.
         Raises ValueError when there is an index already, when only one of fingerprint and dimension is given, or for a
         field that items do not have.
         """
@@ -77,7 +79,7 @@ class Store:
         check_fields(encoded_fields)
         manifest = Manifest(
             fingerprint=encoder_fingerprint, dimension=dimension, encoder=encoder_path,
-            encoded_fields=list(encoded_fields),
+            encoded_fields=list(encoded_fields), language=check_language(language),
         )  # fmt: skip
         with writing_turn(path):
             if is_index(path):
@@ -85,7 +87,7 @@ class Store:
             for unfinished in path.glob(f".{MANIFEST}.*"):
                 unfinished.unlink(missing_ok=True)
             table = create_table(path, dimension)
-            full_text.build(table, path)
+            full_text.build(table, path, language)
             # Written last: a folder without it is no index, so a creation that was cut off is simply repeated.
             manifest.write(path)
         return cls(OpenedIndex(path))
@@ -206,7 +208,7 @@ class Store:
     def refresh(self) -> None:
         """Bring the full text up to date, as full_text says, and compact the files."""
         with self._opened.writing() as table:
-            full_text.update(table, self.path)
+            full_text.update(table, self.path, self.manifest.language)
 
     def mend(self) -> int:
         """Keep one row, the last written, of every id that has several; returns how many rows went.

@@ -21,6 +21,7 @@ def search_json(response: SearchResponse, scale: RelevanceScale | None) -> dict[
         "judged": response.judged,
         "cached": response.cached,
         "failed": response.failed,
+        "spans": [asdict(span) for span in response.spans],
         "latency_ms": {stage: round(ms, 2) for stage, ms in response.latency_ms.items()},
         "results": [_result_json(result, scale) for result in response.results],
     }
@@ -32,6 +33,7 @@ def _result_json(result: Result, scale: RelevanceScale | None) -> dict[str, Any]
         "item_id": result.item["id"],
         "item": {name: value for name, value in result.item.items() if name != "id"},
         "retrieval": {"rank": result.retrieval_rank, "score": result.score, "channels": result.channels},
+        "excluded": result.excluded,
         "verdict": result.verdict.as_dict(scale) if scale and result.verdict else None,
     }
 

@@ -19,6 +19,7 @@ from goodrate.retrieval.opened import IndexReplaced
 from goodrate.retrieval.table import IndexDamaged
 
 MODES = ("hybrid", "lexical", "dense")
+ACTING = ("not", "price")  # kinds of spans that change results
 ATTEMPTS = 3  # at a search whose items are removed before they are read
 # An unjudged item is unknown: it stands above what the judge called Bad and below what it called Good or Mid.
 TIER_ORDER: dict[str | None, int] = {"Good": 3, "Mid": 2, None: 1, "Bad": 0}
@@ -27,8 +28,14 @@ TIER_ORDER: dict[str | None, int] = {"Good": 3, "Mid": 2, None: 1, "Bad": 0}
 class CandidateSearch(Protocol):
     """What the pipeline needs of `retrieval.search.Searcher`."""
 
-    def search(self, query: str, k: int, where: str | None = None, mode: str = "hybrid") -> list[Any]:
-        """FusedHit(item_id, score, rank, channels) of the best k, best first."""
+    def search(
+        self, query: str, k: int, where: str | None = None, mode: str = "hybrid", ignore: Sequence[str] = ()
+    ) -> list[Any]:
+        """FusedHit(item_id, score, rank, channels, excluded) of the best k, best first."""
+        ...
+
+    def read(self, query: str, ignore: Sequence[str] = ()) -> Any:
+        """QueryConstraints of the query; None where its words are taken as they stand."""
         ...
 
 
@@ -48,7 +55,8 @@ class ItemStore(Protocol):
 class SearchRequest:
     """One search. k: results wanted. mode: None = the best that the index has.
 
-    depth: how many of the retrieved items the judge sees; 0 = none.
+    depth: how many of the retrieved items the judge sees; 0 = none. ignore: ids of spans (SearchResponse.spans) that
+    are to be plain words.
     """
 
     query: str
@@ -56,6 +64,7 @@ class SearchRequest:
     where: str | None = None
     mode: str | None = None
     depth: int = 50
+    ignore: tuple[str, ...] = ()
 
 
 class UnknownItem(LookupError):
@@ -72,7 +81,10 @@ class NoJudge(LookupError):
 
 @dataclass(frozen=True)
 class Result:
-    """One result. score and retrieval_rank are those of retrieval; channels: rank, score and share of each channel."""
+    """One result. score and retrieval_rank are those of retrieval; channels: rank, score and share of each channel.
+
+    excluded: the item has what the query asks to be without, and retrieval put it behind others for that.
+    """
 
     rank: int
     item: dict[str, Any]
@@ -80,6 +92,7 @@ class Result:
     score: float
     channels: dict[str, dict[str, float | int]]
     verdict: Verdict | None
+    excluded: bool = False
 
     def __str__(self) -> str:
         tier = f"{self.verdict.tier or 'unjudged':9s}" if self.verdict else ""
@@ -89,7 +102,10 @@ class Result:
 
 @dataclass(frozen=True)
 class SearchResponse:
-    """Results in their final order and how they came about. latency_ms: by stage, with "total"."""
+    """Results in their final order and how they came about. latency_ms: by stage, with "total".
+
+    spans: what was read in the query as an exclusion or a price (retrieval.query_constraints.Span).
+    """
 
     request: SearchRequest
     results: list[Result]
@@ -98,6 +114,7 @@ class SearchResponse:
     cached: int
     failed: int
     latency_ms: dict[str, float] = field(default_factory=dict)
+    spans: tuple[Any, ...] = ()
 
     def __len__(self) -> int:
         return len(self.results)
@@ -177,7 +194,13 @@ class SearchPipeline:
             cached=sum(verdict.cached for verdict in verdicts),
             failed=sum(verdict.label is None for verdict in verdicts),
             latency_ms=watch.report(),
+            spans=self._spans(request),
         )
+
+    def _spans(self, request: SearchRequest) -> tuple[Any, ...]:
+        """What was read in the query and acts on its results."""
+        read = self._searcher.read(request.query, request.ignore)
+        return tuple(span for span in read.spans if span.kind in ACTING) if read else ()
 
     def search_once(self, query: str) -> None:
         """Retrieve one item and forget it: what is set up on first use is then set up."""
@@ -245,7 +268,7 @@ class SearchPipeline:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with watch.stage("retrieve"):
-                    hits = self._searcher.search(request.query, k, where=request.where, mode=str(request.mode))
+                    hits = self._searcher.search(request.query, k, request.where, str(request.mode), request.ignore)
                 with watch.stage("items"):
                     return hits, self._rows([hit.item_id for hit in hits])
             except (ValueError, OSError) as error:  # the request itself was checked before
@@ -272,17 +295,17 @@ def _finite(value: float | None) -> bool:
 
 
 def rank(hits: Sequence[Any], items: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> list[Result]:
-    """Results by tier, then expected gain, then retrieval rank.
+    """Results by tier, then those without what the query excludes, then expected gain, then retrieval rank.
 
     hits: K, best first. items: K, same order. verdicts: one for each of the first hits. An item without a label (not
     judged, or failed) has no gain and keeps its retrieval order among its like.
     """
     by_item = [*verdicts, *[None] * (len(hits) - len(verdicts))]
 
-    def key(position: int) -> tuple[int, float, int]:
+    def key(position: int) -> tuple[int, bool, float, int]:
         verdict = by_item[position]
         gain = verdict.expected_gain if verdict is not None and verdict.expected_gain is not None else 0.0
-        return -TIER_ORDER[verdict.tier if verdict else None], -gain, position
+        return -TIER_ORDER[verdict.tier if verdict else None], hits[position].excluded, -gain, position
 
     order = sorted(range(len(hits)), key=key)
     return [
@@ -293,6 +316,7 @@ def rank(hits: Sequence[Any], items: Sequence[Mapping[str, Any]], verdicts: Sequ
             score=float(hits[position].score),
             channels={name: _part(part) for name, part in hits[position].channels.items()},
             verdict=by_item[position],
+            excluded=hits[position].excluded,
         )
         for place, position in enumerate(order, start=1)
     ]

@@ -12,6 +12,7 @@ from goodrate.serving.pipeline import SearchRequest
 
 MAX_QUERY_CHARACTERS = 500
 MAX_RESULTS = 200
+MAX_IGNORED = 50
 MAX_DEPTH = 500
 MAX_TEXTS = 1000
 MAX_TEXT_CHARACTERS = 20_000
@@ -31,11 +32,12 @@ class SearchBody(StrictBody):
     where: str | None = Field(None, max_length=MAX_CHARACTERS)
     mode: str | None = None
     depth: int = Field(50, ge=0, le=MAX_DEPTH)
+    ignore: list[str] = Field(default_factory=list, max_length=MAX_IGNORED, description="ids of spans of an answer")
 
     def request(self) -> SearchRequest:
         """The same search for the pipeline; a blank filter is no filter."""
         where = self.where.strip() if self.where else ""
-        return SearchRequest(self.query.strip(), self.k, where or None, self.mode, self.depth)
+        return SearchRequest(self.query.strip(), self.k, where or None, self.mode, self.depth, tuple(self.ignore))
 
 
 class PairBody(StrictBody):
