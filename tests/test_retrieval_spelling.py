@@ -121,8 +121,9 @@ def test_build_from_items_reads_every_text_and_weighs_titles_most() -> None:
     assert catalogue_texts(frame)[::10] == [("Oak table ; Kira ; ", 1.0), ("varnished legs ; finish glossy", 0.1)]
     index = SpellingIndex.build(frame)
     assert [word in index for word in ("oak", "Kira", "varnished", "glossy", "strong")] == [True] * 4 + [False]
-    assert index.frequency[index.words.index("table")] == 10
-    assert index.frequency[index.words.index("glossy")] == pytest.approx(1)
+    words = index.vocabulary
+    assert words.frequency[words.row_of["table"]] == 10
+    assert words.frequency[words.row_of["glossy"]] == pytest.approx(1)
     assert index.correct("varnihsed tabel").text == "varnished table"  # type: ignore[union-attr]
 
 
@@ -131,7 +132,7 @@ def test_save_and_load_give_the_same_index(tmp_path: Path) -> None:
     loaded = SpellingIndex.load(tmp_path / "spelling.npz")
     queries = ["hp lapotp", "ubs cable", "cafee chiar", "usbcable", "laptop", "batteriess"]
     assert [loaded.correct(query) for query in queries] == [SHOP.correct(query) for query in queries]
-    assert (len(loaded), loaded.shown) == (len(SHOP), SHOP.shown)
+    assert loaded.vocabulary.shown == SHOP.vocabulary.shown and len(loaded) == len(SHOP)
 
 
 def test_an_empty_catalogue_corrects_nothing(tmp_path: Path) -> None:

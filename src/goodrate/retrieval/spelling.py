@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,11 @@ import polars as pl
 
 from goodrate.retrieval.array_file import check_lengths, load_arrays, save_arrays
 from goodrate.retrieval.typos import OTHER, SWAP, NearWords, edit_cost, signature
-from goodrate.retrieval.words import MAIN_WEIGHT, WORD, catalogue_texts, fold, plain, same_stem
+from goodrate.retrieval.vocabulary import Vocabulary
+from goodrate.retrieval.words import WORD, fold, same_stem
 
 SPELLING_FILE = "spelling.npz"  # its usual name inside an index folder
 KIND, FORMAT_VERSION = "spelling", 1
-MAX_DOCUMENTS = 200_000  # titles that co-occurrence is counted in: bounds the file and the memory
 MAX_WORD = 40  # letters; longer runs are no words, and the full text cuts them too
 
 EDIT, CONTEXT = 5.0, 1.0
@@ -96,26 +95,20 @@ class _Option:
 
 
 class SpellingIndex:
-    """The catalogue's words with their frequencies, and the titles that hold each.
+    """A catalogue's vocabulary, and which of its words others may be corrected to.
 
-    words (V,): folded. shown (V,): as the catalogue mostly writes them, in small letters. frequency (V,): texts with
-    the word, weighted. starts (V + 1,), documents: titles documents[starts[v]:starts[v + 1]] hold word v. known (1,):
-    how many words were given besides the catalogue's.
+    signatures (V,) uint64: of each word, 0 for one that nothing is corrected to. known (1,): how many words were given
+    besides the catalogue's.
     """
 
-    def __init__(
-        self, words: list[str], shown: list[str], frequency: np.ndarray, signatures: np.ndarray, starts: np.ndarray,
-        documents: np.ndarray, known: np.ndarray,
-    ) -> None:  # fmt: skip
-        self.words, self.shown, self.frequency = words, shown, frequency
-        self._signatures, self._starts, self._documents = signatures, starts, documents
-        self._rows = {word: row for row, word in enumerate(words)}
-        self._targets = np.flatnonzero(signatures)  # a word that is never corrected to has no signature
-        lengths = np.fromiter(map(len, words), dtype=np.int16, count=len(words))[self._targets]
-        targets = [words[row] for row in self._targets.tolist()]
+    def __init__(self, vocabulary: Vocabulary, signatures: np.ndarray, known: np.ndarray) -> None:
+        self.vocabulary = vocabulary
+        self._signatures, self._known = signatures, known
+        self._cost = COST_KNOWING if known[0] >= DICTIONARY else COST
+        self._targets = np.flatnonzero(signatures)
+        targets = [vocabulary.words[row] for row in self._targets.tolist()]
+        lengths = np.fromiter(map(len, targets), dtype=np.int16, count=len(targets))
         self._near = NearWords(targets, signatures[self._targets], lengths)
-        self._known, self._cost = known, COST_KNOWING if known[0] >= DICTIONARY else COST
-        self._titles = int(documents.max(initial=-1)) + 1
 
     @classmethod
     def build(cls, texts: Iterable[tuple[str, float]] | pl.DataFrame, known: Iterable[str] = ()) -> SpellingIndex:
@@ -126,38 +119,39 @@ class SpellingIndex:
         of an encoder's vocabulary. With 5,000 of them or more, bolder corrections are believed. Raises ValueError for a
         weight that is negative or no number.
         """
-        counted, known = _Counts(), list(known)
-        for text, weight in catalogue_texts(texts) if isinstance(texts, pl.DataFrame) else texts:
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"the weight of {text[:40]!r} is {weight}; expected a number of at least 0")
-            counted.add(text, weight)
-        for text in known:
-            counted.add(text, 0.0)
-        return cls(*counted.arrays(), np.array([len(known)]))
+        known = list(known)
+        words = Vocabulary.build(texts, known)
+        signatures = np.zeros(len(words), dtype=np.uint64)
+        for row, (word, frequency) in enumerate(zip(words.words, words.frequency.tolist(), strict=True)):
+            if frequency >= MIN_TARGET and _can_be_meant(word):
+                signatures[row] = signature(word)
+        return cls(words, signatures, np.array([len(known)]))
 
     def save(self, path: str | Path) -> None:
         """Write one file, whole or not at all."""
+        words = self.vocabulary
         arrays = {
-            "frequency": self.frequency, "signatures": self._signatures, "starts": self._starts,
-            "documents": self._documents, "known": self._known,
+            "frequency": words.frequency, "starts": words.starts, "documents": words.documents,
+            "signatures": self._signatures, "known": self._known,
         }  # fmt: skip
-        save_arrays(path, KIND, FORMAT_VERSION, arrays, {"words": self.words, "shown": self.shown})
+        save_arrays(path, KIND, FORMAT_VERSION, arrays, {"words": words.words, "shown": words.shown})
 
     @classmethod
     def load(cls, path: str | Path) -> SpellingIndex:
         """The index of a file. Raises FileNotFoundError, or ValueError for a damaged one or another format."""
         arrays, texts = load_arrays(path, KIND, FORMAT_VERSION)
         rows, pairs = len(texts.get("words", ())), len(arrays.get("documents", ()))
-        vocabulary = dict.fromkeys(("words", "shown", "frequency", "signatures"), rows)
-        check_lengths(path, {**texts, **arrays}, vocabulary | {"starts": rows + 1, "documents": pairs, "known": 1})
-        return cls(texts["words"], texts["shown"], **arrays)
+        lengths = dict.fromkeys(("words", "shown", "frequency", "signatures"), rows)
+        check_lengths(path, {**texts, **arrays}, lengths | {"starts": rows + 1, "documents": pairs, "known": 1})
+        signatures, known = arrays.pop("signatures"), arrays.pop("known")
+        return cls(Vocabulary(texts["words"], texts["shown"], **arrays), signatures, known)
 
     def __len__(self) -> int:
-        return len(self.words)
+        return len(self.vocabulary)
 
     def __contains__(self, word: str) -> bool:
         """Whether the catalogue has the word, or a form of it that the full text finds."""
-        return any(form in self._rows for form in same_stem(fold(word)))
+        return any(form in self.vocabulary.row_of for form in same_stem(fold(word)))
 
     def correct(self, query: str) -> Correction | None:
         """The query with the words that the catalogue lacks corrected; None when there is nothing to correct.
@@ -169,7 +163,8 @@ class SpellingIndex:
         tokens = list(_tokens(query))
         if all(token.fixed or token.word in self for token in tokens):
             return None
-        context = self._context(tokens)
+        rows = self.vocabulary.row_of
+        context = self.vocabulary.titles_with({rows[token.word] for token in tokens if token.word in rows})
         chosen: list[_Option] = []
         sure, place = True, 0
         while place < len(tokens):
@@ -180,16 +175,6 @@ class SpellingIndex:
                 place = options[0].last
             place += 1
         return self._corrected(query, tokens, chosen, sure) if chosen else None
-
-    def _context(self, tokens: Sequence[_Token]) -> np.ndarray:
-        """How many of the query's known words each title has (titles,), uint8."""
-        held = np.zeros(self._titles, dtype=np.uint8)
-        for row in {self._rows[token.word] for token in tokens if token.word in self._rows}:
-            held[self._titles_of(row)] += 1
-        return held
-
-    def _titles_of(self, row: int) -> np.ndarray:
-        return self._documents[self._starts[row] : self._starts[row + 1]]
 
     def _options(self, tokens: Sequence[_Token], place: int, context: np.ndarray, free_from: int) -> list[_Option]:
         """What may be meant by a token, best first. free_from: the first token that no earlier change has taken."""
@@ -208,7 +193,7 @@ class SpellingIndex:
             return
         for distance in (1, 2) if len(word) >= TWO_EDITS else (1,):
             rows = self._targets[self._near.within(word, distance)]
-            rows = rows[np.argsort(-self.frequency[rows], kind="stable")][:CANDIDATES]
+            rows = rows[np.argsort(-self.vocabulary.frequency[rows], kind="stable")][:CANDIDATES]
             options = [self._edit(word, place, int(row), context) for row in rows]
             believed = [option for option in options if option]
             yield from believed
@@ -217,30 +202,30 @@ class SpellingIndex:
 
     def _edit(self, word: str, place: int, row: int, context: np.ndarray) -> _Option | None:
         """One word as what is meant, None when it is not believed."""
-        cost = edit_cost(word, self.words[row])
+        cost = edit_cost(word, self.vocabulary.words[row])
         shared = self._shared(row, context)
         if len(word) == 3 and (cost > SWAP or shared < MIN_SWAP_SHARED):
             return None
         if len(word) > 3 and cost > self._cost * len(word):
             return None
-        if cost > OTHER and self.frequency[row] < MIN_FAR_TARGET:
+        if cost > OTHER and self.vocabulary.frequency[row] < MIN_FAR_TARGET:
             return None
         return _Option(place, place, (row,), cost, self._score(row, cost, shared))
 
     def _score(self, row: int, cost: float, shared: float) -> float:
-        return math.log1p(self.frequency[row]) + CONTEXT * math.log1p(shared) - EDIT * cost
+        return math.log1p(self.vocabulary.frequency[row]) + CONTEXT * math.log1p(shared) - EDIT * cost
 
     def _shared(self, row: int, context: np.ndarray) -> int:
         """Titles of a word that the query's other words have too, each counted."""
-        return int(context[self._titles_of(row)].sum())
+        return int(context[self.vocabulary.titles_of(row)].sum())
 
     def _splits(self, word: str, place: int) -> Iterator[_Option]:
         """Two of the catalogue's words written as one: usbcable."""
         for cut in range(2, len(word) - 1):
-            rows = self._rows.get(word[:cut]), self._rows.get(word[cut:])
+            rows = self.vocabulary.row_of.get(word[:cut]), self.vocabulary.row_of.get(word[cut:])
             if rows[0] is None or rows[1] is None or max(cut, len(word) - cut) < 3:
                 continue
-            left, right = self._titles_of(rows[0]), self._titles_of(rows[1])
+            left, right = self.vocabulary.titles_of(rows[0]), self.vocabulary.titles_of(rows[1])
             shared = len(np.intersect1d(left, right, assume_unique=True))
             if shared >= max(MIN_SHARED, MIN_SHARED_PART * min(len(left), len(right))):
                 yield _Option(place, place, (rows[0], rows[1]), SPACE, math.log1p(shared) - EDIT * SPACE)
@@ -248,7 +233,7 @@ class SpellingIndex:
     def _joins(self, tokens: Sequence[_Token], first: int, context: np.ndarray) -> Iterator[_Option]:
         """One of the catalogue's words written as two: blue tooth."""
         left, right = tokens[first], tokens[first + 1]
-        row = self._rows.get(left.word + right.word)
+        row = self.vocabulary.row_of.get(left.word + right.word)
         if row is None or left.fixed or right.fixed or not self._signatures[row] or right.start - left.end != 1:
             return
         yield _Option(first, first + 1, (row,), SPACE, self._score(row, SPACE, self._shared(row, context)))
@@ -258,7 +243,7 @@ class SpellingIndex:
         text, changes, at = "", [], 0
         for option in chosen:
             start, end = tokens[option.first].start, tokens[option.last].end
-            meant = " ".join(self.shown[row] for row in option.rows)
+            meant = " ".join(self.vocabulary.shown[row] for row in option.rows)
             text += query[at:start]
             changes.append(Change(len(text), len(text) + len(meant), query[start:end]))
             text, at = text + meant, end
@@ -282,61 +267,7 @@ def _tokens(query: str) -> Iterator[_Token]:
             yield _Token(chunk.start() + match.start(), chunk.start() + match.end(), word, fixed)
 
 
-class _Counts:
-    """Words, how often they are written in which way, and which titles hold them, while texts come in."""
-
-    def __init__(self) -> None:
-        self._ids: dict[str, int] = {}  # as written, in small letters
-        self._weights = array("d")
-        self._pairs = array("q")  # title << 32 | word
-        self._titles = 0
-
-    def add(self, text: str, weight: float) -> None:
-        """Count every word of a text once."""
-        found = [self._id(word) for word in set(WORD.findall(plain(text)))]
-        for number in found:
-            self._weights[number] += weight
-        if weight >= MAIN_WEIGHT and self._titles < MAX_DOCUMENTS:
-            self._pairs.extend(self._titles << 32 | number for number in found)
-            self._titles += 1
-
-    def _id(self, word: str) -> int:
-        number = self._ids.setdefault(word, len(self._weights))
-        if number == len(self._weights):
-            self._weights.append(0.0)
-        return number
-
-    def arrays(self) -> tuple[list[str], list[str], np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """What SpellingIndex is made of; words in the order of their letters."""
-        weights = np.frombuffer(self._weights, dtype=np.float64) if self._ids else np.zeros(0)
-        folded = [fold(word) for word in self._ids]
-        words = sorted(set(folded))
-        row_of = {word: row for row, word in enumerate(words)}
-        rows = np.fromiter((row_of[word] for word in folded), dtype=np.int64, count=len(folded))
-        frequency = np.bincount(rows, weights, minlength=len(words)).astype(np.float32)
-        starts, documents = self._postings(rows, len(words))
-        is_target = [f >= MIN_TARGET and _can_be_meant(w) for w, f in zip(words, frequency.tolist(), strict=True)]
-        signatures = [signature(w) if good else 0 for w, good in zip(words, is_target, strict=True)]
-        shown = _mostly(list(self._ids), rows, weights, len(words))
-        return words, shown, frequency, np.array(signatures, dtype=np.uint64), starts, documents
-
-    def _postings(self, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """starts (count + 1,) int64 and documents int32, ascending within a word."""
-        pairs = np.frombuffer(self._pairs, dtype=np.int64) if self._pairs else np.zeros(0, dtype=np.int64)
-        keys = np.unique(rows[pairs & 0xFFFFFFFF] << 32 | pairs >> 32) if len(pairs) else pairs
-        starts = np.searchsorted(keys, np.arange(count + 1, dtype=np.int64) << 32)
-        return starts.astype(np.int64), (keys & 0xFFFFFFFF).astype(np.int32)
-
-
 def _can_be_meant(word: str) -> bool:
     """Whether others may be corrected to this word: letters alone, at least three, of a script with letters."""
     is_letters = len(word) >= 3 and not any(sign.isnumeric() for sign in word)
     return is_letters and len(word) <= MAX_WORD and not _NO_LETTERS.search(word)
-
-
-def _mostly(written: Sequence[str], rows: np.ndarray, weights: np.ndarray, count: int) -> list[str]:
-    """Of each word the way it is mostly written."""
-    shown = [""] * count
-    for place in np.lexsort((weights, rows)).tolist():  # the heaviest of a word comes last
-        shown[rows[place]] = written[place]
-    return shown
