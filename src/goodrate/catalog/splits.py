@@ -67,12 +67,12 @@ def _order(query: str, seed: int) -> str:
 
 def _stems(query: str) -> tuple[str, ...]:
     """Lower-case words without plural endings; numbers and single letters are left out unless nothing else is there."""
-    words = [singular(word) for word in re.findall(r"[^\W_]+", query.lower())]
+    words = [_stem(word) for word in re.findall(r"[^\W_]+", query.lower())]
     telling = [word for word in words if len(word) > 1 and not word.isdigit()]
     return tuple(telling or words)
 
 
-def singular(word: str) -> str:
+def _stem(word: str) -> str:
     """The singular, roughly: batteries, watches, speakers."""
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"

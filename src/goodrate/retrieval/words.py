@@ -9,11 +9,14 @@ from collections.abc import Iterable, Iterator
 import polars as pl
 
 from goodrate.catalog.rendering import lexical_texts
-from goodrate.catalog.splits import singular
 
 # Vowel signs and accents that are characters of their own belong to the letter before them.
 _MARKS = "".join(chr(code) for code in range(0x300, 0x3100) if unicodedata.category(chr(code)).startswith("M"))
 WORD = re.compile(rf"[^\W_](?:[^\W_]|[{re.escape(_MARKS)}])*")
+_IES = re.compile(r"(ies|ie|y)$")
+_BEFORE_ES = ("se", "xe", "ze", "che", "she", "oe")
+SINGULAR = frozenset(("lens",))  # ends in s as if it were a plural
+SHORTEST_PLURAL = 3  # letters of words that have no plural ending: gas, usb
 _ACCENTS = re.compile(r"(?<=[a-z])[\u0300-\u036f]+")
 SHORTEST_WHOLE = 4  # letters; shorter entries of a vocabulary are often pieces
 MAIN_WEIGHT, OTHER_WEIGHT = 1.0, 0.1  # of a word in title, brand or category, and of one in description or attributes
@@ -46,20 +49,40 @@ def folded_words(text: str) -> list[str]:
 
 
 def comparable(text: str) -> tuple[str, ...]:
-    """The folded words of a text without plural endings.
+    """The folded words of a text without English plural endings: keys to compare by, not to show.
 
-    >>> comparable("Laptop Bags")
-    ('laptop', 'bag')
+    >>> comparable("Phone Cases"), comparable("phone case"), comparable("batteries")
+    (('phone', 'cas'), ('phone', 'cas'), ('batteri',))
     """
-    return tuple(singular(word) for word in folded_words(text))
+    return tuple(without_plural(word) for word in folded_words(text))
+
+
+def without_plural(word: str) -> str:
+    """A key that a folded English word and its plural share; a final e goes where -es could follow without it.
+
+    >>> [without_plural(word) for word in ("boxes", "box", "sizes", "size", "movies", "movie", "lenses", "lens")]
+    ['box', 'box', 'siz', 'siz', 'movi', 'movi', 'lens', 'lens']
+    """
+    if len(word) <= SHORTEST_PLURAL or not word.isascii() or word in SINGULAR:
+        return word
+    if word.endswith(("ies", "ie", "y")):
+        return _IES.sub("i", word)
+    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        word = word[:-1]
+    return word[:-1] if word.endswith(_BEFORE_ES) else word
 
 
 def same_stem(word: str) -> Iterator[str]:
     """The folded word and the English forms that a stemming full text finds with it: plural, -ed, -ing."""
     yield word
-    yield singular(word)
     if not word.endswith("s"):  # "wireles" is no form of wireless
-        yield from (word + ending for ending in ("s", "es"))
+        yield from (word + "s", word + "es")
+    elif not word.endswith("ss"):
+        yield word[:-1]
+    if word.endswith(("ses", "xes", "zes", "ches", "shes", "oes")):
+        yield word[:-2]
+    if word.endswith("ies"):
+        yield word[:-3] + "y"
     if word.endswith("y"):
         yield word[:-1] + "ies"
     for ending in ("ing", "ed"):
