@@ -59,6 +59,9 @@ def corrected(query: str) -> str | None:
         ("cafee chiar", "café chair"),
         ("strassenlmape", "straßenlampe"),
         ("чайинк", "чайник"),
+        ("mealltalk", None),
+        ("xmalltalk", "smalltalk"),  # one edit, though in the first letter and of a rare word
+        ("msalltlak", None),  # two edits of a rare word
         ("अलमरी", "अलमारी"),
         ("WATERPROFF camera", "waterproof camera"),
     ],
@@ -125,6 +128,11 @@ def test_build_from_items_reads_every_text_and_weighs_titles_most() -> None:
     assert words.frequency[words.row_of["table"]] == 10
     assert words.frequency[words.row_of["glossy"]] == pytest.approx(1)
     assert index.correct("varnihsed tabel").text == "varnished table"  # type: ignore[union-attr]
+
+
+def test_a_long_text_is_no_query() -> None:
+    assert corrected("laptop " * 31 + "labtop") == "laptop " * 31 + "laptop"
+    assert corrected("laptop " * 32 + "labtop") is None
 
 
 def test_save_and_load_give_the_same_index(tmp_path: Path) -> None:
@@ -207,6 +215,7 @@ def test_a_correction_holds_only_the_catalogues_words_where_it_changed_something
         ("lamp", "lamp", 0.0), ("lmap", "lamp", 0.7), ("lammp", "lamp", 0.7), ("kettle", "ketle", 0.7),
         ("lsmp", "lamp", 0.8), ("lemp", "lamp", 0.8), ("lqxp", "lamp", 1.8), ("lamqp", "lamp", 1.0),
         ("amp", "lamp", 1.4), ("", "ab", 2.4),
+        ("alpm", "lamp", 1.4), ("almp", "lamp", 0.7),
     ],
 )  # fmt: skip
 def test_edit_cost(typed: str, meant: str, cost: float) -> None:

@@ -67,7 +67,7 @@ def test_what_is_suggested(typed: str, first: str, among: set[str]) -> None:
     assert found[0] == first and among <= set(found), found
 
 
-@pytest.mark.parametrize("typed", ["", "  ", "-!", "hover", "xyz", "lqxz", "kira hover", "a" * 400])
+@pytest.mark.parametrize("typed", ["", "  ", "-!", "hover", "xyz", "lqxz", "kira hover", "kira " * 17, "a" * 400])
 def test_nothing_is_suggested_for_what_nobody_can_find(typed: str) -> None:
     assert SHOP.suggest(typed) == []
 

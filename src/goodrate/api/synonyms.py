@@ -39,8 +39,8 @@ def propose_synonyms(
 ) -> list[Proposal]:
     """At most `most` pairs of phrases that may mean the same, best first, each with its score and evidence.
 
-    Synonyms are near for an encoder, but so are a printer and its ink: of the first forty about a third were right on a
-    catalogue of electronics. query_log: (query, count), whose queries are looked at, too.
+    Synonyms are near for an encoder, but so are a printer and its ink: on a catalogue of electronics a quarter of the
+    first forty was right both ways, and half in one. query_log: (query, count), whose queries are looked at, too.
     """
     from goodrate.api import index
     from goodrate.retrieval.synonym_proposals import propose

@@ -23,6 +23,7 @@ from goodrate.retrieval.words import WORD, fold, same_stem
 
 SPELLING_FILE = "spelling.npz"  # its usual name inside an index folder
 KIND, FORMAT_VERSION = "spelling", 1
+MAX_QUERY = 32  # words of a query; nothing is corrected in a longer text, which bounds the time
 MAX_WORD = 40  # letters; longer runs are no words, and the full text cuts them too
 
 EDIT, CONTEXT = 5.0, 1.0
@@ -34,7 +35,7 @@ TWO_EDITS = 6  # letters from which two edits are believed
 COST_KNOWING, COST, COST_SURE = 0.33, 0.2, 0.18
 DICTIONARY = 5000  # known words that make a dictionary
 MIN_TARGET = 1.0  # one title, or ten descriptions, must have a word that others are corrected to
-MIN_FAR_TARGET = 5.0  # and so many where the cost is above 1
+MIN_FAR_TARGET = 5.0  # and so many for two edits
 MIN_SHARED, MIN_SHARED_PART = 3, 0.05  # titles that the halves of a split share, and of the rarer half's titles
 MIN_SWAP_SHARED = 3  # titles that a three-letter word shares with the query's other words
 SURE_MARGIN = math.log(4)  # between the best and the second, for a correction to be sure
@@ -130,21 +131,27 @@ class SpellingIndex:
     def save(self, path: str | Path) -> None:
         """Write one file, whole or not at all."""
         words = self.vocabulary
+        other = [row for row, (word, shown) in enumerate(zip(words.words, words.shown, strict=True)) if word != shown]
         arrays = {
             "frequency": words.frequency, "starts": words.starts, "documents": words.documents,
-            "signatures": self._signatures, "known": self._known,
+            "signatures": self._signatures, "known": self._known, "accented": np.array(other, dtype=np.int32),
         }  # fmt: skip
-        save_arrays(path, KIND, FORMAT_VERSION, arrays, {"words": words.words, "shown": words.shown})
+        texts = {"words": words.words, "shown": [words.shown[row] for row in other]}
+        save_arrays(path, KIND, FORMAT_VERSION, arrays, texts)
 
     @classmethod
     def load(cls, path: str | Path) -> SpellingIndex:
         """The index of a file. Raises FileNotFoundError, or ValueError for a damaged one or another format."""
         arrays, texts = load_arrays(path, KIND, FORMAT_VERSION)
         rows, pairs = len(texts.get("words", ())), len(arrays.get("documents", ()))
-        lengths = dict.fromkeys(("words", "shown", "frequency", "signatures"), rows)
+        lengths = dict.fromkeys(("words", "frequency", "signatures"), rows)
+        lengths |= dict.fromkeys(("shown", "accented"), len(texts.get("shown", ())))
         check_lengths(path, {**texts, **arrays}, lengths | {"starts": rows + 1, "documents": pairs, "known": 1})
-        signatures, known = arrays.pop("signatures"), arrays.pop("known")
-        return cls(Vocabulary(texts["words"], texts["shown"], **arrays), signatures, known)
+        signatures, known, accented = (arrays.pop(name) for name in ("signatures", "known", "accented"))
+        shown = texts["words"].copy()
+        for row, other in zip(accented.tolist(), texts["shown"], strict=True):
+            shown[row] = other
+        return cls(Vocabulary(texts["words"], shown, **arrays), signatures, known)
 
     def __len__(self) -> int:
         return len(self.vocabulary)
@@ -157,11 +164,11 @@ class SpellingIndex:
         """The query with the words that the catalogue lacks corrected; None when there is nothing to correct.
 
         Never touched: the catalogue's words, whatever holds a digit, units, and words of three letters, unless two of
-        them are swapped and the word meant goes with the rest of the query.
+        them are swapped and the word meant goes with the rest of the query; and no query of more than 32 words.
         """
         query = unicodedata.normalize("NFC", query)
         tokens = list(_tokens(query))
-        if all(token.fixed or token.word in self for token in tokens):
+        if len(tokens) > MAX_QUERY or all(token.fixed or token.word in self for token in tokens):
             return None
         rows = self.vocabulary.row_of
         context = self.vocabulary.titles_with({rows[token.word] for token in tokens if token.word in rows})
@@ -194,13 +201,13 @@ class SpellingIndex:
         for distance in (1, 2) if len(word) >= TWO_EDITS else (1,):
             rows = self._targets[self._near.within(word, distance)]
             rows = rows[np.argsort(-self.vocabulary.frequency[rows], kind="stable")][:CANDIDATES]
-            options = [self._edit(word, place, int(row), context) for row in rows]
+            options = [self._edit(word, place, int(row), context, distance) for row in rows]
             believed = [option for option in options if option]
             yield from believed
             if believed:
                 return
 
-    def _edit(self, word: str, place: int, row: int, context: np.ndarray) -> _Option | None:
+    def _edit(self, word: str, place: int, row: int, context: np.ndarray, distance: int) -> _Option | None:
         """One word as what is meant, None when it is not believed."""
         cost = edit_cost(word, self.vocabulary.words[row])
         shared = self._shared(row, context)
@@ -208,7 +215,7 @@ class SpellingIndex:
             return None
         if len(word) > 3 and cost > self._cost * len(word):
             return None
-        if cost > OTHER and self.vocabulary.frequency[row] < MIN_FAR_TARGET:
+        if distance > 1 and self.vocabulary.frequency[row] < MIN_FAR_TARGET:
             return None
         return _Option(place, place, (row,), cost, self._score(row, cost, shared))
 

@@ -26,6 +26,7 @@ LATER = 1.5  # taken off where the typed word is not the first of the suggestion
 CONTINUES = 2.0  # added where the suggestion goes on exactly as it was typed
 MIN_ITEMS = 3  # of a product type, or of a brand in it
 LOOKED_AT = 200  # of the best by score: those that are near equal leave enough
+MAX_TYPED = 16  # words; nothing is suggested for more, which bounds the time
 FUZZY_LETTERS = 4  # typed letters from which one typing error is forgiven
 TYPES = ("product_type", "producttype", "product type")  # attributes that hold one
 
@@ -87,7 +88,7 @@ class SuggestionIndex:
 
     def save(self, path: str | Path) -> None:
         """Write one file, whole or not at all."""
-        arrays = {
+        arrays: dict[str, np.ndarray] = {
             "kinds": np.array([KINDS.index(s.kind) for s in self.suggestions], dtype=np.uint8),
             "results": np.array([s.results for s in self.suggestions], dtype=np.int64),
             "asked": np.array([s.asked for s in self.suggestions], dtype=np.float64),
@@ -125,7 +126,7 @@ class SuggestionIndex:
         if k < 1:
             raise ValueError(f"k must be at least 1; got {k}")
         words = folded_words(typed)
-        if not words:
+        if not 0 < len(words) <= MAX_TYPED:
             return []
         numbers, scores = self._matching(words)
         if not len(numbers) and len(words) > 1 and vocabulary is not None:

@@ -51,7 +51,8 @@ OPPOSITES = frozenset(
         ("wired", "wireless"), ("corded", "cordless"), ("indoor", "outdoor"), ("internal", "external"),
         ("man", "woman"), ("men", "women"), ("boy", "girl"), ("kid", "adult"), ("left", "right"), ("front", "rear"),
         ("front", "back"), ("top", "bottom"), ("upper", "lower"), ("input", "output"), ("in", "out"),
-        ("male", "female"), ("male", "gender"), ("female", "gender"), ("summer", "winter"), ("hot", "cold"), ("dry", "wet"),
+        ("male", "female"), ("male", "gender"), ("female", "gender"), ("summer", "winter"), ("hot", "cold"),
+        ("dry", "wet"),
         ("hard", "soft"), ("gloss", "matt"), ("glossy", "matt"), ("glossy", "matte"), ("gloss", "matte"),
         ("transparent", "opaque"), ("analog", "digital"), ("horizontal", "vertical"), ("passive", "active"),
         ("automatic", "manual"), ("read", "write"), ("sender", "receiver"), ("desktop", "laptop"), ("ac", "dc"),
@@ -115,9 +116,9 @@ def propose(
 
 def _terms(items: pl.DataFrame, query_log: Iterable[tuple[str, float]]) -> dict[Phrase, _Term]:
     """The most frequent phrases of titles, categories and queries, by what they are compared by."""
-    counts: Counter[Phrase] = Counter()
-    written: dict[Phrase, Counter[str]] = defaultdict(Counter)
-    asked: Counter[Phrase] = Counter()
+    counts: dict[Phrase, int] = defaultdict(int)
+    written: dict[Phrase, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    asked: dict[Phrase, float] = defaultdict(float)
     sources = [*frequent_phrases(items["title"]).items(), *_named(items["category"])]
     for text, count in sources:
         key = comparable(text)
@@ -130,7 +131,7 @@ def _terms(items: pl.DataFrame, query_log: Iterable[tuple[str, float]]) -> dict[
             asked[key] += times
             written[key][text] += times
     order = sorted(written, key=lambda key: (-asked[key], -counts[key], key))[:MOST_TERMS]
-    return {key: _Term(written[key].most_common(1)[0][0], asked[key]) for key in order}
+    return {key: _Term(max(written[key], key=lambda text: (written[key][text], text)), asked[key]) for key in order}
 
 
 def _named(categories: pl.Series) -> list[tuple[str, int]]:

@@ -15,6 +15,7 @@ from goodrate.retrieval.words import WORD, comparable, fold, without_plural
 SYNONYMS_FILE = "synonyms.txt"  # its usual name inside an index folder
 MAX_WORDS = 6  # of a phrase
 MOST_ALTERNATIVES = 8
+LOOKED_AT = 16  # ways looked at for each that is wanted, which bounds the time
 _COMMENT = re.compile(r"(^|\s)#.*")
 _EXAMPLE = "'laptop, notebook' (both ways) or 'tv => television' (one way)"
 
@@ -80,8 +81,9 @@ class Synonyms:
         Phrases are found from the left, the longest first. What was put in is not replaced again.
         """
         query = unicodedata.normalize("NFC", query)
-        seen, found = {comparable(query)}, []
-        for alternative in self._alternatives(query):
+        seen: set[Phrase] = {comparable(query)}
+        found: list[Alternative] = []
+        for alternative in itertools.islice(self._alternatives(query), LOOKED_AT * most):
             if len(found) >= most:
                 break
             key = comparable(alternative.text)

@@ -28,7 +28,7 @@ def edit_cost(typed: str, meant: str) -> float:
     """The cheapest way from one word to the other by single edits that do not overlap (optimal string alignment).
 
     Swapping neighbours and doubling or undoubling a letter cost 0.7, a neighbouring key or another vowel 0.8, any other
-    insertion, deletion or replacement 1; another first letter costs 0.4 more.
+    insertion, deletion or replacement 1; another first letter costs 0.4 more, unless it is swapped with the second.
     >>> edit_cost("lapotp", "laptop"), edit_cost("labtop", "laptop"), edit_cost("cofee", "coffee")
     (0.7, 1.0, 0.7)
     """
@@ -45,7 +45,8 @@ def edit_cost(typed: str, meant: str) -> float:
             if i and j and a == meant[j - 1] and b == typed[i - 1] and a != b:
                 cost = min(cost, two_before[j - 1] + SWAP)
             row.append(cost)
-    return round(row[-1] + (FIRST_LETTER if typed[:1] != meant[:1] else 0.0), 6)
+    is_other_start = typed[:1] != meant[:1] and typed[:2] != meant[1::-1]
+    return round(row[-1] + (FIRST_LETTER if is_other_start else 0.0), 6)
 
 
 def _extra(word: str, place: int, letter: str) -> float:

@@ -54,8 +54,8 @@ class Vocabulary:
         return self.documents[self.starts[row] : self.starts[row + 1]]
 
     def titles_with(self, rows: Iterable[int]) -> np.ndarray:
-        """How many of some words each title has (titles,), uint8."""
-        held = np.zeros(self._titles, dtype=np.uint8)
+        """How many of some words each title has (titles,), int32."""
+        held = np.zeros(self._titles, dtype=np.int32)
         for row in rows:
             held[self.titles_of(row)] += 1
         return held
