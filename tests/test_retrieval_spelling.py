@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,21 @@ def test_a_damaged_file_says_so_in_one_line(tmp_path: Path, damage: str) -> None
         SpellingIndex.load(path)
     message = str(error.value)
     assert message.startswith(str(path)) and "\n" not in message and "index the catalogue again" in message
+
+
+def test_wherever_a_file_is_changed_or_cut_the_error_is_one_line(tmp_path: Path) -> None:
+    path, rng = tmp_path / "spelling.npz", random.Random(3)
+    SpellingIndex.build([("hp laptop", 1.0), ("café lamp", 1.0)] * 5).save(path)
+    whole, refused = path.read_bytes(), 0
+    for _ in range(300):
+        at = rng.randrange(len(whole))
+        changed = whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :]
+        path.write_bytes(rng.choice([changed, whole[:at], whole[:at] + whole[at + 9 :]]))
+        try:
+            assert SpellingIndex.load(path).vocabulary.words == ["cafe", "hp", "lamp", "laptop"]
+        except ValueError as error:
+            refused += str(error).startswith(str(path)) and "\n" not in str(error)
+    assert refused > 200
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

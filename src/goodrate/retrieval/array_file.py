@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 
 import numpy as np
 
+from goodrate import strict_json
 from goodrate.run_folder import write_atomic
 
 HEADER = "header"
+DAMAGE = (
+    zipfile.BadZipFile,
+    ValueError,
+    EOFError,
+    OSError,
+    RuntimeError,
+)  # what numpy and zipfile raise for wrong bytes
 
 
 def save_arrays(
     path: str | Path, kind: str, version: int, arrays: Mapping[str, np.ndarray], texts: Mapping[str, Sequence[str]]
 ) -> None:
     """Write arrays and lists of texts without line breaks as one npz file. kind, version: what load_arrays asks for."""
-    header = json.dumps({"kind": kind, "version": version, "counts": {name: len(t) for name, t in texts.items()}})
+    header = strict_json.dumps(
+        {"kind": kind, "version": version, "counts": {name: len(t) for name, t in texts.items()}}
+    )
     packed = {HEADER: _bytes(header)} | dict(arrays)
     packed |= {name: _bytes("\n".join(lines)) for name, lines in texts.items()}
     memory = io.BytesIO()
@@ -36,21 +45,14 @@ def load_arrays(path: str | Path, kind: str, version: int) -> tuple[dict[str, np
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}; index the catalogue again to make it")
+    content = io.BytesIO(path.read_bytes())
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        header = json.loads(arrays.pop(HEADER).tobytes())
+        header = strict_json.parse(arrays.pop(HEADER).tobytes().decode())
         counts = header["counts"]
         texts = {name: _lines(arrays.pop(name)) for name in counts}
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        KeyError,
-        EOFError,
-        TypeError,
-        AttributeError,
-        NotImplementedError,
-    ) as error:
+    except (*DAMAGE, KeyError, TypeError, AttributeError) as error:
         raise damaged(path, _reason(error)) from None
     if header.get("kind") != kind or header.get("version") != version:
         found = f"{header.get('kind')} of format {header.get('version')}"

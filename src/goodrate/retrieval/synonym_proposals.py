@@ -6,7 +6,6 @@ nothing says that the two are a contrast (two values of one attribute, opposites
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
+from goodrate import strict_json
 from goodrate.retrieval.phrases import MIN_TITLES, STOP_WORDS, frequent_phrases
 from goodrate.retrieval.suggestions import TYPES
 from goodrate.retrieval.words import comparable
@@ -276,7 +276,7 @@ def _attribute_values(items: pl.DataFrame) -> dict[Phrase, set[str]]:
     """Phrase -> attributes that have it as a value, of those with few values; names of product types are left out."""
     values: dict[str, set[Phrase]] = defaultdict(set)
     for text in items["attributes"].unique().to_list():
-        for name, value in json.loads(text).items():
+        for name, value in strict_json.parse(text).items():
             if name not in TYPES and name != "type":
                 listed = value if isinstance(value, list) else [value]
                 values[name].update(comparable(v) for v in listed if isinstance(v, str) and len(v) < 40)

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from goodrate.catalog.tables import decode
 from goodrate.retrieval.words import WORD, comparable, fold, without_plural
+from goodrate.text_file import read_text
 
 SYNONYMS_FILE = "synonyms.txt"  # its usual name inside an index folder
 MAX_WORDS = 6  # of a phrase
@@ -54,7 +54,7 @@ class Synonyms:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"no such file: {path}; expected a text file with lines such as {_EXAMPLE}")
-        return cls.parse(decode(path, path.read_bytes()), str(path))
+        return cls.parse(read_text(path), str(path))
 
     @classmethod
     def parse(cls, text: str, name: str) -> Synonyms:
