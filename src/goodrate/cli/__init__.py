@@ -17,6 +17,7 @@ VERBS = {
     "shop": ("goodrate.cli.shop", "Write the embedded shop to a folder, or show examples of it."),
     "index": ("goodrate.cli.index", "Put a catalogue into a search index."),
     "search": ("goodrate.cli.search", "Search an index."),
+    "synonyms": ("goodrate.cli.synonyms", "Propose synonyms from a catalogue."),
     "judge": ("goodrate.cli.judge", "Say of query-item pairs how relevant they are, and why."),
     "teach": ("goodrate.cli.teach", "Write the reasons of labels, to train judges on."),
     "trim": ("goodrate.cli.trim", "Cut a language model's vocabulary to that of a shop."),
