@@ -166,7 +166,9 @@ def test_a_trimmed_judge_gives_the_same_probabilities(tmp_path: Path) -> None:
     write_lm_card(
         tmp_path / "whole", Card(scale="four_level", label_token_ids=labels, stop_token_id=stop, max_new_tokens=9)
     )
+    (tmp_path / "whole" / "trained_on.json").write_text("{}")
     trim(tmp_path / "whole", [texts_file(tmp_path)], tmp_path / "out")
+    assert (tmp_path / "out" / "trained_on.json").read_text() == "{}"
     pairs = [Pair("red lamp for a desk", text_item("lamp red steel 40 cm")), Pair("lamp", text_item("red"))]
     before, after = (LmJudge.load(tmp_path / name, precision="fp32").assess(pairs) for name in ("whole", "out"))
     np.testing.assert_allclose(after.probabilities, before.probabilities, atol=1e-6)

@@ -21,6 +21,7 @@ from goodrate.learning.fit import FitSettings
 from goodrate.learning.token_examples import TokenExample
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.chat_frame import ChatFrame
+from goodrate.models.quiet import no_old_names
 from goodrate.recipes import base, judge_sft
 from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, open_policy, open_start, write_judge
 from goodrate.relevance.lm_judge import LmJudge
@@ -207,7 +208,8 @@ def start_folder(family: str, shape: str, folder: Path) -> Path:
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(1)
-    adapted = get_peft_model(network, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    with no_old_names():
+        adapted = get_peft_model(network, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
     adapted.peft_config["default"].base_model_name_or_path = str(folder / "start")
     adapted.save_pretrained(folder / "adapter")
     return folder / "adapter"

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from goodrate import strict_json
+
 if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
     from goodrate.models.causal_lm import CausalLM
@@ -20,7 +22,7 @@ TRIM_FILE = "trim.json"
 WORD = re.compile(r"[^\W\d_]")  # a cell without a letter is a number or an id
 LINES = (".txt", ".md")  # read line by line; other files are tables
 PROBES, PROBE_TOKENS = 8, 64  # texts on which the logits of both models are compared
-KEPT_FILES = ("LICENSE*", "NOTICE*", "USE_POLICY*", "rules.toml")  # of the model's folder
+KEPT_FILES = ("LICENSE*", "NOTICE*", "USE_POLICY*", "rules.toml", "trained_on.json")  # of the model's folder
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _done(out: Path, wanted: Mapping[str, Any]) -> Trimmed | None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     try:
-        found = json.loads((out / TRIM_FILE).read_text(encoding="utf-8"))
+        found = strict_json.read_object(out / TRIM_FILE)
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
         card = Trimmed(**values)
     except (OSError, ValueError, TypeError, AttributeError):
@@ -181,7 +183,7 @@ def _write_cards(model: Path, folder: Path, done: Trimmed, card: Any, new: Mappi
         stop = None if card.stop_token_id is None else new[card.stop_token_id]
         labels = tuple(new[i] for i in card.label_token_ids)
         write_judge_card(folder, replace(card, label_token_ids=labels, stop_token_id=stop))
-    (folder / TRIM_FILE).write_text(json.dumps(asdict(done), indent=2) + "\n", encoding="utf-8")
+    (folder / TRIM_FILE).write_text(strict_json.dumps(asdict(done), indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_readme(done), encoding="utf-8")
 
 
