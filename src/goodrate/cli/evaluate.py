@@ -81,9 +81,7 @@ def evaluate(
     from goodrate.api.index import Index
     from goodrate.api.judging import named_texts, require_facts
 
-    if plot is not None:
-        require("plots", "--plot")
-        require_file_name("--plot", plot, (".png", ".svg", ".pdf"))
+    _require_picture(plot)
     plain = Index.open(index, words_only=True)
     names = chosen_systems(systems, plain.store.fingerprint is not None, model)
     _require_effect(names, judged_only, model=model, contexts=contexts, context_encoder=context_encoder, rerank=rerank)
@@ -123,6 +121,13 @@ def chosen_systems(text: str | None, has_vectors: bool, model: Path | None) -> l
     if not names:
         raise ValueError(f"--systems names none; accepted: {', '.join(SYSTEMS)}")
     return names
+
+
+def _require_picture(plot: Path | None) -> None:
+    """What --plot needs, before anything is measured: its packages, and a name that says which kind of picture."""
+    if plot is not None:
+        require("plots", "--plot")
+        require_file_name("--plot", plot, (".png", ".svg", ".pdf"))
 
 
 def _require_effect(names: list[str], judged_only: bool, **options: Any) -> None:
