@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from goodrate.recipes.judge_comparison import MIN_QUERIES, Scores, compare, pair_losses, warnings_of
+from goodrate.api import training
+from goodrate.recipes.judge_comparison import MIN_QUERIES, WAYS_OUT, Scores, compare, pair_losses, warnings_of
+from goodrate.recipes.registry import TrainingResult
 
 QUERIES = [f"q{n // 4}" for n in range(80)]  # 20 queries of 4 pairs
 
@@ -56,3 +59,12 @@ def test_few_dev_queries_say_that_they_are_few() -> None:
     (told,) = warnings_of(found, MIN_QUERIES - 1)
     assert told.startswith("nobody knows whether this judge is better than always 0 or encoder: dev has 9 queries")
     assert "raise data.dev_share" in told
+
+
+def test_python_is_warned_of_what_the_command_line_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    outcome = TrainingResult(tmp_path, {}, (), ("this judge is worse than always 0", WAYS_OUT))
+    monkeypatch.setattr(training, "run", lambda *given: outcome)
+    with pytest.warns(UserWarning) as told:
+        assert training.train("base", out=tmp_path) == tmp_path
+    assert [str(one.message) for one in told] == [f"{tmp_path}: {line}" for line in outcome.warnings]
+    assert told[0].filename == __file__

@@ -18,7 +18,7 @@ from goodrate.learning.rollout_method import TokenizedPrompt
 from goodrate.learning.rollout_source import RolloutSettings
 from goodrate.models.causal_lm import CausalLM
 from goodrate.recipes import base, judge_dpo, judge_grpo, judge_sft
-from goodrate.recipes.judge_folder import open_policy
+from goodrate.recipes.judge_folder import open_policy, write_judge
 from goodrate.recipes.judge_rollouts import PairSampling, pass_at, uncertain_prompts
 from goodrate.recipes.label_grader import LabelGrader, LabelNeeds, label_margin
 from goodrate.relevance.judge_format import JudgeFormat
@@ -65,9 +65,40 @@ def test_a_training_that_diverged_writes_no_judge(
 
     monkeypatch.setattr(torch.optim.AdamW, "step", broken)
     settings = judge_sft.Settings(model=str(unsure), fit=FitSettings(updates=1, precision="fp32"))
-    with pytest.raises(ValueError, match=r"diverged: after update 1 .* are not finite .*lower learning_rate"):
+    with pytest.raises(ValueError, match=r"diverged: after update 1 .* are not finite.*lower learning_rate"):
         judge_sft.train(settings, [replace(p, completion="4") for p in prompts()], tmp_path / "run")
-    assert not (tmp_path / "run" / "judge").exists()
+    assert not (tmp_path / "run" / "judge").exists() and not (tmp_path / "run" / "checkpoint.pt").exists()
+    broken_model = CausalLM.load(unsure)
+    next(iter(broken_model.network.parameters())).data[0] = math.nan
+    with pytest.raises(ValueError, match=r"diverged: after update 80 1 weights such as .* no judge is written"):
+        write_judge(broken_model, JudgeFormat(), unsure.parent / "other")
+    assert not (unsure.parent / "other").exists()
+
+
+def test_the_last_good_checkpoint_outlives_a_divergence(
+    unsure: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights break in the second update, gradients in the third: what is kept is from after the first."""
+    step, steps = torch.optim.AdamW.step, []
+
+    def broken(self: torch.optim.AdamW, *given: Any) -> None:
+        step(self, *given)
+        steps.append(1)
+        if len(steps) == 2:
+            self.param_groups[0]["params"][0].data[0] = math.nan
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", broken)
+    fit = FitSettings(updates=3, precision="fp32", checkpoint_updates=1)
+    settings = judge_sft.Settings(model=str(unsure), fit=fit, batch_size=6)
+    with pytest.raises(ValueError, match="after update 2 weights such as .* are not finite; the last checkpoint"):
+        judge_sft.train(settings, [replace(p, completion="4") for p in prompts()], tmp_path / "run")
+    kept = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert kept["facts"]["update"] == 1
+    steps.clear()
+    fit = FitSettings(updates=3, precision="fp32")
+    with pytest.raises(ValueError, match=r"update 2: the (loss|gradient) is not finite"):
+        again = settings.model_copy(update={"fit": fit})
+        judge_sft.train(again, [replace(p, completion="4") for p in prompts()], tmp_path / "b")
 
 
 def test_an_endless_learning_rate_is_refused() -> None:

@@ -27,6 +27,7 @@ from goodrate.run_folder import RunFolder
 from goodrate.strict_json import dumps
 
 Record = dict[str, Any]
+WAY_OUT = "the last checkpoint is from before; train again in another folder with a lower learning_rate"
 TRAINED = "trained_tokens"  # a fact of an update; sampling, which a source does before, is not in its rate
 
 
@@ -54,6 +55,10 @@ class FitSettings(BaseModel):
     def after(self, seconds: float) -> FitSettings:
         """These settings with what is left of the seconds when a stage spent some before training; one at least."""
         return self.model_copy(update={"seconds": max(1.0, self.seconds - seconds)}) if self.seconds else self
+
+
+class Diverged(FloatingPointError, ValueError):
+    """A loss, a gradient or a weight is no finite number. The last checkpoint is from before."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ class _Run:
         return float(broadcast_object_list([seconds])[0])
 
     def step(self, update: Update, number: int, progress: float) -> Record:
-        """One optimizer step; returns what happened. FloatingPointError when the loss is not a finite number."""
+        """One optimizer step; returns what happened. Diverged when loss or gradient is not a finite number."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         torch.manual_seed(seed_of(self.settings.seed, number, rank))
         self.model.train()
@@ -185,8 +190,10 @@ class _Run:
         )
         values = self._summed(values)
         if not math.isfinite(values["loss"]):
-            raise FloatingPointError(f"update {number}: the loss is not finite: {values}")
+            raise Diverged(f"update {number}: the loss is not finite: {values}; {WAY_OUT}")
         norm = float(self.accelerator.clip_grad_norm_(self.parameters, self.settings.clip_norm))
+        if not math.isfinite(norm):
+            raise Diverged(f"update {number}: the gradient is not finite; {WAY_OUT}")
         rate = factor(progress, schedule=self.settings.schedule, warmup=self.settings.warmup)
         for group in self._groups():
             group["lr"] = group["initial_lr"] * rate
@@ -246,8 +253,17 @@ def _fit(
     return result
 
 
+def _finite(weight: Tensor) -> bool:
+    return bool(weight.isfinite().all())
+
+
 def _save(run: _Run, folder: RunFolder | None, bare: nn.Module, states: Mapping[str, Any], facts: Record) -> None:
+    """A checkpoint in place of the last one. Diverged, and the last one stays, when a weight is not finite."""
     if folder and run.accelerator.is_main_process:
+        broken = [name for name, weight in bare.named_parameters() if weight.requires_grad and not _finite(weight)]
+        if broken:
+            last = f"after update {facts['update']} weights such as {broken[0]} are not finite"
+            raise Diverged(f"{folder.path}: the training diverged: {last}; {WAY_OUT}")
         checkpoint.save(folder.path, bare, states, facts)
 
 
