@@ -161,3 +161,10 @@ def test_a_folded_adapter_is_used_by_the_layers_and_gone_after_the_block(monkeyp
     assert torch.equal(model.network(input_ids=ids).logits, expected)
     with adapter.off(), adapters_folded(model.network, None):
         assert torch.equal(model.network(input_ids=ids).logits, causal_lm().network(input_ids=ids).logits)
+
+
+def test_sampling_in_bf16_shares_prompts_behind_an_adapter(caplog: pytest.LogCaptureFixture) -> None:
+    model, _ = with_adapter()
+    low = CausalLM(model.network, model.tokenizer, precision="bf16")
+    written = low.generate(PROMPTS, 4, None, temperature=1.0, seed=3)
+    assert len(written) == len(PROMPTS) and "no shared prefix" not in caplog.text

@@ -107,7 +107,8 @@ class _Folded:
         self._bias = layer.base_layer.bias
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.linear(x, self._weight, self._bias)
+        casts = torch.is_autocast_enabled(x.device.type)
+        return torch.nn.functional.linear(x, self._weight if casts else self._weight.to(x.dtype), self._bias)
 
 
 def add_adapter(network: Any, settings: LoraSettings | None, seed: int) -> Adapter | None:

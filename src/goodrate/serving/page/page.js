@@ -7,6 +7,8 @@ const statusLine = document.getElementById("status");
 const notice = document.getElementById("notice");
 const numbers = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 let running = null; // AbortController of the search under way
+let plainWords = new Map(); // parts of the query that a shopper wants as plain words: id -> text
+let lastQuery = "";
 
 /** An element with properties, and children that are elements or text; null children are left out. */
 function make(tag, properties, ...children) {
@@ -53,8 +55,11 @@ async function search() {
   const mine = (running = new AbortController());
   showLoading();
   try {
-    const parameters = { query: fields.query.trim(), k: 20, where: whereOf(fields) };
-    if (fields.mode) parameters.mode = fields.mode;
+    const query = fields.query.trim();
+    if (query !== lastQuery) plainWords = new Map();
+    lastQuery = query;
+    const parameters = [["query", query], ["k", 20], ["where", whereOf(fields)], ...[...plainWords.keys()].map((id) => ["ignore", id])];
+    if (fields.mode) parameters.push(["mode", fields.mode]);
     showAnswer(await fetchJson("search", parameters, mine.signal));
   } catch (error) {
     if (error.name !== "AbortError") showError(error.message);
@@ -71,6 +76,7 @@ function showNotice(kind, title, text, button) {
   list.replaceChildren();
   list.classList.remove("waiting");
   statusLine.replaceChildren();
+  if (kind === "error") showParts([]);
   notice.replaceChildren(make("div", { className: `notice ${kind}` }, make("h2", {}, title), ...text.split("; ").map((line) => make("p", {}, line)), button));
 }
 
@@ -95,6 +101,7 @@ function showLoading() {
 function showAnswer(answer) {
   document.title = `${answer.query} · goodrate`;
   list.removeAttribute("aria-busy");
+  showParts(answer.spans);
   if (!answer.results.length) {
     const clear = make("button", { type: "button", onclick: () => { clearFilters(); search(); } }, "Search without filters");
     const hint = answer.where ? "No item passes the filters." : "No item matches. Try fewer or other words.";
@@ -104,6 +111,18 @@ function showAnswer(answer) {
   list.classList.remove("waiting");
   statusLine.replaceChildren(...summaryOf(answer).map((text) => make("span", {}, text)));
   list.replaceChildren(...answer.results.map((result) => resultCard(answer, result)));
+}
+
+/** Conditions that were read in the query; a click takes one back to plain words, or makes it a condition again. */
+function showParts(spans) {
+  const part = (id, text, read) => {
+    const what = read ? `${text}: read as a condition. Take it as plain words` : `${text}: plain words. Read it as a condition`;
+    const button = make("button", { type: "button", className: read ? "part" : "part off", title: what }, text, make("span", { ariaHidden: "true" }, read ? " ×" : " +"));
+    button.setAttribute("aria-label", what);
+    button.onclick = () => { read ? plainWords.set(id, text) : plainWords.delete(id); search(); };
+    return button;
+  };
+  document.getElementById("parts").replaceChildren(...spans.map((span) => part(span.id, span.text, true)), ...[...plainWords].map(([id, text]) => part(id, text, false)));
 }
 
 /** What the line above the results says: how many, of which tier, how long it took. */
@@ -126,7 +145,8 @@ function resultCard(answer, result) {
   why.setAttribute("aria-expanded", "false");
   why.setAttribute("aria-controls", detail.id);
   why.onclick = () => toggle(why, detail, answer, result);
-  const facts = make("div", { className: "facts" }, ...factsOf(item));
+  const excluded = result.excluded ? make("span", { className: "excluded" }, "has what you asked to be without") : null;
+  const facts = make("div", { className: "facts" }, ...factsOf(item), excluded ?? "");
   const body = make("div", {}, make("h3", {}, item.title || result.item_id), facts, why);
   return make("li", { className: "result", tabIndex: -1 }, make("span", { className: "place" }, String(result.rank)), body, side(answer, verdict), detail);
 }
