@@ -18,6 +18,8 @@ from goodrate.relevance.rationale import Rationale, Want, write
 from goodrate.relevance.reason_words import steps_of_text
 from goodrate.relevance.verdict_store import VerdictStore
 from goodrate.relevance.verdicts import OK, Explanation
+from goodrate.retrieval.search import QueryReading
+from goodrate.retrieval.suggestions import Suggestion
 from goodrate.scale import FOUR_LEVEL
 from goodrate.serving.pipeline import SearchPipeline
 
@@ -56,8 +58,11 @@ class FakeSearcher:
     def __init__(self) -> None:
         self.asked: list[tuple[str, int, str | None, str]] = []
 
-    def read(self, query: str, ignore: tuple[str, ...] = ()) -> None:
-        return None
+    def read(self, query: str, ignore: tuple[str, ...] = ()) -> QueryReading:
+        return QueryReading(query)
+
+    def suggest(self, typed: str, k: int) -> list[Suggestion]:
+        return [Suggestion("red kettle", "title", 1)][:k]
 
     def search(
         self, query: str, k: int, where: str | None = None, mode: str = "hybrid", ignore: tuple[str, ...] = ()

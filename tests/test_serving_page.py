@@ -89,7 +89,7 @@ def shot(page: Any, name: str) -> None:
 def search(page: Any, served: Served, query: str) -> None:
     """Type a query on the start page and wait for the answer."""
     page.goto(served.url)
-    page.get_by_role("searchbox").fill(query)
+    page.get_by_label("Search the catalogue").fill(query)
     page.keyboard.press("Enter")
     page.locator(".result, .notice h2:text('found')").first.wait_for()
 
@@ -148,7 +148,7 @@ def test_filters_become_one_condition(page: Any, served: Served, searcher: FakeS
     page.get_by_label("Brand").fill("o'dare 5%")
     page.get_by_label("Filter", exact=True).fill("category = 'socks' OR price > 3")
     # the query comes last: with one, every changed filter searches at once, and the last search could be any of them
-    page.get_by_role("searchbox").fill("shoes")
+    page.get_by_label("Search the catalogue").fill("shoes")
     page.get_by_role("button", name="Search").click()
     page.locator(".result").first.wait_for()
     own = "(category = 'socks' OR price > 3)"
@@ -172,7 +172,7 @@ def test_empty_error_and_start_states(page: Any, served: Served) -> None:
     assert "Nothing found for “nothing”" in page.locator(".notice").inner_text()
     shot(page, "empty")
     page.get_by_label("Filter", exact=True).fill("bad")
-    page.get_by_role("searchbox").fill("shoes")
+    page.get_by_label("Search the catalogue").fill("shoes")
     page.keyboard.press("Enter")
     page.get_by_text("no column named bad").wait_for()
     shot(page, "error")
@@ -186,7 +186,7 @@ def test_a_stopped_server_is_said_so(page: Any) -> None:
     page.goto(server.url)
     page.get_by_text("no judge").wait_for()
     server.stop()
-    page.get_by_role("searchbox").fill("shoes")
+    page.get_by_label("Search the catalogue").fill("shoes")
     page.keyboard.press("Enter")
     page.get_by_text("The server does not answer. Is goodrate serve").wait_for()
 
@@ -229,3 +229,49 @@ def test_dark_scheme_changes_the_ground(browser: Any, served: Served) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 22, 19)"
     shot(page, "dark")
     context.close()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A real index of four items, without a judge."""
+    import polars as pl
+
+    import goodrate as gr
+
+    titles = ["kettle with whistle", "kettle, no whistle", "steel kettle", "red laptop"]
+    frame = pl.DataFrame({"id": list("abcd"), "title": titles, "price": [10.0, 15.0, 90.0, 500.0]})
+    server = Served(gr.Index.create(tmp_path_factory.mktemp("page") / "index", frame).pipeline)
+    yield server
+    server.stop()
+
+
+def test_conditions_that_were_read_can_be_taken_back_with_a_click(page: Any, shop: Served) -> None:
+    search(page, shop, "kettle without whistle under $20")
+    parts, titles = page.locator(".part"), page.locator(".result h3")
+    assert [text.split(" ×")[0] for text in parts.all_inner_texts()] == ["without whistle", "under $20"]
+    assert titles.all_inner_texts() == ["kettle, no whistle", "kettle with whistle"]
+    assert page.locator(".excluded").all_inner_texts() == ["has what you asked to be without"]
+    shot(page, "conditions")
+    parts.nth(1).click()
+    page.locator(".part.off").wait_for()
+    page.locator(".result h3:text('steel kettle')").wait_for()
+    page.locator(".part.off").click()
+    page.locator(".part.off").wait_for(state="detached")
+    assert titles.count() == 2
+
+
+def test_a_misspelt_query_is_corrected_and_can_be_asked_as_it_was_typed(page: Any, shop: Served) -> None:
+    search(page, shop, "labtop")
+    assert page.locator(".meant").inner_text() == "Results for laptop. Search for “labtop” instead"
+    assert page.locator(".result h3").all_inner_texts() == ["red laptop"]
+    shot(page, "corrected")
+    page.get_by_role("button", name="instead").click()
+    page.locator(".notice h2:text('Nothing found')").wait_for()
+    page.get_by_role("button", name="laptop").click()
+    page.locator(".result h3:text('red laptop')").wait_for()
+
+
+def test_suggestions_follow_what_is_typed(page: Any, shop: Served) -> None:
+    page.goto(shop.url)
+    page.get_by_label("Search the catalogue").press_sequentially("kett")
+    page.locator("#suggestions option[value^='kettle']").first.wait_for(state="attached")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from goodrate.relevance.protocol import Judge
     from goodrate.retrieval.indexing import IndexReport, ItemEncoder
     from goodrate.retrieval.search import Searcher
+    from goodrate.retrieval.search_words import SearchWords
     from goodrate.retrieval.store import Store
     from goodrate.serving.pipeline import Result as Result
     from goodrate.serving.pipeline import SearchPipeline, SearchResponse
 
-FACTS, CONTEXTS = "facts.jsonl", "contexts.jsonl"
-NOTES = {FACTS: "facts on names in queries", CONTEXTS: "texts for judges that read some"}
+FACTS, CONTEXTS, SYNONYMS = "facts.jsonl", "contexts.jsonl", "synonyms.txt"
+NOTES = {
+    FACTS: "facts on names in queries", CONTEXTS: "texts for judges that read some", SYNONYMS: "synonyms for searches",
+}  # fmt: skip
 DEPTH = 50  # retrieved items that a judge sees
 Progress = Callable[[int, int], None]  # (done, total) items
 
@@ -168,18 +171,41 @@ class Index:
         """Every item, ordered by id."""
         return self.store.all_items()
 
-    def add(self, items: Catalog | Any, progress: Progress | None = None) -> IndexReport:
-        """Bring items into the index: new and changed ones are encoded; those that are not named stay."""
+    def add(
+        self, items: Catalog | Any, progress: Progress | None = None,
+        queries: Iterable[tuple[str, float]] | None = None,
+    ) -> IndexReport:  # fmt: skip
+        """Bring items into the index: new and changed ones are encoded; those that are not named stay.
+
+        queries: (query, count) of a log, which suggestions are made of beside the items.
+        """
         from goodrate.api.reading import read_catalog
         from goodrate.catalog.items import Catalog
         from goodrate.retrieval.indexing import index_catalog
+        from goodrate.retrieval.turns import writing_turn
 
         catalog = items if isinstance(items, Catalog) else read_catalog(items)
-        return index_catalog(self.store, catalog, self.encoder, progress)
+        with writing_turn(self.store.path):
+            report = index_catalog(self.store, catalog, self.encoder, progress)
+            self._count_words(report.added + report.changed, queries)
+        return report
 
     def remove(self, ids: Sequence[str]) -> int:
         """Take items out; returns how many were there."""
-        return self.store.remove(ids)
+        from goodrate.retrieval.turns import writing_turn
+
+        with writing_turn(self.store.path):
+            removed = self.store.remove(ids)
+            self._count_words(removed)
+        return removed
+
+    def _count_words(self, changed: int, queries: Iterable[tuple[str, float]] | None = None) -> None:
+        """Spelling and suggestions of the items that are there now, where they are due."""
+        from goodrate.retrieval.search_words import count_words
+
+        if count_words(self.store, changed, self.encoder, queries):
+            vars(self).pop("words", None)
+            vars(self).pop("pipeline", None)
 
     def search(
         self, query: str, k: int = 10, where: str | None = None, mode: str | None = None, depth: int | None = None,
@@ -225,7 +251,14 @@ class Index:
         """What finds items in it, without a judge."""
         from goodrate.retrieval.search import Searcher
 
-        return Searcher(self.store, self.encoder, as_typed=self.as_typed)
+        return Searcher(self.store, self.encoder, as_typed=self.as_typed, words=self.words)
+
+    @cached_property
+    def words(self) -> SearchWords:
+        """Spelling, suggestions and synonyms of its folder, as they were when they were asked for first."""
+        from goodrate.retrieval.search_words import SearchWords
+
+        return SearchWords.load(self.store.path)
 
     def _require_mode(self, mode: str | None) -> None:
         """ValueError for a mode that the index cannot be searched in."""
@@ -271,11 +304,14 @@ def load_encoder(encoder: str | Path | Encoder, longest: int | None = None) -> E
 
 
 def notes_beside(catalog: str | Path) -> dict[str, bytes]:
-    """The facts.jsonl and contexts.jsonl beside a catalogue file. ValueError naming file and row of a broken one."""
+    """The files of NOTES beside a catalogue file. ValueError naming file and row of a broken one."""
     from goodrate.relevance.context import read_contexts
     from goodrate.relevance.facts import FactBook
+    from goodrate.retrieval.synonyms import Synonyms
 
-    readers: dict[str, Callable[[Path], Any]] = {FACTS: FactBook.load, CONTEXTS: read_contexts}
+    readers: dict[str, Callable[[Path], Any]] = {
+        FACTS: FactBook.load, CONTEXTS: read_contexts, SYNONYMS: Synonyms.read,
+    }  # fmt: skip
     paths = {name: Path(catalog).parent / name for name in readers}
     present = {name: path for name, path in paths.items() if path.is_file()}
     for name, path in present.items():  # said here, before anything is written, and not when the shop is open
@@ -284,7 +320,7 @@ def notes_beside(catalog: str | Path) -> dict[str, bytes]:
 
 
 def take_notes(index: Index, notes: dict[str, bytes]) -> None:
-    """Put facts and texts into the index, where search servers and judges look for them."""
+    """Put facts, texts and synonyms into the index, where search servers and judges look for them."""
     for name, content in notes.items():
         write_atomic(index.store.path / name, content)
 

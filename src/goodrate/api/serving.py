@@ -62,7 +62,10 @@ def live(
     notes are made of the items, so every change of the index makes them anew.
     """
     from goodrate.api.index import Index
+    from goodrate.retrieval.spelling import SPELLING_FILE
     from goodrate.retrieval.store import Store
+    from goodrate.retrieval.suggestions import SUGGESTIONS_FILE
+    from goodrate.retrieval.synonyms import SYNONYMS_FILE
     from goodrate.serving.live import LivePipeline
 
     def reopen() -> SearchPipeline:
@@ -76,7 +79,8 @@ def live(
 
     manifest = index.store.path / "store.json"
     version = (lambda: index.store.version) if follow_items else (lambda: None)
-    return LivePipeline(index.pipeline, reopen, [manifest, *files], version)
+    words = [index.store.path / name for name in (SPELLING_FILE, SUGGESTIONS_FILE, SYNONYMS_FILE)]
+    return LivePipeline(index.pipeline, reopen, [manifest, *words, *files], version)
 
 
 def open_live(

@@ -69,6 +69,10 @@ def index(
         str | None,
         typer.Option(help="Of texts and queries: de, fr, ja, ..., none. English unless said.", show_default=False),
     ] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(help="A query log (columns query and count) for suggestions.", show_default=False),
+    ] = None,
     remove: Annotated[
         str | None, typer.Option(help="Ids to take out: a,b,c, or @FILE with one a line.", show_default=False)
     ] = None,
@@ -85,7 +89,7 @@ def index(
     if catalog is not None:
         fields = None if encode is None else [name.strip() for name in encode.split(",") if name.strip()]
         made = {"encoder": encoder, "fields": fields, "dimensions": dimensions, "language": language}
-        _index(out, catalog, _read(catalog, format, map, skip_bad), wait, made)
+        _index(out, catalog, _read(catalog, format, map, skip_bad), wait, made, queries)
 
 
 def _told(line: str) -> None:
@@ -131,27 +135,29 @@ def _read(path: Path, format: str | None, map: str | None, skip_bad: int) -> Cat
     return items
 
 
-def _index(out: Path, path: Path, items: Catalog, wait: float, made: dict[str, Any]) -> None:
+def _index(out: Path, path: Path, items: Catalog, wait: float, made: dict[str, Any], queries: Path | None) -> None:
     """Encode and write what is new, and take the notes beside the catalogue along, in one turn."""
     from goodrate.api.index import NOTES, Index, notes_beside, take_notes
+    from goodrate.api.synonyms import read_query_log
 
     notes = notes_beside(path)
+    log = None if queries is None else read_query_log(queries)
     with contextlib.ExitStack() as turn:
         with console.status("loading the encoder"):
             writing = Index.writing(out, **made, wait_s=wait, told=_told)
             index = turn.enter_context(writing)
-        _add(index, items)
+        _add(index, items, log)
         take_notes(index, notes)
     for name in notes:
         console.print(f"{NOTES[name]}: {escape(str(path.parent / name))}", highlight=False)
 
 
-def _add(index: Index, items: Catalog) -> None:
+def _add(index: Index, items: Catalog, log: list[tuple[str, float]] | None) -> None:
     """Encode and write what is new, with a progress bar, and say what was done."""
     start = time.perf_counter()
     try:
         with item_progress("encoding and writing" if index.encoder else "writing") as report:
-            done = index.add(items, report)
+            done = index.add(items, report, log)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"{len(index):,} items can be searched; the same command goes on") from stop
     seconds = time.perf_counter() - start

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 app = verb_app()
 
-CHANNELS = {"identifier": "code", "lexical": "words", "dense": "meaning"}  # channel -> the heading of its ranks
+# Channel -> the heading of its ranks.
+CHANNELS = {"identifier": "code", "lexical": "words", "synonym": "synonyms", "dense": "meaning"}
 COLUMNS = ("brand", "category", "price", "rating")  # shown when any result has one
 TITLE_CHARS = 120  # marketplaces have titles of 500
 
@@ -67,12 +68,17 @@ def search(
     rows = [_result(result) for result in response]
     if as_json:
         read = [{"kind": span.kind, "text": span.text} for span in response.spans]
+        meant = {"text": response.correction.text, "used": response.corrected} if response.correction else None
         document = {
-            "query": query, "where": where, "read": read, "milliseconds": round(milliseconds, 1), "results": rows,
+            "query": query, "where": where, "read": read, "correction": meant, "milliseconds": round(milliseconds, 1),
+            "results": rows,
         }  # fmt: skip
         sys.stdout.write(dumps(document, indent=2) + "\n")
     else:
         said = [f"read as a condition: {span.text}" for span in response.spans]
+        if response.correction:
+            how = "searched for" if response.corrected else "did you mean"
+            said.insert(0, f"{how}: {response.correction.text}{'' if response.corrected else '?'}")
         _print(query, rows, "; ".join([f"{len(rows)} of {len(opened):,} items in {milliseconds:.0f} ms", *said]))
 
 

@@ -17,6 +17,7 @@ class SingleQueryEncoder:
     def __init__(self, encoder: ItemEncoder) -> None:
         self._encoder = encoder
         self.fingerprint, self.dimension = encoder.fingerprint, encoder.dimension
+        self.tokenizer = getattr(encoder, "tokenizer", None)
 
     def encode_queries(self, texts: list[str]) -> np.ndarray:
         """Vectors (N, D) of queries."""

@@ -1,16 +1,19 @@
-"""Search an index by identifiers, by words and by meaning."""
+"""Search an index by identifiers, by words, by their synonyms and by meaning."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from goodrate.retrieval.exclusions import violations
 from goodrate.retrieval.fusion import ChannelPart, FusedHit, Hit, reciprocal_rank_fusion
 from goodrate.retrieval.indexing import ItemEncoder
 from goodrate.retrieval.languages import rules_language
 from goodrate.retrieval.query_constraints import QueryConstraints, read_query
+from goodrate.retrieval.search_words import SearchWords
+from goodrate.retrieval.spelling import Change, Correction
 from goodrate.retrieval.store import Store
+from goodrate.retrieval.suggestions import Suggestion
 
 MODES = ("hybrid", "lexical", "dense")
 CHANNELS = ("identifier", "lexical", "dense")
@@ -19,28 +22,59 @@ CHANNEL_DEPTH = 100  # hits a channel gives to the fusion; deeper ones weigh und
 IDENTIFIER_WEIGHT = 3.0
 # Of the best, those that have what the query excludes go last; deeper, what moves up has little to do with the query.
 DEMOTED_AMONG = 50
+SYNONYM_WEIGHT = 0.5  # what was typed counts for more than what may mean the same
+WEIGHTS = {"identifier": IDENTIFIER_WEIGHT, "synonym": SYNONYM_WEIGHT}
+OPTIONAL = ("identifier", "synonym")  # channels that are not there when they find nothing
+SPELLING = "spelling"  # the id under which a correction can be ignored
+
+
+@dataclass(frozen=True)
+class QueryReading:
+    """What a query says. text: what is searched for, with exclusions and without prices. typed: whether the query was
+    not corrected. correction: the whole query as it was probably meant, used when it is sure. constraints: None
+    without rules.
+    """
+
+    text: str
+    typed: bool = True
+    correction: Correction | None = None
+    constraints: QueryConstraints | None = None
 
 
 class Searcher:
     """An index with the encoder that made it. Raises ValueError when it is another encoder.
 
-    channels: those that hybrid asks; None = all that the index has. as_typed: take every word as it stands, and not
-    "without X" and "under 50 euro" as an exclusion and a price, by the rules of the index's language.
+    channels: those that hybrid asks; None = all that the index has. as_typed: take every word as it stands: no
+    "without X" and "under 50 euro" as an exclusion and a price by the rules of the index's language, no correction, no
+    synonym. words: those of the index; None = it corrects and expands nothing.
     """
 
     def __init__(
         self, store: Store, encoder: ItemEncoder | None, channels: Sequence[str] | None = None,
-        as_typed: bool = False,
+        as_typed: bool = False, words: SearchWords | None = None,
     ) -> None:  # fmt: skip
         if encoder is not None:
             store.require_encoder(encoder.fingerprint)
         self.store = store
         self.encoder = encoder
         self._rules = None if as_typed else rules_language(store.manifest.language)
+        self._words = words if words is not None and not as_typed else SearchWords()
         self.channels = tuple(channels) if channels else CHANNELS if encoder else CHANNELS[:2]
 
-    def read(self, query: str, ignore: Collection[str] = ()) -> QueryConstraints | None:
-        """What the query says beside its words; None without rules. ignore: ids of spans that are plain words."""
+    def read(self, query: str, ignore: Collection[str] = ()) -> QueryReading:
+        """What the query says. ignore: ids of spans that are plain words, and SPELLING for no correction."""
+        first = self._constraints(query, ignore)
+        correction = _in_query(query, self._words.correct(first.positive if first else query))
+        if correction is None or not correction.sure or SPELLING in ignore:
+            return QueryReading(first.searchable if first else query, True, correction, first)
+        again = self._constraints(correction.text, ignore)
+        return QueryReading(again.searchable if again else correction.text, False, correction, again)
+
+    def suggest(self, typed: str, k: int) -> list[Suggestion]:
+        """What somebody who has typed so far may want to type, at most k."""
+        return self._words.suggest(typed, k)
+
+    def _constraints(self, query: str, ignore: Collection[str]) -> QueryConstraints | None:
         return None if self._rules is None else read_query(query, self._rules, ignore)
 
     def search(
@@ -64,13 +98,12 @@ class Searcher:
         if not any(sign.isalnum() for sign in query):
             return []
         read = self.read(query, ignore)
-        if read is None:
-            return self._retrieve(query, k, where, mode)
-        limits = [f"({where})" if where else None, read.price.where() if read.price else None]
+        price = read.constraints.price if read.constraints else None
+        limits = [f"({where})" if where else None, price.where() if price else None]
         both = " AND ".join(limit for limit in limits if limit) or None
-        depth = max(k, DEMOTED_AMONG) if read.must_not else k
-        hits = self._retrieve(read.searchable, depth, both, mode)
-        return self._demoted(hits, read)[:k] if read.must_not else hits
+        if read.constraints is None or not read.constraints.must_not:
+            return self._retrieve(read.text, k, both, mode)
+        return self._demoted(self._retrieve(read.text, max(k, DEMOTED_AMONG), both, mode), read.constraints)[:k]
 
     def _demoted(self, hits: list[FusedHit], read: QueryConstraints) -> list[FusedHit]:
         """The hits, of the first DEMOTED_AMONG those last that have what is excluded, ranked by their places."""
@@ -85,10 +118,17 @@ class Searcher:
         asked = {"lexical": CHANNELS[:2], "dense": CHANNELS[2:], "hybrid": self.channels}[mode]
         depth = k if len(asked) == 1 else max(k, CHANNEL_DEPTH)
         found = {channel: self._hits(channel, query, depth, where) for channel in asked}
-        found = {channel: hits for channel, hits in found.items() if hits or channel != "identifier"}
+        if "lexical" in asked:
+            found["synonym"] = self._synonym_hits(query, depth, where)
+        found = {channel: hits for channel, hits in found.items() if hits or channel not in OPTIONAL}
         if mode != "hybrid" and len(found) == 1:
             return _single(*found.popitem(), k)
-        return reciprocal_rank_fusion(found, k=k, weights={"identifier": IDENTIFIER_WEIGHT})
+        return reciprocal_rank_fusion(found, k=k, weights=WEIGHTS)
+
+    def _synonym_hits(self, query: str, k: int, where: str | None) -> list[Hit]:
+        """What the query finds when it is asked in other words, all ways fused."""
+        ways = {other.text: self.store.search_text(other.text, k, where) for other in self._words.expand(query)}
+        return [Hit(hit.item_id, hit.score, hit.rank) for hit in reciprocal_rank_fusion(ways, k=k)]
 
     def _hits(self, channel: str, query: str, k: int, where: str | None) -> list[Hit]:
         """What one channel finds."""
@@ -103,3 +143,18 @@ class Searcher:
 def _single(channel: str, hits: list[Hit], k: int) -> list[FusedHit]:
     """The hits of one channel in the shape of fused ones."""
     return [FusedHit(h.item_id, h.score, h.rank, {channel: ChannelPart(h.rank, h.score, 1.0)}) for h in hits[:k]]
+
+
+def _in_query(query: str, found: Correction | None) -> Correction | None:
+    """A correction of a part of a query, as one of the whole."""
+    if found is None or found.changes == ():
+        return None
+    text, changes = query, []
+    for change in found.changes:
+        start = text.find(change.typed)
+        if start < 0:
+            return None
+        meant = found.text[change.start : change.end]
+        text = text[:start] + meant + text[start + len(change.typed) :]
+        changes.append(Change(start, start + len(meant), change.typed))
+    return Correction(text, tuple(changes), found.sure)

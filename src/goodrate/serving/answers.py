@@ -22,6 +22,7 @@ def search_json(response: SearchResponse, scale: RelevanceScale | None) -> dict[
         "cached": response.cached,
         "failed": response.failed,
         "spans": [asdict(span) for span in response.spans],
+        "correction": {**asdict(response.correction), "used": response.corrected} if response.correction else None,
         "latency_ms": {stage: round(ms, 2) for stage, ms in response.latency_ms.items()},
         "results": [_result_json(result, scale) for result in response.results],
     }

@@ -20,7 +20,7 @@ from goodrate.serving.bodies import BodyLimit, StrictRoute, error_answer
 from goodrate.serving.limits import Limits
 from goodrate.serving.live import LivePipeline
 from goodrate.serving.pipeline import IndexUnavailable, NoJudge, SearchPipeline, UnknownItem
-from goodrate.serving.requests import JudgeBody, PairBody, RerankBody, SearchBody
+from goodrate.serving.requests import JudgeBody, PairBody, RerankBody, SearchBody, SuggestBody
 
 PAGE = Path(__file__).parent / "page"
 log = logging.getLogger(__name__)
@@ -68,6 +68,13 @@ def _add_search(app: FastAPI, current: Current) -> None:
     def search(body: Annotated[SearchBody, Query()]) -> dict[str, Any]:
         """Search; the same fields as the POST body, in the address."""
         return answer(body)
+
+    @app.get("/suggest")
+    def suggest(body: Annotated[SuggestBody, Query()]) -> dict[str, Any]:
+        """What somebody who has typed so far may want to type."""
+        found = current().suggest(body.query, body.k)
+        shown = [{"text": one.text, "kind": one.kind, "results": one.results} for one in found]
+        return {"query": body.query, "suggestions": shown}
 
     @app.post("/search")
     def search_post(body: SearchBody) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from goodrate.relevance.pairs import Item
 from goodrate.relevance.verdicts import Verdict
 from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.opened import IndexReplaced
+from goodrate.retrieval.spelling import Correction
 from goodrate.retrieval.table import IndexDamaged
 
 MODES = ("hybrid", "lexical", "dense")
@@ -35,7 +36,11 @@ class CandidateSearch(Protocol):
         ...
 
     def read(self, query: str, ignore: Sequence[str] = ()) -> Any:
-        """QueryConstraints of the query; None where its words are taken as they stand."""
+        """QueryReading of the query: what is searched for, its correction and constraints."""
+        ...
+
+    def suggest(self, typed: str, k: int) -> list[Any]:
+        """Suggestions (text, kind, results) for what was typed so far."""
         ...
 
 
@@ -104,7 +109,8 @@ class Result:
 class SearchResponse:
     """Results in their final order and how they came about. latency_ms: by stage, with "total".
 
-    spans: what was read in the query as an exclusion or a price (retrieval.query_constraints.Span).
+    spans: what was read in the query as an exclusion or a price (retrieval.query_constraints.Span). correction: the
+    query as it was probably meant, None when nothing is wrong; corrected: that was searched for in place of the query.
     """
 
     request: SearchRequest
@@ -115,6 +121,8 @@ class SearchResponse:
     failed: int
     latency_ms: dict[str, float] = field(default_factory=dict)
     spans: tuple[Any, ...] = ()
+    correction: Correction | None = None
+    corrected: bool = False
 
     def __len__(self) -> int:
         return len(self.results)
@@ -184,6 +192,7 @@ class SearchPipeline:
             hits, rows = self._retrieved(request, max(request.k, depth), watch)
             with watch.stage("judge"):
                 verdicts = self._verdicts(request.query, rows[:depth])
+        read = self._searcher.read(request.query, request.ignore)
         with watch.stage("rank"):
             results = rank(hits, [_shown(row) for row in rows], verdicts)[: request.k]
         return SearchResponse(
@@ -194,13 +203,14 @@ class SearchPipeline:
             cached=sum(verdict.cached for verdict in verdicts),
             failed=sum(verdict.label is None for verdict in verdicts),
             latency_ms=watch.report(),
-            spans=self._spans(request),
+            spans=tuple(span for span in read.constraints.spans if span.kind in ACTING) if read.constraints else (),
+            correction=read.correction,
+            corrected=not read.typed,
         )
 
-    def _spans(self, request: SearchRequest) -> tuple[Any, ...]:
-        """What was read in the query and acts on its results."""
-        read = self._searcher.read(request.query, request.ignore)
-        return tuple(span for span in read.spans if span.kind in ACTING) if read else ()
+    def suggest(self, typed: str, k: int) -> list[Any]:
+        """Suggestions for what was typed so far, at most k; none for an index without them."""
+        return self._searcher.suggest(typed, k)
 
     def search_once(self, query: str) -> None:
         """Retrieve one item and forget it: what is set up on first use is then set up."""

@@ -13,6 +13,7 @@ from goodrate.serving.pipeline import SearchRequest
 MAX_QUERY_CHARACTERS = 500
 MAX_RESULTS = 200
 MAX_IGNORED = 50
+MAX_SUGGESTIONS = 50
 MAX_DEPTH = 500
 MAX_TEXTS = 1000
 MAX_TEXT_CHARACTERS = 20_000
@@ -38,6 +39,13 @@ class SearchBody(StrictBody):
         """The same search for the pipeline; a blank filter is no filter."""
         where = self.where.strip() if self.where else ""
         return SearchRequest(self.query.strip(), self.k, where or None, self.mode, self.depth, tuple(self.ignore))
+
+
+class SuggestBody(StrictBody):
+    """GET /suggest."""
+
+    query: str = Field(max_length=MAX_QUERY_CHARACTERS)
+    k: int = Field(8, ge=1, le=MAX_SUGGESTIONS)
 
 
 class PairBody(StrictBody):

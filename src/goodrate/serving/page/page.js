@@ -8,6 +8,7 @@ const notice = document.getElementById("notice");
 const numbers = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 let running = null; // AbortController of the search under way
 let plainWords = new Map(); // parts of the query that a shopper wants as plain words: id -> text
+let spelled = true; // whether words may be corrected
 let lastQuery = "";
 
 /** An element with properties, and children that are elements or text; null children are left out. */
@@ -56,9 +57,10 @@ async function search() {
   showLoading();
   try {
     const query = fields.query.trim();
-    if (query !== lastQuery) plainWords = new Map();
+    if (query !== lastQuery) [plainWords, spelled] = [new Map(), true];
     lastQuery = query;
     const parameters = [["query", query], ["k", 20], ["where", whereOf(fields)], ...[...plainWords.keys()].map((id) => ["ignore", id])];
+    if (!spelled) parameters.push(["ignore", "spelling"]);
     if (fields.mode) parameters.push(["mode", fields.mode]);
     showAnswer(await fetchJson("search", parameters, mine.signal));
   } catch (error) {
@@ -76,7 +78,7 @@ function showNotice(kind, title, text, button) {
   list.replaceChildren();
   list.classList.remove("waiting");
   statusLine.replaceChildren();
-  if (kind === "error") showParts([]);
+  if (kind === "error") showParts([], null);
   notice.replaceChildren(make("div", { className: `notice ${kind}` }, make("h2", {}, title), ...text.split("; ").map((line) => make("p", {}, line)), button));
 }
 
@@ -101,7 +103,7 @@ function showLoading() {
 function showAnswer(answer) {
   document.title = `${answer.query} · goodrate`;
   list.removeAttribute("aria-busy");
-  showParts(answer.spans);
+  showParts(answer.spans, answer.correction);
   if (!answer.results.length) {
     const clear = make("button", { type: "button", onclick: () => { clearFilters(); search(); } }, "Search without filters");
     const hint = answer.where ? "No item passes the filters." : "No item matches. Try fewer or other words.";
@@ -114,7 +116,7 @@ function showAnswer(answer) {
 }
 
 /** Conditions that were read in the query; a click takes one back to plain words, or makes it a condition again. */
-function showParts(spans) {
+function showParts(spans, correction) {
   const part = (id, text, read) => {
     const what = read ? `${text}: read as a condition. Take it as plain words` : `${text}: plain words. Read it as a condition`;
     const button = make("button", { type: "button", className: read ? "part" : "part off", title: what }, text, make("span", { ariaHidden: "true" }, read ? " ×" : " +"));
@@ -122,7 +124,25 @@ function showParts(spans) {
     button.onclick = () => { read ? plainWords.set(id, text) : plainWords.delete(id); search(); };
     return button;
   };
-  document.getElementById("parts").replaceChildren(...spans.map((span) => part(span.id, span.text, true)), ...[...plainWords].map(([id, text]) => part(id, text, false)));
+  document.getElementById("parts").replaceChildren(...(correction ? [correctionLine(correction)] : []), ...spans.map((span) => part(span.id, span.text, true)), ...[...plainWords].map(([id, text]) => part(id, text, false)));
+}
+
+/** "Results for laptop", or "Did you mean laptop?", with the other query behind a button. */
+function correctionLine(correction) {
+  const again = (text, action) => make("button", { type: "button", className: "plain link", onclick: action }, text);
+  if (correction.used) {
+    const typed = form.elements.query.value.trim();
+    return make("p", { className: "meant" }, "Results for ", make("b", {}, correction.text), ". ", again(`Search for “${typed}” instead`, () => { spelled = false; search(); }));
+  }
+  return make("p", { className: "meant" }, "Did you mean ", again(correction.text, () => { form.elements.query.value = correction.text; search(); }), "?");
+}
+
+/** Fill the list under the search box with suggestions for what is typed so far. */
+async function suggest() {
+  const typed = form.elements.query.value;
+  const answer = typed.trim() ? await fetchJson("suggest", { query: typed, k: 8 }).catch(() => null) : null;
+  if (form.elements.query.value !== typed) return; // more was typed since
+  document.getElementById("suggestions").replaceChildren(...(answer?.suggestions ?? []).map((one) => make("option", { value: one.text })));
 }
 
 /** What the line above the results says: how many, of which tier, how long it took. */
@@ -279,6 +299,7 @@ async function describeServer() {
 
 async function start() {
   form.addEventListener("submit", (event) => { event.preventDefault(); search(); });
+  form.elements.query.addEventListener("input", suggest);
   form.addEventListener("reset", (event) => { event.preventDefault(); clearFilters(); search(); });
   form.querySelector(".filters").addEventListener("change", () => { if (form.elements.query.value.trim()) search(); });
   const fold = form.querySelector(".fold");
