@@ -31,8 +31,8 @@ from goodrate.evaluation.significance import (
     paired_bootstrap_difference,
     paired_randomisation,
 )
-from goodrate.retrieval.exclusions import evidence, violations
-from goodrate.retrieval.query_constraints import QueryConstraints, read_query
+from goodrate.retrieval.rewriting.exclusions import evidence, violations
+from goodrate.retrieval.rewriting.query_constraints import QueryConstraints, read_query
 from goodrate.run_folder import code_versions, write_atomic
 from goodrate.scale import ESCI
 from lib.chorus_arms import data_folder, minilm_folder

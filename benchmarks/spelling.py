@@ -25,10 +25,10 @@ import polars as pl
 import typer
 
 from goodrate.catalog.readers import read_catalog
-from goodrate.retrieval.spelling import Correction, SpellingIndex
-from goodrate.retrieval.suggestions import SuggestionIndex
-from goodrate.retrieval.typos import NearWords, signature
-from goodrate.retrieval.words import folded_words, whole_words
+from goodrate.retrieval.rewriting.spelling import Correction, SpellingIndex
+from goodrate.retrieval.rewriting.suggestions import SuggestionIndex
+from goodrate.retrieval.rewriting.typos import NearWords, signature
+from goodrate.retrieval.rewriting.words import folded_words, whole_words
 from goodrate.run_folder import code_versions, write_atomic
 from lib import timing
 from lib.chorus_arms import data_folder, minilm_folder

@@ -18,8 +18,8 @@ from goodrate.relevance.rationale import Rationale, Want, write
 from goodrate.relevance.reason_words import steps_of_text
 from goodrate.relevance.verdict_store import VerdictStore
 from goodrate.relevance.verdicts import OK, Explanation
+from goodrate.retrieval.rewriting.suggestions import Suggestion
 from goodrate.retrieval.search import QueryReading
-from goodrate.retrieval.suggestions import Suggestion
 from goodrate.scale import FOUR_LEVEL
 from goodrate.serving.pipeline import SearchPipeline
 

@@ -13,7 +13,7 @@ from rapidfuzz.distance import OSA
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import spelling as benchmark  # noqa: E402
-from goodrate.retrieval.spelling import SpellingIndex  # noqa: E402
+from goodrate.retrieval.rewriting.spelling import SpellingIndex  # noqa: E402
 from lib.typo_maker import KINDS, misspelt, misspelt_twice  # noqa: E402
 
 

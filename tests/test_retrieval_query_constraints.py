@@ -11,11 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from goodrate.catalog.items import Catalog
-from goodrate.retrieval import constraint_rules
-from goodrate.retrieval.constraint_rules import load_rules, parse_rules
-from goodrate.retrieval.exclusions import Exclusion, evidence, forms, violates, violations
-from goodrate.retrieval.quantities import Measure, find_measures, matches
-from goodrate.retrieval.query_constraints import QueryConstraints, read_query
+from goodrate.retrieval.rewriting import constraint_rules
+from goodrate.retrieval.rewriting.constraint_rules import load_rules, parse_rules
+from goodrate.retrieval.rewriting.exclusions import Exclusion, evidence, forms, violates, violations
+from goodrate.retrieval.rewriting.quantities import Measure, find_measures, matches
+from goodrate.retrieval.rewriting.query_constraints import QueryConstraints, read_query
 from goodrate.retrieval.store import Store
 
 

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 import goodrate as gr
+from goodrate.retrieval.rewriting.spelling import SPELLING_FILE
 from goodrate.retrieval.search import SPELLING
 from goodrate.retrieval.search_words import COUNT_FILE
-from goodrate.retrieval.spelling import SPELLING_FILE
 
 TITLES = {
     "l1": "laptop 14 inch silver", "l2": "laptop sleeve black", "l3": "gaming laptop", "n1": "notebook computer oak",

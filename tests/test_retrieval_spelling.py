@@ -12,10 +12,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from goodrate.catalog.items import Catalog
-from goodrate.retrieval.array_file import load_arrays, save_arrays
-from goodrate.retrieval.spelling import Change, Correction, SpellingIndex
-from goodrate.retrieval.typos import NearWords, edit_cost, signature
-from goodrate.retrieval.words import catalogue_texts, fold, same_stem, whole_words
+from goodrate.retrieval.rewriting.array_file import load_arrays, save_arrays
+from goodrate.retrieval.rewriting.spelling import Change, Correction, SpellingIndex
+from goodrate.retrieval.rewriting.typos import NearWords, edit_cost, signature
+from goodrate.retrieval.rewriting.words import catalogue_texts, fold, same_stem, whole_words
 
 TITLES = {
     "HP laptop 15 inch": 40,

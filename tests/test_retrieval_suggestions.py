@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goodrate.catalog.items import Catalog
-from goodrate.retrieval.array_file import load_arrays, save_arrays
-from goodrate.retrieval.phrases import frequent_phrases
-from goodrate.retrieval.suggestions import KINDS, Suggestion, SuggestionIndex
-from goodrate.retrieval.vocabulary import Vocabulary
-from goodrate.retrieval.words import comparable, folded_words
+from goodrate.retrieval.rewriting.array_file import load_arrays, save_arrays
+from goodrate.retrieval.rewriting.phrases import frequent_phrases
+from goodrate.retrieval.rewriting.suggestions import KINDS, Suggestion, SuggestionIndex
+from goodrate.retrieval.rewriting.vocabulary import Vocabulary
+from goodrate.retrieval.rewriting.words import comparable, folded_words
 
 TITLES = {
     "Kira laptop bag, black": ("Kira", "Bags > Laptop Bags", 12),

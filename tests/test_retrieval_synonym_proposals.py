@@ -12,7 +12,7 @@ import pytest
 from goodrate import cli
 from goodrate.api.synonyms import read_synonyms, write_proposals
 from goodrate.catalog.items import Catalog
-from goodrate.retrieval.synonym_proposals import Proposal, propose
+from goodrate.retrieval.rewriting.synonym_proposals import Proposal, propose
 
 # Words of one group are near for the encoder, those of different groups are not.
 GROUPS = [

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goodrate.catalog.query_log import read_query_log
-from goodrate.retrieval.synonyms import Alternative, Synonyms
-from goodrate.retrieval.words import comparable
+from goodrate.retrieval.rewriting.synonyms import Alternative, Synonyms
+from goodrate.retrieval.rewriting.words import comparable
 
 FILE = """
 # Solr's format

@@ -6,7 +6,7 @@ import random
 import string
 from collections.abc import Callable
 
-from goodrate.retrieval.typos import NEIGHBOURS
+from goodrate.retrieval.rewriting.typos import NEIGHBOURS
 
 KINDS = ("swap", "drop", "insert", "replace", "keyboard")
 

@@ -307,7 +307,7 @@ def notes_beside(catalog: str | Path) -> dict[str, bytes]:
     """The files of NOTES beside a catalogue file. ValueError naming file and row of a broken one."""
     from goodrate.relevance.context import read_contexts
     from goodrate.relevance.facts import FactBook
-    from goodrate.retrieval.synonyms import Synonyms
+    from goodrate.retrieval.rewriting.synonyms import Synonyms
 
     readers: dict[str, Callable[[Path], Any]] = {
         FACTS: FactBook.load, CONTEXTS: read_contexts, SYNONYMS: Synonyms.read,

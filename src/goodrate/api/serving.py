@@ -62,10 +62,10 @@ def live(
     notes are made of the items, so every change of the index makes them anew.
     """
     from goodrate.api.index import Index
-    from goodrate.retrieval.spelling import SPELLING_FILE
+    from goodrate.retrieval.rewriting.spelling import SPELLING_FILE
+    from goodrate.retrieval.rewriting.suggestions import SUGGESTIONS_FILE
+    from goodrate.retrieval.rewriting.synonyms import SYNONYMS_FILE
     from goodrate.retrieval.store import Store
-    from goodrate.retrieval.suggestions import SUGGESTIONS_FILE
-    from goodrate.retrieval.synonyms import SYNONYMS_FILE
     from goodrate.serving.live import LivePipeline
 
     def reopen() -> SearchPipeline:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
     from goodrate.models.encoder import Encoder
-    from goodrate.retrieval.synonym_proposals import Proposal
-    from goodrate.retrieval.synonyms import Synonyms
+    from goodrate.retrieval.rewriting.synonym_proposals import Proposal
+    from goodrate.retrieval.rewriting.synonyms import Synonyms
 
 HEAD = """\
 # Proposals of synonyms for {source}, best first. No line counts until its "# " is taken away:
@@ -22,7 +22,7 @@ HEAD = """\
 
 def read_synonyms(path: str | Path) -> Synonyms:
     """The synonyms of a text file (docs/spelling_and_synonyms.md). FileNotFoundError, or ValueError with the line."""
-    from goodrate.retrieval.synonyms import Synonyms
+    from goodrate.retrieval.rewriting.synonyms import Synonyms
 
     return Synonyms.read(path)
 
@@ -43,7 +43,7 @@ def propose_synonyms(
     first forty was right both ways, and half in one. query_log: (query, count), whose queries are looked at, too.
     """
     from goodrate.api import index
-    from goodrate.retrieval.synonym_proposals import propose
+    from goodrate.retrieval.rewriting.synonym_proposals import propose
 
     return propose(catalog.frame, index.load_encoder(encoder), query_log, most)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from goodrate.retrieval.constraint_rules import languages as with_rules
+from goodrate.retrieval.rewriting.constraint_rules import languages as with_rules
 
 # Code -> the engine's name of the stemmer.
 STEMMERS = {

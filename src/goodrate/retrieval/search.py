@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from goodrate.retrieval.exclusions import violations
 from goodrate.retrieval.fusion import ChannelPart, FusedHit, Hit, reciprocal_rank_fusion
 from goodrate.retrieval.indexing import ItemEncoder
 from goodrate.retrieval.languages import rules_language
-from goodrate.retrieval.query_constraints import QueryConstraints, read_query
+from goodrate.retrieval.rewriting.exclusions import violations
+from goodrate.retrieval.rewriting.query_constraints import QueryConstraints, read_query
+from goodrate.retrieval.rewriting.spelling import Change, Correction
+from goodrate.retrieval.rewriting.suggestions import Suggestion
 from goodrate.retrieval.search_words import SearchWords
-from goodrate.retrieval.spelling import Change, Correction
 from goodrate.retrieval.store import Store
-from goodrate.retrieval.suggestions import Suggestion
 
 MODES = ("hybrid", "lexical", "dense")
 CHANNELS = ("identifier", "lexical", "dense")

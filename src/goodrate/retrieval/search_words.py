@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from goodrate import strict_json
-from goodrate.retrieval.spelling import SPELLING_FILE, Correction, SpellingIndex
+from goodrate.retrieval.rewriting.spelling import SPELLING_FILE, Correction, SpellingIndex
+from goodrate.retrieval.rewriting.suggestions import SUGGESTIONS_FILE, Suggestion, SuggestionIndex
+from goodrate.retrieval.rewriting.synonyms import SYNONYMS_FILE, Alternative, Synonyms
+from goodrate.retrieval.rewriting.words import whole_words
 from goodrate.retrieval.store import Store
-from goodrate.retrieval.suggestions import SUGGESTIONS_FILE, Suggestion, SuggestionIndex
-from goodrate.retrieval.synonyms import SYNONYMS_FILE, Alternative, Synonyms
-from goodrate.retrieval.words import whole_words
 from goodrate.run_folder import write_atomic
 
 OUTDATED_SHARE = 0.01  # of the items: so many changes are waited for before the words are counted anew

@@ -16,7 +16,7 @@ from goodrate.relevance.pairs import Item
 from goodrate.relevance.verdicts import Verdict
 from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.opened import IndexReplaced
-from goodrate.retrieval.spelling import Correction
+from goodrate.retrieval.rewriting.spelling import Correction
 from goodrate.retrieval.table import IndexDamaged
 
 MODES = ("hybrid", "lexical", "dense")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from goodrate.retrieval.constraint_rules import ConstraintRules, Unit, Word, alternatives, load_rules
+from goodrate.retrieval.rewriting.constraint_rules import ConstraintRules, Unit, Word, alternatives, load_rules
 
 NUMBER = r"[0-9]{1,9}(?:[.,][0-9]{1,3})*"
 VULGAR = {"½": 0.5, "¼": 0.25, "¾": 0.75}

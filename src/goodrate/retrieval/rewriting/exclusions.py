@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from goodrate.retrieval.constraint_rules import Word, alternatives, load_rules, words_in
+from goodrate.retrieval.rewriting.constraint_rules import Word, alternatives, load_rules, words_in
 
 Evidence = Literal["present", "absent"]
 REACH = 5  # words between a negation and what it negates

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from goodrate.retrieval.array_file import check_lengths, load_arrays, save_arrays
-from goodrate.retrieval.phrases import frequent_phrases
-from goodrate.retrieval.vocabulary import Vocabulary, span
-from goodrate.retrieval.words import WORD, catalogue_texts, comparable, folded_words
+from goodrate.retrieval.rewriting.array_file import check_lengths, load_arrays, save_arrays
+from goodrate.retrieval.rewriting.phrases import frequent_phrases
+from goodrate.retrieval.rewriting.vocabulary import Vocabulary, span
+from goodrate.retrieval.rewriting.words import WORD, catalogue_texts, comparable, folded_words
 
 SUGGESTIONS_FILE = "suggestions.npz"  # its usual name inside an index folder
 KIND, FORMAT_VERSION = "suggestions", 1

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import polars as pl
 
-from goodrate.retrieval.words import MAIN_WEIGHT, WORD, catalogue_texts, fold, plain
+from goodrate.retrieval.rewriting.words import MAIN_WEIGHT, WORD, catalogue_texts, fold, plain
 
 MAX_DOCUMENTS = 200_000  # titles that co-occurrence is counted in: bounds the file and the memory
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from goodrate.retrieval.words import WORD, comparable, fold, without_plural
+from goodrate.retrieval.rewriting.words import WORD, comparable, fold, without_plural
 from goodrate.text_file import read_text
 
 SYNONYMS_FILE = "synonyms.txt"  # its usual name inside an index folder

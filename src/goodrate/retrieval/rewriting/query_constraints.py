@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from goodrate.retrieval.constraint_rules import ConstraintRules, Word, load_rules, words_in
-from goodrate.retrieval.exclusions import Exclusion, forms
-from goodrate.retrieval.quantities import Measure, PriceMention, find_measures, find_prices
+from goodrate.retrieval.rewriting.constraint_rules import ConstraintRules, Word, load_rules, words_in
+from goodrate.retrieval.rewriting.exclusions import Exclusion, forms
+from goodrate.retrieval.rewriting.quantities import Measure, PriceMention, find_measures, find_prices
 
 Kind = Literal["not", "price", "measure", "cheap"]
 MOST_WORDS = 3  # of one exclusion

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from goodrate.retrieval.array_file import check_lengths, load_arrays, save_arrays
-from goodrate.retrieval.typos import OTHER, SWAP, NearWords, edit_cost, signature
-from goodrate.retrieval.vocabulary import Vocabulary
-from goodrate.retrieval.words import WORD, fold, same_stem
+from goodrate.retrieval.rewriting.array_file import check_lengths, load_arrays, save_arrays
+from goodrate.retrieval.rewriting.typos import OTHER, SWAP, NearWords, edit_cost, signature
+from goodrate.retrieval.rewriting.vocabulary import Vocabulary
+from goodrate.retrieval.rewriting.words import WORD, fold, same_stem
 
 SPELLING_FILE = "spelling.npz"  # its usual name inside an index folder
 KIND, FORMAT_VERSION = "spelling", 1

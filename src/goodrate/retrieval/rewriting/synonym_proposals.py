@@ -16,9 +16,9 @@ import polars as pl
 from scipy import sparse
 
 from goodrate import strict_json
-from goodrate.retrieval.phrases import MIN_TITLES, STOP_WORDS, frequent_phrases
-from goodrate.retrieval.suggestions import TYPES
-from goodrate.retrieval.words import comparable
+from goodrate.retrieval.rewriting.phrases import MIN_TITLES, STOP_WORDS, frequent_phrases
+from goodrate.retrieval.rewriting.suggestions import TYPES
+from goodrate.retrieval.rewriting.words import comparable
 
 Phrase = tuple[str, ...]
 MOST_TERMS = 4000  # of the most frequent: bounds the encoding
