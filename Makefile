@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 SEED ?= 0
 ITEMS ?= 5000
 LOCK ?= constraints.txt
+# Processes that share the tests, by file; each takes up to 2.5 GB and one core.
+TEST_WORKERS ?= 2
 LOCKED_TORCH := torch==2.13.0
 PIP_INSTALL = $(BIN)/pip install -q $(if $(LOCK),-c $(LOCK))
 
@@ -38,7 +40,7 @@ demo-rl: env
 test: $(VENV)/.test
 	$(BIN)/ruff check src tests benchmarks docs/site
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 docs: $(VENV)/.docs
 	$(BIN)/python docs/site/sources.py build/pages

@@ -45,12 +45,12 @@ def tampered(index: Path, **fields: object) -> str:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", "it is not JSON in UTF-8"),
-        ("{", "it is not JSON in UTF-8"),
-        (b"\xff\xfe{}", "it is not JSON in UTF-8"),
-        ("[" * 100_000, "it is not JSON in UTF-8"),
-        ("null", "expected an object, found NoneType"),
-        ("[]", "expected an object, found list"),
+        ("", "not valid JSON"),
+        ("{", "not valid JSON"),
+        (b"\xff\xfe{}", "is UTF-16; expected UTF-8"),
+        ("[" * 100_000, "not valid JSON: more than 100 levels"),
+        ("null", "expected a JSON object, found null"),
+        ("[]", "expected a JSON object, found a list"),
         ("{}", "format: expected a number, found nothing"),
         ({"dimension": "x"}, "dimension: .* found 'x'"),
         ({"dimension": 2.5}, "dimension: .* found 2.5"),

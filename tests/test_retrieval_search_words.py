@@ -83,3 +83,11 @@ def test_an_index_without_the_files_searches_as_typed(index: gr.Index) -> None:
         (index.store.path / name).unlink()
     opened = gr.Index.open(index.store.path)
     assert opened.search("labtop").correction is None and opened.searcher.suggest("lap", 5) == []
+
+
+def test_evaluation_sees_what_goes_last(index: gr.Index) -> None:
+    rows = {"query": ["oat bars without raisins"] * 2, "item_id": ["p1", "p2"], "label": [0, 3]}
+    judgements = gr.read_judgements(pl.DataFrame(rows), scale="graded_0_3")
+    typed = index.taking_words_as_typed()
+    done = gr.evaluate([index, typed], judgements, ["ndcg@1"], judged_only=True)
+    assert [one.metrics["ndcg@1"].value for one in done.report.systems] == [1.0, 0.0]

@@ -256,7 +256,7 @@ def test_few_changes_are_searched_at_once_and_statistics_follow_after_a_hundredt
     """Of 300 items 2 may be gone before the full text is built again; what a search finds is right throughout."""
     built: list[int] = []
     build = full_text.build
-    monkeypatch.setattr(full_text, "build", lambda table, folder: (built.append(len(table)), build(table, folder))[1])
+    monkeypatch.setattr(full_text, "build", lambda table, *where: (built.append(len(table)), build(table, *where))[1])
     titles = [title.replace("wool", "mat") for title in random_titles(300)]
     store = text_store(tmp_path / "s", catalog(titles))
     assert built == [0]  # of the empty table; the items were added to that

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from goodrate.api.judging import CalibratedJudge, PairFile
     from goodrate.api.training import TrainingPlan
 
-console = Console(stderr=True)
+console = Console(stderr=True, soft_wrap=True)  # a path stays in one piece, to be copied
 
 
 def verb_app() -> typer.Typer:

@@ -83,12 +83,11 @@ def _searched(task: Task, searcher: Any, mode: str, query_id: str, query: str) -
     if not query.strip():
         return []
     if not task.judged_only:
-        return [(hit.item_id, hit.score) for hit in searcher.search(query, task.depth, None, mode)]
+        return [(hit.item_id, -float(hit.rank)) for hit in searcher.search(query, task.depth, None, mode)]
     items = task.judged_items(query_id)
     hits = searcher.search(query, len(items), _where(items), mode)
-    scores = {hit.item_id: hit.score for hit in hits}
-    lowest = min(scores.values(), default=0.0) - 1.0
-    return [(item, scores.get(item, lowest)) for item in items]
+    scores = {hit.item_id: -float(hit.rank) for hit in hits}  # places: scores do not know what a query excludes
+    return [(item, scores.get(item, -float(len(items) + 1))) for item in items]
 
 
 def _where(ids: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ def query_key(query: str) -> str:
 
     This is the first of the relations by which splits keep queries together (catalog.splits.query_groups); no text of
     a query can be read from it.
-    >>> query_key("iPhone 7 cases") == query_key("case iphone 8"), query_key("desk") == query_key("desk lamp")
+    >>> query_key("iPhone 7 covers") == query_key("cover iphone 8"), query_key("desk") == query_key("desk lamp")
     (True, False)
     """
     return hashlib.sha256(" ".join(sorted(stems(query))).encode()).hexdigest()[:16]

@@ -84,7 +84,7 @@ def read_manifest(folder: Path) -> Manifest:
         hint = f"make one: goodrate index CATALOG --out {folder}"
         raise FileNotFoundError(f"no index in {folder}: it has no {MANIFEST} ({hint})") from None
     except ValueError as error:
-        raise _damaged(path, str(error).removeprefix(f"{path}: ")) from None
+        raise _damaged(path, str(error).removeprefix(str(path)).lstrip(":, ")) from None
     if "format" not in content:
         raise _damaged(path, "format: expected a number, found nothing")
     if content["format"] != FORMAT_VERSION:

@@ -76,7 +76,7 @@ class UnknownItem(LookupError):
     """An item id that the index does not hold."""
 
 
-class IndexUnavailable(RuntimeError):
+class IndexUnavailable(ValueError):
     """The index on disk cannot be searched, for no fault of the request."""
 
 
