@@ -311,7 +311,10 @@ def memory(
     model: Model = "5M", prompt: int = 256, completion: int = 64, group: int = 8, precision: Precision = "bf16",
     folder: Folder = "", lora: Lora = False, arms: Arms = "trl,split",
 ) -> None:  # fmt: skip
-    """Peak memory of two updates over that of the loaded model, in MiB, a fresh process for every arm."""
+    """Peak memory of updates over that of the loaded model, in MiB, a fresh process for every arm.
+
+    Two updates, or one of a pretrained model: an adapter's optimizer adds nothing in the second.
+    """
     case = case_of(model, prompt, completion, group, precision, folder, lora)
     result = Measurement(f"memory-{case.name}", "python benchmarks/speed_policy.py memory", 2)
     print(result.write(case=described(case), mib={arm: peak(case, arm) for arm in arms.split(",")}))
@@ -333,11 +336,12 @@ def child(given: str) -> None:
     case = Case(**told)
     with tempfile.TemporaryDirectory() as folder:
         ours = None if arm == "trl" else Ours(case, arm)
-        trainer = trl_trainer(case, Path(folder), 2) if arm == "trl" else None
+        updates = 1 if case.folder else 2
+        trainer = trl_trainer(case, Path(folder), updates) if arm == "trl" else None
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if trainer:
             trainer.train()
-        for _ in range(2 if ours else 0):
+        for _ in range(updates if ours else 0):
             ours.step()  # type: ignore[union-attr]
         print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 

@@ -91,3 +91,21 @@ def test_evaluation_sees_what_goes_last(index: gr.Index) -> None:
     typed = index.taking_words_as_typed()
     done = gr.evaluate([index, typed], judgements, ["ndcg@1"], judged_only=True)
     assert [one.metrics["ndcg@1"].value for one in done.report.systems] == [1.0, 0.0]
+
+
+def test_a_judge_reads_the_query_that_was_searched_for(index: gr.Index) -> None:
+    from goodrate.relevance.function_judge import FunctionJudge
+
+    asked: list[str] = []
+
+    def probabilities(query: str, items: list[object]) -> list[list[float]]:
+        asked.append(query)
+        return [[0.1, 0.2, 0.3, 0.4]] * len(items)
+
+    index.rerank(FunctionJudge(probabilities, "four_level", "1")).search("labtop sleeve")  # type: ignore[arg-type]
+    assert asked == ["laptop sleeve"]
+
+
+def test_a_misspelt_word_inside_another_one_stays(index: gr.Index) -> None:
+    corrected = index.search("xlabtopx labtop").correction
+    assert corrected is not None and corrected.text.endswith(" laptop") and corrected.text.startswith("xlabtopx")

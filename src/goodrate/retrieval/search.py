@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -151,10 +152,10 @@ def _in_query(query: str, found: Correction | None) -> Correction | None:
         return None
     text, changes = query, []
     for change in found.changes:
-        start = text.find(change.typed)
-        if start < 0:
+        place = re.search(rf"(?<!\w){re.escape(change.typed)}(?!\w)", text)
+        if place is None:
             return None
-        meant = found.text[change.start : change.end]
-        text = text[:start] + meant + text[start + len(change.typed) :]
+        start, meant = place.start(), found.text[change.start : change.end]
+        text = text[:start] + meant + text[place.end() :]
         changes.append(Change(start, start + len(meant), change.typed))
     return Correction(text, tuple(changes), found.sure)

@@ -190,9 +190,10 @@ class SearchPipeline:
         depth = request.depth if self.judge is not None else 0
         with self._locked(watch):
             hits, rows = self._retrieved(request, max(request.k, depth), watch)
+            read = self._searcher.read(request.query, request.ignore)
+            meant = request.query if read.typed else read.correction.text
             with watch.stage("judge"):
-                verdicts = self._verdicts(request.query, rows[:depth])
-        read = self._searcher.read(request.query, request.ignore)
+                verdicts = self._verdicts(meant, rows[:depth])
         with watch.stage("rank"):
             results = rank(hits, [_shown(row) for row in rows], verdicts)[: request.k]
         return SearchResponse(

@@ -219,7 +219,7 @@ function fillDetail(detail, answer, result) {
   if (verdict) {
     const reason = make("div", { className: "reason" });
     detail.append(reason);
-    loadReason(reason, answer.query, result.item_id);
+    loadReason(reason, answer.correction?.used ? answer.correction.text : answer.query, result.item_id);
     if (verdict.tier) detail.append(probabilityTable(answer.labels, verdict.probabilities));
   }
   detail.append(channelTable(result.retrieval));
