@@ -10,6 +10,7 @@ from typing import Any
 from goodrate.extras import require
 
 Message = Mapping[str, str]
+STOPPED = "stopped"  # why a pair was not asked, or not again
 LONGEST_WAIT = 60.0  # seconds between two tries
 REFUSALS = {401, 403, 404}  # the key, the address or the model is wrong: asking for another pair does not help
 BYTES_PER_TOKEN = 3  # a cautious guess, where the server does not count
@@ -84,7 +85,7 @@ class ChatEndpoint:
         for attempt in range(self.patience.tries):
             wait = max(asked_wait, self.patience.first_wait * 2 ** (attempt - 1)) if attempt else 0.0
             if self.stop.wait(min(wait, LONGEST_WAIT)):
-                raise Unanswered("stopped")
+                raise Unanswered(STOPPED)
             got, failure, asked_wait = self._once(body)
             if got is not None:
                 return got

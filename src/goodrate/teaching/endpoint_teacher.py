@@ -11,7 +11,7 @@ from goodrate.relevance.pairs import JudgedPair
 from goodrate.relevance.rulebook import RuleBook
 from goodrate.teaching.answer_store import AnswerStore
 from goodrate.teaching.budget import Budget
-from goodrate.teaching.chat_endpoint import Answer, ChatEndpoint, Message, Unanswered, prompt_size
+from goodrate.teaching.chat_endpoint import STOPPED, Answer, ChatEndpoint, Message, Unanswered, prompt_size
 from goodrate.teaching.teacher import Progress, Taught
 from goodrate.teaching.teacher_prompt import answer_key, graded, messages
 
@@ -53,6 +53,7 @@ class EndpointTeacher:
         keys = [self._key(prompt) for prompt in prompts]
         jobs = {key: (prompt, pair.label) for key, prompt, pair in zip(keys, prompts, pairs, strict=True)}
         self.budget.settle((0, 0), self.store.spent(keys))
+        self.endpoint.stop.clear()
         with ThreadPoolExecutor(self.concurrency) as pool:
             futures = {pool.submit(self._taught, key, prompt, label): key for key, (prompt, label) in jobs.items()}
             try:
@@ -88,6 +89,8 @@ class EndpointTeacher:
         """A new answer, or why there is none."""
         if self._unanswered_in_a_row >= DOWN_AFTER:
             return None, ENDPOINT_DOWN
+        if self.endpoint.stop.is_set():
+            return None, STOPPED
         reserved = (prompt_size(prompt), self.endpoint.max_answer_tokens)
         if not self.budget.reserve(*reserved):
             return None, COST_CAP
@@ -98,6 +101,9 @@ class EndpointTeacher:
         except Unanswered as unanswered:
             self._count(None)
             return None, unanswered.name
+        except ValueError:  # key, address or model: said here, so that no other thread begins another request
+            self.endpoint.stop.set()
+            raise
         finally:
             self.budget.settle(reserved, used)
         self._count(answer)
