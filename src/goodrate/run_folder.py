@@ -47,6 +47,15 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
         Path(beside).unlink(missing_ok=True)
 
 
+def file_stamp(path: Path) -> tuple[int, ...] | None:
+    """Which file lies at a path: another after every write_atomic; None for none. One stat call."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 def _named(error: OSError, path: Path) -> OSError:
     """The error with the file or folder that could not be written: a full disk does not say whose."""
     if error.strerror and not error.filename:

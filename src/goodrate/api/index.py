@@ -215,8 +215,7 @@ class Index:
 
         where: a condition such as "price < 50 AND brand = 'HP'". Exclusions and prices in the query ("without X",
         "under 50 euro") are read by rules; the answer's `spans` tell what was read, and those whose ids are in `ignore`
-        are plain words. Raises ValueError for an empty query, an unknown mode
-        or a filter that cannot be read.
+        are plain words. Raises ValueError for an empty query, an unknown mode or a filter that cannot be read.
         """
         from goodrate.serving.pipeline import SearchRequest
 

@@ -62,9 +62,7 @@ def live(
     notes are made of the items, so every change of the index makes them anew.
     """
     from goodrate.api.index import Index
-    from goodrate.retrieval.rewriting.spelling import SPELLING_FILE
-    from goodrate.retrieval.rewriting.suggestions import SUGGESTIONS_FILE
-    from goodrate.retrieval.rewriting.synonyms import SYNONYMS_FILE
+    from goodrate.retrieval.search_words import WORD_FILES
     from goodrate.retrieval.store import Store
     from goodrate.serving.live import LivePipeline
 
@@ -79,7 +77,7 @@ def live(
 
     manifest = index.store.path / "store.json"
     version = (lambda: index.store.version) if follow_items else (lambda: None)
-    words = [index.store.path / name for name in (SPELLING_FILE, SUGGESTIONS_FILE, SYNONYMS_FILE)]
+    words = [index.store.path / name for name in WORD_FILES]
     return LivePipeline(index.pipeline, reopen, [manifest, *words, *files], version)
 
 

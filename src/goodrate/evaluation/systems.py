@@ -11,6 +11,7 @@ import numpy as np
 
 from goodrate.evaluation.classification import FAILED, likeliest
 from goodrate.evaluation.metrics import Qrels, Run
+from goodrate.retrieval.table import id_condition
 
 if TYPE_CHECKING:
     from goodrate.relevance.judge import CalibratedJudge
@@ -85,15 +86,9 @@ def _searched(task: Task, searcher: Any, mode: str, query_id: str, query: str) -
     if not task.judged_only:
         return [(hit.item_id, -float(hit.rank)) for hit in searcher.search(query, task.depth, None, mode)]
     items = task.judged_items(query_id)
-    hits = searcher.search(query, len(items), _where(items), mode)
+    hits = searcher.search(query, len(items), id_condition(items), mode)
     scores = {hit.item_id: -float(hit.rank) for hit in hits}  # places: scores do not know what a query excludes
     return [(item, scores.get(item, -float(len(items) + 1))) for item in items]
-
-
-def _where(ids: Sequence[str]) -> str:
-    """A filter for these items."""
-    quoted = ", ".join("'" + item.replace("'", "''") + "'" for item in ids)
-    return f"id IN ({quoted})"
 
 
 def judge_runs(

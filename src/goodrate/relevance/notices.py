@@ -49,14 +49,12 @@ def _other_form(judge: Any, pairs: Sequence[Pair]) -> str | None:
 
 def _failures(verdicts: Sequence[Verdict]) -> str | None:
     kinds = Counter(one.status for one in verdicts if one.status != OK and one.status not in BY_DESIGN)
-    count = kinds.total()
-    if not _large(count, len(verdicts)):
+    if not _large(kinds.total(), len(verdicts)):
         return None
-    named = ", ".join(f"{status} {number:,}" for status, number in kinds.most_common())
     return (
-        f"{_share(count, len(verdicts))} pairs have no verdict: {named}. prompt_too_long: query, facts and context "
-        "leave no room; unreadable_...: the judge reads items in another form than it was trained on, or was trained "
-        "too little; no_probabilities: broken weights"
+        f"{_share(kinds.total(), len(verdicts))} pairs have no verdict: {_named(kinds)}. prompt_too_long: query, "
+        "facts and context leave no room; unreadable_...: the judge reads items in another form than it was trained "
+        "on, or was trained too little; no_probabilities: broken weights"
     )
 
 
@@ -65,9 +63,13 @@ def _unreadable(verdicts: Sequence[Verdict]) -> str | None:
     kinds = Counter(why.status for why in explained if why.status != OK)
     if not _large(kinds.total(), len(explained)):
         return None
-    named = ", ".join(f"{status} {number:,}" for status, number in kinds.most_common())
     return (
-        f"{_share(kinds.total(), len(explained))} reasons cannot be read: {named}. A judge that learned labels alone "
-        "writes none; else the items are in another form than it was trained on, or max_new_tokens in its judge.json "
-        "is too small"
+        f"{_share(kinds.total(), len(explained))} reasons cannot be read: {_named(kinds)}. A judge that learned "
+        "labels alone writes none; else the items are in another form than it was trained on, or max_new_tokens in its "
+        "judge.json is too small"
     )
+
+
+def _named(kinds: Counter[str]) -> str:
+    """Each status with its number, the most frequent first."""
+    return ", ".join(f"{status} {number:,}" for status, number in kinds.most_common())

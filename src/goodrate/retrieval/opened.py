@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from goodrate.retrieval.manifest import MANIFEST, Manifest, read_manifest
 from goodrate.retrieval.table import IndexDamaged, damage_named, open_table
 from goodrate.retrieval.turns import writing_turn
+from goodrate.run_folder import file_stamp
 
 READS = 3  # one read is enough, unless another process deletes old versions just then
 T = TypeVar("T")
@@ -87,11 +88,7 @@ class OpenedIndex:
 
 def _stamp(path: Path) -> tuple[int, ...] | None:
     """Which store.json a folder has; None for none."""
-    try:
-        status = (path / MANIFEST).stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
+    return file_stamp(path / MANIFEST)
 
 
 def _identity(manifest: Manifest) -> str:

@@ -16,6 +16,7 @@ from goodrate.retrieval.store import Store
 from goodrate.run_folder import write_atomic
 
 OUTDATED_SHARE = 0.01  # of the items: so many changes are waited for before the words are counted anew
+WORD_FILES = (SPELLING_FILE, SUGGESTIONS_FILE, SYNONYMS_FILE)
 COUNT_FILE, LOG_FILE = "search_words.json", "query_log.json"
 
 
@@ -30,7 +31,7 @@ class SearchWords:
     @classmethod
     def load(cls, folder: Path) -> SearchWords:
         """Those of an index folder. Raises ValueError for a damaged file."""
-        spelling, suggestions, synonyms = (folder / name for name in (SPELLING_FILE, SUGGESTIONS_FILE, SYNONYMS_FILE))
+        spelling, suggestions, synonyms = (folder / name for name in WORD_FILES)
         return cls(
             SpellingIndex.load(spelling) if spelling.is_file() else None,
             SuggestionIndex.load(suggestions) if suggestions.is_file() else None,

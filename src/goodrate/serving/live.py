@@ -8,20 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from goodrate.run_folder import file_stamp
 from goodrate.serving.pipeline import IndexUnavailable, SearchPipeline
 
 REST = 10.0  # times the time that making it anew took: it takes at most an eleventh of all time
 log = logging.getLogger(__name__)
 Stamp = tuple[object, ...]
-
-
-def file_stamp(path: Path) -> Stamp | None:
-    """Which file lies at a path: another after every write; None for none. One stat call."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 class LivePipeline:
