@@ -122,7 +122,8 @@ class ContextFinder:
             raise ValueError("the ids of context texts must be unique")
         self._scratch = tempfile.TemporaryDirectory() if folder is None else None
         where = Path(self._scratch.name if self._scratch else str(folder))
-        self._searcher = Searcher(_indexed(texts, where, encoder), encoder) if texts else None
+        # As typed: a text about what a query excludes is as telling as another.
+        self._searcher = Searcher(_indexed(texts, where, encoder), encoder, as_typed=True) if texts else None
         self._find = functools.lru_cache(maxsize=100_000)(self._search)
 
     def find(self, query: str, count: int = 1) -> tuple[ContextText, ...]:
