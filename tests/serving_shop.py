@@ -64,11 +64,9 @@ class FakeSearcher:
     def suggest(self, typed: str, k: int) -> list[Suggestion]:
         return [Suggestion("red kettle", "title", 1)][:k]
 
-    def search(
-        self, query: str, k: int, where: str | None = None, mode: str = "hybrid", ignore: tuple[str, ...] = ()
-    ) -> list[Hit]:
-        self.asked.append((query, k, where, mode))
-        ids = [] if query == "nothing" else [item[0] for item in ITEMS][:k]
+    def find(self, read: QueryReading, k: int, where: str | None = None, mode: str = "hybrid") -> list[Hit]:
+        self.asked.append((read.text, k, where, mode))
+        ids = [] if read.text == "nothing" else [item[0] for item in ITEMS][:k]
         return [hit_at(rank, item_id) for rank, item_id in enumerate(ids, start=1)]
 
 

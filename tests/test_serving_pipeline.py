@@ -103,11 +103,11 @@ def test_models_are_never_called_by_two_threads_at_once() -> None:
     inside = threading.Semaphore(1)
 
     class Watched(FakeSearcher):
-        def search(self, *arguments: object, **named: object) -> list[Hit]:
+        def find(self, *arguments: object, **named: object) -> list[Hit]:
             assert inside.acquire(blocking=False), "two threads in the models"
             threading.Event().wait(0.005)
             inside.release()
-            return super().search(*arguments, **named)  # type: ignore[arg-type]
+            return super().find(*arguments, **named)  # type: ignore[arg-type]
 
     pipeline = SearchPipeline(FakeStore(), Watched(), fake_judge())
     with ThreadPoolExecutor(8) as pool:

@@ -89,16 +89,21 @@ class Searcher:
         means hybrid, or lexical without an encoder. Where one channel alone finds items in mode lexical or dense, the
         score is that channel's own (BM25, or the cosine). A query without a letter or digit finds nothing.
         """
+        if not query.strip():
+            raise ValueError("the query is empty")
+        return self.find(self.read(query, ignore), k, where, mode)
+
+    def find(
+        self, read: QueryReading, k: int = 10, where: str | None = None, mode: str | None = None
+    ) -> list[FusedHit]:
+        """The best k items for a query that was read; see search."""
         mode = mode or ("hybrid" if self.encoder else "lexical")
         if mode not in MODES:
             raise ValueError(f"unknown mode {mode!r}; accepted: {', '.join(MODES)}")
-        if not query.strip():
-            raise ValueError("the query is empty")
         if mode != "lexical" and self.encoder is None:
             raise ValueError(f"{self.store.path} is searched without an encoder; only mode lexical is possible")
-        if not any(sign.isalnum() for sign in query):
+        if not any(sign.isalnum() for sign in read.text):
             return []
-        read = self.read(query, ignore)
         price = read.constraints.price if read.constraints else None
         limits = [f"({where})" if where else None, price.where() if price else None]
         both = " AND ".join(limit for limit in limits if limit) or None

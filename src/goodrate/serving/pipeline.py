@@ -29,10 +29,8 @@ TIER_ORDER: dict[str | None, int] = {"Good": 3, "Mid": 2, None: 1, "Bad": 0}
 class CandidateSearch(Protocol):
     """What the pipeline needs of `retrieval.search.Searcher`."""
 
-    def search(
-        self, query: str, k: int, where: str | None = None, mode: str = "hybrid", ignore: Sequence[str] = ()
-    ) -> list[Any]:
-        """FusedHit(item_id, score, rank, channels, excluded) of the best k, best first."""
+    def find(self, read: Any, k: int, where: str | None = None, mode: str = "hybrid") -> list[Any]:
+        """FusedHit(item_id, score, rank, channels, excluded) of the best k for a query that was read, best first."""
         ...
 
     def read(self, query: str, ignore: Sequence[str] = ()) -> Any:
@@ -189,8 +187,9 @@ class SearchPipeline:
         watch = Stopwatch()
         depth = request.depth if self.judge is not None else 0
         with self._locked(watch):
-            hits, rows = self._retrieved(request, max(request.k, depth), watch)
-            read = self._searcher.read(request.query, request.ignore)
+            with watch.stage("retrieve"):
+                read = self._searcher.read(request.query, request.ignore)
+            hits, rows = self._retrieved(request, read, max(request.k, depth), watch)
             meant = request.query if read.typed else read.correction.text
             with watch.stage("judge"):
                 verdicts = self._verdicts(meant, rows[:depth])
@@ -216,7 +215,7 @@ class SearchPipeline:
     def search_once(self, query: str) -> None:
         """Retrieve one item and forget it: what is set up on first use is then set up."""
         with self.models:
-            self._searcher.search(query, 1, mode=self.modes[0])
+            self._searcher.find(self._searcher.read(query), 1, mode=self.modes[0])
 
     def judge_items(self, query: str, items: Sequence[Item]) -> list[Verdict]:
         """Verdicts for items that need not be in the index. Raises NoJudge without a judge."""
@@ -274,12 +273,14 @@ class SearchPipeline:
         finally:
             self.models.release()
 
-    def _retrieved(self, request: SearchRequest, k: int, watch: Stopwatch) -> tuple[list[Any], list[dict[str, Any]]]:
+    def _retrieved(
+        self, request: SearchRequest, read: Any, k: int, watch: Stopwatch
+    ) -> tuple[list[Any], list[dict[str, Any]]]:
         """The best k hits and their catalogue rows; searched again when some were removed in between."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with watch.stage("retrieve"):
-                    hits = self._searcher.search(request.query, k, request.where, str(request.mode), request.ignore)
+                    hits = self._searcher.find(read, k, request.where, str(request.mode))
                 with watch.stage("items"):
                     return hits, self._rows([hit.item_id for hit in hits])
             except (ValueError, OSError) as error:  # the request itself was checked before
