@@ -91,7 +91,7 @@ CATALOGUES: dict[str, tuple[bytes, str]] = {
     "header.csv": (b"id,title\n", "has no rows; columns: id, title"),
     "nothing.csv": (b"", "is empty; expected at least one row"),
     "nothing.parquet": (b"", "is empty; expected at least one row"),
-    "cut.csv.gz": (gzip.compress(ITEMS.encode() * 50)[:-30], "is not a whole gzip file"),
+    "cut.csv.gz": (gzip.compress(ITEMS.encode() * 50, mtime=0)[:-30], "is not a whole gzip file"),
     "cut.csv.zst": (zstandard.ZstdCompressor().compress(ITEMS.encode() * 50)[:-5], "is not a whole zstd file"),
 }  # fmt: skip
 
