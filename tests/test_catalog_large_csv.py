@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.csv
 import pytest
 
-from goodrate.catalog import tables
+from goodrate.catalog import delimited, tables
 from goodrate.catalog.tables import read_table
 
 
@@ -24,7 +24,7 @@ def test_blocks_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     path = tmp_path / "feed.csv"
     path.write_text("\n".join(["id,title,price", *varied_rows(2000)]) + "\n")
     whole = read_table(path, {"id", "title"})
-    monkeypatch.setattr(tables, "CSV_BLOCK", block)
+    monkeypatch.setattr(delimited, "BLOCK", block)
     assert path.stat().st_size > 4 * block
     parts = read_table(path, {"id", "title"})
     assert len(whole.problems) > 100 and parts.problems == whole.problems  # with the numbers of their rows

@@ -117,7 +117,7 @@ def test_only_twenty_bad_rows_are_printed(tmp_path: Path) -> None:
         ("a.jsonl.gz", b"not packed", "is not a whole gzip file"),
         ("a.jsonl.gz", gzip.compress(b'{"id": "1", "title": "a"}\n' * 99, mtime=0)[:-20], "is not a whole gzip file"),
         ("a.parquet", b"PAR1 nonsense", "is not a parquet file"),
-        ("a.csv", b'id,title\n1,"open\n2,b\n', "row 2: a quote opens and never closes"),
+        ("a.csv", b'id,title\n1,"open\n2,b\n', "row 2, column title: a quote opens and never closes"),
         ("a.jsonl", b'{"id": "1", "title": "a\\ud800"}\n', "row 1, .*half of a surrogate pair"),
         ("a.jsonl", b'[{"id": "1"}]', "row 1, .*expected a JSON object, found a list"),
         ("a.xlsx", b"PK", r"cannot read '.xlsx'; expected .csv"),
