@@ -120,7 +120,7 @@ def test_only_twenty_bad_rows_are_printed(tmp_path: Path) -> None:
         ("a.csv", b'id,title\n1,"open\n2,b\n', "row 2, column title: a quote opens and never closes"),
         ("a.jsonl", b'{"id": "1", "title": "a\\ud800"}\n', "row 1, .*half of a surrogate pair"),
         ("a.jsonl", b'[{"id": "1"}]', "row 1, .*expected a JSON object, found a list"),
-        ("a.xlsx", b"PK", r"cannot read '.xlsx'; expected .csv"),
+        ("a.xls", b"PK", r"cannot read '.xls'; expected .csv"),
     ],
 )  # fmt: skip
 def test_broken_files_say_what_is_wrong(tmp_path: Path, name: str, content: bytes, message: str) -> None:

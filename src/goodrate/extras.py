@@ -10,6 +10,7 @@ EXTRAS = {
     "plots": ("matplotlib",),
     "teacher": ("httpx",),
     "tensorboard": ("tensorboard",),
+    "xlsx": ("fastexcel",),
 }
 
 

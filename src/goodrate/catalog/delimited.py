@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,16 @@ def _header(
             f"{path}, row {number}: no header that can be read: a carriage return inside it, a quote that never "
             "closes, or a name of more than 131,072 characters; expected names and line ends of one kind"
         )
-    # Spreadsheets leave trailing separators behind: nameless columns, mostly empty.
-    names = [wanted.rename(name.strip()) or f"column_{place}" for place, name in enumerate(header, start=1)]
+    return header, checked_names(path, header, number, wanted), separator
+
+
+def checked_names(path: Path, header: Iterable[str], number: int, wanted: Wanted) -> list[str]:
+    """The column names of a header. Raises ValueError for one that occurs twice. number: of its row."""
+    names = wanted.names(header)  # spreadsheets leave trailing separators behind: nameless columns, mostly empty
     doubled = sorted(name for name, count in Counter(names).items() if count > 1)
     if doubled:
         raise ValueError(f"{path}, row {number}: column {doubled[0]!r} occurs twice in the header")
-    return header, names, separator
+    return names
 
 
 def _first_row(text: str, separator: str) -> list[str] | None:

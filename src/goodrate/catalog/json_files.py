@@ -76,14 +76,17 @@ def records_table(
     rows: list[dict[str, Any]] = []
     no_texts: list[NoText] = []
     names: dict[str, str] = {}  # theirs -> as renamed
+    dropped: set[str] = set()
     for number, theirs in records:
-        names.update({name: rename(name) for name in theirs if name not in names})
+        if new := [name for name in theirs if name not in names]:
+            names.update({name: rename(name) for name in new})
+            dropped |= wanted.dropped(names[name] for name in new)
         record = {names[name]: value for name, value in theirs.items()}
         kept = {name: record[name] for name in wanted.columns if name in record}
         row = {name: _cell(value) for name, value in kept.items()}
         if any(isinstance(value, (bool, list, dict)) for value in kept.values()):
             no_texts += [NoText(number, n, kind(v)) for n, v in kept.items() if isinstance(v, (bool, list, dict))]
-        others = {k: v for k, v in record.items() if k not in kept and v not in (None, "") and not wanted.drops(k)}
+        others = {k: v for k, v in record.items() if k not in kept and v not in (None, "") and k not in dropped}
         rows.append({**row, ROW: number, EXTRAS: compact(others)})
     found = tuple(dict.fromkeys(names.values()))
     schema: dict[str, Any] = {ROW: pl.Int64, EXTRAS: pl.String, **{n: pl.String for n in found if n in wanted.columns}}

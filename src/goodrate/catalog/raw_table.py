@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,16 @@ EXTRAS = "__extras__"
 WHOLE_ROW = "(the whole row)"
 JOINED = 200  # columns that one expression joins: the engine's time for one grows with the square of its parts
 
-Reshape = Callable[[pl.DataFrame], tuple[pl.DataFrame, tuple[str, ...]]]
+Reshape = Callable[[Path, pl.DataFrame], tuple[pl.DataFrame, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What is made of the columns of a file.
 
-    columns: names that stay columns; ignored: names that are left out, also with something in parentheses behind them;
-    the others go to EXTRAS. rename: their name -> the one that columns and ignored mean. reshape: changes the rows
-    (with ROW) of a flat table before all that, and says what it left out.
+    columns: names that stay columns; ignored: patterns (as of a shell: seo_*) of names that are left out; the others go
+    to EXTRAS. rename: their name -> the one that columns and ignored mean. reshape: changes the rows (with ROW) of a
+    flat table before all that, and says what it left out.
     """
 
     columns: Collection[str]
@@ -36,9 +37,19 @@ class Wanted:
     rename: Callable[[str], str] = str
     reshape: Reshape | None = None
 
-    def drops(self, name: str) -> bool:
-        """Whether a column is left out."""
-        return name not in self.columns and (name in self.ignored or name.partition("(")[0] in self.ignored)
+    def dropped(self, names: Iterable[str]) -> set[str]:
+        """Those of the names that are left out."""
+        return {n for n in names if n not in self.columns and any(fnmatchcase(n, pattern) for pattern in self.ignored)}
+
+    def names(self, header: Iterable[str]) -> list[str]:
+        """The names of columns, renamed but where that gives a name twice; nameless ones are numbered."""
+        given = [name.strip() or f"column_{place}" for place, name in enumerate(header, start=1)]
+        seen: set[str] = set()
+        for place, name in enumerate(given):
+            renamed = self.rename(name)
+            given[place] = name if renamed in seen else renamed
+            seen.add(given[place])
+        return given
 
 
 @dataclass(frozen=True, order=True)
@@ -88,7 +99,7 @@ def numbered(frame: pl.DataFrame, first: int, missing: Iterable[int] = ()) -> pl
 
 def typed_table(path: Path, frame: pl.DataFrame, wanted: Wanted, first: int = 1) -> RawTable:
     """A frame whose columns have types, as a table. first: the number of its first row."""
-    frame = frame.rename(wanted.rename)
+    frame = frame.rename(dict(zip(frame.columns, wanted.names(frame.columns), strict=True)))
     no_texts = tuple(bad for column in frame if column.name in wanted.columns for bad in _no_texts(column))
     plain = [_plain(path, column, column.name in wanted.columns) for column in frame]
     frame = pl.DataFrame([column for column in plain if column is not None])
@@ -144,10 +155,11 @@ def tabular(
     """A RawTable from a frame with ROW: unwanted columns become one JSON object. names: of its columns, in order."""
     notes: tuple[str, ...] = ()
     if wanted.reshape is not None:
-        frame, notes = wanted.reshape(frame)
+        frame, notes = wanted.reshape(path, frame)
         names = frame.columns
     names = [name for name in names if name not in (ROW, EXTRAS)]
-    others = [name for name in names if name not in wanted.columns and not wanted.drops(name)]
+    dropped = wanted.dropped(names)
+    others = [name for name in names if name not in wanted.columns and name not in dropped]
     extras = json_objects(frame, others).alias(EXTRAS)
     chosen = frame.select(ROW, *(name for name in names if name in wanted.columns)).insert_column(1, extras)
     return RawTable(path, chosen, tuple(names), tuple(problems), notes=notes)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from goodrate.catalog.formats import ITEM_FORMATS, Format, find_format, keep_locale, resolve_columns
+from goodrate.catalog.column_notes import column_notes
+from goodrate.catalog.formats import (
+    ITEM_FORMATS,
+    Format,
+    fill_row_by_row,
+    find_format,
+    keep_locale,
+    option_for,
+    resolve_columns,
+)
+from goodrate.catalog.item_ids import without_point_zero
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.rendering import merged_objects
@@ -21,20 +32,20 @@ MAPPED = "--map {0}, in training --set data.catalog_map.{0}"
 def read_catalog(
     path: str | Path, format: str | None = None, mapping: dict[str, str] | None = None, skip_bad: int = 0
 ) -> Catalog:
-    """The items of a csv, tsv, jsonl or parquet file, plain or .gz or .zst.
+    """The items of a file that ends in one of tables.READERS, plain or .gz or .zst.
 
-    format: esci, wands, chorus, or None for a file whose columns have our names. mapping: our name -> their column.
+    format: one of ITEM_FORMATS, or None for a file whose columns have our names. mapping: our name -> their column.
     skip_bad: how many bad rows to leave out; they are listed in Catalog.skipped. Columns that are not ours become
     attributes. Raises FileNotFoundError, or ValueError with file, row, column and what was expected.
     """
-    return _catalog(lambda columns, ignored: read_table(path, columns, ignored), format, mapping, skip_bad)
+    return _catalog(partial(read_table, path), format, mapping, skip_bad)
 
 
 def is_catalog(path: str | Path, format: str | None = None, mapping: dict[str, str] | None = None) -> bool:
     """Whether a table has the columns of a catalogue, an id and a title. Raises as read_catalog for no table."""
     layout, _ = find_format(format, ITEM_FORMATS)
     candidates = resolve_columns(list(ITEM_COLUMNS), layout, mapping)
-    present = set(read_table(path, ()).columns)
+    present = set(read_table(path, (), (), layout.rename, layout.reshape).columns)
     return all(present & set(candidates[name]) for name in ("id", "title"))
 
 
@@ -42,27 +53,31 @@ def frame_catalog(
     frame: Any, format: str | None = None, mapping: dict[str, str] | None = None, skip_bad: int = 0
 ) -> Catalog:
     """The items of a polars or pandas frame, checked like those of a file: see read_catalog. Rows count from 1."""
-    return _catalog(lambda columns, ignored: frame_table("frame", frame, columns, ignored), format, mapping, skip_bad)
+    return _catalog(partial(frame_table, "frame", frame), format, mapping, skip_bad)
 
 
 def _catalog(
-    read: Callable[[set[str], tuple[str, ...]], RawTable], format: str | None, mapping: dict[str, str] | None,
-    skip_bad: int,
-) -> Catalog:  # fmt: skip
-    """The items of a table. read: the table, given the columns that are wanted and those that are ignored."""
+    read: Callable[..., RawTable], format: str | None, mapping: dict[str, str] | None, skip_bad: int
+) -> Catalog:
+    """The items of a table. read: the table, given what raw_table.Wanted holds."""
     layout, locale = find_format(format, ITEM_FORMATS)
     candidates = resolve_columns(list(ITEM_COLUMNS), layout, mapping)
     columns = {name for names in candidates.values() for name in names} | set(layout.locale_columns)
-    table = read(columns, layout.ignored)
+    table = fill_row_by_row(read(columns, layout.ignored, layout.rename, layout.reshape), candidates, layout)
     column_of = {ours: next((n for n in names if n in table.columns), names[0]) for ours, names in candidates.items()}
     explicit = {ours: theirs for ours, theirs in column_of.items() if mapping and ours in mapping}
-    require_columns(table.path, {**column_of, **explicit}, ["id", "title", *explicit], table.columns, MAPPED)
+    option = MAPPED if format is not None else option_for(table.columns, MAPPED)
+    needed = {name: column_of[name] for name in ("id", "title", *explicit)}
+    require_columns(table.path, needed, list(needed), table.columns, option)
     frame, problems = _items(table, column_of, layout, locale)
+    ids, note = without_point_zero(frame["id"])
+    frame = frame.with_columns(ids)
+    notes = (*table.notes, *column_notes(table, candidates, layout, format), *([note] if note else []))
     skipped = tolerate(table.path, [*table.problems, *problems], skip_bad)
     usable = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame
     if usable.is_empty():
         raise ValueError(f"{table.path} has no usable row")
-    return Catalog(usable.select(*ITEM_COLUMNS), skipped)
+    return Catalog(usable.select(*ITEM_COLUMNS), skipped, notes)
 
 
 def _items(

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from goodrate.catalog.delimited import read_delimited
+from goodrate.catalog.feeds import read_feed
 from goodrate.catalog.json_files import read_json, read_json_lines, records_table
 from goodrate.catalog.problems import tolerate
 from goodrate.catalog.raw_table import (
@@ -25,6 +26,7 @@ from goodrate.catalog.raw_table import (
     json_objects,
     typed_table,
 )  # fmt: skip
+from goodrate.catalog.workbooks import read_workbook
 
 __all__ = [
     "EXTRAS", "ROW", "WHOLE_ROW", "NoText", "RawTable", "frame_table", "json_objects", "read_table", "records_table",
@@ -116,4 +118,6 @@ READERS: dict[str, Callable[[Path, bytes, Wanted], RawTable]] = {
     ".ndjson": read_json_lines,
     ".json": read_json,
     ".parquet": _read_parquet,
+    ".xlsx": read_workbook,
+    ".xml": read_feed,
 }
