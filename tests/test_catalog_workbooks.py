@@ -46,7 +46,7 @@ def test_ids_that_are_texts_keep_their_zeros_beside_numbers(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("sheets", "message"),
     [
-        ({"S": [["id", "title"], [1, "a"], [None, None], [2, None]]}, "row 4, column title: expected title to be filled"),
+        ({"S": [["id", "title"], [1, "a"], [None, None], [2, None]]}, "row 4, column title: expected title"),
         ({"S": [["id", "title", "id"], [1, "a", 2]]}, "row 1: column 'id' occurs twice in the header"),
         ({"S": []}, "sheet 'S' is empty; expected a row of column names"),
         ({"S": [["id", "title"]]}, "has no rows; columns: id, title"),

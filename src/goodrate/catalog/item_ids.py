@@ -29,7 +29,7 @@ class IdMatch:
 
     renamed: pl.DataFrame
 
-    def apply(self, ids: pl.Expr) -> pl.Expr:
+    def apply(self, ids: pl.Series) -> pl.Series:
         """The ids as the other file writes them; unknown ones as they are."""
         return ids.replace(self.renamed["theirs"], self.renamed["ours"]) if len(self.renamed) else ids
 

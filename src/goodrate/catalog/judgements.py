@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from goodrate.catalog.formats import JUDGEMENT_FORMATS, Format, find_format, keep_locale, resolve_columns
+from goodrate.catalog.item_ids import match_ids
 from goodrate.catalog.items import Catalog
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.readers import as_text, query_problems
@@ -25,17 +26,22 @@ MAPPED = "--map {0}, in training --set data.judgements_map.{0}"
 
 @dataclass(frozen=True)
 class JoinReport:
-    """What joining judgements with a catalogue kept and lost. Lost pairs are unknown, never grade 0."""
+    """What joining judgements with a catalogue kept and lost. Lost pairs are unknown, never grade 0.
+
+    renamed: what is said of ids that the catalogue writes otherwise, "" where there are none.
+    """
 
     pairs: int
     joined: int
     unknown_items: int
     lost_queries: int
+    renamed: str = ""
 
     def __str__(self) -> str:
         lost = f"; {self.unknown_items:,} judged items are not in the catalogue" if self.unknown_items else ""
         queries = f" and {self.lost_queries:,} queries lost all their items" if self.lost_queries else ""
-        return f"{self.joined:,} of {self.pairs:,} judgements join the catalogue{lost}{queries}"
+        renamed = f"; {self.renamed}" if self.renamed else ""
+        return f"{self.joined:,} of {self.pairs:,} judgements join the catalogue{lost}{queries}{renamed}"
 
 
 class Judgements:
@@ -98,16 +104,21 @@ class Judgements:
         )
 
     def join(self, catalog: Catalog) -> Judgements:
-        """The judgements whose item is in the catalogue; `join_report` says what was lost. ValueError when none is."""
-        in_catalog = self.frame.filter(pl.col("item_id").is_in(catalog.ids))
+        """The judgements whose item is in the catalogue; `join_report` says what was lost. ValueError when none is.
+
+        Ids that are not there as they stand are looked for without ".0" and leading zeros, and said (see item_ids).
+        """
+        match = match_ids(self.frame["item_id"], catalog.frame["id"])
+        frame = self.frame.with_columns(match.apply(self.frame["item_id"]))
+        in_catalog = frame.filter(pl.col("item_id").is_in(catalog.ids))
         if in_catalog.is_empty():
             raise ValueError(
                 f"none of the {self.frame['item_id'].n_unique():,} judged items is in the catalogue: judgements name "
                 f"{self.frame['item_id'].head(3).to_list()}, the catalogue {catalog.ids[:3]}"
             )
-        unknown = self.frame.filter(~pl.col("item_id").is_in(catalog.ids))["item_id"].n_unique()
+        unknown = frame.filter(~pl.col("item_id").is_in(catalog.ids))["item_id"].n_unique()
         lost = self.frame["query_id"].n_unique() - in_catalog["query_id"].n_unique()
-        report = JoinReport(len(self), len(in_catalog), unknown, lost)
+        report = JoinReport(len(self), len(in_catalog), unknown, lost, str(match))
         return Judgements(in_catalog, self.scale, self.skipped, report)
 
     def split(self, *shares: float, seed: int = 0) -> tuple[Judgements, ...]:

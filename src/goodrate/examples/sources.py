@@ -103,7 +103,7 @@ def _from_files(settings: DataSettings) -> TrainingData:
     clicks = None
     if settings.behaviour is not None:
         held_out = {text for part in ("dev", "test") if part in parts for text in parts[part].queries().values()}
-        clicks, counts = _clicks(settings, set(catalog.ids), held_out)
+        clicks, counts = _clicks(settings, catalog.ids, held_out)
         notes += counts
     facts = _facts(settings.facts, judgements.queries())
     return TrainingData(catalog, scale, parts, settings, facts, notes=tuple(notes), clicks=clicks)
@@ -131,9 +131,10 @@ def _items(settings: DataSettings) -> Catalog:
 
 
 def _join_notes(parts: dict[str, Judgements]) -> tuple[str, ...]:
-    """What joining with the catalogue lost, of the parts that lost something."""
+    """What joining with the catalogue lost or changed, of the parts where it did."""
     reports = {name: part.join_report for name, part in parts.items()}
-    return tuple(f"{name}: {told}" for name, told in reports.items() if told and told.joined < told.pairs)
+    changed = {name: told for name, told in reports.items() if told and (told.joined < told.pairs or told.renamed)}
+    return tuple(f"{name}: {told}" for name, told in changed.items())
 
 
 def _named_contexts(named: str, settings: DataSettings, catalog: Catalog) -> ContextTexts:
@@ -145,15 +146,17 @@ def _named_contexts(named: str, settings: DataSettings, catalog: Catalog) -> Con
 
 
 def _clicks(
-    settings: DataSettings, items: set[str], held_out: set[str]
+    settings: DataSettings, ids: list[str], held_out: set[str]
 ) -> tuple[list[tuple[str, str, float]], list[str]]:
     """Clicks on items of the catalogue for queries that are like none held out, and what was left out."""
     from goodrate.catalog.behaviour import read_clicks
+    from goodrate.catalog.item_ids import match_ids
     from goodrate.catalog.splits import query_groups
 
     assert settings.behaviour is not None
     read = read_clicks(settings.behaviour, settings.behaviour_map or None, settings.skip_bad)
-    rows = list(read.frame.iter_rows())
+    match, items = match_ids(read.frame["item_id"], ids), set(ids)
+    rows = list(read.frame.with_columns(match.apply(read.frame["item_id"])).iter_rows())
     queries = list(dict.fromkeys([*held_out, *(query for query, _, _ in rows)]))
     group = dict(zip(queries, query_groups(queries), strict=True))
     closed = {group[query] for query in held_out}
@@ -161,7 +164,8 @@ def _clicks(
     if not usable:
         raise ValueError(f"{settings.behaviour}: no click is on an item of the catalogue and for a training query")
     bad = f"; {len(read.skipped)} bad rows skipped" if read.skipped else ""
-    return usable, [f"{len(usable):,} of {len(rows):,} clicked pairs are used{bad}"]
+    renamed = f"; {match}" if str(match) else ""
+    return usable, [f"{len(usable):,} of {len(rows):,} clicked pairs are used{bad}{renamed}"]
 
 
 def _facts(path: str | None, queries: dict[str, str]) -> dict[str, str]:
