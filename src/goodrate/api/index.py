@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from goodrate.retrieval.search import Searcher
     from goodrate.retrieval.search_words import SearchWords
     from goodrate.retrieval.store import Store
+    from goodrate.retrieval.syncing import IndexPlan
     from goodrate.serving.pipeline import Result as Result
     from goodrate.serving.pipeline import SearchPipeline, SearchResponse
 
@@ -27,6 +28,7 @@ FACTS, CONTEXTS, SYNONYMS = "facts.jsonl", "contexts.jsonl", "synonyms.txt"
 NOTES = {
     FACTS: "facts on names in queries", CONTEXTS: "texts for judges that read some", SYNONYMS: "synonyms for searches",
 }  # fmt: skip
+SYNC_LIMIT = 0.2  # of the items of an index, that a sync may remove unless it is told otherwise
 DEPTH = 50  # retrieved items that a judge sees
 Progress = Callable[[int, int], None]  # (done, total) items
 
@@ -51,19 +53,36 @@ class Index:
     def create(
         cls, path: str | Path, items: Catalog | Any, encoder: str | Path | Encoder | None = None, *,
         fields: Sequence[str] | None = None, dimensions: int | None = None, progress: Progress | None = None,
-        language: str | None = None,
+        language: str | None = None, sync: bool = False, sync_limit: float = SYNC_LIMIT,
     ) -> Index:  # fmt: skip
         """An index of these items. One that is there is brought up to date: only new and changed items are encoded.
 
         items: a Catalog or a frame. encoder: a sentence-transformers folder, hub id or Encoder; None = full text only,
         or the one that the index remembers. fields: what the encoder reads of an item. dimensions: keep only so many
-        floats of a vector. language: of texts and queries, such as "de"; English unless said. Raises ValueError when
-        the folder holds something else or was made otherwise, and FolderBusy when another process still writes into it
-        after 600 seconds.
+        floats of a vector. language: of texts and queries, such as "de"; English unless said. sync, sync_limit: as in
+        add. Raises ValueError when the folder holds something else or was made otherwise, and FolderBusy when another
+        process still writes into it after 600 seconds.
         """
         with cls.writing(path, encoder, fields, dimensions, language) as index:
-            index.add(items, progress)
+            index.add(items, progress, sync=sync, sync_limit=sync_limit)
         return index
+
+    @staticmethod
+    def plan(path: str | Path, items: Catalog | Any) -> IndexPlan:
+        """What create(path, items) would add and change, and which items of the index the catalogue lacks.
+
+        Writes nothing and loads no encoder. Raises ValueError as create.
+        """
+        from goodrate.retrieval.indexing import plan_catalog
+        from goodrate.retrieval.manifest import is_index, require_free
+        from goodrate.retrieval.store import Store
+        from goodrate.retrieval.syncing import IndexPlan, Missing
+
+        catalog = _catalog(items)
+        if is_index(Path(path)):
+            return plan_catalog(Store.open(path), catalog)
+        require_free(Path(path))
+        return IndexPlan(tuple(catalog.ids), (), 0, Missing((), 0))
 
     @classmethod
     @contextlib.contextmanager
@@ -173,21 +192,24 @@ class Index:
 
     def add(
         self, items: Catalog | Any, progress: Progress | None = None,
-        queries: Iterable[tuple[str, float]] | None = None,
+        queries: Iterable[tuple[str, float]] | None = None, *, sync: bool = False, sync_limit: float = SYNC_LIMIT,
+        told: Callable[[str], None] | None = None,
     ) -> IndexReport:  # fmt: skip
         """Bring items into the index: new and changed ones are encoded; those that are not named stay.
 
-        queries: (query, count) of a log, which suggestions are made of beside the items.
+        queries: (query, count) of a log, which suggestions are made of beside the items. sync: remove the items that
+        are not named, after all else; told: called with what will go. Raises ValueError, with nothing written, when
+        that is more than the share sync_limit of the index.
         """
-        from goodrate.api.reading import read_catalog
-        from goodrate.catalog.items import Catalog
         from goodrate.retrieval.indexing import index_catalog
+        from goodrate.retrieval.syncing import Sync
         from goodrate.retrieval.turns import writing_turn
 
-        catalog = items if isinstance(items, Catalog) else read_catalog(items)
+        catalog = _catalog(items)
         with writing_turn(self.store.path):
-            report = index_catalog(self.store, catalog, self.encoder, progress)
-            self._count_words(report.added + report.changed, queries)
+            removal = Sync(sync_limit, told) if sync else None
+            report = index_catalog(self.store, catalog, self.encoder, progress, removal)
+            self._count_words(report.added + report.changed + report.removed, queries)
         return report
 
     def remove(self, ids: Sequence[str]) -> int:
@@ -291,6 +313,14 @@ class Index:
         from goodrate.serving.pipeline import SearchPipeline
 
         return SearchPipeline(self.store, self.searcher, self.judge, self.modes)
+
+
+def _catalog(items: Catalog | Any) -> Catalog:
+    """Items as a catalogue: one, a frame or a file."""
+    from goodrate.api.reading import read_catalog
+    from goodrate.catalog.items import Catalog
+
+    return items if isinstance(items, Catalog) else read_catalog(items)
 
 
 def load_encoder(encoder: str | Path | Encoder, longest: int | None = None) -> Encoder:

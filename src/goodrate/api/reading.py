@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from goodrate.relevance.pair_file import PairFile
 
 Scale = str | RelevanceScale
+CATALOG_FORMATS = "esci, wands, chorus, merchant or shopify"  # catalog.formats.ITEM_FORMATS, in words
 
 
 def read_catalog(
     source: Any, format: str | None = None, map: Mapping[str, str] | None = None, skip_bad: int = 0
 ) -> Catalog:
-    """The items of a csv, tsv, jsonl or parquet file, plain or .gz or .zst, or of a polars or pandas frame.
+    """The items of a file (csv, tsv, json, jsonl, parquet, xlsx, xml; also .gz or .zst), or a polars or pandas frame.
 
-    format: esci, wands, chorus, or None. map: our column -> theirs, such as {"id": "sku", "title": "name"}; columns
-    that are not ours become attributes. skip_bad: bad rows to leave out (Catalog.skipped lists them). Raises
-    FileNotFoundError, or ValueError with file, row, column and what was expected.
+    format: esci, wands, chorus, merchant, shopify, or None. map: our column -> theirs, such as {"id": "sku",
+    "title": "name"}; columns that are not ours become attributes. skip_bad: bad rows to leave out (Catalog.skipped
+    lists them). Raises FileNotFoundError, or ValueError with file, row, column and what was expected.
     """
     from goodrate.catalog import readers
 

@@ -36,12 +36,15 @@ class Catalog:
     frame: columns of ITEM_COLUMNS; id and title are required, the others are filled with "", null and "{}". Columns
     that are not ours become attributes, as they do in files.
     skipped: rows that the reader left out because --skip-bad allowed it. notes: how the reader took what can be read in
-    several ways, a line each.
+    several ways, a line each. skipped_ids: those of skipped rows that have one.
     """
 
-    def __init__(self, frame: pl.DataFrame, skipped: tuple[BadRow, ...] = (), notes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, frame: pl.DataFrame, skipped: tuple[BadRow, ...] = (), notes: tuple[str, ...] = (),
+        skipped_ids: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         self.frame = _normalised(frame)
-        self.skipped, self.notes = skipped, notes
+        self.skipped, self.notes, self.skipped_ids = skipped, notes, skipped_ids
         if self.frame["id"].n_unique() < len(self.frame):
             doubled = self.frame.filter(pl.col("id").is_duplicated())["id"][0]
             raise ValueError(f"item id {doubled!r} occurs more than once; ids must be unique")

@@ -74,10 +74,12 @@ def _catalog(
     frame = frame.with_columns(ids)
     notes = (*table.notes, *column_notes(table, candidates, layout, format), *([note] if note else []))
     skipped = tolerate(table.path, [*table.problems, *problems], skip_bad)
-    usable = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame
+    bad = pl.col(ROW).is_in([problem.row for problem in skipped])
+    usable = frame.filter(~bad) if skipped else frame
     if usable.is_empty():
         raise ValueError(f"{table.path} has no usable row")
-    return Catalog(usable.select(*ITEM_COLUMNS), skipped, notes)
+    skipped_ids = tuple(frame.filter(bad & (pl.col("id") != ""))["id"]) if skipped else ()
+    return Catalog(usable.select(*ITEM_COLUMNS), skipped, notes, skipped_ids)
 
 
 def _items(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from goodrate.cli.options import SkipBad
+from goodrate.cli.options import DryRun, Format, SkipBad, Sync, SyncLimit
 from goodrate.cli.terminal import console, item_progress, parse_mapping, require_folder, verb_app
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ app = verb_app()
 
 HELP = """Put a catalogue into a search index: items, full text and, with an encoder, vectors.
 
-Run it again after the catalogue has changed: only new and changed items are encoded. An interrupted run has kept what
+Run it again after the catalogue has changed: only new and changed items are encoded, and --sync removes those that it
+lacks; --dry-run says what would happen. An interrupted run has kept what
 it wrote; the same command goes on from there. Two runs on one index take turns: the second waits (--wait). Searches
 and servers never wait, and see what is written. A facts.jsonl and a contexts.jsonl beside the catalogue go
 into the index with it.
@@ -36,6 +37,8 @@ Examples:
 
   goodrate index product.csv --format wands --out wands-index --skip-bad 10
 
+  goodrate index products_export.csv --format shopify --out shop-index --sync --dry-run
+
   goodrate index --out shop-index --remove sku-17,sku-18
 """
 
@@ -44,15 +47,13 @@ Examples:
 def index(
     out: Annotated[Path, typer.Option(help="The folder of the index; made when it is not there.")],
     catalog: Annotated[
-        Path | None, typer.Argument(help="csv, tsv, jsonl or parquet, also with .gz or .zst.", show_default=False)
+        Path | None, typer.Argument(help="csv, tsv, json, jsonl, parquet, xlsx, xml; .gz, .zst.", show_default=False)
     ] = None,
     encoder: Annotated[
         str | None,
         typer.Option(help="A sentence-transformers folder or hub id. Without it: full text only.", show_default=False),
     ] = None,
-    format: Annotated[
-        str | None, typer.Option(help="esci, wands or chorus; esci:us takes one locale.", show_default=False)
-    ] = None,
+    format: Format = None,
     map: Annotated[
         str | None, typer.Option(help="Our names for their columns: id=docid,title=name.", show_default=False)
     ] = None,
@@ -76,6 +77,9 @@ def index(
     remove: Annotated[
         str | None, typer.Option(help="Ids to take out: a,b,c, or @FILE with one a line.", show_default=False)
     ] = None,
+    sync: Sync = False,
+    sync_limit: SyncLimit = None,
+    dry_run: DryRun = False,
     wait: Annotated[
         float, typer.Option(min=0, help="Seconds to wait while another process writes into the index.")
     ] = 600.0,
@@ -83,13 +87,20 @@ def index(
     """See HELP."""
     if catalog is None and remove is None:
         raise ValueError("give a CATALOG to index, or --remove IDS")
+    if (sync or dry_run) and (catalog is None or remove is not None):
+        raise ValueError("--sync and --dry-run are about a CATALOG, and not with --remove")
+    removal = {"sync": sync} | ({} if sync_limit is None else {"sync_limit": sync_limit})
     require_folder("--out", out)
     if remove is not None:
         _remove(out, remove, wait)
     if catalog is not None:
         fields = None if encode is None else [name.strip() for name in encode.split(",") if name.strip()]
         made = {"encoder": encoder, "fields": fields, "dimensions": dimensions, "language": language}
-        _index(out, catalog, _read(catalog, format, map, skip_bad), wait, made, queries)
+        items = _read(catalog, format, map, skip_bad)
+        if dry_run:
+            _preview(out, items, removal)
+        else:
+            _index(out, catalog, items, wait, made, queries, removal)
 
 
 def _told(line: str) -> None:
@@ -130,13 +141,32 @@ def _read(path: Path, format: str | None, map: str | None, skip_bad: int) -> Cat
     rows = len({problem.row for problem in items.skipped})
     left_out = f", {rows:,} bad rows left out" if rows else ""
     console.print(f"read {len(items):,} items from {escape(str(path))}{left_out}", highlight=False)
-    for line in bad_row_lines(path, items):
+    for line in (*items.notes, *bad_row_lines(path, items)):
         console.print(f"  {escape(line)}", highlight=False)
     return items
 
 
-def _index(out: Path, path: Path, items: Catalog, wait: float, made: dict[str, Any], queries: Path | None) -> None:
-    """Encode and write what is new, and take the notes beside the catalogue along, in one turn."""
+def _preview(out: Path, items: Catalog, removal: dict[str, Any]) -> None:
+    """Say what a run would do. ValueError where it would be refused."""
+    from goodrate.api.index import SYNC_LIMIT, Index
+
+    plan = Index.plan(out, items)
+    _told(f"--dry-run writes nothing: {plan}")
+    if removal["sync"]:
+        plan.missing.check(out, removal.get("sync_limit", SYNC_LIMIT))
+        _told(plan.missing.removal() or "--sync removes nothing")
+    elif plan.missing.ids:
+        _told("items that are not in the catalogue stay; --sync removes them")
+
+
+def _index(
+    out: Path, path: Path, items: Catalog, wait: float, made: dict[str, Any], queries: Path | None,
+    removal: dict[str, Any],
+) -> None:  # fmt: skip
+    """Encode and write what is new, and take the notes beside the catalogue along, in one turn.
+
+    removal: what Index.add is told of items that the catalogue lacks.
+    """
     from goodrate.api.index import NOTES, Index, notes_beside, take_notes
     from goodrate.api.synonyms import read_query_log
 
@@ -146,26 +176,31 @@ def _index(out: Path, path: Path, items: Catalog, wait: float, made: dict[str, A
         with console.status("loading the encoder"):
             writing = Index.writing(out, **made, wait_s=wait, told=_told)
             index = turn.enter_context(writing)
-        _add(index, items, log)
+        _add(index, path, items, log, removal)
         take_notes(index, notes)
     for name in notes:
         console.print(f"{NOTES[name]}: {escape(str(path.parent / name))}", highlight=False)
 
 
-def _add(index: Index, items: Catalog, log: list[tuple[str, float]] | None) -> None:
+def _add(
+    index: Index, path: Path, items: Catalog, log: list[tuple[str, float]] | None, removal: dict[str, Any]
+) -> None:
     """Encode and write what is new, with a progress bar, and say what was done."""
     start = time.perf_counter()
     try:
         with item_progress("encoding and writing" if index.encoder else "writing") as report:
-            done = index.add(items, report, log)
+            done = index.add(items, report, log, told=_told, **removal)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"{len(index):,} items can be searched; the same command goes on") from stop
     seconds = time.perf_counter() - start
     rate = f" ({done.encoded / seconds:,.0f} items/s)" if done.encoded else ""
-    console.print(
-        f"{done.added:,} added, {done.changed:,} changed, {done.unchanged:,} unchanged; {done.encoded:,} encoded in "
-        f"{seconds:.1f} s{rate}; {len(index):,} items in {escape(str(index.store.path))}", highlight=False,
-    )  # fmt: skip
+    removed = f", {done.removed:,} removed" if removal["sync"] else ""
+    _told(
+        f"{done.added:,} added, {done.changed:,} changed, {done.unchanged:,} unchanged{removed}; {done.encoded:,} "
+        f"encoded in {seconds:.1f} s{rate}; {len(index):,} items in {index.store.path}"
+    )
+    if done.missing and not removal["sync"]:
+        _told(f"{done.missing:,} items of the index are not in {path.name} and stay; --sync removes them")
 
 
 command = typer.main.get_command(app)

@@ -7,9 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from goodrate.api.reading import CATALOG_FORMATS
+
 Mode = Literal["hybrid", "lexical", "dense"]
 CatalogFile = Annotated[Path | None, typer.Option(help="Items by item_id: a file.", show_default=False)]
-CatalogFormat = Annotated[str | None, typer.Option(help="Of --catalog: esci, wands, chorus.", show_default=False)]
+CatalogFormat = Annotated[str | None, typer.Option(help=f"Of --catalog: {CATALOG_FORMATS}.", show_default=False)]
+Format = Annotated[
+    str | None, typer.Option(help=f"{CATALOG_FORMATS}; esci:us takes one locale.", show_default=False)
+]
 CatalogMap = Annotated[
     str | None, typer.Option(help="Our names for the columns of --catalog: id=sku,title=name.", show_default=False)
 ]
@@ -40,6 +45,12 @@ ContextEncoder = Annotated[
 ]
 Encoder = Annotated[str | None, typer.Option(help="Where the index's encoder lies, if it has moved.")]
 SkipBad = Annotated[int, typer.Option(min=0, help="Leave out up to N bad rows and list them.")]
+Sync = Annotated[bool, typer.Option("--sync", help="Remove the items of the index that CATALOG lacks.")]
+SyncLimit = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Share of the index that --sync may remove; 0.2 unless said.", show_default=False),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be added, changed and removed; write nothing.")]
 Config = Annotated[Path | None, typer.Option(help="TOML file with settings.", show_default=False)]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting.", show_default=False)

@@ -12,6 +12,7 @@ import polars as pl
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.rendering import render_items
 from goodrate.retrieval.store import WRITE_ROWS, Store, text_hashes
+from goodrate.retrieval.syncing import IndexPlan, Missing, Sync
 from goodrate.retrieval.turns import writing_turn
 
 ENCODE_ROWS = 512  # items a part: what an interruption can lose
@@ -31,33 +32,56 @@ class ItemEncoder(Protocol):
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What indexing did, in items. added + changed + unchanged is the catalogue; encoded are those given a vector."""
+    """What indexing did, in items. added + changed + unchanged is the catalogue; encoded are those given a vector.
+
+    removed: items that the catalogue lacks and a sync took out; missing: those that the index still has.
+    """
 
     added: int
     changed: int
     unchanged: int
     encoded: int
+    removed: int = 0
+    missing: int = 0
 
 
 def index_catalog(
-    store: Store, catalog: Catalog, encoder: ItemEncoder | None, progress: Callable[[int, int], None] | None = None
-) -> IndexReport:
-    """Bring every item of the catalogue into the index. Items of the index that the catalogue lacks stay.
+    store: Store, catalog: Catalog, encoder: ItemEncoder | None, progress: Callable[[int, int], None] | None = None,
+    sync: Sync | None = None,
+) -> IndexReport:  # fmt: skip
+    """Bring every item of the catalogue into the index. Items that the catalogue lacks stay, unless sync removes them.
 
     encoder: the one the index was made with, None for an index without vectors. progress: called with (done, total)
     items written. An item whose text is as before keeps its vector; one that is equal throughout is not written.
-    The index is held for writing all the time: another writer waits (turns.WAIT_S), or is waited for.
+    Removal comes last, so an interrupted run has lost nothing. The index is held for writing all the time: another
+    writer waits (turns.WAIT_S), or is waited for. Raises ValueError, with nothing written, when sync may not remove.
     """
     store.require_encoder(encoder.fingerprint if encoder else None)
     with writing_turn(store.path):
-        return _indexed(store, catalog, encoder, progress or (lambda done, total: None))
+        return _indexed(store, catalog, encoder, progress or (lambda done, total: None), sync)
+
+
+def plan_catalog(store: Store, catalog: Catalog) -> IndexPlan:
+    """What index_catalog would do; nothing is written and nothing encoded."""
+    before = store.stored_hashes()
+    write, encode = _pending(store, catalog, before, _rendered(store, catalog, before, keep=False)[0])
+    touched = {*write, *encode}
+    added = tuple(item for item in catalog.ids if item not in before)
+    changed = tuple(item for item in catalog.ids if item in before and item in touched)
+    unchanged = len(catalog) - len(added) - len(changed)
+    return IndexPlan(added, changed, unchanged, Missing.of(before, catalog))
 
 
 def _indexed(
-    store: Store, catalog: Catalog, encoder: ItemEncoder | None, report: Callable[[int, int], None]
+    store: Store, catalog: Catalog, encoder: ItemEncoder | None, report: Callable[[int, int], None], sync: Sync | None
 ) -> IndexReport:
     """What index_catalog does, in its turn."""
     before = store.stored_hashes()
+    missing = Missing.of(before, catalog)
+    if sync is not None:
+        missing.check(store.path, sync.limit)
+        if missing.ids and sync.told is not None:
+            sync.told(missing.removal())
     hashes, texts = _rendered(store, catalog, before, keep=encoder is not None)
     write, encode = _pending(store, catalog, before, hashes)
     total = len(write) + len(encode)
@@ -71,10 +95,12 @@ def _indexed(
         vectors = None if encoder is None else encoder.encode_items(texts[start : start + size].to_list())
         store.upsert(_subset(catalog, ids), vectors, refresh=False, hashes=[hashes[item] for item in ids])
         report(len(write) + start + len(ids), total)
-    store.refresh()
+    removed = store.remove(missing.ids) if sync is not None and missing.ids else 0
+    if not removed:  # removing brings the full text up to date
+        store.refresh()
     added = sum(item not in before for item in catalog.ids)
-    changed = total - added
-    return IndexReport(added, changed, len(catalog) - added - changed, len(encode) if encoder else 0)
+    changed, encoded = total - added, len(encode) if encoder else 0
+    return IndexReport(added, changed, len(catalog) - total, encoded, removed, len(missing.ids) - removed)
 
 
 def _rendered(store: Store, catalog: Catalog, before: dict[str, str], keep: bool) -> tuple[dict[str, str], pl.Series]:
