@@ -8,6 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from goodrate.api.reading import CATALOG_FORMATS
+from goodrate.catalog.formats import ITEM_FORMATS
 from goodrate.catalog.readers import frame_catalog, read_catalog
 
 TSV = (
@@ -176,3 +178,7 @@ def test_the_way_to_the_right_format(tmp_path: Path, content: str, format: str |
     (tmp_path / "a.csv").write_text(content)
     with pytest.raises(ValueError, match=message):
         read_catalog(tmp_path / "a.csv", format)
+
+
+def test_what_help_says_of_formats_is_the_registry() -> None:
+    assert CATALOG_FORMATS.replace(" or ", ", ").split(", ") == list(ITEM_FORMATS)

@@ -21,11 +21,10 @@ app = verb_app()
 
 HELP = """Put a catalogue into a search index: items, full text and, with an encoder, vectors.
 
-Run it again after the catalogue has changed: only new and changed items are encoded, and --sync removes those that it
-lacks; --dry-run says what would happen. An interrupted run has kept what
-it wrote; the same command goes on from there. Two runs on one index take turns: the second waits (--wait). Searches
-and servers never wait, and see what is written. A facts.jsonl and a contexts.jsonl beside the catalogue go
-into the index with it.
+Run it again after the catalogue has changed: only new and changed items are encoded, and --sync removes those that the
+file lacks; --dry-run says what would happen. An interrupted run has kept what it wrote; the same command goes on from
+there. Two runs on one index take turns: the second waits (--wait). Searches and servers never wait, and see what is
+written. A facts.jsonl and a contexts.jsonl beside the catalogue go into the index with it.
 
 Examples:
 

@@ -13,7 +13,7 @@ Mode = Literal["hybrid", "lexical", "dense"]
 CatalogFile = Annotated[Path | None, typer.Option(help="Items by item_id: a file.", show_default=False)]
 CatalogFormat = Annotated[str | None, typer.Option(help=f"Of --catalog: {CATALOG_FORMATS}.", show_default=False)]
 Format = Annotated[
-    str | None, typer.Option(help=f"{CATALOG_FORMATS}; esci:us takes one locale.", show_default=False)
+    str | None, typer.Option(help=f"Of the catalogue: {CATALOG_FORMATS}; esci:us takes one locale.", show_default=False)
 ]
 CatalogMap = Annotated[
     str | None, typer.Option(help="Our names for the columns of --catalog: id=sku,title=name.", show_default=False)

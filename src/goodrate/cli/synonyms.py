@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
-from goodrate.cli.options import SkipBad
+from goodrate.cli.options import Format, SkipBad
 from goodrate.cli.terminal import console, parse_mapping, require_file_name, verb_app
 
 app = verb_app()
@@ -36,7 +36,7 @@ def synonyms(
         Path | None, typer.Option(help="A file with the columns query and count.", show_default=False)
     ] = None,
     most: Annotated[int, typer.Option(min=1, help="How many proposals at most.")] = 200,
-    format: Annotated[str | None, typer.Option(help="esci, wands or chorus.", show_default=False)] = None,
+    format: Format = None,
     map: Annotated[
         str | None, typer.Option(help="Our names for their columns: id=docid,title=name.", show_default=False)
     ] = None,

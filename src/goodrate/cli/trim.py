@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from goodrate.cli.options import SkipBad
+from goodrate.cli.options import Format, SkipBad
 from goodrate.cli.terminal import console, parse_mapping, require_folder, verb_app
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ def trim(
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the trimmed model.")],
-    format: Annotated[
-        str | None, typer.Option(help="Of the catalogues: esci, wands or chorus.", show_default=False)
-    ] = None,
+    format: Format = None,
     map: Annotated[
         str | None, typer.Option(help="Our names for the catalogues' columns: id=sku,title=name.", show_default=False)
     ] = None,

@@ -37,7 +37,7 @@ class DataSettings(PairChoice):
     """Either a catalogue or an index with judgements, or an embedded shop."""
 
     catalog: str | None = Field(None, description="file of items: csv, tsv, jsonl or parquet")
-    catalog_format: str | None = Field(None, description="esci, wands, chorus, or null for our own columns")
+    catalog_format: str | None = Field(None, description="esci, wands, chorus, merchant, shopify, or null: our own columns")
     catalog_map: dict[str, str] = Field({}, description="our column = the file's column")
     index: str | None = Field(None, description="folder of `goodrate index` in place of data.catalog: its items")
     judgements: str | None = Field(
