@@ -15,19 +15,20 @@ from goodrate.catalog.readers import frame_catalog, read_catalog
 TSV = (
     "id\ttitle\tdescription\tlink\timage link\tprice\tsale_price\tbrand\tgtin\tproduct_type\tgoogle product category\t"
     "item_group_id\tcolor\tshipping(country:price)\n"
-    "007\tDesk lamp\tA lamp.\thttps://s.example/7\thttps://s.example/7.jpg\t39.50\t29.50\tKira\t4006381333931\t"
+    "007\tDesk lamp\tA lamp.\thttps://s.example/7\thttps://s.example/7.jpg\t39.50 USD\t29.50 USD\tKira\t4006381333931\t"
     "Home > Lighting\t594\tlamp\twhite\tDE:4.90\n"
-    "8\tRug\t\thttps://s.example/8\t\t120\t\tVelto\t\t\tHome & Garden > Decor > Rugs\t\t\t\n"
+    "8\tRug\t\thttps://s.example/8\t\t120.00 USD\t\tVelto\t\t\tHome & Garden > Decor > Rugs\t\t\t\n"
 )
 RSS = """<?xml version="1.0" encoding="UTF-8"?>
 <rss xmlns:g="http://base.google.com/ns/1.0" version="2.0"><channel><title>Shop</title><link>https://s.example</link>
 <item><title>Lamp | Shop</title><g:title>Desk lamp</g:title><g:id>007</g:id><link>https://s.example/7</link>
 <description><![CDATA[A lamp.]]></description><g:image_link>https://s.example/7.jpg</g:image_link>
-<g:price>39.50</g:price><g:sale_price>29.50</g:sale_price><g:brand>Kira</g:brand><g:gtin>4006381333931</g:gtin>
+<g:price>39.50 USD</g:price><g:sale_price>29.50 USD</g:sale_price><g:brand>Kira</g:brand><g:gtin>4006381333931</g:gtin>
 <g:product_type>Home &gt; Lighting</g:product_type><g:google_product_category>594</g:google_product_category>
 <g:item_group_id>lamp</g:item_group_id><g:color>white</g:color>
 <g:shipping><g:country>DE</g:country><g:price>4.90</g:price></g:shipping></item>
-<item><g:id>8</g:id><title>Rug</title><link>https://s.example/8</link><g:price>120</g:price><g:brand>Velto</g:brand>
+<item><g:id>8</g:id><title>Rug</title><link>https://s.example/8</link><g:price>120.00 USD</g:price>
+<g:brand>Velto</g:brand>
 <g:google_product_category>Home &amp; Garden &gt; Decor &gt; Rugs</g:google_product_category></item>
 </channel></rss>
 """
@@ -60,17 +61,17 @@ def attributes(path: Path, format: str) -> list[dict]:
 def test_a_merchant_feed_needs_no_map(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
     read = read_catalog(tmp_path / name, "merchant")
-    columns = ("id", "title", "description", "brand", "category", "price", "image", "parent_id")
+    columns = ("id", "title", "description", "brand", "category", "price", "currency", "image", "parent_id")
     assert read.frame.select(columns).rows() == [
-        ("007", "Desk lamp", "A lamp.", "Kira", "Home > Lighting", 29.5, "https://s.example/7.jpg", "lamp"),
-        ("8", "Rug", "", "Velto", "Home & Garden > Decor > Rugs", 120.0, "", ""),
+        ("007", "Desk lamp", "A lamp.", "Kira", "Home > Lighting", 29.5, "USD", "https://s.example/7.jpg", "lamp"),
+        ("8", "Rug", "", "Velto", "Home & Garden > Decor > Rugs", 120.0, "USD", "", ""),
     ]
     assert [json.loads(text) for text in read.frame["attributes"]] == [{"gtin": "4006381333931", "color": "white"}, {}]
 
 
 def test_what_was_made_of_the_columns_of_a_feed_is_said(tmp_path: Path) -> None:
     (tmp_path / "feed.txt").write_text(TSV)
-    assert read_catalog(tmp_path / "feed.txt", "merchant").notes == (
+    assert read_catalog(tmp_path / "feed.txt", "merchant").notes[:1] == (
         "columns: id, title, description, brand, category = product_type, else google_product_category, "
         "price = sale_price, else price, image = image_link, parent_id = item_group_id; "
         "2 as attributes (gtin, color); left out link, shipping(country:price)",

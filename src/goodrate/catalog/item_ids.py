@@ -14,13 +14,13 @@ _WHOLE_FLOAT = r"^\d+\.0+$"
 _DIGITS = r"^0*(\d+?)(?:\.0+)?$"  # without leading zeros and .0
 
 
-def without_point_zero(ids: pl.Series) -> tuple[pl.Series, str | None]:
-    """The ids without ".0" where all that are filled end in it, and a line that says so."""
+def without_point_zero(ids: pl.Series) -> tuple[pl.Series, tuple[str, ...]]:
+    """The ids without ".0" where all that are filled end in it, and the line that then says so."""
     filled = ids.drop_nulls()
     filled = filled.filter(filled != "")
     if filled.is_empty() or not filled.str.contains(_WHOLE_FLOAT).all():
-        return ids, None
-    return ids.str.replace(r"\.0+$", ""), f"ids are whole numbers and are taken without their .0 ({filled[0]})"
+        return ids, ()
+    return ids.str.replace(r"\.0+$", ""), (f"ids are whole numbers and are taken without their .0 ({filled[0]})",)
 
 
 @dataclass(frozen=True)

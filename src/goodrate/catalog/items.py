@@ -13,7 +13,10 @@ from goodrate.catalog.problems import BadRow
 from goodrate.catalog.rendering import compact_attributes, merged_objects, render_item, render_items
 from goodrate.catalog.tables import json_objects
 
-__all__ = ["ITEM_COLUMNS", "Catalog", "render_item", "render_items"]
+__all__ = ["ITEM_COLUMNS", "PATH_SEPARATOR", "VALUE_SEPARATOR", "Catalog", "render_item", "render_items"]
+
+PATH_SEPARATOR = " > "  # between the levels of a category, from the root
+VALUE_SEPARATOR = " | "  # between several categories or brands of one item
 
 ITEM_COLUMNS: dict[str, type[pl.DataType]] = {
     "id": pl.String,

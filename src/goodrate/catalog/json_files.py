@@ -75,6 +75,7 @@ def records_table(
     wanted = Wanted(frozenset(columns), frozenset(ignored), rename)
     rows: list[dict[str, Any]] = []
     no_texts: list[NoText] = []
+    numbers: dict[str, list[int]] = {}
     names: dict[str, str] = {}  # theirs -> as renamed
     dropped: set[str] = set()
     for number, theirs in records:
@@ -86,11 +87,13 @@ def records_table(
         row = {name: _cell(value) for name, value in kept.items()}
         if any(isinstance(value, (bool, list, dict)) for value in kept.values()):
             no_texts += [NoText(number, n, kind(v)) for n, v in kept.items() if isinstance(v, (bool, list, dict))]
+        for name in (name for name, value in kept.items() if isinstance(value, (int, float))):
+            numbers.setdefault(name, []).append(number)
         others = {k: v for k, v in record.items() if k not in kept and v not in (None, "") and k not in dropped}
         rows.append({**row, ROW: number, EXTRAS: compact(others)})
     found = tuple(dict.fromkeys(names.values()))
     schema: dict[str, Any] = {ROW: pl.Int64, EXTRAS: pl.String, **{n: pl.String for n in found if n in wanted.columns}}
-    return RawTable(path, pl.DataFrame(rows, schema=schema), found, (), tuple(no_texts))
+    return RawTable(path, pl.DataFrame(rows, schema=schema), found, (), tuple(no_texts), numbers)
 
 
 def _record(line: str, number: int, problems: list[BadRow]) -> dict[str, Any] | None:

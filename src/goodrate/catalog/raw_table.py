@@ -6,7 +6,7 @@ Catalogues with thousands of sparse attributes so never become thousands of colu
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from goodrate.catalog.problems import BadRow
 ROW = "__row__"
 EXTRAS = "__extras__"
 WHOLE_ROW = "(the whole row)"
+TEXT_LISTS = (pl.List(pl.String), pl.List(pl.List(pl.String)))
 JOINED = 200  # columns that one expression joins: the engine's time for one grows with the square of its parts
 
 Reshape = Callable[[Path, pl.DataFrame], tuple[pl.DataFrame, tuple[str, ...]]]
@@ -29,13 +30,14 @@ class Wanted:
 
     columns: names that stay columns; ignored: patterns (as of a shell: seo_*) of names that are left out; the others go
     to EXTRAS. rename: their name -> the one that columns and ignored mean. reshape: changes the rows (with ROW) of a
-    flat table before all that, and says what it left out.
+    flat table before all that, and says what it left out. pictures: columns that are left out where they hold bytes.
     """
 
     columns: Collection[str]
     ignored: Collection[str] = ()
     rename: Callable[[str], str] = str
     reshape: Reshape | None = None
+    pictures: Collection[str] = ()
 
     def dropped(self, names: Iterable[str]) -> set[str]:
         """Those of the names that are left out."""
@@ -65,8 +67,9 @@ class NoText:
 class RawTable:
     """What a file holds. frame: ROW (i64), EXTRAS (JSON text) and the wanted columns that exist; columns: all names.
 
-    no_texts: lists, objects, true and false in wanted columns; there they stand as JSON, and lists of texts in a typed
-    file joined by spaces. notes: what a person should know of how the file was read, a line each.
+    no_texts: lists, objects, true and false in wanted columns; there they stand as JSON. numbers: wanted column -> rows
+    whose value is a number in JSON; a typed file says so in the types of its frame. notes: what a person should know of
+    how the file was read, a line each.
     """
 
     path: Path
@@ -74,6 +77,7 @@ class RawTable:
     columns: tuple[str, ...]
     problems: tuple[BadRow, ...]
     no_texts: tuple[NoText, ...] = ()
+    numbers: Mapping[str, list[int]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def text_problems(self, column_of: Mapping[str, str], lists: Collection[str] = ()) -> list[BadRow]:
@@ -100,6 +104,7 @@ def numbered(frame: pl.DataFrame, first: int, missing: Iterable[int] = ()) -> pl
 def typed_table(path: Path, frame: pl.DataFrame, wanted: Wanted, first: int = 1) -> RawTable:
     """A frame whose columns have types, as a table. first: the number of its first row."""
     frame = frame.rename(dict(zip(frame.columns, wanted.names(frame.columns), strict=True)))
+    frame = frame.drop(column.name for column in frame if column.name in wanted.pictures and _is_picture(column))
     no_texts = tuple(bad for column in frame if column.name in wanted.columns for bad in _no_texts(column))
     plain = [_plain(path, column, column.name in wanted.columns) for column in frame]
     frame = pl.DataFrame([column for column in plain if column is not None])
@@ -123,16 +128,25 @@ def _plain(path: Path, column: pl.Series, required: bool) -> pl.Series | None:
     plain: pl.Series | None = column
     if _holds_bytes(column.dtype):
         plain = _decoded(column)
-    elif required and isinstance(column.dtype, pl.Struct):
-        plain = column.to_frame().select(pl.when(column.is_not_null()).then(column.struct.json_encode())).to_series()
-        plain = plain.alias(column.name)
-    elif required and column.dtype == pl.List(pl.String):
-        plain = column.list.join(" ", ignore_nulls=True)
+    elif required and (isinstance(column.dtype, pl.Struct) or column.dtype in TEXT_LISTS):
+        plain = _as_json(column)
     elif required and (column.dtype.is_nested() or column.dtype in (pl.Duration, pl.Object)):
         plain = None
     if required and plain is None:
         raise ValueError(f"{path}, column {column.name}: expected texts or numbers, found {column.dtype}")
     return plain
+
+
+def _is_picture(column: pl.Series) -> bool:
+    """Whether a column holds bytes that are no text."""
+    return _holds_bytes(column.dtype) and _decoded(column) is None
+
+
+def _as_json(column: pl.Series) -> pl.Series:
+    """Lists and objects as JSON."""
+    whole = pl.struct(pl.col(column.name).alias("v")).struct.json_encode()  # {"v":...}
+    filled = pl.when(pl.col(column.name).is_not_null()).then(whole.str.slice(5).str.head(-1))
+    return column.to_frame().select(filled.alias(column.name)).to_series()
 
 
 def _holds_bytes(dtype: Any) -> bool:

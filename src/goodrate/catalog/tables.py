@@ -21,7 +21,6 @@ from goodrate.catalog.raw_table import (
     WHOLE_ROW,
     NoText,
     RawTable,
-    Reshape,
     Wanted,
     json_objects,
     typed_table,
@@ -35,22 +34,23 @@ __all__ = [
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 
 
-def read_table(
-    path: str | Path, columns: Collection[str], ignored: Collection[str] = (), rename: Callable[[str], str] = str,
-    reshape: Reshape | None = None,
-) -> RawTable:  # fmt: skip
+def read_table(path: str | Path, columns: Collection[str], ignored: Collection[str] = ()) -> RawTable:
     """The rows of a file that ends in one of READERS.
 
-    columns: their names to keep as columns; ignored: names to leave out; the others go to EXTRAS. rename, reshape: see
-    raw_table.Wanted. Raises FileNotFoundError, or ValueError for an unknown ending, a broken archive, a wrong encoding
-    or an empty file.
+    columns: their names to keep as columns; ignored: names to leave out; the others go to EXTRAS. Raises
+    FileNotFoundError, or ValueError for an unknown ending, a broken archive, a wrong encoding or an empty file.
     """
+    return read_wanted(path, Wanted(frozenset(columns), frozenset(ignored)))
+
+
+def read_wanted(path: str | Path, wanted: Wanted) -> RawTable:
+    """The rows of a file as read_table gives them, with all that can be wanted of them."""
     path = Path(path)
     kind = _kind(path)
     data = _bytes(path)
     if not data.removeprefix(b"\xef\xbb\xbf").strip():
         raise ValueError(f"{path} is empty; expected at least one row")
-    table = READERS[kind](path, data, Wanted(frozenset(columns), frozenset(ignored), rename, reshape))
+    table = READERS[kind](path, data, wanted)
     if table.frame.is_empty() and table.problems:
         tolerate(path, table.problems, 0)  # nothing is left that a column could be missing from
     if table.frame.is_empty():
@@ -58,21 +58,23 @@ def read_table(
     return table
 
 
-def frame_table(
-    name: str, frame: Any, columns: Collection[str], ignored: Collection[str] = (),
-    rename: Callable[[str], str] = str, reshape: Reshape | None = None,
-) -> RawTable:  # fmt: skip
+def frame_table(name: str, frame: Any, columns: Collection[str], ignored: Collection[str] = ()) -> RawTable:
     """The rows of a polars or pandas frame, as a file of that name would give them; rows count from 1.
 
     Raises ValueError for a frame of another library or without rows.
     """
+    return frame_wanted(name, frame, Wanted(frozenset(columns), frozenset(ignored)))
+
+
+def frame_wanted(name: str, frame: Any, wanted: Wanted) -> RawTable:
+    """The rows of a frame as frame_table gives them, with all that can be wanted of them."""
     if hasattr(frame, "to_dict") and not isinstance(frame, pl.DataFrame):  # pandas
         frame = pl.from_pandas(frame)
     if not isinstance(frame, pl.DataFrame):
         raise ValueError(f"expected a polars or pandas frame, found {type(frame).__name__}")
     if frame.is_empty():
         raise ValueError(f"{name} has no rows; columns: {', '.join(frame.columns)}")
-    return typed_table(Path(name), frame, Wanted(frozenset(columns), frozenset(ignored), rename, reshape))
+    return typed_table(Path(name), frame, wanted)
 
 
 def _kind(path: Path) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from goodrate.cli.options import DryRun, Format, SkipBad, Sync, SyncLimit
+from goodrate.cli.options import Currency, Decimal, DryRun, Format, SkipBad, Sync, SyncLimit
 from goodrate.cli.terminal import console, item_progress, parse_mapping, require_folder, verb_app
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ Examples:
 
   goodrate index products_export.csv --format shopify --out shop-index --sync --dry-run
 
+  goodrate index artikel.csv --out shop-index --decimal comma --currency EUR
+
   goodrate index --out shop-index --remove sku-17,sku-18
 """
 
@@ -56,6 +59,8 @@ def index(
     map: Annotated[
         str | None, typer.Option(help="Our names for their columns: id=docid,title=name.", show_default=False)
     ] = None,
+    decimal: Decimal = None,
+    currency: Currency = None,
     skip_bad: SkipBad = 0,
     encode: Annotated[
         str | None,
@@ -88,18 +93,21 @@ def index(
         raise ValueError("give a CATALOG to index, or --remove IDS")
     if (sync or dry_run) and (catalog is None or remove is not None):
         raise ValueError("--sync and --dry-run are about a CATALOG, and not with --remove")
-    removal = {"sync": sync} | ({} if sync_limit is None else {"sync_limit": sync_limit})
     require_folder("--out", out)
     if remove is not None:
         _remove(out, remove, wait)
     if catalog is not None:
-        fields = None if encode is None else [name.strip() for name in encode.split(",") if name.strip()]
-        made = {"encoder": encoder, "fields": fields, "dimensions": dimensions, "language": language}
-        items = _read(catalog, format, map, skip_bad)
-        if dry_run:
-            _preview(out, items, removal)
-        else:
-            _index(out, catalog, items, wait, made, queries, removal)
+        reading = {"format": format, "map": parse_mapping(map), "skip_bad": skip_bad, "decimal": decimal,
+                   "currency": currency}  # fmt: skip
+        made = {"encoder": encoder, "fields": _names(encode), "dimensions": dimensions, "language": language}
+        removal = {"sync": sync} | ({} if sync_limit is None else {"sync_limit": sync_limit})
+        write = partial(_preview, out) if dry_run else partial(_index, out, catalog, wait, made, queries)
+        write(_read(catalog, reading), removal)
+
+
+def _names(text: str | None) -> list[str] | None:
+    """The names between commas."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _told(line: str) -> None:
@@ -131,12 +139,12 @@ def _lines(path: str) -> list[str]:
     return read_text(path).splitlines()
 
 
-def _read(path: Path, format: str | None, map: str | None, skip_bad: int) -> Catalog:
-    """The catalogue, with the rows that were left out listed."""
+def _read(path: Path, reading: dict[str, Any]) -> Catalog:
+    """The catalogue; says how it was read and lists the rows that were left out. reading: see read_catalog."""
     from goodrate.api.reading import bad_row_lines, read_catalog
 
     with console.status(f"reading {path.name}"):
-        items = read_catalog(path, format=format, map=parse_mapping(map), skip_bad=skip_bad)
+        items = read_catalog(path, **reading)
     rows = len({problem.row for problem in items.skipped})
     left_out = f", {rows:,} bad rows left out" if rows else ""
     console.print(f"read {len(items):,} items from {escape(str(path))}{left_out}", highlight=False)
@@ -159,7 +167,7 @@ def _preview(out: Path, items: Catalog, removal: dict[str, Any]) -> None:
 
 
 def _index(
-    out: Path, path: Path, items: Catalog, wait: float, made: dict[str, Any], queries: Path | None,
+    out: Path, path: Path, wait: float, made: dict[str, Any], queries: Path | None, items: Catalog,
     removal: dict[str, Any],
 ) -> None:  # fmt: skip
     """Encode and write what is new, and take the notes beside the catalogue along, in one turn.
