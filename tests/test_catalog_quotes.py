@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
+import json
+import os
 import random
 from pathlib import Path
 
@@ -11,7 +14,10 @@ import pytest
 
 from goodrate.catalog.judgements import read_judgements
 from goodrate.catalog.readers import read_catalog
+from goodrate.catalog.tables import read_table
 from goodrate.scale import get_scale
+
+DATA = Path(os.environ.get("GOODRATE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def lamps(separator: str = ",", strays: dict[int, str] | None = None, count: int = 100) -> str:
@@ -104,3 +110,24 @@ def test_random_texts_of_writers_are_never_refused(tmp_path: Path) -> None:
         path = tmp_path / f"{trial}.csv"
         path.write_bytes(file.getvalue().encode())
         assert read_catalog(path).ids == [row[0] for row in items]
+
+
+def test_two_columns_of_free_text_may_hold_lines_with_as_many_separators(tmp_path: Path) -> None:
+    rows = [[f"Lamp number {'x' * n}", "red, blue\nsmall, large\noak, steel\nround, flat"] for n in range(40)]
+    file = io.StringIO()
+    csv.writer(file).writerows([["title", "description"], *rows])
+    (tmp_path / "a.csv").write_bytes(file.getvalue().encode())
+    assert len(read_table(tmp_path / "a.csv", ()).frame) == 40
+
+
+@pytest.mark.skipif(not (DATA / "esci150").is_dir(), reason="shared/data is not here")
+@pytest.mark.parametrize("separator", [",", ";", "|"])
+def test_real_texts_of_several_lines_are_read(tmp_path: Path, separator: str) -> None:
+    """6,277 of these 6,764 bullet lists have line breaks, and many have as many separators a line as the header."""
+    with gzip.open(DATA / "esci150" / "products.jsonl.gz", "rt", encoding="utf-8") as lines:
+        items = [json.loads(line) for line in lines]
+    for columns in (["product_id", "product_title", "product_bullet_point"], ["product_title", "product_bullet_point"]):
+        with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, delimiter=separator, lineterminator="\n")
+            writer.writerows([columns, *([item[name] for name in columns] for item in items)])
+        assert len(read_table(tmp_path / "a.csv", ()).frame) == 6764

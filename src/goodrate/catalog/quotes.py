@@ -10,6 +10,7 @@ import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -39,8 +40,7 @@ def refuse_stray_quotes(path: Path, text: str, separator: str, frame: pl.DataFra
 
     text: from the header on. frame: its rows as they were split, with ROW. header_row: the number of the header's row.
     """
-    names = frame.drop(ROW).columns
-    rows = _Rows(separator, names, frame)
+    rows = _Rows(separator, frame.drop(ROW))
     strays = [
         f"{path}, {_place(field, rows, header_row)}: {reason}"
         for field in _long_fields(text, separator)
@@ -105,14 +105,49 @@ def _place(field: _Field, rows: _Rows, header_row: int) -> str:
     return f"row {field.row + header_row}{line}{column}"
 
 
+@dataclass(frozen=True)
+class _Column:
+    """What the values of a column have in common. filled: hardly any is empty; known: its values, if they are few."""
+
+    filled: bool
+    forms: tuple[str, ...]
+    known: frozenset[str] | None
+
+    @classmethod
+    def of(cls, column: pl.Series) -> _Column:
+        """The form of a column by its first values that stand on one line; nothing is said of fewer than three."""
+        text = column.fill_null("").str.strip_chars()
+        sample = text.filter(~text.str.contains("\n", literal=True)).head(SAMPLE)
+        values = sample.filter(sample != "").to_list()
+        if len(values) < 3:
+            return cls(False, (), None)
+        known = frozenset(values)
+        few = len(known) <= FEW_VALUES and len(values) >= 10 * len(known)
+        forms = [name for name, has in _FORMS.items() if sum(map(bool, map(has, values))) >= MOST * len(values)]
+        return cls(len(values) >= MOST * len(sample), tuple(forms), known if few else None)
+
+    @property
+    def tells(self) -> bool:
+        """Whether it tells a value of its own from any text."""
+        return bool(self.forms) or self.known is not None
+
+    def fits(self, value: str) -> bool:
+        """Whether a value could be one of the column."""
+        if not value:
+            return not self.filled
+        return all(_FORMS[form](value) for form in self.forms) and (self.known is None or value in self.known)
+
+
 class _Rows:
     """What a row of the file looks like."""
 
-    def __init__(self, separator: str, names: list[str], frame: pl.DataFrame) -> None:
-        self.separator, self.names = separator, names
-        self._frame = frame.drop(ROW)
-        self._forms: list[list[str]] | None = None
-        self._known: list[set[str] | None] = []
+    def __init__(self, separator: str, frame: pl.DataFrame) -> None:
+        self.separator, self.names, self._frame = separator, frame.columns, frame
+
+    @cached_property
+    def columns(self) -> list[_Column]:
+        """The form of each column."""
+        return [_Column.of(column) for column in self._frame]
 
     def split(self, line: str) -> list[str]:
         """The fields of a line, none where it cannot be split."""
@@ -122,49 +157,17 @@ class _Rows:
             return []
 
     def are_rows(self, lines: list[str]) -> bool:
-        """Whether most of these lines are rows; three or more where no column has a form."""
+        """Whether most of these lines are rows; where no column has a form, three or more of three columns or more."""
         filled = [line for line in lines if line.strip()]
         alike = sum(self.looks_like_one(line) for line in filled)
-        return alike > 0 and alike >= len(filled) / 2 and (self._has_form() or alike >= 3)
+        sure = any(column.tells for column in self.columns) or (alike >= 3 and len(self.names) >= 3)
+        return alike > 0 and alike >= len(filled) / 2 and sure
 
     def looks_like_one(self, line: str) -> bool:
         """Whether a line has the fields of a row, each in the form of its column."""
-        if line.count(self.separator) < len(self.names) - 1 or len(self.names) < 2:
+        if len(self.names) < 2 or line.count(self.separator) < len(self.names) - 1:
             return False
         fields = self.split(line)
         if len(fields) != len(self.names):
             return False
-        self._has_form()
-        assert self._forms is not None
-        return all(
-            not (value := field.strip())
-            or (all(_FORMS[form](value) for form in forms) and (known is None or value in known))
-            for field, forms, known in zip(fields, self._forms, self._known, strict=True)
-        )
-
-    def _has_form(self) -> bool:
-        """Whether some column has a form; found when it is first asked for."""
-        if self._forms is None:
-            columns = [_plain_values(column) for column in self._frame]
-            self._forms = [_forms(values) for values in columns]
-            self._known = [_few_values(values) for values in columns]
-        return any(self._forms) or any(known is not None for known in self._known)
-
-
-def _plain_values(column: pl.Series) -> list[str]:
-    """The first values of a column that stand on one line."""
-    text = column.str.strip_chars()
-    return text.filter((text != "") & ~text.str.contains("\n", literal=True)).head(SAMPLE).to_list()
-
-
-def _few_values(values: list[str]) -> set[str] | None:
-    """The values of a column that has few, None for any other."""
-    known = set(values)
-    return known if values and len(known) <= FEW_VALUES and len(values) >= 10 * len(known) else None
-
-
-def _forms(values: list[str]) -> list[str]:
-    """What nearly all values of a column have; nothing is said of fewer than three."""
-    if len(values) < 3:
-        return []
-    return [name for name, has in _FORMS.items() if sum(bool(has(value)) for value in values) >= MOST * len(values)]
+        return all(column.fits(field.strip()) for field, column in zip(fields, self.columns, strict=True))
