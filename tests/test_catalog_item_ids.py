@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from goodrate.api.judging import ItemSource, read_pair_file
 from goodrate.catalog.item_ids import match_ids
 from goodrate.catalog.items import Catalog
 from goodrate.catalog.judgements import Judgements, read_judgements
@@ -93,6 +94,17 @@ def test_files_of_a_spreadsheet_join(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("query,item_id,label\nlamp,123,3\nlamp,124,0\n")
     joined = read_judgements(tmp_path / "labels.csv", SCALE).join(read_catalog(tmp_path / "items.csv"))
     assert joined.qrels() == {"lamp": {"00123": 3, "00124": 0}}
+
+
+def test_pairs_to_judge_find_their_items_and_say_so(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("id,title\n00123,lamp\n7,rug\n")
+    (tmp_path / "pairs.csv").write_text("query,item_id\nlamp,123\nrug,7\nrug,9\n")
+    table = read_pair_file(tmp_path / "pairs.csv", ItemSource(tmp_path / "items.csv"))
+    assert [pair.item["title"] if pair else None for pair in table.pairs] == ["lamp", "rug", None]
+    assert table.shown["item_id"].to_list() == ["123", "7", "9"]  # as the file says it
+    assert table.renamed == "1 item id is written otherwise, with other leading zeros or .0, such as '123' for '00123'"
+    (tmp_path / "pairs.csv").write_text("query,item_text\nlamp,red lamp\n")
+    assert read_pair_file(tmp_path / "pairs.csv", ItemSource()).renamed == ""
 
 
 def test_many_ids_are_matched() -> None:

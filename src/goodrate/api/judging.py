@@ -151,10 +151,17 @@ class ItemSource:
         return self.index / "contexts.jsonl" if self.index else None
 
     def find(self, ids: Sequence[str]) -> dict[str, Item]:
-        """The rows of those ids that exist."""
+        """The rows of those ids that exist, also with other leading zeros or ".0" (see catalog.item_ids)."""
+        import polars as pl
+
+        from goodrate.catalog.item_ids import match_ids
+
         items = self.items
         assert items is not None
-        return {row["id"]: row for row in items.frame.filter(items.frame["id"].is_in(list(ids))).to_dicts()}
+        theirs = pl.Series("theirs", list(ids), dtype=pl.String)
+        ours = match_ids(theirs, items.frame["id"]).apply(theirs)
+        rows = {row["id"]: row for row in items.frame.filter(items.frame["id"].is_in(ours.to_list())).to_dicts()}
+        return {one: rows[other] for one, other in zip(theirs, ours, strict=True) if other in rows}
 
 
 def read_pair_file(

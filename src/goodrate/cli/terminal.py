@@ -88,6 +88,8 @@ def report_pair_rows(path: Path, table: PairFile) -> None:
         console.print(f"  left out: {escape(line)}", highlight=False)
     if table.unknown_items:
         console.print(f"{table.unknown_items:,} of {len(table.pairs):,} rows name an item that is not in the catalogue")
+    if table.renamed:
+        console.print(table.renamed, highlight=False)
 
 
 def report_warnings(judge: CalibratedJudge) -> None:

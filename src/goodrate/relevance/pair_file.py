@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from goodrate.catalog.item_ids import IdMatch
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.readers import as_text, query_problems
 from goodrate.catalog.tables import ROW, RawTable, read_table
@@ -38,6 +39,17 @@ class PairFile:
     def unknown_items(self) -> int:
         """How many rows name an item that the catalogue does not have."""
         return sum(pair is None for pair in self.pairs)
+
+    @property
+    def renamed(self) -> str:
+        """What is said of item ids that the catalogue writes otherwise, "" where there are none."""
+        if "item_id" not in self.shown.columns:
+            return ""
+        pairs = zip(self.shown["item_id"], self.pairs, strict=True)
+        ids = [(theirs, pair.item.get("id", theirs)) for theirs, pair in pairs if pair is not None]
+        schema = {"theirs": pl.String, "ours": pl.String}
+        named = pl.DataFrame(ids, schema=schema, orient="row").unique(maintain_order=True)
+        return str(IdMatch(named.filter(pl.col("theirs") != pl.col("ours"))))
 
     def gold(self, scale: RelevanceScale) -> list[int | None]:
         """Label positions of the rows that have a pair; None where the file has no label.
