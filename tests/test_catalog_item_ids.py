@@ -13,6 +13,8 @@ from goodrate.catalog.item_ids import match_ids
 from goodrate.catalog.items import Catalog
 from goodrate.catalog.judgements import Judgements, read_judgements
 from goodrate.catalog.readers import read_catalog
+from goodrate.examples.settings import DataSettings
+from goodrate.examples.sources import load_data
 from goodrate.scale import get_scale
 
 SCALE = get_scale("graded_0_3")
@@ -94,6 +96,19 @@ def test_files_of_a_spreadsheet_join(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("query,item_id,label\nlamp,123,3\nlamp,124,0\n")
     joined = read_judgements(tmp_path / "labels.csv", SCALE).join(read_catalog(tmp_path / "items.csv"))
     assert joined.qrels() == {"lamp": {"00123": 3, "00124": 0}}
+
+
+def test_clicks_and_labels_of_training_join_and_say_so(tmp_path: Path) -> None:
+    nouns = ["lamp", "kettle", "chair", "sofa", "spoon", "tent", "radio", "glove", "scarf", "clock"]
+    labels = "".join(f"{noun},{n},{4 - n}\n" for noun in nouns for n in (1, 2))
+    (tmp_path / "items.csv").write_text("id,title\n001,Lamp\n002,Kettle\n")
+    (tmp_path / "labels.csv").write_text(f"query,item_id,label\n{labels}")
+    (tmp_path / "clicks.csv").write_text("query,item_id\nvelto mug,1\nvelto mug,9\n")
+    names = {"catalog": "items.csv", "judgements": "labels.csv", "behaviour": "clicks.csv"}
+    data = load_data(DataSettings(**{name: str(tmp_path / file) for name, file in names.items()}))
+    assert data.clicks == [("velto mug", "001", 1.0)]
+    assert "20 of 20 judgements join the catalogue; 2 item ids are written otherwise" in data.notes[0]
+    assert data.notes[-1].startswith("1 of 2 clicked pairs are used; 1 item id is written otherwise")
 
 
 def test_pairs_to_judge_find_their_items_and_say_so(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def _from_files(settings: DataSettings) -> TrainingData:
     shares = {"train": 1 - sum(shares.values())} | {part: share for part, share in shares.items() if share}
     parts = judgements.split_by_name(shares, settings.split_seed)
     skipped = len(catalog.skipped) + len(read.skipped)
-    notes = [*catalog.notes, str(judgements.join_report), *([f"{skipped} bad rows skipped"] if skipped else [])]
+    notes = [str(judgements.join_report), *catalog.notes, *([f"{skipped} bad rows skipped"] if skipped else [])]
     clicks = None
     if settings.behaviour is not None:
         held_out = {text for part in ("dev", "test") if part in parts for text in parts[part].queries().values()}
