@@ -45,7 +45,7 @@ class Wanted:
 
     def names(self, header: Iterable[str]) -> list[str]:
         """The names of columns, renamed but where that gives a name twice; nameless ones are numbered."""
-        given = [name.strip() or f"column_{place}" for place, name in enumerate(header, start=1)]
+        given = [name or f"column_{place}" for place, name in enumerate(header, start=1)]
         seen: set[str] = set()
         for place, name in enumerate(given):
             renamed = self.rename(name)
