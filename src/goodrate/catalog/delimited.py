@@ -85,7 +85,8 @@ def _header(
 
 def checked_names(path: Path, header: Iterable[str], number: int, wanted: Wanted) -> list[str]:
     """The column names of a header. Raises ValueError for one that occurs twice. number: of its row."""
-    names = wanted.names(name.strip() for name in header)  # spreadsheets leave trailing separators behind: nameless columns, mostly empty
+    # Spreadsheets leave trailing separators behind: nameless columns, mostly empty.
+    names = wanted.names(name.strip() for name in header)
     doubled = sorted(name for name, count in Counter(names).items() if count > 1)
     if doubled:
         raise ValueError(f"{path}, row {number}: column {doubled[0]!r} occurs twice in the header")
