@@ -8,9 +8,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from goodrate.api.judging import ItemSource
+from goodrate.api.trimming import _documents
 from goodrate.catalog.currencies import CODES, SIGNS, UNDECIDED, currency_of
 from goodrate.catalog.prices import PriceColumn, PriceOptions, read_prices
 from goodrate.catalog.readers import read_catalog
+from goodrate.examples.settings import DataSettings
+from goodrate.examples.sources import load_data
 
 
 def read(texts: list[str | None], decimal: str | None = None, currency: str | None = None) -> PriceColumn:
@@ -137,6 +141,33 @@ def test_a_rating_may_have_a_decimal_comma(tmp_path: Path) -> None:
     path.write_text("id;title;rating\n1;a;4.500\n2;b;4,5\n")
     with pytest.raises(ValueError, match="row 3, column rating: expected a number such as 19.99, found '4,5'"):
         read_catalog(path)
+
+
+def test_training_reads_prices_as_its_settings_say(tmp_path: Path) -> None:
+    items, labels = tmp_path / "items.csv", tmp_path / "labels.csv"
+    items.write_text("id;title;price\n1;oak lamp;1.299\n")
+    words = ["oak lamp", "red rug", "usb hub", "tea pot", "wool hat", "desk", "pen set", "sofa", "mug", "car wax"]
+    labels.write_text("query,item_id,label\n" + "".join(f"{query},1,excellent\n" for query in words))
+    settings = {"catalog": str(items), "judgements": str(labels)}
+    with pytest.raises(ValueError, match="--decimal comma \\(data.decimal in training"):
+        load_data(DataSettings(**settings))
+    data = load_data(DataSettings(**settings, decimal="comma", currency="EUR"))
+    assert data.catalog.frame.select("price", "currency").rows() == [(1299.0, "EUR")]
+    assert data.notes[0] == "price: decimal comma, EUR; '1.299' is 1299.00"
+    with pytest.raises(ValueError, match="data.decimal is about data.catalog, which is not named"):
+        DataSettings(index="shop-index", judgements=str(labels), decimal="comma")
+
+
+def test_items_of_pair_files_and_of_trimming_are_read_as_asked(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text("id;title;price\n1;oak lamp;1.299\n")
+    items = ItemSource(path, decimal="comma", currency="EUR").items
+    assert items is not None and items.frame.select("price", "currency").rows() == [(1299.0, "EUR")]
+    asked = {"format": None, "map": None, "skip_bad": 0, "decimal": None, "currency": None}
+    with pytest.raises(ValueError, match="say --decimal point or --decimal comma"):
+        _documents(path, asked)
+    kind, texts = _documents(path, asked | {"decimal": "comma"})
+    assert kind == "items" and any("price 1299" in text for text in texts[0])
 
 
 def test_signs_stand_for_codes_that_exist() -> None:
