@@ -13,14 +13,14 @@ from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.lm_judge import RULES_FILE, Card, judge_rules, write_lm_card
 from goodrate.relevance.rulebook import rule_labels
 from goodrate.run_folder import new_folder
-from goodrate.scale import get_scale
+from goodrate.scale import RelevanceScale
 
 NOT_OF_CARDS = {"rule_book", "chat"}  # settings that a card has in another form
 
 
-def label_token_ids(model: CausalLM, scale: str) -> list[int]:
+def label_token_ids(model: CausalLM, scale: RelevanceScale) -> list[int]:
     """The token of each label position, worst first: the digits from "1". ValueError when one is not a single token."""
-    digits = [str(position + 1) for position in range(len(get_scale(scale)))]
+    digits = [str(position + 1) for position in range(len(scale))]
     ids = [model.encode(digit) for digit in digits]
     split = [digit for digit, tokens in zip(digits, ids, strict=True) if len(tokens) != 1]
     if split:
@@ -73,7 +73,7 @@ def judge_card(model: CausalLM, judge_format: JudgeFormat) -> Card:
     fields = {**judge_format.model_dump(exclude=NOT_OF_CARDS), "contexts": judge_format.contexts or 0}
     frame = (model.frame.opening, model.frame.closing)
     return Card(
-        label_token_ids=tuple(label_token_ids(model, judge_format.scale)), stop_token_id=stop_token_id(model),
+        label_token_ids=tuple(label_token_ids(model, judge_format.relevance_scale)), stop_token_id=stop_token_id(model),
         chat_frame=frame if any(frame) else (), **fields,
     )  # fmt: skip
 
