@@ -51,7 +51,8 @@ def test_the_raters_of_chorus_are_told_and_merged() -> None:
     path = DATA / "chorus" / "individual_ratings.csv"
     judged = read_judgements(path, raters=["agent_*_rating"], mapping={"item_id": "docid"})
     report = judged.read.merge
-    assert report is not None and (report.raters, report.pairs, report.several, report.differing) == (3, 2133, 2133, 577)
+    assert report is not None and (report.raters, report.pairs) == (3, 2133)
+    assert (report.several, report.differing) == (2133, 577)
     final = read_judgements(path, mapping={"item_id": "docid", "label": "final_rating"})
     same = judged.frame.join(final.frame, on=["query_id", "item_id", "label"], how="semi")
     assert round(len(same) / len(judged), 2) == 0.89  # the data's own page says so of the median

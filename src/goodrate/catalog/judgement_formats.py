@@ -16,7 +16,7 @@ import polars as pl
 
 from goodrate.catalog.problems import BadRow
 from goodrate.catalog.tables import EXTRAS, READERS, ROW, WHOLE_ROW, RawTable, read_table, records_table
-from goodrate.catalog.trec import ending, field_table, fields_of, file_text, numbered_lines, separator_of
+from goodrate.catalog.trec import SIGNS, ending, field_table, fields_of, file_text, numbered_lines, separator_of
 from goodrate.strict_json import kind, parse
 
 Records = Iterator[dict[str, Any]]
@@ -58,16 +58,16 @@ def told_format(path: Path) -> str | None:
     first = next(line for line in file_text(path).split("\n") if line.strip())
     if re.match(r"\s*\S+\s+qid:\S", first):
         return "ltr"
-    fields = fields_of(first, separator_of(first))
-    if _roles(fields) is not None:
+    if _header(first) is not None:
         return "trec"
-    bare = len(fields) == 4 and (fields[1].isdigit() or fields[1].lower() == "q0") and _is_number(fields[3])
-    return "trec" if bare or ending(path) not in READERS else _told_header(fields)
+    fields = fields_of(first, separator_of(first, len(QRELS)))
+    bare = len(fields) == len(QRELS) and (fields[1].isdigit() or fields[1].lower() == "q0") and _is_number(fields[3])
+    return "trec" if bare or ending(path) not in READERS else _told_header(first)
 
 
-def _told_header(names: list[str]) -> str | None:
+def _told_header(line: str) -> str | None:
     """Quepid's csv exports by their first columns."""
-    plain = [name.strip('"') for name in names]
+    plain = [name.strip('"') for name in fields_of(line, ",")]
     basic = plain[:3] in (["query", "docid", "rating"], ["query", "doc_id", "rating"])
     return "quepid" if basic or {"Query Text", "Doc ID", "Rating"} <= set(plain) else None
 
@@ -141,20 +141,24 @@ def _lines_table(path: Path, frame: pl.DataFrame, problems: list[BadRow]) -> Raw
     return RawTable(path, frame.with_columns(pl.lit("{}").alias(EXTRAS)), names, tuple(problems))
 
 
-def _roles(fields: list[str]) -> list[str] | None:
-    """What each field of a header is, or None where the line is no header of ids and ratings."""
-    roles = [ROLES.get(field.strip('"').lower(), "") for field in fields]
-    return roles if "" not in roles and {"query_id", "item_id", "label"} <= set(roles) else None
+def _header(line: str) -> tuple[str | None, list[str]] | None:
+    """The separator of a header of ids and ratings and what each field is; None for a line that is no such header."""
+    for sign in SIGNS:
+        roles = [ROLES.get(field.strip('"').lower(), "") for field in fields_of(line, sign)]
+        if "" not in roles and {"query_id", "item_id", "label"} <= set(roles):
+            return sign, roles
+    return None
 
 
 def _read_qrels(path: Path, wanted: Wanted) -> RawTable:
     """query id, 0, item id, rating, by tabs or blanks, with or without a header."""
     lines = numbered_lines(file_text(path))
-    separator = separator_of(lines["line"][0])
-    roles = _roles(fields_of(lines["line"][0], separator))
-    names = roles or list(QRELS)
-    described = ", ".join(fields_of(lines["line"][0], separator)) if roles else IN_WORDS
-    frame, problems = field_table(lines[1:] if roles else lines, names, separator, described)
+    first = lines["line"][0]
+    header = _header(first)
+    if header is None:
+        frame, problems = field_table(lines, QRELS, separator_of(first, len(QRELS)), IN_WORDS)
+    else:
+        frame, problems = field_table(lines[1:], header[1], header[0], ", ".join(fields_of(first, header[0])))
     return _lines_table(path, frame.drop("iteration", strict=False), problems)
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.readers import as_text
 from goodrate.catalog.tables import READERS, ROW, read_table
-from goodrate.catalog.trec import ending, field_table, fields_of, file_text, numbered_lines, separator_of, topics
+from goodrate.catalog.trec import SIGNS, ending, field_table, fields_of, file_text, numbered_lines, topics
 
 IDS = "ids"  # in place of a file: the ids are the texts
 ID_NAMES = ("query_id", "qid", "query-id", "_id", "id", "topic_id", "topic")
@@ -64,8 +64,8 @@ def read_query_texts(path: Path) -> pl.DataFrame:
 def _has_header(text: str) -> bool:
     """Whether the first line names the columns."""
     first = text.lstrip("\n").split("\n", 1)[0]
-    names = [name.strip('"').lower() for name in fields_of(first, separator_of(first))]
-    return bool(set(names) & set(ID_NAMES)) and bool(set(names) & set(TEXT_NAMES))
+    splits = [{name.strip('"').lower() for name in fields_of(first, sign)} for sign in SIGNS if sign]
+    return any(names & set(ID_NAMES) and names & set(TEXT_NAMES) for names in splits)
 
 
 def _from_table(path: Path) -> tuple[pl.DataFrame, list[BadRow]]:

@@ -12,6 +12,7 @@ from goodrate.catalog.problems import BadRow
 from goodrate.catalog.tables import COMPRESSIONS, ROW, WHOLE_ROW, _bytes
 from goodrate.text_file import decode
 
+SIGNS = ("\t", None, ",", ";")  # None: blanks
 TOPIC = re.compile(r"<num>\s*(?:Number:)?\s*(\S+).*?<title>\s*(?:Topic:)?\s*([^<]+)", re.DOTALL | re.IGNORECASE)
 
 
@@ -39,9 +40,13 @@ def numbered_lines(text: str) -> pl.DataFrame:
     return lines.filter(pl.col("line").str.strip_chars() != "")
 
 
-def separator_of(line: str) -> str | None:
-    """A tab, comma or semicolon where the line has one; None = blanks."""
-    return next((sign for sign in "\t,;" if sign in line), None)
+def separator_of(line: str, count: int) -> str | None:
+    """What splits a line into that many fields: a tab, blanks (None), a comma or a semicolon, tried in this order.
+
+    Where nothing does, a tab if there is one, else blanks.
+    """
+    fitting = [sign for sign in SIGNS if len(fields_of(line, sign)) == count]
+    return fitting[0] if fitting else "\t" if "\t" in line else None
 
 
 def fields_of(line: str, separator: str | None) -> list[str]:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
+    from goodrate import Judgements
     from goodrate.api.judging import CalibratedJudge, PairFile
     from goodrate.api.training import TrainingPlan
 
@@ -88,6 +89,16 @@ def report_pair_rows(path: Path, table: PairFile) -> None:
         console.print(f"  left out: {escape(line)}", highlight=False)
     if table.unknown_items:
         console.print(f"{table.unknown_items:,} of {len(table.pairs):,} rows name an item that is not in the catalogue")
+
+
+def tell_judgements(path: Path, labels: Judgements) -> None:
+    """What was left out of judgements, and how they were read, one line each."""
+    from goodrate.api.reading import bad_row_lines
+
+    for line in bad_row_lines(path, labels):
+        console.print(f"  {escape(line)}", highlight=False)
+    for line in labels.notes:
+        console.print(escape(line), highlight=False)
 
 
 def report_warnings(judge: CalibratedJudge) -> None:
