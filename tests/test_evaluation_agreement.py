@@ -16,7 +16,8 @@ from goodrate.scale import GRADED_0_3, get_scale
 FIVE = get_scale({"name": "five", "labels": [1, 2, 3, 4, 5], "gains": [0, 1, 2, 3, 4], "positive": [5]})
 # Data C of Krippendorff (1980), as R's irr and DescTools print it: four raters, twelve units, gaps.
 UNITS = (
-    "1 1 - 1 / 2 2 3 2 / 3 3 3 3 / 3 3 3 3 / 2 2 2 2 / 1 2 3 4 / 4 4 4 4 / 1 1 2 1 / 2 2 2 2 / - 5 5 5 / - - 1 1 / - - 3 -"
+    "1 1 - 1 / 2 2 3 2 / 3 3 3 3 / 3 3 3 3 / 2 2 2 2 / 1 2 3 4 / "
+    "4 4 4 4 / 1 1 2 1 / 2 2 2 2 / - 5 5 5 / - - 1 1 / - - 3 -"
 )
 
 

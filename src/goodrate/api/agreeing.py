@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from goodrate.catalog.judgements import Judgements
     from goodrate.evaluation.agreement import Agreement
+    from goodrate.evaluation.significance import Interval  # noqa: F401
 
 
 def rater_agreement(judgements: Judgements, seed: int = 0) -> Agreement:

@@ -11,12 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from goodrate.cli.options import Format, LabelMap, MergeRule, Queries, Raters, ScaleName, SkipBad
-from goodrate.cli.terminal import console, parse_mapping, require_file_name, tell_judgements, verb_app
+from goodrate.cli.terminal import column_names, console, parse_mapping, require_file_name, tell_judgements, verb_app
 from goodrate.strict_json import dumps
 
 if TYPE_CHECKING:
-    from goodrate.evaluation.agreement import Agreement
-    from goodrate.evaluation.significance import Interval
+    from goodrate.api.agreeing import Agreement, Interval
 
 app = verb_app()
 SHOWN = 30  # twos of raters
@@ -56,8 +55,7 @@ def agreement(
 
     if out is not None:
         require_file_name("--out", out, (".csv",))
-    chosen = [part.strip() for part in raters.split(",")] if raters else ()
-    labels = read_judgements(file, scale, format, parse_mapping(map), skip_bad, queries, chosen, merge)
+    labels = read_judgements(file, scale, format, parse_mapping(map), skip_bad, queries, column_names(raters), merge)
     tell_judgements(file, labels)
     found = rater_agreement(labels, seed)
     if as_json:

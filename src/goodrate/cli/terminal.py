@@ -81,6 +81,15 @@ def parse_mapping(text: str | None, option: str = "--map") -> dict[str, str] | N
     return mapping
 
 
+def column_names(text: str | None) -> list[str]:
+    """--raters as a list.
+
+    >>> column_names("agent_1, agent_2"), column_names(None)
+    (['agent_1', 'agent_2'], [])
+    """
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
 def report_pair_rows(path: Path, table: PairFile) -> None:
     """The rows of a pair file that were left out, and the items that nobody knows."""
     from goodrate.api.reading import bad_row_lines

@@ -82,13 +82,11 @@ def agreement(ratings: pl.DataFrame, scale: RelevanceScale, seed: int = 0) -> Ag
         raise ValueError(
             f"none of the {len(counts):,} pairs has two labels; agreement needs several raters on one pair"
         )
+    queries = counts["query_id"].filter(pl.Series(several)).to_list()
     alpha = {
-        level: bootstrap_over_groups(
-            lambda rows, level=level: _alpha(values[several][rows], level),  # type: ignore[misc]
-            counts["query_id"].filter(pl.Series(several)).to_list(), seed, resamples=RESAMPLES,
-        )
-        for level in ("ordinal", "nominal")
-    }  # fmt: skip
+        "ordinal": _with_interval(values[several], "ordinal", queries, seed),
+        "nominal": _with_interval(values[several], "nominal", queries, seed),
+    }
     raters = tuple(sorted(table["rater"].unique())) if "rater" in table.columns else ()
     two = _rater_pairs(table, len(scale)) if raters else ()
     sizes = dict(sorted(counts["labels"].value_counts().rows()))
@@ -96,7 +94,14 @@ def agreement(ratings: pl.DataFrame, scale: RelevanceScale, seed: int = 0) -> Ag
     return Agreement(scale, raters, len(table), sizes, int(several.sum()), differing, alpha, two)
 
 
-def _alpha(value_counts: np.ndarray, level: str) -> float:
+def _with_interval(
+    value_counts: np.ndarray, level: Literal["ordinal", "nominal"], queries: list[str], seed: int
+) -> Interval:
+    """Alpha with its interval over queries."""
+    return bootstrap_over_groups(lambda rows: _alpha(value_counts[rows], level), queries, seed, resamples=RESAMPLES)
+
+
+def _alpha(value_counts: np.ndarray, level: Literal["ordinal", "nominal"]) -> float:
     """Krippendorff's alpha of (N, L) label counts; NaN where only one label occurs: nothing could differ."""
     import krippendorff
 

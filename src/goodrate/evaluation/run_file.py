@@ -83,9 +83,10 @@ def run_system(run: RunFile, task: Task, judged: Mapping[str, str], known_items:
     by_text = own.join(texts, on="key", how="inner")
     joined = by_id if by_id["query_id"].n_unique() >= by_text["query_id"].n_unique() else by_text
     if joined.is_empty():
+        theirs = run.frame["query"].unique(maintain_order=True)
         raise ValueError(
-            f"{run.path}: none of its {run.frame['query'].n_unique():,} queries is judged, by id or text: the run names "
-            f"{run.frame['query'].unique(maintain_order=True).head(3).to_list()}, the judgements {queries.head(3).rows()}"
+            f"{run.path}: none of its {len(theirs):,} queries is judged, by id or text: the run names "
+            f"{theirs.head(3).to_list()}, the judgements (id, text) {queries.head(3).rows()}"
         )
     results = joined.select("query_id", "item_id", score=-pl.col("place").cast(pl.Float64))
     rows = results.filter(pl.col("query_id").is_in(list(task.queries)))
