@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ from goodrate.relevance.seen_queries import query_key, read_seen, write_seen
 from goodrate.retrieval.store import Store
 from goodrate.scale import FOUR_LEVEL, GRADED_0_3
 
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 LABELS = """query,item_id,label
 desk lamp,1,excellent
 desk lamp,2,irrelevant
@@ -425,7 +428,7 @@ def test_the_page_of_changed_queries(run, tmp_path: Path) -> None:
     assert f"1.000 → {desk:.3f}" in html and f"{desk - 1:+.3f}" in html
     assert "&lt;b&gt;x&lt;/b&gt;" in html and "<b>x" not in html and "oak desk lamp" in html
     assert "not in the index" in html and ">excellent<" in html and ">unjudged<" in html
-    assert "3 in engine" in html  # item 1 is first in lexical
+    assert "3 in engine" in html and "from 1</span>" in html  # item 1 is first in lexical and third in engine
     assert "http" not in html and "<script" not in html and "<link" not in html  # nothing from elsewhere
 
 
@@ -471,3 +474,29 @@ def test_scores_count_and_ranks_break_their_ties(tmp_path: Path) -> None:
     opened = read_run(tmp_path / "one.run")
     assert opened.frame.rows() == [("q", "b", 1), ("q", "a", 2), ("r", "c", 1), ("r", "d", 2), ("r", "e", 3)]
     assert (opened.name, opened.contradicting) == ("one", 1)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_the_page_of_changed_queries_in_chromium(run, tmp_path: Path) -> None:
+    """Nothing is wider than a phone, the two lists lie side by side or below one another, and the filter filters."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    (tmp_path / "engine.trec").write_text(trec("desk lamp / long-" + "x" * 200 + " 2 1\nred rug / 3 2\nsofa / 3"))
+    page_file = tmp_path / "page.html"
+    run("--systems", "lexical", "--run", tmp_path / "engine.trec", "--changes", page_file)
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        for width, beside in ((1280, True), (390, False)):
+            page = browser.new_page(viewport={"width": width, "height": 900})
+            asked: list[str] = []
+            page.on("request", asked.append)
+            page.goto(page_file.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            old, new = (box.bounding_box() for box in page.locator("details").first.locator("section").all())
+            assert (old["y"] == new["y"]) == beside
+            assert page.locator("details:visible").count() == 2
+            page.get_by_text("Up (0)").click()
+            assert page.locator("details:visible").count() == 0
+            page.get_by_text("Down (2)").click()
+            assert page.locator("details:visible").count() == 2 and len(asked) == 1  # the page itself
+        browser.close()
