@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from goodrate import cli
 from goodrate.catalog.judgements import Judgements, read_judgements
 from goodrate.examples.settings import DataSettings
 from goodrate.relevance import human_judge
@@ -180,3 +182,49 @@ when = { category = ["other"] }
     (tmp_path / "rules.toml").write_text(rules)
     book = load_rulebook(tmp_path / "rules.toml")
     assert book.scale.labels == ("nein", "ja") and [book.scale.index(rule.label) for rule in book.rules] == [1, 0]
+
+
+def test_a_language_models_judge_on_a_scale_of_the_user(stars: Path, tmp_path: Path) -> None:
+    """Its labels are the digits from 1; eleven labels are too many for them, binned they are not."""
+    from goodrate.recipes.judge_folder import open_policy, write_judge
+    from tiny_models import causal_lm
+
+    (tmp_path / "clicks.toml").write_text(CLICKS)
+    write_judge(causal_lm(), JudgeFormat(scale=str(tmp_path / "clicks.toml")), tmp_path / "judge")
+    scale = read_scale(tmp_path / "clicks.toml")
+    (tmp_path / "clicks.toml").unlink()
+    assert len(read_judge_card(tmp_path / "judge").label_token_ids) == 3  # type: ignore[attr-defined]
+    assert open_policy(tmp_path / "judge")[1].relevance_scale == open_judge(tmp_path / "judge").scale == scale
+    with pytest.raises(ValueError, match="label '10' of the 11 of scale stars is 2 tokens .* or train judge_encoder"):
+        write_judge(causal_lm(), JudgeFormat(scale=str(stars)), tmp_path / "other")
+
+
+def test_training_and_measuring_on_a_scale_of_the_user(
+    stars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """judge_human, whose labels are those of the training queries, 5 of 8 here: of 16 pairs it knows 10, and rightly."""
+    queries = ["desk lamp", "red rug", "oak bed", "glass vase", "tea pot", "door mat", "wall clock", "bath towel"]
+    items = [f"{n},{query} {n}" for n, query in enumerate(queries * 2)]
+    (tmp_path / "items.csv").write_text("id,title\n" + "\n".join(items) + "\n")
+    rows = [f"{query},{n},{10 - n}\n{query},{n + 8},{n / 2}" for n, query in enumerate(queries)]
+    rows = [row.replace(".5", "") for row in rows]
+    (tmp_path / "labels.csv").write_text("query,item_id,label\n" + "\n".join(rows) + "\n")
+
+    def goodrate(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["goodrate", *map(str, arguments)])
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+            sys.exit(0)
+        out, err = capsys.readouterr()
+        assert not done.value.code, err
+        return out
+
+    index, run = tmp_path / "index", tmp_path / "run"
+    goodrate("index", tmp_path / "items.csv", "--out", index)
+    data = {"index": index, "judgements": tmp_path / "labels.csv", "scale": stars, "dev_share": 0.3}
+    goodrate("train", "judge_human", *(f"--set=data.{key}={value}" for key, value in data.items()), "--out", run)
+    given = ("--judgements", tmp_path / "labels.csv", "--scale", stars, "--model", run / "judge", "--systems", "judge")
+    report = json.loads(goodrate("evaluate", index, *given, "--judged-only", "--json"))
+    judge = report["labels"]["judge"]
+    assert (report["scale"], judge["pairs"], judge["failed"], judge["accuracy"]) == ("stars", 16, 6, 10 / 16)
+    assert 'name = "stars"' in (run / "settings.toml").read_text()

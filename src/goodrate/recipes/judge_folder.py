@@ -24,7 +24,11 @@ def label_token_ids(model: CausalLM, scale: RelevanceScale) -> list[int]:
     ids = [model.encode(digit) for digit in digits]
     split = [digit for digit, tokens in zip(digits, ids, strict=True) if len(tokens) != 1]
     if split:
-        raise ValueError(f"label {split[0]!r} is {len(model.encode(split[0]))} tokens in this tokenizer; must be 1")
+        raise ValueError(
+            f"label {split[0]!r} of the {len(scale)} of scale {scale.name} is {len(model.encode(split[0]))} tokens in "
+            "this tokenizer; a language model's judge needs one token a label: bin them (edges in a scale's file, "
+            "docs/data.md), or train judge_encoder"
+        )
     label_tokens = [tokens[0] for tokens in ids]
     if len(set(label_tokens)) < len(label_tokens):
         raise ValueError(f"labels {digits} share a token in this tokenizer: {label_tokens}")
