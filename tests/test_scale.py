@@ -202,7 +202,7 @@ def test_a_language_models_judge_on_a_scale_of_the_user(stars: Path, tmp_path: P
 def test_training_and_measuring_on_a_scale_of_the_user(
     stars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """judge_human, whose labels are those of the training queries, 5 of 8 here: of 16 pairs it knows 10, and rightly."""
+    """judge_human has the labels of the training queries, 5 of 8 here: of 16 pairs it knows 10, and rightly."""
     queries = ["desk lamp", "red rug", "oak bed", "glass vase", "tea pot", "door mat", "wall clock", "bath towel"]
     items = [f"{n},{query} {n}" for n, query in enumerate(queries * 2)]
     (tmp_path / "items.csv").write_text("id,title\n" + "\n".join(items) + "\n")
@@ -227,4 +227,4 @@ def test_training_and_measuring_on_a_scale_of_the_user(
     report = json.loads(goodrate("evaluate", index, *given, "--judged-only", "--json"))
     judge = report["labels"]["judge"]
     assert (report["scale"], judge["pairs"], judge["failed"], judge["accuracy"]) == ("stars", 16, 6, 10 / 16)
-    assert 'name = "stars"' in (run / "settings.toml").read_text()
+    assert read_judge_card(run / "judge").relevance_scale == read_scale(stars)
