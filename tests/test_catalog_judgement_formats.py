@@ -41,6 +41,8 @@ QRELS = {
     "header.tsv": "query_id\titer\tdocid\trating\n1\t0\tB1\t3\n1\t0\tB2\t0\n2\t0\tB1\t2\n",
     "header.csv": "query_id,iter,docid,rating\n1,0,B1,3\n1,0,B2,0\n2,0,B1,2\n",
     "header.txt": "query_id iter docid rating\n1 0 B1 3\n1 0 B2 0\n2 0 B1 2\n",
+    "quotes.csv": '"query_id","iter","docid","rating"\n1,0,"B1",3\n1,0,"B2",0\n2,0,"B1",2\n',
+    "bare_quotes.csv": '1,0,"B1",3\n1,0,"B2",0\n2,0,"B1",2\n',
     "beir.tsv": "query-id\tcorpus-id\tscore\n1\tB1\t3\n1\tB2\t0\n2\tB1\t2\n",
 }
 

@@ -157,9 +157,18 @@ def _read_qrels(path: Path, wanted: Wanted) -> RawTable:
     header = _header(first)
     if header is None:
         frame, problems = field_table(lines, QRELS, separator_of(first, len(QRELS)), IN_WORDS)
+    elif ending(path) in READERS:  # a csv may have quotes
+        return _named_by_role(path, [name.strip('"') for name in fields_of(first, header[0])], header[1])
     else:
         frame, problems = field_table(lines[1:], header[1], header[0], ", ".join(fields_of(first, header[0])))
     return _lines_table(path, frame.drop("iteration", strict=False), problems)
+
+
+def _named_by_role(path: Path, names: list[str], roles: list[str]) -> RawTable:
+    """A csv or tsv with a header of ids and ratings, its columns under our names."""
+    table = read_table(path, set(names))
+    ours = {name: role for name, role in zip(names, roles, strict=True) if role != "iteration"}
+    return replace(table, frame=table.frame.select(ROW, EXTRAS, *ours).rename(ours), columns=tuple(ours.values()))
 
 
 def _read_ltr(path: Path, wanted: Wanted) -> RawTable:

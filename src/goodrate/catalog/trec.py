@@ -66,7 +66,10 @@ def field_table(
     count = pl.col("fields").list.len()
     odd = split.filter(count != len(names)).select(ROW, count)
     problems = [BadRow(row, WHOLE_ROW, f"{len(names)} fields ({what}), found {found}") for row, found in odd.rows()]
-    columns = [pl.col("fields").list.get(place).str.strip_chars().alias(name) for place, name in enumerate(names)]
+    fields = [pl.col("fields").list.get(place).str.strip_chars() for place in range(len(names))]
+    if separator in (",", ";"):  # quotes that a spreadsheet put round a field
+        fields = [field.str.replace(r'^"(.*)"$', "$1") for field in fields]
+    columns = [field.alias(name) for field, name in zip(fields, names, strict=True)]
     return split.filter(count == len(names)).select(ROW, *columns), problems
 
 
