@@ -39,3 +39,20 @@ def test_esci_samples() -> None:
     lists = read_judgements(DATA / "esci" / "esci_us_judgments.json", ESCI, format="esci")
     counts = dict(lists.frame["label"].value_counts().rows())
     assert counts == {"exact": 2198, "substitute": 1300, "complement": 201, "irrelevant": 761}
+
+
+def test_the_workbench_export_equals_the_csv_of_the_same_judgements() -> None:
+    export = read_judgements(DATA / "esci150" / "srw_judgements.json")
+    plain = read_judgements(DATA / "esci150" / "judgements.csv")
+    assert len(plain) == 4460 and export.frame.equals(plain.frame) and export.scale == plain.scale == ESCI
+
+
+def test_the_raters_of_chorus_are_told_and_merged() -> None:
+    path = DATA / "chorus" / "individual_ratings.csv"
+    judged = read_judgements(path, raters=["agent_*_rating"], mapping={"item_id": "docid"})
+    report = judged.read.merge
+    assert report is not None and (report.raters, report.pairs) == (3, 2133)
+    assert (report.several, report.differing) == (2133, 577)
+    final = read_judgements(path, mapping={"item_id": "docid", "label": "final_rating"})
+    same = judged.frame.join(final.frame, on=["query_id", "item_id", "label"], how="semi")
+    assert round(len(same) / len(judged), 2) == 0.89  # the data's own page says so of the median

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ import polars as pl
 import pytest
 
 from goodrate import cli
-from goodrate.api.evaluating import metric_names
+from goodrate.api.evaluating import metric_names, read_run
 from goodrate.catalog.items import Catalog
 from goodrate.cli.evaluate import chosen_systems
 from goodrate.evaluation.metrics import evaluate_run
@@ -28,6 +30,7 @@ from goodrate.relevance.seen_queries import query_key, read_seen, write_seen
 from goodrate.retrieval.store import Store
 from goodrate.scale import FOUR_LEVEL, GRADED_0_3
 
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 LABELS = """query,item_id,label
 desk lamp,1,excellent
 desk lamp,2,irrelevant
@@ -343,3 +346,157 @@ def test_what_a_judge_has_seen_is_what_it_and_those_before_it_have(tmp_path: Pat
     }  # fmt: skip
     assert read_seen(tmp_path / "absent") == {}
     assert "lamp" not in (tmp_path / "trained_on.json").read_text()
+
+
+def trec(rows: str) -> str:
+    """Lines "query / item item ..." as a tabbed run, scores falling."""
+    lines = []
+    for line in rows.strip().split("\n"):
+        query, _, items = line.partition(" / ")
+        lines += [f"{query}\tQ0\t{item}\t{n}\t{9 - n}.5\tsolr" for n, item in enumerate(items.split(), start=1)]
+    return "\n".join(lines) + "\n"
+
+
+def test_another_engines_run_is_scored_beside_ours(run, tmp_path: Path) -> None:
+    """desk lamp: 2 (irrelevant), x (unknown), 1 (excellent): 7 / 2 of 7 + 3 / log2(3); red rug: 2 first, 1."""
+    (tmp_path / "engine.trec").write_text(trec("Desk  LAMP / 2 x 1\nred rug / 2 3\nkettle / 1"))
+    code, out, err = run("--systems", "lexical", "--run", tmp_path / "engine.trec", "--json")
+    lexical, engine = json.loads(out)["systems"]
+    assert code == 0 and (lexical["name"], engine["name"]) == ("lexical", "engine")
+    desk = (7 / 2) / (7 + 3 / np.log2(3))
+    assert engine["metrics"]["ndcg@10"]["value"] == pytest.approx((desk + 1) / 2)
+    assert engine["notes"] == [
+        "1 of its queries are not judged",
+        "1 of its items are not in the index (1 of 5 results); they keep their places, unjudged",
+    ]
+    assert engine["missing_queries"] == 1 and engine["unjudged_share"] == pytest.approx((1 / 3 + 0) / 2)
+    assert engine["against_first"]["ndcg@10"]["side_by_side"]["bad"] == 1
+    names = [one["name"] for one in json.loads(run("--systems", "engine,lexical", "--run", tmp_path / "engine.trec",
+                                                   "--json")[1])["systems"]]  # fmt: skip
+    assert names == ["engine", "lexical"]
+
+
+def test_a_run_on_judged_lists_gets_what_it_lacks_at_the_end(run, tmp_path: Path) -> None:
+    """desk lamp: 3, then 1 and 2 which the run lacks, by id: (3 + 7 / log2(3)) / (7 + 3 / log2(3))."""
+    (tmp_path / "engine.trec").write_text(trec("desk lamp / x 3\nred rug / 2 3"))
+    given = ("--judged-only", "--systems", "lexical", "--run", tmp_path / "engine.trec", "--json")
+    engine = json.loads(run(*given)[1])["systems"][1]
+    desk = (3 + 7 / np.log2(3)) / (7 + 3 / np.log2(3))
+    assert engine["metrics"]["ndcg@10"]["value"] == pytest.approx((desk + 1) / 2)
+    assert "2 judged items are not in its results; they come last" in engine["notes"]
+
+
+def test_queries_of_a_run_are_joined_by_id(run, tmp_path: Path) -> None:
+    (tmp_path / "qrels.txt").write_text("7 0 1 3\n7 0 2 0\n8 0 2 3\n8 0 3 1\n")
+    (tmp_path / "topics.tsv").write_text("7\tdesk lamp\n8\tred rug\n")
+    (tmp_path / "a.run.txt").write_text("7 Q0 1 1 2.0 t\n7 Q0 2 2 1.0 t\n8 Q0 3 1 0.9 t\n8 Q0 2 2 0.1 t\n")
+    given = ("--judgements", tmp_path / "qrels.txt", "--queries", tmp_path / "topics.tsv", "--systems", "lexical")
+    code, out, err = run(*given, "--run", tmp_path / "a.run.txt", "--json")
+    engine = json.loads(out)["systems"][1]
+    assert code == 0 and "read as trec" in err and engine["name"] == "a.run"
+    red = (1 + 7 / np.log2(3)) / (7 + 1 / np.log2(3))
+    assert engine["metrics"]["ndcg@10"]["value"] == pytest.approx((1 + red) / 2)
+    code, out, err = run(*given[:2], "--systems", "lexical")
+    assert code == 2 and "has query ids ('7', '8') and no query texts" in err
+
+
+def test_every_querys_numbers(run, tmp_path: Path) -> None:
+    (tmp_path / "engine.trec").write_text(trec("desk lamp / 2 x 1\nred rug / 2 3"))
+    given = ("--systems", "random,lexical", "--run", tmp_path / "engine.trec", "--per-query")
+    assert run(*given, tmp_path / "all.csv")[0] == run(*given, tmp_path / "all.parquet")[0] == 0
+    table = pl.read_csv(tmp_path / "all.csv")
+    assert table.columns[:6] == ["query_id", "query", "system", "results", "judged_results", "judged_items"]
+    assert len(table) == 9 and table["system"].to_list()[:3] == ["random", "lexical", "engine"]
+    desk = table.filter(pl.col("query") == "desk lamp", pl.col("system") == "engine").row(0, named=True)
+    assert (desk["results"], desk["judged_results"], desk["judged_items"]) == (3, 2, 3)
+    assert desk["ndcg@10"] == pytest.approx((7 / 2) / (7 + 3 / np.log2(3)))
+    sofa = table.filter(pl.col("query") == "sofa", pl.col("system") == "engine").row(0, named=True)
+    assert (sofa["results"], sofa["judged_results"], sofa["ndcg@10"]) == (0, 0, None)
+    assert pl.read_parquet(tmp_path / "all.parquet")["mrr@10"].to_list() == table["mrr@10"].to_list()
+
+
+def test_the_page_of_changed_queries(run, tmp_path: Path) -> None:
+    """lexical has desk lamp 1 3 and red rug 2; the engine turns desk lamp round and is equal on red rug."""
+    (tmp_path / "engine.trec").write_text(trec("desk lamp / <b>x</b> 2 1\nred rug / 2 3"))
+    page = tmp_path / "pages" / "page.html"
+    given = ("--systems", "lexical", "--run", tmp_path / "engine.trec", "--changes", page)
+    assert (done := run(*given))[0] == 0, done
+    html = page.read_text()
+    assert "engine against lexical" in html and html.count("<details") == 1 and "red rug" not in html
+    assert 'class="worse-query" open' in html and "0 better, 1 worse" in html
+    desk = (7 / 2) / (7 + 3 / np.log2(3))
+    assert f"1.000 → {desk:.3f}" in html and f"{desk - 1:+.3f}" in html
+    assert "&lt;b&gt;x&lt;/b&gt;" in html and "<b>x" not in html and "oak desk lamp" in html
+    assert "not in the index" in html and ">excellent<" in html and ">unjudged<" in html
+    assert "3 in engine" in html and "from 1</span>" in html  # item 1 is first in lexical and third in engine
+    assert "http" not in html and "<script" not in html and "<link" not in html  # nothing from elsewhere
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("desk lamp Q0 1 1 2.0 t\n", "row 1, column (the whole row): expected 6 fields (query id, Q0, item id"),
+        ("a Q0 1 1 x t\n", "row 1, column score: expected a number, found 'x'"),
+        ("a Q0 1 1 nan t\n", "row 1, column score: expected a number, found 'nan'"),
+        ("a Q0 1 1 2 t\na Q0 1 2 1 t\n", "row 2, column item_id: expected an item once a query; it is in row 1 too"),
+        ("9 Q0 1 1 2.0 t\n", "none of its 1 queries is judged, by id or text: the run names ['9'], the judgements"),
+    ],
+)
+def test_what_is_wrong_with_a_run_is_named(run, tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "engine.trec").write_text(text)
+    code, out, err = run("--systems", "lexical", "--run", tmp_path / "engine.trec")
+    assert code == 2 and out == "" and message in err and "engine.trec" in err
+
+
+def test_wrong_use_of_runs_and_pages(run, tmp_path: Path) -> None:
+    (tmp_path / "engine.trec").write_text(trec("desk lamp / 2 1"))
+    (tmp_path / "hybrid.trec").write_text(trec("desk lamp / 2 1"))
+    engine = ("--run", tmp_path / "engine.trec")
+    cases = {
+        ("--run", "absent.trec"): "no such file: absent.trec",
+        (*engine, *engine): "'engine' is the name of another system; rename the file",
+        ("--run", tmp_path / "hybrid.trec"): "'hybrid' is the name of another system",
+        (*engine, "--systems", "solr"): "accepted: random, lexical, dense, hybrid, judge, engine",
+        (*engine, "--changes", "a.html"): "--compare OLD,NEW, two of random, lexical, engine",
+        (*engine, "--changes", "a.html", "--compare", "random,engine"): "random is a mean of many orders",
+        ("--compare", "random,lexical"): "--changes, which is not given",
+        ("--changes", "a.txt"): "expected a name that ends in .html",
+        ("--per-query", "a.txt"): "expected a name that ends in .csv or .parquet",
+    }
+    for arguments, message in cases.items():
+        code, out, err = run(*arguments)
+        assert code == 2 and out == "" and message in err, (arguments, err)
+
+
+def test_scores_count_and_ranks_break_their_ties(tmp_path: Path) -> None:
+    lines = "q Q0 a 1 1.0 t\nq Q0 b 2 3.0 t\nr Q0 d 2 0 t\nr Q0 c 1 0 t\nr Q0 e 3 0 t\n"
+    (tmp_path / "one.run").write_text("qid q0 docid rank score tag\n" + lines)
+    opened = read_run(tmp_path / "one.run")
+    assert opened.frame.rows() == [("q", "b", 1), ("q", "a", 2), ("r", "c", 1), ("r", "d", 2), ("r", "e", 3)]
+    assert (opened.name, opened.contradicting) == ("one", 1)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+def test_the_page_of_changed_queries_in_chromium(run, tmp_path: Path) -> None:
+    """Nothing is wider than a phone, the two lists lie side by side or below one another, and the filter filters."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    (tmp_path / "engine.trec").write_text(trec("desk lamp / long-" + "x" * 200 + " 2 1\nred rug / 3 2\nsofa / 3"))
+    page_file = tmp_path / "page.html"
+    run("--systems", "lexical", "--run", tmp_path / "engine.trec", "--changes", page_file)
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        for width, beside in ((1280, True), (390, False)):
+            page = browser.new_page(viewport={"width": width, "height": 900})
+            page.goto(page_file.as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            old, new = (box.bounding_box() for box in page.locator("details").first.locator("section").all())
+            assert (old["y"] == new["y"]) == beside
+            assert page.locator("details:visible").count() == 2
+            page.get_by_text("Up (0)").click()
+            assert page.locator("details:visible").count() == 0
+            page.get_by_text("Down (2)").click()
+            assert page.locator("details:visible").count() == 2
+            loaded = page.evaluate("performance.getEntriesByType('resource').length")
+            assert loaded == 0  # the page itself is no resource
+        browser.close()

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from goodrate.api.index import Index
 
 if TYPE_CHECKING:
+    from polars import DataFrame
+
     from goodrate.catalog.judgements import JoinReport, Judgements
     from goodrate.evaluation.report import Report
+    from goodrate.evaluation.run_file import RunFile
     from goodrate.evaluation.systems import SystemRuns, Task
     from goodrate.relevance.pairs import Item
 
 CATALOG_DEPTH = 100  # results that a search gives when the whole index is searched
-SYSTEMS = ("random", "lexical", "dense", "hybrid", "judge")
 Tick = Callable[[], None]
 
 
@@ -25,7 +27,8 @@ class Evaluation:
     """A report over systems, and how well a judge's labels agree with the judgements (None without a judge).
 
     dropped_queries: those of one grade that were left out. seen: how many queries a judge was trained on ("train") or
-    tuned on ("dev"), and whether they were left out ("dropped"); None where no judge has seen any.
+    tuned on ("dev"), and whether they were left out ("dropped"); None where no judge has seen any. runs: what was
+    measured, one a system of the report. titles: item ids -> the titles of those that the index has.
     """
 
     report: Report
@@ -34,6 +37,10 @@ class Evaluation:
     dropped_queries: int = 0
     notes: tuple[str, ...] = ()
     seen: dict[str, Any] | None = None
+    runs: tuple[SystemRuns, ...] = ()
+    task: Task | None = None
+    k: int = 10
+    titles: Callable[[set[str]], dict[str, str]] = lambda ids: {}
 
     def __str__(self) -> str:
         from goodrate.evaluation.report import as_text
@@ -72,9 +79,39 @@ class Evaluation:
 
         write_plot(self.report, Path(path))
 
+    def per_query(self) -> DataFrame:
+        """One row a query and system: query_id, query, system, results, judged_results, judged_items, the metrics."""
+        from goodrate.evaluation.per_query import per_query
+
+        assert self.task is not None
+        return per_query(self.report, self.task, self.k)
+
+    def write_per_query(self, path: str | Path) -> None:
+        """Write per_query() as .csv or .parquet."""
+        from goodrate.evaluation.per_query import write_table
+
+        write_table(self.per_query(), Path(path))
+
+    def write_changes(self, path: str | Path, old: str, new: str, limit: int = 50) -> None:
+        """Write an HTML page of the queries whose nDCG changed most from system old to system new.
+
+        Raises ValueError for a system that was not measured, and for random orders, which have no one list.
+        """
+        from goodrate.evaluation.changes import write_changes
+
+        assert self.task is not None
+        write_changes(Path(path), self.report, self.runs, self.task, (old, new), self.k, self.titles, limit)
+
+
+def read_run(path: str | Path) -> RunFile:
+    """Another engine's results, a run in TREC's format, to give to evaluate among the systems."""
+    from goodrate.evaluation import run_file
+
+    return run_file.read_run(path)
+
 
 def evaluate(
-    systems: Sequence[Index | str],
+    systems: Sequence[Index | RunFile | str],
     judgements: Judgements,
     metrics: Sequence[str] | None = None,
     *,
@@ -88,13 +125,13 @@ def evaluate(
 ) -> Evaluation:
     """Measure systems on the queries of the judgements; the first is what the others are compared with.
 
-    systems: indexes, with a judge or without, and the names random, lexical, dense, hybrid. index: whose items are
-    drawn and searched by these names; None = the first of systems. metrics: such as "ndcg@10", "mrr@10", "recall@100",
-    "goodrate@10"; None = the usual ones at k. judged_only: every system orders the judged items of a query; else it
-    searches the whole index, where what nobody judged counts as nothing (see the unjudged share). drop_single_grade:
-    leave out queries whose judged items all have one label. trained_queries: "drop" leaves out, for all systems, the
-    queries that a judge among them was trained or tuned on, and those nearly the same; "keep" measures them too and
-    says how many they are. tick: called after each query.
+    systems: indexes, with a judge or without, other engines' runs (read_run), and the names random, lexical, dense,
+    hybrid. index: whose items are drawn and searched by these names; None = the first of systems. metrics: such as
+    "ndcg@10", "mrr@10", "recall@100", "goodrate@10"; None = the usual ones at k. judged_only: every system orders the
+    judged items of a query; else it searches the whole index, where what nobody judged counts as nothing (see the
+    unjudged share). drop_single_grade: leave out queries whose judged items all have one label. trained_queries: "drop"
+    leaves out, for all systems, the queries that a judge among them was trained or tuned on, and those nearly the same;
+    "keep" measures them too and says how many they are. tick: called after each query.
 
     Raises ValueError when no judged item is in the index, no query is left, or a system cannot run.
     """
@@ -111,16 +148,19 @@ def evaluate(
     if not kept:
         raise ValueError("every query has one grade only: without them nothing is left")
     task = Task(kept, {query_id: qrels[query_id] for query_id in kept}, judged_only, max(k, CATALOG_DEPTH))
-    runs = [_run(system, first, task, seed, tick or (lambda: None)) for system in systems]
+    runs = _distinct([_run(system, first, task, queries, seed, tick or (lambda: None)) for system in systems])
     names = list(metrics) if metrics is not None else metric_names(k, judged_only)
-    report = evaluate_systems(_distinct(runs), task, joined.scale, names, k, seed)
+    report = evaluate_systems(runs, task, joined.scale, names, k, seed)
     labels, notes = _label_agreement(systems, runs, joined, seed)
     assert joined.join_report is not None
-    return Evaluation(report, joined.join_report, labels, len(queries) - len(kept), (*told, *notes), seen)
+    return Evaluation(
+        report, joined.join_report, labels, len(queries) - len(kept), (*told, *notes), seen, tuple(runs), task, k,
+        lambda ids: {item: row["title"] for item, row in _rows(first, ids & set(first.items.ids)).items()},
+    )  # fmt: skip
 
 
 def _unseen(
-    systems: Sequence[Index | str], queries: dict[str, str], what: str
+    systems: Sequence[Index | RunFile | str], queries: dict[str, str], what: str
 ) -> tuple[dict[str, Any] | None, tuple[str, ...], dict[str, str]]:
     """How many queries the judges among the systems have seen, what is said of that, and the queries to measure.
 
@@ -162,10 +202,15 @@ def metric_names(k: int, judged_only: bool) -> list[str]:
     return [f"ndcg@{k}", *whole, f"mrr@{k}", f"recall@{k}", *deep, f"goodrate@{k}"]
 
 
-def _run(system: Index | str, index: Index, task: Task, seed: int, tick: Tick) -> SystemRuns:
-    """The runs of one system."""
+def _run(
+    system: Index | RunFile | str, index: Index, task: Task, judged: dict[str, str], seed: int, tick: Tick
+) -> SystemRuns:
+    """The runs of one system. judged: texts of all judged queries, those of the task among them."""
+    from goodrate.evaluation.run_file import RunFile, run_system
     from goodrate.evaluation.systems import random_runs
 
+    if isinstance(system, RunFile):
+        return run_system(system, task, judged, index.items.ids)
     if isinstance(system, Index):
         return _index_runs(system, task, tick)
     if system == "random":
@@ -174,7 +219,7 @@ def _run(system: Index | str, index: Index, task: Task, seed: int, tick: Tick) -
             tick()
         return runs
     if system not in ("lexical", "dense", "hybrid"):
-        raise ValueError(f"unknown system {system!r}; accepted: an index, random, lexical, dense, hybrid")
+        raise ValueError(f"unknown system {system!r}; accepted: an index, a run, random, lexical, dense, hybrid")
     plain = Index(index.store, index.encoder, as_typed=index.as_typed).in_mode(system)
     return replace(_index_runs(plain, task, tick), name=system)
 
@@ -210,7 +255,7 @@ def _distinct(runs: list[SystemRuns]) -> list[SystemRuns]:
 
 
 def _label_agreement(
-    systems: Sequence[Index | str], runs: Sequence[SystemRuns], judgements: Judgements, seed: int
+    systems: Sequence[Index | RunFile | str], runs: Sequence[SystemRuns], judgements: Judgements, seed: int
 ) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
     """The first judge's labels against the judgements, beside the constant label, and why there is no such thing."""
     from goodrate.evaluation.classification import classify, constant_label, with_intervals
@@ -218,9 +263,11 @@ def _label_agreement(
     judged = [(one, ran) for one, ran in zip(systems, runs, strict=True) if isinstance(one, Index) and one.judge]
     if not judged:
         return None, ()
-    theirs = judged[0][0].judge.scale.name  # type: ignore[union-attr]
-    if theirs != judgements.scale.name:
-        return None, (f"labels are not compared: the judge's are on scale {theirs}, these on {judgements.scale.name}.",)
+    theirs = judged[0][0].judge.scale  # type: ignore[union-attr]
+    if theirs.name != judgements.scale.name or theirs.labels != judgements.scale.labels:
+        named = f"the judge's are on scale {theirs.name}, these on {judgements.scale.name}"
+        same = " with other labels" if theirs.name == judgements.scale.name else ""
+        return None, (f"labels are not compared: {named}{same}.",)
     predicted = judged[0][1].labels
     keys = list(judgements.frame.select("query_id", "item_id").iter_rows())
     rows = [row for row, key in enumerate(keys) if key in predicted]

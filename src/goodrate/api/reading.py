@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goodrate.scale import RelevanceScale, get_scale
+from goodrate.scale import Merge, RelevanceScale, get_scale
 
 if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
     from goodrate.catalog.judgements import Judgements
     from goodrate.relevance.pair_file import PairFile
 
-Scale = str | RelevanceScale
+Scale = str | Mapping[str, Any] | RelevanceScale
 CATALOG_FORMATS = "esci, wands, chorus, merchant or shopify"  # catalog.formats.ITEM_FORMATS, in words
 
 
@@ -37,23 +37,29 @@ def read_catalog(
 
 
 def read_judgements(
-    source: Any, scale: Scale = "four_level", format: str | None = None, map: Mapping[str, str] | None = None,
-    skip_bad: int = 0,
+    source: Any, scale: Scale | None = None, format: str | None = None, map: Mapping[str, str] | None = None,
+    skip_bad: int = 0, queries: str | Path | None = None, raters: Sequence[str] = (), merge: Merge | None = None,
 ) -> Judgements:  # fmt: skip
     """The judgements of a file or frame: columns query, item_id, label and, when queries have ids, query_id.
 
-    scale: four_level, esci, esci_swapped, wands or graded_0_3. map: our column -> theirs. `.join(catalog)` leaves out,
-    and counts, what the catalogue lacks. Raises FileNotFoundError, or ValueError with file, row and column.
+    scale: four_level, esci, esci_swapped, wands, graded_0_3, binary, or your own TOML file; None = the one that all
+    labels are on. format: trec, ltr, quepid, quepid_json, rre, srw, rank_eval, esci, wands, chorus; None = told by the
+    content. map: our column -> theirs. queries: the file with the texts of query ids, or "ids" where the ids are the
+    texts. raters: columns of one rater's labels each, such as ["agent_*_rating"]. merge: median, majority, mean or min
+    of several labels of a pair. `.notes` says what was read how; `.join(catalog)` leaves out, and counts, what the
+    catalogue lacks. Raises FileNotFoundError, or ValueError with file, row and column.
     """
     from goodrate.catalog import judgements
 
     read = judgements.read_judgements if isinstance(source, (str, Path)) else judgements.frame_judgements
-    return read(source, scale_of(scale), format, dict(map) if map else None, skip_bad)
+    known = None if scale is None else scale_of(scale)
+    texts = None if queries is None else str(queries)
+    return read(source, known, format, dict(map) if map else None, skip_bad, texts, raters, merge)
 
 
 def scale_of(scale: Scale) -> RelevanceScale:
-    """A scale, by its name or as it is. Raises ValueError with the known names."""
-    return get_scale(scale) if isinstance(scale, str) else scale
+    """A scale, by its name, from its TOML file or as it is. Raises as goodrate.scale.get_scale."""
+    return get_scale(scale)
 
 
 def bad_row_lines(path: str | Path, read: Catalog | Judgements | PairFile) -> list[str]:

@@ -48,6 +48,7 @@ def train(
     Raises ValueError for an unknown recipe or setting, and when `out` holds a run with others; FolderBusy when one
     is being written there.
     """
+    from goodrate.scale import scale_entry
     from goodrate.settings import check_keys, complete
 
     chosen = _recipe(recipe)
@@ -55,7 +56,7 @@ def train(
         data = _data(judgements, items, dev, facts, str(baseline) if baseline else None)
     values = {name: _plain(value) for name, value in settings.items()}
     if "format" in chosen.settings.model_fields and data is not None:
-        values["format"] = {"scale": data.scale.name, **values.get("format", {})}
+        values["format"] = {"scale": scale_entry(data.scale), **values.get("format", {})}
     check_keys(chosen.settings, values, source=f"train({recipe!r})")
     result = run(recipe, complete(chosen.settings, values), data, Path(out), progress)
     for warning in result.warnings:

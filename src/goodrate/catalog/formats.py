@@ -149,6 +149,14 @@ JUDGEMENT_FORMATS = {
     "esci": Format({"item_id": ("product_id",), "label": ("esci_label",)}, locale_columns=("product_locale",)),
     "wands": Format({"item_id": ("product_id",)}),
     "chorus": Format({"item_id": ("docid",), "label": ("rating",)}),
+    "quepid": Format(
+        {
+            "query": ("query", "Query Text"),
+            "item_id": ("docid", "doc_id", "Doc ID"),
+            "label": ("rating", "Rating"),
+        }
+    ),
+    **dict.fromkeys(("trec", "ltr", "rre", "srw", "rank_eval", "quepid_json"), GENERIC),  # judgement_formats
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,26 @@ import polars as pl
 from goodrate.catalog.formats import JUDGEMENT_FORMATS, Format, find_format, keep_locale, resolve_columns
 from goodrate.catalog.item_ids import match_ids
 from goodrate.catalog.items import Catalog
+from goodrate.catalog.judgement_formats import FILE_FORMATS, Wanted, judgement_table, told_format
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
+from goodrate.catalog.query_texts import with_texts
+from goodrate.catalog.raters import (
+    PAIR,
+    RATER_COLUMNS,
+    MergeReport,
+    chosen_columns,
+    label_problems,
+    likely_raters,
+    long_form,
+    merged,
+)
 from goodrate.catalog.readers import as_text, query_problems
 from goodrate.catalog.splits import split_by_group
-from goodrate.catalog.tables import EXTRAS, ROW, RawTable, frame_table, read_table, records_table
-from goodrate.scale import RelevanceScale
-from goodrate.strict_json import kind, read
+from goodrate.catalog.tables import EXTRAS, ROW, RawTable, frame_table, read_table
+from goodrate.scale import Merge, RelevanceScale, tell_scale
 
 JUDGEMENT_COLUMNS = ("query_id", "query", "item_id", "label")
+BLANK = ("", "null", "nan")  # what stands where nobody rated
 MAPPED = "--map {0}, in training --set data.judgements_map.{0}"
 
 
@@ -44,12 +56,40 @@ class JoinReport:
         return f"{self.joined:,} of {self.pairs:,} judgements join the catalogue{lost}{queries}{renamed}"
 
 
+@dataclass(frozen=True)
+class ReadReport:
+    """What a reader did beside reading. format: the layout that it told by itself. unrated: ratings that are blank.
+
+    repeats: rows that say what another one says. merge: how several labels of a pair became one. ratings: all labels
+    before that (query_id, query, item_id, rater where named, label); None where there is one a pair. notes: more.
+    """
+
+    format: str | None = None
+    scale: str | None = None
+    ratings_read: int = 0
+    unrated: int = 0
+    repeats: int = 0
+    merge: MergeReport | None = None
+    ratings: pl.DataFrame | None = field(default=None, compare=False)
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> tuple[str, ...]:
+        """What has to be said of it, one sentence a line."""
+        lines = [f"read as {self.format} (--judgements-format says otherwise)"] if self.format else []
+        lines += [f"scale {self.scale}, told by the labels (--scale says otherwise)"] if self.scale else []
+        if self.unrated:
+            lines.append(f"{self.unrated:,} of {self.ratings_read:,} ratings are blank: unrated, which is no label")
+        lines += [f"{self.repeats:,} rows say again what another one says"] if self.repeats else []
+        return (*lines, *([str(self.merge)] if self.merge else []), *self.notes)
+
+
 class Judgements:
     """Labels of (query, item) pairs on one scale.
 
     frame: query_id, query, item_id, label, all text; one row a pair. skipped: bad rows that the reader left out.
-    join_report: what joining with a catalogue lost, None before it. Raises ValueError for a missing column, a label
-    that is not on the scale, a pair that occurs twice and a query id with two texts.
+    join_report: what joining with a catalogue lost, None before it. read: what the reader did, and all raters' labels.
+    Raises ValueError for a missing column, a label that is not on the scale, a pair that occurs twice and a query id
+    with two texts.
     """
 
     def __init__(
@@ -58,6 +98,7 @@ class Judgements:
         scale: RelevanceScale,
         skipped: tuple[BadRow, ...] = (),
         join_report: JoinReport | None = None,
+        read: ReadReport | None = None,
     ) -> None:
         missing = [name for name in JUDGEMENT_COLUMNS if name not in frame.columns]
         if missing:
@@ -68,6 +109,7 @@ class Judgements:
         self.scale = scale
         self.skipped = skipped
         self.join_report = join_report
+        self.read = read or ReadReport()
         doubled = self.frame.filter(pl.struct("query_id", "item_id").is_duplicated())
         if len(doubled):
             query, item = doubled.select("query_id", "item_id").row(0)
@@ -99,9 +141,21 @@ class Judgements:
 
     def select(self, query_ids: Sequence[str] | set[str]) -> Judgements:
         """The judgements of these queries."""
-        return Judgements(
-            self.frame.filter(pl.col("query_id").is_in(list(query_ids))), self.scale, self.skipped, self.join_report
-        )
+        kept = self.frame.filter(pl.col("query_id").is_in(list(query_ids)))
+        return Judgements(kept, self.scale, self.skipped, self.join_report, self._read_of(kept))
+
+    def _read_of(self, kept: pl.DataFrame, renamed: Callable[[pl.Series], pl.Series] | None = None) -> ReadReport:
+        """What was read, with the ratings of these pairs. renamed: item ids as `kept` has them."""
+        ratings = self.read.ratings
+        if ratings is None:
+            return self.read
+        named = ratings if renamed is None else ratings.with_columns(renamed(ratings["item_id"]))
+        return replace(self.read, ratings=named.join(kept.select(PAIR), on=PAIR, how="semi"))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What has to be said of how they were read: blank ratings, repeats, how raters were merged."""
+        return self.read.lines()
 
     def join(self, catalog: Catalog) -> Judgements:
         """The judgements whose item is in the catalogue; `join_report` says what was lost. ValueError when none is.
@@ -119,7 +173,7 @@ class Judgements:
         unknown = frame.filter(~pl.col("item_id").is_in(catalog.ids))["item_id"].n_unique()
         lost = self.frame["query_id"].n_unique() - in_catalog["query_id"].n_unique()
         report = JoinReport(len(self), len(in_catalog), unknown, lost, str(match))
-        return Judgements(in_catalog, self.scale, self.skipped, report)
+        return Judgements(in_catalog, self.scale, self.skipped, report, self._read_of(in_catalog, match.apply))
 
     def split(self, *shares: float, seed: int = 0) -> tuple[Judgements, ...]:
         """Parts of these shares of the queries, such as split(0.8, 0.1, 0.1); near-identical queries stay together.
@@ -144,87 +198,173 @@ class Judgements:
 
 def read_judgements(
     path: str | Path,
-    scale: RelevanceScale,
+    scale: RelevanceScale | None = None,
     format: str | None = None,
     mapping: dict[str, str] | None = None,
     skip_bad: int = 0,
+    queries: str | None = None,
+    raters: Sequence[str] = (),
+    merge: Merge | None = None,
 ) -> Judgements:
-    """The judgements of a csv, tsv, jsonl or parquet file, plain or .gz or .zst, or of a nested .json list.
+    """The judgements of a table (csv, tsv, jsonl, parquet, JSON list; plain, .gz or .zst) or another tool's file.
 
-    Columns query, item_id, label and, when queries have ids, query_id; without it the query text is the id. format:
-    esci (examples parquet), wands (label.csv with query.csv beside it), chorus (ratings.csv). Equal repeats of a pair
-    are dropped; a pair with two labels and a query id with another text than before are bad rows. Raises ValueError
-    with file, row, column and what was expected.
+    Columns query, item_id, label and, when queries have ids, query_id; without it the query text is the id. scale:
+    None = the one known scale that all labels are on. format: one of JUDGEMENT_FORMATS, None = told by the content.
+    queries: a file with the texts of query ids, or "ids" where the ids are the texts. raters: columns (or patterns such
+    as agent_*_rating) that hold one rater's labels each. merge: how several labels of a pair become one; None = median
+    where the file names its raters, else a pair with two labels is a bad row. Blank labels are left out and counted.
+
+    Raises ValueError with file, row, column and what was expected.
     """
     path = Path(path)
-    layout, locale, column_of = _columns(format, mapping)
-    table = _table(path, {*column_of.values(), *layout.locale_columns})
-    if format == "wands" and column_of["query"] not in table.frame.columns:
-        table = replace(table, frame=_with_wands_queries(table.frame, path, column_of))
-    return _judgements(table, scale, layout, locale, column_of, list(mapping or {}), skip_bad)
+    source = path / "label.csv" if path.is_dir() else path
+    told = told_format(source) if format is None else None
+    how = _How.of(scale, format or told, mapping, skip_bad, queries, raters, merge)
+    if raters and how.format not in FILE_FORMATS:
+        how = replace(how, raters=tuple(chosen_columns(read_table(source, ()).columns, raters, source)))
+    table = judgement_table(source, how.format, how.wanted_columns(), how.wanted())
+    if how.format == "wands" and how.column_of(table)["query"] not in table.frame.columns:
+        table = replace(table, frame=_with_wands_queries(table.frame, path, how.column_of(table)))
+    return _judgements(table, how, told)
 
 
 def frame_judgements(
-    frame: Any, scale: RelevanceScale, format: str | None = None, mapping: dict[str, str] | None = None,
-    skip_bad: int = 0,
+    frame: Any, scale: RelevanceScale | None = None, format: str | None = None, mapping: dict[str, str] | None = None,
+    skip_bad: int = 0, queries: str | None = None, raters: Sequence[str] = (), merge: Merge | None = None,
 ) -> Judgements:  # fmt: skip
     """The judgements of a polars or pandas frame, checked like those of a file: see read_judgements."""
-    layout, locale, column_of = _columns(format, mapping)
-    table = frame_table("frame", frame, {*column_of.values(), *layout.locale_columns})
-    return _judgements(table, scale, layout, locale, column_of, list(mapping or {}), skip_bad)
+    how = _How.of(scale, format, mapping, skip_bad, queries, raters, merge)
+    if raters:
+        how = replace(how, raters=tuple(chosen_columns(list(frame.columns), raters, "frame")))
+    return _judgements(frame_table("frame", frame, how.wanted_columns()), how, None)
 
 
-def _columns(format: str | None, mapping: dict[str, str] | None) -> tuple[Format, str | None, dict[str, str]]:
-    """The layout of a format, its locale, and our name -> their column."""
-    layout, locale = find_format(format, JUDGEMENT_FORMATS)
-    candidates = resolve_columns(JUDGEMENT_COLUMNS, layout, mapping)
-    return layout, locale, {ours: names[0] for ours, names in candidates.items()}
+@dataclass(frozen=True)
+class _How:
+    """How to read judgements. candidates: our name -> the columns to try."""
+
+    scale: RelevanceScale | None
+    format: str | None
+    layout: Format
+    locale: str | None
+    mapping: dict[str, str]
+    candidates: dict[str, list[str]]
+    skip_bad: int
+    queries: str | None
+    raters: tuple[str, ...]
+    merge: Merge | None
+
+    @staticmethod
+    def of(
+        scale: RelevanceScale | None, format: str | None, mapping: dict[str, str] | None, skip_bad: int,
+        queries: str | None, raters: Sequence[str], merge: Merge | None,
+    ) -> _How:  # fmt: skip
+        layout, locale = find_format(format, JUDGEMENT_FORMATS)
+        candidates = resolve_columns((*JUDGEMENT_COLUMNS, "rater"), layout, mapping)
+        base = format.partition(":")[0] if format else None
+        if base in FILE_FORMATS:
+            _refuse_columns(base, mapping or {}, raters)
+            candidates = {name: [name] for name in candidates}
+        elif not (mapping and "rater" in mapping):
+            candidates["rater"] = list(RATER_COLUMNS)
+        if raters and mapping and {"label", "rater"} & set(mapping):
+            raise ValueError("--raters names columns of labels; leave label and rater out of --map")
+        return _How(
+            scale, base, layout, locale, mapping or {}, candidates, skip_bad, queries, tuple(raters), merge
+        )  # fmt: skip
+
+    def wanted_columns(self) -> set[str]:
+        """All columns that a table has to keep."""
+        names = {name for names in self.candidates.values() for name in names}
+        return {*names, *self.raters, *self.layout.locale_columns}
+
+    def wanted(self) -> Wanted:
+        """What a foreign layout has to be told."""
+        return Wanted(self.mapping.get("query"), self.queries is not None)
+
+    def column_of(self, table: RawTable) -> dict[str, str]:
+        """Our name -> theirs: the first that the table has."""
+        return {
+            ours: next((name for name in names if name in table.frame.columns), names[0])
+            for ours, names in self.candidates.items()
+        }
 
 
-def _judgements(
-    table: RawTable, scale: RelevanceScale, layout: Format, locale: str | None, column_of: dict[str, str],
-    mapped: list[str], skip_bad: int,
-) -> Judgements:  # fmt: skip
-    """The judgements of a table. mapped: our names that the user mapped by hand."""
-    raw = keep_locale(table.frame, layout, locale)
-    columns = [*table.columns, *(name for name in raw.columns if name not in (*table.columns, ROW, EXTRAS))]
-    require_columns(table.path, column_of, ["query", "item_id", "label", *mapped], columns, MAPPED)
-    if column_of["query_id"] not in raw.columns:
-        raw = raw.with_columns(pl.col(column_of["query"]).alias(column_of["query_id"]))
-    frame = raw.select(ROW, *(as_text(raw, column_of[name]).alias(name) for name in JUDGEMENT_COLUMNS))
-    problems = [*table.problems, *table.text_problems(column_of), *query_problems(frame)]
-    frame = frame.unique(["query_id", "item_id", "label"], keep="first", maintain_order=True)
-    skipped = tolerate(table.path, [*problems, *_problems(frame, scale)], skip_bad)
+def _refuse_columns(format: str, mapping: dict[str, str], raters: Sequence[str]) -> None:
+    """ValueError for what is about columns where a layout has none; an RRE or _rank_eval query has names inside."""
+    allowed = {"query"} if format in ("rre", "rank_eval") else set()
+    if raters or set(mapping) - allowed:
+        raise ValueError(f"--map and --raters name columns; a file in the format {format} has its own")
+
+
+def _judgements(table: RawTable, how: _How, told: str | None) -> Judgements:
+    """The judgements of a table. told: the layout that the content told."""
+    raw = keep_locale(table.frame, how.layout, how.locale)
+    column_of = how.column_of(table)
+    frame, problems, note = _texts(table, raw, how, column_of)
+    read = len(frame)
+    blank = pl.col("label").fill_null("").str.to_lowercase().is_in(BLANK)
+    frame = frame.filter(~blank)
+    if frame.is_empty() and not problems:
+        raise ValueError(f"{table.path}: all {read:,} ratings are blank; expected labels in {column_of['label']!r}")
+    scale = how.scale or tell_scale(dict(frame["label"].value_counts().rows()), str(table.path))
+    frame = _canonical(frame, scale)
+    rated = len(frame)
+    if how.merge is None or "rater" in frame.columns:  # else rows that say the same are votes of several people
+        frame = frame.unique([name for name in frame.columns if name not in (ROW, "query")], maintain_order=True)
+    problems += [*query_problems(frame), *_problems(frame, scale), *label_problems(frame, how.merge)]
+    skipped = tolerate(table.path, problems, how.skip_bad)
     usable = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame
     if usable.is_empty():
         raise ValueError(f"{table.path} has no usable row")
-    return Judgements(usable.drop(ROW), scale, skipped)
+    report = ReadReport(
+        told, None if how.scale else scale.name, read, read - rated, rated - len(frame), notes=(note,) if note else ()
+    )
+    return _merged(usable.drop(ROW), scale, skipped, report, how.merge)
 
 
-def _table(path: Path, columns: set[str]) -> RawTable:
-    """The rows of the file; a folder means its label.csv, a .json file a list of queries with their judgements."""
-    if path.is_dir():
-        path = path / "label.csv"
-    return _nested_json(path, columns) if path.suffix == ".json" and path.is_file() else read_table(path, columns)
+def _merged(
+    frame: pl.DataFrame, scale: RelevanceScale, skipped: tuple[BadRow, ...], report: ReadReport, merge: Merge | None
+) -> Judgements:
+    """Judgements with one label a pair."""
+    if "rater" not in frame.columns and merge is None:
+        return Judgements(frame, scale, skipped, read=report)
+    pairs, done = merged(frame, scale, merge or "median")
+    return Judgements(pairs, scale, skipped, read=replace(report, merge=done, ratings=frame))
 
 
-def _nested_json(path: Path, columns: set[str]) -> RawTable:
-    """A list of {query, judgments: [{product_id, esci_label, ...}]} as one row a pair; ROW counts the pairs."""
-    lists = read(path)
-    if not isinstance(lists, list) or not lists:
-        raise ValueError(f"{path} is not a list of objects with query and judgments, found {kind(lists)}")
-    return records_table(path, enumerate(_nested_pairs(path, lists), start=1), columns)
+def _texts(
+    table: RawTable, raw: pl.DataFrame, how: _How, column_of: dict[str, str]
+) -> tuple[pl.DataFrame, list[BadRow], str]:
+    """ROW and our columns as text, one row a rating; what is wrong so far, and what is to be said."""
+    has_text = column_of["query"] in raw.columns
+    ids_alone = not has_text and column_of["query_id"] in raw.columns
+    mapped = [] if how.format in FILE_FORMATS else [*how.mapping]
+    needed = [*([] if ids_alone else ["query"]), "item_id", *([] if how.raters else ["label"]), *mapped]
+    columns = [*table.columns, *(name for name in raw.columns if name not in (*table.columns, ROW, EXTRAS))]
+    alike = likely_raters(columns) if column_of["label"] not in columns and not how.raters else None
+    option = f"{MAPPED}; or, if each of {alike} is one rater's: --raters '{alike}'" if alike else MAPPED
+    require_columns(table.path, {name: column_of[name] for name in needed}, needed, columns, option)
+    if has_text and how.queries:
+        raise ValueError(f"--queries gives the texts of query ids; {table.path} has texts, in {column_of['query']!r}")
+    own = ("label", "rater") if how.raters else ()
+    present = [ours for ours, theirs in column_of.items() if theirs in raw.columns and ours not in own]
+    frame = raw.select(ROW, *(as_text(raw, column_of[name]).alias(name) for name in present))
+    problems = [*table.problems, *table.text_problems({name: column_of[name] for name in present})]
+    note = ""
+    if ids_alone:
+        frame, lost, note = with_texts(frame, how.queries, table.path)
+        problems += lost
+    if "query_id" not in frame.columns:
+        frame = frame.with_columns(query_id=pl.col("query"))
+    frame = long_form(table, frame, how.raters) if how.raters else frame
+    return frame, problems, note
 
 
-def _nested_pairs(path: Path, lists: list[Any]) -> Iterator[dict[str, Any]]:
-    """One record for each judgement, with what its query says. Raises ValueError with the entry's number."""
-    expected = 'expected an object such as {"query": "lamp", "judgments": [{"item_id": "a", "label": 4}]}'
-    for number, entry in enumerate(lists, start=1):
-        judged = entry.get("judgments") if isinstance(entry, dict) else None
-        if not isinstance(judged, list) or not all(isinstance(pair, dict) for pair in judged):
-            raise ValueError(f"{path}, entry {number} of the list: {expected}")
-        of_query = {name: value for name, value in entry.items() if name != "judgments"}
-        yield from ({**of_query, **pair} for pair in judged)
+def _canonical(frame: pl.DataFrame, scale: RelevanceScale) -> pl.DataFrame:
+    """Labels by their names on the scale, where they are on it."""
+    names = {label: scale.labels[scale.index(label)] for label in frame["label"].unique() if label in scale}
+    return frame.with_columns(pl.col("label").replace(names))
 
 
 def _with_wands_queries(raw: pl.DataFrame, path: Path, column_of: dict[str, str]) -> pl.DataFrame:
@@ -241,26 +381,12 @@ def _with_wands_queries(raw: pl.DataFrame, path: Path, column_of: dict[str, str]
 
 
 def _problems(frame: pl.DataFrame, scale: RelevanceScale) -> list[BadRow]:
-    """Empty values, labels that are not on the scale, pairs with two labels."""
+    """Empty values and labels that are not on the scale."""
     problems = []
-    for name in JUDGEMENT_COLUMNS:
+    for name in (name for name in frame.columns if name not in (ROW, "label")):
         empty = frame.filter(pl.col(name).is_null() | (pl.col(name) == ""))
         problems += [BadRow(row, name, f"{name} to be filled, found nothing") for row in empty[ROW]]
-    accepted = ", ".join([*scale.labels, *scale.aliases])
-    for label in frame["label"].drop_nulls().unique().sort():
-        if label and not _on_scale(label, scale):
-            rows = frame.filter(pl.col("label") == label)[ROW]
-            problems += [BadRow(row, "label", f"one of {accepted} ({scale.name}), found {label!r}") for row in rows]
-    first = pl.col(ROW).min().over("query_id", "item_id").alias("first")
-    other = frame.with_columns(first).filter(pl.col(ROW) > pl.col("first"))
-    twice = "one label a pair; row {} gives another"
-    return problems + [BadRow(row, "label", twice.format(seen)) for row, seen in other.select(ROW, "first").rows()]
-
-
-def _on_scale(label: str, scale: RelevanceScale) -> bool:
-    """Whether the scale knows the label."""
-    try:
-        scale.index(label)
-    except ValueError:
-        return False
-    return True
+    expected = f"one of {scale.accepted} ({scale.name}), found "
+    wrong = [label for label in frame["label"].unique() if label not in scale]
+    rows = frame.filter(pl.col("label").is_in(wrong)).select(ROW, "label").rows()
+    return problems + [BadRow(row, "label", f"{expected}{label!r}") for row, label in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,14 +11,36 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Mode, SkipBad
-from goodrate.cli.terminal import console, parse_mapping, report_warnings, require_file_name, tick_progress, verb_app
+from goodrate.cli.options import (
+    ContextEncoder,
+    Contexts,
+    Encoder,
+    Facts,
+    Format,
+    LabelMap,
+    MergeRule,
+    Mode,
+    Queries,
+    Raters,
+    ScaleName,
+    SkipBad,
+)
+from goodrate.cli.terminal import (
+    column_names,
+    console,
+    parse_mapping,
+    report_warnings,
+    require_file_name,
+    tell_judgements,
+    tick_progress,
+    verb_app,
+)
 from goodrate.extras import require
 from goodrate.strict_json import dumps
 
 if TYPE_CHECKING:
     from goodrate import CalibratedJudge, Judgements
-    from goodrate.api.evaluating import Evaluation
+    from goodrate.api.evaluating import Evaluation, RunFile
     from goodrate.api.index import Index
 
 app = verb_app()
@@ -30,6 +53,9 @@ nobody judged counts as nothing (see the unjudged column before believing such n
 first results of --rerank, whatever other systems are named; it is told the facts and texts in INDEX. Queries
 that it was trained or tuned on, as its folder says, are left out for all systems (--trained-queries keep: not).
 
+--run takes another engine's results (TREC: query id or text, Q0, item id, rank, score, tag) as a system of the file's
+name; --systems can name it too, to put it first. --changes writes a page of the queries that changed most.
+
 Examples:
 
   goodrate evaluate shop-index --judgements labels.csv
@@ -37,95 +63,184 @@ Examples:
   goodrate evaluate shop-index --judgements ratings.csv --map item_id=docid --scale graded_0_3 --judged-only
 
   goodrate evaluate shop-index --judgements labels.csv --systems lexical,judge --model runs/judge/judge --plot a.png
+
+  goodrate evaluate shop-index --judgements qrels.txt --queries topics.tsv --run engine.trec --per-query all.csv
+
+  goodrate evaluate shop-index --judgements labels.csv --run engine.trec --systems engine,hybrid --changes page.html
 """
+
+
+IndexArgument = Annotated[Path, typer.Argument(help="The folder that goodrate index made.")]
+JudgementsFile = Annotated[Path, typer.Option(help="Labels: query, item_id, label, and query_id if there is one.")]
+Runs = Annotated[
+    list[Path] | None, typer.Option(help="Another engine's results, a TREC run; may come again.", show_default=False)
+]
+Systems = Annotated[
+    str | None,
+    typer.Option(help="From random,lexical,dense,hybrid,judge and the names of runs. Default: all there are."),
+]
+JudgeFolder = Annotated[Path | None, typer.Option(help="A judge's folder, for the system judge.")]
+Reranked = Annotated[
+    Mode | None, typer.Option(help="What the judge reranks. Default: hybrid, or lexical without vectors.")
+]
+Depth = Annotated[int, typer.Option(min=1, help="Results that the judge reranks.")]
+JudgedOnly = Annotated[bool, typer.Option("--judged-only", help="Order the judged items only.")]
+SingleGrade = Annotated[
+    Literal["keep", "drop"], typer.Option(help="Queries whose judged items all have one label: no order changes them.")
+]
+TrainedQueries = Annotated[
+    Literal["drop", "keep"],
+    typer.Option(help="Queries that the judge was trained or tuned on: leave them out for all systems, or not."),
+]
+Cutoff = Annotated[int, typer.Option("-k", "--k", min=1, max=1000000, help="Cut-off of the metrics.")]
+Seed = Annotated[int, typer.Option(help="Of random orders, intervals and tests.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Plot = Annotated[Path | None, typer.Option(help="Write a picture (.png, .svg, .pdf).")]
+PerQuery = Annotated[Path | None, typer.Option(help="Write every query's numbers (.csv, .parquet).")]
+Changes = Annotated[
+    Path | None, typer.Option(help="Write a page of the queries that changed most between two systems (.html).")
+]
+Compare = Annotated[
+    str | None, typer.Option(help="The two systems of --changes, old,new. Default: the only two measured.")
+]
 
 
 @app.command(help=HELP)
 def evaluate(
-    index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
-    judgements: Annotated[Path, typer.Option(help="Labels: query, item_id, label, and query_id if there is one.")],
-    scale: Annotated[str, typer.Option(help="four_level, esci, esci_swapped, wands or graded_0_3.")] = "four_level",
-    format: Annotated[str | None, typer.Option(help="esci, wands or chorus.", show_default=False)] = None,
-    map: Annotated[
-        str | None, typer.Option(help="Our names for their columns: item_id=docid,label=rating.", show_default=False)
-    ] = None,
+    index: IndexArgument,
+    judgements: JudgementsFile,
+    scale: ScaleName = None,
+    format: Format = None,
+    map: LabelMap = None,
+    queries: Queries = None,
+    raters: Raters = None,
+    merge: MergeRule = None,
     skip_bad: SkipBad = 0,
-    systems: Annotated[
-        str | None, typer.Option(help="From random,lexical,dense,hybrid,judge. Default: all there are.")
-    ] = None,
-    model: Annotated[Path | None, typer.Option(help="A judge's folder, for the system judge.")] = None,
-    rerank: Annotated[
-        Mode | None, typer.Option(help="What the judge reranks. Default: hybrid, or lexical without vectors.")
-    ] = None,
-    depth: Annotated[int, typer.Option(min=1, help="Results that the judge reranks.")] = 50,
+    run: Runs = None,
+    systems: Systems = None,
+    model: JudgeFolder = None,
+    rerank: Reranked = None,
+    depth: Depth = 50,
     facts: Facts = None,
     contexts: Contexts = None,
     context_encoder: ContextEncoder = None,
     encoder: Encoder = None,
-    judged_only: Annotated[bool, typer.Option("--judged-only", help="Order the judged items only.")] = False,
-    single_grade: Annotated[
-        Literal["keep", "drop"],
-        typer.Option(help="Queries whose judged items all have one label: no order changes them."),
-    ] = "keep",
-    trained_queries: Annotated[
-        Literal["drop", "keep"],
-        typer.Option(help="Queries that the judge was trained or tuned on: leave them out for all systems, or not."),
-    ] = "drop",
-    k: Annotated[int, typer.Option("-k", "--k", min=1, max=1_000_000, help="Cut-off of the metrics.")] = 10,
-    seed: Annotated[int, typer.Option(help="Of random orders, intervals and tests.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Write a picture (.png, .svg, .pdf).")] = None,
+    judged_only: JudgedOnly = False,
+    single_grade: SingleGrade = "keep",
+    trained_queries: TrainedQueries = "drop",
+    k: Cutoff = 10,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    plot: Plot = None,
+    per_query: PerQuery = None,
+    changes: Changes = None,
+    compare: Compare = None,
 ) -> None:
     """See HELP."""
     from goodrate.api.evaluating import evaluate as measure
     from goodrate.api.index import Index
     from goodrate.api.judging import named_texts, require_facts
 
-    _require_picture(plot)
+    _require_files(plot, per_query, changes)
     plain = Index.open(index, words_only=True)
-    names = chosen_systems(systems, plain.store.fingerprint is not None, model)
+    runs = _runs(run or [])
+    names = chosen_systems(systems, plain.store.fingerprint is not None, model, list(runs))
+    pair = compared(changes, compare, names) if changes or compare else None
     _require_effect(names, judged_only, model=model, contexts=contexts, context_encoder=context_encoder, rerank=rerank)
     require_facts(facts)
     texts = named_texts(model, contexts, context_encoder, index / "contexts.jsonl") if model else None
-    labels = _judgements(judgements, plain, scale, format, map, skip_bad)
+    how = (scale, format, parse_mapping(map), skip_bad, queries, column_names(raters), merge)
+    labels = _joined(judgements, how, plain)
     judge = _judge(plain, model, facts, texts, context_encoder) if model and "judge" in names else None
     words_only = not {"dense", "hybrid"} & set(names) and (judge is None or rerank == "lexical" or judged_only)
     opened = plain if words_only else Index.open(index, encoder)
-    chosen = [opened.rerank(judge, depth, rerank) if judge and name == "judge" else name for name in names]
+    chosen = [
+        opened.rerank(judge, depth, rerank) if judge and name == "judge" else runs.get(name, name) for name in names
+    ]
     with tick_progress("queries", len(labels.queries()) * len(names)) as tick:
         evaluation = measure(
             chosen, labels, index=opened, judged_only=judged_only, drop_single_grade=single_grade == "drop",
             trained_queries=trained_queries, k=k, seed=seed, tick=tick,
         )  # fmt: skip
     _report_left_out(evaluation, as_json)
-    if plot is not None:
-        evaluation.write_plot(plot)
+    _write(evaluation, plot, per_query, changes, pair)
     _show(evaluation, as_json)
 
 
-def chosen_systems(text: str | None, has_vectors: bool, model: Path | None) -> list[str]:
-    """The systems to run, in the given order. Raises ValueError for an unknown one or one that lacks what it needs.
+def _write(
+    evaluation: Evaluation,
+    plot: Path | None,
+    per_query: Path | None,
+    changes: Path | None,
+    pair: tuple[int, int] | None,
+) -> None:
+    """The files that were asked for. pair: the places of the two systems of the page."""
+    if plot is not None:
+        evaluation.write_plot(plot)
+    if per_query is not None:
+        evaluation.write_per_query(per_query)
+    if changes is not None and pair is not None:
+        old, new = (evaluation.report.systems[place].name for place in pair)
+        evaluation.write_changes(changes, old, new)
 
-    >>> chosen_systems(None, False, None)
-    ['random', 'lexical']
+
+def _runs(paths: list[Path]) -> dict[str, RunFile]:
+    """The runs by name. Raises ValueError for two of one name, or one with the name of a system."""
+    from goodrate.api.evaluating import read_run
+
+    runs: dict[str, RunFile] = {}
+    for path in paths:
+        run = read_run(path)
+        if run.name in runs or run.name in SYSTEMS:
+            raise ValueError(f"--run {path}: {run.name!r} is the name of another system; rename the file")
+        runs[run.name] = run
+    return runs
+
+
+def compared(changes: Path | None, compare: str | None, names: list[str]) -> tuple[int, int]:
+    """The places of the two systems of --changes among those that are measured.
+
+    >>> compared(Path("page.html"), "hybrid, lexical", ["random", "lexical", "hybrid"])
+    (2, 1)
+    """
+    if changes is None:
+        raise ValueError("--compare names the systems of --changes, which is not given")
+    pair = names if compare is None else [name.strip() for name in compare.split(",")]
+    if len(pair) != 2 or pair[0] == pair[1] or not set(pair) <= set(names):
+        raise ValueError(f"--changes compares two systems: --compare OLD,NEW, two of {', '.join(names)}")
+    if "random" in pair:
+        raise ValueError("--changes: random is a mean of many orders and has no one list to show")
+    return names.index(pair[0]), names.index(pair[1])
+
+
+def chosen_systems(text: str | None, has_vectors: bool, model: Path | None, runs: Sequence[str] = ()) -> list[str]:
+    """The systems to measure, in the given order, runs that are not named last.
+
+    Raises ValueError for an unknown one or one that lacks what it needs.
+    >>> chosen_systems(None, False, None), chosen_systems("solr,lexical", False, None, ["solr", "vespa"])
+    (['random', 'lexical'], ['solr', 'lexical', 'vespa'])
     """
     lacking = {} if has_vectors else dict.fromkeys(("dense", "hybrid"), "the index has no vectors")
     lacking |= {} if model else {"judge": "give its folder with --model"}
     if text is None:
-        return [name for name in SYSTEMS if name not in lacking]
+        return [*(name for name in SYSTEMS if name not in lacking), *runs]
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
-        if name not in SYSTEMS:
-            raise ValueError(f"--systems: unknown system {name!r}; accepted: {', '.join(SYSTEMS)}")
+        if name not in (*SYSTEMS, *runs):
+            raise ValueError(f"--systems: unknown system {name!r}; accepted: {', '.join([*SYSTEMS, *runs])}")
         if name in lacking:
             raise ValueError(f"--systems: {name} cannot run: {lacking[name]}")
     if not names:
         raise ValueError(f"--systems names none; accepted: {', '.join(SYSTEMS)}")
-    return names
+    return list(dict.fromkeys([*names, *runs]))
 
 
-def _require_picture(plot: Path | None) -> None:
-    """What --plot needs, before anything is measured: its packages, and a name that says which kind of picture."""
+def _require_files(plot: Path | None, per_query: Path | None, changes: Path | None) -> None:
+    """What the files to write need, before anything is measured: packages, and names that say what they are."""
+    if per_query is not None:
+        require_file_name("--per-query", per_query, (".csv", ".parquet"))
+    if changes is not None:
+        require_file_name("--changes", changes, (".html",))
     if plot is not None:
         require("plots", "--plot")
         require_file_name("--plot", plot, (".png", ".svg", ".pdf"))
@@ -152,13 +267,15 @@ def _judge(index: Index, model: Path, facts: Path | None, contexts: str | None, 
     return judge.with_notes(notes)
 
 
-def _judgements(path: Path, index: Index, scale: str, format: str | None, map: str | None, skip_bad: int) -> Judgements:
-    """The judgements of items that the index has; what was lost is said before an hour of judging."""
-    from goodrate.api.reading import bad_row_lines, read_judgements
+def _joined(path: Path, how: tuple[Any, ...], index: Index) -> Judgements:
+    """The judgements of items that the index has; what was lost is said before an hour of judging.
 
-    labels = read_judgements(path, scale, format, parse_mapping(map), skip_bad)
-    for line in bad_row_lines(path, labels):
-        console.print(f"  {escape(line)}", highlight=False)
+    how: what read_judgements takes after the path.
+    """
+    from goodrate.api.reading import read_judgements
+
+    labels = read_judgements(path, *how)
+    tell_judgements(path, labels)
     joined = labels.join(index.items)
     console.print(str(joined.join_report), highlight=False)
     return joined

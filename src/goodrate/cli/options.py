@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from goodrate.api.reading import CATALOG_FORMATS
+from goodrate.scale import Merge
 
 Mode = Literal["hybrid", "lexical", "dense"]
 CatalogFile = Annotated[Path | None, typer.Option(help="Items by item_id: a file.", show_default=False)]
@@ -51,6 +52,44 @@ ContextEncoder = Annotated[
     ),
 ]
 Encoder = Annotated[str | None, typer.Option(help="Where the index's encoder lies, if it has moved.")]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        "--judgements-format",
+        help="trec, ltr, quepid, quepid_json, rre, srw, rank_eval, esci, wands, chorus. Default: told by the content.",
+        show_default=False,
+    ),
+]
+LabelMap = Annotated[
+    str | None, typer.Option(help="Our names for their columns: item_id=docid,label=rating.", show_default=False)
+]
+MergeRule = Annotated[
+    Merge | None,
+    typer.Option(
+        help="How several labels of a pair become one. Default: median where the file names its raters.",
+        show_default=False,
+    ),
+]
+Queries = Annotated[
+    str | None,
+    typer.Option(
+        help='Texts of query ids: a file (query_id, query; TREC topics). "ids": the ids are the texts.',
+        show_default=False,
+    ),
+]
+Raters = Annotated[
+    str | None,
+    typer.Option(help='Columns of one rater\'s labels each: a,b,c or "agent_*_rating".', show_default=False),
+]
+ScaleName = Annotated[
+    str | None,
+    typer.Option(
+        help="four_level, esci, esci_swapped, wands, graded_0_3, binary, or your own TOML file. Default: the one "
+        "that all labels are on.",
+        show_default=False,
+    ),
+]
 SkipBad = Annotated[int, typer.Option(min=0, help="Leave out up to N bad rows and list them.")]
 Sync = Annotated[bool, typer.Option("--sync", help="Remove the items of the index that CATALOG lacks.")]
 SyncLimit = Annotated[

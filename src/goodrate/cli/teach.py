@@ -79,7 +79,8 @@ def teach(
         Path | None, typer.Option(help="Rule book that reasons cite. Default: the package's.", show_default=False)
     ] = None,
     scale: Annotated[
-        str | None, typer.Option(help="Scale of the labels, where it is not the rule book's.", show_default=False)
+        str | None,
+        typer.Option(help="Scale of the labels, a name or a TOML file, if not the rule book's.", show_default=False),
     ] = None,
     map: PairMap = None,
     facts: Facts = None,

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
+    from goodrate import Judgements
     from goodrate.api.judging import CalibratedJudge, PairFile
     from goodrate.api.training import TrainingPlan
 
@@ -80,6 +81,15 @@ def parse_mapping(text: str | None, option: str = "--map") -> dict[str, str] | N
     return mapping
 
 
+def column_names(text: str | None) -> list[str]:
+    """--raters as a list.
+
+    >>> column_names("agent_1, agent_2"), column_names(None)
+    (['agent_1', 'agent_2'], [])
+    """
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
 def report_pair_rows(path: Path, table: PairFile) -> None:
     """The rows of a pair file that were left out, and the items that nobody knows."""
     from goodrate.api.reading import bad_row_lines
@@ -90,6 +100,16 @@ def report_pair_rows(path: Path, table: PairFile) -> None:
         console.print(f"{table.unknown_items:,} of {len(table.pairs):,} rows name an item that is not in the catalogue")
     if table.renamed:
         console.print(table.renamed, highlight=False)
+
+
+def tell_judgements(path: Path, labels: Judgements) -> None:
+    """What was left out of judgements, and how they were read, one line each."""
+    from goodrate.api.reading import bad_row_lines
+
+    for line in bad_row_lines(path, labels):
+        console.print(f"  {escape(line)}", highlight=False)
+    for line in labels.notes:
+        console.print(escape(line), highlight=False)
 
 
 def report_warnings(judge: CalibratedJudge) -> None:

@@ -109,7 +109,7 @@ def judge_runs(
     labels: dict[tuple[str, str], int] = {}
     failed = 0
     for query_id, query in task.queries.items():
-        ordered = task.judged_items(query_id) if candidates is None else _best_first(candidates[query_id])
+        ordered = task.judged_items(query_id) if candidates is None else best_first(candidates[query_id])
         items = ordered if candidates is None else ordered[:depth]
         if not ordered:
             continue  # no candidate: the query is missing
@@ -125,6 +125,6 @@ def judge_runs(
     return SystemRuns("judge", [run], (f"{failed} pairs failed",) if failed else (), labels)
 
 
-def _best_first(scored: Sequence[tuple[str, float]]) -> list[str]:
+def best_first(scored: Sequence[tuple[str, float]]) -> list[str]:
     """Item ids, score descending, then id."""
     return [item for item, _ in sorted(scored, key=lambda pair: (-pair[1], pair[0]))]

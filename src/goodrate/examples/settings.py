@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from goodrate.scale import Merge, get_scale, scale_entry
 from goodrate.shop.shop import ShopSettings
 
 WITHOUT_CONTEXT = 0.3
 OF_FILES = (
-    "catalog_format", "catalog_map", "decimal", "currency", "judgements_format", "judgements_map", "behaviour",
-    "behaviour_map", "facts", "scale", "dev_share", "test_share",
+    "catalog_format", "catalog_map", "decimal", "currency", "judgements_format", "judgements_map",
+    "judgements_queries", "judgements_raters", "judgements_merge", "behaviour", "behaviour_map", "facts", "scale",
+    "dev_share", "test_share",
 )  # fmt: skip
 
 
@@ -49,8 +51,15 @@ class DataSettings(PairChoice):
     judgements: str | None = Field(
         None, description="file of labels: query, item_id, label, and query_id if there is one"
     )
-    judgements_format: str | None = None
+    judgements_format: str | None = Field(None, description="trec, ltr, rre, ... (docs/data.md); null = told by itself")
     judgements_map: dict[str, str] = {}
+    judgements_queries: str | None = Field(
+        None, description='file of query texts, for judgements that have query ids alone; "ids": the ids are the texts'
+    )
+    judgements_raters: list[str] = Field([], description="columns with one rater's labels each, such as agent_*_rating")
+    judgements_merge: Merge | None = Field(
+        None, description="how several labels of a pair become one; null = median where the file names its raters"
+    )
     behaviour: str | None = Field(
         None, description="file of clicks or purchases: query, item_id, and weight if there is one (pairs = clicks)"
     )
@@ -58,7 +67,9 @@ class DataSettings(PairChoice):
     facts: str | None = Field(
         None, description="facts.jsonl: what the shop knows of names in queries (relevance/facts)"
     )
-    scale: str = Field("four_level", description="the labels' scale")
+    scale: str | dict[str, Any] | None = Field(
+        None, description="the labels' scale: a name, or a TOML file of your own; null = told by the labels"
+    )
     skip_bad: int = Field(0, ge=0, description="bad rows to tolerate in each file")
     dev_share: float = Field(0.1, gt=0, lt=0.5, description="of the query groups, for the table at the end")
     test_share: float = Field(0.1, ge=0, lt=0.5, description="of the query groups, touched by nothing here")
@@ -79,6 +90,12 @@ class DataSettings(PairChoice):
     )
     shop: ShopSettings | None = Field(None, description="generate this shop")
     shop_folder: str | None = Field(None, description="generate the shop that `goodrate shop` wrote to this folder")
+
+    @field_validator("scale")
+    @classmethod
+    def _whole_scale(cls, value: str | dict[str, Any] | None) -> str | dict[str, Any] | None:
+        """The content of a scale's file in place of its name, so that a run knows what it was trained on."""
+        return None if value is None else scale_entry(get_scale(value))
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSettings:

@@ -90,23 +90,26 @@ def _from_files(settings: DataSettings) -> TrainingData:
     from goodrate.catalog.judgements import read_judgements
 
     assert settings.judgements is not None
-    scale, skip, catalog = get_scale(settings.scale), settings.skip_bad, _items(settings)
+    catalog = _items(settings)
     read = read_judgements(
-        settings.judgements, scale, settings.judgements_format, settings.judgements_map or None, skip_bad=skip
-    )
+        settings.judgements, None if settings.scale is None else get_scale(settings.scale), settings.judgements_format,
+        settings.judgements_map or None, settings.skip_bad, settings.judgements_queries, settings.judgements_raters,
+        settings.judgements_merge,
+    )  # fmt: skip
     judgements = read.join(catalog)
     shares = {"dev": settings.dev_share, "test": settings.test_share}
     shares = {"train": 1 - sum(shares.values())} | {part: share for part, share in shares.items() if share}
     parts = judgements.split_by_name(shares, settings.split_seed)
     skipped = len(catalog.skipped) + len(read.skipped)
-    notes = [str(judgements.join_report), *catalog.notes, *([f"{skipped} bad rows skipped"] if skipped else [])]
+    bad = [f"{skipped} bad rows skipped"] if skipped else []
+    notes = [str(judgements.join_report), *catalog.notes, *read.notes, *bad]
     clicks = None
     if settings.behaviour is not None:
         held_out = {text for part in ("dev", "test") if part in parts for text in parts[part].queries().values()}
         clicks, counts = _clicks(settings, catalog.ids, held_out)
         notes += counts
     facts = _facts(settings.facts, judgements.queries())
-    return TrainingData(catalog, scale, parts, settings, facts, notes=tuple(notes), clicks=clicks)
+    return TrainingData(catalog, read.scale, parts, settings, facts, notes=tuple(notes), clicks=clicks)
 
 
 def _encoder_of(index: str | None) -> str | None:

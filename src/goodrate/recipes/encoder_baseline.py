@@ -11,7 +11,7 @@ from goodrate.models.encoder import Encoder
 from goodrate.relevance.encoder_judge import Card, EncoderJudge, fit_odds
 from goodrate.relevance.judge import CalibratedJudge, calibrated_judge
 from goodrate.relevance.pairs import Pair
-from goodrate.scale import RelevanceScale
+from goodrate.scale import RelevanceScale, scale_entry
 
 FIELDS = ("title", "description")  # what it reads of an item where nobody says otherwise
 
@@ -23,8 +23,9 @@ def encoder_card(
     """The card of an encoder's judge. name: folder or hub id; a folder is remembered by its whole path."""
     path = Path(name).expanduser()
     return Card(
-        scale=scale.name, encoder=str(path.resolve()) if path.is_dir() else name, fingerprint=encoder.fingerprint,
-        slope=slope, cuts=cuts or (0.0,) * (len(scale) - 1), fields=tuple(fields), labelled_pairs=labelled,
+        scale=scale_entry(scale), encoder=str(path.resolve()) if path.is_dir() else name,
+        fingerprint=encoder.fingerprint, slope=slope, cuts=cuts or (0.0,) * (len(scale) - 1), fields=tuple(fields),
+        labelled_pairs=labelled,
     )  # fmt: skip
 
 

@@ -13,18 +13,22 @@ from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.lm_judge import RULES_FILE, Card, judge_rules, write_lm_card
 from goodrate.relevance.rulebook import rule_labels
 from goodrate.run_folder import new_folder
-from goodrate.scale import get_scale
+from goodrate.scale import RelevanceScale
 
 NOT_OF_CARDS = {"rule_book", "chat"}  # settings that a card has in another form
 
 
-def label_token_ids(model: CausalLM, scale: str) -> list[int]:
+def label_token_ids(model: CausalLM, scale: RelevanceScale) -> list[int]:
     """The token of each label position, worst first: the digits from "1". ValueError when one is not a single token."""
-    digits = [str(position + 1) for position in range(len(get_scale(scale)))]
+    digits = [str(position + 1) for position in range(len(scale))]
     ids = [model.encode(digit) for digit in digits]
     split = [digit for digit, tokens in zip(digits, ids, strict=True) if len(tokens) != 1]
     if split:
-        raise ValueError(f"label {split[0]!r} is {len(model.encode(split[0]))} tokens in this tokenizer; must be 1")
+        raise ValueError(
+            f"label {split[0]!r} of the {len(scale)} of scale {scale.name} is {len(model.encode(split[0]))} tokens in "
+            "this tokenizer; a language model's judge needs one token a label: bin them (edges in a scale's file, "
+            "docs/data.md), or train judge_encoder"
+        )
     label_tokens = [tokens[0] for tokens in ids]
     if len(set(label_tokens)) < len(label_tokens):
         raise ValueError(f"labels {digits} share a token in this tokenizer: {label_tokens}")
@@ -73,7 +77,7 @@ def judge_card(model: CausalLM, judge_format: JudgeFormat) -> Card:
     fields = {**judge_format.model_dump(exclude=NOT_OF_CARDS), "contexts": judge_format.contexts or 0}
     frame = (model.frame.opening, model.frame.closing)
     return Card(
-        label_token_ids=tuple(label_token_ids(model, judge_format.scale)), stop_token_id=stop_token_id(model),
+        label_token_ids=tuple(label_token_ids(model, judge_format.relevance_scale)), stop_token_id=stop_token_id(model),
         chat_frame=frame if any(frame) else (), **fields,
     )  # fmt: skip
 

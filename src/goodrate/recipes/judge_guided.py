@@ -28,7 +28,6 @@ from goodrate.recipes.judge_steps import attribute_f1, category_right
 from goodrate.recipes.label_grader import LabelGrader
 from goodrate.relevance.rationale import Parsed
 from goodrate.relevance.rule_map import deciding_rules
-from goodrate.scale import get_scale
 
 NAN = float("nan")
 
@@ -82,7 +81,7 @@ class RuleGrader:
         """Category, attributes, rule in 0..1 (NaN: no truth); 1 where the label is above what the steps allow."""
         if parsed is None or parsed.rationale is None or parsed.label is None:
             return 0.0, 0.0, 0.0, 0.0
-        rationale, book, scale = parsed.rationale, self.labels.book, get_scale(self.labels.judge_format.scale)
+        rationale, book, scale = parsed.rationale, self.labels.book, self.labels.judge_format.relevance_scale
         deciding = deciding_rules(book, rationale)
         allowed = [scale.index(rule.label) for rule in book.rules if rule.id in deciding]
         has_label = self.labels.rule_labels.get(rationale.rule) == parsed.label

@@ -50,7 +50,7 @@ def uncertain_prompts(
         return list(prompts)
     if judge_format.order != "label_first":
         raise ValueError("pool_confidence needs a label-first judge: only its first token is the label")
-    logits = model.label_logits([p.served for p in prompts], label_token_ids(model, judge_format.scale))
+    logits = model.label_logits([p.served for p in prompts], label_token_ids(model, judge_format.relevance_scale))
     confidences, likeliest = (values.tolist() for values in torch.from_numpy(logits).softmax(1).max(1))
     uncertain = [prompt for prompt, confidence in zip(prompts, confidences, strict=True) if confidence < below]
     if not uncertain:

@@ -36,8 +36,10 @@ Train = Callable[[Any, list[JudgePrompt], Path, Progress], Path]
 def run_sft(settings: judge_sft.Settings, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
     """Train a judge on the data's training part; tune it on one half of the dev queries, measure it on the other."""
     form = settings.format
-    if form.scale != data.scale.name:
-        raise ValueError(f"format.scale is {form.scale!r} and data.scale {data.scale.name!r}; make them equal")
+    if form.relevance_scale != data.scale:
+        theirs, ours = form.relevance_scale.name, data.scale.name
+        same = " with other labels, gains or edges" if theirs == ours else ""
+        raise ValueError(f"format.scale is {theirs!r} and data.scale {ours!r}{same}; make them equal")
     require_text_reading(data.named_contexts, form.contexts)
     form.rule_book_hash = cited_book(form, data)
     model = open_start(settings.model, form)  # before the folder: a run that cannot start binds none to its data
@@ -103,8 +105,10 @@ def policy_prompts(
     Raises ValueError when judge and data have different scales or rule books, or when `out` was begun on other data.
     """
     model, form, _ = open_policy(judge)
-    if form.scale != data.scale.name:
-        raise ValueError(f"judge {judge} has scale {form.scale!r}, data.scale is {data.scale.name!r}; make them equal")
+    if form.relevance_scale != data.scale:
+        theirs, ours = form.relevance_scale.name, data.scale.name
+        same = " with other labels, gains or edges" if theirs == ours else ""
+        raise ValueError(f"judge {judge} has scale {theirs!r}, data.scale is {ours!r}{same}; make them equal")
     count = form.contexts if contexts is None else contexts
     require_text_reading(data.named_contexts, count)
     folder = require_same_data(out, data)

@@ -78,7 +78,7 @@ def train(
     """
     run = RunFolder(out)
     model = model or open_start(settings.model, settings.format)
-    labels = label_token_ids(model, settings.format.scale)
+    labels = label_token_ids(model, settings.format.relevance_scale)
     encoded = [encode(model, prompt, settings, labels) for prompt in prompts]
     adapter = tune(settings, model, encoded, run, progress, update_of=counted_update, plan=plan)
     return write_judge(model, settings.format, run.path / "judge", adapter)

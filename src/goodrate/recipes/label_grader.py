@@ -20,7 +20,6 @@ from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.rationale import Parsed, contradicts, parse
 from goodrate.relevance.rule_map import COLUMNS, deciding_rules, derives
 from goodrate.relevance.rulebook import RuleBook
-from goodrate.scale import get_scale
 
 LabelNeeds = Literal["nothing", "readable", "consistent", "derived"]
 LEAKED = "leaked_hint"
@@ -56,7 +55,7 @@ class LabelGrader:
     @property
     def num_labels(self) -> int:
         """How many labels the scale has."""
-        return len(get_scale(self.judge_format.scale))
+        return len(self.judge_format.relevance_scale)
 
     def parse(self, completion: Completion) -> Parsed | None:
         """The completion read back; None when it was cut off. A label without readable steps is still a label."""

@@ -30,7 +30,7 @@ class FunctionJudge:
         version: str,
         explain: Callable[[str, Item, str], str] | None = None,
     ) -> None:
-        self.scale = get_scale(scale) if isinstance(scale, str) else scale
+        self.scale = get_scale(scale)
         self._probabilities, self._version, self._explain = probabilities, version, explain
 
     @property

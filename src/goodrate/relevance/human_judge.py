@@ -15,7 +15,7 @@ from goodrate.relevance.judge_card import JudgeCard, write_judge_card
 from goodrate.relevance.pairs import TEXT, Item, Pair
 from goodrate.relevance.protocol import Assessment
 from goodrate.relevance.verdicts import OK, Explanation, ReasonStep
-from goodrate.scale import RelevanceScale
+from goodrate.scale import RelevanceScale, scale_entry
 
 if TYPE_CHECKING:
     from goodrate.catalog.judgements import Judgements
@@ -43,7 +43,8 @@ def open_kind(folder: Path, card: JudgeCard) -> HumanJudge:
         rows = pl.read_parquet(path).select("query", "item_id", "label").rows()
         labels = {(query, item): card.relevance_scale.index(label) for query, item, label in rows}
     except (pl.exceptions.PolarsError, ValueError) as error:
-        raise ValueError(f"{path}: expected columns query, item_id, label on {card.scale}: {error}") from error
+        named = card.relevance_scale.name
+        raise ValueError(f"{path}: expected columns query, item_id, label on {named}: {error}") from error
     return HumanJudge(labels, card.relevance_scale)
 
 
@@ -51,7 +52,7 @@ def write_human_judge(folder: Path, judgements: Judgements) -> Path:
     """Make a judge folder of people's labels."""
     folder.mkdir(parents=True, exist_ok=True)
     judgements.frame.select("query", "item_id", "label").write_parquet(folder / LABELS_FILE)
-    write_judge_card(folder, Card(scale=judgements.scale.name))
+    write_judge_card(folder, Card(scale=scale_entry(judgements.scale)))
     return folder
 
 

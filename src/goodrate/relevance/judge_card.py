@@ -25,15 +25,16 @@ KINDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeCard:
-    """What every judge folder says. scale: name of its labels' scale. temperature, beta_cum: set on dev data.
+    """What every judge folder says.
 
-    contexts: how many retrieved texts of a query it reads; 0 = none. tuning: in words, on what the two scalars were
-    set, or why they were not. previous: their values before they were set last. warnings: what has to be known before
-    this judge is used, such as that it is no better than a constant; every command that opens it says so.
+    scale: name of its labels' scale, or all that the file of one of the user's own says. temperature, beta_cum: set on
+    dev data. contexts: how many retrieved texts of a query it reads; 0 = none. tuning: in words, on what the two
+    scalars were set, or why they were not. previous: their values before they were set last. warnings: what has to be
+    known before this judge is used, such as that it is no better than a constant; every command that opens it says so.
     """
 
     kind: ClassVar[str] = ""
-    scale: str
+    scale: str | dict[str, Any]
     temperature: float = 1.0
     beta_cum: float = 0.5
     contexts: int = 0

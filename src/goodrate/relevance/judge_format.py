@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from goodrate.relevance.prompts import TEMPLATES
 from goodrate.relevance.rule_retrieval import RuleFinder
 from goodrate.relevance.rulebook import DEFAULT_RULES, RuleBook, load_rulebook
+from goodrate.scale import RelevanceScale, get_scale, scale_entry
 
 
 class JudgeFormat(BaseModel):
     """What a judge is trained to read and write; it becomes its judge card."""
 
     model_config = ConfigDict(extra="forbid")
-    scale: str = Field(default="four_level", description="name of the relevance scale")
+    scale: str | dict[str, Any] = Field(
+        default="four_level", description="name of the relevance scale, or a TOML file of your own, kept with the judge"
+    )
     order: Literal["label_first", "reason_first"] = Field(default="label_first", description="where the label stands")
     template: str = Field(default="checklist", description="id of the prompt template: checklist, nano or v1")
     item_form: Literal["listing", "text", "short"] = Field(
@@ -33,6 +36,17 @@ class JudgeFormat(BaseModel):
         default=None, ge=0, description="retrieved texts in every prompt, DyKnow-RAG has one; null = none"
     )
     max_new_tokens: int = Field(default=200, gt=0, description="longest completion")
+
+    @field_validator("scale")
+    @classmethod
+    def _whole_scale(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
+        """The content of a scale's file in place of its name: files move, judges stay."""
+        return scale_entry(get_scale(value))
+
+    @property
+    def relevance_scale(self) -> RelevanceScale:
+        """The scale itself."""
+        return get_scale(self.scale)
 
     def book(self) -> RuleBook:
         """The judge's rule book, the package's where it has none of its own."""

@@ -154,7 +154,7 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise ValueError(f"{path} is a folder; expected the TOML file of a rule book")
     text = read_text(path)
     raw = parse_toml(text, str(path))
-    for key, kind in (("scale", str), ("columns", dict), ("rules", list)):
+    for key, kind in (("scale", (str, dict)), ("columns", dict), ("rules", list)):
         if not isinstance(raw.get(key), kind) or not raw[key]:
             state = "missing" if key not in raw else "empty or of the wrong kind"
             raise ValueError(f"{path}: {key!r} is {state}; a rule book has scale, [columns] and [[rules]]")
