@@ -226,7 +226,7 @@ def test_searches_that_cannot_be(run: Run, made: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("lamp,a,great\nlamp,b,5\n", "row 2, column label: expected one of irrelevant"),
+        ("lamp,a,great\nlamp,b,5\n", "labels.csv: the labels '5', 'great' are on none of the known scales"),
         ("lamp,x,4\n", "none of the 1 judged items is in the catalogue"),
         ("lamp,a,4\nlamp,x,1\n", "1 of 2 judgements join the catalogue; 1 judged items are not in the catalogue"),
     ],
@@ -237,7 +237,9 @@ def test_judgements(run: Run, made: Path, tmp_path: Path, content: str, message:
     code, err = run("evaluate", tmp_path / "index", "--judgements", tmp_path / "labels.csv", "--systems", "lexical")
     assert message in err and code == (0 if "of 2" in message else 2)
     if "great" in content:  # every row may be left out, but then there is nothing to measure
-        arguments = ("--judgements", tmp_path / "labels.csv", "--skip-bad", "2")
+        named = ("--judgements", tmp_path / "labels.csv", "--scale", "four_level")
+        assert "row 2, column label: expected one of irrelevant" in run("evaluate", tmp_path / "index", *named)[1]
+        arguments = (*named, "--skip-bad", "2")
         assert "labels.csv has no usable row" in run("evaluate", tmp_path / "index", *arguments)[1]
     code, err = run("evaluate", tmp_path / "index", "--judgements", made / "items.csv")
     advice = "name it with --map query=COLUMN, in training --set data.judgements_map.query=COLUMN"
@@ -355,8 +357,9 @@ JUDGEMENTS: list[Row] = [
     ("evaluate", "l.jsonl", '{"query":"lamp","item_id":true,"label":"4"}\n', no_text("item_id", "true")),
     ("evaluate", "l.jsonl", '{"query":"lamp","item_id":"a","label":true}\n', no_text("label", "true")),
     ("evaluate", "l.parquet", parquet(query=["lamp"], item_id=[True], label=["4"]), no_text("item_id", "true or f")),
-    ("evaluate", "l.json", "", "not valid JSON: Expecting value (character 1)"),
-    ("evaluate", "l.json", "{}", "is not a list of objects with query and judgments, found an object"),
+    ("evaluate", "l.json", "", "is empty; expected at least one row"),
+    ("evaluate", "l.json", "{}", "an object with the keys none; expected the judgements of a known tool"),
+    ("evaluate", "l.json", "3", "is not a list of objects with query and judgments, found a number"),
     ("evaluate", "l.json", "[{", "not valid JSON"),
     ("evaluate", "l.json", DEEP, LEVELS),
     ("evaluate", "l.json", '[{"query":"lamp","judgments":[]},{"query":"desk"}]', f"entry 2 of the list: {NESTED}"),

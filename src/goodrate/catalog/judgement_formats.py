@@ -87,9 +87,10 @@ def _told_json(path: Path, value: Any) -> str | None:
             return "rre"
         if isinstance(queries, list) and _has(queries, "ratings"):
             return "quepid_json"
+        keys = ", ".join(list(value)[:8]) or "none"
         raise ValueError(
-            f"{path}: an object with the keys {', '.join(list(value)[:8])}; expected the judgements of a known tool: "
-            "judgmentRatings (OpenSearch), requests (_rank_eval), queries, query_groups or topics (RRE, Quepid)"
+            f"{path}: an object with the keys {keys}; expected the judgements of a known tool: judgmentRatings "
+            "(OpenSearch), requests (_rank_eval), queries, query_groups or topics (RRE, Quepid)"
         )
     return "quepid_json" if isinstance(value, list) and _has(value, "ratings") else None
 

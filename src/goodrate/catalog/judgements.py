@@ -307,7 +307,7 @@ def _judgements(table: RawTable, how: _How, told: str | None) -> Judgements:
     frame = frame.filter(~blank)
     if frame.is_empty() and not problems:
         raise ValueError(f"{table.path}: all {read:,} ratings are blank; expected labels in {column_of['label']!r}")
-    scale = how.scale or tell_scale(dict(frame["label"].value_counts().rows()), str(table.path))
+    scale = how.scale or _told_scale(table, frame, problems, how.skip_bad)
     frame = _canonical(frame, scale)
     rated = len(frame)
     if how.merge is None or "rater" in frame.columns:  # else rows that say the same are votes of several people
@@ -321,6 +321,15 @@ def _judgements(table: RawTable, how: _How, told: str | None) -> Judgements:
         told, None if how.scale else scale.name, read, read - rated, rated - len(frame), notes=(note,) if note else ()
     )
     return _merged(usable.drop(ROW), scale, skipped, report, how.merge)
+
+
+def _told_scale(table: RawTable, frame: pl.DataFrame, problems: list[BadRow], skip_bad: int) -> RelevanceScale:
+    """The scale that the labels of sound rows are on; what is wrong without any scale is said first."""
+    wrong = [bad.row for bad in tolerate(table.path, problems, skip_bad)]
+    labels = frame.filter(~pl.col(ROW).is_in(wrong))["label"]
+    if labels.is_empty():
+        raise ValueError(f"{table.path} has no usable row")
+    return tell_scale(dict(labels.value_counts().rows()), str(table.path))
 
 
 def _merged(
