@@ -24,6 +24,8 @@ def search_json(response: SearchResponse, scale: RelevanceScale | None) -> dict[
         "failed": response.failed,
         "spans": [asdict(span) for span in response.spans],
         "correction": {**asdict(response.correction), "used": response.corrected} if response.correction else None,
+        "rules": list(response.rules),
+        "more": response.more,
         "latency_ms": {stage: round(ms, 2) for stage, ms in response.latency_ms.items()},
         "results": [_result_json(result, scale) for result in response.results],
     }
@@ -36,6 +38,9 @@ def _result_json(result: Result, scale: RelevanceScale | None) -> dict[str, Any]
         "item": {name: value for name, value in result.item.items() if name != "id"},
         "retrieval": {"rank": result.retrieval_rank, "score": result.score, "channels": result.channels},
         "excluded": result.excluded,
+        "rules": list(result.rules),
+        "variants": [asdict(variant) for variant in result.variants],
+        "variant_count": result.variant_count,
         "verdict": result.verdict.as_dict(scale) if scale and result.verdict else None,
     }
 

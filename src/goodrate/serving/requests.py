@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from goodrate.retrieval.filters import MAX_CHARACTERS
+from goodrate.serving.candidates import WINDOWS
 from goodrate.serving.records import SearchRequest
 
 MAX_QUERY_CHARACTERS = 500
@@ -15,6 +16,7 @@ MAX_RESULTS = 200
 MAX_IGNORED = 50
 MAX_SUGGESTIONS = 50
 MAX_DEPTH = 500
+MAX_NAME_CHARACTERS = 200
 MAX_TEXTS = 1000
 MAX_TEXT_CHARACTERS = 20_000
 
@@ -34,11 +36,18 @@ class SearchBody(StrictBody):
     mode: str | None = None
     depth: int = Field(50, ge=0, le=MAX_DEPTH)
     ignore: list[str] = Field(default_factory=list, max_length=MAX_IGNORED, description="ids of spans of an answer")
+    offset: int = Field(0, ge=0, lt=WINDOWS[-1])
+    sort: str = Field("relevance", max_length=MAX_NAME_CHARACTERS, description="price, -price, -attributes.watt, ...")
+    group_by: str | None = Field(None, max_length=MAX_NAME_CHARACTERS, description="parent_id, title, none, ...")
+    with_rules: bool = True
 
     def request(self) -> SearchRequest:
         """The same search for the pipeline; a blank filter is no filter."""
         where = self.where.strip() if self.where else ""
-        return SearchRequest(self.query.strip(), self.k, where or None, self.mode, self.depth, tuple(self.ignore))
+        return SearchRequest(
+            self.query.strip(), self.k, where or None, self.mode, self.depth, tuple(self.ignore),
+            self.offset, self.sort, self.group_by, self.with_rules,
+        )  # fmt: skip
 
 
 class SuggestBody(StrictBody):
