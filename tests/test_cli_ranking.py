@@ -58,11 +58,11 @@ def found(answer: tuple[int, str, str]) -> list[str]:
 
 
 def test_rules_beside_a_catalogue_go_into_the_index_and_act(run, tmp_path: Path) -> None:
-    (tmp_path / "rules.toml").write_text(RULES)
+    (tmp_path / "ranking_rules.toml").write_text(RULES)
     code, _, err = run(*INDEX)
-    assert code == 0 and "ranking rules for searches: rules.toml" in err
+    assert code == 0 and "ranking rules for searches: ranking_rules.toml" in err
     assert "ranking rules: 1 of 2 ids are not in shop, such as '9'" in err
-    assert (tmp_path / "shop" / "rules.toml").read_text() == RULES
+    assert (tmp_path / "shop" / "ranking_rules.toml").read_text() == RULES
     answer = run("search", "shop", "lamp", "--json")
     assert found(answer) == ["4", "1", "2"] and "1 of 2 ids are not in shop" in answer[2]
     document = json.loads(answer[1])
@@ -75,17 +75,17 @@ def test_rules_beside_a_catalogue_go_into_the_index_and_act(run, tmp_path: Path)
 
 
 def test_broken_rules_are_said_and_the_index_keeps_what_it_has(run, tmp_path: Path) -> None:
-    (tmp_path / "rules.toml").write_text(RULES.replace("ids", "item_ids"))
+    (tmp_path / "ranking_rules.toml").write_text(RULES.replace("ids", "item_ids"))
     code, _, err = run(*INDEX)
-    assert code == 2 and "rules.toml: pin 'rug week': unknown key 'item_ids'; did you mean 'ids'?" in err
+    assert code == 2 and "ranking_rules.toml: pin 'rug week': unknown key 'item_ids'; did you mean 'ids'?" in err
     assert not (tmp_path / "shop").exists()
-    (tmp_path / "rules.toml").write_text(RULES.replace("title ILIKE", "name ILIKE"))
+    (tmp_path / "ranking_rules.toml").write_text(RULES.replace("title ILIKE", "name ILIKE"))
     code, _, err = run(*INDEX)
-    assert code == 2 and "rules.toml: bury 'no brass': where: filter" in err and "no column named name" in err
-    assert not (tmp_path / "shop" / "rules.toml").exists()
+    assert code == 2 and "ranking_rules.toml: bury 'no brass': where: filter" in err and "no column named name" in err
+    assert not (tmp_path / "shop" / "ranking_rules.toml").exists()
     for arguments, message in [
         (("--rules", "nowhere.toml"), "no such file: nowhere.toml; expected ranking rules in TOML"),
-        (("--rules", "rules.toml", "--no-rules"), "--rules FILE and --no-rules exclude each other"),
+        (("--rules", "ranking_rules.toml", "--no-rules"), "--rules FILE and --no-rules exclude each other"),
         (("--sort", "prize"), "sort 'prize': expected price, rating or attributes.NAME"),
         (
             ("--group-by", "colour"),
@@ -122,8 +122,8 @@ def test_rules_are_measured_only_when_they_are_asked_for(run, tmp_path: Path) ->
     assert run(*INDEX)[0] == 0
     evaluate = ("evaluate", "shop", "--judgements", "labels.csv", "-k", "1", "--json")
     code, _, err = run(*evaluate, "--systems", "lexical,rules")
-    assert code == 2 and "system rules: shop/rules.toml has no ranking rules" in err
-    (tmp_path / "shop" / "rules.toml").write_text(RULES)
+    assert code == 2 and "system rules: shop/ranking_rules.toml has no ranking rules" in err
+    (tmp_path / "shop" / "ranking_rules.toml").write_text(RULES)
 
     def ndcg(*arguments: str) -> dict[str, float]:
         code, out, err = run(*evaluate, *arguments)
@@ -134,7 +134,7 @@ def test_rules_are_measured_only_when_they_are_asked_for(run, tmp_path: Path) ->
     assert "rules" not in ndcg()
     code, _, err = run(*evaluate, "--systems", "rules", "--judged-only")
     assert code == 2 and "ranking rules act on a whole search" in err
-    code, _, err = run(*evaluate, "--systems", "lexical", "--rules", "rules.toml")
+    code, _, err = run(*evaluate, "--systems", "lexical", "--rules", "ranking_rules.toml")
     assert code == 2 and "--rules is for the system rules, which is not measured" in err
 
 

@@ -165,7 +165,7 @@ def test_wrong_requests() -> None:
 
 
 def test_rules_of_a_day_with_what_is_fetched_and_filtered(index: gr.Index) -> None:
-    rules = RankingRules.parse(RULES, "rules.toml")
+    rules = RankingRules.parse(RULES, "ranking_rules.toml")
 
     def found(day: str, query: str = "lamp", **asked: object) -> list[tuple[str, tuple[str, ...]]]:
         today = lambda: datetime.date.fromisoformat(day)  # noqa: E731
@@ -222,7 +222,7 @@ def test_an_index_remembers_its_grouping(index: gr.Index) -> None:
 
 
 def test_rules_are_read_from_the_index_or_from_a_file(index: gr.Index, tmp_path: Path) -> None:
-    own, other = index.store.path / "rules.toml", tmp_path / "other.toml"
+    own, other = index.store.path / "ranking_rules.toml", tmp_path / "other.toml"
     own.write_text(RULES)
     other.write_text("[[bury]]\nname = 'no kettles'\nids = ['l1']\nto = 'out'\n")
     opened = gr.Index.open(index.store.path)
@@ -232,7 +232,7 @@ def test_rules_are_read_from_the_index_or_from_a_file(index: gr.Index, tmp_path:
     assert unknown_ids_warning(opened.with_rules(other)) is None
     assert len(read_ranking_rules(own).all()) == 2
     own.write_text("[[bury]]\nname = 'dear'\nwhere = 'prize > 5'\n")
-    with pytest.raises(ValueError, match="rules.toml: bury 'dear': where: filter .*no column named prize"):
+    with pytest.raises(ValueError, match="ranking_rules.toml: bury 'dear': where: filter .*no column named prize"):
         gr.Index.open(index.store.path).search("lamp")
 
 
@@ -247,7 +247,7 @@ def test_a_running_server_reads_new_rules_and_says_what_is_wrong(
 
     before = answer()
     assert (before["rules"], before["more"]) == ([], False)
-    path = index.store.path / "rules.toml"
+    path = index.store.path / "ranking_rules.toml"
     path.write_text(RULES.split("[[boost]]")[0])
     after = answer(k=2)
     assert after["rules"] == ["kettle first"] and after["more"]
@@ -256,7 +256,7 @@ def test_a_running_server_reads_new_rules_and_says_what_is_wrong(
     assert answer(with_rules=False)["rules"] == []
     path.write_text("[[pin]]\nname = 'x'\n")
     refused = client.get("/search", params={"query": "lamp"})
-    assert refused.status_code == 503 and "rules.toml: pin 'x': query: expected" in refused.json()["message"]
+    assert refused.status_code == 503 and "ranking_rules.toml: pin 'x': query: expected" in refused.json()["message"]
     path.unlink()
     assert answer()["rules"] == []
 

@@ -38,8 +38,8 @@ class Index:
         as_typed: bool = False, rules: RankingRules | str | Path | None = None,
     ) -> None:  # fmt: skip
         """mode: hybrid, lexical or dense; None = the best that the index has. as_typed: "without X" and "under 50 euro"
-        are plain words. rules: ranking rules or their file; None = rules.toml of the folder, if it is there. Raises
-        ValueError for another encoder.
+        are plain words. rules: ranking rules or their file; None = ranking_rules.toml of the folder, if it is there.
+        Raises ValueError for another encoder.
         """
         if encoder is not None:
             store.require_encoder(encoder.fingerprint)

@@ -11,7 +11,8 @@ from goodrate.run_folder import write_atomic
 if TYPE_CHECKING:
     from goodrate.api.index import Index
 
-FACTS, CONTEXTS, SYNONYMS, RULES = "facts.jsonl", "contexts.jsonl", "synonyms.txt", "rules.toml"
+FACTS, CONTEXTS, SYNONYMS = "facts.jsonl", "contexts.jsonl", "synonyms.txt"
+RULES = "ranking_rules.toml"  # a judge's rule book is called rules.toml
 NOTES = {
     FACTS: "facts on names in queries", CONTEXTS: "texts for judges that read some", SYNONYMS: "synonyms for searches",
     RULES: "ranking rules for searches",

@@ -23,8 +23,8 @@ HELP = """Put a catalogue into a search index: items, full text and, with an enc
 
 Run it again after the catalogue has changed: only new and changed items are encoded. An interrupted run has kept what
 it wrote; the same command goes on from there. Two runs on one index take turns: the second waits (--wait). Searches
-and servers never wait, and see what is written. A facts.jsonl, contexts.jsonl, synonyms.txt and rules.toml beside the
-catalogue go into the index with it.
+and servers never wait, and see what is written. A facts.jsonl, contexts.jsonl, synonyms.txt and ranking_rules.toml
+beside the catalogue go into the index with it.
 
 Examples:
 

@@ -42,7 +42,7 @@ Encoder = Annotated[str | None, typer.Option(help="Where the index's encoder lie
 Rules = Annotated[
     Path | None,
     typer.Option(
-        help="Ranking rules: pins, boosts, burials (rules.toml). Default: those of the index, if any.",
+        help="Ranking rules: pins, boosts, burials (ranking_rules.toml). Default: those of the index, if any.",
         show_default=False,
     ),
 ]

@@ -41,7 +41,7 @@ Examples:
 
   goodrate search shop-index "desk lamp" --group-by parent_id --sort price
 
-  goodrate search shop-index "desk lamp" --rules rules.toml --offset 10
+  goodrate search shop-index "desk lamp" --rules ranking_rules.toml --offset 10
 """
 
 

@@ -15,7 +15,6 @@ from goodrate.retrieval.rewriting.words import comparable, folded_words
 from goodrate.settings import nearest, parse_toml
 from goodrate.text_file import read_text
 
-RULES_FILE = "rules.toml"  # its usual name, beside a catalogue and inside an index folder
 MAX_PLACE = 1000
 Match = Literal["exact", "words", "contains"]
 # pydantic's kinds of errors in this file's own words
