@@ -15,8 +15,11 @@ import numpy as np
 import polars as pl
 
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
+from goodrate.catalog.normal_form import normal_form
 from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields, lexical_texts, render_items
 from goodrate.retrieval import full_text
+from goodrate.retrieval.facet_table import FacetTable, LatestFacets
+from goodrate.retrieval.filter_columns import IndexColumns
 from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.fusion import Hit
 from goodrate.retrieval.identifiers import item_identifiers
@@ -24,6 +27,7 @@ from goodrate.retrieval.languages import check_language
 from goodrate.retrieval.manifest import MANIFEST, Manifest, is_index
 from goodrate.retrieval.opened import OpenedIndex
 from goodrate.retrieval.table import IndexDamaged, create_table, id_condition, rows
+from goodrate.retrieval.tags import item_tags
 from goodrate.retrieval.turns import writing_turn
 
 WRITE_ROWS = 10_000  # rows a commit: bounds the memory of a large upsert
@@ -55,6 +59,8 @@ class Store:
 
     def __init__(self, opened: OpenedIndex) -> None:
         self.path, self._opened = opened.path, opened
+        self._facets = LatestFacets(opened)
+        self.columns = IndexColumns(self._facets.current)  # what a filter may name
 
     @classmethod
     def create(
@@ -175,6 +181,7 @@ class Store:
         codes = item_identifiers(catalog.frame)
         columns = {"text": core, "attribute_text": attributes, "identifiers": codes, "text_hash": hashes}
         frame = catalog.frame.with_columns(pl.Series(name, values, pl.String) for name, values in columns.items())
+        frame = frame.with_columns(normal_form(frame["title"]).alias("title_normal"), *item_tags(catalog.frame))
         with self._opened.writing() as table:
             for start in range(0, len(frame), WRITE_ROWS):
                 part = slice(start, start + WRITE_ROWS)
@@ -257,6 +264,38 @@ class Store:
         """id -> hash of the text that was encoded, for all items."""
         return dict(self._unique(self._scan(["id", "text_hash"])).rows())
 
+    def facet_table(self) -> FacetTable:
+        """The values of all items as they are now, in memory."""
+        return self._facets.current()
+
+    def rows_of_text(self, query: str, where: str | None, most: int) -> np.ndarray:
+        """Row numbers (of facet_table) of the items that share a word with the query; the best `most` of them."""
+        if not any(sign.isalnum() for sign in query):
+            return np.array([], dtype=np.uint64)
+        words = full_text.words(query)
+        return self._rows(lambda table: table.search(words), where, most)
+
+    def rows_of_ids(self, ids: Sequence[str], where: str | None) -> np.ndarray:
+        """Row numbers (of facet_table) of the items with these ids that `where` lets through."""
+        distinct = list(dict.fromkeys(ids))
+        parts = [id_condition(distinct[start : start + ID_ROWS]) for start in range(0, len(distinct), ID_ROWS)]
+        found = [self._rows(lambda table: table.search(), where, ID_ROWS, part) for part in parts]
+        return np.concatenate([np.array([], dtype=np.uint64), *found])
+
+    def _rows(
+        self, start: Callable[[Any], Any], where: str | None, most: int, also: str | None = None
+    ) -> np.ndarray:
+        """Row numbers of a search, filtered before the top is taken. also: a condition in the engine's SQL."""
+        conditions = [condition for condition in (filter_sql(where, self.columns), also) if condition]
+
+        def read(table: Any) -> np.ndarray:
+            query = start(table).with_row_id(True).select(["price"])
+            query = query.where(" AND ".join(conditions), prefilter=True) if conditions else query
+            found: np.ndarray = query.limit(most).to_arrow()["_rowid"].to_numpy()
+            return found
+
+        return self._opened.read(read)
+
     def _of_ids(self, columns: list[str], ids: Sequence[str]) -> pl.DataFrame:
         """Columns of the items with these ids."""
         distinct = list(dict.fromkeys(ids))
@@ -326,7 +365,7 @@ class Store:
         """The best k of a search. Fetches more until no item outside can tie with the last one inside."""
         if k < 1:
             raise ValueError(f"k must be at least 1; got {k}")
-        condition, limit = filter_sql(where), k + TIE_MARGIN
+        condition, limit = filter_sql(where, self.columns), k + TIE_MARGIN
         while True:
             found = self._fetch(start, column, condition, limit)
             scored = sorted(((-score(value), item) for item, value in found))
