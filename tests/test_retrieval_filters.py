@@ -195,7 +195,6 @@ def test_the_deepest_filter_is_answered_and_a_deeper_one_refused(store: Store) -
         ("'x' > price", "column 'price' is compared with a number, found 'x'"),
         ("title < 5", "column 'title' is compared with a text in single quotes, found 5"),
         ("brand = ' '", "no brand is equal to an empty text; write brand IS NULL"),
-        ("attributes.size = 5", "no column named attributes.size"),
         ("attributes.gr\u00f6\u00dfe = 5", "goes in double quotes: attributes"),
         ("brand = 5", "column 'brand' is compared with a text in single quotes, found 5"),
         ("brand IN ('a', TRUE)", "column 'brand' .* found TRUE"),
@@ -269,5 +268,5 @@ def test_a_column_says_how_it_is_compared() -> None:
     assert filter_sql("brand <> 'KIRA'", columns) == (
         "(array_has(tags, 'brand') AND NOT array_has(tags, 'brand\tkira'))"
     )
-    with pytest.raises(ValueError, match=r"'in_stock' is compared with TRUE or FALSE, found 1.*columns: title, brand \("):
+    with pytest.raises(ValueError, match=r"'in_stock' is compared with TRUE or FALSE, found 1.*: title, brand \("):
         filter_sql("in_stock = 1", columns)

@@ -6,18 +6,14 @@ search that asks for it. What an attribute's values are, numbers or texts, is de
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from goodrate.retrieval.tags import ATTRIBUTES, SIGN, bucket, number_and_unit, split_entries
-
-if TYPE_CHECKING:
-    from goodrate.retrieval.opened import OpenedIndex
 
 NUMBERS = 0.95  # share of an attribute's values that must be numbers, of one unit, for it to be a number
 COLUMNS = ("price", "rating")
@@ -63,50 +59,89 @@ class Terms:
         return float if share >= NUMBERS and len(self.units) <= 1 else str
 
 
+class Dictionary:
+    """What distinct entries mean: the term of each, terms ordered by name and value.
+
+    entries: entry, label (the name as it was read), spelling, code; ordered by name, value and spelling. terms: name,
+    value, by code.
+    """
+
+    def __init__(self, entries: pl.Series) -> None:
+        parts = pl.col("entry").str.splitn(SIGN, 2)
+        split = split_entries(entries).with_columns(label=parts.struct[0], spelling=parts.struct[1])
+        split = split.sort("name", "value", "spelling", "label")
+        self.entries = split.select("entry", "label", "spelling", code=pl.struct("name", "value").rle_id())
+        self.terms = split.select("name", "value").unique(maintain_order=True)
+
+    def places(self, entries: pl.Series) -> np.ndarray | None:
+        """Where entries (E,) stand in `entries`; None when one of them does not."""
+        known = self.entries.select("entry").with_row_index("place")
+        found = entries.alias("entry").to_frame().join(known, on="entry", how="left", maintain_order="left")["place"]
+        return None if found.has_nulls() else found.to_numpy().astype(np.int64)
+
+
 class FacetTable:
     """The entries of N items as codes of T terms, each item's codes side by side.
 
     version: of the index, which another one replaces. rows: (N,) uint64, ascending, how the engine names the items.
-    starts: (N + 1,) where each item's codes begin. codes: (M,) ascending within an item. terms: name, value, shown and
-    label by code, ordered by name and value. columns: price and rating of the items, (N,), NaN for unknown.
+    starts: (N + 1,) where each item's codes begin. codes: (M,) ascending within an item. occurrences: (E,) items with
+    each entry of the dictionary. columns: price and rating of the items, (N,), NaN for unknown.
     """
 
     def __init__(
-        self, version: object, rows: np.ndarray, starts: np.ndarray, codes: np.ndarray, terms: pl.DataFrame,
-        columns: Mapping[str, np.ndarray],
+        self, version: object, rows: np.ndarray, starts: np.ndarray, codes: np.ndarray, dictionary: Dictionary,
+        occurrences: np.ndarray, columns: Mapping[str, np.ndarray],
     ) -> None:  # fmt: skip
         self.version, self.rows, self.starts, self.codes, self.columns = version, rows, starts, codes, columns
-        self.terms = terms
-        names = terms["name"].rle()
-        ends = names.struct.field("len").cum_sum().to_list()
+        self.dictionary, self._occurrences = dictionary, occurrences
+        names = dictionary.terms["name"].rle()
+        lengths = names.struct.field("len").to_numpy().astype(np.int64)
+        ends = np.cumsum(lengths).tolist()
         self.fields = dict(zip(names.struct.field("value").to_list(), zip([0, *ends], ends, strict=False), strict=True))
-        self.name_of_code = np.repeat(np.arange(len(names)), names.struct.field("len").to_numpy())
+        self.name_of_code = np.repeat(np.arange(len(names)), lengths)
         self._terms: dict[str, Terms] = {}
 
     @classmethod
-    def read(cls, table: Any, version: object) -> FacetTable:
-        """All items of a LanceDB table."""
+    def read(cls, table: Any, version: object, before: FacetTable | None = None) -> FacetTable:
+        """All items of a LanceDB table. before: an older reading, whose dictionary is kept where it still fits."""
         query = table.search().with_row_id(True).select(["facets", *COLUMNS])
         found = query.limit(max(table.count_rows(), 1)).to_arrow().sort_by("_rowid")
         lists = found["facets"].combine_chunks()
         encoded = lists.flatten().dictionary_encode()
         entries = pl.Series(encoded.dictionary, dtype=pl.String)
         raw = encoded.indices.to_numpy(zero_copy_only=False)
-        terms, of_entry = _terms(entries, np.bincount(raw, minlength=len(entries)))
+        dictionary = before.dictionary if before is not None else Dictionary(entries)
+        places = dictionary.places(entries)
+        if places is None or len(places) < len(dictionary.entries):  # others came, or some are gone
+            dictionary = Dictionary(entries)
+            places = dictionary.places(entries)
+            assert places is not None
+        occurrences = np.zeros(len(places), dtype=np.int64)
+        occurrences[places] = np.bincount(raw, minlength=len(places))
+        codes = dictionary.entries["code"].to_numpy().astype(np.int64)[places][raw]
         starts = np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy(zero_copy_only=False))])
         columns = {name: found[name].to_numpy().astype(np.float64) for name in COLUMNS}
-        return cls(version, found["_rowid"].to_numpy(), starts, of_entry[raw], terms, columns)
+        return cls(version, found["_rowid"].to_numpy(), starts, codes, dictionary, occurrences, columns)
 
     def field(self, name: str) -> Terms | None:
         """The values of a field, such as "brand" or "attributes.color"; None for one that no item has."""
         if name not in self.fields:
             return None
         if name not in self._terms:
-            start, end = self.fields[name]
-            part = self.terms[start:end]
-            best = part.sort("label_count", descending=True, maintain_order=True)["label"][0]
-            self._terms[name] = Terms(part["value"], part["shown"], part["count"].to_numpy(), best)
+            self._terms[name] = self._counted(*self.fields[name])
         return self._terms[name]
+
+    def _counted(self, start: int, end: int) -> Terms:
+        """The terms of one field: of their spellings, and of the field's, those of most items."""
+        code = self.dictionary.entries["code"]
+        first, last = code.search_sorted(start), code.search_sorted(end)
+        entries = self.dictionary.entries[first:last].with_columns(items=pl.Series(self._occurrences[first:last]))
+        common = entries.sort("items", descending=True, maintain_order=True)
+        terms = common.group_by("code").agg(pl.col("spelling").first(), pl.col("items").sum()).sort("code")
+        labels = common.group_by("label", maintain_order=True).agg(pl.col("items").sum())
+        label = labels.sort("items", descending=True, maintain_order=True)["label"][0]
+        values = self.dictionary.terms["value"][start:end]
+        return Terms(values, terms["spelling"], terms["items"].to_numpy(), label)
 
     @cached_property
     def attributes(self) -> list[str]:
@@ -127,41 +162,3 @@ class FacetTable:
         owners = np.repeat(np.arange(len(places)), lengths)
         within = np.arange(len(owners)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return self.codes[self.starts[places][owners] + within], owners
-
-
-def _terms(entries: pl.Series, counts: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
-    """The terms of distinct entries with their counts, ordered by name and value; and the code of each entry."""
-    split = split_entries(entries).with_columns(pl.Series("n", counts)).with_columns(
-        label=pl.col("entry").str.split(SIGN).list.first(), spelling=pl.col("entry").str.splitn(SIGN, 2).struct[1],
-        entry_code=pl.int_range(pl.len()),
-    )  # fmt: skip
-    assert len(split) == len(entries), "an entry without a name or a value"
-    split = split.with_columns(label_count=pl.col("n").sum().over("name", "label"))
-    ordered = split.sort(
-        ["name", "value", "n", "spelling"], descending=[False, False, True, False]
-    )  # the first of a term is the spelling that most items have
-    terms = ordered.group_by("name", "value", maintain_order=True).agg(
-        shown=pl.col("spelling").first(), label=pl.col("label").first(), label_count=pl.col("label_count").first(),
-        count=pl.col("n").sum(),
-    )  # fmt: skip
-    coded = ordered.with_columns(code=pl.struct("name", "value").rle_id()).sort("entry_code")
-    return terms, coded["code"].to_numpy().astype(np.int64)
-
-
-class LatestFacets:
-    """The facet table of an open index, read again when the index has another version. Safe from many threads."""
-
-    def __init__(self, opened: OpenedIndex) -> None:
-        self._opened, self._lock = opened, threading.Lock()
-        self._held: FacetTable | None = None
-
-    def current(self) -> FacetTable:
-        """The table of the index as it is now."""
-        with self._lock:
-            self._held = self._opened.read(self._of)
-            return self._held
-
-    def _of(self, table: Any) -> FacetTable:
-        version = (self._opened.manifest.id, table.version)
-        held = self._held
-        return held if held is not None and held.version == version else FacetTable.read(table, version)

@@ -46,7 +46,7 @@ def checked_names(asked: Sequence[str], columns: Mapping[str, Column]) -> tuple[
     for name in names:
         if name == AUTO or (name in columns and name not in NOT_COUNTED):
             continue
-        near = columns.nearest(name) if isinstance(columns, IndexColumns) else []
+        near = columns.nearest(name) if isinstance(columns, IndexColumns) and name not in columns else []
         own = ", ".join(one for one in columns if one not in NOT_COUNTED)
         hint = f"the nearest: {', '.join(near)}; " if near else ""
         raise ValueError(f"no facet {name!r}; {hint}accepted: {AUTO}, {own}, attributes.NAME")
@@ -75,7 +75,7 @@ class _Counted:
     def __init__(self, table: FacetTable, places: np.ndarray) -> None:
         self.table, self.places = table, places
         self.codes, self.owners = table.codes_of(places)
-        self.counts = np.bincount(self.codes, minlength=len(table.terms))
+        self.counts = np.bincount(self.codes, minlength=len(table.name_of_code))
 
     @cached_property
     def auto(self) -> list[str]:
@@ -147,7 +147,7 @@ class _Counted:
     def _tree(self, terms: Terms, counts: np.ndarray) -> Facet:
         """The paths of categories with most items, each after the one above it; of siblings the larger first."""
         root_start, root_end = self.table.fields[ROOT]
-        is_root = terms.values.is_in(self.table.terms["value"][root_start:root_end].implode())
+        is_root = terms.values.is_in(self.table.dictionary.terms["value"][root_start:root_end].implode())
         is_node = (terms.values.str.contains(PATH, literal=True) | is_root).to_numpy()
         nodes = np.flatnonzero(is_node & (counts > 0))
         lengths = terms.values.str.count_matches(PATH, literal=True).to_numpy()
@@ -159,7 +159,8 @@ class _Counted:
             above = [PATH.join(parts[: depth + 1]) for depth in range(len(parts))]
             return [(-int(counts[paths[one]]) if one in paths else 0, one) for one in above]
 
-        values = [_node(terms.shown[paths[path]], int(counts[paths[path]])) for path in sorted(paths, key=place_in_tree)]
+        ordered = [paths[path] for path in sorted(paths, key=place_in_tree)]
+        values = [_node(terms.shown[place], int(counts[place])) for place in ordered]
         others = len(nodes) - len(best)
         return {"name": "category", "label": "Category", "kind": "tree", "values": values, "others": others}
 

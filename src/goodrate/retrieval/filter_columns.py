@@ -155,8 +155,8 @@ class AttributeColumn(TagColumn):
     """An attribute: compared as what its values are (Terms.type), and with texts for equality."""
 
     def check(self, operator: str, values: Sequence[Value]) -> None:
-        kind = self._kind()
         require_filled(self.name, values)
+        kind = self._kind()
         equality = operator in (*EQUALITIES, *PATTERNS)
         for value in values:
             number = isinstance(value, float) and kind is str and operator in EQUALITIES
@@ -179,10 +179,21 @@ class AttributeColumn(TagColumn):
 
     def _parts(self, operator: str, values: Sequence[Value]) -> Sequence[str]:
         terms = self.terms()
-        if terms is None or self._kind() is not float or any(isinstance(value, str) for value in values):
+        numbers = [value for value in values if isinstance(value, float)]
+        if terms is None or len(numbers) < len(values) or (operator in EQUALITIES and self._kind() is not float):
             texts = [value if isinstance(value, str) else _spelled(value) for value in values]
             return super()._parts(operator, texts)
-        return _of_numbers(terms, operator, [float(value) for value in values])
+        return _of_numbers(terms, operator, numbers)
+
+
+class ForgivingColumn(AttributeColumn):
+    """An attribute that is compared with whatever is asked."""
+
+    def check(self, operator: str, values: Sequence[Value]) -> None:
+        """Whether it has such values is not known yet, or not any more."""
+        require_filled(self.name, values)
+        if operator in PATTERNS and any(type(value) is not str for value in values):
+            raise WrongFilter(f"{operator} is for texts, found {typed(values[0])}")
 
 
 def _spelled(value: float) -> str:
@@ -217,7 +228,7 @@ def _of_numbers(terms: Terms, operator: str, values: Sequence[float]) -> list[st
         return terms.values.filter(pl.Series(passes)).to_list()
     names = dict.fromkeys(terms.buckets[place] for place in np.flatnonzero(passes))
     ends = np.array([bucket_ends(name) for name in names]).reshape(-1, 2)
-    whole = _number_test(operator, values)(ends).all(axis=1)
+    whole = np.asarray(_number_test(operator, values)(ends).all(axis=1))
     full = {name for name, inside in zip(names, whole, strict=True) if inside}
     single = [terms.values[int(place)] for place in np.flatnonzero(passes) if terms.buckets[place] not in full]
     return [*(SIGN + name for name in full), *single]
@@ -240,9 +251,11 @@ NUMBER_COLUMNS = ("price", "rating")
 class IndexColumns(Mapping[str, Column]):
     """What a filter may name of one index. An attribute is looked up when it is named; iterating leaves them out."""
 
-    def __init__(self, table: Callable[[], FacetTable] | None = None) -> None:
-        """table: the values of this moment; None: no attributes, and no value of a field is known."""
-        self._table = table
+    def __init__(self, table: Callable[[], FacetTable] | None = None, forgiving: bool = False) -> None:
+        """table: the values of this moment; None: no value of a field is known. forgiving: any attribute may be named
+        and compared with anything; one that no item has lets none through.
+        """
+        self._table, self._forgiving = table, forgiving
         own: list[Column] = [Column("id", str), TextColumn("title", str)]
         own += [TagColumn(name, str, self._terms(name)) for name in TEXT_FIELDS]
         own += [Column(name, float) for name in NUMBER_COLUMNS]
@@ -252,14 +265,23 @@ class IndexColumns(Mapping[str, Column]):
         """By the name in its normal form."""
         if name in self._own:
             return self._own[name]
-        if self._table is None or name not in self._table().fields or not name.startswith(ATTRIBUTES):
+        if not name.startswith(ATTRIBUTES) or name == ATTRIBUTES:
+            raise KeyError(name)
+        if self._forgiving:
+            return ForgivingColumn(name, str, self._terms(name))
+        if self._table is None or name not in self._table().fields:
             raise KeyError(name)
         return AttributeColumn(name, str, self._terms(name))
 
     @property
+    def forgiving(self) -> IndexColumns:
+        """The same for filters that stand in files and outlive the values that they name."""
+        return IndexColumns(self._table, forgiving=True)
+
+    @property
     def has_attributes(self) -> bool:
         """Whether attributes can be looked up."""
-        return self._table is not None
+        return self._table is not None or self._forgiving
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._own)

@@ -38,7 +38,8 @@ MAX_WILDCARDS = 100  # in all patterns of a filter: the engine takes 0.3 ms for 
 COMPARISONS = ("=", "!=", "<", "<=", ">", ">=")
 MIRRORED = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 KEYWORDS = {"AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "ILIKE", "IS", "NULL", "TRUE", "FALSE"}
-DECLARED_COLUMNS: Mapping[str, Column] = IndexColumns()  # those of every index
+# Those of every index; for attributes, what can be said without one.
+DECLARED_COLUMNS: Mapping[str, Column] = IndexColumns(forgiving=True)
 EXAMPLE = "price < 50 AND brand = 'Anker' AND attributes.\"screen size\" >= 15"
 
 

@@ -23,6 +23,7 @@ from goodrate.run_folder import write_atomic
 ATTRIBUTE_WEIGHT = 0.25
 COLUMNS = ("text", "attribute_text", "identifiers")
 TAGS = "tags"  # of filters; their index is kept with those of the full text
+INDEXED = (*COLUMNS, TAGS)
 OUTDATED_SHARE = 0.01  # of the items: a shop of 50,000 builds again after 500 removals, not after each
 NEW_SHARE = 0.01  # of the items: so many new texts are scanned by every search until there are more
 MAX_FILES = 16  # commits whose files lie beside the big one until they are compacted
@@ -111,7 +112,7 @@ def _is_usable(table: Any) -> bool:
     from lancedb import query as full_text
 
     match: Any = full_text.MatchQuery
-    if not {index.columns[0] for index in table.list_indices()}.issuperset((*COLUMNS, TAGS)):
+    if not {index.columns[0] for index in table.list_indices()}.issuperset(INDEXED):
         return False
     try:
         for column in COLUMNS:

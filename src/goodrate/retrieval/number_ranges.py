@@ -15,7 +15,7 @@ def edges_of(numbers: np.ndarray) -> np.ndarray:
 
     The numbers' quantiles, each rounded to a multiple of a step of 1, 2 or 5 times a power of ten.
     >>> edges_of(np.array([3.0, 8.0, 19.0, 22.0, 41.0, 48.0, 55.0, 90.0, 140.0, 210.0])).tolist()
-    [0.0, 18.0, 45.0, 60.0, 110.0, 250.0]
+    [0.0, 15.0, 35.0, 50.0, 100.0, 250.0]
     """
     if not len(numbers):
         return np.array([])

@@ -18,7 +18,7 @@ from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.normal_form import normal_form
 from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields, lexical_texts, render_items
 from goodrate.retrieval import full_text
-from goodrate.retrieval.facet_table import FacetTable, LatestFacets
+from goodrate.retrieval.facet_rows import FacetRows
 from goodrate.retrieval.filter_columns import IndexColumns
 from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.fusion import Hit
@@ -59,8 +59,8 @@ class Store:
 
     def __init__(self, opened: OpenedIndex) -> None:
         self.path, self._opened = opened.path, opened
-        self._facets = LatestFacets(opened)
-        self.columns = IndexColumns(self._facets.current)  # what a filter may name
+        self.facets = FacetRows(opened)
+        self.columns = IndexColumns(self.facets.table)  # what a filter may name
 
     @classmethod
     def create(
@@ -242,8 +242,8 @@ class Store:
         return self._of_ids(list(ITEM_COLUMNS), ids)
 
     def matching(self, ids: Sequence[str], where: str | None) -> set[str]:
-        """Those of these ids that are there and that `where` lets through."""
-        condition, distinct = filter_sql(where), list(dict.fromkeys(ids))
+        """Those of these ids that are there and that `where` lets through; no item has an attribute that none has."""
+        condition, distinct = filter_sql(where, self.columns.forgiving), list(dict.fromkeys(ids))
         parts = [id_condition(distinct[start : start + ID_ROWS]) for start in range(0, len(distinct), ID_ROWS)]
         asked = [part if condition is None else f"{part} AND ({condition})" for part in parts]
         return {item for one in asked for item in self._scan(["id"], one)["id"].to_list()}
@@ -270,38 +270,6 @@ class Store:
     def stored_hashes(self) -> dict[str, str]:
         """id -> hash of the text that was encoded, for all items."""
         return dict(self._unique(self._scan(["id", "text_hash"])).rows())
-
-    def facet_table(self) -> FacetTable:
-        """The values of all items as they are now, in memory."""
-        return self._facets.current()
-
-    def rows_of_text(self, query: str, where: str | None, most: int) -> np.ndarray:
-        """Row numbers (of facet_table) of the items that share a word with the query; the best `most` of them."""
-        if not any(sign.isalnum() for sign in query):
-            return np.array([], dtype=np.uint64)
-        words = full_text.words(query)
-        return self._rows(lambda table: table.search(words), where, most)
-
-    def rows_of_ids(self, ids: Sequence[str], where: str | None) -> np.ndarray:
-        """Row numbers (of facet_table) of the items with these ids that `where` lets through."""
-        distinct = list(dict.fromkeys(ids))
-        parts = [id_condition(distinct[start : start + ID_ROWS]) for start in range(0, len(distinct), ID_ROWS)]
-        found = [self._rows(lambda table: table.search(), where, ID_ROWS, part) for part in parts]
-        return np.concatenate([np.array([], dtype=np.uint64), *found])
-
-    def _rows(
-        self, start: Callable[[Any], Any], where: str | None, most: int, also: str | None = None
-    ) -> np.ndarray:
-        """Row numbers of a search, filtered before the top is taken. also: a condition in the engine's SQL."""
-        conditions = [condition for condition in (filter_sql(where, self.columns), also) if condition]
-
-        def read(table: Any) -> np.ndarray:
-            query = start(table).with_row_id(True).select(["price"])
-            query = query.where(" AND ".join(conditions), prefilter=True) if conditions else query
-            found: np.ndarray = query.limit(most).to_arrow()["_rowid"].to_numpy()
-            return found
-
-        return self._opened.read(read)
 
     def _of_ids(self, columns: list[str], ids: Sequence[str]) -> pl.DataFrame:
         """Columns of the items with these ids."""
