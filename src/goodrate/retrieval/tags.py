@@ -81,7 +81,8 @@ def item_tags(frame: pl.DataFrame) -> pl.DataFrame:
         _read(frame["category"], _of_category),
         *(_read(frame[name], _of_plain(name)) for name in PLAIN if name in frame.columns),
     ]
-    entries = pl.concat(parts).join(_tagged(pl.concat(parts)["entry"].unique()), on="entry")
+    entries = pl.concat(parts)
+    entries = entries.join(_tagged(entries["entry"].unique()), on="entry", maintain_order="left")
     entries = entries.unique(["row", "name", "value"], keep="first", maintain_order=True)
     entries = entries.sort("row", "name", "value", maintain_order=True)
     shown = entries.group_by("row").agg(facets=pl.col("entry"))
