@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from goodrate.ranking.results import Result as Result
     from goodrate.ranking.rule_file import RankingRules
     from goodrate.relevance.protocol import Judge
+    from goodrate.retrieval.facets import Facets as Facets
     from goodrate.retrieval.indexing import IndexReport, ItemEncoder
     from goodrate.retrieval.search import Searcher
     from goodrate.retrieval.search_words import SearchWords
@@ -208,18 +209,20 @@ class Index:
 
     def search(
         self, query: str, k: int = 10, where: str | None = None, mode: str | None = None, depth: int | None = None,
-        ignore: Sequence[str] = (), *, offset: int = 0, sort: str = "relevance", group_by: str | None = None,
-        with_rules: bool = True,
+        ignore: Sequence[str] = (), facets: bool | Sequence[str] = False, *, offset: int = 0, sort: str = "relevance",
+        group_by: str | None = None, with_rules: bool = True,
     ) -> SearchResponse:  # fmt: skip
         """The best k items, best first; with a judge, its verdicts order the first `depth`.
 
-        where: a condition such as "price < 50 AND brand = 'HP'". Exclusions and prices in the query ("without X",
-        "under 50 euro") are read by rules; the answer's `spans` tell what was read, and those whose ids are in `ignore`
-        are plain words. offset: results left out before the first, for pages. sort: price, -price (falling), rating or
-        attributes.NAME, among the relevant results. group_by: one result for all items with the same parent_id (or
-        brand, category, attributes.NAME), or, as title, whose titles differ by colour, size and count alone; "none"
-        where the index groups unasked. with_rules: whether its ranking rules act. Raises ValueError for an empty query,
-        an unknown mode or name, or a filter that cannot be read.
+        where: a condition such as "price < 50 AND attributes.color = 'red'", see docs/filters_and_facets.md. facets:
+        names such as "brand" and "attributes.color", or True for brand, category, price and the attributes that split
+        the results best; the answer's `facets` has them with counts and a filter for each value. Exclusions and
+        prices in the query ("without X", "under 50 euro") are read by rules; the answer's `spans` tell what was read,
+        and those whose ids are in `ignore` are plain words. offset: results left out before the first, for pages.
+        sort: price, -price (falling), rating or attributes.NAME, among the relevant results. group_by: one result for
+        all items with the same parent_id (or brand, category, attributes.NAME), or, as title, whose titles differ by
+        colour, size and count alone; "none" where the index groups unasked. with_rules: whether its ranking rules act.
+        Raises ValueError for an empty query, an unknown mode, name or facet, or a filter that is none.
         """
         from goodrate.serving.records import SearchRequest
 
@@ -227,9 +230,13 @@ class Index:
             raise ValueError("the query is empty")
         mode, depth = mode or self.mode, self.depth if depth is None else depth
         self._require_mode(mode)
+        asked = ("auto",) if facets is True else tuple(facets or ())
         return self.pipeline.search(
-            SearchRequest(query, k, where, mode, depth, tuple(ignore), offset, sort, group_by, with_rules)
-        )
+            SearchRequest(
+                query, k, where, mode, depth, tuple(ignore), offset=offset, sort=sort, group_by=group_by,
+                with_rules=with_rules, facets=asked,
+            )
+        )  # fmt: skip
 
     def rerank(self, judge: Judge | CalibratedJudge, depth: int = DEPTH, mode: str | None = None) -> Index:
         """The same index with a judge over its first `depth` results.

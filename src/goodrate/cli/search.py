@@ -19,7 +19,7 @@ from goodrate.cli.terminal import uncollected, verb_app
 from goodrate.strict_json import dumps
 
 if TYPE_CHECKING:
-    from goodrate.api.index import Index, Result, SearchResponse
+    from goodrate.api.index import Facets, Index, Result, SearchResponse
 
 app = verb_app()
 
@@ -29,6 +29,17 @@ COLUMNS = ("brand", "category", "price", "rating")  # shown when any result has 
 EXTRA = {"variant_count": "variants", "rules": "rules"}  # the same, behind the id
 TITLE_CHARS = 120  # marketplaces have titles of 500
 
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        help="One result for all variants: parent_id, title, ..., none. Default: the index's.", show_default=False
+    ),
+]
+Facet = Annotated[
+    list[str] | None,
+    typer.Option(help="Count this: brand, category, price, rating, attributes.NAME.", show_default=False),
+]
+
 HELP = """Search an index by words, by meaning, or by both.
 
 Examples:
@@ -36,6 +47,10 @@ Examples:
   goodrate search shop-index "usb c cable 2m"
 
   goodrate search shop-index "desk lamp" --where "price < 50 AND brand = 'Anker'"
+
+  goodrate search shop-index "laptop" --where "attributes.color IN ('red', 'blue')" --facets
+
+  goodrate search shop-index "monitor" --facet brand --facet attributes.resolution
 
   goodrate search shop-index "laptop sleeve" -k 50 --mode lexical --json
 
@@ -53,7 +68,8 @@ def search(
     where: Annotated[
         str | None,
         typer.Option(
-            help="A condition on id, title, brand, category, price, rating, currency, parent_id.", show_default=False
+            help="A condition on id, title, brand, category, price, rating, currency, parent_id, attributes.NAME.",
+            show_default=False,
         ),
     ] = None,
     mode: Annotated[
@@ -62,15 +78,14 @@ def search(
     sort: Annotated[
         str, typer.Option(help="price, -price (falling), -rating or attributes.NAME, of what is relevant.")
     ] = "relevance",
-    group_by: Annotated[
-        str | None,
-        typer.Option(
-            help="One result for all variants: parent_id, title, ..., none. Default: the index's.", show_default=False
-        ),
-    ] = None,
+    group_by: GroupBy = None,
     offset: Annotated[int, typer.Option(min=0, help="Leave out so many results before the first.")] = 0,
     rules: Rules = None,
     no_rules: Annotated[bool, typer.Option("--no-rules", help="Heed no ranking rules.")] = False,
+    facets: Annotated[
+        bool, typer.Option("--facets", help="Count brands, categories, prices and attributes of what matches.")
+    ] = False,
+    facet: Facet = None,
     encoder: Encoder = None,
     as_typed: Annotated[
         bool, typer.Option("--as-typed", help='Take "without X" and "under 50 euro" as plain words.')
@@ -88,14 +103,17 @@ def search(
         _warn(opened)
     start = time.perf_counter()
     response = opened.search(
-        query, k, where, mode, offset=offset, sort=sort, group_by=group_by, with_rules=not no_rules
-    )
+        query, k, where, mode, facets=[*(["auto"] if facets else []), *(facet or [])], offset=offset, sort=sort,
+        group_by=group_by, with_rules=not no_rules,
+    )  # fmt: skip
     milliseconds = (time.perf_counter() - start) * 1000
     rows = [_result(result) for result in response]
     if as_json:
         sys.stdout.write(dumps(_document(query, where, response, rows, milliseconds), indent=2) + "\n")
     else:
         _print(query, rows, _summary(response, rows, len(opened), milliseconds))
+        if response.facets is not None:
+            _print_facets(response.facets)
 
 
 def _warn(index: Index) -> None:
@@ -116,6 +134,7 @@ def _document(
     return {
         "query": query, "where": where, **asked, "read": read, "correction": meant, "rules": list(response.rules),
         "more": response.more, "milliseconds": round(milliseconds, 1), "results": rows,
+        **(asdict(response.facets) if response.facets is not None else {}),
     }  # fmt: skip
 
 
@@ -175,6 +194,25 @@ def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:
 def _extra(value: list[str] | int) -> str:
     """How many variants a result has, or the names of its ranking rules."""
     return ", ".join(value) if isinstance(value, list) else f"+{value}" if value else ""
+
+
+def _print_facets(counts: Facets) -> None:
+    """A line for each facet: its label, and the values with their counts."""
+    among = "items" if counts.complete else "best items"
+    table = Table(box=None, show_header=False, caption=f"counted over {counts.counted:,} {among}", padding=(0, 2, 0, 0))
+    table.caption_justify = "left"
+    table.add_column(style="bold", no_wrap=True, max_width=20)
+    table.add_column()
+    for facet in counts.facets:
+        values = [f"{escape(_value(value))} [cyan]{value['count']:,}[/cyan]" for value in facet["values"]]
+        more = [f"[dim]and {facet['others']:,} others[/dim]"] if facet["others"] else []
+        table.add_row(escape(facet["label"]), ", ".join([*values, *more]) or "[dim]none[/dim]")
+    Console().print(table)
+
+
+def _value(value: dict[str, Any]) -> str:
+    """The value of a facet, or its range."""
+    return f"{value['from']:,} to {value['to']:,}" if "from" in value else str(value.get("path", value["value"]))
 
 
 def _cut(title: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from goodrate.serving.records import IndexUnavailable, SearchRequest
@@ -33,9 +33,21 @@ class CandidateSearch(Protocol):
         """Suggestions (text, kind, results) for what was typed so far."""
         ...
 
+    def facets(
+        self, read: Any, asked: Sequence[str], where: str | None, mode: str, hits: Sequence[Any],
+        without: Sequence[Any] = (),
+    ) -> Any:  # fmt: skip
+        """The Facets of a search that found these hits. without: lists of ids, and filters, of items to leave out."""
+        ...
+
 
 class ItemStore(Protocol):
     """What the pipeline needs of `retrieval.store.Store`."""
+
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        """What a filter may name."""
+        ...
 
     def items(self, ids: Sequence[str]) -> Any:
         """A polars frame with the item columns, in the order of ids. Raises ValueError for an unknown id."""
@@ -64,6 +76,7 @@ class Candidates:
         """read: the request's query. sizes: hits in all after each search, ascending."""
         self._searcher, self._store, self._request, self._read, self._watch = searcher, store, request, read, watch
         self._sizes = list(sizes)
+        self._first: list[Any] = []  # what the first search found
         self._waiting: list[Any] = []
         self._given: set[str] = set()
 
@@ -107,6 +120,7 @@ class Candidates:
         """Find so many hits, of which those that were not given wait."""
         with self._watch.stage("retrieve"):
             hits = self._searcher.find(self._read, size, self._request.where, str(self._request.mode))
+        self._first = self._first or hits
         self._waiting = [hit for hit in hits if hit.item_id not in self._given]
         self._sizes = [larger for larger in self._sizes if larger > size and len(hits) == size]
 
@@ -123,6 +137,16 @@ class Candidates:
         """Those of these ids that the index holds and a filter lets through. Raises IndexUnavailable."""
         with self._watch.stage("rules"), _unavailable():
             return self._store.matching(ids, where)
+
+    def facets(self, without: Sequence[Any]) -> Any:
+        """The Facets that the request asks for, None for none; no page changes them. without: lists of ids, and
+        filters, of items to leave out. Raises IndexUnavailable.
+        """
+        asked, where, mode = self._request.facets, self._request.where, str(self._request.mode)
+        if not asked:
+            return None
+        with self._watch.stage("facets"), _unavailable():
+            return self._searcher.facets(self._read, asked, where, mode, self._first, without)
 
     def _rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """The catalogue rows of these ids, in their order."""
