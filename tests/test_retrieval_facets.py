@@ -13,7 +13,10 @@ from hypothesis import strategies as st
 from faceted_shop import catalog_of, counts, made_items, numbers, values
 from goodrate.api.index import Index
 from goodrate.catalog.normal_form import normal_text
+from goodrate.ranking.rule_file import Bury, RankingRules
 from goodrate.retrieval.number_ranges import edges_of, round_step
+from goodrate.serving.pipeline import SearchPipeline
+from goodrate.serving.records import SearchRequest
 
 ITEMS = made_items(400)
 KETTLES = [item for item in ITEMS if item["title"].startswith("kettle")]
@@ -126,6 +129,22 @@ def test_facets_are_counted_under_the_price_that_the_query_names(index: Index) -
     response = index.search("kettle under 60 euro", k=500, facets=["brand"])
     expected = [item for item in KETTLES if item["price"] is None or item["price"] <= 60]
     assert response.facets.counted == len(expected) == len(response.results)
+
+
+def test_what_a_rule_takes_out_is_not_counted(index: Index) -> None:
+    rules = RankingRules(
+        bury=[
+            Bury(name="no blue", where="attributes.colour = 'blue'", to="out"),
+            Bury(name="old", ids=["i0001", KETTLES[0]["id"]], to="out"),
+            Bury(name="gone", where="attributes.gone = 1", to="out"),
+            Bury(name="last", where="brand = 'dell'", to="end"),
+        ]
+    )
+    pipeline = SearchPipeline(index.store, index.searcher, modes=index.modes, rules=rules)
+    response = pipeline.search(SearchRequest("kettle", k=400, facets=("brand", "attributes.colour")))
+    left = [i for i in KETTLES if "blue" not in values(i, "attributes.colour") and i["id"] not in rules.bury[1].ids]
+    assert response.facets.counted == len(left) == len(response.results)
+    assert "Blue" not in [value["value"] for value in response.facets.facets[1]["values"]]
 
 
 def test_very_many_matches_are_counted_over_the_best(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
