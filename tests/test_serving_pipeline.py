@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from goodrate.ranking.results import rank
 from goodrate.relevance.pairs import text_item
 from goodrate.relevance.verdicts import Verdict
-from goodrate.serving.pipeline import IndexUnavailable, NoJudge, SearchPipeline, SearchRequest, UnknownItem, rank
+from goodrate.serving.pipeline import SearchPipeline
+from goodrate.serving.records import IndexUnavailable, NoJudge, SearchRequest, UnknownItem
 from serving_shop import FakeSearcher, FakeStore, Hit, fake_judge, fake_pipeline
 
 

@@ -15,13 +15,14 @@ from goodrate.run_folder import write_atomic
 if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
     from goodrate.models.encoder import Encoder
+    from goodrate.ranking.results import Result as Result
     from goodrate.relevance.protocol import Judge
     from goodrate.retrieval.indexing import IndexReport, ItemEncoder
     from goodrate.retrieval.search import Searcher
     from goodrate.retrieval.search_words import SearchWords
     from goodrate.retrieval.store import Store
-    from goodrate.serving.pipeline import Result as Result
-    from goodrate.serving.pipeline import SearchPipeline, SearchResponse
+    from goodrate.serving.pipeline import SearchPipeline
+    from goodrate.serving.records import SearchResponse
 
 FACTS, CONTEXTS, SYNONYMS = "facts.jsonl", "contexts.jsonl", "synonyms.txt"
 NOTES = {
@@ -217,7 +218,7 @@ class Index:
         "under 50 euro") are read by rules; the answer's `spans` tell what was read, and those whose ids are in `ignore`
         are plain words. Raises ValueError for an empty query, an unknown mode or a filter that cannot be read.
         """
-        from goodrate.serving.pipeline import SearchRequest
+        from goodrate.serving.records import SearchRequest
 
         if not query.strip():
             raise ValueError("the query is empty")

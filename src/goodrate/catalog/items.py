@@ -21,8 +21,11 @@ ITEM_COLUMNS: dict[str, type[pl.DataType]] = {
     "description": pl.String,
     "brand": pl.String,
     "category": pl.String,
-    "price": pl.Float64,  # in the shop's currency, null = unknown
+    "price": pl.Float64,  # null = unknown
     "rating": pl.Float64,  # null = unknown
+    "currency": pl.String,  # of the price, an ISO code such as EUR; "" = unknown
+    "image": pl.String,  # an address or a path; "" = none
+    "parent_id": pl.String,  # the group of variants that the item belongs to; "" = none
     "attributes": pl.String,  # a JSON object, name -> scalar or list
 }
 

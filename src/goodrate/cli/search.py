@@ -45,7 +45,10 @@ def search(
     query: Annotated[str, typer.Argument(help="What a shopper would type.")],
     k: Annotated[int, typer.Option("-k", "--k", min=1, max=1_000_000, help="How many results.")] = 10,
     where: Annotated[
-        str | None, typer.Option(help="A condition on id, title, brand, category, price, rating.", show_default=False)
+        str | None,
+        typer.Option(
+            help="A condition on id, title, brand, category, price, rating, currency, parent_id.", show_default=False
+        ),
     ] = None,
     mode: Annotated[
         Mode | None, typer.Option(help="Default: hybrid, or lexical when the index has no vectors.", show_default=False)

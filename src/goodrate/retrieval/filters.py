@@ -55,7 +55,7 @@ class Column:
 DECLARED_COLUMNS: Mapping[str, Column] = {
     column.name: column
     for column in (
-        *(Column(name, str) for name in ("id", "title", "brand", "category")),
+        *(Column(name, str) for name in ("id", "title", "brand", "category", "currency", "parent_id")),
         *(Column(name, float) for name in ("price", "rating")),
     )
 }

@@ -21,7 +21,7 @@ from goodrate.run_folder import write_atomic
 
 MANIFEST = "store.json"
 TABLE_FOLDER = "items.lance"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 class Manifest(BaseModel):

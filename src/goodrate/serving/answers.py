@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from goodrate.ranking.results import Result
 from goodrate.relevance.verdicts import Verdict
 from goodrate.scale import RelevanceScale
-from goodrate.serving.pipeline import Result, SearchResponse
+from goodrate.serving.records import SearchResponse
 
 
 def search_json(response: SearchResponse, scale: RelevanceScale | None) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from goodrate.serving.answers import explain_json, rerank_json, search_json
 from goodrate.serving.bodies import BodyLimit, StrictRoute, error_answer
 from goodrate.serving.limits import Limits
 from goodrate.serving.live import LivePipeline
-from goodrate.serving.pipeline import IndexUnavailable, NoJudge, SearchPipeline, UnknownItem
+from goodrate.serving.pipeline import SearchPipeline
+from goodrate.serving.records import IndexUnavailable, NoJudge, UnknownItem
 from goodrate.serving.requests import JudgeBody, PairBody, RerankBody, SearchBody, SuggestBody
 
 PAGE = Path(__file__).parent / "page"

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from goodrate.retrieval.filters import MAX_CHARACTERS
-from goodrate.serving.pipeline import SearchRequest
+from goodrate.serving.records import SearchRequest
 
 MAX_QUERY_CHARACTERS = 500
 MAX_RESULTS = 200
