@@ -79,6 +79,11 @@ def hit_at(rank: int, item_id: str) -> Hit:
 class FakeStore:
     """Items of the invented catalogue."""
 
+    version = 1
+
+    def images(self) -> pl.Series:
+        return pl.Series([], dtype=pl.String)
+
     def __len__(self) -> int:
         return len(ITEMS)
 

@@ -246,6 +246,10 @@ class Store:
         """Every item, ordered by id."""
         return Catalog(self._unique(self._scan(list(ITEM_COLUMNS))).sort("id"))
 
+    def images(self) -> pl.Series:
+        """The pictures' addresses or paths of the items that have one, in no particular order."""
+        return self._scan(["image"], "image != ''")["image"]
+
     def vectors(self) -> tuple[list[str], np.ndarray]:
         """All ids in order and their vectors (N, D) float32. Raises ValueError when the index has none."""
         if self.dimension is None:

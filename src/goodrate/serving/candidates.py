@@ -29,6 +29,15 @@ class ItemStore(Protocol):
         """A polars frame with the item columns, in the order of ids. Raises ValueError for an unknown id."""
         ...
 
+    def images(self) -> Any:
+        """A polars series: the pictures' addresses of the items that have one."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Another one after every change."""
+        ...
+
     def __len__(self) -> int:
         """How many items the index holds."""
         ...

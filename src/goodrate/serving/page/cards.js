@@ -44,14 +44,18 @@ function marks(result) {
   return rules.length ? make("div", { className: "marks" }, ...rules) : null;
 }
 
+/** The other variants of the result, folded; each with what it differs in. */
 function variantsOf(result) {
-  const variants = result.variants ?? [];
-  if (!variants.length) return null;
-  const rows = variants.map((one) => {
+  const others = (result.variants ?? []).filter((one) => one.id !== result.item_id);
+  if (!others.length) return null;
+  const count = (result.variant_count ?? others.length + 1) - 1;
+  const rows = others.map((one) => {
+    const differing = Object.values(one.differing ?? {}).flat().join(", ");
     const price = one.price === null || one.price === undefined ? null : make("span", { className: "price" }, money(one.price, one.currency || result.item.currency));
-    return make("li", {}, make("span", {}, one.title || one.id), price);
+    return make("li", {}, make("span", {}, one.title || one.id, differing ? make("span", { className: "differing" }, ` ${differing}`) : null), price);
   });
-  return make("details", { className: "variants" }, make("summary", {}, `${variants.length} more variant${variants.length === 1 ? "" : "s"}`), make("ul", {}, ...rows));
+  if (count > others.length) rows.push(make("li", { className: "differing" }, `and ${(count - others.length).toLocaleString()} more`));
+  return make("details", { className: "variants" }, make("summary", {}, `${count.toLocaleString()} more variant${count === 1 ? "" : "s"}`), make("ul", {}, ...rows));
 }
 
 /** The tier, the bar of label probabilities and the likeliest label. */

@@ -51,6 +51,7 @@ function probabilityTable(labels, probabilities) {
 }
 
 function channelTable(retrieval) {
+  if (retrieval.rank === null) return section("Retrieval", make("p", {}, "Not found by the search: a rule of the shop put it here."));
   const heads = ["channel", "rank", "score", "share"].map((name, index) => make("th", { className: index ? "n" : "", scope: "col" }, name));
   const rows = Object.entries(retrieval.channels).map(([name, part]) =>
     make("tr", {}, make("td", {}, name), ...[String(part.rank), part.score.toFixed(3), percent(part.share)].map((text) => make("td", { className: "n" }, text))));

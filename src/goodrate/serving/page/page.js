@@ -173,6 +173,8 @@ function showError(message) {
 
 function showLoading() {
   notice.replaceChildren();
+  showFrame(true);
+  if (!answer) showChips(state, null, "", go); // what the address says has its place before the answer comes
   more.hidden = true;
   byId("status").replaceChildren("Searching…");
   list.setAttribute("aria-busy", "true");
@@ -238,6 +240,7 @@ function start() {
   });
   run(keptScroll());
   describeServer();
+  if (!state.query) form.elements.query.focus();
 }
 
 start();
