@@ -1,4 +1,4 @@
-"""The page in Chromium, for the tests of the page: a server in a thread, a browser, and pictures for people to look at."""
+"""The page in Chromium, for its tests: a server in a thread, a browser, axe-core, pictures for people to look at."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ MARKS = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Ch
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 SHOTS = os.environ.get("GOODRATE_SCREENSHOTS")  # a folder to keep pictures in
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-DRAWING = "<svg xmlns='http://www.w3.org/2000/svg' width='300' height='200'><rect width='300' height='200' fill='#48a'/></svg>"
+DRAWING = (
+    "<svg xmlns='http://www.w3.org/2000/svg' width='300' height='200'>"
+    "<rect width='300' height='200' fill='#cde'/><circle cx='150' cy='100' r='60' fill='#48a'/></svg>"
+)
 
 
 class Served:

@@ -1,4 +1,4 @@
-"""The page over a real index: filters, chips, sorting, more results, pictures, variants, and that the address holds all."""
+"""The page over a real index: filters, chips, sorting, more results, pictures, and an address that holds all of it."""
 
 from __future__ import annotations
 
@@ -254,8 +254,8 @@ def test_an_older_answer_never_replaces_a_newer_one(page: Any, shop: Served) -> 
 
 def test_pictures_keep_their_place_and_a_missing_one_is_neutral(page: Any, shop: Served) -> None:
     page.add_init_script(
-        "window.moved = 0; new PerformanceObserver((list) => list.getEntries().forEach((one) => { moved += one.value; }))"
-        ".observe({ type: 'layout-shift' });"
+        "window.moved = 0; new PerformanceObserver((list) => list.getEntries().forEach((one) => "
+        "{ moved += one.value; })).observe({ type: 'layout-shift' });"
     )
     held: list[Any] = []
     page.route(re.compile("^https:"), lambda route: held.append(route))
@@ -349,7 +349,7 @@ def test_filters_are_on_a_sheet_in_a_narrow_window(phone: Any, shop: Served) -> 
     sheet.wait_for()
     assert phone.evaluate("document.getElementById('sheet').contains(document.activeElement)")
     sheet.get_by_role("checkbox", name=re.compile("^Zorvo")).click()
-    phone.get_by_role("button", name=f"Show {OF_BRAND['Zorvo']} results").wait_for()
+    phone.get_by_role("button", name=f"Show {OF_BRAND['Zorvo']} items").wait_for()
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390
     shot(phone, "narrow_sheet", whole=False)
     phone.keyboard.press("Escape")

@@ -3,13 +3,14 @@ import { byId, make, money } from "./dom.js";
 
 const FEW = 7; // values of a facet that show at once
 const QUOTED = /^[^']+ (?:=|I?LIKE) '((?:[^']|'')*)'$/;
-const BETWEEN = /^(\S+) >= (-?[\d.]+) AND \1 <=? (-?[\d.]+)$/;
-const BOUND = /^(\S+) (>=?|<=?) (-?[\d.]+)$/;
+const BETWEEN = /^(.+) >= (-?[\d.]+) AND \1 <=? (-?[\d.]+)$/;
+const FROM_TO = /^.+ BETWEEN (-?[\d.]+) AND (-?[\d.]+)$/;
+const BOUND = /^(.+) (>=?|<=?) (-?[\d.]+)$/;
 const unfolded = new Set(); // facets that show all their values
 const folded = new Set();
 
-const titleCase = (name) => name.replace(/^attributes\./, "").replace(/_/g, " ").replace(/^./, (first) => first.toUpperCase());
-const amount = (facet, value, currency) => (facet === "price" ? money(value, currency, true) : value.toLocaleString());
+const titleCase = (name) => name.replace(/^attributes\.|"/g, "").replace(/_/g, " ").replace(/^./, (first) => first.toUpperCase());
+const amount = (facet, value, currency) => (facet === "price" ? money(value, currency, true) : value.toLocaleString(undefined, { maximumSignificantDigits: 6 }));
 
 /** "up to 50", "50 to 100", "from 100": a range, where null is no bound. */
 function rangeText(facet, from, to, currency) {
@@ -18,7 +19,11 @@ function rangeText(facet, from, to, currency) {
   return low === null ? `up to ${high}` : `from ${low}`;
 }
 
-const valueText = (facet, value, currency) => (facet.kind === "ranges" ? rangeText(facet.name, value.from, value.to, currency) : String(value.value));
+function valueText(facet, value, currency) {
+  if (facet.kind !== "ranges") return String(value.value);
+  const text = rangeText(facet.name, value.from, value.to, currency);
+  return facet.unit ? `${text} ${facet.unit}` : text;
+}
 
 /** What a chosen condition says, also for one that no facet of the answer has. */
 export function conditionText(facets, name, condition, currency) {
@@ -27,8 +32,9 @@ export function conditionText(facets, name, condition, currency) {
   if (value) return value.path ?? valueText(facet, value, currency);
   const quoted = QUOTED.exec(condition);
   if (quoted) return quoted[1].replaceAll("''", "'");
-  const [between, bound] = [BETWEEN.exec(condition), BOUND.exec(condition)];
+  const [between, fromTo, bound] = [BETWEEN, FROM_TO, BOUND].map((pattern) => pattern.exec(condition));
   if (between) return rangeText(name, Number(between[2]), Number(between[3]), currency);
+  if (fromTo) return rangeText(name, Number(fromTo[1]), Number(fromTo[2]), currency);
   if (bound) return bound[2].startsWith(">") ? rangeText(name, Number(bound[3]), null, currency) : rangeText(name, null, Number(bound[3]), currency);
   return condition;
 }

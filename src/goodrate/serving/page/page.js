@@ -85,11 +85,19 @@ function addCards(results, before) {
 /** How many results there are and are shown, in the line above them and at their end. */
 function showCounts() {
   const count = answer.results.length;
-  more.hidden = !count || !answer.more || count >= (answer.counted ?? Infinity);
+  more.hidden = !count || !answer.more;
   more.querySelector("button").disabled = false;
   more.querySelector("p")?.remove();
   byId("status").replaceChildren(...summaryOf().map((text) => make("span", {}, text)));
-  byId("close-filters").textContent = count ? `Show ${counted(answer.counted ?? count, "result")}` : "No results";
+  byId("close-filters").textContent = count ? `Show ${counted(answer.counted ?? count, "item")}` : "No results";
+}
+
+/** "20 of 812 results"; where variants are one result, "20 results, 812 items found". */
+function totalOf() {
+  const [shown, found] = [answer.results.length, answer.counted ?? 0];
+  if (found <= shown) return counted(shown, "result");
+  if (answer.group_by) return `${counted(shown, "result")}, ${counted(found, "item")} found`;
+  return answer.more ? `${shown} of ${counted(found, "result")}` : counted(shown, "result");
 }
 
 /** What the line above the results says: how many, of which tier, how long it took. */
@@ -97,8 +105,7 @@ function summaryOf() {
   const { results, labels } = answer;
   const countOf = (tier) => results.filter((result) => (result.verdict?.tier ?? null) === tier).length;
   const tiers = ["Good", "Mid", "Bad"].filter(countOf).map((tier) => `${countOf(tier)} ${tier}`);
-  const total = answer.counted > results.length ? `${results.length} of ${counted(answer.counted, "result")}` : counted(results.length, "result");
-  const lines = [`${total}${tiers.length ? `: ${tiers.join(", ")}` : ""}`];
+  const lines = [`${totalOf()}${tiers.length ? `: ${tiers.join(", ")}` : ""}`];
   if (labels.length) lines.push(`${answer.judged} of ${answer.retrieved} judged${answer.cached ? ` (${answer.cached} remembered)` : ""}`);
   if (answer.failed) lines.push(`${answer.failed} could not be judged`);
   const stages = Object.entries(answer.latency_ms).filter(([name, ms]) => name !== "total" && ms >= 1);

@@ -34,7 +34,7 @@ async function find(state, offset, k, signal, facets = []) {
   const others = { k, ...(offset ? { offset } : {}), ...(state.sort ? { sort: state.sort } : {}) };
   const pairs = [...parametersOf(state, whereOf(state), others), ...facets.map((name) => ["facets", name])];
   const answer = await fetchJson("search", pairs, signal);
-  return { ...answer, more: answer.results.length === k };
+  return { ...answer, more: answer.more ?? answer.results.length === k };
 }
 
 /** The answer with the next results behind those that it has; one that is there already is not shown again. */
