@@ -61,6 +61,9 @@ class FakeSearcher:
     def read(self, query: str, ignore: tuple[str, ...] = ()) -> QueryReading:
         return QueryReading(query)
 
+    def condition(self, read: QueryReading, where: str | None = None) -> str | None:
+        return where
+
     def suggest(self, typed: str, k: int) -> list[Suggestion]:
         return [Suggestion("red kettle", "title", 1)][:k]
 
@@ -86,6 +89,12 @@ class FakeStore:
 
     def __len__(self) -> int:
         return len(ITEMS)
+
+    def matching(self, ids: Sequence[str], where: str | None) -> set[str]:
+        known = CATALOGUE if where is None else pl.SQLContext(items=CATALOGUE).execute(
+            f"SELECT * FROM items WHERE {where}", eager=True
+        )  # fmt: skip
+        return set(ids) & set(known["id"])
 
     def items(self, ids: Sequence[str]) -> pl.DataFrame:
         rows = {row["id"]: row for row in CATALOGUE.to_dicts()}

@@ -15,19 +15,36 @@ TIER_ORDER: dict[str | None, int] = {"Good": 3, "Mid": 2, None: 1, "Bad": 0}
 
 
 @dataclass(frozen=True)
+class Variant:
+    """One of several variants behind a result. differing: attributes in which the variants are not alike."""
+
+    id: str
+    title: str
+    price: float | None
+    image: str
+    differing: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Result:
     """One result. score and retrieval_rank are those of retrieval; channels: rank, score and share of each channel.
 
-    excluded: the item has what the query asks to be without, and retrieval put it behind others for that.
+    retrieval_rank: None for an item that was not retrieved: a ranking rule put it there. excluded: the item has what
+    the query asks to be without, and retrieval put it behind others for that. rules: names of the ranking rules that
+    apply to it. variants: all of its group when results are grouped, itself first; none when it is alone.
+    variant_count: how many they are, of which the first are listed.
     """
 
     rank: int
     item: dict[str, Any]
-    retrieval_rank: int
+    retrieval_rank: int | None
     score: float
     channels: dict[str, dict[str, float | int]]
     verdict: Verdict | None
     excluded: bool = False
+    rules: tuple[str, ...] = ()
+    variants: tuple[Variant, ...] = ()
+    variant_count: int = 1
 
     def __str__(self) -> str:
         tier = f"{self.verdict.tier or 'unjudged':9s}" if self.verdict else ""
@@ -45,11 +62,14 @@ def _finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
-def rank(hits: Sequence[Any], items: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> list[Result]:
+def rank(
+    hits: Sequence[Any], items: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict], before: int = 0
+) -> list[Result]:
     """Results by tier, then those without what the query excludes, then expected gain, then retrieval rank.
 
-    hits: K, best first. items: K, same order. verdicts: one for each of the first hits. An item without a label (not
-    judged, or failed) has no gain and keeps its retrieval order among its like.
+    hits: K, best first. items: K, same order. verdicts: one for each of the first hits. before: hits of the search that
+    stand in front of these. An item without a label (not judged, or failed) has no gain and keeps its retrieval order
+    among its like.
     """
     by_item = [*verdicts, *[None] * (len(hits) - len(verdicts))]
 
@@ -61,9 +81,9 @@ def rank(hits: Sequence[Any], items: Sequence[Mapping[str, Any]], verdicts: Sequ
     order = sorted(range(len(hits)), key=key)
     return [
         Result(
-            rank=place,
+            rank=before + place,
             item=dict(items[position]),
-            retrieval_rank=position + 1,
+            retrieval_rank=before + position + 1,
             score=float(hits[position].score),
             channels={name: _part(part) for name, part in hits[position].channels.items()},
             verdict=by_item[position],
@@ -71,6 +91,11 @@ def rank(hits: Sequence[Any], items: Sequence[Mapping[str, Any]], verdicts: Sequ
         )
         for place, position in enumerate(order, start=1)
     ]
+
+
+def unretrieved(item: Mapping[str, Any]) -> Result:
+    """A result that a ranking rule shows and retrieval has not found."""
+    return Result(rank=0, item=dict(item), retrieval_rank=None, score=0.0, channels={}, verdict=None)
 
 
 def _part(part: Any) -> dict[str, float | int]:

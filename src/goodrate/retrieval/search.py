@@ -104,12 +104,16 @@ class Searcher:
             raise ValueError(f"{self.store.path} is searched without an encoder; only mode lexical is possible")
         if not any(sign.isalnum() for sign in read.text):
             return []
-        price = read.constraints.price if read.constraints else None
-        limits = [f"({where})" if where else None, price.where() if price else None]
-        both = " AND ".join(limit for limit in limits if limit) or None
+        both = self.condition(read, where)
         if read.constraints is None or not read.constraints.must_not:
             return self._retrieve(read.text, k, both, mode)
         return self._demoted(self._retrieve(read.text, max(k, DEMOTED_AMONG), both, mode), read.constraints)[:k]
+
+    def condition(self, read: QueryReading, where: str | None = None) -> str | None:
+        """The filter under which `find` searches: `where`, and the price that the query names."""
+        price = read.constraints.price if read.constraints else None
+        limits = [f"({where})" if where else None, price.where() if price else None]
+        return " AND ".join(limit for limit in limits if limit) or None
 
     def _demoted(self, hits: list[FusedHit], read: QueryConstraints) -> list[FusedHit]:
         """The hits, of the first DEMOTED_AMONG those last that have what is excluded, ranked by their places."""

@@ -234,6 +234,13 @@ class Store:
         """The items that are there of these ids, in no particular order, in ITEM_COLUMNS."""
         return self._of_ids(list(ITEM_COLUMNS), ids)
 
+    def matching(self, ids: Sequence[str], where: str | None) -> set[str]:
+        """Those of these ids that are there and that `where` lets through."""
+        condition, distinct = filter_sql(where), list(dict.fromkeys(ids))
+        parts = [id_condition(distinct[start : start + ID_ROWS]) for start in range(0, len(distinct), ID_ROWS)]
+        asked = [part if condition is None else f"{part} AND ({condition})" for part in parts]
+        return {item for one in asked for item in self._scan(["id"], one)["id"].to_list()}
+
     def texts(self, ids: Sequence[str]) -> list[str]:
         """What the full text reads of items, attributes last, in the order of ids. ValueError for an unknown id."""
         found = {row[0]: f"{row[1]} ; {row[2]}" for row in self._of_ids(["id", "text", "attribute_text"], ids).rows()}

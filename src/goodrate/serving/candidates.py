@@ -1,9 +1,17 @@
-"""What a search finds."""
+"""What a search finds: hits with their catalogue rows, a first window of them and more when they are needed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
+
+from goodrate.serving.records import IndexUnavailable, SearchRequest
+from goodrate.serving.stopwatch import Stopwatch
+
+WINDOWS = (100, 1000)  # hits, in all, that are looked at after the first ones
+ATTEMPTS = 3  # at a search whose items are removed before they are read
+Found = tuple[list[Any], list[dict[str, Any]]]  # hits and their rows
 
 
 class CandidateSearch(Protocol):
@@ -11,6 +19,10 @@ class CandidateSearch(Protocol):
 
     def find(self, read: Any, k: int, where: str | None = None, mode: str = "hybrid") -> list[Any]:
         """FusedHit(item_id, score, rank, channels, excluded) of the best k for a query that was read, best first."""
+        ...
+
+    def condition(self, read: Any, where: str | None = None) -> str | None:
+        """The filter under which `find` searches: `where`, and the price that the query names."""
         ...
 
     def read(self, query: str, ignore: Sequence[str] = ()) -> Any:
@@ -29,8 +41,12 @@ class ItemStore(Protocol):
         """A polars frame with the item columns, in the order of ids. Raises ValueError for an unknown id."""
         ...
 
-    def images(self) -> Any:
-        """A polars series: the pictures' addresses of the items that have one."""
+    def matching(self, ids: Sequence[str], where: str | None) -> set[str]:
+        """Those of these ids that the index holds and a filter lets through."""
+        ...
+
+    def __len__(self) -> int:
+        """How many items the index holds."""
         ...
 
     @property
@@ -38,6 +54,85 @@ class ItemStore(Protocol):
         """Another one after every change."""
         ...
 
-    def __len__(self) -> int:
-        """How many items the index holds."""
+    def images(self) -> Any:
+        """A polars series: the pictures' addresses of the items that have one."""
         ...
+
+
+class Candidates:
+    """The hits of one search in an order that does not depend on how many of them are wanted.
+
+    A search for more hits may order the first ones anew, because its channels look deeper. So each search gives what
+    those before it have not found, behind them, and how many hits each asks for is settled at the start.
+    """
+
+    def __init__(
+        self, searcher: CandidateSearch, store: ItemStore, request: SearchRequest, read: Any, sizes: Iterable[int],
+        watch: Stopwatch,
+    ) -> None:  # fmt: skip
+        """read: the request's query. sizes: hits in all after each search, ascending."""
+        self._searcher, self._store, self._request, self._read, self._watch = searcher, store, request, read, watch
+        self._sizes = list(sizes)
+        self._ids: set[str] = set()
+
+    def __len__(self) -> int:
+        """How many hits there are so far."""
+        return len(self._ids)
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are no more."""
+        return not self._sizes
+
+    def more(self) -> Found:
+        """The hits that the next search finds anew, best first, and their rows. Raises IndexUnavailable.
+
+        Searched again when items were removed before they were read.
+        """
+        size = self._sizes.pop(0)
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with _unavailable():
+                    found = self._find(size)
+                    hits = [hit for hit in found if hit.item_id not in self._ids]
+                    rows = self._rows([hit.item_id for hit in hits])
+            except IndexUnavailable:
+                if attempt == ATTEMPTS:
+                    raise
+                continue
+            self._ids.update(hit.item_id for hit in hits)
+            self._sizes = self._sizes if len(found) == size else []
+            return hits, rows
+        raise AssertionError("unreachable")
+
+    def _find(self, size: int) -> list[Any]:
+        with self._watch.stage("retrieve"):
+            return self._searcher.find(self._read, size, self._request.where, str(self._request.mode))
+
+    def fetch(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows of those of these items that the index holds and the search's filter lets through, in their order.
+
+        Raises IndexUnavailable.
+        """
+        there = self.matching(ids, self._searcher.condition(self._read, self._request.where)) if ids else set()
+        with _unavailable():
+            return self._rows([item for item in ids if item in there])
+
+    def matching(self, ids: Sequence[str], where: str | None) -> set[str]:
+        """Those of these ids that the index holds and a filter lets through. Raises IndexUnavailable."""
+        with self._watch.stage("rules"), _unavailable():
+            return self._store.matching(ids, where)
+
+    def _rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """The catalogue rows of these ids, in their order."""
+        with self._watch.stage("items"):
+            return self._store.items(ids).to_dicts() if ids else []
+
+
+@contextlib.contextmanager
+def _unavailable() -> Iterator[None]:
+    """Name what is wrong with the index; what was asked was checked before."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise IndexUnavailable(f"the index cannot be searched: {error}") from error

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from goodrate.ranking.results import rank, shown_item
+from goodrate.ranking.ordering import Ordering
+from goodrate.ranking.results import Result, rank, shown_item, unretrieved
+from goodrate.ranking.rule_file import RankingRules
+from goodrate.ranking.sorting import RELEVANCE, SORTED_AMONG, check_sort, relevant, sorted_results
+from goodrate.ranking.variants import UNGROUPED, GroupOf, check_group_by, group_of
 from goodrate.relevance.judge import CalibratedJudge
 from goodrate.relevance.pairs import Item
 from goodrate.relevance.verdicts import Verdict
 from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.opened import IndexReplaced
 from goodrate.retrieval.table import IndexDamaged
-from goodrate.serving.candidates import CandidateSearch, ItemStore
+from goodrate.serving.candidates import WINDOWS, Candidates, CandidateSearch, ItemStore
 from goodrate.serving.records import IndexUnavailable, NoJudge, SearchRequest, SearchResponse, UnknownItem
 from goodrate.serving.stopwatch import Stopwatch
 
 MODES = ("hybrid", "lexical", "dense")
 ACTING = ("not", "price")  # kinds of spans that change results
-ATTEMPTS = 3  # at a search whose items are removed before they are read
 
 
 class SearchPipeline:
@@ -37,16 +41,23 @@ class SearchPipeline:
         searcher: CandidateSearch,
         judge: CalibratedJudge | None = None,
         modes: Sequence[str] = MODES,
+        rules: RankingRules | None = None,
+        group_by: str | None = None,
+        language: str = "en",
+        today: Callable[[], datetime.date] = datetime.date.today,
     ) -> None:
-        """modes: those that the index supports, the default first."""
+        """modes: those that the index supports, the default first. group_by: how results are grouped unless a request
+        says otherwise. language: whose rules read measures in titles. today: the day by which ranking rules apply.
+        """
         self.store = store
         self.judge = judge
         self.modes = tuple(modes)
         self._searcher = searcher
+        self._rules, self._group_by, self._language, self._today = rules or RankingRules(), group_by, language, today
         self.models = threading.Lock()
 
     def search(self, request: SearchRequest) -> SearchResponse:
-        """Retrieve max(k, depth) items, judge the first `depth`, rank all, return k. Ties: retrieval rank.
+        """Retrieve max(k, depth) items or more, judge the first `depth`, order them (ranking.ordering), return k.
 
         Raises ValueError for an empty query, an unknown mode or a wrong filter, IndexUnavailable when the index fails.
         """
@@ -56,16 +67,26 @@ class SearchPipeline:
         with self._locked(watch):
             with watch.stage("retrieve"):
                 read = self._searcher.read(request.query, request.ignore)
-            hits, rows = self._retrieved(request, read, max(request.k, depth), watch)
-            meant = request.query if read.typed else read.correction.text
+            rules = self._rules_for(request, read)
+            sizes = window_sizes(request, depth, bool(rules))
+            found = Candidates(self._searcher, self.store, request, read, sizes, watch)
+            hits, rows = found.more()
             with watch.stage("judge"):
-                verdicts = self._verdicts(meant, rows[:depth])
+                verdicts = self._verdicts(request.query if read.typed else read.correction.text, rows[:depth])
+            ordering = Ordering(rules, found.matching, self._group(request))
+            with watch.stage("rank"):
+                self._start(ordering, request, rank(hits, [shown_item(row) for row in rows], verdicts), found)
+            while not found.complete and not ordering.has(request.offset + request.k + 1):
+                before = len(found)
+                hits, rows = found.more()
+                with watch.stage("rank"):
+                    ordering.add(rank(hits, [shown_item(row) for row in rows], (), before))
         with watch.stage("rank"):
-            results = rank(hits, [shown_item(row) for row in rows], verdicts)[: request.k]
+            results, more = ordering.page(request.offset, request.k, found.complete)
         return SearchResponse(
             request,
             results,
-            retrieved=len(hits),
+            retrieved=len(found),
             judged=sum(verdict.label is not None for verdict in verdicts),
             cached=sum(verdict.cached for verdict in verdicts),
             failed=sum(verdict.label is None for verdict in verdicts),
@@ -73,7 +94,29 @@ class SearchPipeline:
             spans=tuple(span for span in read.constraints.spans if span.kind in ACTING) if read.constraints else (),
             correction=read.correction,
             corrected=not read.typed,
+            rules=tuple(rule.name for rule in rules.all()),
+            more=more,
         )
+
+    def _start(self, ordering: Ordering, request: SearchRequest, results: list[Result], found: Candidates) -> None:
+        """Give an ordering the first results: by relevance with what is pinned, or those worth sorting, sorted."""
+        if request.sort != RELEVANCE:
+            judged = any(result.verdict is not None for result in results)
+            ordering.start(sorted_results(relevant(results, judged), request.sort))
+            return
+        pinned = found.fetch(ordering.missing_pins(results))
+        ordering.start(results, [unretrieved(shown_item(row)) for row in pinned])
+
+    def _rules_for(self, request: SearchRequest, read: Any) -> RankingRules:
+        """The ranking rules for a query, as it was typed or as it is searched for. Sorted results have no places."""
+        if not request.with_rules:
+            return RankingRules()
+        rules = self._rules.for_query((request.query, read.text), self._today())
+        return rules if request.sort == RELEVANCE else rules.removing()
+
+    def _group(self, request: SearchRequest) -> GroupOf | None:
+        """What says which group an item is in; None for no grouping."""
+        return group_of(request.group_by, self._language) if request.group_by else None
 
     def suggest(self, typed: str, k: int) -> list[Any]:
         """Suggestions for what was typed so far, at most k; none for an index without them."""
@@ -106,23 +149,30 @@ class SearchPipeline:
     def item(self, item_id: str) -> Item:
         """The row of an item. Raises UnknownItem, and IndexUnavailable when the index cannot be read."""
         try:
-            return self._rows([item_id])[0]
+            return dict(self.store.items([item_id]).row(0, named=True))
         except (IndexDamaged, IndexReplaced, OSError) as error:
             raise IndexUnavailable(f"the index cannot be read: {error}") from error
         except ValueError as error:
             raise UnknownItem(f"no item {item_id!r} in the index") from error
 
     def _checked(self, request: SearchRequest) -> SearchRequest:
-        """The request with its mode filled in."""
-        mode = request.mode or self.modes[0]
+        """The request with its mode and grouping filled in."""
+        mode, group_by = request.mode or self.modes[0], request.group_by or self._group_by
         if not request.query.strip():
             raise ValueError("query is empty")
         if mode not in self.modes:
             raise ValueError(f"mode {mode!r} is not one of those of this index: {', '.join(self.modes)}")
         filter_sql(request.where)
+        check_sort(request.sort)
+        if group_by is not None:
+            check_group_by(group_by)
         if request.k < 1 or request.depth < 0:
             raise ValueError(f"k is {request.k} and depth {request.depth}; expected k >= 1 and depth >= 0")
-        return replace(request, mode=mode)
+        if request.offset < 0 or (request.offset and request.offset + request.k > WINDOWS[-1]):
+            raise ValueError(
+                f"offset is {request.offset} and k {request.k}; expected offset >= 0, and offset + k <= {WINDOWS[-1]:,}"
+            )
+        return replace(request, mode=mode, group_by=None if group_by == UNGROUPED else group_by)
 
     def need_judge(self) -> CalibratedJudge:
         """The judge. Raises NoJudge when none is loaded."""
@@ -140,24 +190,17 @@ class SearchPipeline:
         finally:
             self.models.release()
 
-    def _retrieved(
-        self, request: SearchRequest, read: Any, k: int, watch: Stopwatch
-    ) -> tuple[list[Any], list[dict[str, Any]]]:
-        """The best k hits and their catalogue rows; searched again when some were removed in between."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                with watch.stage("retrieve"):
-                    hits = self._searcher.find(read, k, request.where, str(request.mode))
-                with watch.stage("items"):
-                    return hits, self._rows([hit.item_id for hit in hits])
-            except (ValueError, OSError) as error:  # the request itself was checked before
-                if attempt == ATTEMPTS:
-                    raise IndexUnavailable(f"the index cannot be searched: {error}") from error
-        raise AssertionError("unreachable")
-
-    def _rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
-        """The catalogue rows of these ids, in their order."""
-        return self.store.items(ids).to_dicts() if ids else []
-
     def _verdicts(self, query: str, rows: Sequence[Item]) -> list[Verdict]:
         return self.judge.judge(query, rows) if self.judge is not None and rows else []
+
+
+def window_sizes(request: SearchRequest, depth: int, ruled: bool) -> list[int]:
+    """How many hits are looked at: first, and in all after each further search.
+
+    depth: hits that are judged. ruled: whether ranking rules act, which move the first hits. A sorted search has one
+    window, whatever page of it is asked for.
+    """
+    if request.sort != RELEVANCE:
+        return [depth or SORTED_AMONG]
+    first = max(request.k + 1, depth, WINDOWS[0] if ruled or request.group_by else 0)
+    return [first, *(size for size in WINDOWS if size > first)]

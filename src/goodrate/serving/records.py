@@ -15,7 +15,9 @@ class SearchRequest:
     """One search. k: results wanted. mode: None = the best that the index has.
 
     depth: how many of the retrieved items the judge sees; 0 = none. ignore: ids of spans (SearchResponse.spans) that
-    are to be plain words.
+    are to be plain words. offset: results left out before the first; requests that differ in it alone are pages of one
+    list. sort: ranking.sorting. group_by: ranking.variants; None = as the index says, "none" = not at all. with_rules:
+    whether the shop's ranking rules act.
     """
 
     query: str
@@ -24,6 +26,10 @@ class SearchRequest:
     mode: str | None = None
     depth: int = 50
     ignore: tuple[str, ...] = ()
+    offset: int = 0
+    sort: str = "relevance"
+    group_by: str | None = None
+    with_rules: bool = True
 
 
 class UnknownItem(LookupError):
@@ -44,6 +50,7 @@ class SearchResponse:
 
     spans: what was read in the query as an exclusion or a price (retrieval.query_constraints.Span). correction: the
     query as it was probably meant, None when nothing is wrong; corrected: that was searched for in place of the query.
+    rules: names of the ranking rules for this query. more: whether results follow the last one.
     """
 
     request: SearchRequest
@@ -56,6 +63,8 @@ class SearchResponse:
     spans: tuple[Any, ...] = ()
     correction: Correction | None = None
     corrected: bool = False
+    rules: tuple[str, ...] = ()
+    more: bool = False
 
     def __len__(self) -> int:
         return len(self.results)
