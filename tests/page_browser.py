@@ -60,7 +60,7 @@ def started_chromium() -> Iterator[Any]:
 def opened_page(browser: Any, viewport: dict[str, int], scheme: str = "light") -> Iterator[Any]:
     """A page in a context of its own; a script that fails on it fails the test."""
     context = browser.new_context(viewport=viewport, color_scheme=scheme, locale="en-US")
-    context.set_default_timeout(5000)
+    context.set_default_timeout(20_000)
     opened = context.new_page()
     opened.problems = []
     opened.on("pageerror", lambda error: opened.problems.append(str(error)))
@@ -90,7 +90,7 @@ def settled(page: Any) -> None:
 
 def until(page: Any, expression: str) -> None:
     """Wait until an expression is true; the page's policy forbids what the browser driver does for this."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, expression
         time.sleep(0.02)

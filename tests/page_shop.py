@@ -8,6 +8,7 @@ import polars as pl
 
 BRANDS = ("Brumm", "Zorvo", "Mel & Quist", "O'Dare")
 COLOURS = ("red", "blue", "steel")
+FINISHES = ("matt", "gloss", "satin", "brushed", "polished", "hammered", "enamel", "bare", "waxed", "etched")
 PICTURES = "https://pictures.example"
 
 
@@ -24,7 +25,7 @@ def kettle(number: int) -> dict[str, object]:
         "currency": "EUR",
         "image": f"{PICTURES}/{number}.svg" if number % 4 else "",
         "parent_id": "",
-        "attributes": json.dumps({"colour": COLOURS[number % 3]}),
+        "attributes": json.dumps({"colour": COLOURS[number % 3], "finish": FINISHES[number % 10]}),
     }
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import page_browser
 from page_browser import NARROW, WIDE, Served, search, settled, shot, until
-from page_shop import FRAME, KETTLES, PICTURES
+from page_shop import FINISHES, FRAME, KETTLES, PICTURES
 
 pytestmark = page_browser.MARKS
 OF_BRAND = {
@@ -106,7 +106,7 @@ def test_values_of_one_facet_are_joined_by_or_and_facets_by_and(page: Any, shop:
     assert counts(page, "Brand") == before  # as if no brand were chosen, so that another can be
     choose(page, "red")
     shown = facts(page)
-    wanted = [one for one in KETTLES if one["brand"] in ("O'Dare", "Zorvo") and "red" in str(one["attributes"])]
+    wanted = [one for one in KETTLES if one["brand"] in ("O'Dare", "Zorvo") and '"red"' in str(one["attributes"])]
     assert page.locator(".result").count() == len(wanted)
     assert "O'Dare" in shown and "Zorvo" in shown and "Brumm" not in shown
     assert chips(page) == ["Brand: O'Dare", "Brand: Zorvo", "Colour: red"]
@@ -136,6 +136,14 @@ def test_a_chip_takes_its_filter_away_and_the_focus_stays_near(page: Any, shop: 
     page.locator(".part.filter").wait_for()
     settled(page)
     assert page.evaluate("document.activeElement.parentElement.innerText").startswith("blue")
+
+
+def test_a_facet_with_many_values_shows_a_few_and_the_rest_on_demand(page: Any, shop: Served) -> None:
+    search(page, shop, "kettle")
+    assert len(counts(page, "Finish")) == 7
+    page.get_by_role("group", name="Finish", exact=True).get_by_role("button", name="Show 3 more").click()
+    assert set(counts(page, "Finish")) == set(FINISHES)
+    assert page.evaluate("document.activeElement.type") == "checkbox"  # the first of those that came
 
 
 def test_prices_have_their_currency_ranges_and_bounds(page: Any, shop: Served) -> None:

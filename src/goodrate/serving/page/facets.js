@@ -58,8 +58,10 @@ export function showFacets(facets, state, currency, actions) {
   const focused = place.contains(document.activeElement) ? document.activeElement.dataset.key : null;
   const known = complete(facets, state);
   place.replaceChildren(...known.map((facet) => group(facet, known, state, currency, actions)));
-  if (focused) [...place.querySelectorAll("[data-key]")].find((one) => one.dataset.key === focused)?.focus();
+  if (focused) focusOn(focused);
 }
+
+const focusOn = (key) => [...byId("facets").querySelectorAll("[data-key]")].find((one) => one.dataset.key === key)?.focus();
 
 function group(facet, facets, state, currency, actions) {
   const label = facetLabel([facet], facet.name);
@@ -69,8 +71,9 @@ function group(facet, facets, state, currency, actions) {
   const all = unfolded.has(facet.name) || rows.length <= FEW + 1;
   const visible = rows.filter((row, index) => all || index < FEW || row.querySelector("input").checked);
   const parts = [make("ul", { className: "choices" }, ...visible)];
-  if (visible.length < rows.length) parts.push(unfold(facet.name, rows.length - visible.length, actions));
-  else if (facet.others) parts.push(make("p", { className: "others" }, `${facet.others.toLocaleString()} more in the catalogue`));
+  const hidden = rows.filter((row) => !visible.includes(row));
+  if (hidden.length) parts.push(unfold(facet.name, hidden, actions));
+  else if (facet.others) parts.push(make("p", { className: "others" }, `and ${facet.others.toLocaleString()} more; narrow the search to see them`));
   if (facet.name === "price") parts.push(bounds(state, actions));
   if (facet.name === "rating" && !facet.values.length) parts.splice(0, 1, ratings(state, actions));
   const details = make("details", { className: "group", open: !folded.has(facet.name) }, make("summary", {}, label), make("div", { role: "group", "aria-label": label }, ...parts));
@@ -87,10 +90,11 @@ function choice(facet, text, value, checked, actions) {
   return make("li", {}, label);
 }
 
-function unfold(name, count, actions) {
-  const button = make("button", { type: "button", className: "plain" }, `Show ${count} more`);
-  button.dataset.key = `unfold ${name}`;
-  button.onclick = () => { unfolded.add(name); actions.redraw(); };
+/** A button that shows the hidden values and puts the focus on the first of them. */
+function unfold(name, hidden, actions) {
+  const first = hidden[0].querySelector("input").dataset.key;
+  const button = make("button", { type: "button", className: "plain" }, `Show ${hidden.length} more`);
+  button.onclick = () => { unfolded.add(name); actions.redraw(); focusOn(first); };
   return button;
 }
 

@@ -18,7 +18,7 @@ export function stateOf(address) {
     else if (name.startsWith(FACET)) (state.choices[name.slice(FACET.length)] ??= []).push(value);
     else if (name === "ignore") state.ignore[value.split(" ", 1)[0]] = value.slice(value.indexOf(" ") + 1);
     else if (name === "typed") state.typed = value === "1";
-    else if (name === "shown") state.shown = Math.max(PAGE, Math.min(Number.parseInt(value, 10) || PAGE, 2000));
+    else if (name === "shown") state.shown = Math.max(PAGE, Math.min(Number.parseInt(value, 10) || PAGE, 1000));
   }
   for (const name of Object.keys(BOUNDS)) if (!Number.isFinite(Number(state[name]))) state[name] = "";
   return state;
