@@ -18,6 +18,8 @@ from goodrate.relevance.rationale import Rationale, Want, write
 from goodrate.relevance.reason_words import steps_of_text
 from goodrate.relevance.verdict_store import VerdictStore
 from goodrate.relevance.verdicts import OK, Explanation
+from goodrate.retrieval.facets import Facets
+from goodrate.retrieval.filters import DECLARED_COLUMNS
 from goodrate.retrieval.rewriting.suggestions import Suggestion
 from goodrate.retrieval.search import QueryReading
 from goodrate.scale import FOUR_LEVEL
@@ -67,6 +69,11 @@ class FakeSearcher:
     def suggest(self, typed: str, k: int) -> list[Suggestion]:
         return [Suggestion("red kettle", "title", 1)][:k]
 
+    def facets(
+        self, read: QueryReading, asked: Any, where: str | None, mode: str, hits: Sequence[Any], without: Any = ()
+    ) -> Facets:
+        return Facets([{"name": name} for name in asked], len(hits), complete=True)
+
     def find(self, read: QueryReading, k: int, where: str | None = None, mode: str = "hybrid") -> list[Hit]:
         self.asked.append((read.text, k, where, mode))
         ids = [] if read.text == "nothing" else [item[0] for item in ITEMS][:k]
@@ -82,10 +89,8 @@ def hit_at(rank: int, item_id: str) -> Hit:
 class FakeStore:
     """Items of the invented catalogue."""
 
+    columns = DECLARED_COLUMNS
     version = 1
-
-    def images(self) -> pl.Series:
-        return pl.Series([], dtype=pl.String)
 
     def __len__(self) -> int:
         return len(ITEMS)
@@ -102,6 +107,9 @@ class FakeStore:
         if unknown:
             raise ValueError(f"unknown ids: {unknown}")
         return pl.DataFrame([rows[item_id] for item_id in ids], schema=CATALOGUE.schema)
+
+    def images(self) -> pl.Series:
+        return pl.Series([], dtype=pl.String)
 
 
 REASON = write(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from goodrate.models.encoder import Encoder
     from goodrate.ranking.results import Result as Result
     from goodrate.relevance.protocol import Judge
+    from goodrate.retrieval.facets import Facets as Facets
     from goodrate.retrieval.indexing import IndexReport, ItemEncoder
     from goodrate.retrieval.search import Searcher
     from goodrate.retrieval.search_words import SearchWords
@@ -210,13 +211,16 @@ class Index:
 
     def search(
         self, query: str, k: int = 10, where: str | None = None, mode: str | None = None, depth: int | None = None,
-        ignore: Sequence[str] = (),
+        ignore: Sequence[str] = (), facets: bool | Sequence[str] = False,
     ) -> SearchResponse:  # fmt: skip
         """The best k items, best first; with a judge, its verdicts order the first `depth`.
 
-        where: a condition such as "price < 50 AND brand = 'HP'". Exclusions and prices in the query ("without X",
-        "under 50 euro") are read by rules; the answer's `spans` tell what was read, and those whose ids are in `ignore`
-        are plain words. Raises ValueError for an empty query, an unknown mode or a filter that cannot be read.
+        where: a condition such as "price < 50 AND attributes.color = 'red'", see docs/filters_and_facets.md. facets:
+        names such as "brand" and "attributes.color", or True for brand, category, price and the attributes that split
+        the results best; the answer's `facets` has them with counts and a filter for each value. Exclusions and
+        prices in the query ("without X", "under 50 euro") are read by rules; the answer's `spans` tell what was read,
+        and those whose ids are in `ignore` are plain words. Raises ValueError for an empty query, an unknown mode or
+        facet, or a filter that is none.
         """
         from goodrate.serving.records import SearchRequest
 
@@ -224,7 +228,8 @@ class Index:
             raise ValueError("the query is empty")
         mode, depth = mode or self.mode, self.depth if depth is None else depth
         self._require_mode(mode)
-        return self.pipeline.search(SearchRequest(query, k, where, mode, depth, tuple(ignore)))
+        asked = ("auto",) if facets is True else tuple(facets or ())
+        return self.pipeline.search(SearchRequest(query, k, where, mode, depth, tuple(ignore), facets=asked))
 
     def rerank(self, judge: Judge | CalibratedJudge, depth: int = DEPTH, mode: str | None = None) -> Index:
         """The same index with a judge over its first `depth` results.

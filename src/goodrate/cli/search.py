@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,7 @@ from goodrate.cli.terminal import uncollected, verb_app
 from goodrate.strict_json import dumps
 
 if TYPE_CHECKING:
-    from goodrate.api.index import Result
+    from goodrate.api.index import Facets, Result
 
 app = verb_app()
 
@@ -35,6 +36,10 @@ Examples:
 
   goodrate search shop-index "desk lamp" --where "price < 50 AND brand = 'Anker'"
 
+  goodrate search shop-index "laptop" --where "attributes.color IN ('red', 'blue')" --facets
+
+  goodrate search shop-index "monitor" --facet brand --facet attributes.resolution
+
   goodrate search shop-index "laptop sleeve" -k 50 --mode lexical --json
 """
 
@@ -47,11 +52,19 @@ def search(
     where: Annotated[
         str | None,
         typer.Option(
-            help="A condition on id, title, brand, category, price, rating, currency, parent_id.", show_default=False
+            help="A condition on id, title, brand, category, price, rating, currency, parent_id, attributes.NAME.",
+            show_default=False,
         ),
     ] = None,
     mode: Annotated[
         Mode | None, typer.Option(help="Default: hybrid, or lexical when the index has no vectors.", show_default=False)
+    ] = None,
+    facets: Annotated[
+        bool, typer.Option("--facets", help="Count brands, categories, prices and attributes of what matches.")
+    ] = False,
+    facet: Annotated[
+        list[str] | None,
+        typer.Option(help="Count this: brand, category, price, rating, attributes.NAME.", show_default=False),
     ] = None,
     encoder: Encoder = None,
     as_typed: Annotated[
@@ -66,7 +79,7 @@ def search(
         opened = Index.open(index, encoder, words_only=mode == "lexical")
     opened = opened.taking_words_as_typed() if as_typed else opened
     start = time.perf_counter()
-    response = opened.search(query, k, where, mode)
+    response = opened.search(query, k, where, mode, facets=[*(["auto"] if facets else []), *(facet or [])])
     milliseconds = (time.perf_counter() - start) * 1000
     rows = [_result(result) for result in response]
     if as_json:
@@ -76,6 +89,8 @@ def search(
             "query": query, "where": where, "read": read, "correction": meant, "milliseconds": round(milliseconds, 1),
             "results": rows,
         }  # fmt: skip
+        if response.facets is not None:
+            document |= asdict(response.facets)
         sys.stdout.write(dumps(document, indent=2) + "\n")
     else:
         said = [f"read as a condition: {span.text}" for span in response.spans]
@@ -83,6 +98,8 @@ def search(
             how = "searched for" if response.corrected else "did you mean"
             said.insert(0, f"{how}: {response.correction.text}{'' if response.corrected else '?'}")
         _print(query, rows, "; ".join([f"{len(rows)} of {len(opened):,} items in {milliseconds:.0f} ms", *said]))
+        if response.facets is not None:
+            _print_facets(response.facets)
 
 
 def _result(result: Result) -> dict[str, Any]:
@@ -117,6 +134,25 @@ def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:
         ranks = [f"#{row['channels'][name]['rank']}" if name in row["channels"] else "-" for name in channels]
         table.add_row(str(row["rank"]), escape(_cut(row["title"])), *values, escape(row["id"]), *ranks)
     console.print(table)
+
+
+def _print_facets(counts: Facets) -> None:
+    """A line for each facet: its label, and the values with their counts."""
+    among = "items" if counts.complete else "best items"
+    table = Table(box=None, show_header=False, caption=f"counted over {counts.counted:,} {among}", padding=(0, 2, 0, 0))
+    table.caption_justify = "left"
+    table.add_column(style="bold", no_wrap=True, max_width=20)
+    table.add_column()
+    for facet in counts.facets:
+        values = [f"{escape(_value(value))} [cyan]{value['count']:,}[/cyan]" for value in facet["values"]]
+        more = [f"[dim]and {facet['others']:,} others[/dim]"] if facet["others"] else []
+        table.add_row(escape(facet["label"]), ", ".join([*values, *more]) or "[dim]none[/dim]")
+    Console().print(table)
+
+
+def _value(value: dict[str, Any]) -> str:
+    """The value of a facet, or its range."""
+    return f"{value['from']:,} to {value['to']:,}" if "from" in value else str(value.get("path", value["value"]))
 
 
 def _cut(title: str) -> str:

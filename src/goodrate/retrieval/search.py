@@ -6,6 +6,9 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from goodrate.retrieval.facets import Facets, count_facets
 from goodrate.retrieval.fusion import ChannelPart, FusedHit, Hit, reciprocal_rank_fusion
 from goodrate.retrieval.indexing import ItemEncoder
 from goodrate.retrieval.languages import rules_language
@@ -26,6 +29,8 @@ DEMOTED_AMONG = 50
 SYNONYM_WEIGHT = 0.5  # what was typed counts for more than what may mean the same
 WEIGHTS = {"identifier": IDENTIFIER_WEIGHT, "synonym": SYNONYM_WEIGHT}
 OPTIONAL = ("identifier", "synonym")  # channels that are not there when they find nothing
+FACET_ROWS = 20_000  # items that facets are counted over: a word of more items costs more than it tells
+FACET_READS = 3
 SPELLING = "spelling"  # the id under which a correction can be ignored
 
 
@@ -114,6 +119,41 @@ class Searcher:
         price = read.constraints.price if read.constraints else None
         limits = [f"({where})" if where else None, price.where() if price else None]
         return " AND ".join(limit for limit in limits if limit) or None
+
+    def facets(
+        self, read: QueryReading, asked: Sequence[str], where: str | None, mode: str, hits: Sequence[FusedHit],
+        without: Sequence[str | Sequence[str]] = (),
+    ) -> Facets:  # fmt: skip
+        """The facets asked for (facets.checked_names) of a search that found these hits.
+
+        Counted over the hits and, unless the mode is dense, over every item that shares a word with the query or with
+        one of its synonyms and that the filter lets through; of a text that more than FACET_ROWS items share a word
+        with, over the best so many. without: filters, and lists of ids, of items that are left out.
+        """
+        both = self.condition(read, where)
+        for _ in range(FACET_READS):
+            rows, complete = self._rows(read.text, both, mode, hits)
+            for items in without:
+                own = self.store.facets.of_filter(items) if isinstance(items, str) else self._of_ids(items)
+                rows = np.setdiff1d(rows, own)
+            table = self.store.facets.table()
+            places, known = table.places(rows)
+            if known:  # otherwise the index was written to in between
+                break
+        return count_facets(table, places, asked, complete)
+
+    def _rows(
+        self, query: str, where: str | None, mode: str, hits: Sequence[FusedHit]
+    ) -> tuple[np.ndarray, bool]:
+        """Row numbers of what facets are counted over, and whether that is all that matches."""
+        texts = [] if mode == "dense" else [query, *(other.text for other in self._words.expand(query))]
+        found = [self.store.facets.of_text(text, where, FACET_ROWS) for text in texts]
+        others = [hit.item_id for hit in hits if "lexical" not in hit.channels]
+        rows = np.concatenate([*found, self._of_ids(others, where)])
+        return rows, mode != "dense" and all(len(one) < FACET_ROWS for one in found)
+
+    def _of_ids(self, ids: Sequence[str], where: str | None = None) -> np.ndarray:
+        return self.store.facets.of_ids(ids, where)
 
     def _demoted(self, hits: list[FusedHit], read: QueryConstraints) -> list[FusedHit]:
         """The hits, of the first DEMOTED_AMONG those last that have what is excluded, ranked by their places."""

@@ -15,8 +15,11 @@ import numpy as np
 import polars as pl
 
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
+from goodrate.catalog.normal_form import normal_form
 from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields, lexical_texts, render_items
 from goodrate.retrieval import full_text
+from goodrate.retrieval.facet_rows import FacetRows
+from goodrate.retrieval.filter_columns import IndexColumns
 from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.fusion import Hit
 from goodrate.retrieval.identifiers import item_identifiers
@@ -24,6 +27,7 @@ from goodrate.retrieval.languages import check_language
 from goodrate.retrieval.manifest import MANIFEST, Manifest, is_index
 from goodrate.retrieval.opened import OpenedIndex
 from goodrate.retrieval.table import IndexDamaged, create_table, id_condition, rows
+from goodrate.retrieval.tags import item_tags
 from goodrate.retrieval.turns import writing_turn
 
 WRITE_ROWS = 10_000  # rows a commit: bounds the memory of a large upsert
@@ -55,6 +59,8 @@ class Store:
 
     def __init__(self, opened: OpenedIndex) -> None:
         self.path, self._opened = opened.path, opened
+        self.facets = FacetRows(opened)
+        self.columns = IndexColumns(self.facets.table)  # what a filter may name
 
     @classmethod
     def create(
@@ -175,6 +181,7 @@ class Store:
         codes = item_identifiers(catalog.frame)
         columns = {"text": core, "attribute_text": attributes, "identifiers": codes, "text_hash": hashes}
         frame = catalog.frame.with_columns(pl.Series(name, values, pl.String) for name, values in columns.items())
+        frame = frame.with_columns(normal_form(frame["title"]).alias("title_normal"), *item_tags(catalog.frame))
         with self._opened.writing() as table:
             for start in range(0, len(frame), WRITE_ROWS):
                 part = slice(start, start + WRITE_ROWS)
@@ -235,8 +242,8 @@ class Store:
         return self._of_ids(list(ITEM_COLUMNS), ids)
 
     def matching(self, ids: Sequence[str], where: str | None) -> set[str]:
-        """Those of these ids that are there and that `where` lets through."""
-        condition, distinct = filter_sql(where), list(dict.fromkeys(ids))
+        """Those of these ids that are there and that `where` lets through; no item has an attribute that none has."""
+        condition, distinct = filter_sql(where, self.columns.forgiving), list(dict.fromkeys(ids))
         parts = [id_condition(distinct[start : start + ID_ROWS]) for start in range(0, len(distinct), ID_ROWS)]
         asked = [part if condition is None else f"{part} AND ({condition})" for part in parts]
         return {item for one in asked for item in self._scan(["id"], one)["id"].to_list()}
@@ -337,7 +344,7 @@ class Store:
         """The best k of a search. Fetches more until no item outside can tie with the last one inside."""
         if k < 1:
             raise ValueError(f"k must be at least 1; got {k}")
-        condition, limit = filter_sql(where), k + TIE_MARGIN
+        condition, limit = filter_sql(where, self.columns), k + TIE_MARGIN
         while True:
             found = self._fetch(start, column, condition, limit)
             scored = sorted(((-score(value), item) for item, value in found))

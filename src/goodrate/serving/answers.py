@@ -24,6 +24,9 @@ def search_json(response: SearchResponse, scale: RelevanceScale | None) -> dict[
         "failed": response.failed,
         "spans": [asdict(span) for span in response.spans],
         "correction": {**asdict(response.correction), "used": response.corrected} if response.correction else None,
+        "facets": response.facets.facets if response.facets else [],
+        "counted": response.facets.counted if response.facets else None,
+        "complete": response.facets.complete if response.facets else None,
         "latency_ms": {stage: round(ms, 2) for stage, ms in response.latency_ms.items()},
         "results": [_result_json(result, scale) for result in response.results],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from goodrate.serving.records import IndexUnavailable, SearchRequest
@@ -33,9 +33,21 @@ class CandidateSearch(Protocol):
         """Suggestions (text, kind, results) for what was typed so far."""
         ...
 
+    def facets(
+        self, read: Any, asked: Sequence[str], where: str | None, mode: str, hits: Sequence[Any],
+        without: Sequence[Any] = (),
+    ) -> Any:  # fmt: skip
+        """The Facets of a search that found these hits. without: lists of ids, and filters, of items to leave out."""
+        ...
+
 
 class ItemStore(Protocol):
     """What the pipeline needs of `retrieval.store.Store`."""
+
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        """What a filter may name."""
+        ...
 
     def items(self, ids: Sequence[str]) -> Any:
         """A polars frame with the item columns, in the order of ids. Raises ValueError for an unknown id."""
@@ -122,6 +134,16 @@ class Candidates:
         """Those of these ids that the index holds and a filter lets through. Raises IndexUnavailable."""
         with self._watch.stage("rules"), _unavailable():
             return self._store.matching(ids, where)
+
+    def facets(self, hits: Sequence[Any], without: Sequence[Any]) -> Any:
+        """The Facets that the request asks for, None for none. hits: the first ones. without: lists of ids, and
+        filters, of items to leave out. Raises IndexUnavailable.
+        """
+        asked, where, mode = self._request.facets, self._request.where, str(self._request.mode)
+        if not asked:
+            return None
+        with self._watch.stage("facets"), _unavailable():
+            return self._searcher.facets(self._read, asked, where, mode, hits, without)
 
     def _rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """The catalogue rows of these ids, in their order."""

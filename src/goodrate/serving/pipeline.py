@@ -17,6 +17,7 @@ from goodrate.ranking.variants import UNGROUPED, GroupOf, check_group_by, group_
 from goodrate.relevance.judge import CalibratedJudge
 from goodrate.relevance.pairs import Item
 from goodrate.relevance.verdicts import Verdict
+from goodrate.retrieval.facets import checked_names
 from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.opened import IndexReplaced
 from goodrate.retrieval.table import IndexDamaged
@@ -71,6 +72,7 @@ class SearchPipeline:
             sizes = window_sizes(request, depth, bool(rules))
             found = Candidates(self._searcher, self.store, request, read, sizes, watch)
             hits, rows = found.more()
+            first = hits
             with watch.stage("judge"):
                 verdicts = self._verdicts(request.query if read.typed else read.correction.text, rows[:depth])
             ordering = Ordering(rules, found.matching, self._group(request))
@@ -81,6 +83,7 @@ class SearchPipeline:
                 hits, rows = found.more()
                 with watch.stage("rank"):
                     ordering.add(rank(hits, [shown_item(row) for row in rows], (), before))
+        facets = found.facets(first, [rule.ids or rule.where for rule in rules.bury if rule.to == "out"])
         with watch.stage("rank"):
             results, more = ordering.page(request.offset, request.k, found.complete)
         return SearchResponse(
@@ -96,6 +99,7 @@ class SearchPipeline:
             corrected=not read.typed,
             rules=tuple(rule.name for rule in rules.all()),
             more=more,
+            facets=facets,
         )
 
     def _start(self, ordering: Ordering, request: SearchRequest, results: list[Result], found: Candidates) -> None:
@@ -156,13 +160,17 @@ class SearchPipeline:
             raise UnknownItem(f"no item {item_id!r} in the index") from error
 
     def _checked(self, request: SearchRequest) -> SearchRequest:
-        """The request with its mode and grouping filled in."""
+        """The request with its mode and grouping filled in, and its facets by their names."""
         mode, group_by = request.mode or self.modes[0], request.group_by or self._group_by
         if not request.query.strip():
             raise ValueError("query is empty")
         if mode not in self.modes:
             raise ValueError(f"mode {mode!r} is not one of those of this index: {', '.join(self.modes)}")
-        filter_sql(request.where)
+        try:
+            filter_sql(request.where, self.store.columns)
+            facets = checked_names(request.facets, self.store.columns)
+        except (IndexDamaged, IndexReplaced, OSError) as error:  # it was read for its attributes
+            raise IndexUnavailable(f"the index cannot be read: {error}") from error
         check_sort(request.sort)
         if group_by is not None:
             check_group_by(group_by)
@@ -172,7 +180,7 @@ class SearchPipeline:
             raise ValueError(
                 f"offset is {request.offset} and k {request.k}; expected offset >= 0, and offset + k <= {WINDOWS[-1]:,}"
             )
-        return replace(request, mode=mode, group_by=None if group_by == UNGROUPED else group_by)
+        return replace(request, mode=mode, facets=facets, group_by=None if group_by == UNGROUPED else group_by)
 
     def need_judge(self) -> CalibratedJudge:
         """The judge. Raises NoJudge when none is loaded."""

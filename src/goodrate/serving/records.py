@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from goodrate.ranking.results import Result
+from goodrate.retrieval.facets import Facets
 from goodrate.retrieval.rewriting.spelling import Correction
 
 
@@ -15,9 +16,9 @@ class SearchRequest:
     """One search. k: results wanted. mode: None = the best that the index has.
 
     depth: how many of the retrieved items the judge sees; 0 = none. ignore: ids of spans (SearchResponse.spans) that
-    are to be plain words. offset: results left out before the first; requests that differ in it alone are pages of one
-    list. sort: ranking.sorting. group_by: ranking.variants; None = as the index says, "none" = not at all. with_rules:
-    whether the shop's ranking rules act.
+    are to be plain words. offset: results left out before the first; requests that differ in it alone are pages of
+    one list. facets: names of facets, or "auto". sort: ranking.sorting. group_by: ranking.variants; None = as the
+    index says, "none" = not at all. with_rules: whether the shop's ranking rules act.
     """
 
     query: str
@@ -30,6 +31,7 @@ class SearchRequest:
     sort: str = "relevance"
     group_by: str | None = None
     with_rules: bool = True
+    facets: tuple[str, ...] = ()
 
 
 class UnknownItem(LookupError):
@@ -50,7 +52,8 @@ class SearchResponse:
 
     spans: what was read in the query as an exclusion or a price (retrieval.query_constraints.Span). correction: the
     query as it was probably meant, None when nothing is wrong; corrected: that was searched for in place of the query.
-    rules: names of the ranking rules for this query. more: whether results follow the last one.
+    rules: names of the ranking rules for this query. more: whether results follow the last one. facets: None when none
+    were asked for.
     """
 
     request: SearchRequest
@@ -65,6 +68,7 @@ class SearchResponse:
     corrected: bool = False
     rules: tuple[str, ...] = ()
     more: bool = False
+    facets: Facets | None = None
 
     def __len__(self) -> int:
         return len(self.results)

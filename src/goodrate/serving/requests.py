@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,6 +13,8 @@ from goodrate.serving.records import SearchRequest
 MAX_QUERY_CHARACTERS = 500
 MAX_RESULTS = 200
 MAX_IGNORED = 50
+MAX_FACETS = 50
+MAX_NAME = 200
 MAX_SUGGESTIONS = 50
 MAX_DEPTH = 500
 MAX_TEXTS = 1000
@@ -34,11 +36,15 @@ class SearchBody(StrictBody):
     mode: str | None = None
     depth: int = Field(50, ge=0, le=MAX_DEPTH)
     ignore: list[str] = Field(default_factory=list, max_length=MAX_IGNORED, description="ids of spans of an answer")
+    facets: list[Annotated[str, Field(max_length=MAX_NAME)]] = Field(
+        default_factory=list, max_length=MAX_FACETS, description='such as brand, attributes.color, or "auto"'
+    )
 
     def request(self) -> SearchRequest:
         """The same search for the pipeline; a blank filter is no filter."""
         where = self.where.strip() if self.where else ""
-        return SearchRequest(self.query.strip(), self.k, where or None, self.mode, self.depth, tuple(self.ignore))
+        return SearchRequest(self.query.strip(), self.k, where or None, self.mode, self.depth, tuple(self.ignore),
+                             facets=tuple(self.facets))  # fmt: skip
 
 
 class SuggestBody(StrictBody):
