@@ -239,3 +239,25 @@ def test_mapping_text() -> None:
         parse_mapping("id=sku,title=name,id=ean")
     with pytest.raises(ValueError, match="--catalog-map names 'id' twice"):
         parse_mapping("id=sku, id =sku", "--catalog-map")
+
+
+def test_facets_and_filters_on_attributes(run, tmp_path: Path) -> None:
+    path = tmp_path / "lamps.jsonl"
+    rows = [
+        {"id": str(n), "title": "lamp", "brand": brand, "price": 10.0 * n, "colour": colour}
+        for n, (brand, colour) in enumerate([("HP", "Red"), ("hp", "red"), ("HP", ["Red", "blue"]), ("Kira", "green")])
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert run("index", path, "--out", tmp_path / "index")[0] == 0
+    code, out, _ = run("search", tmp_path / "index", "lamp", "--facets", "--where", "attributes.colour = 'RED'")
+    assert code == 0 and "HP 3" in out and "counted over 3 items" in out and "Colour" not in out  # all three are red
+    asked = ("--facet", "attributes.colour", "--facet", "brand")
+    code, out, _ = run("search", tmp_path / "index", "lamp", *asked, "--json")
+    document = json.loads(out)
+    colours, brands = document["facets"]
+    assert [(value["value"], value["count"]) for value in colours["values"]] == [("Red", 3), ("blue", 1), ("green", 1)]
+    assert brands["values"][0] == {"value": "HP", "count": 3, "where": "brand = 'HP'"} and document["counted"] == 4
+    code, _, err = run("search", tmp_path / "index", "lamp", "--facet", "attributes.color")
+    assert code == 2 and "no facet 'attributes.color'; the nearest: attributes.colour" in err
+    code, _, err = run("search", tmp_path / "index", "lamp", "--where", "colour = 'red'")
+    assert code == 2 and "no column named colour" in err and "the nearest: attributes.colour" in err

@@ -50,7 +50,7 @@ def title_group(item: Mapping[str, Any], attributes: Mapping[str, Any], language
         if measure.dimension in SIZES and not MODEL_NUMBER.match(measure.text):
             title = f"{title[: measure.start]} {title[measure.end :]}"
     known = _words()
-    words = folded_words(known.counts.sub(" ", title).replace("+", " plus "))  # a DVD+R is no DVD-R
+    words = folded_words(known.counts.sub(" ", fold(title)).replace("+", " plus "))  # a DVD+R is no DVD-R
     for value in _own_values(attributes, known.attributes):
         words = _without(words, value)
     kept = [word for place, word in enumerate(words) if not _varies(words, place, known)]
