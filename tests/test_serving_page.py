@@ -93,7 +93,7 @@ def test_filters_become_one_condition(page: Any, served: Served, searcher: FakeS
     page.get_by_label("Price to").fill("99.5")
     page.keyboard.press("Tab")
     page.wait_for_url(re.compile("price_to=99.5"))
-    page.get_by_label("Rating").select_option("4")
+    page.locator("[name=rating_from]").select_option("4")
     page.get_by_text("More options").click()
     page.get_by_label("Condition", exact=True).fill("category = 'socks' OR price > 3")
     page.get_by_role("button", name="Apply").click()
@@ -120,6 +120,16 @@ def test_empty_and_start_states(page: Any, served: Served) -> None:
     search(page, served, "nothing")
     assert "Nothing found for “nothing”" in page.locator(".notice").inner_text()
     shot(page, "empty")
+
+
+def test_what_is_typed_stays_when_the_server_says_late_what_it_serves(page: Any, served: Served) -> None:
+    held: list[Any] = []
+    page.route("**/healthz*", lambda route: held.append(route))
+    page.goto(served.url)
+    page.get_by_label("Search the catalogue").fill("shoes")
+    held[0].continue_()
+    page.get_by_text("5 items, judge fake").wait_for()
+    assert page.get_by_label("Search the catalogue").input_value() == "shoes"
 
 
 def test_an_error_says_what_is_wrong_and_can_be_tried_again(page: Any, served: Served) -> None:

@@ -60,7 +60,7 @@ def states(page: Any, shop: Served, judged: Served) -> Iterator[str]:
     if page.viewport_size == NARROW:
         page.get_by_role("button", name="Filter", exact=True).click()
         page.get_by_role("dialog").get_by_role("checkbox", name=re.compile("^Zorvo")).click()
-        page.get_by_role("button", name=re.compile("^Show ")).wait_for()
+        page.get_by_role("button", name=re.compile("^Show .* items")).wait_for()
         yield "sheet"
     page.goto(f"{shop.url}?query=kettle&f.brand=brand+%3D+%27Zorvo%27&price_from=9999")
     page.get_by_text("No item passes the filters").wait_for()

@@ -31,7 +31,7 @@ function picture(item) {
 function factsOf(item) {
   return [
     item.price === null ? null : make("span", { className: "price" }, money(item.price, item.currency)),
-    item.rating === null ? null : make("span", {}, make("span", { role: "img", "aria-label": "rating" }, "★"), ` ${item.rating.toFixed(1)}`),
+    item.rating === null ? null : make("span", {}, make("span", { role: "img", "aria-label": "rated" }, "★"), ` ${item.rating.toFixed(1)}`),
     item.brand ? make("span", {}, item.brand) : null,
     item.category ? make("span", {}, item.category) : null,
   ];
@@ -46,9 +46,9 @@ function marks(result) {
 
 /** The other variants of the result, folded; each with what it differs in. */
 function variantsOf(result) {
-  const others = (result.variants ?? []).filter((one) => one.id !== result.item_id);
+  const others = result.variants ?? [];
   if (!others.length) return null;
-  const count = (result.variant_count ?? others.length + 1) - 1;
+  const count = result.variant_count ?? others.length;
   const rows = others.map((one) => {
     const differing = Object.values(one.differing ?? {}).flat().join(", ");
     const price = one.price === null || one.price === undefined ? null : make("span", { className: "price" }, money(one.price, one.currency || result.item.currency));

@@ -37,17 +37,19 @@ async function run(scroll) {
   }
 }
 
+const fillMode = () => { byId("mode").value = state.mode || byId("mode").options[0]?.value || ""; };
+
 function fillForms() {
   if (form.elements.query.value.trim() !== state.query) form.elements.query.value = state.query;
   filters.elements.where.value = state.where;
-  filters.elements.mode.value = state.mode || filters.elements.mode.options[0]?.value || "";
+  fillMode();
   byId("sort").value = state.sort;
   if (state.where) byId("more-options").open = true;
 }
 
 /** The parts of the page that only a search has. */
 function showFrame(searched) {
-  for (const part of [byId("side"), byId("open-filters"), document.querySelector(".sort")]) part.hidden = !searched;
+  for (const part of [byId("side"), byId("open-filters"), byId("sorting")]) part.hidden = !searched;
   const count = filtersOf(state).length;
   byId("open-filters").textContent = count ? `Filter (${count})` : "Filter";
   byId("clear").hidden = !count;
@@ -95,9 +97,10 @@ function showCounts() {
 /** "20 of 812 results"; where variants are one result, "20 results, 812 items found". */
 function totalOf() {
   const [shown, found] = [answer.results.length, answer.counted ?? 0];
+  const more = answer.complete === false ? "more than " : ""; // the server counts the best of very many items
   if (found <= shown) return counted(shown, "result");
-  if (answer.group_by) return `${counted(shown, "result")}, ${counted(found, "item")} found`;
-  return answer.more ? `${shown} of ${counted(found, "result")}` : counted(shown, "result");
+  if (answer.group_by) return `${counted(shown, "result")}, ${more}${counted(found, "item")} found`;
+  return answer.more ? `${shown} of ${more}${counted(found, "result")}` : counted(shown, "result");
 }
 
 /** What the line above the results says: how many, of which tier, how long it took. */
@@ -216,7 +219,7 @@ async function describeServer() {
     const judge = about.judge ? `judge ${about.judge}` : "no judge: results are not put into tiers";
     const warnings = (about.warnings || []).map((warning) => `. Warning: ${warning}`).join("");
     byId("about").textContent = `${about.items.toLocaleString()} items, ${judge}${warnings}`;
-    fillForms();
+    fillMode(); // and nothing else: somebody may be typing
   } catch {
     byId("about").textContent = "The server does not answer.";
   }
