@@ -8,6 +8,7 @@ const FROM_TO = /^.+ BETWEEN (-?[\d.]+) AND (-?[\d.]+)$/;
 const BOUND = /^(.+) (>=?|<=?) (-?[\d.]+)$/;
 const unfolded = new Set(); // facets that show all their values
 const folded = new Set();
+let order = { query: "", names: [] }; // facets keep their places while one query is narrowed
 
 const titleCase = (name) => name.replace(/^attributes\.|"/g, "").replace(/_/g, " ").replace(/^./, (first) => first.toUpperCase());
 const amount = (facet, value, currency) => (facet === "price" ? money(value, currency, true) : value.toLocaleString(undefined, { maximumSignificantDigits: 6 }));
@@ -49,7 +50,13 @@ function complete(facets, state) {
     return { ...facet, lost };
   });
   for (const name of ["price", "rating"]) if (!all.some((one) => one.name === name)) all.push({ name, kind: "ranges", values: [], lost: [] });
-  return all.filter((facet) => facet.values.length || facet.lost.length || ["price", "rating"].includes(facet.name));
+  return inPlace(all.filter((facet) => facet.values.length || facet.lost.length || ["price", "rating"].includes(facet.name)), state.query);
+}
+
+function inPlace(facets, query) {
+  const names = order.query === query ? order.names : [];
+  order = { query, names: [...names, ...facets.map((one) => one.name).filter((name) => !names.includes(name))] };
+  return facets.sort((one, other) => order.names.indexOf(one.name) - order.names.indexOf(other.name));
 }
 
 /** Draw the panel anew, with the focus, and what is folded, as it was. actions: choose(facet, condition), bound(name, value). */
