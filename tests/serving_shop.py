@@ -73,7 +73,7 @@ class FakeSearcher:
         self, read: QueryReading, asked: Any, where: str | None, mode: str, hits: Sequence[Any], without: Any = ()
     ) -> Facets:
         empty = {"label": "", "kind": "values", "values": [], "others": 0}
-        return Facets([{"name": name, **empty} for name in asked if name != "auto"], len(hits), complete=True)
+        return Facets([{"name": name, **empty} for name in asked], len(hits), complete=True)
 
     def find(self, read: QueryReading, k: int, where: str | None = None, mode: str = "hybrid") -> list[Hit]:
         self.asked.append((read.text, k, where, mode))

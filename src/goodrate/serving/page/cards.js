@@ -50,7 +50,8 @@ function variantsOf(result) {
   if (!others.length) return null;
   const count = result.variant_count ?? others.length;
   const rows = others.map((one) => {
-    const differing = Object.values(one.differing ?? {}).flat().join(", ");
+    const values = Object.values(one.differing ?? {}).flat().map(String);
+    const differing = values.filter((value) => !one.title.toLowerCase().includes(value.toLowerCase())).join(", ");
     const price = one.price === null || one.price === undefined ? null : make("span", { className: "price" }, money(one.price, one.currency || result.item.currency));
     return make("li", {}, make("span", {}, one.title || one.id, differing ? make("span", { className: "differing" }, ` ${differing}`) : null), price);
   });
