@@ -96,8 +96,8 @@ def until(page: Any, expression: str) -> None:
         time.sleep(0.02)
 
 
-def violations(page: Any) -> list[str]:
-    """What axe-core finds wrong with the page as it is shown: rule and elements."""
+def violations(page: Any, rules: list[str] | None = None) -> list[str]:
+    """What axe-core finds wrong with the page as it is shown: rule and elements. rules: None for all."""
     page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text())
-    found = page.evaluate("axe.run(document)")["violations"]
+    found = page.evaluate("(rules) => axe.run(document, rules ? { runOnly: rules } : {})", rules)["violations"]
     return [f"{one['id']}: {[node['html'][:200] for node in one['nodes']]}" for one in found]

@@ -87,7 +87,7 @@ def test_no_state_has_a_violation(
         )
         found: dict[str, list[str]] = {}
         for state in states(page, shop, judged):
-            found[state] = violations(page)
+            found[state] = violations(page, ["color-contrast"] if scheme == "dark" else None)  # colours alone differ
             shot(page, f"axe_{viewport['width']}_{scheme}_{state}", whole=False)
             assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], state
         assert {state: wrong for state, wrong in found.items() if wrong} == {} and len(found) >= 7

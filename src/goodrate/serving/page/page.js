@@ -155,7 +155,7 @@ function welcome() {
   clearResults();
   showFrame(false);
   byId("chips").replaceChildren();
-  notice.replaceChildren(noticeOf("", "What would a customer type?", make("p", {}, "Results come in tiers, each with its reasons.")));
+  notice.replaceChildren(noticeOf("", "What would a customer type?", make("p", {}, "Results come with filters and, where there is a judge, in tiers, each with its reasons.")));
 }
 
 /** Nothing was found: what can be taken away. */
