@@ -39,9 +39,12 @@ class Terms:
         return np.array([found[0] if found else np.nan for found in self._read], dtype=np.float64)
 
     @cached_property
-    def buckets(self) -> list[str]:
-        """(V,) the bucket (tags.bucket) of each number, "" for what is none."""
-        return [bucket(found[0]) if found else "" for found in self._read]
+    def buckets(self) -> tuple[list[str], np.ndarray]:
+        """The distinct buckets (tags.bucket) of the numbers, and (V,) which of them each value is in, -1 for none."""
+        names = pl.Series([bucket(found[0]) if found else None for found in self._read], dtype=pl.String)
+        distinct = names.unique().drop_nulls().sort()
+        places = names.replace_strict(distinct, range(len(distinct)), default=-1, return_dtype=pl.Int64)
+        return distinct.to_list(), places.to_numpy()
 
     @cached_property
     def units(self) -> set[str]:
