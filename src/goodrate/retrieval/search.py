@@ -137,7 +137,7 @@ class Searcher:
                 own = self.store.facets.of_filter(items) if isinstance(items, str) else self._of_ids(items)
                 rows = np.setdiff1d(rows, own)
             table = self.store.facets.table()
-            places, known = table.places(rows)
+            places, known = table.found(rows)
             if known:  # otherwise the index was written to in between
                 break
         return count_facets(table, places, asked, complete)
