@@ -19,12 +19,12 @@ from typing import Any
 
 import polars as pl
 
+from goodrate.catalog.items import PATH_SEPARATOR, VALUE_SEPARATOR
 from goodrate.catalog.normal_form import normal_form
 from goodrate.catalog.rendering import PAIR
 from goodrate.strict_json import parse
 
 SIGN = "\t"  # between a name and a value
-PATH, SEVERAL = " > ", " | "
 ATTRIBUTES = "attributes."
 PLAIN = ("currency", "parent_id")  # columns with one value
 ROOT = "category root"  # entries that say where a category tree begins; no tags
@@ -147,15 +147,15 @@ def json_text(value: Any) -> str:
 
 
 def _of_brand(text: str) -> Entries:
-    yield from (("brand", one) for one in text.split(SEVERAL))
+    yield from (("brand", one) for one in text.split(VALUE_SEPARATOR))
 
 
 def _of_category(text: str) -> Entries:
     """Every path from its root on, and every part by itself."""
-    for path in text.split(SEVERAL):
-        parts = [part.strip() for part in path.split(PATH) if part.strip()]
+    for path in text.split(VALUE_SEPARATOR):
+        parts = [part.strip() for part in path.split(PATH_SEPARATOR) if part.strip()]
         for depth in range(len(parts)):
-            yield "category", PATH.join(parts[: depth + 1])
+            yield "category", PATH_SEPARATOR.join(parts[: depth + 1])
         yield from (("category", part) for part in parts[1:])
         yield from ((ROOT, part) for part in parts[:1])
 
