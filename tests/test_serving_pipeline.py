@@ -35,7 +35,8 @@ def test_depth_limits_the_judge_and_k_the_answer() -> None:
     searcher = FakeSearcher()
     pipeline = SearchPipeline(FakeStore(), searcher, fake_judge())
     response = pipeline.search(SearchRequest("shoes", k=3, depth=1))
-    assert searcher.asked == [("shoes", 4, None, "hybrid")]  # one more says whether there is more
+    # what is judged is ranked by itself; the others follow
+    assert searcher.asked == [("shoes", 1, None, "hybrid"), ("shoes", 100, None, "hybrid")]
     assert [r.verdict is not None for r in response.results] == [True, False, False]
     response = pipeline.search(SearchRequest("shoes", k=1, depth=4))
     # the best of the four judged, not the first retrieved

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Mode, SkipBad
+from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Mode, Rules, SkipBad
 from goodrate.cli.terminal import console, parse_mapping, report_warnings, require_file_name, tick_progress, verb_app
 from goodrate.extras import require
 from goodrate.strict_json import dumps
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from goodrate.api.index import Index
 
 app = verb_app()
-SYSTEMS = ("random", "lexical", "dense", "hybrid", "judge")
+SYSTEMS = ("random", "lexical", "dense", "hybrid", "rules", "judge")
+ON_REQUEST = ("rules",)  # of these, measured only when they are named
 
 HELP = """Measure systems against judgements: every metric with an interval, every system against the first.
 
@@ -29,6 +30,7 @@ With --judged-only each system orders the judged items of a query; without it ea
 nobody judged counts as nothing (see the unjudged column before believing such numbers). The system judge reranks the
 first results of --rerank, whatever other systems are named; it is told the facts and texts in INDEX. Queries
 that it was trained or tuned on, as its folder says, are left out for all systems (--trained-queries keep: not).
+No system heeds the shop's ranking rules but one, rules, which is measured only when it is named.
 
 Examples:
 
@@ -51,7 +53,7 @@ def evaluate(
     ] = None,
     skip_bad: SkipBad = 0,
     systems: Annotated[
-        str | None, typer.Option(help="From random,lexical,dense,hybrid,judge. Default: all there are.")
+        str | None, typer.Option(help="From random,lexical,dense,hybrid,rules,judge. Default: all there are but rules.")
     ] = None,
     model: Annotated[Path | None, typer.Option(help="A judge's folder, for the system judge.")] = None,
     rerank: Annotated[
@@ -62,10 +64,10 @@ def evaluate(
     contexts: Contexts = None,
     context_encoder: ContextEncoder = None,
     encoder: Encoder = None,
+    rules: Rules = None,
     judged_only: Annotated[bool, typer.Option("--judged-only", help="Order the judged items only.")] = False,
     single_grade: Annotated[
-        Literal["keep", "drop"],
-        typer.Option(help="Queries whose judged items all have one label: no order changes them."),
+        Literal["keep", "drop"], typer.Option(help="Queries whose judged items all have one label.")
     ] = "keep",
     trained_queries: Annotated[
         Literal["drop", "keep"],
@@ -84,13 +86,14 @@ def evaluate(
     _require_picture(plot)
     plain = Index.open(index, words_only=True)
     names = chosen_systems(systems, plain.store.fingerprint is not None, model)
-    _require_effect(names, judged_only, model=model, contexts=contexts, context_encoder=context_encoder, rerank=rerank)
+    of_judge = {"model": model, "contexts": contexts, "context_encoder": context_encoder, "rerank": rerank}
+    _require_effect(names, judged_only, rules, of_judge)
     require_facts(facts)
     texts = named_texts(model, contexts, context_encoder, index / "contexts.jsonl") if model else None
     labels = _judgements(judgements, plain, scale, format, map, skip_bad)
     judge = _judge(plain, model, facts, texts, context_encoder) if model and "judge" in names else None
-    words_only = not {"dense", "hybrid"} & set(names) and (judge is None or rerank == "lexical" or judged_only)
-    opened = plain if words_only else Index.open(index, encoder)
+    words_only = not {"dense", "hybrid", "rules"} & set(names) and (judge is None or rerank == "lexical" or judged_only)
+    opened = plain if words_only else Index.open(index, encoder).but(rules=rules)
     chosen = [opened.rerank(judge, depth, rerank) if judge and name == "judge" else name for name in names]
     with tick_progress("queries", len(labels.queries()) * len(names)) as tick:
         evaluation = measure(
@@ -98,9 +101,7 @@ def evaluate(
             trained_queries=trained_queries, k=k, seed=seed, tick=tick,
         )  # fmt: skip
     _report_left_out(evaluation, as_json)
-    if plot is not None:
-        evaluation.write_plot(plot)
-    _show(evaluation, as_json)
+    _show(evaluation, as_json, plot)
 
 
 def chosen_systems(text: str | None, has_vectors: bool, model: Path | None) -> list[str]:
@@ -112,7 +113,7 @@ def chosen_systems(text: str | None, has_vectors: bool, model: Path | None) -> l
     lacking = {} if has_vectors else dict.fromkeys(("dense", "hybrid"), "the index has no vectors")
     lacking |= {} if model else {"judge": "give its folder with --model"}
     if text is None:
-        return [name for name in SYSTEMS if name not in lacking]
+        return [name for name in SYSTEMS if name not in lacking and name not in ON_REQUEST]
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
         if name not in SYSTEMS:
@@ -131,12 +132,15 @@ def _require_picture(plot: Path | None) -> None:
         require_file_name("--plot", plot, (".png", ".svg", ".pdf"))
 
 
-def _require_effect(names: list[str], judged_only: bool, **options: Any) -> None:
-    """ValueError for options of the judge where there is none, and for --rerank where nothing is searched."""
-    unread = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+def _require_effect(names: list[str], judged_only: bool, rules: Path | None, of_judge: dict[str, Any]) -> None:
+    """ValueError for options of a system that is not measured, and for --rerank where nothing is searched."""
+    unread = [f"--{name.replace('_', '-')}" for name, value in of_judge.items() if value is not None]
+    measured = f"which is not measured; the systems: {', '.join(names)}"
     if unread and "judge" not in names:
-        raise ValueError(f"{unread[0]} is for the system judge, which is not measured; the systems: {', '.join(names)}")
-    if judged_only and options["rerank"]:
+        raise ValueError(f"{unread[0]} is for the system judge, {measured}")
+    if rules is not None and "rules" not in names:
+        raise ValueError(f"--rules is for the system rules, {measured}")
+    if judged_only and of_judge["rerank"]:
         raise ValueError("--rerank says what is searched; with --judged-only nothing is, judged items are ordered")
 
 
@@ -173,8 +177,10 @@ def _report_left_out(evaluation: Evaluation, as_json: bool) -> None:
         console.print(f"{dropped} of {every} queries have one grade only and are left out")
 
 
-def _show(evaluation: Evaluation, as_json: bool) -> None:
-    """The report on stdout, as a table or as JSON."""
+def _show(evaluation: Evaluation, as_json: bool, plot: Path | None) -> None:
+    """The report as a picture where one is wanted, and on stdout, as a table or as JSON."""
+    if plot is not None:
+        evaluation.write_plot(plot)
     if as_json:
         sys.stdout.write(dumps(evaluation.as_dict(), indent=2) + "\n")
         return

@@ -23,8 +23,8 @@ HELP = """Put a catalogue into a search index: items, full text and, with an enc
 
 Run it again after the catalogue has changed: only new and changed items are encoded. An interrupted run has kept what
 it wrote; the same command goes on from there. Two runs on one index take turns: the second waits (--wait). Searches
-and servers never wait, and see what is written. A facts.jsonl and a contexts.jsonl beside the catalogue go
-into the index with it.
+and servers never wait, and see what is written. A facts.jsonl, contexts.jsonl, synonyms.txt and ranking_rules.toml
+beside the catalogue go into the index with it.
 
 Examples:
 
@@ -36,7 +36,10 @@ Examples:
 
   goodrate index product.csv --format wands --out wands-index --skip-bad 10
 
+<<<<<<< HEAD
   goodrate index artikel.csv --out shop-index --decimal comma --currency EUR
+=======
+  goodrate index products.csv --out shop-index --group-by parent_id
 
   goodrate index --out shop-index --remove sku-17,sku-18
 """
@@ -77,6 +80,14 @@ def index(
         Path | None,
         typer.Option(help="A query log (columns query and count) for suggestions.", show_default=False),
     ] = None,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            help="One result for all variants: parent_id, title, brand, category, attributes.NAME; none. The index "
+            "remembers it.",
+            show_default=False,
+        ),
+    ] = None,
     remove: Annotated[
         str | None, typer.Option(help="Ids to take out: a,b,c, or @FILE with one a line.", show_default=False)
     ] = None,
@@ -85,8 +96,8 @@ def index(
     ] = 600.0,
 ) -> None:
     """See HELP."""
-    if catalog is None and remove is None:
-        raise ValueError("give a CATALOG to index, or --remove IDS")
+    if catalog is None and remove is None and group_by is None:
+        raise ValueError("give a CATALOG to index, or --remove IDS, or --group-by NAME")
     require_folder("--out", out)
     if remove is not None:
         _remove(out, remove, wait)
@@ -96,6 +107,18 @@ def index(
                    "currency": currency}  # fmt: skip
         made = {"encoder": encoder, "fields": fields, "dimensions": dimensions, "language": language}
         _index(out, catalog, _read(catalog, reading), wait, made, queries)
+    if group_by is not None:
+        _group(out, group_by, wait)
+
+
+def _group(out: Path, group_by: str, wait: float) -> None:
+    """Remember how results are grouped."""
+    from goodrate.api.index import Index
+
+    with Index.open(out, words_only=True).held(wait, _told) as index:
+        index.remember_grouping(group_by)
+    said = "results are not grouped" if group_by == "none" else f"results are grouped by {escape(group_by)}"
+    console.print(f"{said} unless a search says otherwise", highlight=False)
 
 
 def _told(line: str) -> None:
@@ -143,7 +166,9 @@ def _read(path: Path, reading: dict[str, Any]) -> Catalog:
 
 def _index(out: Path, path: Path, items: Catalog, wait: float, made: dict[str, Any], queries: Path | None) -> None:
     """Encode and write what is new, and take the notes beside the catalogue along, in one turn."""
-    from goodrate.api.index import NOTES, Index, notes_beside, take_notes
+    from goodrate.api.index import Index
+    from goodrate.api.notes import NOTES, RULES, notes_beside, take_notes
+    from goodrate.api.ranking import unknown_ids_warning
     from goodrate.api.synonyms import read_query_log
 
     notes = notes_beside(path)
@@ -156,6 +181,8 @@ def _index(out: Path, path: Path, items: Catalog, wait: float, made: dict[str, A
         take_notes(index, notes)
     for name in notes:
         console.print(f"{NOTES[name]}: {escape(str(path.parent / name))}", highlight=False)
+    if RULES in notes and (warning := unknown_ids_warning(index)):
+        console.print(escape(warning), highlight=False)
 
 
 def _add(index: Index, items: Catalog, log: list[tuple[str, float]] | None) -> None:

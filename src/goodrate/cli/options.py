@@ -46,6 +46,13 @@ ContextEncoder = Annotated[
     ),
 ]
 Encoder = Annotated[str | None, typer.Option(help="Where the index's encoder lies, if it has moved.")]
+Rules = Annotated[
+    Path | None,
+    typer.Option(
+        help="Ranking rules: pins, boosts, burials (ranking_rules.toml). Default: those of the index, if any.",
+        show_default=False,
+    ),
+]
 SkipBad = Annotated[int, typer.Option(min=0, help="Leave out up to N bad rows and list them.")]
 Config = Annotated[Path | None, typer.Option(help="TOML file with settings.", show_default=False)]
 Overrides = Annotated[

@@ -31,8 +31,8 @@ class Result:
 
     retrieval_rank: None for an item that was not retrieved: a ranking rule put it there. excluded: the item has what
     the query asks to be without, and retrieval put it behind others for that. rules: names of the ranking rules that
-    apply to it. variants: all of its group when results are grouped, itself first; none when it is alone.
-    variant_count: how many they are, of which the first are listed.
+    apply to it. variants: the others of its group when results are grouped; variant_count: how many they are, of which
+    the first are listed.
     """
 
     rank: int
@@ -44,7 +44,7 @@ class Result:
     excluded: bool = False
     rules: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
-    variant_count: int = 1
+    variant_count: int = 0
 
     def __str__(self) -> str:
         tier = f"{self.verdict.tier or 'unjudged':9s}" if self.verdict else ""

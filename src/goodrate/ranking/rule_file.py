@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.rewriting.words import comparable, folded_words
 from goodrate.settings import nearest, parse_toml
 from goodrate.text_file import read_text
 
-RULES_FILE = "rules.toml"  # its usual name, beside a catalogue and inside an index folder
 MAX_PLACE = 1000
 Match = Literal["exact", "words", "contains"]
 # pydantic's kinds of errors in this file's own words
@@ -113,7 +111,6 @@ class ItemsRule(Rule):
     def _which(self) -> ItemsRule:
         if (self.ids is None) == (self.where is None):
             raise ValueError("expected either ids or where, which say which items it is for")
-        filter_sql(self.where)
         return self
 
 
@@ -181,6 +178,18 @@ class RankingRules(BaseModel):
             return cls.model_validate(held)
         except ValidationError as error:
             raise ValueError(f"{source}: {_reason(error, held)}") from None
+
+    def check_filters(self, check: Callable[[str], object], source: str) -> None:
+        """Raise ValueError with the file and the rule for a filter that cannot be read: it depends on the index.
+
+        check: raises ValueError for such a filter. source: the file's name.
+        """
+        for kind, rules in (("boost", self.boost), ("bury", self.bury)):
+            for rule in rules:
+                try:
+                    check(rule.where) if rule.where is not None else None
+                except ValueError as error:
+                    raise ValueError(f"{source}: {kind} {rule.name!r}: where: {error}") from None
 
     def __bool__(self) -> bool:
         return bool(self.pin or self.boost or self.bury)

@@ -48,19 +48,19 @@ def grouped(results: Iterable[Result], group: GroupOf) -> list[list[Result]]:
 
 
 def one_result(members: Sequence[Result]) -> Result:
-    """The first of a group with all of the group as its variants; alone it has none."""
-    if len(members) < 2:
+    """The first of a group with the others as its variants."""
+    if len(members) == 1:
         return members[0]
-    listed = [member.item for member in members[:MAX_VARIANTS]]
-    names = differing_attributes([item["attributes"] for item in listed])
+    items = [member.item for member in members[: MAX_VARIANTS + 1]]
+    names = differing_attributes([item["attributes"] for item in items])
     variants = tuple(
         Variant(
             item["id"], item["title"], item.get("price"), item.get("image") or "",
             {name: item["attributes"][name] for name in names if name in item["attributes"]},
         )
-        for item in listed
+        for item in items[1:]
     )  # fmt: skip
-    return replace(members[0], variants=variants, variant_count=len(members))
+    return replace(members[0], variants=variants, variant_count=len(members) - 1)
 
 
 def differing_attributes(items: Sequence[Mapping[str, Any]]) -> list[str]:

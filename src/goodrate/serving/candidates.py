@@ -76,41 +76,53 @@ class Candidates:
         """read: the request's query. sizes: hits in all after each search, ascending."""
         self._searcher, self._store, self._request, self._read, self._watch = searcher, store, request, read, watch
         self._sizes = list(sizes)
-        self._ids: set[str] = set()
+        self._first: list[Any] = []  # what the first search found
+        self._waiting: list[Any] = []
+        self._given: set[str] = set()
 
-    def __len__(self) -> int:
+    @property
+    def found(self) -> int:
         """How many hits there are so far."""
-        return len(self._ids)
+        return len(self._given) + len(self._waiting)
+
+    @property
+    def given(self) -> int:
+        """How many of them were given."""
+        return len(self._given)
 
     @property
     def complete(self) -> bool:
-        """Whether there are no more."""
-        return not self._sizes
+        """Whether all there are were given."""
+        return not self._sizes and not self._waiting
 
-    def more(self) -> Found:
-        """The hits that the next search finds anew, best first, and their rows. Raises IndexUnavailable.
+    def more(self, count: int) -> Found:
+        """The next hits, at most `count`, and their rows. Raises IndexUnavailable.
 
-        Searched again when items were removed before they were read.
+        Searched again when items were removed before they were read. None may come although there are more.
         """
-        size = self._sizes.pop(0)
+        searches = [] if self._waiting else self._sizes[:1]
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with _unavailable():
-                    found = self._find(size)
-                    hits = [hit for hit in found if hit.item_id not in self._ids]
-                    rows = self._rows([hit.item_id for hit in hits])
+                    if searches:
+                        self._search(searches[0])
+                    rows = self._rows([hit.item_id for hit in self._waiting[:count]])
+                break
             except IndexUnavailable:
                 if attempt == ATTEMPTS:
                     raise
-                continue
-            self._ids.update(hit.item_id for hit in hits)
-            self._sizes = self._sizes if len(found) == size else []
-            return hits, rows
-        raise AssertionError("unreachable")
+                searches = searches or [len(self._given) + len(self._waiting)]
+        hits, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._given.update(hit.item_id for hit in hits)
+        return hits, rows
 
-    def _find(self, size: int) -> list[Any]:
+    def _search(self, size: int) -> None:
+        """Find so many hits, of which those that were not given wait."""
         with self._watch.stage("retrieve"):
-            return self._searcher.find(self._read, size, self._request.where, str(self._request.mode))
+            hits = self._searcher.find(self._read, size, self._request.where, str(self._request.mode))
+        self._first = self._first or hits
+        self._waiting = [hit for hit in hits if hit.item_id not in self._given]
+        self._sizes = [larger for larger in self._sizes if larger > size and len(hits) == size]
 
     def fetch(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """The rows of those of these items that the index holds and the search's filter lets through, in their order.
@@ -126,15 +138,15 @@ class Candidates:
         with self._watch.stage("rules"), _unavailable():
             return self._store.matching(ids, where)
 
-    def facets(self, hits: Sequence[Any], without: Sequence[Any]) -> Any:
-        """The Facets that the request asks for, None for none. hits: the first ones. without: lists of ids, and
+    def facets(self, without: Sequence[Any]) -> Any:
+        """The Facets that the request asks for, None for none; no page changes them. without: lists of ids, and
         filters, of items to leave out. Raises IndexUnavailable.
         """
         asked, where, mode = self._request.facets, self._request.where, str(self._request.mode)
         if not asked:
             return None
         with self._watch.stage("facets"), _unavailable():
-            return self._searcher.facets(self._read, asked, where, mode, hits, without)
+            return self._searcher.facets(self._read, asked, where, mode, self._first, without)
 
     def _rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """The catalogue rows of these ids, in their order."""

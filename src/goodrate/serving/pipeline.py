@@ -69,27 +69,25 @@ class SearchPipeline:
             with watch.stage("retrieve"):
                 read = self._searcher.read(request.query, request.ignore)
             rules = self._rules_for(request, read)
-            sizes = window_sizes(request, depth, bool(rules))
-            found = Candidates(self._searcher, self.store, request, read, sizes, watch)
-            hits, rows = found.more()
-            first = hits
+            found = Candidates(self._searcher, self.store, request, read, window_sizes(request, depth, rules), watch)
+            hits, rows = found.more(first_hits(request, depth, rules))
             with watch.stage("judge"):
                 verdicts = self._verdicts(request.query if read.typed else read.correction.text, rows[:depth])
             ordering = Ordering(rules, found.matching, self._group(request))
             with watch.stage("rank"):
                 self._start(ordering, request, rank(hits, [shown_item(row) for row in rows], verdicts), found)
             while not found.complete and not ordering.has(request.offset + request.k + 1):
-                before = len(found)
-                hits, rows = found.more()
+                before = found.given
+                hits, rows = found.more(WINDOWS[0])
                 with watch.stage("rank"):
                     ordering.add(rank(hits, [shown_item(row) for row in rows], (), before))
-        facets = found.facets(first, [rule.ids or rule.where for rule in rules.bury if rule.to == "out"])
+        facets = found.facets([rule.ids or rule.where for rule in rules.bury if rule.to == "out"])
         with watch.stage("rank"):
             results, more = ordering.page(request.offset, request.k, found.complete)
         return SearchResponse(
             request,
             results,
-            retrieved=len(found),
+            retrieved=found.found,
             judged=sum(verdict.label is not None for verdict in verdicts),
             cached=sum(verdict.cached for verdict in verdicts),
             failed=sum(verdict.label is None for verdict in verdicts),
@@ -202,13 +200,19 @@ class SearchPipeline:
         return self.judge.judge(query, rows) if self.judge is not None and rows else []
 
 
-def window_sizes(request: SearchRequest, depth: int, ruled: bool) -> list[int]:
-    """How many hits are looked at: first, and in all after each further search.
+def window_sizes(request: SearchRequest, depth: int, rules: RankingRules) -> list[int]:
+    """How many hits are looked for: first, and in all after each further search. No page of a list changes them.
 
-    depth: hits that are judged. ruled: whether ranking rules act, which move the first hits. A sorted search has one
-    window, whatever page of it is asked for.
+    depth: hits that are judged; they are ranked, and what comes later stands behind them.
     """
     if request.sort != RELEVANCE:
         return [depth or SORTED_AMONG]
-    first = max(request.k + 1, depth, WINDOWS[0] if ruled or request.group_by else 0)
-    return [first, *(size for size in WINDOWS if size > first)]
+    first = max(depth, WINDOWS[0] if rules or request.group_by or not depth else 0)
+    return [first, *(size for size in (*WINDOWS, request.k + 1) if size > first)]
+
+
+def first_hits(request: SearchRequest, depth: int, rules: RankingRules) -> int:
+    """How many hits are looked at at once: the whole first window, where their order is not that of retrieval."""
+    if depth or rules or request.group_by or request.sort != RELEVANCE:
+        return window_sizes(request, depth, rules)[0]
+    return request.offset + request.k + 1
