@@ -114,8 +114,7 @@ def test_the_same_text_everywhere_and_how_many_items_were_cleaned(tmp_path: Path
     )  # fmt: skip
     assert catalog.frame["title"][1] == "a < b"
     assert catalog.notes == (
-        "HTML read as text: title of 1 items, description of 1 items, brand of 1 items, category of 1 items, "
-        "attributes of 1 items",
+        "HTML read as text, items changed: title 1, description 1, brand 1, category 1, attributes 1",
     )
     (found,) = Index.create(tmp_path / "index", catalog).search("oak")
     for text in (

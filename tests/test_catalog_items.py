@@ -65,7 +65,7 @@ def test_words_of_the_layout_and_false_attributes_are_no_words_of_the_lexical_ch
     attributes = '{"touchscreen":false,"backlit":true,"note":"true:false,"}'
     row = {"id": "1", "title": "hub", "brand": "Kira", "category": "Home > Hubs", "attributes": attributes}
     frame = Catalog(pl.DataFrame([row])).frame
-    assert lexical_texts(frame) == (["hub ; Kira ; Home > Hubs"], ["backlit ; note true:false,"])
+    assert lexical_texts(frame) == (["hub ; Kira ; Home > Hubs ; hub"], ["backlit ; note true:false,"])
     assert render_items(frame, ("brand", "category")) == ["brand Kira ; category Home > Hubs"]
 
 

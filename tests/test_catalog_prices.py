@@ -11,6 +11,8 @@ import pytest
 from goodrate.catalog.currencies import CODES, SIGNS, UNDECIDED, currency_of
 from goodrate.catalog.prices import PriceColumn, PriceOptions, read_prices
 from goodrate.catalog.readers import read_catalog
+from goodrate.examples.settings import DataSettings
+from goodrate.examples.sources import load_data
 
 
 def read(texts: list[str | None], decimal: str | None = None, currency: str | None = None) -> PriceColumn:
@@ -137,6 +139,21 @@ def test_a_rating_may_have_a_decimal_comma(tmp_path: Path) -> None:
     path.write_text("id;title;rating\n1;a;4.500\n2;b;4,5\n")
     with pytest.raises(ValueError, match="row 3, column rating: expected a number such as 19.99, found '4,5'"):
         read_catalog(path)
+
+
+def test_training_reads_prices_as_its_settings_say(tmp_path: Path) -> None:
+    items, labels = tmp_path / "items.csv", tmp_path / "labels.csv"
+    items.write_text("id;title;price\n1;oak lamp;1.299\n")
+    words = ["oak lamp", "red rug", "usb hub", "tea pot", "wool hat", "desk", "pen set", "sofa", "mug", "car wax"]
+    labels.write_text("query,item_id,label\n" + "".join(f"{query},1,excellent\n" for query in words))
+    settings = {"catalog": str(items), "judgements": str(labels)}
+    with pytest.raises(ValueError, match="--decimal comma \\(data.decimal in training"):
+        load_data(DataSettings(**settings))
+    data = load_data(DataSettings(**settings, decimal="comma", currency="EUR"))
+    assert data.catalog.frame.select("price", "currency").rows() == [(1299.0, "EUR")]
+    assert data.notes[0] == "price: decimal comma, EUR; '1.299' is 1299.00"
+    with pytest.raises(ValueError, match="data.decimal is about data.catalog, which is not named"):
+        DataSettings(index="shop-index", judgements=str(labels), decimal="comma")
 
 
 def test_signs_stand_for_codes_that_exist() -> None:

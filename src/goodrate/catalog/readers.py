@@ -104,8 +104,8 @@ def _plain_texts(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[BadRow], tuple
         read, bad = LISTS[name](frame[name], frame[ROW])
         frame, problems = frame.with_columns(read.alias(name)), problems + bad
     frame, cleaned = without_html(frame)
-    counts = ", ".join(f"{name} of {count:,} items" for name, count in cleaned.items())
-    notes = (f"HTML read as text: {counts}",) if counts else ()
+    counts = ", ".join(f"{name} {count:,}" for name, count in cleaned.items())
+    notes = (f"HTML read as text, items changed: {counts}",) if counts else ()
     if "category" in frame.columns:
         paths, told = path_texts(frame["category"])
         frame, notes = frame.with_columns(paths.alias("category")), (*notes, *told)

@@ -12,6 +12,9 @@ from goodrate.strict_json import compact, dumps, parse
 
 RENDERED_FIELDS = ("title", "brand", "category", "attributes", "description")
 MAX_CHARS = 2000
+# The title twice: its words weigh more. nDCG@10 on judged lists with it once and twice: Chorus 0.853 and 0.860, esci150
+# 0.650 and 0.658.
+LEXICAL_CORE = ("title", "brand", "category", "description", "title")
 
 # One name and value of a compact JSON object: a quoted text, a list, or a bare number or word.
 _TEXT = r'"(?:[^"\\]|\\.)*"'
@@ -64,14 +67,14 @@ def render_item(row: Mapping[str, Any]) -> str:
 
 
 def lexical_texts(frame: pl.DataFrame) -> tuple[list[str], list[str]]:
-    """What the lexical channel reads, uncut: the core (title, brand, category, description) and the attributes.
+    """What the lexical channel reads, uncut: the core (LEXICAL_CORE) and the attributes.
 
     No word of the layout is in it: "brand" and "category" would match every item. The names of attributes are, because
     shoppers type them. Of attributes that are true the name alone, and none that are false: "touchscreen: false" would
     otherwise make every item without a touchscreen match the query "touchscreen".
     """
     frame = _compacted(frame)
-    core = _line(frame, [_field(name, label=False) for name in RENDERED_FIELDS if name != "attributes"])
+    core = _line(frame, [_field(name, label=False) for name in LEXICAL_CORE])
     told = pl.col("attributes").str.replace_all(rf"{_TEXT}:false,?", "").str.replace_all(rf"({_TEXT}):true", '${1}:""')
     attributes = _line(frame.with_columns(told), [_field("attributes")])
     return lexical_form(core).to_list(), lexical_form(attributes).to_list()

@@ -307,8 +307,8 @@ class Store:
     def search_text(self, query: str, k: int, where: str | None = None) -> list[Hit]:
         """The k items with the highest lexical score among those that `where` lets through. Any characters are fine.
 
-        score = BM25(title, brand, category, description) + 0.25 * BM25(attributes). An item that shares no word with
-        the query is no hit, so there may be fewer than k.
+        score = BM25(title, brand, category, description, title) + 0.25 * BM25(attributes). An item that shares no word
+        with the query is no hit, so there may be fewer than k.
         """
         if not any(sign.isalnum() for sign in query):
             return []
