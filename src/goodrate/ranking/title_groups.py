@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ WORDS_FILE = Path(__file__).parent / "variant_words.toml"
 SIZES = ("length_cm", "volume_ml", "mass_g", "storage_gb")
 # Words that must be left beside the brand: there are many a "toner cartridge". One with a digit counts as two.
 LEAST_WORDS = 3
+TITLES = 1 << 15  # of which the words are remembered: the same are found again and again
 LETTER_SIZES = frozenset(("xxs", "xs", "xl", "xxl", "xxxl", "2xl", "3xl", "4xl", "5xl"))
 SHORT_SIZES = frozenset(("s", "m", "l"))  # at the end of a title; elsewhere they are parts of names
 
@@ -45,13 +46,8 @@ def title_group(item: Mapping[str, Any], attributes: Mapping[str, Any], language
     >>> title_group(cable, {}, "en")
     ('velto', '', 'velto', 'usb', 'cable')
     """
-    title = normal_text(item["title"])
-    for measure in reversed(find_measures(title, language)):
-        if measure.dimension in SIZES and not MODEL_NUMBER.match(measure.text):
-            title = f"{title[: measure.start]} {title[measure.end :]}"
-    known = _words()
-    words = folded_words(known.counts.sub(" ", fold(title)).replace("+", " plus "))  # a DVD+R is no DVD-R
-    for value in _own_values(attributes, known.attributes):
+    known, words = _words(), list(_title_words(item["title"], language))
+    for value in _own_values(attributes):
         words = _without(words, value)
     kept = [word for place, word in enumerate(words) if not _varies(words, place, known)]
     brand = set(folded_words(item["brand"] or ""))
@@ -69,10 +65,28 @@ def _words() -> _Words:
     return _Words(frozenset(held["colours"]), frozenset(held["shades"]), counts, tuple(held["attributes"]))
 
 
-def _own_values(attributes: Mapping[str, Any], parts: Sequence[str]) -> Iterator[list[str]]:
+@lru_cache(maxsize=TITLES)
+def _title_words(title: str, language: str) -> tuple[str, ...]:
+    """The words of a title but for measures and counts."""
+    title = normal_text(title)
+    for measure in reversed(find_measures(title, language)):
+        if measure.dimension in SIZES and not MODEL_NUMBER.match(measure.text):
+            title = f"{title[: measure.start]} {title[measure.end :]}"
+    # a DVD+R is no DVD-R
+    return tuple(folded_words(_words().counts.sub(" ", fold(title)).replace("+", " plus ")))
+
+
+@lru_cache(maxsize=TITLES)
+def _says_colour_or_size(name: str) -> bool:
+    """Whether an attribute of this name does."""
+    folded = fold(name)
+    return any(part in folded for part in _words().attributes)
+
+
+def _own_values(attributes: Mapping[str, Any]) -> Iterator[list[str]]:
     """The words of what an item says of its colour and size."""
     for name, value in attributes.items():
-        if any(part in fold(name) for part in parts):
+        if _says_colour_or_size(name):
             for one in value if isinstance(value, list) else [value]:
                 yield folded_words(f"{one:g}" if isinstance(one, float) else str(one))
 
