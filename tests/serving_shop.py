@@ -72,7 +72,8 @@ class FakeSearcher:
     def facets(
         self, read: QueryReading, asked: Any, where: str | None, mode: str, hits: Sequence[Any], without: Any = ()
     ) -> Facets:
-        return Facets([{"name": name} for name in asked], len(hits), complete=True)
+        empty = {"label": "", "kind": "values", "values": [], "others": 0}
+        return Facets([{"name": name, **empty} for name in asked], len(hits), complete=True)
 
     def find(self, read: QueryReading, k: int, where: str | None = None, mode: str = "hybrid") -> list[Hit]:
         self.asked.append((read.text, k, where, mode))
@@ -90,6 +91,7 @@ class FakeStore:
     """Items of the invented catalogue."""
 
     columns = DECLARED_COLUMNS
+    version = 1
 
     def __len__(self) -> int:
         return len(ITEMS)
@@ -106,6 +108,9 @@ class FakeStore:
         if unknown:
             raise ValueError(f"unknown ids: {unknown}")
         return pl.DataFrame([rows[item_id] for item_id in ids], schema=CATALOGUE.schema)
+
+    def images(self) -> pl.Series:
+        return pl.Series([], dtype=pl.String)
 
 
 REASON = write(

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog, render_item, render_items
+from goodrate.catalog.normal_form import composed_text
 from goodrate.catalog.readers import read_catalog
 from goodrate.catalog.rendering import lexical_form, lexical_texts
 
@@ -39,7 +40,7 @@ def test_content_hash_sees_every_value_and_the_order() -> None:
 
 def test_rendering_of_every_kind_of_value() -> None:
     row = {
-        "title": "Zeno hub", "brand": "Zeno", "category": "hubs", "description": "Fast <b>hub</b>\nwith 4&nbsp;ports",
+        "title": "Zeno hub", "brand": "Zeno", "category": "hubs", "description": "Fast hub\nwith 4 ports, <Z>",
         "attributes": {
             "usb_ports": 4.0, "weight": 0.25, "black": True, "wifi": False, "for": ["PC", "Mac, iPad"],
             "note": 'a "b"\\c',
@@ -47,7 +48,7 @@ def test_rendering_of_every_kind_of_value() -> None:
     }  # fmt: skip
     assert render_item(row) == (
         "Zeno hub ; brand Zeno ; category hubs ; usb ports 4 ; weight 0.25 ; black yes ; wifi no ; for PC, Mac, iPad ; "
-        'note a "b"\\c ; Fast hub with 4&nbsp;ports'
+        'note a "b"\\c ; Fast hub with 4 ports, <Z>'
     )
     assert render_item({"title": "lamp", "description": "lamp"}) == "lamp"  # a description that says nothing new
 
@@ -60,10 +61,12 @@ def test_fields_and_length_can_be_chosen() -> None:
         render_items(frame, fields=("price",))
 
 
-def test_false_attributes_are_no_words_of_the_lexical_channel() -> None:
+def test_words_of_the_layout_and_false_attributes_are_no_words_of_the_lexical_channel() -> None:
     attributes = '{"touchscreen":false,"backlit":true,"note":"true:false,"}'
-    frame = Catalog(pl.DataFrame({"id": ["1"], "title": ["hub"], "attributes": [attributes]})).frame
-    assert lexical_texts(frame) == (["hub"], ["backlit yes ; note true:false,"])
+    row = {"id": "1", "title": "hub", "brand": "Kira", "category": "Home > Hubs", "attributes": attributes}
+    frame = Catalog(pl.DataFrame([row])).frame
+    assert lexical_texts(frame) == (["hub ; Kira ; Home > Hubs ; hub"], ["backlit ; note true:false,"])
+    assert render_items(frame, ("brand", "category")) == ["brand Kira ; category Home > Hubs"]
 
 
 plain = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8)
@@ -75,14 +78,14 @@ value = st.one_of(
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(plain, value, max_size=5))
 def test_every_word_of_every_attribute_is_rendered(attributes: dict) -> None:
-    """No value can break the reading of its neighbours: all words of all texts come out, in order."""
+    """No value can break the reading of its neighbours: all words of all texts come out, composed and in order."""
     text = render_item({"title": "t", "attributes": json.dumps(attributes)})
     position = 0
     for name, given_value in attributes.items():
         shown = given_value if isinstance(given_value, list) else [given_value]
         words = [name, *(word for part in shown if isinstance(part, str) for word in _words(part))]
         words = words if given_value != "" else []  # an empty value is no attribute
-        for word in words:
+        for word in map(composed_text, words):
             position = text.index(word, position) + len(word)
 
 

@@ -216,6 +216,21 @@ def test_bad_rows_are_listed_even_when_tolerated(run, feed: Path, tmp_path: Path
     assert code == 0 and "1 bad rows left out" in err and "row 5, column price" in err and "3 added" in err
 
 
+def test_how_prices_were_read_is_said_asked_and_shown(run, tmp_path: Path) -> None:
+    path, index = tmp_path / "feed.csv", tmp_path / "index"
+    path.write_text("id;title;price\n1;oak lamp;1.299\n2;red rug;5\n")
+    code, _, err = run("index", path, "--out", index)
+    assert code == 2 and not index.exists()
+    assert f"{path}, column price: '1.299' (row 2) is 1.299 with a decimal point and 1299 with a decimal comma" in err
+    code, _, err = run("index", path, "--out", index, "--decimal", "comma", "--currency", "eur")
+    assert code == 0 and "price: decimal comma, EUR; '1.299' is 1299.00" in err
+    assert "1,299.00 EUR" in run("search", index, "oak")[1]
+    (item,) = json.loads(run("search", index, "oak", "--json")[1])["results"]
+    assert (item["price"], item["currency"]) == (1299.0, "EUR")
+    code, _, err = run("index", path, "--out", index, "--currency", "euros")
+    assert code == 2 and "unknown currency 'euros'; expected an ISO 4217 code such as EUR" in err
+
+
 def test_facts_beside_the_catalogue_go_into_the_index(run, feed: Path, tmp_path: Path) -> None:
     index, facts = tmp_path / "index", feed.parent / "facts.jsonl"
     arguments = ("index", feed, "--out", index, "--map", "id=sku,title=name")

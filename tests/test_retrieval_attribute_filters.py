@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,28 @@ def test_an_index_that_is_made_anew_is_read_anew(tmp_path: Path) -> None:
     other = Store.create(tmp_path / "s", None, None)
     other.upsert(rows(colour=["blue", "blue"]), None)
     assert colours(reader) == {"blue": 2}
+
+
+def test_a_few_changed_items_are_read_alone_and_give_the_same_table(tmp_path: Path) -> None:
+    items = made_items(200, seed=3)
+    store, reader = Store.create(tmp_path / "s", None, None), Store.open(tmp_path / "s")
+    store.upsert(catalog_of(items), None)
+    before = reader.facets.table()
+    moved = [{**item, "price": 7.0, "brand": "Dell"} for item in items[10:20]]
+    store.update(catalog_of(moved))
+    store.remove([items[5]["id"]])
+    after, anew = reader.facets.table(), Store.open(tmp_path / "s").facets.table()
+    assert after.dictionary is before.dictionary or len(before.dictionary.codes) > len(anew.dictionary.codes)
+    left = [*items[:5], *items[6:10], *moved, *items[20:]]
+    for table in (after, anew):
+        assert len(table.rows) == 199 and (table.columns["price"] == 7.0).sum() == 10
+        brands = table.field("brand")
+        expected = Counter(value for item in left for value in values(item, "brand"))
+        assert brands is not None and dict(zip(brands.values, brands.counts, strict=True)) == expected
+    assert (after.rows == anew.rows).all() and (after.starts == anew.starts).all()
+    assert (
+        after.dictionary.terms["value"].gather(after.codes) == anew.dictionary.terms["value"].gather(anew.codes)
+    ).all()
+    store.update(catalog_of([{**items[0], "brand": "Never seen"}]))
+    fresh = reader.facets.table()
+    assert fresh.field("brand").values.to_list() == ["dell", "hp", "kira", "never seen"]

@@ -119,7 +119,7 @@ def test_split_needs_titles_with_both_words() -> None:
 
 
 def test_build_from_items_reads_every_text_and_weighs_titles_most() -> None:
-    rows = [{"id": str(n), "title": "Oak table", "brand": "Kira", "description": "<b>varnished</b> legs",
+    rows = [{"id": str(n), "title": "Oak table", "brand": "Kira", "description": "varnished legs",
              "attributes": '{"finish":"glossy"}'} for n in range(10)]  # fmt: skip
     frame = Catalog(pl.DataFrame(rows)).frame
     assert catalogue_texts(frame)[::10] == [("Oak table ; Kira ; ", 1.0), ("varnished legs ; finish glossy", 0.1)]

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from goodrate.relevance.pairs import Pair, text_item
 from goodrate.relevance.protocol import Assessment
-from goodrate.serving.http import create_app
+from goodrate.serving.http import PAGE, create_app
 from serving_shop import CATALOGUE, FakeJudge, fake_judge, fake_pipeline
 
 
@@ -172,8 +172,12 @@ def test_health_and_page_come_with_safety_headers(client: TestClient, bare: Test
 
 
 def test_the_page_asks_nothing_of_other_hosts(client: TestClient) -> None:
-    for path in ("/", "/page.js", "/page.css"):
-        assert "http://" not in client.get(path).text and "https://" not in client.get(path).text
+    files = sorted(path.name for path in PAGE.iterdir())
+    assert {"index.html", "page.js", "facets.js", "page.css"} <= set(files)
+    for name in files:
+        text = client.get(f"/{name}").text.replace("http://www.w3.org/2000/svg", "")  # the name of a language
+        assert "http://" not in text and "https://" not in text, name
+        assert client.get(f"/{name}").headers["cache-control"] == "no-cache"
 
 
 def test_facets_are_asked_for_by_name(bare: TestClient) -> None:
@@ -181,7 +185,8 @@ def test_facets_are_asked_for_by_name(bare: TestClient) -> None:
     assert (without["facets"], without["counted"], without["complete"]) == ([], None, None)
     by_get = bare.get("/search", params={"query": "shoes", "facets": ["auto", "brand"]}).json()
     by_post = bare.post("/search", json={"query": "shoes", "facets": ["auto", "Brand"]}).json()
-    assert by_get["facets"] == by_post["facets"] == [{"name": "auto"}, {"name": "brand"}]
+    assert by_get["facets"] == by_post["facets"]
+    assert [facet["name"] for facet in by_get["facets"]] == ["auto", "brand"]
     assert by_get["counted"] == 5 and by_get["complete"] is True and "facets" in by_get["latency_ms"]
     refused = bare.post("/search", json={"query": "shoes", "facets": ["brnd"]})
     assert refused.status_code == 400 and "no facet 'brnd'; the nearest: brand" in refused.json()["message"]

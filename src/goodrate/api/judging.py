@@ -110,12 +110,17 @@ def fact_book(path: str | Path | None) -> FactBook:
 
 @dataclass(frozen=True)
 class ItemSource:
-    """Where the items of a pair file are: a catalogue file, an index folder, or neither (the file has texts)."""
+    """Where the items of a pair file are: a catalogue file, an index folder, or neither (the file has texts).
+
+    format, map, decimal, currency: of the catalogue, see read_catalog.
+    """
 
     catalog: Path | None = None
     format: str | None = None
     map: Mapping[str, str] | None = None
     index: Path | None = None
+    decimal: str | None = None
+    currency: str | None = None
 
     def __post_init__(self) -> None:
         if self.catalog is not None and self.index is not None:
@@ -125,9 +130,9 @@ class ItemSource:
     def items(self) -> Catalog | None:
         """The items, None where there is neither."""
         if self.catalog is not None:
-            from goodrate.catalog.readers import read_catalog
+            from goodrate.api.reading import read_catalog
 
-            return read_catalog(self.catalog, self.format, dict(self.map) if self.map else None)
+            return read_catalog(self.catalog, self.format, self.map, decimal=self.decimal, currency=self.currency)
         if self.index is not None:
             from goodrate.retrieval.store import Store
 

@@ -17,18 +17,22 @@ Scale = str | RelevanceScale
 
 
 def read_catalog(
-    source: Any, format: str | None = None, map: Mapping[str, str] | None = None, skip_bad: int = 0
-) -> Catalog:
+    source: Any, format: str | None = None, map: Mapping[str, str] | None = None, skip_bad: int = 0,
+    decimal: str | None = None, currency: str | None = None,
+) -> Catalog:  # fmt: skip
     """The items of a csv, tsv, jsonl or parquet file, plain or .gz or .zst, or of a polars or pandas frame.
 
     format: esci, wands, chorus, or None. map: our column -> theirs, such as {"id": "sku", "title": "name"}; columns
-    that are not ours become attributes. skip_bad: bad rows to leave out (Catalog.skipped lists them). Raises
-    FileNotFoundError, or ValueError with file, row, column and what was expected.
+    that are not ours become attributes. skip_bad: bad rows to leave out (Catalog.skipped lists them). decimal: point or
+    comma, where the column of prices does not say which; currency: of prices that have none written, such as EUR.
+    Catalog.notes tells how it was read. Raises FileNotFoundError, or ValueError with file, row, column and what was
+    expected.
     """
     from goodrate.catalog import readers
+    from goodrate.catalog.prices import PriceOptions
 
     read = readers.read_catalog if isinstance(source, (str, Path)) else readers.frame_catalog
-    return read(source, format, dict(map) if map else None, skip_bad)
+    return read(source, format, dict(map) if map else None, skip_bad, PriceOptions(decimal, currency))
 
 
 def read_judgements(

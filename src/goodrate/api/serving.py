@@ -49,6 +49,7 @@ def listen(host: str, port: int) -> socket.socket:
 def warm_up(index: Index) -> None:
     """Answer once, so that the first shopper does not wait for what is only set up on use. Nothing is stored."""
     index.pipeline.search_once(WARM_UP)
+    index.store.facets.table()
     if index.judge is not None:
         index.judge.probabilities(WARM_UP, ["lamp", "chair"])
 

@@ -49,13 +49,14 @@ class Trimmed:
 def trim(
     model: str | Path, texts: Sequence[str | Path | Catalog], out: str | Path, *, format: str | None = None,
     map: Mapping[str, str] | None = None, skip_bad: int = 0, min_count: int = 1,
+    decimal: str | None = None, currency: str | None = None,
 ) -> Trimmed:  # fmt: skip
     """Write a model folder whose vocabulary is what texts, prompts and reasons need, with the logits of the whole one.
 
     model: folder or hub id of a causal LM, or a judge's folder, whose judge.json goes with it. texts: catalogues,
     rendered as judges read them; other tables, of which every cell is read; .txt files, line by line. format, map,
-    skip_bad: as read_catalog, for the catalogues. min_count: tokens that fewer items or cells have are cut, too. out: a
-    folder that is not there; where it holds the same already, nothing is done.
+    skip_bad, decimal, currency: as read_catalog, for the catalogues. min_count: tokens that fewer items or cells have
+    are cut, too. out: a folder that is not there; where it holds the same already, nothing is done.
 
     Words that need a token that was cut are read in smaller pieces or bytes, never wrongly. Raises ValueError for a
     tokenizer that has no bytes to fall back on, an adapter, and an `out` that holds something else.
@@ -80,7 +81,8 @@ def trim(
     done = _done(Path(out), wanted)
     if done is not None:
         return done
-    read = {name: _documents(s, format, map, skip_bad) for name, s in zip(wanted["sources"], texts, strict=True)}
+    reading = {"format": format, "map": map, "skip_bad": skip_bad, "decimal": decimal, "currency": currency}
+    read = {name: _documents(s, reading) for name, s in zip(wanted["sources"], texts, strict=True)}
     wanted["read_as"] = {name: f"{len(documents):,} {kind}" for name, (kind, documents) in read.items()}
     documents = [document for _, documents in read.values() for document in documents]
     with new_folder(out) as beside:
@@ -219,10 +221,8 @@ def _hash(source: str | Path | Catalog) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _documents(
-    source: str | Path | Catalog, format: str | None, map: Mapping[str, str] | None, skip_bad: int
-) -> tuple[str, list[list[str]]]:
-    """What a source was read as (items, cells, lines), and the texts of each of them."""
+def _documents(source: str | Path | Catalog, reading: dict[str, Any]) -> tuple[str, list[list[str]]]:
+    """What a source was read as (items, cells, lines), and the texts of each of them. reading: see read_catalog."""
     from goodrate.api.reading import read_catalog
     from goodrate.catalog.readers import is_catalog
     from goodrate.relevance.house_texts import item_prompts, loose_prompts
@@ -231,8 +231,8 @@ def _documents(
         return "items", item_prompts(source.frame.to_dicts())
     if Path(source).suffix in LINES:
         kind, texts = "lines", Path(source).read_text(encoding="utf-8-sig").splitlines()
-    elif is_catalog(source, format, dict(map) if map else None):
-        return "items", item_prompts(read_catalog(source, format, map, skip_bad).frame.to_dicts())
+    elif is_catalog(source, reading["format"], dict(reading["map"] or {})):
+        return "items", item_prompts(read_catalog(source, **reading).frame.to_dicts())
     else:
         kind, texts = "cells", _cells(Path(source))
     return kind, [loose_prompts(text) for text in dict.fromkeys(texts) if WORD.search(text)]

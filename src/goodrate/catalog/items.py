@@ -13,7 +13,10 @@ from goodrate.catalog.problems import BadRow
 from goodrate.catalog.rendering import compact_attributes, merged_objects, render_item, render_items
 from goodrate.catalog.tables import json_objects
 
-__all__ = ["ITEM_COLUMNS", "Catalog", "render_item", "render_items"]
+__all__ = ["ITEM_COLUMNS", "PATH_SEPARATOR", "VALUE_SEPARATOR", "Catalog", "render_item", "render_items"]
+
+PATH_SEPARATOR = " > "  # between the levels of a category, from the root
+VALUE_SEPARATOR = " | "  # between several categories or brands of one item
 
 ITEM_COLUMNS: dict[str, type[pl.DataType]] = {
     "id": pl.String,
@@ -35,12 +38,13 @@ class Catalog:
 
     frame: columns of ITEM_COLUMNS; id and title are required, the others are filled with "", null and "{}". Columns
     that are not ours become attributes, as they do in files.
-    skipped: rows that the reader left out because --skip-bad allowed it.
+    skipped: rows that the reader left out because --skip-bad allowed it. notes: how the reader took what can be read in
+    several ways, a line each.
     """
 
-    def __init__(self, frame: pl.DataFrame, skipped: tuple[BadRow, ...] = ()) -> None:
+    def __init__(self, frame: pl.DataFrame, skipped: tuple[BadRow, ...] = (), notes: tuple[str, ...] = ()) -> None:
         self.frame = _normalised(frame)
-        self.skipped = skipped
+        self.skipped, self.notes = skipped, notes
         if self.frame["id"].n_unique() < len(self.frame):
             doubled = self.frame.filter(pl.col("id").is_duplicated())["id"][0]
             raise ValueError(f"item id {doubled!r} occurs more than once; ids must be unique")
@@ -70,7 +74,7 @@ class Catalog:
         """Some of the items, by place: items[:5]."""
         if not isinstance(place, slice):
             raise TypeError(f"a catalogue is cut with a slice such as items[:5], not {place!r}; rows([id]) finds by id")
-        return Catalog(self.frame[place])
+        return Catalog(self.frame[place], notes=self.notes)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.to_rows())

@@ -9,25 +9,31 @@ from typing import Any
 import polars as pl
 
 from goodrate.catalog.formats import ITEM_FORMATS, Format, find_format, keep_locale, resolve_columns
+from goodrate.catalog.html_text import without_html
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
+from goodrate.catalog.lists import LISTS, list_attributes, path_texts
+from goodrate.catalog.prices import EMPTY, PLAIN, PriceOptions, read_prices
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.rendering import merged_objects
 from goodrate.catalog.tables import EXTRAS, ROW, RawTable, frame_table, read_table
 
 NUMBERS = ("price", "rating")
+AS_WRITTEN = PriceOptions()
 MAPPED = "--map {0}, in training --set data.catalog_map.{0}"
 
 
 def read_catalog(
-    path: str | Path, format: str | None = None, mapping: dict[str, str] | None = None, skip_bad: int = 0
-) -> Catalog:
+    path: str | Path, format: str | None = None, mapping: dict[str, str] | None = None, skip_bad: int = 0,
+    prices: PriceOptions = AS_WRITTEN,
+) -> Catalog:  # fmt: skip
     """The items of a csv, tsv, jsonl or parquet file, plain or .gz or .zst.
 
     format: esci, wands, chorus, or None for a file whose columns have our names. mapping: our name -> their column.
-    skip_bad: how many bad rows to leave out; they are listed in Catalog.skipped. Columns that are not ours become
-    attributes. Raises FileNotFoundError, or ValueError with file, row, column and what was expected.
+    skip_bad: how many bad rows to leave out; they are listed in Catalog.skipped. prices: what the file does not say of
+    them. Columns that are not ours become attributes. Raises FileNotFoundError, or ValueError with file, row, column
+    and what was expected.
     """
-    return _catalog(lambda columns, ignored: read_table(path, columns, ignored), format, mapping, skip_bad)
+    return _catalog(lambda *names: read_table(path, *names), format, mapping, skip_bad, prices)
 
 
 def is_catalog(path: str | Path, format: str | None = None, mapping: dict[str, str] | None = None) -> bool:
@@ -39,36 +45,37 @@ def is_catalog(path: str | Path, format: str | None = None, mapping: dict[str, s
 
 
 def frame_catalog(
-    frame: Any, format: str | None = None, mapping: dict[str, str] | None = None, skip_bad: int = 0
-) -> Catalog:
+    frame: Any, format: str | None = None, mapping: dict[str, str] | None = None, skip_bad: int = 0,
+    prices: PriceOptions = AS_WRITTEN,
+) -> Catalog:  # fmt: skip
     """The items of a polars or pandas frame, checked like those of a file: see read_catalog. Rows count from 1."""
-    return _catalog(lambda columns, ignored: frame_table("frame", frame, columns, ignored), format, mapping, skip_bad)
+    return _catalog(lambda *names: frame_table("frame", frame, *names), format, mapping, skip_bad, prices)
 
 
 def _catalog(
-    read: Callable[[set[str], tuple[str, ...]], RawTable], format: str | None, mapping: dict[str, str] | None,
-    skip_bad: int,
+    read: Callable[[set[str], tuple[str, ...], list[str]], RawTable], format: str | None,
+    mapping: dict[str, str] | None, skip_bad: int, prices: PriceOptions,
 ) -> Catalog:  # fmt: skip
-    """The items of a table. read: the table, given the columns that are wanted and those that are ignored."""
+    """The items of a table. read: the table, given the columns that are wanted, ignored, and those of pictures."""
     layout, locale = find_format(format, ITEM_FORMATS)
     candidates = resolve_columns(list(ITEM_COLUMNS), layout, mapping)
     columns = {name for names in candidates.values() for name in names} | set(layout.locale_columns)
-    table = read(columns, layout.ignored)
+    table = read(columns, layout.ignored, candidates["image"])
     column_of = {ours: next((n for n in names if n in table.columns), names[0]) for ours, names in candidates.items()}
     explicit = {ours: theirs for ours, theirs in column_of.items() if mapping and ours in mapping}
     require_columns(table.path, {**column_of, **explicit}, ["id", "title", *explicit], table.columns, MAPPED)
-    frame, problems = _items(table, column_of, layout, locale)
+    frame, problems, notes = _items(table, column_of, layout, locale, prices)
     skipped = tolerate(table.path, [*table.problems, *problems], skip_bad)
     usable = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame
     if usable.is_empty():
         raise ValueError(f"{table.path} has no usable row")
-    return Catalog(usable.select(*ITEM_COLUMNS), skipped)
+    return Catalog(usable.select(*ITEM_COLUMNS), skipped, notes)
 
 
 def _items(
-    table: RawTable, column_of: dict[str, str], layout: Format, locale: str | None
-) -> tuple[pl.DataFrame, list[BadRow]]:
-    """The rows in our columns, with ROW, and what is wrong with them."""
+    table: RawTable, column_of: dict[str, str], layout: Format, locale: str | None, prices: PriceOptions
+) -> tuple[pl.DataFrame, list[BadRow], tuple[str, ...]]:
+    """The rows in our columns, with ROW, what is wrong with them, and how they were read."""
     raw = keep_locale(table.frame, layout, locale)
     present = {ours: theirs for ours, theirs in column_of.items() if theirs in raw.columns}
     texts = [n for n in ITEM_COLUMNS if n in present and n not in (*NUMBERS, "attributes")]
@@ -76,14 +83,33 @@ def _items(
         ROW,
         *(as_text(raw, present[name]).alias(name) for name in (*texts, *NUMBERS) if name in present),
     )
-    problems = [*_identity_problems(frame), *_text_problems(table, present, texts)]
-    for name in (n for n in NUMBERS if n in present):
-        frame, bad = _with_number(frame, name, layout.price_factor if name == "price" else 1.0)
-        problems += bad
+    problems = _text_problems(table, present, texts)
     attributes, bad = _attributes(raw, present.get("attributes"), layout)
-    frame = frame.with_columns(attributes.alias("attributes"))
+    frame, more, notes = _plain_texts(frame.with_columns(list_attributes(attributes).alias("attributes")))
+    problems += [*_identity_problems(frame), *more, *bad]
+    if "price" in present:
+        frame, bad, told = _with_prices(frame, table, present["price"], layout.price_factor, prices)
+        problems, notes = problems + bad, (*told, *notes)
+    if "rating" in present:
+        frame, bad = _with_rating(frame)
+        problems += bad
     missing = [pl.lit(None, dtype=d).alias(n) for n, d in ITEM_COLUMNS.items() if n not in frame.columns]
-    return frame.with_columns(missing), [*problems, *bad]
+    return frame.with_columns(missing), problems, notes
+
+
+def _plain_texts(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[BadRow], tuple[str, ...]]:
+    """The frame with lists as one text, without HTML, and with categories as paths."""
+    problems: list[BadRow] = []
+    for name in (name for name in LISTS if name in frame.columns):
+        read, bad = LISTS[name](frame[name], frame[ROW])
+        frame, problems = frame.with_columns(read.alias(name)), problems + bad
+    frame, cleaned = without_html(frame)
+    counts = ", ".join(f"{name} {count:,}" for name, count in cleaned.items())
+    notes = (f"HTML read as text, items changed: {counts}",) if counts else ()
+    if "category" in frame.columns:
+        paths, told = path_texts(frame["category"])
+        frame, notes = frame.with_columns(paths.alias("category")), (*notes, *told)
+    return frame, problems, notes
 
 
 def as_text(frame: pl.DataFrame, name: str) -> pl.Expr:
@@ -130,19 +156,41 @@ def _identity_problems(frame: pl.DataFrame) -> list[BadRow]:
 def _text_problems(table: RawTable, present: dict[str, str], texts: list[str]) -> list[BadRow]:
     """Lists, objects, true and false where a text or a number has to stand; brands and categories may be lists."""
     kept = set(table.frame[ROW])
-    problems = table.text_problems({ours: present[ours] for ours in texts}, lists=("brand", "category"))
+    problems = table.text_problems({ours: present[ours] for ours in texts if ours != "image"}, lists=LISTS)
     return [problem for problem in problems if problem.row in kept]
 
 
-def _with_number(frame: pl.DataFrame, name: str, factor: float) -> tuple[pl.DataFrame, list[BadRow]]:
-    """The text column `name` as numbers; anything that is not a finite number from 0 on is a problem."""
-    text = pl.when(~pl.col(name).str.to_lowercase().is_in(["", "null", "none", "nan"])).then(pl.col(name))
-    number = text.cast(pl.Float64, strict=False)
+def _with_prices(
+    frame: pl.DataFrame, table: RawTable, column: str, factor: float, options: PriceOptions
+) -> tuple[pl.DataFrame, list[BadRow], tuple[str, ...]]:
+    """The frame with prices as numbers and their currencies. column: theirs. factor: into whole currency units."""
+    numbers = pl.Series([table.frame.schema[column].is_numeric()]).new_from_index(0, len(frame))
+    if column in table.numbers:
+        numbers = frame[ROW].is_in(table.numbers[column])
+    named = frame["currency"] if "currency" in frame.columns and _is_filled(frame["currency"]) else None
+    place = f"{table.path}, column {column}"
+    read = read_prices(frame["price"], frame[ROW], options, numbers, named, place)
+    scaled = (read.prices * factor).round(4) if factor != 1.0 else read.prices
+    return frame.with_columns(price=scaled, currency=read.currencies), read.problems, read.notes
+
+
+def _is_filled(texts: pl.Series) -> bool:
+    """Whether any row has a text."""
+    return bool((texts.fill_null("") != "").any())
+
+
+def _with_rating(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[BadRow]]:
+    """The text column rating as numbers; anything that is not a finite number from 0 on is a problem.
+
+    A decimal comma is read where the column has no decimal point; ratings have no thousands.
+    """
+    text = pl.when(~pl.col("rating").str.to_lowercase().is_in(EMPTY)).then(pl.col("rating"))
+    points = frame["rating"].str.contains(".", literal=True).any()
+    number = (text if points else text.str.replace(r"^(\d+),(\d+)$", "${1}.${2}")).cast(pl.Float64, strict=False)
     usable = number.is_finite() & (number >= 0)
-    wrong = frame.filter(text.is_not_null() & ~usable.fill_null(False)).select(ROW, name)
-    problems = [BadRow(row, name, f"a number such as 19.99, found {value!r}") for row, value in wrong.rows()]
-    scaled = (number * factor).round(4) if factor != 1.0 else number
-    return frame.with_columns(pl.when(usable).then(scaled).alias(name)), problems
+    wrong = frame.filter(text.is_not_null() & ~usable.fill_null(False)).select(ROW, "rating")
+    problems = [BadRow(row, "rating", f"{PLAIN}, found {value!r}") for row, value in wrong.rows()]
+    return frame.with_columns(rating=pl.when(usable).then(number)), problems
 
 
 def _attributes(raw: pl.DataFrame, column: str | None, layout: Format) -> tuple[pl.Series, list[BadRow]]:

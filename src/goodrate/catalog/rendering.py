@@ -7,10 +7,14 @@ from typing import Any
 
 import polars as pl
 
+from goodrate.catalog.normal_form import composed
 from goodrate.strict_json import compact, dumps, parse
 
 RENDERED_FIELDS = ("title", "brand", "category", "attributes", "description")
 MAX_CHARS = 2000
+# The title twice: its words weigh more. nDCG@10 on judged lists with it once and twice: Chorus 0.853 and 0.860, esci150
+# 0.650 and 0.658.
+LEXICAL_CORE = ("title", "brand", "category", "description", "title")
 
 # One name and value of a compact JSON object: a quoted text, a list, or a bare number or word.
 _TEXT = r'"(?:[^"\\]|\\.)*"'
@@ -20,14 +24,13 @@ _QUANTITY = rf"(?i)\b(\d+)[ -]({_UNITS})\b"
 
 # What json.dumps writes by default, empty values, and anything that is no object: parsed before the patterns fit.
 _LOOSE = r'": |\\u|^[^{]|[^}]$|^\{ |, "|" [:,]|\n|":(null|""|\[\])'
-_TAG = r"</?[a-zA-Z][^<>]*>"
 
 
 def render_items(frame: pl.DataFrame, fields: Sequence[str] = RENDERED_FIELDS, max_chars: int = MAX_CHARS) -> list[str]:
     """One line a row: title ; brand B ; category C ; name value ; ... ; description. Empty fields are left out.
 
     frame: needs the columns named in `fields`. The text is cut after `max_chars` characters. A description that
-    repeats the title is dropped, and so are HTML tags.
+    repeats the title is dropped. Letters are composed (normal_form.composed).
     """
     check_fields(fields)
     return _line(_compacted(frame), [_field(name) for name in fields]).str.head(max_chars).to_list()
@@ -64,24 +67,25 @@ def render_item(row: Mapping[str, Any]) -> str:
 
 
 def lexical_texts(frame: pl.DataFrame) -> tuple[list[str], list[str]]:
-    """What the lexical channel reads, uncut: the core (title, brand, category, description) and the attributes.
+    """What the lexical channel reads, uncut: the core (LEXICAL_CORE) and the attributes.
 
-    Attributes that are false are left out: "touchscreen: false" would otherwise make every item without a touchscreen
-    match the query "touchscreen".
+    No word of the layout is in it: "brand" and "category" would match every item. The names of attributes are, because
+    shoppers type them. Of attributes that are true the name alone, and none that are false: "touchscreen: false" would
+    otherwise make every item without a touchscreen match the query "touchscreen".
     """
     frame = _compacted(frame)
-    core = _line(frame, [_field(name) for name in RENDERED_FIELDS if name != "attributes"])
-    true_only = pl.col("attributes").str.replace_all(rf"{_TEXT}:false,?", "").alias("attributes")
-    attributes = _line(frame.with_columns(true_only), [_field("attributes")])
+    core = _line(frame, [_field(name, label=False) for name in LEXICAL_CORE])
+    told = pl.col("attributes").str.replace_all(rf"{_TEXT}:false,?", "").str.replace_all(rf"({_TEXT}):true", '${1}:""')
+    attributes = _line(frame.with_columns(told), [_field("attributes")])
     return lexical_form(core).to_list(), lexical_form(attributes).to_list()
 
 
 def lexical_form(texts: pl.Series) -> pl.Series:
-    """Texts as the lexical channel compares them, items and queries alike: a number and its unit are one word.
+    """Texts as the lexical channel compares them, items and queries alike: composed, a number and its unit one word.
 
     Shops write "2 m" and "2m", "500 GB" and "500GB"; a tokenizer would make them different words.
     """
-    return texts.str.replace_all(_QUANTITY, "${1}${2}")
+    return composed(texts).str.replace_all(_QUANTITY, "${1}${2}")
 
 
 def compact_attributes(attributes: pl.Series) -> pl.Series:
@@ -138,21 +142,21 @@ def _compacted(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _line(frame: pl.DataFrame, fields: list[pl.Expr]) -> pl.Series:
-    """The parts joined by ' ; ', whitespace collapsed."""
-    joined = pl.concat_str(fields, separator=" ; ", ignore_nulls=True)
-    return frame.select(text=joined.str.replace_all(r"\s+", " ").str.strip_chars())["text"]
+    """The parts joined by ' ; ', composed, whitespace collapsed."""
+    joined = composed(frame.select(text=pl.concat_str(fields, separator=" ; ", ignore_nulls=True))["text"])
+    return joined.str.replace_all(r"\s+", " ").str.strip_chars()
 
 
-def _field(name: str) -> pl.Expr:
-    """The text of one field, null when it is empty."""
+def _field(name: str, label: bool = True) -> pl.Expr:
+    """The text of one field, null when it is empty. label: whether brand and category are called so."""
     value = pl.col(name)
     if name == "attributes":
         text = _attributes(value)
     elif name == "description":
-        clean = value.str.replace_all(_TAG, " ").str.strip_chars()
-        text = pl.when(clean != pl.col("title")).then(clean).otherwise(pl.lit(""))
+        bare = value.str.strip_chars()
+        text = pl.when(bare != pl.col("title")).then(bare).otherwise(pl.lit(""))
     else:
-        text = value if name == "title" else pl.when(value != "").then(pl.lit(f"{name} ") + value)
+        text = pl.when(value != "").then(pl.lit(f"{name} ") + value) if label and name != "title" else value
     return pl.when(text != "").then(text)
 
 

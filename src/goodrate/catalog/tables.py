@@ -11,7 +11,7 @@ import io
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ CSV_BLOCK = 2**30  # bytes that are split into columns at a time; arrow takes le
 ROW = "__row__"
 EXTRAS = "__extras__"
 WHOLE_ROW = "(the whole row)"
+TEXT_LISTS = (pl.List(pl.String), pl.List(pl.List(pl.String)))
 JOINED = 200  # columns that one expression joins: the engine's time for one grows with the square of its parts
 
 
@@ -42,8 +43,8 @@ class NoText:
 class RawTable:
     """What a file holds. frame: ROW (i64), EXTRAS (JSON text) and the wanted columns that exist; columns: all names.
 
-    no_texts: lists, objects, true and false in wanted columns; there they stand as JSON, and lists of texts in a typed
-    file joined by spaces.
+    no_texts: lists, objects, true and false in wanted columns; there they stand as JSON. numbers: wanted column -> rows
+    whose value is a number in JSON; a typed file says so in the types of its frame.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class RawTable:
     columns: tuple[str, ...]
     problems: tuple[BadRow, ...]
     no_texts: tuple[NoText, ...] = ()
+    numbers: Mapping[str, list[int]] = field(default_factory=dict)
 
     def text_problems(self, column_of: Mapping[str, str], lists: Collection[str] = ()) -> list[BadRow]:
         """What is wrong with columns that must hold texts or numbers. column_of: our name -> theirs.
@@ -65,18 +67,24 @@ class RawTable:
         ]
 
 
-def read_table(path: str | Path, columns: Collection[str], ignored: Collection[str] = ()) -> RawTable:
+def read_table(
+    path: str | Path, columns: Collection[str], ignored: Collection[str] = (), pictures: Collection[str] = ()
+) -> RawTable:
     """The rows of a csv, tsv, jsonl or parquet file.
 
-    columns: their names to keep as columns; ignored: names to leave out; the others go to EXTRAS.
-    Raises FileNotFoundError, or ValueError for an unknown ending, a broken archive, a wrong encoding or an empty file.
+    columns: their names to keep as columns; ignored: names to leave out; the others go to EXTRAS. pictures: columns
+    that are left out where they hold bytes. Raises FileNotFoundError, or ValueError for an unknown ending, a broken
+    archive, a wrong encoding or an empty file.
     """
     path = Path(path)
     kind = _kind(path)
     data = _bytes(path)
     if not data.removeprefix(b"\xef\xbb\xbf").strip():
         raise ValueError(f"{path} is empty; expected at least one row")
-    table = READERS[kind](path, data, frozenset(columns), frozenset(ignored))
+    if kind == ".parquet":
+        table = _read_parquet(path, data, frozenset(columns), frozenset(ignored), pictures)
+    else:
+        table = READERS[kind](path, data, frozenset(columns), frozenset(ignored))
     if table.frame.is_empty() and table.problems:
         tolerate(path, table.problems, 0)  # nothing is left that a column could be missing from
     if table.frame.is_empty():
@@ -84,7 +92,9 @@ def read_table(path: str | Path, columns: Collection[str], ignored: Collection[s
     return table
 
 
-def frame_table(name: str, frame: Any, columns: Collection[str], ignored: Collection[str] = ()) -> RawTable:
+def frame_table(
+    name: str, frame: Any, columns: Collection[str], ignored: Collection[str] = (), pictures: Collection[str] = ()
+) -> RawTable:
     """The rows of a polars or pandas frame, as a file of that name would give them; rows count from 1.
 
     Raises ValueError for a frame of another library or without rows.
@@ -95,7 +105,7 @@ def frame_table(name: str, frame: Any, columns: Collection[str], ignored: Collec
         raise ValueError(f"expected a polars or pandas frame, found {type(frame).__name__}")
     if frame.is_empty():
         raise ValueError(f"{name} has no rows; columns: {', '.join(frame.columns)}")
-    return _typed_table(Path(name), frame, frozenset(columns), frozenset(ignored))
+    return _typed_table(Path(name), frame, frozenset(columns), frozenset(ignored), pictures)
 
 
 def _kind(path: Path) -> str:
@@ -200,17 +210,22 @@ def _numbered(frame: pl.DataFrame, first: int, missing: Iterable[int] = ()) -> p
     return frame.insert_column(0, numbers.filter(~numbers.is_in(list(missing))) if missing else numbers)
 
 
-def _read_parquet(path: Path, data: bytes, columns: frozenset[str], ignored: frozenset[str]) -> RawTable:
+def _read_parquet(
+    path: Path, data: bytes, columns: frozenset[str], ignored: frozenset[str], pictures: Collection[str] = ()
+) -> RawTable:
     """A parquet file; columns keep their types, unless only JSON or text can hold their values."""
     try:
         frame = pl.read_parquet(io.BytesIO(data))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ValueError(f"{path} is not a parquet file: {error}") from error
-    return _typed_table(path, frame, columns, ignored)
+    return _typed_table(path, frame, columns, ignored, pictures)
 
 
-def _typed_table(path: Path, frame: pl.DataFrame, columns: frozenset[str], ignored: frozenset[str]) -> RawTable:
+def _typed_table(
+    path: Path, frame: pl.DataFrame, columns: frozenset[str], ignored: frozenset[str], pictures: Collection[str]
+) -> RawTable:
     """A frame whose columns have types, as a table."""
+    frame = frame.drop(column.name for column in frame if column.name in pictures and _is_picture(column))
     no_texts = tuple(bad for column in frame if column.name in columns for bad in _no_texts(column))
     plain = [_plain(path, column, column.name in columns) for column in frame]
     frame = pl.DataFrame([column for column in plain if column is not None])
@@ -234,16 +249,25 @@ def _plain(path: Path, column: pl.Series, required: bool) -> pl.Series | None:
     plain: pl.Series | None = column
     if _holds_bytes(column.dtype):
         plain = _decoded(column)
-    elif required and isinstance(column.dtype, pl.Struct):
-        plain = column.to_frame().select(pl.when(column.is_not_null()).then(column.struct.json_encode())).to_series()
-        plain = plain.alias(column.name)
-    elif required and column.dtype == pl.List(pl.String):
-        plain = column.list.join(" ", ignore_nulls=True)
+    elif required and (isinstance(column.dtype, pl.Struct) or column.dtype in TEXT_LISTS):
+        plain = _as_json(column)
     elif required and (column.dtype.is_nested() or column.dtype in (pl.Duration, pl.Object)):
         plain = None
     if required and plain is None:
         raise ValueError(f"{path}, column {column.name}: expected texts or numbers, found {column.dtype}")
     return plain
+
+
+def _is_picture(column: pl.Series) -> bool:
+    """Whether a column holds bytes that are no text."""
+    return _holds_bytes(column.dtype) and _decoded(column) is None
+
+
+def _as_json(column: pl.Series) -> pl.Series:
+    """Lists and objects as JSON."""
+    whole = pl.struct(pl.col(column.name).alias("v")).struct.json_encode()  # {"v":...}
+    filled = pl.when(pl.col(column.name).is_not_null()).then(whole.str.slice(5).str.head(-1))
+    return column.to_frame().select(filled.alias(column.name)).to_series()
 
 
 def _holds_bytes(dtype: Any) -> bool:
@@ -323,6 +347,7 @@ def records_table(
 ) -> RawTable:
     """Numbered JSON objects as a table."""
     rows: list[dict[str, Any]] = []
+    numbers: dict[str, list[int]] = {}
     no_texts: list[NoText] = []
     names: dict[str, None] = {}
     for number, record in records:
@@ -331,10 +356,12 @@ def records_table(
         row = {name: _cell(value) for name, value in wanted.items()}
         if any(isinstance(value, (bool, list, dict)) for value in wanted.values()):
             no_texts += [NoText(number, n, kind(v)) for n, v in wanted.items() if isinstance(v, (bool, list, dict))]
+        for name in (name for name, value in wanted.items() if isinstance(value, (int, float))):
+            numbers.setdefault(name, []).append(number)
         others = {k: v for k, v in record.items() if k not in columns and k not in ignored and v not in (None, "")}
         rows.append({**row, ROW: number, EXTRAS: compact(others)})
     schema: dict[str, Any] = {ROW: pl.Int64, EXTRAS: pl.String, **{n: pl.String for n in names if n in columns}}
-    return RawTable(path, pl.DataFrame(rows, schema=schema), tuple(names), (), tuple(no_texts))
+    return RawTable(path, pl.DataFrame(rows, schema=schema), tuple(names), (), tuple(no_texts), numbers)
 
 
 def _record(line: str, number: int, problems: list[BadRow]) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from goodrate.cli.options import SkipBad
+from goodrate.cli.options import Currency, Decimal, SkipBad
 from goodrate.cli.terminal import console, item_progress, parse_mapping, require_folder, verb_app
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ Examples:
 
   goodrate index product.csv --format wands --out wands-index --skip-bad 10
 
+<<<<<<< HEAD
+  goodrate index artikel.csv --out shop-index --decimal comma --currency EUR
+=======
   goodrate index products.csv --out shop-index --group-by parent_id
 
   goodrate index --out shop-index --remove sku-17,sku-18
@@ -58,6 +61,8 @@ def index(
     map: Annotated[
         str | None, typer.Option(help="Our names for their columns: id=docid,title=name.", show_default=False)
     ] = None,
+    decimal: Decimal = None,
+    currency: Currency = None,
     skip_bad: SkipBad = 0,
     encode: Annotated[
         str | None,
@@ -98,8 +103,10 @@ def index(
         _remove(out, remove, wait)
     if catalog is not None:
         fields = None if encode is None else [name.strip() for name in encode.split(",") if name.strip()]
+        reading = {"format": format, "map": parse_mapping(map), "skip_bad": skip_bad, "decimal": decimal,
+                   "currency": currency}  # fmt: skip
         made = {"encoder": encoder, "fields": fields, "dimensions": dimensions, "language": language}
-        _index(out, catalog, _read(catalog, format, map, skip_bad), wait, made, queries)
+        _index(out, catalog, _read(catalog, reading), wait, made, queries)
     if group_by is not None:
         _group(out, group_by, wait)
 
@@ -143,16 +150,16 @@ def _lines(path: str) -> list[str]:
     return read_text(path).splitlines()
 
 
-def _read(path: Path, format: str | None, map: str | None, skip_bad: int) -> Catalog:
-    """The catalogue, with the rows that were left out listed."""
+def _read(path: Path, reading: dict[str, Any]) -> Catalog:
+    """The catalogue; says how it was read and lists the rows that were left out. reading: see read_catalog."""
     from goodrate.api.reading import bad_row_lines, read_catalog
 
     with console.status(f"reading {path.name}"):
-        items = read_catalog(path, format=format, map=parse_mapping(map), skip_bad=skip_bad)
+        items = read_catalog(path, **reading)
     rows = len({problem.row for problem in items.skipped})
     left_out = f", {rows:,} bad rows left out" if rows else ""
     console.print(f"read {len(items):,} items from {escape(str(path))}{left_out}", highlight=False)
-    for line in bad_row_lines(path, items):
+    for line in (*items.notes, *bad_row_lines(path, items)):
         console.print(f"  {escape(line)}", highlight=False)
     return items
 

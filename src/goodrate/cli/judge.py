@@ -17,6 +17,8 @@ from goodrate.cli.options import (
     CatalogMap,
     ContextEncoder,
     Contexts,
+    Currency,
+    Decimal,
     Facts,
     IndexFolder,
     PairMap,
@@ -80,6 +82,8 @@ def judge(
     catalog: CatalogFile = None,
     format: CatalogFormat = None,
     catalog_map: CatalogMap = None,
+    decimal: Decimal = None,
+    currency: Currency = None,
     index: IndexFolder = None,
     map: PairMap = None,
     verdicts: Annotated[
@@ -99,7 +103,7 @@ def judge(
             raise ValueError("give --out FILE for the verdicts, or --calibrate")
         require_file_name("--out", out, (".csv", ".jsonl"))
     require_facts(facts)
-    source = ItemSource(catalog, format, parse_mapping(catalog_map, "--catalog-map"), index)
+    source = ItemSource(catalog, format, parse_mapping(catalog_map, "--catalog-map"), index, decimal, currency)
     texts = named_texts(model, contexts, context_encoder, source.contexts)
     table = _read(pairs, source, map, skip_bad)  # before the model: what is wrong with the file is said at once
     with console.status("loading the judge"):

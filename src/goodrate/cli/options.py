@@ -13,6 +13,13 @@ CatalogFormat = Annotated[str | None, typer.Option(help="Of --catalog: esci, wan
 CatalogMap = Annotated[
     str | None, typer.Option(help="Our names for the columns of --catalog: id=sku,title=name.", show_default=False)
 ]
+Decimal = Annotated[
+    Literal["point", "comma"] | None,
+    typer.Option(help="Of prices, where the column does not say: is 1.299 one or a thousand?", show_default=False),
+]
+Currency = Annotated[
+    str | None, typer.Option(help="Of prices, where none is written: EUR, GBP, USD, ...", show_default=False)
+]
 IndexFolder = Annotated[Path | None, typer.Option(help="Items by item_id: an index.", show_default=False)]
 PairMap = Annotated[
     str | None, typer.Option(help="Our names for the columns of PAIRS: query=q,item_id=sku.", show_default=False)

@@ -184,7 +184,7 @@ def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:
     for name in channels:
         table.add_column(CHANNELS[name], justify="right", style="cyan", no_wrap=True)
     for row in rows:
-        values = [_shown(row[name], name) for name in shown]
+        values = [_shown(row, name) for name in shown]
         ranks = [f"#{row['channels'][name]['rank']}" if name in row["channels"] else "-" for name in channels]
         more = [escape(_extra(row[name])) for name in extra]
         table.add_row(str(row["rank"]), escape(_cut(row["title"])), *values, escape(row["id"]), *more, *ranks)
@@ -220,11 +220,14 @@ def _cut(title: str) -> str:
     return title if len(title) <= TITLE_CHARS else title[: TITLE_CHARS - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def _shown(value: Any, name: str) -> str:
-    """A value for the table."""
+def _shown(row: dict[str, Any], name: str) -> str:
+    """A value for the table, a price with its currency."""
+    value = row[name]
     if value is None:
         return ""
-    return f"{value:,.2f}" if name == "price" else f"{value:.1f}" if name == "rating" else escape(str(value))
+    if name == "price":
+        return f"{value:,.2f} {row['currency']}".rstrip()
+    return f"{value:.1f}" if name == "rating" else escape(str(value))
 
 
 command = typer.main.get_command(app)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
-from goodrate.cli.options import SkipBad
+from goodrate.cli.options import Currency, Decimal, SkipBad
 from goodrate.cli.terminal import console, parse_mapping, require_file_name, verb_app
 
 app = verb_app()
@@ -40,6 +40,8 @@ def synonyms(
     map: Annotated[
         str | None, typer.Option(help="Our names for their columns: id=docid,title=name.", show_default=False)
     ] = None,
+    decimal: Decimal = None,
+    currency: Currency = None,
     skip_bad: SkipBad = 0,
 ) -> None:
     """See HELP."""
@@ -48,7 +50,7 @@ def synonyms(
 
     api.require_new(require_file_name("--out", out, (".txt",)))
     with console.status(f"reading {catalog.name}"):
-        items = read_catalog(catalog, format=format, map=parse_mapping(map), skip_bad=skip_bad)
+        items = read_catalog(catalog, format, parse_mapping(map), skip_bad, decimal, currency)
         log = api.read_query_log(query_log) if query_log else []
     with console.status("encoding and comparing phrases"):
         proposals = api.propose_synonyms(items, encoder, log, most)

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from goodrate.cli.options import CatalogFile, CatalogFormat, CatalogMap, Facts, IndexFolder, PairMap, SkipBad
+from goodrate.cli.options import (
+    CatalogFile,
+    CatalogFormat,
+    CatalogMap,
+    Currency,
+    Decimal,
+    Facts,
+    IndexFolder,
+    PairMap,
+    SkipBad,
+)
 from goodrate.cli.terminal import console, parse_mapping, report_pair_rows, require_file_name, verb_app
 
 if TYPE_CHECKING:
@@ -62,6 +72,8 @@ def teach(
     catalog: CatalogFile = None,
     format: CatalogFormat = None,
     catalog_map: CatalogMap = None,
+    decimal: Decimal = None,
+    currency: Currency = None,
     index: IndexFolder = None,
     rules: Annotated[
         Path | None, typer.Option(help="Rule book that reasons cite. Default: the package's.", show_default=False)
@@ -95,7 +107,7 @@ def teach(
     from goodrate.api.judging import ItemSource
     from goodrate.api.teaching import Endpoint, read_labelled, rule_book, template_teacher
 
-    source = ItemSource(catalog, format, parse_mapping(catalog_map, "--catalog-map"), index)
+    source = ItemSource(catalog, format, parse_mapping(catalog_map, "--catalog-map"), index, decimal, currency)
     book = rule_book(rules, scale)
     caps = (max_tokens_total, max_cost, price_prompt, price_answer)
     stored = answers or out.parent / "verdicts.sqlite"

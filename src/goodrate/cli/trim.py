@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from goodrate.cli.options import SkipBad
+from goodrate.cli.options import Currency, Decimal, SkipBad
 from goodrate.cli.terminal import console, parse_mapping, require_folder, verb_app
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ def trim(
     map: Annotated[
         str | None, typer.Option(help="Our names for the catalogues' columns: id=sku,title=name.", show_default=False)
     ] = None,
+    decimal: Decimal = None,
+    currency: Currency = None,
     skip_bad: SkipBad = 0,
     min_count: Annotated[
         int, typer.Option(min=1, help="Cut tokens that fewer items or cells have, too: those are read in pieces.")
@@ -63,7 +65,8 @@ def trim(
 
     with console.status(f"trimming {escape(model)}"):
         done = trimming.trim(
-            model, texts, out, format=format, map=mapping, skip_bad=skip_bad, min_count=min_count
+            model, texts, out, format=format, map=mapping, skip_bad=skip_bad, min_count=min_count, decimal=decimal,
+            currency=currency,
         )  # fmt: skip
     _report(done)
     console.print(f"model: {escape(str(out))}", highlight=False, soft_wrap=True)

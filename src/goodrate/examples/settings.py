@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from goodrate.shop.shop import ShopSettings
 
 WITHOUT_CONTEXT = 0.3
 OF_FILES = (
-    "catalog_format", "catalog_map", "judgements_format", "judgements_map", "behaviour", "behaviour_map", "facts",
-    "scale", "dev_share", "test_share",
+    "catalog_format", "catalog_map", "decimal", "currency", "judgements_format", "judgements_map", "behaviour",
+    "behaviour_map", "facts", "scale", "dev_share", "test_share",
 )  # fmt: skip
 
 
@@ -39,6 +41,8 @@ class DataSettings(PairChoice):
     catalog: str | None = Field(None, description="file of items: csv, tsv, jsonl or parquet")
     catalog_format: str | None = Field(None, description="esci, wands, chorus, or null for our own columns")
     catalog_map: dict[str, str] = Field({}, description="our column = the file's column")
+    decimal: Literal["point", "comma"] | None = Field(None, description="of prices, where the column does not say")
+    currency: str | None = Field(None, description="of prices, where none is written: EUR, GBP, USD, ...")
     index: str | None = Field(None, description="folder of `goodrate index` in place of data.catalog: its items")
     judgements: str | None = Field(
         None, description="file of labels: query, item_id, label, and query_id if there is one"
@@ -86,7 +90,7 @@ class DataSettings(PairChoice):
         if not items:
             self._refuse(OF_FILES, "own files; a shop has its own")
         if self.catalog is None:
-            self._refuse(("catalog_format", "catalog_map"), "data.catalog, which is not named")
+            self._refuse(("catalog_format", "catalog_map", "decimal", "currency"), "data.catalog, which is not named")
         return self
 
     def _refuse(self, names: tuple[str, ...], what: str) -> None:

@@ -99,7 +99,7 @@ def _from_files(settings: DataSettings) -> TrainingData:
     shares = {"train": 1 - sum(shares.values())} | {part: share for part, share in shares.items() if share}
     parts = judgements.split_by_name(shares, settings.split_seed)
     skipped = len(catalog.skipped) + len(read.skipped)
-    notes = [str(judgements.join_report), *([f"{skipped} bad rows skipped"] if skipped else [])]
+    notes = [*catalog.notes, str(judgements.join_report), *([f"{skipped} bad rows skipped"] if skipped else [])]
     clicks = None
     if settings.behaviour is not None:
         held_out = {text for part in ("dev", "test") if part in parts for text in parts[part].queries().values()}
@@ -123,11 +123,12 @@ def _items(settings: DataSettings) -> Catalog:
         from goodrate.retrieval.store import Store
 
         return Store.open(settings.index).all_items()
+    from goodrate.catalog.prices import PriceOptions
     from goodrate.catalog.readers import read_catalog
 
     assert settings.catalog is not None
-    columns = settings.catalog_map or None
-    return read_catalog(settings.catalog, settings.catalog_format, columns, skip_bad=settings.skip_bad)
+    columns, prices = settings.catalog_map or None, PriceOptions(settings.decimal, settings.currency)
+    return read_catalog(settings.catalog, settings.catalog_format, columns, settings.skip_bad, prices)
 
 
 def _join_notes(parts: dict[str, Judgements]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from goodrate.catalog.normal_form import composed_text
 from goodrate.relevance.judge_card import CARD_FILE, JudgeCard, require_number, write_judge_card
 from goodrate.relevance.pairs import TEXT, Item, Pair
 from goodrate.relevance.protocol import Assessment
@@ -117,7 +118,8 @@ class EncoderJudge:
             return np.zeros(0)
         queries = list(dict.fromkeys(pair.query for pair in pairs))
         place = {query: row for row, query in enumerate(queries)}
-        query_vectors = self.encoder.encode_queries(queries)[[place[pair.query] for pair in pairs]]
+        distinct = self.encoder.encode_queries([composed_text(query) for query in queries])
+        query_vectors = distinct[[place[pair.query] for pair in pairs]]
         return np.einsum("nd,nd->n", query_vectors, self._item_vectors(self.reads([pair.item for pair in pairs])))
 
     def _item_vectors(self, texts: Sequence[str]) -> np.ndarray:

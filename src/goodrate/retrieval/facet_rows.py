@@ -18,7 +18,7 @@ from goodrate.retrieval.table import id_condition
 
 class FacetRows:
     """Row numbers of the engine, (K,) uint64. They hold for one version of the index: what a row number does not name
-    any more, FacetTable.places does not find. Safe from many threads.
+    any more, FacetTable.found does not find. Safe from many threads.
     """
 
     def __init__(self, opened: OpenedIndex) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from goodrate.catalog.items import PATH_SEPARATOR
 from goodrate.retrieval.facet_table import COLUMNS, FacetTable, Terms
 from goodrate.retrieval.filter_columns import Column, IndexColumns, literal, written
 from goodrate.retrieval.filters import field_name
 from goodrate.retrieval.identifiers import ATTRIBUTES as IDENTIFIERS
 from goodrate.retrieval.number_ranges import edges_of
-from goodrate.retrieval.tags import ATTRIBUTES, PATH, ROOT
+from goodrate.retrieval.tags import ATTRIBUTES, ROOT
 
 AUTO = "auto"
 ALWAYS = ("brand", "category", "price")  # of AUTO, where any item has one
@@ -148,15 +149,15 @@ class _Counted:
         """The paths of categories with most items, each after the one above it; of siblings the larger first."""
         root_start, root_end = self.table.fields[ROOT]
         is_root = terms.values.is_in(self.table.dictionary.terms["value"][root_start:root_end].implode())
-        is_node = (terms.values.str.contains(PATH, literal=True) | is_root).to_numpy()
+        is_node = (terms.values.str.contains(PATH_SEPARATOR, literal=True) | is_root).to_numpy()
         nodes = np.flatnonzero(is_node & (counts > 0))
-        lengths = terms.values.str.count_matches(PATH, literal=True).to_numpy()
+        lengths = terms.values.str.count_matches(PATH_SEPARATOR, literal=True).to_numpy()
         best = nodes[np.lexsort((nodes, lengths[nodes], -counts[nodes]))][:NODES]
         paths = {terms.values[int(place)]: int(place) for place in best}
 
         def place_in_tree(path: str) -> list[tuple[int, str]]:
-            parts = path.split(PATH)
-            above = [PATH.join(parts[: depth + 1]) for depth in range(len(parts))]
+            parts = path.split(PATH_SEPARATOR)
+            above = [PATH_SEPARATOR.join(parts[: depth + 1]) for depth in range(len(parts))]
             return [(-int(counts[paths[one]]) if one in paths else 0, one) for one in above]
 
         ordered = [paths[path] for path in sorted(paths, key=place_in_tree)]
@@ -166,9 +167,9 @@ class _Counted:
 
 
 def _node(path: str, count: int) -> Facet:
-    depth = path.count(PATH)
+    depth = path.count(PATH_SEPARATOR)
     where = f"category = {literal(path)}"
-    return {"value": path.split(PATH)[-1], "path": path, "depth": depth, "count": count, "where": where}
+    return {"value": path.split(PATH_SEPARATOR)[-1], "path": path, "depth": depth, "count": count, "where": where}
 
 
 def _values(name: str, terms: Terms, counts: np.ndarray) -> Facet:

@@ -17,7 +17,7 @@ import polars as pl
 
 from goodrate.catalog.normal_form import normal_form
 from goodrate.retrieval.facet_table import FacetTable, Terms
-from goodrate.retrieval.tags import ATTRIBUTES, SIGN, bucket_ends, normal
+from goodrate.retrieval.tags import ATTRIBUTES, SIGN, bucket_ends, json_text, normal
 
 Value = str | float | bool
 KINDS: dict[type, str] = {float: "a number", str: "a text in single quotes", bool: "TRUE or FALSE"}
@@ -181,7 +181,7 @@ class AttributeColumn(TagColumn):
         terms = self.terms()
         numbers = [value for value in values if isinstance(value, float)]
         if terms is None or len(numbers) < len(values) or (operator in EQUALITIES and self._kind() is not float):
-            texts = [value if isinstance(value, str) else _spelled(value) for value in values]
+            texts = [value if isinstance(value, str) else json_text(value) for value in values]
             return super()._parts(operator, texts)
         return _of_numbers(terms, operator, numbers)
 
@@ -194,13 +194,6 @@ class ForgivingColumn(AttributeColumn):
         require_filled(self.name, values)
         if operator in PATTERNS and any(type(value) is not str for value in values):
             raise WrongFilter(f"{operator} is for texts, found {typed(values[0])}")
-
-
-def _spelled(value: float) -> str:
-    """A number or truth as tags have it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else str(value)
 
 
 def _passing(texts: pl.Series, operator: str, values: Sequence[Value]) -> pl.Series:
@@ -226,12 +219,15 @@ def _of_numbers(terms: Terms, operator: str, values: Sequence[float]) -> list[st
     passes = _number_test(operator, values)(terms.numbers)
     if operator in EQUALITIES:
         return terms.values.filter(pl.Series(passes)).to_list()
-    names = dict.fromkeys(terms.buckets[place] for place in np.flatnonzero(passes))
-    ends = np.array([bucket_ends(name) for name in names]).reshape(-1, 2)
-    whole = np.asarray(_number_test(operator, values)(ends).all(axis=1))
-    full = {name for name, inside in zip(names, whole, strict=True) if inside}
-    single = [terms.values[int(place)] for place in np.flatnonzero(passes) if terms.buckets[place] not in full]
-    return [*(SIGN + name for name in full), *single]
+    names, of_value = terms.buckets
+    if not names:
+        return []
+    ends = np.array([bucket_ends(name) for name in names])
+    full = np.asarray(_number_test(operator, values)(ends).all(axis=1))
+    single = passes & ~full[of_value]  # what is no number passes nothing, whatever stands at place -1
+    asked = full & (np.bincount(of_value[passes], minlength=len(names)) > 0)
+    buckets = [SIGN + names[int(place)] for place in np.flatnonzero(asked)]
+    return [*buckets, *terms.values.filter(pl.Series(single)).to_list()]
 
 
 def _number_test(operator: str, values: Sequence[float]) -> Callable[[np.ndarray], np.ndarray]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterator
 
 import polars as pl
+
+from goodrate.catalog.normal_form import composed, composed_text
 
 SHORTEST = 5  # letters and digits; shorter ones ("a4", "usb3", "5ghz") are words like others
 LONGEST = 40
@@ -30,7 +31,7 @@ def normal_identifier(text: str) -> str:
     >>> normal_identifier("006R-90321"), normal_identifier("\\uff24LM 63090")
     ('006r90321', 'dlm63090')
     """
-    return "".join(sign for sign in unicodedata.normalize("NFKC", text).casefold() if sign.isalnum())
+    return "".join(sign for sign in composed_text(text).casefold() if sign.isalnum())
 
 
 def is_identifier(normal: str) -> bool:
@@ -61,7 +62,7 @@ def item_identifiers(frame: pl.DataFrame) -> list[str]:
 
     frame: id, title, attributes (compact JSON). A word of a title with hyphens counts whole and in its parts.
     """
-    titles = frame["title"].fill_null("").str.normalize("NFKC").str.extract_all(_CHUNK).to_list()
+    titles = composed(frame["title"].fill_null("")).str.extract_all(_CHUNK).to_list()
     named = frame["attributes"].fill_null("").to_list() if "attributes" in frame.columns else [""] * len(frame)
     return [
         " ".join(dict.fromkeys([normal_identifier(item), *_of_title(chunks), *_of_attributes(attributes)]))

@@ -7,29 +7,30 @@ import math
 import numpy as np
 
 RANGES = 5
+FINEST = 1e-9  # a step is no smaller a part of the largest number
 FINENESS = 2  # a bound is rounded to a step of at most one part in so many of the way to its nearer neighbour
 
 
 def edges_of(numbers: np.ndarray) -> np.ndarray:
     """Ascending bounds; range i holds edges[i] <= x < edges[i + 1], and every number is in one. Empty without numbers.
 
-    The numbers' quantiles, each rounded to a multiple of a step of 1, 2 or 5 times a power of ten.
+    The numbers' quantiles, or the numbers where they are few, each rounded down to a multiple of a step of 1, 2 or 5
+    times a power of ten.
     >>> edges_of(np.array([3.0, 8.0, 19.0, 22.0, 41.0, 48.0, 55.0, 90.0, 140.0, 210.0])).tolist()
-    [0.0, 15.0, 35.0, 50.0, 100.0, 250.0]
+    [2.0, 8.0, 20.0, 40.0, 80.0, 250.0]
     """
     if not len(numbers):
         return np.array([])
-    points = np.quantile(numbers, np.linspace(0, 1, RANGES + 1))
-    low, high = float(points[0]), float(points[-1])
-    if low == high:
-        step = round_step(abs(low) / FINENESS)
-        return np.array([_rounded(math.floor(low / step), step), _rounded(math.floor(low / step) + 1, step)])
-    points = np.unique(points)
-    ways = np.diff(points)
-    inner = {_near(points[i], min(ways[i - 1], ways[i])) for i in range(1, len(points) - 1)}
-    first, last = round_step(ways[0] / FINENESS), round_step(ways[-1] / FINENESS)
-    ends = (_rounded(math.floor(low / first), first), _rounded(math.floor(high / last) + 1, last))
-    return np.array([ends[0], *sorted(edge for edge in inner if low < edge <= high), ends[1]])
+    points = np.unique(numbers)
+    many = len(points) > RANGES
+    if many:
+        points = np.unique(np.quantile(numbers, np.linspace(0, 1, RANGES + 1), method="lower"))
+    low, high, finest = float(points[0]), float(points[-1]), FINEST * float(np.abs(points).max())
+    ways = np.diff(points) if len(points) > 1 else np.abs(points) / 2
+    steps = [round_step(max(way / FINENESS, finest)) for way in (ways[0], *np.minimum(ways[:-1], ways[1:]), ways[-1])]
+    bounds = [_below(point, step) for point, step in zip(points, steps, strict=False)]
+    last = _times(round(_below(high, steps[-1]) / steps[-1]) + 1, steps[-1])
+    return np.unique([bounds[0], *(edge for edge in bounds[1 : -1 if many else None] if low < edge <= high), last])
 
 
 def round_step(most: float) -> float:
@@ -45,11 +46,12 @@ def round_step(most: float) -> float:
     return float(f"{digit}e{power}")
 
 
-def _near(point: float, way: float) -> float:
-    step = round_step(way / FINENESS)
-    return _rounded(round(point / step), step)
+def _below(point: float, step: float) -> float:
+    """The largest multiple of a step that is not more."""
+    times = math.floor(point / step + 1e-6)  # 0.3 / 0.1 is less than 3
+    return _times(times if _times(times, step) <= point else times - 1, step)
 
 
-def _rounded(times: int, step: float) -> float:
+def _times(times: int, step: float) -> float:
     """times * step without the dust of binary fractions."""
     return float(f"{times * step:.12g}")

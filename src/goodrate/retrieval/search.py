@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from goodrate.catalog.normal_form import composed_text
 from goodrate.retrieval.facets import Facets, count_facets
 from goodrate.retrieval.fusion import ChannelPart, FusedHit, Hit, reciprocal_rank_fusion
 from goodrate.retrieval.indexing import ItemEncoder
@@ -81,7 +82,7 @@ class Searcher:
         return self._words.suggest(typed, k)
 
     def _constraints(self, query: str, ignore: Collection[str]) -> QueryConstraints | None:
-        return None if self._rules is None else read_query(query, self._rules, ignore)
+        return None if self._rules is None else read_query(composed_text(query), self._rules, ignore)
 
     def search(
         self, query: str, k: int = 10, where: str | None = None, mode: str | None = None, ignore: Collection[str] = ()
@@ -137,7 +138,7 @@ class Searcher:
                 own = self.store.facets.of_filter(items) if isinstance(items, str) else self._of_ids(items)
                 rows = np.setdiff1d(rows, own)
             table = self.store.facets.table()
-            places, known = table.places(rows)
+            places, known = table.found(rows)
             if known:  # otherwise the index was written to in between
                 break
         return count_facets(table, places, asked, complete)
@@ -187,7 +188,7 @@ class Searcher:
         if channel == "lexical":
             return self.store.search_text(query, k, where)
         assert self.encoder is not None
-        return self.store.search_vector(self.encoder.encode_queries([query])[0], k, where)
+        return self.store.search_vector(self.encoder.encode_queries([composed_text(query)])[0], k, where)
 
 
 def _single(channel: str, hits: list[Hit], k: int) -> list[FusedHit]:
@@ -199,7 +200,7 @@ def _in_query(query: str, found: Correction | None) -> Correction | None:
     """A correction of a part of a query, as one of the whole."""
     if found is None or found.changes == ():
         return None
-    text, changes = query, []
+    text, changes = composed_text(query), []
     for change in found.changes:
         place = re.search(rf"(?<!\w){re.escape(change.typed)}(?!\w)", text)
         if place is None:

@@ -262,6 +262,10 @@ class Store:
         """Every item, ordered by id."""
         return Catalog(self._unique(self._scan(list(ITEM_COLUMNS))).sort("id"))
 
+    def images(self) -> pl.Series:
+        """The pictures' addresses or paths of the items that have one, in no particular order."""
+        return self._scan(["image"], "image != ''")["image"]
+
     def vectors(self) -> tuple[list[str], np.ndarray]:
         """All ids in order and their vectors (N, D) float32. Raises ValueError when the index has none."""
         if self.dimension is None:
@@ -307,8 +311,8 @@ class Store:
     def search_text(self, query: str, k: int, where: str | None = None) -> list[Hit]:
         """The k items with the highest lexical score among those that `where` lets through. Any characters are fine.
 
-        score = BM25(title, brand, category, description) + 0.25 * BM25(attributes). An item that shares no word with
-        the query is no hit, so there may be fewer than k.
+        score = BM25(title, brand, category, description, title) + 0.25 * BM25(attributes). An item that shares no word
+        with the query is no hit, so there may be fewer than k.
         """
         if not any(sign.isalnum() for sign in query):
             return []

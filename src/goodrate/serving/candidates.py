@@ -61,6 +61,15 @@ class ItemStore(Protocol):
         """How many items the index holds."""
         ...
 
+    @property
+    def version(self) -> int:
+        """Another one after every change."""
+        ...
+
+    def images(self) -> Any:
+        """A polars series: the pictures' addresses of the items that have one."""
+        ...
+
 
 class Candidates:
     """The hits of one search in an order that does not depend on how many of them are wanted.

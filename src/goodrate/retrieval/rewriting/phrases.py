@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from goodrate.retrieval.rewriting.words import plain
+
 MAX_WORDS = 3
 MIN_TITLES, MIN_SHARE = 3, 0.0003  # titles that must have a phrase, at least, and of all titles
 UNIT_LETTERS = 3  # a word as short as this after a number is its unit
@@ -32,7 +34,7 @@ def frequent_phrases(titles: Iterable[str]) -> dict[str, int]:
     total = 0
     for title in titles:
         total += 1
-        counts.update(set(_phrases(title.lower())))
+        counts.update(set(_phrases(plain(title))))
     least = max(MIN_TITLES, MIN_SHARE * total)
     frequent = {phrase: count for phrase, count in counts.items() if count >= least}
     parts = {part for phrase, count in frequent.items() for part in _parts_of(phrase)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from goodrate.catalog.normal_form import composed_text
 from goodrate.retrieval.rewriting.array_file import check_lengths, load_arrays, save_arrays
 from goodrate.retrieval.rewriting.typos import OTHER, SWAP, NearWords, edit_cost, signature
 from goodrate.retrieval.rewriting.vocabulary import Vocabulary
@@ -166,7 +166,7 @@ class SpellingIndex:
         Never touched: the catalogue's words, whatever holds a digit, units, and words of three letters, unless two of
         them are swapped and the word meant goes with the rest of the query; and no query of more than 32 words.
         """
-        query = unicodedata.normalize("NFC", query)
+        query = composed_text(query)
         tokens = list(_tokens(query))
         if len(tokens) > MAX_QUERY or all(token.fixed or token.word in self for token in tokens):
             return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from goodrate.catalog.normal_form import composed_text, normal_text
 from goodrate.retrieval.rewriting.array_file import check_lengths, load_arrays, save_arrays
 from goodrate.retrieval.rewriting.phrases import frequent_phrases
 from goodrate.retrieval.rewriting.vocabulary import Vocabulary, span
@@ -186,7 +186,7 @@ def _completed(typed: str, words: Sequence[str], k: int, vocabulary: Vocabulary)
         return []
     with_all = vocabulary.titles_with(vocabulary.row_of[word] for word in others) == len(others)
     ends = sorted(vocabulary.starting(words[-1]), key=lambda row: (-vocabulary.frequency[row], row))[:LOOKED_AT]
-    composed = unicodedata.normalize("NFC", typed)
+    composed = composed_text(typed)
     *_, last = WORD.finditer(composed)
     found = [
         Suggestion(composed[: last.start()] + vocabulary.shown[row], "words", int(with_all[titles].sum()))
@@ -202,7 +202,7 @@ def _asked(items: pl.DataFrame, queries: Iterable[tuple[str, float]]) -> Iterato
     for query, count in queries:
         if not 0 <= count < math.inf:
             raise ValueError(f"query {query[:40]!r} has the count {count}; expected a number of at least 0")
-        counts[" ".join(query.lower().split())] += count
+        counts[normal_text(query)] += count
     words = {query: set(comparable(query)) for query in counts}
     holding = _holding(items, set().union(*words.values()))
     for query, count in counts.items():

@@ -16,6 +16,7 @@ import polars as pl
 from scipy import sparse
 
 from goodrate import strict_json
+from goodrate.catalog.normal_form import normal_text
 from goodrate.retrieval.rewriting.phrases import MIN_TITLES, STOP_WORDS, frequent_phrases
 from goodrate.retrieval.rewriting.suggestions import TYPES
 from goodrate.retrieval.rewriting.words import comparable
@@ -125,7 +126,7 @@ def _terms(items: pl.DataFrame, query_log: Iterable[tuple[str, float]]) -> dict[
         counts[key] = max(counts[key], count)
         written[key][text] += count
     for query, times in query_log:
-        text = " ".join(query.lower().split())
+        text = normal_text(query)
         key = comparable(text)
         if times >= MIN_ASKED and 0 < len(key) <= 3 and not any(word.isnumeric() for word in key):
             asked[key] += times
@@ -136,7 +137,7 @@ def _terms(items: pl.DataFrame, query_log: Iterable[tuple[str, float]]) -> dict[
 
 def _named(categories: pl.Series) -> list[tuple[str, int]]:
     """The last parts of category paths, in small letters, with their items."""
-    parts = Counter(text.replace("/", ">").split(">")[-1].strip().lower() for text in categories.to_list())
+    parts = Counter(normal_text(text.replace("/", ">").split(">")[-1]) for text in categories.to_list())
     return [(text, count) for text, count in parts.items() if text and count >= MIN_TITLES and len(text.split()) <= 3]
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from goodrate.catalog.normal_form import composed_text
 from goodrate.retrieval.rewriting.words import WORD, comparable, fold, without_plural
 from goodrate.text_file import read_text
 
@@ -80,7 +80,7 @@ class Synonyms:
 
         Phrases are found from the left, the longest first. What was put in is not replaced again.
         """
-        query = unicodedata.normalize("NFC", query)
+        query = composed_text(query)
         seen: set[Phrase] = {comparable(query)}
         found: list[Alternative] = []
         for alternative in itertools.islice(self._alternatives(query), LOOKED_AT * most):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import polars as pl
 
+from goodrate.catalog.normal_form import composed_text
 from goodrate.catalog.rendering import lexical_texts
 
 # Vowel signs and accents that are characters of their own belong to the letter before them.
@@ -24,7 +25,7 @@ MAIN_WEIGHT, OTHER_WEIGHT = 1.0, 0.1  # of a word in title, brand or category, a
 
 def plain(text: str) -> str:
     """Text in small letters, composed: what WORD reads. Accents stay."""
-    return unicodedata.normalize("NFC", text.lower())
+    return composed_text(text).lower()
 
 
 def fold(word: str) -> str:
