@@ -200,10 +200,14 @@ class Index:
         return removed
 
     def _count_words(self, changed: int, queries: Iterable[tuple[str, float]] | None = None) -> None:
-        """Spelling and suggestions of the items that are there now, where they are due."""
+        """Spelling, suggestions and what cosines mean, of the items that are there now, where they are due."""
+        from goodrate.retrieval.calibration import CALIBRATION_FILE, calibrate
         from goodrate.retrieval.search_words import count_words
 
-        if count_words(self.store, changed, self.encoder, queries):
+        due = count_words(self.store, changed, self.encoder, queries)
+        if self.encoder is not None and (due or not (self.store.path / CALIBRATION_FILE).is_file()):
+            calibrate(self.store, self.encoder)
+        if due:
             vars(self).pop("words", None)
             vars(self).pop("pipeline", None)
 
