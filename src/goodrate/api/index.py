@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from goodrate.relevance.protocol import Judge
     from goodrate.retrieval.indexing import IndexReport, ItemEncoder
     from goodrate.retrieval.search import Searcher
+    from goodrate.retrieval.search_settings import SearchSettings
     from goodrate.retrieval.search_words import SearchWords
     from goodrate.retrieval.store import Store
     from goodrate.serving.pipeline import Result as Result
@@ -255,6 +256,14 @@ class Index:
         from goodrate.retrieval.search import Searcher
 
         return Searcher(self.store, self.encoder, as_typed=self.as_typed, words=self.words)
+
+    def use_settings(self, settings: SearchSettings) -> None:
+        """Search with these weights from here on: they are written into the index in its turn."""
+        from goodrate.retrieval.turns import writing_turn
+
+        with writing_turn(self.store.path):
+            settings.write(self.store.path)
+        vars(self).pop("pipeline", None)
 
     @cached_property
     def words(self) -> SearchWords:
