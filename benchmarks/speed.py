@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+import speed_facets
 import speed_policy
 import speed_store
 from lib import timing
@@ -219,10 +220,16 @@ def store(
         print(speed_store.measure_store(int(size), repeats))
 
 
+@app.command()
+def facets(size: int = 100_000, rounds: Rounds = 100) -> None:
+    """See speed_facets.py."""
+    print(speed_facets.measure_facets(size, rounds))
+
+
 @app.command("all")
 def everything() -> None:
     """All of the above with their own settings."""
-    for measure in (help_, search, judge, encode, store):
+    for measure in (help_, search, judge, encode, store, facets):
         measure()
 
 
@@ -301,7 +308,8 @@ def render(documents: dict[str, Document] | None = None) -> str:
         for name, (title, table) in SECTIONS.items()
         if name in documents
     ]
-    return "\n\n".join([*parts, *speed_store.render(documents), *speed_policy.render(documents)])
+    return "\n\n".join([*parts, *speed_store.render(documents), *speed_facets.render(documents),
+                        *speed_policy.render(documents)])  # fmt: skip
 
 
 add_table(app, "speed", render, "Medians with their ends, of everything that is there.")

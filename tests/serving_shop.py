@@ -18,6 +18,8 @@ from goodrate.relevance.rationale import Rationale, Want, write
 from goodrate.relevance.reason_words import steps_of_text
 from goodrate.relevance.verdict_store import VerdictStore
 from goodrate.relevance.verdicts import OK, Explanation
+from goodrate.retrieval.facets import Facets
+from goodrate.retrieval.filters import DECLARED_COLUMNS
 from goodrate.retrieval.rewriting.suggestions import Suggestion
 from goodrate.retrieval.search import QueryReading
 from goodrate.scale import FOUR_LEVEL
@@ -61,8 +63,17 @@ class FakeSearcher:
     def read(self, query: str, ignore: tuple[str, ...] = ()) -> QueryReading:
         return QueryReading(query)
 
+    def condition(self, read: QueryReading, where: str | None = None) -> str | None:
+        return where
+
     def suggest(self, typed: str, k: int) -> list[Suggestion]:
         return [Suggestion("red kettle", "title", 1)][:k]
+
+    def facets(
+        self, read: QueryReading, asked: Any, where: str | None, mode: str, hits: Sequence[Any], without: Any = ()
+    ) -> Facets:
+        empty = {"label": "", "kind": "values", "values": [], "others": 0}
+        return Facets([{"name": name, **empty} for name in asked], len(hits), complete=True)
 
     def find(self, read: QueryReading, k: int, where: str | None = None, mode: str = "hybrid") -> list[Hit]:
         self.asked.append((read.text, k, where, mode))
@@ -79,8 +90,17 @@ def hit_at(rank: int, item_id: str) -> Hit:
 class FakeStore:
     """Items of the invented catalogue."""
 
+    columns = DECLARED_COLUMNS
+    version = 1
+
     def __len__(self) -> int:
         return len(ITEMS)
+
+    def matching(self, ids: Sequence[str], where: str | None) -> set[str]:
+        known = CATALOGUE if where is None else pl.SQLContext(items=CATALOGUE).execute(
+            f"SELECT * FROM items WHERE {where}", eager=True
+        )  # fmt: skip
+        return set(ids) & set(known["id"])
 
     def items(self, ids: Sequence[str]) -> pl.DataFrame:
         rows = {row["id"]: row for row in CATALOGUE.to_dicts()}
@@ -88,6 +108,9 @@ class FakeStore:
         if unknown:
             raise ValueError(f"unknown ids: {unknown}")
         return pl.DataFrame([rows[item_id] for item_id in ids], schema=CATALOGUE.schema)
+
+    def images(self) -> pl.Series:
+        return pl.Series([], dtype=pl.String)
 
 
 REASON = write(

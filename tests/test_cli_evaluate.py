@@ -110,7 +110,7 @@ def test_wrong_use_exits_2_with_one_clear_message(run, tmp_path: Path) -> None:
     empty = tmp_path / "one.csv"
     empty.write_text("query,item_id,label\nlamp,1,related\n")
     cases = {
-        ("--systems", "bm25"): "unknown system 'bm25'; accepted: random, lexical, dense, hybrid, judge",
+        ("--systems", "bm25"): "unknown system 'bm25'; accepted: random, lexical, dense, hybrid, rules, judge",
         ("--systems", "dense"): "dense cannot run: the index has no vectors",
         ("--systems", "judge"): "judge cannot run: give its folder with --model",
         ("--systems", ","): "--systems names none",

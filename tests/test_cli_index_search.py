@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from goodrate import cli
-from goodrate.api.index import load_encoder
+from goodrate.api.encoders import load_encoder
 from goodrate.cli.terminal import parse_mapping
 from goodrate.relevance.facts import FactBook
 
@@ -36,7 +36,7 @@ class LetterEncoder:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """Call goodrate with arguments; gives (exit code, stdout, stderr with its wrapping undone)."""
-    monkeypatch.setattr("goodrate.api.index.load_encoder", lambda path, *how: LetterEncoder(path))
+    monkeypatch.setattr("goodrate.api.encoders.load_encoder", lambda path, *how: LetterEncoder(path))
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments: object) -> tuple[int, str, str]:
@@ -80,7 +80,7 @@ def test_an_index_of_cut_vectors_is_searched_with_cut_vectors(
     from goodrate.retrieval.store import Store
     from tiny_models import tokenizer_file
 
-    monkeypatch.setattr("goodrate.api.index.load_encoder", load_encoder)  # the real one
+    monkeypatch.setattr("goodrate.api.encoders.load_encoder", load_encoder)  # the real one
     Encoder.create(tokenizer_file(tmp_path), hidden=16, layers=1, heads=2).save(tmp_path / "encoder")
     index, told = tmp_path / "index", ("--map", "id=sku,title=name")
     wanted = ("--encoder", tmp_path / "encoder", "--dimensions", 4)
@@ -113,7 +113,7 @@ def real_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from goodrate.models.encoder import Encoder
     from tiny_models import tokenizer_file
 
-    monkeypatch.setattr("goodrate.api.index.load_encoder", load_encoder)
+    monkeypatch.setattr("goodrate.api.encoders.load_encoder", load_encoder)
     (tmp_path / "shop").mkdir()
     (tmp_path / "elsewhere").mkdir()
     Encoder.create(tokenizer_file(tmp_path), hidden=16, layers=1, heads=2).save(tmp_path / "shop" / "encoder")
@@ -254,3 +254,25 @@ def test_mapping_text() -> None:
         parse_mapping("id=sku,title=name,id=ean")
     with pytest.raises(ValueError, match="--catalog-map names 'id' twice"):
         parse_mapping("id=sku, id =sku", "--catalog-map")
+
+
+def test_facets_and_filters_on_attributes(run, tmp_path: Path) -> None:
+    path = tmp_path / "lamps.jsonl"
+    rows = [
+        {"id": str(n), "title": "lamp", "brand": brand, "price": 10.0 * n, "colour": colour}
+        for n, (brand, colour) in enumerate([("HP", "Red"), ("hp", "red"), ("HP", ["Red", "blue"]), ("Kira", "green")])
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert run("index", path, "--out", tmp_path / "index")[0] == 0
+    code, out, _ = run("search", tmp_path / "index", "lamp", "--facets", "--where", "attributes.colour = 'RED'")
+    assert code == 0 and "HP 3" in out and "counted over 3 items" in out and "Colour" not in out  # all three are red
+    asked = ("--facet", "attributes.colour", "--facet", "brand")
+    code, out, _ = run("search", tmp_path / "index", "lamp", *asked, "--json")
+    document = json.loads(out)
+    colours, brands = document["facets"]
+    assert [(value["value"], value["count"]) for value in colours["values"]] == [("Red", 3), ("blue", 1), ("green", 1)]
+    assert brands["values"][0] == {"value": "HP", "count": 3, "where": "brand = 'HP'"} and document["counted"] == 4
+    code, _, err = run("search", tmp_path / "index", "lamp", "--facet", "attributes.color")
+    assert code == 2 and "no facet 'attributes.color'; the nearest: attributes.colour" in err
+    code, _, err = run("search", tmp_path / "index", "lamp", "--where", "colour = 'red'")
+    assert code == 2 and "no column named colour" in err and "the nearest: attributes.colour" in err

@@ -246,7 +246,7 @@ def test_serve_names_what_a_judge_cannot_read_before_anything_is_loaded(
     run: Run, folder: Path, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert train(run, folder, "judge_human", tmp_path / "run")[0] == 0
-    monkeypatch.setattr("goodrate.api.index.load_encoder", lambda *given: pytest.fail("an encoder is loaded"))
+    monkeypatch.setattr("goodrate.api.encoders.load_encoder", lambda *given: pytest.fail("an encoder is loaded"))
     serve = ("serve", index, "--port", 0)
     judge = ("--model", tmp_path / "run" / "judge")
     cases = {

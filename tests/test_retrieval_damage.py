@@ -134,11 +134,11 @@ def test_damaged_items_are_named_by_every_reader_and_writer(index: Path, damage:
 
 def test_a_full_text_that_lacks_one_column_is_built_again(index: Path) -> None:
     store = Store.open(index)
-    for column in full_text.COLUMNS:
+    for column in full_text.INDEXED:
         table = store._opened._table()
         table.drop_index(f"{column}_idx")
         store.refresh()
-        assert {entry.columns[0] for entry in table.list_indices()} == set(full_text.COLUMNS)
+        assert {entry.columns[0] for entry in table.list_indices()} == set(full_text.INDEXED)
 
 
 @pytest.mark.parametrize("how", [cut, zeroed, Path.unlink])

@@ -119,7 +119,7 @@ def test_a_written_file_has_no_rule_until_a_line_is_accepted(tmp_path: Path) -> 
 
 
 def test_the_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("goodrate.api.index.load_encoder", lambda path, *how: GroupEncoder())
+    monkeypatch.setattr("goodrate.api.encoders.load_encoder", lambda path, *how: GroupEncoder())
     items().write_parquet(tmp_path / "products.parquet")
     (tmp_path / "log.csv").write_text("query,count\ncouch,4\n")
     out = tmp_path / "proposed.txt"

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from goodrate.relevance.pairs import Pair, text_item
 from goodrate.relevance.protocol import Assessment
-from goodrate.serving.http import create_app
+from goodrate.serving.http import PAGE, create_app
 from serving_shop import CATALOGUE, FakeJudge, fake_judge, fake_pipeline
 
 
@@ -172,5 +172,36 @@ def test_health_and_page_come_with_safety_headers(client: TestClient, bare: Test
 
 
 def test_the_page_asks_nothing_of_other_hosts(client: TestClient) -> None:
-    for path in ("/", "/page.js", "/page.css"):
-        assert "http://" not in client.get(path).text and "https://" not in client.get(path).text
+    files = sorted(path.name for path in PAGE.iterdir())
+    assert {"index.html", "page.js", "facets.js", "page.css"} <= set(files)
+    for name in files:
+        text = client.get(f"/{name}").text.replace("http://www.w3.org/2000/svg", "")  # the name of a language
+        assert "http://" not in text and "https://" not in text, name
+        assert client.get(f"/{name}").headers["cache-control"] == "no-cache"
+
+
+def test_facets_are_asked_for_by_name(bare: TestClient) -> None:
+    without = bare.get("/search", params={"query": "shoes"}).json()
+    assert (without["facets"], without["counted"], without["complete"]) == ([], None, None)
+    by_get = bare.get("/search", params={"query": "shoes", "facets": ["auto", "brand"]}).json()
+    by_post = bare.post("/search", json={"query": "shoes", "facets": ["auto", "Brand"]}).json()
+    assert by_get["facets"] == by_post["facets"]
+    assert [facet["name"] for facet in by_get["facets"]] == ["auto", "brand"]
+    assert by_get["counted"] == 5 and by_get["complete"] is True and "facets" in by_get["latency_ms"]
+    refused = bare.post("/search", json={"query": "shoes", "facets": ["brnd"]})
+    assert refused.status_code == 400 and "no facet 'brnd'; the nearest: brand" in refused.json()["message"]
+    assert bare.post("/search", json={"query": "shoes", "facets": ["x"] * 51}).status_code == 422
+
+
+def test_facets_and_attribute_filters_of_a_real_index(tmp_path: Path) -> None:
+    from faceted_shop import catalog_of, made_items
+    from goodrate.api.index import Index
+
+    index = Index.create(tmp_path / "index", catalog_of(made_items(60)))
+    client = TestClient(create_app(index.pipeline), raise_server_exceptions=False)
+    first = client.post("/search", json={"query": "kettle", "facets": ["auto"]}).json()
+    chosen = [facet["values"][0]["where"] for facet in first["facets"] if facet["name"] in ("brand", "price")]
+    again = client.post("/search", json={"query": "kettle", "where": " AND ".join(chosen), "facets": ["brand"]}).json()
+    assert 0 < again["counted"] < first["counted"] and len(again["results"]) == again["counted"]
+    wrong = client.post("/search", json={"query": "kettle", "where": "attributes.color = 'red'"})
+    assert wrong.status_code == 400 and "the nearest: attributes.colour" in wrong.json()["message"]

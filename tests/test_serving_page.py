@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import threading
-import time
+import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
+import page_browser
 from goodrate.retrieval.filters import filter_sql
-from goodrate.serving.http import create_app
 from goodrate.serving.pipeline import SearchPipeline
+from page_browser import Served, search, settled, shot
 from serving_shop import SCRIPT, FakeSearcher, FakeStore, fake_judge, fake_pipeline
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium"),
-]
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
-SHOTS = os.environ.get("GOODRATE_SCREENSHOTS")  # a folder to keep pictures in, for people to look at
-
-
-class Served:
-    """An app on a free local port, in a thread."""
-
-    def __init__(self, pipeline: SearchPipeline) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
-        self._server = uvicorn.Server(uvicorn.Config(create_app(pipeline), log_level="error"))
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.01)
-
-    def stop(self) -> None:
-        """Stop answering."""
-        self._server.should_exit = True
-        self._thread.join(timeout=120)
-        self._socket.close()
+pytestmark = page_browser.MARKS
 
 
 @pytest.fixture(scope="module")
@@ -62,36 +31,12 @@ def served(searcher: FakeSearcher) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as player:
-        started = player.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
+    yield from page_browser.started_chromium()
 
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 1100, "height": 800}, color_scheme="light")
-    context.set_default_timeout(5000)
-    opened = context.new_page()
-    opened.problems = []
-    opened.on("pageerror", lambda error: opened.problems.append(str(error)))
-    yield opened
-    assert opened.problems == []
-    context.close()
-
-
-def shot(page: Any, name: str) -> None:
-    """Keep a picture where one is wanted."""
-    if SHOTS:
-        page.screenshot(path=str(Path(SHOTS) / f"{name}.png"), full_page=True)
-
-
-def search(page: Any, served: Served, query: str) -> None:
-    """Type a query on the start page and wait for the answer."""
-    page.goto(served.url)
-    page.get_by_label("Search the catalogue").fill(query)
-    page.keyboard.press("Enter")
-    page.locator(".result, .notice h2:text('found')").first.wait_for()
+    yield from page_browser.opened_page(browser, {"width": 1100, "height": 800})
 
 
 def test_results_show_tier_odds_and_facts(page: Any, served: Served) -> None:
@@ -141,42 +86,59 @@ def test_no_text_of_the_catalogue_runs(page: Any, served: Served) -> None:
 
 
 def test_filters_become_one_condition(page: Any, served: Served, searcher: FakeSearcher) -> None:
-    page.goto(served.url)
+    search(page, served, "shoes")
     page.get_by_label("Price from").fill("10")
-    page.get_by_label("to", exact=True).fill("99.5")
-    page.get_by_label("Rating").select_option("4")
-    page.get_by_label("Brand").fill("o'dare 5%")
-    page.get_by_label("Filter", exact=True).fill("category = 'socks' OR price > 3")
-    # the query comes last: with one, every changed filter searches at once, and the last search could be any of them
-    page.get_by_label("Search the catalogue").fill("shoes")
-    page.get_by_role("button", name="Search").click()
-    page.locator(".result").first.wait_for()
-    own = "(category = 'socks' OR price > 3)"
-    wanted = rf"price >= 10 AND price <= 99.5 AND rating >= 4 AND brand ILIKE 'o''dare 5\%' AND {own}"
+    page.keyboard.press("Tab")
+    page.wait_for_url(re.compile("price_from=10"))
+    page.get_by_label("Price to").fill("99.5")
+    page.keyboard.press("Tab")
+    page.wait_for_url(re.compile("price_to=99.5"))
+    page.locator("[name=rating_from]").select_option("4")
+    page.get_by_text("More options").click()
+    page.get_by_label("Condition", exact=True).fill("category = 'socks' OR price > 3")
+    page.get_by_role("button", name="Apply").click()
+    page.get_by_role("button", name="Condition:").wait_for()
+    settled(page)
+    wanted = "price >= 10 AND price <= 99.5 AND rating >= 4 AND (category = 'socks' OR price > 3)"
     assert filter_sql(wanted) is not None
-    assert searcher.asked[-1] == ("shoes", 50, wanted, "hybrid")
+    assert ("shoes", 50, wanted, "hybrid") in searcher.asked
+    searcher.asked.clear()
     page.reload()
-    page.locator(".result").first.wait_for()
-    assert page.get_by_label("Brand").input_value() == "o'dare 5%" and searcher.asked[-1][2] == wanted
-    page.get_by_role("button", name="Clear").click()
-    page.wait_for_url(lambda url: "brand" not in url)
-    page.locator("#results:not(.waiting)").wait_for()
-    assert searcher.asked[-1][2] is None
+    settled(page)
+    assert page.get_by_label("Price to").input_value() == "99.5" and ("shoes", 50, wanted, "hybrid") in searcher.asked
+    page.get_by_role("button", name="Clear all").click()
+    page.get_by_role("button", name="Condition:").wait_for(state="detached")
+    settled(page)
+    assert searcher.asked[-1] == ("shoes", 50, None, "hybrid") and "price" not in page.url
 
 
-def test_empty_error_and_start_states(page: Any, served: Served) -> None:
+def test_empty_and_start_states(page: Any, served: Served) -> None:
     page.goto(served.url)
     page.get_by_text("What would a customer type?").wait_for()
+    assert page.evaluate("document.activeElement.id") == "query" and not page.locator("#side").is_visible()
     shot(page, "start")
     search(page, served, "nothing")
     assert "Nothing found for “nothing”" in page.locator(".notice").inner_text()
     shot(page, "empty")
-    page.get_by_label("Filter", exact=True).fill("bad")
+
+
+def test_what_is_typed_stays_when_the_server_says_late_what_it_serves(page: Any, served: Served) -> None:
+    held: list[Any] = []
+    page.route("**/healthz*", lambda route: held.append(route))
+    page.goto(served.url)
     page.get_by_label("Search the catalogue").fill("shoes")
-    page.keyboard.press("Enter")
+    held[0].continue_()
+    page.get_by_text("5 items, judge fake").wait_for()
+    assert page.get_by_label("Search the catalogue").input_value() == "shoes"
+
+
+def test_an_error_says_what_is_wrong_and_can_be_tried_again(page: Any, served: Served) -> None:
+    page.goto(f"{served.url}?query=shoes&where=bad")
     page.get_by_text("no column named bad").wait_for()
     shot(page, "error")
-    page.get_by_label("Filter", exact=True).fill("")
+    page.route(
+        "**/search?*", lambda route: route.continue_(url=route.request.url.replace("where=", "mode=hybrid&ignore="))
+    )
     page.get_by_role("button", name="Try again").click()
     page.locator(".result").first.wait_for()
 
@@ -212,9 +174,8 @@ def test_mobile_does_not_scroll_sideways(browser: Any, served: Served, scheme: s
     page.locator(".result").first.get_by_role("button", name="Why").click()
     page.locator(".reason dt").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert not page.get_by_label("Brand").is_visible()
-    page.get_by_role("button", name="Filters").click()
-    assert page.get_by_label("Brand").is_visible()
+    page.get_by_role("button", name="Filter", exact=True).click()
+    page.get_by_label("Price from").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     shot(page, f"mobile_{scheme}")
     context.close()
@@ -274,4 +235,4 @@ def test_a_misspelt_query_is_corrected_and_can_be_asked_as_it_was_typed(page: An
 def test_suggestions_follow_what_is_typed(page: Any, shop: Served) -> None:
     page.goto(shop.url)
     page.get_by_label("Search the catalogue").press_sequentially("kett")
-    page.locator("#suggestions option[value^='kettle']").first.wait_for(state="attached")
+    page.locator("#suggestions [role=option]:has-text('kettle')").first.wait_for()

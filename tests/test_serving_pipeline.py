@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from goodrate.ranking.results import rank
 from goodrate.relevance.pairs import text_item
 from goodrate.relevance.verdicts import Verdict
-from goodrate.serving.pipeline import IndexUnavailable, NoJudge, SearchPipeline, SearchRequest, UnknownItem, rank
+from goodrate.serving.pipeline import SearchPipeline
+from goodrate.serving.records import IndexUnavailable, NoJudge, SearchRequest, UnknownItem
 from serving_shop import FakeSearcher, FakeStore, Hit, fake_judge, fake_pipeline
 
 
@@ -33,7 +35,8 @@ def test_depth_limits_the_judge_and_k_the_answer() -> None:
     searcher = FakeSearcher()
     pipeline = SearchPipeline(FakeStore(), searcher, fake_judge())
     response = pipeline.search(SearchRequest("shoes", k=3, depth=1))
-    assert searcher.asked == [("shoes", 3, None, "hybrid")]
+    # what is judged is ranked by itself; the others follow
+    assert searcher.asked == [("shoes", 1, None, "hybrid"), ("shoes", 100, None, "hybrid")]
     assert [r.verdict is not None for r in response.results] == [True, False, False]
     response = pipeline.search(SearchRequest("shoes", k=1, depth=4))
     # the best of the four judged, not the first retrieved

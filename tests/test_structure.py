@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "goodrate"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # "" is goodrate/__init__.py
 FOUNDATION = {"", "extras", "scale", "settings", "run_folder", "folder_lock", "strict_json", "text_file"}
-STAGES = {"catalog", "shop", "retrieval", "relevance", "evaluation"}
+STAGES = {"catalog", "shop", "retrieval", "relevance", "ranking", "evaluation"}
 PARTS = STAGES | {"models", "teaching", "examples", "learning", "recipes", "serving"}
 ROOMS = PARTS | {"api", "demo", "cli"}
 # room -> rooms it may import, besides itself and the foundation

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from goodrate.relevance.pairs import Item
 
 CATALOG_DEPTH = 100  # results that a search gives when the whole index is searched
+SYSTEMS = ("random", "lexical", "dense", "hybrid", "rules", "judge")
 Tick = Callable[[], None]
 
 
@@ -126,12 +127,13 @@ def evaluate(
     """Measure systems on the queries of the judgements; the first is what the others are compared with.
 
     systems: indexes, with a judge or without, other engines' runs (read_run), and the names random, lexical, dense,
-    hybrid. index: whose items are drawn and searched by these names; None = the first of systems. metrics: such as
-    "ndcg@10", "mrr@10", "recall@100", "goodrate@10"; None = the usual ones at k. judged_only: every system orders the
-    judged items of a query; else it searches the whole index, where what nobody judged counts as nothing (see the
-    unjudged share). drop_single_grade: leave out queries whose judged items all have one label. trained_queries: "drop"
-    leaves out, for all systems, the queries that a judge among them was trained or tuned on, and those nearly the same;
-    "keep" measures them too and says how many they are. tick: called after each query.
+    hybrid, and rules: the search with the index's ranking rules, which no other system heeds. index: whose items are
+    drawn and searched by these names; None = the first of systems. metrics: such as "ndcg@10", "mrr@10", "recall@100",
+    "goodrate@10"; None = the usual ones at k. judged_only: every system orders the judged items of a query; else it
+    searches the whole index, where what nobody judged counts as nothing (see the unjudged share). drop_single_grade:
+    leave out queries whose judged items all have one label. trained_queries: "drop" leaves out, for all systems, the
+    queries that a judge among them was trained or tuned on, and those nearly the same; "keep" measures them too and
+    says how many they are. tick: called after each query.
 
     Raises ValueError when no judged item is in the index, no query is left, or a system cannot run.
     """
@@ -218,8 +220,11 @@ def _run(
         for _ in task.queries:
             tick()
         return runs
+    if system == "rules":
+        return _ruled_runs(index, task, tick)
     if system not in ("lexical", "dense", "hybrid"):
-        raise ValueError(f"unknown system {system!r}; accepted: an index, a run, random, lexical, dense, hybrid")
+        known = "random, lexical, dense, hybrid, rules"
+        raise ValueError(f"unknown system {system!r}; accepted: an index, a run, {known}")
     plain = Index(index.store, index.encoder, as_typed=index.as_typed).in_mode(system)
     return replace(_index_runs(plain, task, tick), name=system)
 
@@ -237,6 +242,22 @@ def _index_runs(index: Index, task: Task, tick: Tick) -> SystemRuns:
     rows = _rows(index, {item for items in wanted.values() for item in items})
     name = index.judge.name if candidates is None else index.name
     return replace(judge_runs(task, index.judge, rows, candidates, tick, index.depth), name=name)
+
+
+def _ruled_runs(index: Index, task: Task, tick: Tick) -> SystemRuns:
+    """The index searched with its ranking rules, without a judge."""
+    from goodrate.evaluation.systems import SystemRuns
+
+    if task.judged_only:
+        raise ValueError("system rules: ranking rules act on a whole search, not on the judged items of a query")
+    if not index.rules:
+        raise ValueError(f"system rules: {index.rules_file or index.store.path} has no ranking rules")
+    run = {}
+    for query_id, query in task.queries.items():
+        found = index.search(query, task.depth, depth=0, group_by="none") if query.strip() else ()
+        run[query_id] = [(result.item["id"], -float(result.rank)) for result in found]
+        tick()
+    return SystemRuns("rules", [run], (f"{len(index.rules.all())} ranking rules",))
 
 
 def _rows(index: Index, ids: set[str]) -> dict[str, Item]:

@@ -8,26 +8,27 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from goodrate.api import encoders
+from goodrate.api.notes import CONTEXTS, FACTS, RULES
 from goodrate.relevance.judge import CalibratedJudge, as_calibrated
 from goodrate.relevance.query_notes import QueryNotes
-from goodrate.run_folder import write_atomic
 
 if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
     from goodrate.models.encoder import Encoder
+    from goodrate.ranking.results import Result as Result
+    from goodrate.ranking.rule_file import RankingRules
     from goodrate.relevance.protocol import Judge
+    from goodrate.retrieval.facets import Facets as Facets
     from goodrate.retrieval.indexing import IndexReport, ItemEncoder
     from goodrate.retrieval.search import Searcher
+    from goodrate.retrieval.search_settings import SearchSettings
     from goodrate.retrieval.search_words import SearchWords
     from goodrate.retrieval.store import Store
     from goodrate.retrieval.syncing import IndexPlan
-    from goodrate.serving.pipeline import Result as Result
-    from goodrate.serving.pipeline import SearchPipeline, SearchResponse
+    from goodrate.serving.pipeline import SearchPipeline
+    from goodrate.serving.records import SearchResponse as SearchResponse
 
-FACTS, CONTEXTS, SYNONYMS = "facts.jsonl", "contexts.jsonl", "synonyms.txt"
-NOTES = {
-    FACTS: "facts on names in queries", CONTEXTS: "texts for judges that read some", SYNONYMS: "synonyms for searches",
-}  # fmt: skip
 SYNC_LIMIT = 0.2  # of the items of an index, that a sync may remove unless it is told otherwise
 DEPTH = 50  # retrieved items that a judge sees
 Progress = Callable[[int, int], None]  # (done, total) items
@@ -39,15 +40,16 @@ class Index:
     def __init__(
         self, store: Store, encoder: ItemEncoder | None = None, judge: CalibratedJudge | None = None,
         depth: int = DEPTH, mode: str | None = None,
-        as_typed: bool = False,
+        as_typed: bool = False, rules: RankingRules | str | Path | None = None,
     ) -> None:  # fmt: skip
         """mode: hybrid, lexical or dense; None = the best that the index has. as_typed: "without X" and "under 50 euro"
-        are plain words. Raises ValueError for another encoder.
+        are plain words. rules: ranking rules or their file; None = ranking_rules.toml of the folder, if it is there.
+        Raises ValueError for another encoder.
         """
         if encoder is not None:
             store.require_encoder(encoder.fingerprint)
         self.store, self.encoder, self.judge, self.depth, self.mode = store, encoder, judge, depth, mode
-        self.as_typed = as_typed
+        self.as_typed, self._rules = as_typed, rules
 
     @classmethod
     def create(
@@ -104,7 +106,7 @@ class Index:
         check_fields(fields if fields is not None else RENDERED_FIELDS)
         if not is_index(path):  # refused, and the encoder read, before there is a folder
             require_free(path)
-            loaded = _cut(encoder, dimensions)
+            loaded = encoders.new_encoder(encoder, dimensions)
         with writing_turn(path, WAIT_S if wait_s is None else wait_s, told):
             if is_index(path):
                 index = cls.open(path, encoder)
@@ -139,7 +141,7 @@ class Index:
             return cls(Store.create(path, None, None, language=language))
         where = remembered_place(path, encoder)
         store = Store.create(path, loaded.fingerprint, loaded.dimension, where, fields, language)
-        return cls(store, _single(loaded))
+        return cls(store, encoders.single_query_encoder(loaded))
 
     @classmethod
     def open(cls, path: str | Path, encoder: str | Path | Encoder | None = None, *, words_only: bool = False) -> Index:
@@ -151,12 +153,15 @@ class Index:
 
         store = Store.open(path)
         if store.fingerprint is None:
-            store.require_encoder(load_encoder(encoder).fingerprint if encoder is not None else None)
+            store.require_encoder(encoders.load_encoder(encoder).fingerprint if encoder is not None else None)
             return cls(store)
         if words_only:
             return cls(store, mode="lexical")
-        loaded = _remembered(store) if encoder is None else load_encoder(encoder, store.dimension)
-        return cls(store, _single(loaded))
+        if encoder is None:
+            loaded = encoders.remembered_encoder(store)
+        else:
+            loaded = encoders.load_encoder(encoder, store.dimension)
+        return cls(store, encoders.single_query_encoder(loaded))
 
     def _require(self, fields: Sequence[str] | None, dimensions: int | None, language: str | None) -> None:
         """ValueError when an index that is there was made otherwise."""
@@ -222,30 +227,47 @@ class Index:
         return removed
 
     def _count_words(self, changed: int, queries: Iterable[tuple[str, float]] | None = None) -> None:
-        """Spelling and suggestions of the items that are there now, where they are due."""
+        """Spelling, suggestions and what cosines mean, of the items that are there now, where they are due."""
+        from goodrate.retrieval.calibration import CALIBRATION_FILE, calibrate
         from goodrate.retrieval.search_words import count_words
 
-        if count_words(self.store, changed, self.encoder, queries):
+        due = count_words(self.store, changed, self.encoder, queries)
+        if self.encoder is not None and (due or not (self.store.path / CALIBRATION_FILE).is_file()):
+            calibrate(self.store, self.encoder)
+        if due:
             vars(self).pop("words", None)
             vars(self).pop("pipeline", None)
 
     def search(
         self, query: str, k: int = 10, where: str | None = None, mode: str | None = None, depth: int | None = None,
-        ignore: Sequence[str] = (),
+        ignore: Sequence[str] = (), facets: bool | Sequence[str] = False, *, offset: int = 0, sort: str = "relevance",
+        group_by: str | None = None, with_rules: bool = True,
     ) -> SearchResponse:  # fmt: skip
         """The best k items, best first; with a judge, its verdicts order the first `depth`.
 
-        where: a condition such as "price < 50 AND brand = 'HP'". Exclusions and prices in the query ("without X",
-        "under 50 euro") are read by rules; the answer's `spans` tell what was read, and those whose ids are in `ignore`
-        are plain words. Raises ValueError for an empty query, an unknown mode or a filter that cannot be read.
+        where: a condition such as "price < 50 AND attributes.color = 'red'", see docs/filters_and_facets.md. facets:
+        names such as "brand" and "attributes.color", or True for brand, category, price and the attributes that split
+        the results best; the answer's `facets` has them with counts and a filter for each value. Exclusions and
+        prices in the query ("without X", "under 50 euro") are read by rules; the answer's `spans` tell what was read,
+        and those whose ids are in `ignore` are plain words. offset: results left out before the first, for pages.
+        sort: price, -price (falling), rating or attributes.NAME, among the relevant results. group_by: one result for
+        all items with the same parent_id (or brand, category, attributes.NAME), or, as title, whose titles differ by
+        colour, size and count alone; "none" where the index groups unasked. with_rules: whether its ranking rules act.
+        Raises ValueError for an empty query, an unknown mode, name or facet, or a filter that is none.
         """
-        from goodrate.serving.pipeline import SearchRequest
+        from goodrate.serving.records import SearchRequest
 
         if not query.strip():
             raise ValueError("the query is empty")
         mode, depth = mode or self.mode, self.depth if depth is None else depth
         self._require_mode(mode)
-        return self.pipeline.search(SearchRequest(query, k, where, mode, depth, tuple(ignore)))
+        asked = ("auto",) if facets is True else tuple(facets or ())
+        return self.pipeline.search(
+            SearchRequest(
+                query, k, where, mode, depth, tuple(ignore), offset=offset, sort=sort, group_by=group_by,
+                with_rules=with_rules, facets=asked,
+            )
+        )  # fmt: skip
 
     def rerank(self, judge: Judge | CalibratedJudge, depth: int = DEPTH, mode: str | None = None) -> Index:
         """The same index with a judge over its first `depth` results.
@@ -256,16 +278,46 @@ class Index:
         self._require_mode(mode)
         judge = as_calibrated(judge)
         noted = judge if judge.notes is not None else judge.with_notes(self.notes(judge))
-        return Index(self.store, self.encoder, noted, depth, mode or self.mode, self.as_typed)
+        return self.but(judge=noted, depth=depth, mode=mode or self.mode)
 
     def in_mode(self, mode: str) -> Index:
         """The same index, searched by words, by meaning, or by both."""
         self._require_mode(mode)
-        return Index(self.store, self.encoder, self.judge, self.depth, mode, self.as_typed)
+        return self.but(mode=mode)
 
     def taking_words_as_typed(self) -> Index:
         """The same index, to which "without X" and "under 50 euro" are plain words."""
-        return Index(self.store, self.encoder, self.judge, self.depth, self.mode, as_typed=True)
+        return self.but(as_typed=True)
+
+    def with_rules(self, rules: RankingRules | str | Path) -> Index:
+        """The same index with these ranking rules, or those of this file, in place of its own."""
+        return self.but(rules=rules)
+
+    def but(self, **changes: Any) -> Index:
+        """The same index but for some of what __init__ takes."""
+        own = {"store": self.store, "encoder": self.encoder, "judge": self.judge, "depth": self.depth}
+        return Index(**{**own, "mode": self.mode, "as_typed": self.as_typed, "rules": self._rules, **changes})
+
+    @property
+    def rules_file(self) -> Path | None:
+        """Where its ranking rules are read from; None when they were given as such."""
+        if self._rules is None:
+            return self.store.path / RULES
+        return Path(self._rules) if isinstance(self._rules, str | Path) else None
+
+    @cached_property
+    def rules(self) -> RankingRules:
+        """The ranking rules of its searches, as they were when they were asked for first. Raises ValueError."""
+        from goodrate.api.ranking import rules_of
+
+        return rules_of(self.store, self._rules, self.store.path / RULES)
+
+    def remember_grouping(self, name: str) -> None:
+        """Group results so unless a search says otherwise: parent_id, title, ..., or "none"; see `search`."""
+        from goodrate.api.ranking import write_grouping
+
+        write_grouping(self.store, name)
+        vars(self).pop("pipeline", None)
 
     @property
     def searcher(self) -> Searcher:
@@ -273,6 +325,14 @@ class Index:
         from goodrate.retrieval.search import Searcher
 
         return Searcher(self.store, self.encoder, as_typed=self.as_typed, words=self.words)
+
+    def use_settings(self, settings: SearchSettings) -> None:
+        """Search with these weights from here on: they are written into the index in its turn."""
+        from goodrate.retrieval.turns import writing_turn
+
+        with writing_turn(self.store.path):
+            settings.write(self.store.path)
+        vars(self).pop("pipeline", None)
 
     @cached_property
     def words(self) -> SearchWords:
@@ -310,9 +370,14 @@ class Index:
     @cached_property
     def pipeline(self) -> SearchPipeline:
         """What answers searches, safe to call from many threads."""
+        from goodrate.retrieval.languages import rules_language
         from goodrate.serving.pipeline import SearchPipeline
 
-        return SearchPipeline(self.store, self.searcher, self.judge, self.modes)
+        made = self.store.manifest
+        language = rules_language(made.language) or "en"
+        return SearchPipeline(
+            self.store, self.searcher, self.judge, self.modes, self.rules, made.group_by, language
+        )
 
 
 def _catalog(items: Catalog | Any) -> Catalog:
@@ -321,63 +386,3 @@ def _catalog(items: Catalog | Any) -> Catalog:
     from goodrate.catalog.items import Catalog
 
     return items if isinstance(items, Catalog) else read_catalog(items)
-
-
-def load_encoder(encoder: str | Path | Encoder, longest: int | None = None) -> Encoder:
-    """An encoder from its folder or hub id. longest: floats of the vectors, where the encoder's may be longer."""
-    from goodrate.models.encoder import Encoder
-
-    if isinstance(encoder, Encoder):
-        return encoder if longest is None else encoder.cut(min(longest, encoder.dimension))
-    return Encoder.load(encoder, precision="auto", longest=longest)
-
-
-def notes_beside(catalog: str | Path) -> dict[str, bytes]:
-    """The files of NOTES beside a catalogue file. ValueError naming file and row of a broken one."""
-    from goodrate.relevance.context import read_contexts
-    from goodrate.relevance.facts import FactBook
-    from goodrate.retrieval.rewriting.synonyms import Synonyms
-
-    readers: dict[str, Callable[[Path], Any]] = {
-        FACTS: FactBook.load, CONTEXTS: read_contexts, SYNONYMS: Synonyms.read,
-    }  # fmt: skip
-    paths = {name: Path(catalog).parent / name for name in readers}
-    present = {name: path for name, path in paths.items() if path.is_file()}
-    for name, path in present.items():  # said here, before anything is written, and not when the shop is open
-        readers[name](path)
-    return {name: path.read_bytes() for name, path in present.items()}
-
-
-def take_notes(index: Index, notes: dict[str, bytes]) -> None:
-    """Put facts, texts and synonyms into the index, where search servers and judges look for them."""
-    for name, content in notes.items():
-        write_atomic(index.store.path / name, content)
-
-
-def _single(encoder: Any) -> Any:
-    from goodrate.retrieval.query_encoder import SingleQueryEncoder
-
-    return SingleQueryEncoder(encoder)
-
-
-def _cut(encoder: str | Path | Encoder | None, dimensions: int | None) -> Encoder | None:
-    """The encoder of a new index, with vectors of so many floats; None for full text only."""
-    if encoder is None:
-        if dimensions is not None:
-            raise ValueError("--dimensions cuts the vectors of an encoder; give one with --encoder")
-        return None
-    loaded = load_encoder(encoder)
-    return loaded if dimensions is None else loaded.cut(dimensions)
-
-
-def _remembered(store: Store) -> Encoder:
-    """The encoder that an index remembers. FileNotFoundError with the way out when it is not found."""
-    from goodrate.retrieval.manifest import encoder_place
-
-    remembered, way_out = store.manifest.encoder, "say where it lies with --encoder PATH"
-    if remembered is None:
-        raise ValueError(f"{store.path} does not say where its encoder lies; {way_out}")
-    try:
-        return load_encoder(encoder_place(store.path, remembered), store.dimension)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"the encoder of {store.path} is not found: {error}; {way_out}") from error

@@ -49,6 +49,7 @@ def listen(host: str, port: int) -> socket.socket:
 def warm_up(index: Index) -> None:
     """Answer once, so that the first shopper does not wait for what is only set up on use. Nothing is stored."""
     index.pipeline.search_once(WARM_UP)
+    index.store.facets.table()
     if index.judge is not None:
         index.judge.probabilities(WARM_UP, ["lamp", "chair"])
 
@@ -61,7 +62,6 @@ def live(
     noted: gives the judge its notes anew; None: it keeps them. files: what the notes are read from. follow_items: the
     notes are made of the items, so every change of the index makes them anew.
     """
-    from goodrate.api.index import Index
     from goodrate.retrieval.search_words import WORD_FILES
     from goodrate.retrieval.store import Store
     from goodrate.serving.live import LivePipeline
@@ -70,29 +70,31 @@ def live(
         store = Store.open(index.store.path)
         if (store.fingerprint, store.dimension) != (index.store.fingerprint, index.store.dimension):
             raise ValueError(f"{store.path} holds an index of another encoder; start goodrate serve anew")
-        opened = Index(store, index.encoder, index.judge, index.depth, index.mode, index.as_typed)
+        opened = index.but(store=store)
         if noted is not None and index.judge is not None:
             opened.judge = noted(opened, index.judge)
         return opened.pipeline
 
     manifest = index.store.path / "store.json"
     version = (lambda: index.store.version) if follow_items else (lambda: None)
-    words = [index.store.path / name for name in WORD_FILES]
-    return LivePipeline(index.pipeline, reopen, [manifest, *words, *files], version)
+    read = [index.store.path / name for name in WORD_FILES] + ([index.rules_file] if index.rules_file else [])
+    return LivePipeline(index.pipeline, reopen, [manifest, *read, *files], version)
 
 
 def open_live(
     index: Path, model: str | None = None, encoder: str | None = None, verdicts: Path | None = None,
     facts: Path | None = None, contexts: str | None = None, context_encoder: str | None = None,
+    rules: Path | None = None,
 ) -> tuple[Index, LivePipeline]:  # fmt: skip
     """An index folder with its encoder, a judge with its notes and stored verdicts, and what serves it.
 
     model: the judge's folder. verdicts: the file that keeps verdicts, verdicts.sqlite in the index unless said. facts,
-    contexts, context_encoder: as Index.notes. Raises what Index.open and open_judge do, and ValueError for a file of
-    verdicts that is another one.
+    contexts, context_encoder: as Index.notes. rules: a file of ranking rules in place of the index's own. Raises what
+    Index.open and open_judge do, and ValueError for a file of verdicts that is another one.
     """
-    from goodrate.api.index import CONTEXTS, FACTS, Index
+    from goodrate.api.index import Index
     from goodrate.api.judging import named_texts, open_judge, require_facts
+    from goodrate.api.notes import CONTEXTS, FACTS
     from goodrate.relevance.context import ITEMS
     from goodrate.serving.kept_verdicts import ServingVerdictStore
 
@@ -100,10 +102,10 @@ def open_live(
     if model is None:
         if contexts or context_encoder:
             raise ValueError(f"texts are given ({contexts or context_encoder}), and no judge to read them")
-        opened = Index.open(index, encoder)
+        opened = Index.open(index, encoder).but(rules=rules)
         return opened, live(opened)
     texts = named_texts(model, contexts, context_encoder, index / CONTEXTS)
-    opened = Index.open(index, encoder)
+    opened = Index.open(index, encoder).but(rules=rules)
     judge = open_judge(model).with_notes(None, ServingVerdictStore(verdicts or index / "verdicts.sqlite"))
 
     def noted(of: Index, judge: CalibratedJudge) -> CalibratedJudge:

@@ -42,10 +42,10 @@ def propose_synonyms(
     Synonyms are near for an encoder, but so are a printer and its ink: on a catalogue of electronics a quarter of the
     first forty was right both ways, and half in one. query_log: (query, count), whose queries are looked at, too.
     """
-    from goodrate.api import index
+    from goodrate.api import encoders
     from goodrate.retrieval.rewriting.synonym_proposals import propose
 
-    return propose(catalog.frame, index.load_encoder(encoder), query_log, most)
+    return propose(catalog.frame, encoders.load_encoder(encoder), query_log, most)
 
 
 def write_proposals(path: str | Path, proposals: Sequence[Proposal], source: str) -> None:

@@ -18,7 +18,7 @@ LEXICAL_CORE = ("title", "brand", "category", "description", "title")
 
 # One name and value of a compact JSON object: a quoted text, a list, or a bare number or word.
 _TEXT = r'"(?:[^"\\]|\\.)*"'
-_PAIR = rf'{_TEXT}:(?:{_TEXT}|\[(?:{_TEXT}|[^\]"])*\]|[^,"\[\]{{}}]+)'
+PAIR = rf'{_TEXT}:(?:{_TEXT}|\[(?:{_TEXT}|[^\]"])*\]|[^,"\[\]{{}}]+)'
 _UNITS = "mm|cm|m|km|ft|in|mg|g|kg|oz|lbs?|ml|cl|l|kb|mb|gb|tb|hz|khz|mhz|ghz|w|kw|v|mah|mp|dpi|rpm"
 _QUANTITY = rf"(?i)\b(\d+)[ -]({_UNITS})\b"
 
@@ -162,7 +162,7 @@ def _field(name: str, label: bool = True) -> pl.Expr:
 
 def _attributes(value: pl.Expr) -> pl.Expr:
     """Compact JSON objects as 'name value ; name value', lists joined by commas, true as yes, false as no."""
-    pairs = value.str.extract_all(_PAIR).list.eval(_pair(pl.element()))
+    pairs = value.str.extract_all(PAIR).list.eval(_pair(pl.element()))
     return pairs.list.join(" ; ")
 
 

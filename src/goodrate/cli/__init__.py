@@ -25,6 +25,7 @@ VERBS = {
     "curves": ("goodrate.cli.curves", "Draw what training runs logged."),
     "evaluate": ("goodrate.cli.evaluate", "Measure systems against judgements."),
     "agreement": ("goodrate.cli.agreement", "Measure how far raters agree."),
+    "tune": ("goodrate.cli.tune", "Choose the weights of a search on judgements."),
     "serve": ("goodrate.cli.serve", "Serve search over HTTP with a web page."),
 }
 

@@ -22,6 +22,7 @@ from goodrate.cli.options import (
     Mode,
     Queries,
     Raters,
+    Rules,
     ScaleName,
     SkipBad,
 )
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from goodrate.api.index import Index
 
 app = verb_app()
-SYSTEMS = ("random", "lexical", "dense", "hybrid", "judge")
+SYSTEMS = ("random", "lexical", "dense", "hybrid", "rules", "judge")
+ON_REQUEST = ("rules",)  # of these, measured only when they are named
 
 HELP = """Measure systems against judgements: every metric with an interval, every system against the first.
 
@@ -52,6 +54,7 @@ With --judged-only each system orders the judged items of a query; without it ea
 nobody judged counts as nothing (see the unjudged column before believing such numbers). The system judge reranks the
 first results of --rerank, whatever other systems are named; it is told the facts and texts in INDEX. Queries
 that it was trained or tuned on, as its folder says, are left out for all systems (--trained-queries keep: not).
+No system heeds the shop's ranking rules but one, rules, which is measured only when it is named.
 
 --run takes another engine's results (TREC: query id or text, Q0, item id, rank, score, tag) as a system of the file's
 name; --systems can name it too, to put it first. --changes writes a page of the queries that changed most.
@@ -77,7 +80,7 @@ Runs = Annotated[
 ]
 Systems = Annotated[
     str | None,
-    typer.Option(help="From random,lexical,dense,hybrid,judge and the names of runs. Default: all there are."),
+    typer.Option(help="From random,lexical,dense,hybrid,rules,judge and the names of runs. Default: all but rules."),
 ]
 JudgeFolder = Annotated[Path | None, typer.Option(help="A judge's folder, for the system judge.")]
 Reranked = Annotated[
@@ -125,6 +128,7 @@ def evaluate(
     contexts: Contexts = None,
     context_encoder: ContextEncoder = None,
     encoder: Encoder = None,
+    rules: Rules = None,
     judged_only: JudgedOnly = False,
     single_grade: SingleGrade = "keep",
     trained_queries: TrainedQueries = "drop",
@@ -146,14 +150,15 @@ def evaluate(
     runs = _runs(run or [])
     names = chosen_systems(systems, plain.store.fingerprint is not None, model, list(runs))
     pair = compared(changes, compare, names) if changes or compare else None
-    _require_effect(names, judged_only, model=model, contexts=contexts, context_encoder=context_encoder, rerank=rerank)
+    of_judge = {"model": model, "contexts": contexts, "context_encoder": context_encoder, "rerank": rerank}
+    _require_effect(names, judged_only, rules, of_judge)
     require_facts(facts)
     texts = named_texts(model, contexts, context_encoder, index / "contexts.jsonl") if model else None
     how = (scale, format, parse_mapping(map), skip_bad, queries, column_names(raters), merge)
     labels = _joined(judgements, how, plain)
     judge = _judge(plain, model, facts, texts, context_encoder) if model and "judge" in names else None
-    words_only = not {"dense", "hybrid"} & set(names) and (judge is None or rerank == "lexical" or judged_only)
-    opened = plain if words_only else Index.open(index, encoder)
+    words_only = not {"dense", "hybrid", "rules"} & set(names) and (judge is None or rerank == "lexical" or judged_only)
+    opened = plain if words_only else Index.open(index, encoder).but(rules=rules)
     chosen = [
         opened.rerank(judge, depth, rerank) if judge and name == "judge" else runs.get(name, name) for name in names
     ]
@@ -223,7 +228,8 @@ def chosen_systems(text: str | None, has_vectors: bool, model: Path | None, runs
     lacking = {} if has_vectors else dict.fromkeys(("dense", "hybrid"), "the index has no vectors")
     lacking |= {} if model else {"judge": "give its folder with --model"}
     if text is None:
-        return [*(name for name in SYSTEMS if name not in lacking), *runs]
+        own = [name for name in SYSTEMS if name not in lacking and name not in ON_REQUEST]
+        return [*own, *runs]
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
         if name not in (*SYSTEMS, *runs):
@@ -246,12 +252,15 @@ def _require_files(plot: Path | None, per_query: Path | None, changes: Path | No
         require_file_name("--plot", plot, (".png", ".svg", ".pdf"))
 
 
-def _require_effect(names: list[str], judged_only: bool, **options: Any) -> None:
-    """ValueError for options of the judge where there is none, and for --rerank where nothing is searched."""
-    unread = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+def _require_effect(names: list[str], judged_only: bool, rules: Path | None, of_judge: dict[str, Any]) -> None:
+    """ValueError for options of a system that is not measured, and for --rerank where nothing is searched."""
+    unread = [f"--{name.replace('_', '-')}" for name, value in of_judge.items() if value is not None]
+    measured = f"which is not measured; the systems: {', '.join(names)}"
     if unread and "judge" not in names:
-        raise ValueError(f"{unread[0]} is for the system judge, which is not measured; the systems: {', '.join(names)}")
-    if judged_only and options["rerank"]:
+        raise ValueError(f"{unread[0]} is for the system judge, {measured}")
+    if rules is not None and "rules" not in names:
+        raise ValueError(f"--rules is for the system rules, {measured}")
+    if judged_only and of_judge["rerank"]:
         raise ValueError("--rerank says what is searched; with --judged-only nothing is, judged items are ordered")
 
 

@@ -20,12 +20,22 @@ if TYPE_CHECKING:
 
 app = verb_app()
 
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        help="One result for all variants: parent_id, title, brand, category, attributes.NAME; none. The index "
+        "remembers it.",
+        show_default=False,
+    ),
+]
+
 HELP = """Put a catalogue into a search index: items, full text and, with an encoder, vectors.
 
 Run it again after the catalogue has changed: only new and changed items are encoded, and --sync removes those that the
 file lacks; --dry-run says what would happen. An interrupted run has kept what it wrote; the same command goes on from
 there. Two runs on one index take turns: the second waits (--wait). Searches and servers never wait, and see what is
-written. A facts.jsonl and a contexts.jsonl beside the catalogue go into the index with it.
+written. A facts.jsonl, contexts.jsonl, synonyms.txt and ranking_rules.toml beside the catalogue go into the index with
+it.
 
 Examples:
 
@@ -40,6 +50,8 @@ Examples:
   goodrate index products_export.csv --format shopify --out shop-index --sync --dry-run
 
   goodrate index artikel.csv --out shop-index --decimal comma --currency EUR
+
+  goodrate index products.csv --out shop-index --group-by parent_id
 
   goodrate index --out shop-index --remove sku-17,sku-18
 """
@@ -78,6 +90,7 @@ def index(
         Path | None,
         typer.Option(help="A query log (columns query and count) for suggestions.", show_default=False),
     ] = None,
+    group_by: GroupBy = None,
     remove: Annotated[
         str | None, typer.Option(help="Ids to take out: a,b,c, or @FILE with one a line.", show_default=False)
     ] = None,
@@ -89,10 +102,12 @@ def index(
     ] = 600.0,
 ) -> None:
     """See HELP."""
-    if catalog is None and remove is None:
-        raise ValueError("give a CATALOG to index, or --remove IDS")
+    if catalog is None and remove is None and group_by is None:
+        raise ValueError("give a CATALOG to index, or --remove IDS, or --group-by NAME")
     if (sync or dry_run) and (catalog is None or remove is not None):
         raise ValueError("--sync and --dry-run are about a CATALOG, and not with --remove")
+    if dry_run and group_by is not None:
+        raise ValueError("--dry-run writes nothing, and --group-by is written into the index; give one of them")
     require_folder("--out", out)
     if remove is not None:
         _remove(out, remove, wait)
@@ -103,11 +118,23 @@ def index(
         removal = {"sync": sync} | ({} if sync_limit is None else {"sync_limit": sync_limit})
         write = partial(_preview, out) if dry_run else partial(_index, out, catalog, wait, made, queries)
         write(_read(catalog, reading), removal)
+    if group_by is not None:
+        _group(out, group_by, wait)
 
 
 def _names(text: str | None) -> list[str] | None:
     """The names between commas."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _group(out: Path, group_by: str, wait: float) -> None:
+    """Remember how results are grouped."""
+    from goodrate.api.index import Index
+
+    with Index.open(out, words_only=True).held(wait, _told) as index:
+        index.remember_grouping(group_by)
+    said = "results are not grouped" if group_by == "none" else f"results are grouped by {escape(group_by)}"
+    console.print(f"{said} unless a search says otherwise", highlight=False)
 
 
 def _told(line: str) -> None:
@@ -174,7 +201,9 @@ def _index(
 
     removal: what Index.add is told of items that the catalogue lacks.
     """
-    from goodrate.api.index import NOTES, Index, notes_beside, take_notes
+    from goodrate.api.index import Index
+    from goodrate.api.notes import NOTES, RULES, notes_beside, take_notes
+    from goodrate.api.ranking import unknown_ids_warning
     from goodrate.api.synonyms import read_query_log
 
     notes = notes_beside(path)
@@ -187,6 +216,8 @@ def _index(
         take_notes(index, notes)
     for name in notes:
         console.print(f"{NOTES[name]}: {escape(str(path.parent / name))}", highlight=False)
+    if RULES in notes and (warning := unknown_ids_warning(index)):
+        console.print(escape(warning), highlight=False)
 
 
 def _add(

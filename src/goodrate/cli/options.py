@@ -90,6 +90,13 @@ ScaleName = Annotated[
         show_default=False,
     ),
 ]
+Rules = Annotated[
+    Path | None,
+    typer.Option(
+        help="Ranking rules: pins, boosts, burials (ranking_rules.toml). Default: those of the index, if any.",
+        show_default=False,
+    ),
+]
 SkipBad = Annotated[int, typer.Option(min=0, help="Leave out up to N bad rows and list them.")]
 Sync = Annotated[bool, typer.Option("--sync", help="Remove the items of the index that CATALOG lacks.")]
 SyncLimit = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,20 +13,32 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from goodrate.cli.options import Encoder, Mode
+from goodrate.cli.options import Encoder, Mode, Rules
 from goodrate.cli.terminal import console as status_console
 from goodrate.cli.terminal import uncollected, verb_app
 from goodrate.strict_json import dumps
 
 if TYPE_CHECKING:
-    from goodrate.api.index import Result
+    from goodrate.api.index import Facets, Index, Result, SearchResponse
 
 app = verb_app()
 
 # Channel -> the heading of its ranks.
 CHANNELS = {"identifier": "code", "lexical": "words", "synonym": "synonyms", "dense": "meaning"}
 COLUMNS = ("brand", "category", "price", "rating")  # shown when any result has one
+EXTRA = {"variant_count": "variants", "rules": "rules"}  # the same, behind the id
 TITLE_CHARS = 120  # marketplaces have titles of 500
+
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        help="One result for all variants: parent_id, title, ..., none. Default: the index's.", show_default=False
+    ),
+]
+Facet = Annotated[
+    list[str] | None,
+    typer.Option(help="Count this: brand, category, price, rating, attributes.NAME.", show_default=False),
+]
 
 HELP = """Search an index by words, by meaning, or by both.
 
@@ -35,7 +48,15 @@ Examples:
 
   goodrate search shop-index "desk lamp" --where "price < 50 AND brand = 'Anker'"
 
+  goodrate search shop-index "laptop" --where "attributes.color IN ('red', 'blue')" --facets
+
+  goodrate search shop-index "monitor" --facet brand --facet attributes.resolution
+
   goodrate search shop-index "laptop sleeve" -k 50 --mode lexical --json
+
+  goodrate search shop-index "desk lamp" --group-by parent_id --sort price
+
+  goodrate search shop-index "desk lamp" --rules ranking_rules.toml --offset 10
 """
 
 
@@ -47,12 +68,24 @@ def search(
     where: Annotated[
         str | None,
         typer.Option(
-            help="A condition on id, title, brand, category, price, rating, currency, parent_id.", show_default=False
+            help="A condition on id, title, brand, category, price, rating, currency, parent_id, attributes.NAME.",
+            show_default=False,
         ),
     ] = None,
     mode: Annotated[
         Mode | None, typer.Option(help="Default: hybrid, or lexical when the index has no vectors.", show_default=False)
     ] = None,
+    sort: Annotated[
+        str, typer.Option(help="price, -price (falling), -rating or attributes.NAME, of what is relevant.")
+    ] = "relevance",
+    group_by: GroupBy = None,
+    offset: Annotated[int, typer.Option(min=0, help="Leave out so many results before the first.")] = 0,
+    rules: Rules = None,
+    no_rules: Annotated[bool, typer.Option("--no-rules", help="Heed no ranking rules.")] = False,
+    facets: Annotated[
+        bool, typer.Option("--facets", help="Count brands, categories, prices and attributes of what matches.")
+    ] = False,
+    facet: Facet = None,
     encoder: Encoder = None,
     as_typed: Annotated[
         bool, typer.Option("--as-typed", help='Take "without X" and "under 50 euro" as plain words.')
@@ -62,27 +95,61 @@ def search(
     """See HELP."""
     from goodrate.api.index import Index
 
+    if rules is not None and no_rules:
+        raise ValueError("--rules FILE and --no-rules exclude each other")
     with uncollected(), status_console.status("loading"):
-        opened = Index.open(index, encoder, words_only=mode == "lexical")
-    opened = opened.taking_words_as_typed() if as_typed else opened
+        opened = Index.open(index, encoder, words_only=mode == "lexical").but(rules=rules, as_typed=as_typed)
+    if not no_rules:
+        _warn(opened)
     start = time.perf_counter()
-    response = opened.search(query, k, where, mode)
+    response = opened.search(
+        query, k, where, mode, facets=[*(["auto"] if facets else []), *(facet or [])], offset=offset, sort=sort,
+        group_by=group_by, with_rules=not no_rules,
+    )  # fmt: skip
     milliseconds = (time.perf_counter() - start) * 1000
     rows = [_result(result) for result in response]
     if as_json:
-        read = [{"kind": span.kind, "text": span.text} for span in response.spans]
-        meant = {"text": response.correction.text, "used": response.corrected} if response.correction else None
-        document = {
-            "query": query, "where": where, "read": read, "correction": meant, "milliseconds": round(milliseconds, 1),
-            "results": rows,
-        }  # fmt: skip
-        sys.stdout.write(dumps(document, indent=2) + "\n")
+        sys.stdout.write(dumps(_document(query, where, response, rows, milliseconds), indent=2) + "\n")
     else:
-        said = [f"read as a condition: {span.text}" for span in response.spans]
-        if response.correction:
-            how = "searched for" if response.corrected else "did you mean"
-            said.insert(0, f"{how}: {response.correction.text}{'' if response.corrected else '?'}")
-        _print(query, rows, "; ".join([f"{len(rows)} of {len(opened):,} items in {milliseconds:.0f} ms", *said]))
+        _print(query, rows, _summary(response, rows, len(opened), milliseconds))
+        if response.facets is not None:
+            _print_facets(response.facets)
+
+
+def _warn(index: Index) -> None:
+    """Say which items of the ranking rules are not there."""
+    from goodrate.api.ranking import unknown_ids_warning
+
+    if warning := unknown_ids_warning(index):
+        status_console.print(escape(warning), highlight=False)
+
+
+def _document(
+    query: str, where: str | None, response: SearchResponse, rows: list[dict[str, Any]], milliseconds: float
+) -> dict[str, Any]:
+    """The answer of --json."""
+    read = [{"kind": span.kind, "text": span.text} for span in response.spans]
+    meant = {"text": response.correction.text, "used": response.corrected} if response.correction else None
+    asked = {"offset": response.request.offset, "sort": response.request.sort, "group_by": response.request.group_by}
+    return {
+        "query": query, "where": where, **asked, "read": read, "correction": meant, "rules": list(response.rules),
+        "more": response.more, "milliseconds": round(milliseconds, 1), "results": rows,
+        **(asdict(response.facets) if response.facets is not None else {}),
+    }  # fmt: skip
+
+
+def _summary(response: SearchResponse, rows: list[dict[str, Any]], items: int, milliseconds: float) -> str:
+    """What stands below the table."""
+    said = [f"{len(rows)} of {items:,} items in {milliseconds:.0f} ms"]
+    if response.correction:
+        how = "searched for" if response.corrected else "did you mean"
+        said.append(f"{how}: {response.correction.text}{'' if response.corrected else '?'}")
+    said += [f"read as a condition: {span.text}" for span in response.spans]
+    if response.rules:
+        said.append(f"rules: {', '.join(response.rules)}")
+    if response.request.group_by:
+        said.append(f"grouped by {response.request.group_by}")
+    return "; ".join(said)
 
 
 def _result(result: Result) -> dict[str, Any]:
@@ -92,7 +159,8 @@ def _result(result: Result) -> dict[str, Any]:
         for name, part in result.channels.items()
     }
     of_search = {"rank": result.rank, "score": round(result.score, 6), "excluded": result.excluded}
-    return {**of_search, **result.item, "channels": channels}
+    variants = {"variants": [asdict(variant) for variant in result.variants], "variant_count": result.variant_count}
+    return {**of_search, **result.item, "channels": channels, "rules": list(result.rules), **variants}
 
 
 def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:
@@ -102,6 +170,7 @@ def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:
         console.print(f"nothing found for [bold]{escape(query)}[/bold] ({summary})", highlight=False)
         return
     shown = [name for name in COLUMNS if any(row[name] not in ("", None) for row in rows)]
+    extra = [name for name in EXTRA if any(row[name] for row in rows)]
     channels = [name for name in CHANNELS if any(name in row["channels"] for row in rows)]
     table = Table(title=escape(query), title_style="bold", caption=summary, box=None)
     table.title_justify = table.caption_justify = "left"
@@ -110,13 +179,40 @@ def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:
     for name in shown:
         table.add_column(name, justify="right" if name in ("price", "rating") else "left", no_wrap=True, max_width=16)
     table.add_column("id", style="dim", no_wrap=True, max_width=16)
+    for name in extra:
+        table.add_column(EXTRA[name], no_wrap=True, max_width=24)
     for name in channels:
         table.add_column(CHANNELS[name], justify="right", style="cyan", no_wrap=True)
     for row in rows:
         values = [_shown(row, name) for name in shown]
         ranks = [f"#{row['channels'][name]['rank']}" if name in row["channels"] else "-" for name in channels]
-        table.add_row(str(row["rank"]), escape(_cut(row["title"])), *values, escape(row["id"]), *ranks)
+        more = [escape(_extra(row[name])) for name in extra]
+        table.add_row(str(row["rank"]), escape(_cut(row["title"])), *values, escape(row["id"]), *more, *ranks)
     console.print(table)
+
+
+def _extra(value: list[str] | int) -> str:
+    """How many variants a result has, or the names of its ranking rules."""
+    return ", ".join(value) if isinstance(value, list) else f"+{value}" if value else ""
+
+
+def _print_facets(counts: Facets) -> None:
+    """A line for each facet: its label, and the values with their counts."""
+    among = "items" if counts.complete else "best items"
+    table = Table(box=None, show_header=False, caption=f"counted over {counts.counted:,} {among}", padding=(0, 2, 0, 0))
+    table.caption_justify = "left"
+    table.add_column(style="bold", no_wrap=True, max_width=20)
+    table.add_column()
+    for facet in counts.facets:
+        values = [f"{escape(_value(value))} [cyan]{value['count']:,}[/cyan]" for value in facet["values"]]
+        more = [f"[dim]and {facet['others']:,} others[/dim]"] if facet["others"] else []
+        table.add_row(escape(facet["label"]), ", ".join([*values, *more]) or "[dim]none[/dim]")
+    Console().print(table)
+
+
+def _value(value: dict[str, Any]) -> str:
+    """The value of a facet, or its range."""
+    return f"{value['from']:,} to {value['to']:,}" if "from" in value else str(value.get("path", value["value"]))
 
 
 def _cut(title: str) -> str:

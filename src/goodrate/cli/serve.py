@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts
+from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Rules
 from goodrate.cli.terminal import console, report_warnings, verb_app
 from goodrate.extras import require
 
@@ -45,17 +45,21 @@ def serve(
     facts: Facts = None,
     contexts: Contexts = None,
     context_encoder: ContextEncoder = None,
+    rules: Rules = None,
     max_body: Annotated[float, typer.Option(min=0.001, help="Longest body that is read, in megabytes.")] = 8.0,
 ) -> None:
     """See HELP."""
+    from goodrate.api.ranking import unknown_ids_warning
     from goodrate.api.serving import Limits, listen, open_live, run, warm_up
 
     require("serve", "goodrate serve")
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
         with console.status("loading"):
-            opened, pipeline = open_live(index, model, encoder, verdicts, facts, contexts, context_encoder)
+            opened, pipeline = open_live(index, model, encoder, verdicts, facts, contexts, context_encoder, rules)
             warm_up(opened)
         console.print(announcement(opened, host, listener.getsockname()[1]), highlight=False)
+        if warning := unknown_ids_warning(opened):
+            console.print(escape(warning), highlight=False)
         if opened.judge:
             report_warnings(opened.judge)
         run(pipeline, listener, Limits(body=int(max_body * 1_000_000)))

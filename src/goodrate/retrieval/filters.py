@@ -1,4 +1,4 @@
-"""The --where filter: a small language over the declared columns, read here and written anew as SQL for the engine.
+"""The --where filter: a small language over columns and attributes, read here and written anew as SQL for the engine.
 
     filter     = any { OR any }
     any        = one { AND one }
@@ -6,6 +6,7 @@
     test       = compare VALUE | IS [NOT] NULL
                | [NOT] ( IN "(" VALUE {, VALUE} ")" | BETWEEN VALUE AND VALUE | LIKE TEXT | ILIKE TEXT )
     compare    = "=" | "!=" | "<>" | "<" | "<=" | ">" | ">="
+    COLUMN     = a name of filter_columns.IndexColumns | attributes.NAME | attributes."ANY NAME"
 
 The engine never sees what was typed: some texts that its own parser takes end its process or fill the memory. NOT is
 carried down to the tests, which changes nothing in a logic with NULL, and chains of AND and OR become balanced trees.
@@ -16,50 +17,30 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from goodrate.retrieval.filter_columns import (
+    KINDS,
+    PATTERNS,
+    Column,
+    IndexColumns,
+    Value,
+    WrongFilter,
+    short,
+)
+from goodrate.retrieval.tags import normal
 
 MAX_CHARACTERS = 10_000
 MAX_PARENTHESES = 50  # one in the other
 MAX_NESTING = 18  # of AND and OR in each other, as written for the engine, whose parser ends at 22
 MAX_WILDCARDS = 100  # in all patterns of a filter: the engine takes 0.3 ms for each on 20,000 texts of 120 characters
 
-Value = str | float | bool
-KINDS: dict[type, str] = {float: "a number", str: "a text in single quotes", bool: "TRUE or FALSE"}
 COMPARISONS = ("=", "!=", "<", "<=", ">", ">=")
 MIRRORED = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
-OPPOSITES = {"=": "!=", "<": ">=", ">": "<="} | {
-    name: f"NOT {name}" for name in ("IN", "BETWEEN", "LIKE", "ILIKE")
-} | {"IS NULL": "IS NOT NULL"}  # fmt: skip
-OPPOSITES |= {opposite: name for name, opposite in OPPOSITES.items()}
 KEYWORDS = {"AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "ILIKE", "IS", "NULL", "TRUE", "FALSE"}
-PATTERNS = ("LIKE", "NOT LIKE", "ILIKE", "NOT ILIKE")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column that a filter may name. type: str, float or bool, of the values that it is compared with."""
-
-    name: str
-    type: type
-
-    def sql(self, operator: str, values: Sequence[Value]) -> str:
-        """One test for the engine. operator: a key of OPPOSITES. values: as many as it takes, of this type."""
-        literals = [literal(value) for value in values]
-        if operator in ("IN", "NOT IN"):
-            return f"{self.name} {operator} ({', '.join(literals)})"
-        return " ".join([self.name, operator, " AND ".join(literals)]).rstrip()
-
-
-# What --where sees. Everything else about an item lives in its attributes, which are for reading, not for filtering.
-DECLARED_COLUMNS: Mapping[str, Column] = {
-    column.name: column
-    for column in (
-        *(Column(name, str) for name in ("id", "title", "brand", "category", "currency", "parent_id")),
-        *(Column(name, float) for name in ("price", "rating")),
-    )
-}
-EXAMPLE = "price < 50 AND brand = 'Anker'"
+# Those of every index; for attributes, what can be said without one.
+DECLARED_COLUMNS: Mapping[str, Column] = IndexColumns(forgiving=True)
+EXAMPLE = "price < 50 AND brand = 'Anker' AND attributes.\"screen size\" >= 15"
 
 
 class Predicate(NamedTuple):
@@ -91,22 +72,18 @@ class Token(NamedTuple):
 TOKEN = re.compile(
     r"""(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?(?![\w.]))
       | (?P<text>'[^']*(?:''[^']*)*')
-      | (?P<word>[a-z_]\w*)
+      | (?P<word>[a-z_]\w*(?:\.(?:\w+|"[^"]*(?:""[^"]*)*"))?)
       | (?P<sign><=|>=|!=|<>|[=<>(),])""",
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-
-
-class WrongFilter(Exception):
-    """What is wrong with a filter, in a few words."""
 
 
 def filter_sql(where: str | None, columns: Mapping[str, Column] = DECLARED_COLUMNS) -> str | None:
     """The filter as SQL for the engine, or None for none. columns: by name in lower case.
 
     Raises ValueError, which names the accepted forms and the columns, for whatever is not of the language.
-    >>> filter_sql("NOT (PRICE < 50 or brand = 'O''Dare')")
-    "(price >= 50.0 AND brand != 'O''Dare')"
+    >>> filter_sql("NOT (PRICE < 50 or id = 'O''Dare')")
+    "(price >= 50.0 AND id != 'O''Dare')"
     """
     if where is None:
         return None
@@ -118,18 +95,26 @@ def filter_sql(where: str | None, columns: Mapping[str, Column] = DECLARED_COLUM
 
 def _message(where: str, reason: str, columns: Mapping[str, Column]) -> str:
     """The one message for every wrong filter: what is wrong, what is accepted, which columns exist, an example."""
+    known = isinstance(columns, IndexColumns) and columns.has_attributes
     by_kind = {kind: [name for name, column in columns.items() if column.type is kind] for kind in KINDS}
     lists = [f"{', '.join(names)} ({KINDS[kind].removeprefix('a ')})" for kind, names in by_kind.items() if names]
+    lists += ["attributes.NAME (by its values)"] if known else []
     return (
-        f"filter {_short(where)}: {reason}; accepted: COLUMN = != < <= > >= VALUE, [NOT] IN (...), [NOT] BETWEEN "
+        f"filter {short(where)}: {reason}; accepted: COLUMN = != < <= > >= VALUE, [NOT] IN (...), [NOT] BETWEEN "
         f"... AND ..., [NOT] LIKE, [NOT] ILIKE, IS [NOT] NULL, joined by AND, OR, NOT and parentheses; columns: "
         f"{', '.join(lists)}; example: {EXAMPLE}"
     )
 
 
-def _short(text: str) -> str:
-    """A text in quotes, cut where it is long."""
-    return repr(text if len(text) <= 120 else f"{text[:120]}...")
+def field_name(word: str) -> str:
+    """A field as it is typed, in the normal form.
+
+    >>> field_name('Attributes."Screen  Size"'), field_name("BRAND")
+    ('attributes.screen size', 'brand')
+    """
+    head, point, rest = word.partition(".")
+    name = rest[1:-1].replace('""', '"') if rest.startswith('"') else rest
+    return head.lower() + point + (normal(name) if name else "")
 
 
 def tokens(where: str) -> Iterator[Token]:
@@ -154,7 +139,9 @@ def _unread(where: str, place: int) -> str:
     if where.startswith(("--", "/*", ";"), place):
         return f"comments and ';' are not accepted (character {place + 1})"
     hint = "; texts go in single quotes" if where[place] == '"' else ""
-    return f"cannot read {_short(where[place : place + 10])} at character {place + 1}{hint}"
+    if where[place].isalpha():
+        hint = "; a name with other signs than a-z, 0-9 and _ goes in double quotes: attributes.\"Gr\u00f6\u00dfe\""
+    return f"cannot read {short(where[place : place + 10])} at character {place + 1}{hint}"
 
 
 class Parser:
@@ -203,7 +190,7 @@ class Parser:
             self._open -= 1
             return found
         test = self._test()
-        return test._replace(operator=OPPOSITES[test.operator]) if negated else test
+        return test._replace(operator=test.column.opposite(test.operator)) if negated else test
 
     def _test(self) -> Predicate:
         """One column with what is asked of it, or a value compared with a column."""
@@ -227,22 +214,17 @@ class Parser:
         return self._checked(column, operator, self._alone(operator))
 
     def _checked(self, column: Column, operator: str, values: tuple[Value, ...]) -> Predicate:
-        """The test, if the column can be compared so and with values of these types."""
-        kind = KINDS[column.type]
-        if operator in PATTERNS and column.type is not str:
-            raise WrongFilter(f"{operator} is for texts, and column {column.name!r} is compared with {kind}")
-        for value in values:
-            if type(value) is not column.type:
-                raise WrongFilter(f"column {column.name!r} is compared with {kind}, found {_typed(value)}")
-        if operator in PATTERNS:
-            self._count_wildcards(str(values[0]))
+        """The test, if the column can be compared so and with these values."""
+        if operator in PATTERNS and isinstance(values[0], str):
+            self._count_wildcards(values[0])
+        column.check(operator, values)
         return Predicate(column, operator, values)
 
     def _count_wildcards(self, pattern: str) -> None:
         r"""In a pattern % stands for any characters and _ for one; \%, \_ and \\ are the characters themselves."""
         bare = re.sub(r"\\[%_\\]", "", pattern)
         if "\\" in bare:
-            raise WrongFilter(rf"in pattern {_short(pattern)} a backslash stands before something else than %, _ or \ ")
+            raise WrongFilter(rf"in pattern {short(pattern)} a backslash stands before something else than %, _ or \ ")
         self._wildcards += len(re.findall("[%_]", bare))
         if self._wildcards > MAX_WILDCARDS:
             raise WrongFilter(f"its patterns have more than {MAX_WILDCARDS} signs % and _")
@@ -283,10 +265,17 @@ class Parser:
         token = self._token
         if token.kind != "word" or token.text.upper() in KEYWORDS:
             raise self._expected("a column")
-        if token.text.lower() not in self._columns:
-            raise WrongFilter(f"no column named {token.text} that can be filtered (character {token.place})")
+        name = field_name(token.text)
+        if name not in self._columns:
+            raise WrongFilter(f"no column named {token.text} that can be filtered (character {token.place})"
+                              f"{self._nearest(name)}")  # fmt: skip
         self._next += 1
-        return self._columns[token.text.lower()]
+        return self._columns[name]
+
+    def _nearest(self, name: str) -> str:
+        """Which names are like one that is not there."""
+        found = self._columns.nearest(name) if isinstance(self._columns, IndexColumns) else []
+        return f"; the nearest: {', '.join(found)}" if found else ""
 
     def _comparison(self) -> str:
         sign = "!=" if self._token.text == "<>" else self._token.text
@@ -313,7 +302,7 @@ class Parser:
         token = self._token
         if token.kind == "end":
             return WrongFilter(f"expected {wanted}, found the end")
-        return WrongFilter(f"expected {wanted}, found {_short(token.text)} at character {token.place}")
+        return WrongFilter(f"expected {wanted}, found {short(token.text)} at character {token.place}")
 
 
 def _number(token: Token) -> float:
@@ -321,18 +310,6 @@ def _number(token: Token) -> float:
     if not math.isfinite(value):
         raise WrongFilter(f"the number at character {token.place} is too large")
     return value
-
-
-def _typed(value: Value) -> str:
-    """A value as it is typed into a filter, cut where it is long."""
-    return _short(value) if isinstance(value, str) else str(value).upper() if isinstance(value, bool) else f"{value:g}"
-
-
-def literal(value: Value) -> str:
-    """A value as SQL."""
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
-    return str(value).upper() if isinstance(value, bool) else repr(value)
 
 
 def joined(word: str, parts: Sequence[Condition]) -> Condition:

@@ -22,19 +22,21 @@ from goodrate.run_folder import write_atomic
 # queries): 0.77 as one text, 0.83 without attributes, 0.82 with weight 1, 0.84 with 0.25. One data set: no finer.
 ATTRIBUTE_WEIGHT = 0.25
 COLUMNS = ("text", "attribute_text", "identifiers")
+TAGS = "tags"  # of filters; their index is kept with those of the full text
+INDEXED = (*COLUMNS, TAGS)
 OUTDATED_SHARE = 0.01  # of the items: a shop of 50,000 builds again after 500 removals, not after each
 NEW_SHARE = 0.01  # of the items: so many new texts are scanned by every search until there are more
 MAX_FILES = 16  # commits whose files lie beside the big one until they are compacted
 OUTDATED_FILE = "full_text.json"
 
 
-def words(query: str) -> Any:
-    """The full-text query: any word may match, in either column."""
+def words(query: str, attribute_weight: float = ATTRIBUTE_WEIGHT) -> Any:
+    """The full-text query: any word may match, in either column. attribute_weight: of attributes beside the others."""
     from lancedb import query as full_text
 
     query = lexical_form(pl.Series([query]))[0]
     match: Any = full_text.MatchQuery  # its signature hides its defaults from type checkers
-    core, attributes = match(query, "text"), match(query, "attribute_text", boost=ATTRIBUTE_WEIGHT)
+    core, attributes = match(query, "text"), match(query, "attribute_text", boost=attribute_weight)
     return full_text.BooleanQuery([(full_text.Occur.SHOULD, core), (full_text.Occur.SHOULD, attributes)])
 
 
@@ -52,7 +54,7 @@ def build(table: Any, folder: Path, language: str) -> None:
 
     language: see languages.word_settings.
     """
-    from lancedb.index import FTS
+    from lancedb.index import FTS, LabelList
 
     # Stop words stay: "the north face" and "on running" are brands. Positions are only needed for phrases.
     words_config = FTS(remove_stop_words=False, with_position=False, **word_settings(language))
@@ -63,6 +65,7 @@ def build(table: Any, folder: Path, language: str) -> None:
     for column in COLUMNS:
         config = codes_config if column == "identifiers" else words_config
         table.create_index(column, config=config, replace=True)
+    table.create_index(TAGS, config=LabelList(), replace=True)
     _write_outdated(folder, 0)
 
 
@@ -109,11 +112,12 @@ def _is_usable(table: Any) -> bool:
     from lancedb import query as full_text
 
     match: Any = full_text.MatchQuery
-    if not {index.columns[0] for index in table.list_indices()}.issuperset(COLUMNS):
+    if not {index.columns[0] for index in table.list_indices()}.issuperset(INDEXED):
         return False
     try:
         for column in COLUMNS:
             table.search(match("lamp", column)).select(["id"]).limit(1).to_arrow()
+        table.search().where(f"array_has({TAGS}, 'lamp')").select(["id"]).limit(1).to_arrow()
     except (ValueError, RuntimeError, OSError):
         return False
     return True

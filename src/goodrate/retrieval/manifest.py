@@ -29,7 +29,7 @@ class Manifest(BaseModel):
 
     id: another one for each making. fingerprint, dimension: of its encoder, both or neither. encoder: where that lies,
     see remembered_place. encoded_fields: what the encoder reads of an item; without it, everything. language: of texts
-    and queries, see languages.
+    and queries, see languages. group_by: how results are grouped (ranking.variants), None = not.
     """
 
     model_config = ConfigDict(strict=True, frozen=True)
@@ -43,6 +43,7 @@ class Manifest(BaseModel):
     encoder: str | None = None
     encoded_fields: list[str] = list(RENDERED_FIELDS)
     language: str = "en"
+    group_by: str | None = None
     columns: list[str] = list(ITEM_COLUMNS)
     filters: list[str] = list(DECLARED_COLUMNS)
 

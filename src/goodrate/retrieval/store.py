@@ -15,8 +15,11 @@ import numpy as np
 import polars as pl
 
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
+from goodrate.catalog.normal_form import normal_form
 from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields, lexical_texts, render_items
 from goodrate.retrieval import full_text
+from goodrate.retrieval.facet_rows import FacetRows
+from goodrate.retrieval.filter_columns import IndexColumns
 from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.fusion import Hit
 from goodrate.retrieval.identifiers import item_identifiers
@@ -24,6 +27,7 @@ from goodrate.retrieval.languages import check_language
 from goodrate.retrieval.manifest import MANIFEST, Manifest, is_index
 from goodrate.retrieval.opened import OpenedIndex
 from goodrate.retrieval.table import IndexDamaged, create_table, id_condition, rows
+from goodrate.retrieval.tags import item_tags
 from goodrate.retrieval.turns import writing_turn
 
 WRITE_ROWS = 10_000  # rows a commit: bounds the memory of a large upsert
@@ -55,6 +59,8 @@ class Store:
 
     def __init__(self, opened: OpenedIndex) -> None:
         self.path, self._opened = opened.path, opened
+        self.facets = FacetRows(opened)
+        self.columns = IndexColumns(self.facets.table)  # what a filter may name
 
     @classmethod
     def create(
@@ -175,6 +181,7 @@ class Store:
         codes = item_identifiers(catalog.frame)
         columns = {"text": core, "attribute_text": attributes, "identifiers": codes, "text_hash": hashes}
         frame = catalog.frame.with_columns(pl.Series(name, values, pl.String) for name, values in columns.items())
+        frame = frame.with_columns(normal_form(frame["title"]).alias("title_normal"), *item_tags(catalog.frame))
         with self._opened.writing() as table:
             for start in range(0, len(frame), WRITE_ROWS):
                 part = slice(start, start + WRITE_ROWS)
@@ -234,6 +241,15 @@ class Store:
         """The items that are there of these ids, in no particular order, in ITEM_COLUMNS."""
         return self._of_ids(list(ITEM_COLUMNS), ids)
 
+    def matching(self, ids: Sequence[str], where: str | None) -> set[str]:
+        """Those of these ids that are there and that `where` lets through; no item has an attribute that none has."""
+        condition, named = filter_sql(where, self.columns.forgiving), pl.Series(ids, dtype=pl.String)
+        if named.is_empty():
+            return set()
+        # a filter alone is answered by its index; with ids beside it the engine reads the column of every item
+        found = self._of_ids(["id"], ids) if condition is None else self._scan(["id"], condition)
+        return set(named.filter(named.is_in(found["id"].implode())))
+
     def texts(self, ids: Sequence[str]) -> list[str]:
         """What the full text reads of items, attributes last, in the order of ids. ValueError for an unknown id."""
         found = {row[0]: f"{row[1]} ; {row[2]}" for row in self._of_ids(["id", "text", "attribute_text"], ids).rows()}
@@ -246,12 +262,24 @@ class Store:
         """Every item, ordered by id."""
         return Catalog(self._unique(self._scan(list(ITEM_COLUMNS))).sort("id"))
 
+    def images(self) -> pl.Series:
+        """The pictures' addresses or paths of the items that have one, in no particular order."""
+        return self._scan(["image"], "image != ''")["image"]
+
     def vectors(self) -> tuple[list[str], np.ndarray]:
         """All ids in order and their vectors (N, D) float32. Raises ValueError when the index has none."""
         if self.dimension is None:
             raise ValueError(f"{self.path} has no vectors: it was made without an encoder")
         found = self._unique(self._scan(["id", "vector"])).sort("id")
         return found["id"].to_list(), found["vector"].to_numpy().reshape(-1, self.dimension)
+
+    def sample(self, count: int, draw: np.random.Generator) -> pl.DataFrame:
+        """id, title and vector of at most `count` random items, ordered by id."""
+        ids = np.sort(self._scan(["id"])["id"].to_numpy())
+        chosen = draw.choice(ids, min(count, len(ids)), replace=False).tolist() if len(ids) else []
+        columns = ["id", "title", "vector"]
+        parts = [self._scan(columns, id_condition(chosen[at : at + ID_ROWS])) for at in range(0, len(chosen), ID_ROWS)]
+        return pl.concat(parts).sort("id") if parts else pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
 
     def stored_hashes(self) -> dict[str, str]:
         """id -> hash of the text that was encoded, for all items."""
@@ -288,15 +316,17 @@ class Store:
 
         return self._opened.read(read)
 
-    def search_text(self, query: str, k: int, where: str | None = None) -> list[Hit]:
+    def search_text(
+        self, query: str, k: int, where: str | None = None, attribute_weight: float = full_text.ATTRIBUTE_WEIGHT
+    ) -> list[Hit]:
         """The k items with the highest lexical score among those that `where` lets through. Any characters are fine.
 
-        score = BM25(title, brand, category, description, title) + 0.25 * BM25(attributes). An item that shares no word
-        with the query is no hit, so there may be fewer than k.
+        score = BM25(title, brand, category, description, title) + attribute_weight * BM25(attributes). An item that
+        shares no word with the query is no hit, so there may be fewer than k.
         """
         if not any(sign.isalnum() for sign in query):
             return []
-        words = full_text.words(query)
+        words = full_text.words(query, attribute_weight)
         return self._search(lambda table: table.search(words), "_score", lambda score: score, k, where)
 
     def search_identifiers(self, query: str, k: int, where: str | None = None) -> list[Hit]:
@@ -326,7 +356,7 @@ class Store:
         """The best k of a search. Fetches more until no item outside can tie with the last one inside."""
         if k < 1:
             raise ValueError(f"k must be at least 1; got {k}")
-        condition, limit = filter_sql(where), k + TIE_MARGIN
+        condition, limit = filter_sql(where, self.columns), k + TIE_MARGIN
         while True:
             found = self._fetch(start, column, condition, limit)
             scored = sorted(((-score(value), item) for item, value in found))

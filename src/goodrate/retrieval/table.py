@@ -108,9 +108,9 @@ def schema(dimension: int | None) -> pa.Schema:
     numbers = {"price", "rating"}
     fields = [(name, pa.float64() if name in numbers else pa.string()) for name in ITEM_COLUMNS]
     vector = [("vector", pa.list_(pa.float32(), dimension))] if dimension else []
-    return pa.schema(
-        [*fields, *((name, pa.string()) for name in ("text", "attribute_text", "identifiers", "text_hash")), *vector]
-    )
+    texts = ("text", "attribute_text", "identifiers", "text_hash", "title_normal")
+    lists = [(name, pa.list_(pa.string())) for name in ("tags", "facets")]
+    return pa.schema([*fields, *((name, pa.string()) for name in texts), *lists, *vector])
 
 
 def rows(frame: pl.DataFrame, vectors: np.ndarray | None) -> pa.Table:

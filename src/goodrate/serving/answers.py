@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from goodrate.ranking.results import Result
 from goodrate.relevance.verdicts import Verdict
 from goodrate.scale import RelevanceScale
-from goodrate.serving.pipeline import Result, SearchResponse
+from goodrate.serving.records import SearchResponse
 
 
 def search_json(response: SearchResponse, scale: RelevanceScale | None) -> dict[str, Any]:
@@ -23,6 +24,11 @@ def search_json(response: SearchResponse, scale: RelevanceScale | None) -> dict[
         "failed": response.failed,
         "spans": [asdict(span) for span in response.spans],
         "correction": {**asdict(response.correction), "used": response.corrected} if response.correction else None,
+        "facets": response.facets.facets if response.facets else [],
+        "counted": response.facets.counted if response.facets else None,
+        "complete": response.facets.complete if response.facets else None,
+        "rules": list(response.rules),
+        "more": response.more,
         "latency_ms": {stage: round(ms, 2) for stage, ms in response.latency_ms.items()},
         "results": [_result_json(result, scale) for result in response.results],
     }
@@ -35,6 +41,9 @@ def _result_json(result: Result, scale: RelevanceScale | None) -> dict[str, Any]
         "item": {name: value for name, value in result.item.items() if name != "id"},
         "retrieval": {"rank": result.retrieval_rank, "score": result.score, "channels": result.channels},
         "excluded": result.excluded,
+        "rules": list(result.rules),
+        "variants": [asdict(variant) for variant in result.variants],
+        "variant_count": result.variant_count,
         "verdict": result.verdict.as_dict(scale) if scale and result.verdict else None,
     }
 

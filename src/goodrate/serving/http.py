@@ -12,6 +12,7 @@ from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from goodrate.relevance.pairs import Item, text_item
@@ -19,18 +20,23 @@ from goodrate.serving.answers import explain_json, rerank_json, search_json
 from goodrate.serving.bodies import BodyLimit, StrictRoute, error_answer
 from goodrate.serving.limits import Limits
 from goodrate.serving.live import LivePipeline
-from goodrate.serving.pipeline import IndexUnavailable, NoJudge, SearchPipeline, UnknownItem
+from goodrate.serving.pictures import PicturePolicy, with_pictures
+from goodrate.serving.pipeline import SearchPipeline
+from goodrate.serving.records import IndexUnavailable, NoJudge, UnknownItem
 from goodrate.serving.requests import JudgeBody, PairBody, RerankBody, SearchBody, SuggestBody
 
 PAGE = Path(__file__).parent / "page"
 log = logging.getLogger(__name__)
 Current = Callable[[], SearchPipeline]
-# The page loads nothing from elsewhere and runs no inline script; the browser is told to hold it to that.
+PAGE_PATHS = ("/", "/index.html")
+# The page loads nothing from elsewhere but pictures of the catalogue (pictures.py) and runs no inline script; the
+# browser is told to hold it to that.
 SAFETY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # a browser asks whether its copy is the current one, so it never mixes two versions
 }
 
 
@@ -48,15 +54,22 @@ def create_app(pipeline: SearchPipeline | LivePipeline, limits: Limits | None = 
     _add_judging(app, current)
     _add_health(app, current)
 
+    _add_safety(app, PicturePolicy(lambda: current().store))
+    app.add_middleware(BodyLimit, limits=limits or Limits())  # the last is the outermost
+    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    return app
+
+
+def _add_safety(app: FastAPI, pictures: PicturePolicy) -> None:
     @app.middleware("http")
     async def _safety(request: Request, call_next: Any) -> Response:
         response: Response = await call_next(request)
         response.headers.update(SAFETY_HEADERS)
+        if request.url.path in PAGE_PATHS:  # by path: an answer "not modified" renews the headers that a browser keeps
+            sources = await run_in_threadpool(pictures.sources)
+            policy = SAFETY_HEADERS["Content-Security-Policy"]
+            response.headers["Content-Security-Policy"] = with_pictures(policy, sources)
         return response
-
-    app.add_middleware(BodyLimit, limits=limits or Limits())  # the last is the outermost
-    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
-    return app
 
 
 def _add_search(app: FastAPI, current: Current) -> None:

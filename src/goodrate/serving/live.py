@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from goodrate.run_folder import file_stamp
-from goodrate.serving.pipeline import IndexUnavailable, SearchPipeline
+from goodrate.serving.pipeline import SearchPipeline
+from goodrate.serving.records import IndexUnavailable
 
 REST = 10.0  # times the time that making it anew took: it takes at most an eleventh of all time
 log = logging.getLogger(__name__)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from goodrate.retrieval.filters import MAX_CHARACTERS
-from goodrate.serving.pipeline import SearchRequest
+from goodrate.serving.candidates import WINDOWS
+from goodrate.serving.records import SearchRequest
 
 MAX_QUERY_CHARACTERS = 500
 MAX_RESULTS = 200
 MAX_IGNORED = 50
+MAX_FACETS = 50
+MAX_NAME = 200
 MAX_SUGGESTIONS = 50
 MAX_DEPTH = 500
 MAX_TEXTS = 1000
@@ -34,11 +37,21 @@ class SearchBody(StrictBody):
     mode: str | None = None
     depth: int = Field(50, ge=0, le=MAX_DEPTH)
     ignore: list[str] = Field(default_factory=list, max_length=MAX_IGNORED, description="ids of spans of an answer")
+    offset: int = Field(0, ge=0, lt=WINDOWS[-1])
+    sort: str = Field("relevance", max_length=MAX_NAME, description="price, -price, -attributes.watt, ...")
+    group_by: str | None = Field(None, max_length=MAX_NAME, description="parent_id, title, none, ...")
+    with_rules: bool = True
+    facets: list[Annotated[str, Field(max_length=MAX_NAME)]] = Field(
+        default_factory=list, max_length=MAX_FACETS, description='such as brand, attributes.color, or "auto"'
+    )
 
     def request(self) -> SearchRequest:
         """The same search for the pipeline; a blank filter is no filter."""
         where = self.where.strip() if self.where else ""
-        return SearchRequest(self.query.strip(), self.k, where or None, self.mode, self.depth, tuple(self.ignore))
+        return SearchRequest(
+            self.query.strip(), self.k, where or None, self.mode, self.depth, tuple(self.ignore), offset=self.offset,
+            sort=self.sort, group_by=self.group_by, with_rules=self.with_rules, facets=tuple(self.facets),
+        )  # fmt: skip
 
 
 class SuggestBody(StrictBody):

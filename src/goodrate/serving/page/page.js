@@ -1,268 +1,195 @@
-// The search page. All text from the catalogue and the judge goes in through textContent: nothing is ever parsed as HTML.
-"use strict";
+// The search page: what is typed and clicked becomes a state (state.js), a state becomes an address, an answer and a view.
+import { showChips, filterText } from "./chips.js";
+import { resultCard } from "./cards.js";
+import { byId, counted, fetchJson, make } from "./dom.js";
+import { attachSheet, showFacets } from "./facets.js";
+import { attachHistory, keptScroll, push, replace } from "./history.js";
+import { findAll, findMore } from "./search.js";
+import { addressOf, filtersOf, PAGE, stateOf, toggled, withoutFilters } from "./state.js";
+import { attachSuggestions } from "./suggest.js";
 
-const form = document.getElementById("search");
-const list = document.getElementById("results");
-const statusLine = document.getElementById("status");
-const notice = document.getElementById("notice");
-const numbers = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const [form, filters, list, notice, more] = ["search", "filters", "results", "notice", "more"].map(byId);
+let state = stateOf(location.search);
+let answer = null; // the one that is shown
 let running = null; // AbortController of the search under way
-let plainWords = new Map(); // parts of the query that a shopper wants as plain words: id -> text
-let spelled = true; // whether words may be corrected
-let lastQuery = "";
 
-/** An element with properties, and children that are elements or text; null children are left out. */
-function make(tag, properties, ...children) {
-  const element = Object.assign(document.createElement(tag), properties);
-  element.append(...children.filter((child) => child !== null && child !== undefined));
-  return element;
+/** Search for another state and make it an entry of the history. */
+function go(next) {
+  state = { ...next, shown: PAGE };
+  push(addressOf(state));
+  return run(0);
 }
 
-/** The JSON of an address. Throws an Error whose message a person can read. */
-async function fetchJson(path, parameters, signal) {
-  let response;
-  try {
-    response = await fetch(`${path}?${new URLSearchParams(parameters)}`, { signal });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Error("The server does not answer. Is goodrate serve still running?");
-  }
-  const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(body.message || `The server answered ${response.status}.`);
-  return body;
-}
-
-/** A text as a pattern that only this text matches, in small or capital letters: \ before %, _ and \, quotes doubled. */
-const asPattern = (text) => text.replace(/[\\%_]/g, "\\$&").replaceAll("'", "''");
-
-/** The form's filters as one condition; "" without filters. */
-function whereOf(fields) {
-  const parts = [];
-  if (fields.price_from) parts.push(`price >= ${Number(fields.price_from)}`);
-  if (fields.price_to) parts.push(`price <= ${Number(fields.price_to)}`);
-  if (fields.rating_from) parts.push(`rating >= ${Number(fields.rating_from)}`);
-  if (fields.brand.trim()) parts.push(`brand ILIKE '${asPattern(fields.brand.trim())}'`);
-  if (fields.where.trim()) parts.push(`(${fields.where.trim()})`);
-  return parts.join(" AND ");
-}
-
-const fieldsOf = () => Object.fromEntries(new FormData(form));
-
-async function search() {
+/** Show the state. scroll: how far down, once the results are there. */
+async function run(scroll) {
   running?.abort();
-  const fields = fieldsOf();
-  remember(fields);
-  if (!fields.query.trim()) return welcome();
   const mine = (running = new AbortController());
+  fillForms();
+  if (!state.query.trim()) return welcome();
   showLoading();
   try {
-    const query = fields.query.trim();
-    if (query !== lastQuery) [plainWords, spelled] = [new Map(), true];
-    lastQuery = query;
-    const parameters = [["query", query], ["k", 20], ["where", whereOf(fields)], ...[...plainWords.keys()].map((id) => ["ignore", id])];
-    if (!spelled) parameters.push(["ignore", "spelling"]);
-    if (fields.mode) parameters.push(["mode", fields.mode]);
-    showAnswer(await fetchJson("search", parameters, mine.signal));
+    const found = await findAll(state, mine.signal);
+    if (mine.signal.aborted) return;
+    showAnswer(found);
+    scrollTo(0, scroll);
   } catch (error) {
-    if (error.name !== "AbortError") showError(error.message);
+    if (!mine.signal.aborted) showError(error.message);
   }
 }
 
-/** Keep what was asked in the address, so that a search can be sent to somebody. */
-function remember(fields) {
-  const given = Object.entries(fields).filter(([, value]) => value.trim());
-  history.replaceState(null, "", given.length ? `?${new URLSearchParams(given)}` : location.pathname);
+const fillMode = () => { byId("mode").value = state.mode || byId("mode").options[0]?.value || ""; };
+
+function fillForms() {
+  if (form.elements.query.value.trim() !== state.query) form.elements.query.value = state.query;
+  filters.elements.where.value = state.where;
+  fillMode();
+  byId("sort").value = state.sort;
+  if (state.where) byId("more-options").open = true;
 }
 
-function showNotice(kind, title, text, button) {
-  list.replaceChildren();
-  list.classList.remove("waiting");
-  statusLine.replaceChildren();
-  if (kind === "error") showParts([], null);
-  notice.replaceChildren(make("div", { className: `notice ${kind}` }, make("h2", {}, title), ...text.split("; ").map((line) => make("p", {}, line)), button));
+/** The parts of the page that only a search has. */
+function showFrame(searched) {
+  for (const part of [byId("side"), byId("open-filters"), byId("sorting")]) part.hidden = !searched;
+  const count = filtersOf(state).length;
+  byId("open-filters").textContent = count ? `Filter (${count})` : "Filter";
+  byId("clear").hidden = !count;
 }
 
-function welcome() {
-  document.title = "goodrate";
-  showNotice("", "What would a customer type?", "Results come in tiers, each with its reasons.");
+const currencyOf = () => answer?.results.find((result) => result.item.currency)?.item.currency ?? "";
+
+function redraw() {
+  showFacets(answer?.facets ?? [], state, currencyOf(), {
+    choose: (facet, condition) => go(toggled(state, facet, condition)),
+    bound: (name, value) => go({ ...state, [name]: value.trim() }),
+    redraw,
+  });
 }
 
-function showError(message) {
-  const again = make("button", { type: "button", onclick: search }, "Try again");
-  showNotice("error", "That did not work", message, again);
-}
-
-function showLoading() {
-  notice.replaceChildren();
-  statusLine.replaceChildren("Searching…");
-  list.setAttribute("aria-busy", "true");
-  if (list.querySelector(".result")) return list.classList.add("waiting");
-  list.replaceChildren(...Array.from({ length: 5 }, () => make("li", { className: "skeleton", ariaHidden: "true" })));
-}
-
-function showAnswer(answer) {
+function showAnswer(found) {
+  answer = found;
   document.title = `${answer.query} · goodrate`;
   list.removeAttribute("aria-busy");
-  showParts(answer.spans, answer.correction);
-  if (!answer.results.length) {
-    const clear = make("button", { type: "button", onclick: () => { clearFilters(); search(); } }, "Search without filters");
-    const hint = answer.where ? "No item passes the filters." : "No item matches. Try fewer or other words.";
-    return showNotice("", `Nothing found for “${answer.query}”`, hint, answer.where ? clear : null);
-  }
-  notice.replaceChildren();
   list.classList.remove("waiting");
-  statusLine.replaceChildren(...summaryOf(answer).map((text) => make("span", {}, text)));
-  list.replaceChildren(...answer.results.map((result) => resultCard(answer, result)));
+  showFrame(true);
+  showChips(state, answer, currencyOf(), go);
+  redraw();
+  list.replaceChildren();
+  addCards(answer.results, 0);
+  notice.replaceChildren(...(answer.results.length ? [] : [emptyNotice()]));
+  showCounts();
 }
 
-/** Conditions that were read in the query; a click takes one back to plain words, or makes it a condition again. */
-function showParts(spans, correction) {
-  const part = (id, text, read) => {
-    const what = read ? `${text}: read as a condition. Take it as plain words` : `${text}: plain words. Read it as a condition`;
-    const button = make("button", { type: "button", className: read ? "part" : "part off", title: what }, text, make("span", { ariaHidden: "true" }, read ? " ×" : " +"));
-    button.setAttribute("aria-label", what);
-    button.onclick = () => { read ? plainWords.set(id, text) : plainWords.delete(id); search(); };
-    return button;
-  };
-  document.getElementById("parts").replaceChildren(...(correction ? [correctionLine(correction)] : []), ...spans.map((span) => part(span.id, span.text, true)), ...[...plainWords].map(([id, text]) => part(id, text, false)));
+function addCards(results, before) {
+  const pictures = answer.results.some((result) => result.item.image);
+  list.append(...results.map((result, index) => resultCard(answer, result, before + index + 1, pictures)));
 }
 
-/** "Results for laptop", or "Did you mean laptop?", with the other query behind a button. */
-function correctionLine(correction) {
-  const again = (text, action) => make("button", { type: "button", className: "plain link", onclick: action }, text);
-  if (correction.used) {
-    const typed = form.elements.query.value.trim();
-    return make("p", { className: "meant" }, "Results for ", make("b", {}, correction.text), ". ", again(`Search for “${typed}” instead`, () => { spelled = false; search(); }));
-  }
-  return make("p", { className: "meant" }, "Did you mean ", again(correction.text, () => { form.elements.query.value = correction.text; search(); }), "?");
+/** How many results there are and are shown, in the line above them and at their end. */
+function showCounts() {
+  const count = answer.results.length;
+  more.hidden = !count || !answer.more;
+  more.querySelector("button").disabled = false;
+  more.querySelector("p")?.remove();
+  byId("status").replaceChildren(...summaryOf().map((text) => make("span", {}, text)));
+  byId("close-filters").textContent = count ? `Show ${counted(answer.counted ?? count, "item")}` : "No results";
 }
 
-/** Fill the list under the search box with suggestions for what is typed so far. */
-async function suggest() {
-  const typed = form.elements.query.value;
-  const answer = typed.trim() ? await fetchJson("suggest", { query: typed, k: 8 }).catch(() => null) : null;
-  if (form.elements.query.value !== typed) return; // more was typed since
-  document.getElementById("suggestions").replaceChildren(...(answer?.suggestions ?? []).map((one) => make("option", { value: one.text })));
+/** "20 of 812 results"; where variants are one result, "20 results, 812 items found". */
+function totalOf() {
+  const [shown, found] = [answer.results.length, answer.counted ?? 0];
+  const more = answer.complete === false ? "more than " : ""; // the server counts the best of very many items
+  if (found <= shown) return counted(shown, "result");
+  if (answer.group_by) return `${counted(shown, "result")}, ${more}${counted(found, "item")} found`;
+  return answer.more ? `${shown} of ${more}${counted(found, "result")}` : counted(shown, "result");
 }
 
 /** What the line above the results says: how many, of which tier, how long it took. */
-function summaryOf(answer) {
-  const count = (tier) => answer.results.filter((result) => (result.verdict?.tier ?? null) === tier).length;
-  const tiers = ["Good", "Mid", "Bad"].filter(count).map((tier) => `${count(tier)} ${tier}`);
-  const noun = answer.results.length === 1 ? "result" : "results";
-  const lines = [`${answer.results.length} ${noun}${tiers.length ? `: ${tiers.join(", ")}` : ""}`];
-  if (answer.labels.length) lines.push(`${answer.judged} of ${answer.retrieved} judged${answer.cached ? ` (${answer.cached} remembered)` : ""}`);
+function summaryOf() {
+  const { results, labels } = answer;
+  const countOf = (tier) => results.filter((result) => (result.verdict?.tier ?? null) === tier).length;
+  const tiers = ["Good", "Mid", "Bad"].filter(countOf).map((tier) => `${countOf(tier)} ${tier}`);
+  const lines = [`${totalOf()}${tiers.length ? `: ${tiers.join(", ")}` : ""}`];
+  if (labels.length) lines.push(`${answer.judged} of ${answer.retrieved} judged${answer.cached ? ` (${answer.cached} remembered)` : ""}`);
   if (answer.failed) lines.push(`${answer.failed} could not be judged`);
   const stages = Object.entries(answer.latency_ms).filter(([name, ms]) => name !== "total" && ms >= 1);
   const shares = stages.map(([name, ms]) => `${name} ${Math.round(ms)}`).join(", ");
   return [...lines, `${Math.round(answer.latency_ms.total)} ms${shares ? ` (${shares})` : ""}`];
 }
 
-function resultCard(answer, result) {
-  const { item, verdict } = result;
-  const detail = make("div", { className: "detail", id: `detail-${result.rank}`, hidden: true });
-  const why = make("button", { className: "why", type: "button" }, verdict ? "Why" : "Details");
-  why.setAttribute("aria-expanded", "false");
-  why.setAttribute("aria-controls", detail.id);
-  why.onclick = () => toggle(why, detail, answer, result);
-  const excluded = result.excluded ? make("span", { className: "excluded" }, "has what you asked to be without") : null;
-  const facts = make("div", { className: "facts" }, ...factsOf(item), excluded ?? "");
-  const body = make("div", {}, make("h3", {}, item.title || result.item_id), facts, why);
-  return make("li", { className: "result", tabIndex: -1 }, make("span", { className: "place" }, String(result.rank)), body, side(answer, verdict), detail);
-}
-
-function factsOf(item) {
-  return [
-    item.price === null ? null : make("span", { className: "price" }, numbers.format(item.price)),
-    item.rating === null ? null : make("span", {}, `★ ${item.rating.toFixed(1)}`),
-    item.brand ? make("span", {}, item.brand) : null,
-    item.category ? make("span", {}, item.category) : null,
-  ];
-}
-
-/** The tier, the bar of label probabilities and the likeliest label. */
-function side(answer, verdict) {
-  if (!answer.labels.length) return make("div", { className: "side" });
-  const tier = verdict?.tier ?? null;
-  const chip = make("span", { className: `chip ${tier ?? ""}` }, tier ?? (verdict ? "No verdict" : "Not judged"));
-  if (!tier) return make("div", { className: "side" }, chip);
-  const label = make("div", { className: "label" }, `${verdict.label} ${percent(verdict.probabilities[verdict.label])}`);
-  return make("div", { className: "side" }, chip, oddsBar(answer.labels, verdict.probabilities), label);
-}
-
-const percent = (share) => `${Math.round(100 * share)}%`;
-// Colours run from worst to best whatever the number of labels: with 3 labels, 0, 2 (rounded) and 3.
-const shade = (index, count) => `l${Math.round((3 * index) / (count - 1))}`;
-
-function oddsBar(labels, probabilities) {
-  const bar = make("div", { className: "odds", role: "img" });
-  bar.setAttribute("aria-label", labels.map((label) => `${label} ${percent(probabilities[label])}`).join(", "));
-  bar.title = bar.getAttribute("aria-label");
-  labels.forEach((label, index) => {
-    if (probabilities[label] < 0.005) return;
-    const part = make("span", { className: shade(index, labels.length) });
-    part.style.flexGrow = String(probabilities[label]);
-    bar.prepend(part);
-  });
-  return bar;
-}
-
-function toggle(button, detail, answer, result) {
-  const open = button.getAttribute("aria-expanded") !== "true";
-  button.setAttribute("aria-expanded", String(open));
-  detail.hidden = !open;
-  if (open && !detail.childElementCount) fillDetail(detail, answer, result);
-}
-
-function fillDetail(detail, answer, result) {
-  const { verdict, item } = result;
-  if (verdict) {
-    const reason = make("div", { className: "reason" });
-    detail.append(reason);
-    loadReason(reason, answer.correction?.used ? answer.correction.text : answer.query, result.item_id);
-    if (verdict.tier) detail.append(probabilityTable(answer.labels, verdict.probabilities));
-  }
-  detail.append(channelTable(result.retrieval));
-  const attributes = Object.entries(item.attributes ?? {});
-  if (attributes.length) detail.append(section("Attributes", definitions(attributes.map(([name, value]) => [name, [value].flat().join(", ")]))));
-  if (item.description) detail.append(section("Description", make("p", { className: "description" }, item.description)));
-}
-
-const section = (title, ...content) => make("div", {}, make("h4", {}, title), ...content);
-const definitions = (pairs) => make("dl", { className: "steps" }, ...pairs.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, String(value))]));
-
-async function loadReason(place, query, itemId) {
-  place.replaceChildren(make("h4", {}, "Reason"), make("p", { role: "status" }, "Asking the judge…"));
+async function showMore() {
+  const button = more.querySelector("button");
+  const mine = running;
+  button.disabled = true;
   try {
-    const answer = await fetchJson("explain", { query, item_id: itemId });
-    place.replaceChildren(make("h4", {}, "Reason"), ...reasonOf(answer));
+    const before = answer.results.length;
+    const longer = await findMore(state, answer, PAGE, mine.signal);
+    if (mine.signal.aborted) return;
+    answer = longer;
+    state = { ...state, shown: state.shown + PAGE };
+    replace(addressOf(state)); // no entry of its own: Back leaves the search, however much of it was looked at
+    addCards(answer.results.slice(before), before);
+    showCounts();
+    list.children[before]?.focus({ preventScroll: true });
   } catch (error) {
-    const again = make("button", { type: "button", className: "plain", onclick: () => loadReason(place, query, itemId) }, "Try again");
-    place.replaceChildren(make("h4", {}, "Reason"), make("p", { className: "warning" }, error.message, again));
+    if (mine.signal.aborted) return;
+    button.disabled = false;
+    more.querySelector("p")?.remove();
+    more.append(make("p", { className: "warning", role: "alert" }, error.message));
   }
 }
 
-function reasonOf(answer) {
-  const { verdict, steps } = answer;
-  const shown = steps.length ? definitions(steps.map((step) => [step.title, step.text])) : make("p", {}, "The judge gave no reason that can be read.");
-  const doubt = verdict.inconsistent ? "These steps lead to another label than the one given. Trust neither without a look." : verdict.status !== "ok" ? `The judge failed: ${verdict.status}.` : verdict.reason_status && verdict.reason_status !== "ok" ? `The reason is not whole: ${verdict.reason_status}.` : null;
-  return doubt ? [shown, make("p", { className: "warning" }, doubt)] : [shown];
+function clearResults() {
+  list.replaceChildren();
+  list.classList.remove("waiting");
+  list.removeAttribute("aria-busy");
+  byId("status").replaceChildren();
+  more.hidden = true;
 }
 
-function probabilityTable(labels, probabilities) {
-  const rows = labels.map((label, index) => make("tr", {}, make("td", {}, make("span", { className: `swatch ${shade(index, labels.length)}` }), label), make("td", { className: "n" }, `${(100 * probabilities[label]).toFixed(1)}%`)));
-  return section("Label probabilities", make("table", {}, make("tbody", {}, ...rows.reverse())));
+const noticeOf = (kind, title, ...content) => make("div", { className: `notice ${kind}` }, make("h2", {}, title), ...content);
+const action = (text, onclick) => make("button", { type: "button", onclick }, text);
+
+function welcome() {
+  answer = null;
+  document.title = "goodrate";
+  clearResults();
+  showFrame(false);
+  byId("chips").replaceChildren();
+  notice.replaceChildren(noticeOf("", "What would a customer type?", make("p", {}, "Results come with filters and, where there is a judge, in tiers, each with its reasons.")));
 }
 
-function channelTable(retrieval) {
-  const heads = ["channel", "rank", "score", "share"].map((name, index) => make("th", { className: index ? "n" : "", scope: "col" }, name));
-  const rows = Object.entries(retrieval.channels).map(([name, part]) =>
-    make("tr", {}, make("td", {}, name), ...[String(part.rank), part.score.toFixed(3), percent(part.share)].map((text) => make("td", { className: "n" }, text))));
-  return section(`Retrieval: place ${retrieval.rank}`, make("table", {}, make("thead", {}, make("tr", {}, ...heads)), make("tbody", {}, ...rows)));
+/** Nothing was found: what can be taken away. */
+function emptyNotice() {
+  const chosen = filtersOf(state);
+  const ways = chosen.map((filter) => action(`Without ${filterText(filter, answer.facets, currencyOf())}`, () => go(filter.rest)));
+  if (chosen.length > 1) ways.push(action("Without any filter", () => go(withoutFilters(state))));
+  const read = answer.spans.length ? "Some words were read as conditions; a click on them above takes them as plain words. " : "";
+  const hint = chosen.length ? "No item passes the filters." : `${read}No item matches. Try fewer or other words.`;
+  return noticeOf("", `Nothing found for “${answer.query}”`, make("p", {}, hint), make("div", { className: "ways" }, ...ways));
 }
 
-function clearFilters() {
-  for (const field of form.querySelectorAll(".filters input, .filters select")) field.value = field.name === "mode" ? field.options[0]?.value ?? "" : "";
+function showError(message) {
+  answer = null;
+  clearResults();
+  showFrame(true);
+  showChips(state, null, "", go);
+  redraw();
+  const lines = message.split("; ").map((line) => make("p", {}, line));
+  const shown = noticeOf("error", "That did not work", ...lines, action("Try again", () => run(0)));
+  shown.setAttribute("role", "alert");
+  notice.replaceChildren(shown);
+  byId("close-filters").textContent = "Close";
+}
+
+function showLoading() {
+  notice.replaceChildren();
+  showFrame(true);
+  if (!answer) showChips(state, null, "", go); // what the address says has its place before the answer comes
+  more.hidden = true;
+  byId("status").replaceChildren("Searching…");
+  list.setAttribute("aria-busy", "true");
+  if (list.querySelector(".result")) return list.classList.add("waiting");
+  list.replaceChildren(...Array.from({ length: 5 }, () => make("li", { className: "skeleton", "aria-hidden": "true" })));
 }
 
 /** Move the focus by one result. */
@@ -273,8 +200,8 @@ function step(by) {
 }
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.target.closest("input, select, textarea")) {
+  if (event.ctrlKey || event.metaKey || event.altKey || byId("sheet").open) return;
+  if (event.target.closest("input:not([type=checkbox]), select, textarea")) {
     if (event.key === "Escape") event.target.blur();
     return;
   }
@@ -288,26 +215,42 @@ function onKey(event) {
 async function describeServer() {
   try {
     const about = await fetchJson("healthz", {});
-    document.getElementById("mode").replaceChildren(...about.modes.map((mode) => make("option", { value: mode }, mode)));
+    byId("mode").replaceChildren(...about.modes.map((mode) => make("option", { value: mode }, mode)));
     const judge = about.judge ? `judge ${about.judge}` : "no judge: results are not put into tiers";
     const warnings = (about.warnings || []).map((warning) => `. Warning: ${warning}`).join("");
-    document.getElementById("about").textContent = `${about.items.toLocaleString()} items, ${judge}${warnings}`;
+    byId("about").textContent = `${about.items.toLocaleString()} items, ${judge}${warnings}`;
+    fillMode(); // and nothing else: somebody may be typing
   } catch {
-    document.getElementById("about").textContent = "The server does not answer.";
+    byId("about").textContent = "The server does not answer.";
   }
 }
 
-async function start() {
-  form.addEventListener("submit", (event) => { event.preventDefault(); search(); });
-  form.elements.query.addEventListener("input", suggest);
-  form.addEventListener("reset", (event) => { event.preventDefault(); clearFilters(); search(); });
-  form.querySelector(".filters").addEventListener("change", () => { if (form.elements.query.value.trim()) search(); });
-  const fold = form.querySelector(".fold");
-  fold.addEventListener("click", () => fold.setAttribute("aria-expanded", String(form.classList.toggle("open"))));
+/** Search for what is typed. Another query begins without the filters that were chosen among the results of the last. */
+function submit() {
+  const query = form.elements.query.value.trim();
+  if (query === state.query) return go(state);
+  return go({ ...withoutFilters(state), where: state.where, query, ignore: {}, typed: false });
+}
+
+function start() {
+  form.addEventListener("submit", (event) => { event.preventDefault(); submit(); });
+  filters.addEventListener("submit", (event) => { event.preventDefault(); go({ ...state, where: filters.elements.where.value.trim() }); });
+  byId("mode").addEventListener("change", (event) => go({ ...state, mode: event.target.value }));
+  byId("sort").addEventListener("change", (event) => go({ ...state, sort: event.target.value }));
+  byId("clear").onclick = () => go(withoutFilters(state));
+  more.querySelector("button").onclick = showMore;
+  document.querySelector(".skip").onclick = (event) => { event.preventDefault(); list.focus(); };
   document.addEventListener("keydown", onKey);
-  await describeServer();
-  for (const [name, value] of new URLSearchParams(location.search)) if (form.elements[name]) form.elements[name].value = value;
-  search();
+  attachSuggestions(form.elements.query, byId("suggestions"), submit);
+  attachSheet();
+  attachHistory(() => {
+    byId("sheet").close();
+    state = stateOf(location.search);
+    run(keptScroll());
+  });
+  run(keptScroll());
+  describeServer();
+  if (!state.query) form.elements.query.focus();
 }
 
 start();

@@ -1,0 +1,1 @@
+"""The order of results after the judge: tier and gain."""
