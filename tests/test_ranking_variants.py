@@ -52,6 +52,7 @@ def test_other_brands_and_categories_are_other_things_and_own_colours_are_known(
     petrol = {**lamp, "title": "Orbit desk lamp E14 Petrol Mist"}
     assert title_group(petrol, {}, "en") != title_group(lamp, {}, "en")
     assert title_group(petrol, {"product_colour": "petrol mist"}, "en") == title_group(lamp, {}, "en")
+    assert title_group(petrol, {"installation": "petrol mist"}, "en") == title_group(petrol, {}, "en"), "no talla"
 
 
 def test_groups_by_column_and_attribute() -> None:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from goodrate.catalog.items import Catalog
-from goodrate.retrieval.fusion import ChannelPart, Hit, reciprocal_rank_fusion
+from goodrate.retrieval.fusion import ChannelPart, Hit, reciprocal_rank_fusion, score_fusion
 from goodrate.retrieval.search import Searcher
+from goodrate.retrieval.search_settings import SearchSettings
 from goodrate.retrieval.store import Store
 
 
@@ -85,10 +86,18 @@ def test_modes(store: Store) -> None:
     dense = searcher.search("oak chair", mode="dense", k=2)
     assert [(hit.item_id, hit.score) for hit in dense] == [("a", 1.0), ("b", 1.0)]
     hybrid = searcher.search("oak chair")
-    # a: first in both, 2/61; b: second by meaning, 1/62; c: second by words 1/62 and third by meaning 1/63
-    assert [hit.item_id for hit in hybrid] == ["a", "c", "b"]
-    assert [hit.score for hit in hybrid] == pytest.approx([2 / 61, 1 / 62 + 1 / 63, 1 / 62])
-    assert [hit.item_id for hit in searcher.search("oak chair", where="price < 6")] == ["c", "b"]
+    # Cosines 1, 1, 0 are worth 0.6 log(1 + 3 items) / 0.1 each more than the lowest one; words count as BM25 has them.
+    words = {hit.item_id: hit.score for hit in store.search_text("oak chair", 3)}
+    meaning = 0.6 * np.log(4) / 0.1
+    assert [hit.item_id for hit in hybrid] == ["a", "b", "c"]
+    assert [hit.score for hit in hybrid] == pytest.approx([words["a"] + meaning, meaning, words["c"]])
+    assert hybrid[0].channels["dense"].share == pytest.approx(meaning / (words["a"] + meaning))
+    assert hybrid[2].channels["dense"].share == 0 and hybrid[2].channels["dense"].rank == 3
+    # by ranks a: first in both, 2/61; b: second by meaning, 1/62; c: second by words 1/62 and third by meaning 1/63
+    ranks = Searcher(store, Signs(), settings=SearchSettings(fusion="ranks", dense_weight=1.0)).search("oak chair")
+    assert [hit.item_id for hit in ranks] == ["a", "c", "b"]
+    assert [hit.score for hit in ranks] == pytest.approx([2 / 61, 1 / 62 + 1 / 63, 1 / 62])
+    assert [hit.item_id for hit in searcher.search("oak chair", where="price < 6")] == ["b", "c"]
 
 
 def test_what_a_searcher_refuses(store: Store) -> None:
@@ -111,6 +120,38 @@ def test_a_channel_with_more_weight_than_all_others_together_decides() -> None:
     assert [hit.item_id for hit in fused] == ["c", "a", "b"]
     assert fused[0].score == pytest.approx(3 / 61) and fused[0].channels["identifier"].share == 1
     assert fused[1].channels["dense"].share == pytest.approx(0.5)
+
+
+def test_scores_are_summed_without_being_stretched() -> None:
+    # Words tell the items hardly apart, meaning does: 0.1 of BM25 against 10 * 0.4. Ranks would call that a draw.
+    lexical = [Hit("a", 5.1, 1), Hit("b", 5.0, 2)]
+    dense = [Hit("b", 0.9, 1), Hit("a", 0.5, 2), Hit("c", 0.4, 3)]
+    fused = score_fusion({"lexical": lexical, "dense": dense}, {"dense": 10.0}, from_lowest=["dense"])
+    assert [(hit.item_id, round(hit.score, 9)) for hit in fused] == [("b", 10.0), ("a", 6.1), ("c", 0.0)]
+    assert fused[0].channels["lexical"] == ChannelPart(2, 5.0, pytest.approx(0.5))
+    assert fused[1].channels["dense"] == ChannelPart(2, 0.5, pytest.approx(1 / 6.1))
+    assert fused[2].channels["dense"] == ChannelPart(3, 0.4, 1.0)  # a sum of nothing is all of its one channel
+    with pytest.raises(ValueError, match="names item 'a' twice"):
+        score_fusion({"x": [Hit("a", 2.0, 1), Hit("a", 1.0, 2)]})
+
+
+def test_what_a_deciding_channel_finds_is_before_all_others() -> None:
+    others = {"lexical": [Hit("a", 30.0, 1), Hit("b", 8.0, 2)], "dense": [Hit("a", 0.9, 1), Hit("d", 0.1, 2)]}
+    named = [Hit("c", 0.5, 1), Hit("b", 0.2, 2)]
+    fused = score_fusion({**others, "identifier": named}, {"dense": 10.0}, 3, ["dense"], ["identifier"])
+    # the best is a, 30 + 10 * 0.8 = 38; c: 0.5 and 38 more; b: 8 of words, 0.2 and 38 more
+    assert [(hit.item_id, round(hit.score, 9)) for hit in fused] == [("b", 46.2), ("c", 38.5), ("a", 38.0)]
+    assert fused[1].channels["identifier"].share == 1
+
+
+@given(orders, st.integers(1, 6))
+def test_summed_scores_do_not_depend_on_the_order_of_channels(given_orders: list[list[str]], k: int) -> None:
+    channels = {f"c{index}": ranked(*order) for index, order in enumerate(given_orders)}
+    whole = score_fusion(channels, from_lowest=["c1"])
+    assert score_fusion(channels, k=k, from_lowest=["c1"]) == whole[:k]
+    turned = score_fusion(dict(reversed(channels.items())), from_lowest=["c1"])
+    assert {hit.item_id: round(hit.score, 9) for hit in turned} == {hit.item_id: round(hit.score, 9) for hit in whole}
+    assert all(sum(part.share for part in hit.channels.values()) == pytest.approx(1.0) for hit in whole)
 
 
 class Flat:

@@ -26,10 +26,11 @@ _NAMES = {
     "serve": "goodrate.api.serving",
     "train": "goodrate.api.training",
     "trim": "goodrate.api.trimming",
+    "tune": "goodrate.api.tuning",
 }
 __all__ = [
     "CalibratedJudge", "Catalog", "FunctionJudge", "Index", "Judgements", "Verdict", "__version__", "evaluate",
-    "generate_shop", "open_judge", "read_catalog", "read_judgements", "serve", "train", "trim",
+    "generate_shop", "open_judge", "read_catalog", "read_judgements", "serve", "train", "trim", "tune",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from goodrate.api.shops import generate_shop
     from goodrate.api.training import train
     from goodrate.api.trimming import trim
+    from goodrate.api.tuning import tune
     from goodrate.catalog.items import Catalog
     from goodrate.catalog.judgements import Judgements
     from goodrate.relevance.function_judge import FunctionJudge

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from goodrate.retrieval.facets import Facets as Facets
     from goodrate.retrieval.indexing import IndexReport, ItemEncoder
     from goodrate.retrieval.search import Searcher
+    from goodrate.retrieval.search_settings import SearchSettings
     from goodrate.retrieval.search_words import SearchWords
     from goodrate.retrieval.store import Store
     from goodrate.serving.pipeline import SearchPipeline
@@ -200,10 +201,14 @@ class Index:
         return removed
 
     def _count_words(self, changed: int, queries: Iterable[tuple[str, float]] | None = None) -> None:
-        """Spelling and suggestions of the items that are there now, where they are due."""
+        """Spelling, suggestions and what cosines mean, of the items that are there now, where they are due."""
+        from goodrate.retrieval.calibration import CALIBRATION_FILE, calibrate
         from goodrate.retrieval.search_words import count_words
 
-        if count_words(self.store, changed, self.encoder, queries):
+        due = count_words(self.store, changed, self.encoder, queries)
+        if self.encoder is not None and (due or not (self.store.path / CALIBRATION_FILE).is_file()):
+            calibrate(self.store, self.encoder)
+        if due:
             vars(self).pop("words", None)
             vars(self).pop("pipeline", None)
 
@@ -294,6 +299,14 @@ class Index:
         from goodrate.retrieval.search import Searcher
 
         return Searcher(self.store, self.encoder, as_typed=self.as_typed, words=self.words)
+
+    def use_settings(self, settings: SearchSettings) -> None:
+        """Search with these weights from here on: they are written into the index in its turn."""
+        from goodrate.retrieval.turns import writing_turn
+
+        with writing_turn(self.store.path):
+            settings.write(self.store.path)
+        vars(self).pop("pipeline", None)
 
     @cached_property
     def words(self) -> SearchWords:

@@ -24,6 +24,7 @@ VERBS = {
     "train": ("goodrate.cli.train", "Train a base, a judge or a retriever."),
     "curves": ("goodrate.cli.curves", "Draw what training runs logged."),
     "evaluate": ("goodrate.cli.evaluate", "Measure systems against judgements."),
+    "tune": ("goodrate.cli.tune", "Choose the weights of a search on judgements."),
     "serve": ("goodrate.cli.serve", "Serve search over HTTP with a web page."),
 }
 

@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 app = verb_app()
 
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        help="One result for all variants: parent_id, title, brand, category, attributes.NAME; none. The index "
+        "remembers it.",
+        show_default=False,
+    ),
+]
+
 HELP = """Put a catalogue into a search index: items, full text and, with an encoder, vectors.
 
 Run it again after the catalogue has changed: only new and changed items are encoded. An interrupted run has kept what
@@ -36,9 +45,8 @@ Examples:
 
   goodrate index product.csv --format wands --out wands-index --skip-bad 10
 
-<<<<<<< HEAD
   goodrate index artikel.csv --out shop-index --decimal comma --currency EUR
-=======
+
   goodrate index products.csv --out shop-index --group-by parent_id
 
   goodrate index --out shop-index --remove sku-17,sku-18
@@ -80,14 +88,7 @@ def index(
         Path | None,
         typer.Option(help="A query log (columns query and count) for suggestions.", show_default=False),
     ] = None,
-    group_by: Annotated[
-        str | None,
-        typer.Option(
-            help="One result for all variants: parent_id, title, brand, category, attributes.NAME; none. The index "
-            "remembers it.",
-            show_default=False,
-        ),
-    ] = None,
+    group_by: GroupBy = None,
     remove: Annotated[
         str | None, typer.Option(help="Ids to take out: a,b,c, or @FILE with one a line.", show_default=False)
     ] = None,

@@ -78,9 +78,9 @@ def _title_words(title: str, language: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=TITLES)
 def _says_colour_or_size(name: str) -> bool:
-    """Whether an attribute of this name does."""
-    folded = fold(name)
-    return any(part in folded for part in _words().attributes)
+    """Whether an attribute of this name does: product_colour and size_name, not colour_toner_page_yield."""
+    words = folded_words(name.removesuffix("name"))
+    return bool(words) and words[-1].endswith(_words().attributes)
 
 
 def _own_values(attributes: Mapping[str, Any]) -> Iterator[list[str]]:

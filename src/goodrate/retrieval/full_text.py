@@ -30,13 +30,13 @@ MAX_FILES = 16  # commits whose files lie beside the big one until they are comp
 OUTDATED_FILE = "full_text.json"
 
 
-def words(query: str) -> Any:
-    """The full-text query: any word may match, in either column."""
+def words(query: str, attribute_weight: float = ATTRIBUTE_WEIGHT) -> Any:
+    """The full-text query: any word may match, in either column. attribute_weight: of attributes beside the others."""
     from lancedb import query as full_text
 
     query = lexical_form(pl.Series([query]))[0]
     match: Any = full_text.MatchQuery  # its signature hides its defaults from type checkers
-    core, attributes = match(query, "text"), match(query, "attribute_text", boost=ATTRIBUTE_WEIGHT)
+    core, attributes = match(query, "text"), match(query, "attribute_text", boost=attribute_weight)
     return full_text.BooleanQuery([(full_text.Occur.SHOULD, core), (full_text.Occur.SHOULD, attributes)])
 
 

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from goodrate.catalog.normal_form import composed_text
+from goodrate.retrieval.calibration import Calibration, read_calibration
 from goodrate.retrieval.facets import Facets, count_facets
-from goodrate.retrieval.fusion import ChannelPart, FusedHit, Hit, reciprocal_rank_fusion
+from goodrate.retrieval.fusion import ChannelPart, FusedHit, Hit, reciprocal_rank_fusion, score_fusion
 from goodrate.retrieval.indexing import ItemEncoder
 from goodrate.retrieval.languages import rules_language
 from goodrate.retrieval.rewriting.exclusions import violations
 from goodrate.retrieval.rewriting.query_constraints import QueryConstraints, read_query
 from goodrate.retrieval.rewriting.spelling import Change, Correction
 from goodrate.retrieval.rewriting.suggestions import Suggestion
+from goodrate.retrieval.search_settings import SYNONYM_WEIGHT, SearchSettings, read_settings
 from goodrate.retrieval.search_words import SearchWords
 from goodrate.retrieval.store import Store
 
 MODES = ("hybrid", "lexical", "dense")
 CHANNELS = ("identifier", "lexical", "dense")
-CHANNEL_DEPTH = 100  # hits a channel gives to the fusion; deeper ones weigh under 1 / 160
-# More than words and meaning together: who types an article number wants that article.
-IDENTIFIER_WEIGHT = 3.0
+CHANNEL_DEPTH = 100  # hits a channel gives to the fusion
 # Of the best, those that have what the query excludes go last; deeper, what moves up has little to do with the query.
 DEMOTED_AMONG = 50
-SYNONYM_WEIGHT = 0.5  # what was typed counts for more than what may mean the same
-WEIGHTS = {"identifier": IDENTIFIER_WEIGHT, "synonym": SYNONYM_WEIGHT}
+# By ranks, more than words and meaning together: who types an article number wants that article.
+IDENTIFIER_WEIGHT = 3.0
 OPTIONAL = ("identifier", "synonym")  # channels that are not there when they find nothing
 FACET_ROWS = 20_000  # items that facets are counted over: a word of more items costs more than it tells
 FACET_READS = 3
@@ -53,12 +53,13 @@ class Searcher:
 
     channels: those that hybrid asks; None = all that the index has. as_typed: take every word as it stands: no
     "without X" and "under 50 euro" as an exclusion and a price by the rules of the index's language, no correction, no
-    synonym. words: those of the index; None = it corrects and expands nothing.
+    synonym. words: those of the index; None = it corrects and expands nothing, and knows no floor. settings: None =
+    those of the index folder.
     """
 
     def __init__(
         self, store: Store, encoder: ItemEncoder | None, channels: Sequence[str] | None = None,
-        as_typed: bool = False, words: SearchWords | None = None,
+        as_typed: bool = False, words: SearchWords | None = None, settings: SearchSettings | None = None,
     ) -> None:  # fmt: skip
         if encoder is not None:
             store.require_encoder(encoder.fingerprint)
@@ -66,6 +67,9 @@ class Searcher:
         self.encoder = encoder
         self._rules = None if as_typed else rules_language(store.manifest.language)
         self._words = words if words is not None and not as_typed else SearchWords()
+        self._known = words if words is not None else SearchWords()
+        self.settings = settings if settings is not None else read_settings(store.path)
+        self.calibration = read_calibration(store) if encoder else Calibration(items=0)
         self.channels = tuple(channels) if channels else CHANNELS if encoder else CHANNELS[:2]
 
     def read(self, query: str, ignore: Collection[str] = ()) -> QueryReading:
@@ -93,7 +97,8 @@ class Searcher:
         what the query excludes go last: docs/query_constraints.md. ignore: ids of such parts that are plain words.
         mode: hybrid (identifiers, words and meaning), lexical (identifiers and words) or dense (meaning alone); None
         means hybrid, or lexical without an encoder. Where one channel alone finds items in mode lexical or dense, the
-        score is that channel's own (BM25, or the cosine). A query without a letter or digit finds nothing.
+        score is that channel's own (BM25, or the cosine). A query without a letter or digit finds nothing, and one
+        without a known word finds nothing by meaning unless an item is nearer to it than to non-words (calibration).
         """
         if not query.strip():
             raise ValueError("the query is empty")
@@ -166,29 +171,65 @@ class Searcher:
 
     def _retrieve(self, query: str, k: int, where: str | None, mode: str) -> list[FusedHit]:
         """What the channels of a mode find."""
+        found = self.found(query, k, where, mode)
+        if mode != "hybrid" and len(found) == 1:
+            return _single(*found.popitem(), k)
+        return fused(found, self.settings, self.calibration, k)
+
+    def found(self, query: str, k: int, where: str | None, mode: str) -> dict[str, list[Hit]]:
+        """What each channel of a mode finds, best first: at least k hits each, where there are so many.
+
+        query: the text that is searched for.
+        """
         asked = {"lexical": CHANNELS[:2], "dense": CHANNELS[2:], "hybrid": self.channels}[mode]
         depth = k if len(asked) == 1 else max(k, CHANNEL_DEPTH)
         found = {channel: self._hits(channel, query, depth, where) for channel in asked}
         if "lexical" in asked:
             found["synonym"] = self._synonym_hits(query, depth, where)
-        found = {channel: hits for channel, hits in found.items() if hits or channel not in OPTIONAL}
-        if mode != "hybrid" and len(found) == 1:
-            return _single(*found.popitem(), k)
-        return reciprocal_rank_fusion(found, k=k, weights=WEIGHTS)
+        return {channel: hits for channel, hits in found.items() if hits or channel not in OPTIONAL}
 
     def _synonym_hits(self, query: str, k: int, where: str | None) -> list[Hit]:
-        """What the query finds when it is asked in other words, all ways fused."""
-        ways = {other.text: self.store.search_text(other.text, k, where) for other in self._words.expand(query)}
-        return [Hit(hit.item_id, hit.score, hit.rank) for hit in reciprocal_rank_fusion(ways, k=k)]
+        """What the query finds when it is asked in other words; an item has the best score of all ways."""
+        best: dict[str, float] = {}
+        for other in self._words.expand(query):
+            for hit in self._text_hits(other.text, k, where):
+                best[hit.item_id] = max(hit.score, best.get(hit.item_id, 0.0))
+        ordered = sorted(best, key=lambda item: (-best[item], item))[:k]
+        return [Hit(item, best[item], rank) for rank, item in enumerate(ordered, start=1)]
 
     def _hits(self, channel: str, query: str, k: int, where: str | None) -> list[Hit]:
         """What one channel finds."""
         if channel == "identifier":
             return self.store.search_identifiers(query, k, where)
-        if channel == "lexical":
-            return self.store.search_text(query, k, where)
+        return self._text_hits(query, k, where) if channel == "lexical" else self._near(query, k, where)
+
+    def _text_hits(self, query: str, k: int, where: str | None) -> list[Hit]:
+        return self.store.search_text(query, k, where, self.settings.attribute_weight)
+
+    def _near(self, query: str, k: int, where: str | None) -> list[Hit]:
+        """The items nearest to a query; none for a query without a known word that nothing in the index is near to."""
         assert self.encoder is not None
-        return self.store.search_vector(self.encoder.encode_queries([composed_text(query)])[0], k, where)
+        vector = self.encoder.encode_queries([composed_text(query)])[0]
+        hits = self.store.search_vector(vector, k, where)
+        floor = self.calibration.floor if self.settings.floor else None
+        if floor is None or not hits or hits[0].score > floor or self._known.knows(query):
+            return hits
+        nearest = hits if where is None else self.store.search_vector(vector, 1)
+        return hits if nearest and nearest[0].score > floor else []
+
+
+def fused(
+    found: Mapping[str, Sequence[Hit]], settings: SearchSettings, calibration: Calibration, k: int | None = None
+) -> list[FusedHit]:
+    """One ranking of what the channels found, as an index is searched."""
+    if settings.fusion == "ranks":
+        weights = {"identifier": IDENTIFIER_WEIGHT, "synonym": SYNONYM_WEIGHT, "dense": settings.dense_weight}
+        return reciprocal_rank_fusion(found, k=k, weights=weights)
+    typed, meant = (max((hit.score for hit in found.get(name, ())), default=0.0) for name in ("lexical", "synonym"))
+    # A synonym that is rarer than the word that was typed is not worth more for it.
+    synonym = SYNONYM_WEIGHT * (min(1.0, typed / meant) if typed > 0 and meant > 0 else 1.0)
+    weights = {"synonym": synonym, "dense": calibration.dense_gain(settings.dense_weight)}
+    return score_fusion(found, weights, k, from_lowest=CHANNELS[2:], deciding=CHANNELS[:1])
 
 
 def _single(channel: str, hits: list[Hit], k: int) -> list[FusedHit]:

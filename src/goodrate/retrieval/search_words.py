@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from goodrate.run_folder import write_atomic
 
 OUTDATED_SHARE = 0.01  # of the items: so many changes are waited for before the words are counted anew
 WORD_FILES = (SPELLING_FILE, SUGGESTIONS_FILE, SYNONYMS_FILE)
+_WORD = re.compile(r"\w+")
+LONGER_PART = 4  # letters: any string is made of shorter words
 COUNT_FILE, LOG_FILE = "search_words.json", "query_log.json"
 
 
@@ -41,6 +44,23 @@ class SearchWords:
     def correct(self, query: str) -> Correction | None:
         """The query as it was probably meant; None when nothing is wrong with it."""
         return self.spelling.correct(query) if self.spelling else None
+
+    def knows(self, query: str) -> bool:
+        """Whether at least half the letters of a query are in words of the catalogue or of its encoder's vocabulary.
+
+        Two such words written as one are known, too. True when there is nothing to know words by.
+        """
+        if self.spelling is None:
+            return True
+        words = _WORD.findall(query)
+        known = sum(len(word) for word in words if self._is_known(word))
+        return bool(words) and 2 * known >= sum(map(len, words))
+
+    def _is_known(self, word: str) -> bool:
+        """Whether a word is known, or two words of which it is made ("ecloth", "cellphone")."""
+        assert self.spelling is not None
+        cuts = [at for at in range(1, len(word)) if max(at, len(word) - at) >= LONGER_PART]
+        return word in self.spelling or any(word[:at] in self.spelling and word[at:] in self.spelling for at in cuts)
 
     def expand(self, query: str) -> list[Alternative]:
         """Other ways to ask it, by the synonym file."""

@@ -273,6 +273,14 @@ class Store:
         found = self._unique(self._scan(["id", "vector"])).sort("id")
         return found["id"].to_list(), found["vector"].to_numpy().reshape(-1, self.dimension)
 
+    def sample(self, count: int, draw: np.random.Generator) -> pl.DataFrame:
+        """id, title and vector of at most `count` random items, ordered by id."""
+        ids = np.sort(self._scan(["id"])["id"].to_numpy())
+        chosen = draw.choice(ids, min(count, len(ids)), replace=False).tolist() if len(ids) else []
+        columns = ["id", "title", "vector"]
+        parts = [self._scan(columns, id_condition(chosen[at : at + ID_ROWS])) for at in range(0, len(chosen), ID_ROWS)]
+        return pl.concat(parts).sort("id") if parts else pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+
     def stored_hashes(self) -> dict[str, str]:
         """id -> hash of the text that was encoded, for all items."""
         return dict(self._unique(self._scan(["id", "text_hash"])).rows())
@@ -308,15 +316,17 @@ class Store:
 
         return self._opened.read(read)
 
-    def search_text(self, query: str, k: int, where: str | None = None) -> list[Hit]:
+    def search_text(
+        self, query: str, k: int, where: str | None = None, attribute_weight: float = full_text.ATTRIBUTE_WEIGHT
+    ) -> list[Hit]:
         """The k items with the highest lexical score among those that `where` lets through. Any characters are fine.
 
-        score = BM25(title, brand, category, description, title) + 0.25 * BM25(attributes). An item that shares no word
-        with the query is no hit, so there may be fewer than k.
+        score = BM25(title, brand, category, description, title) + attribute_weight * BM25(attributes). An item that
+        shares no word with the query is no hit, so there may be fewer than k.
         """
         if not any(sign.isalnum() for sign in query):
             return []
-        words = full_text.words(query)
+        words = full_text.words(query, attribute_weight)
         return self._search(lambda table: table.search(words), "_score", lambda score: score, k, where)
 
     def search_identifiers(self, query: str, k: int, where: str | None = None) -> list[Hit]:
