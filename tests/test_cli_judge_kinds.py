@@ -14,7 +14,6 @@ import torch
 
 from goodrate import cli
 from goodrate.api.serving import open_live
-from goodrate.catalog.rendering import RENDERED_FIELDS
 from goodrate.cli.serve import announcement
 from goodrate.models.encoder import Encoder
 from goodrate.recipes.judge_comparison import WAYS_OUT
@@ -131,7 +130,8 @@ def index(folder: Path) -> Path:
 
 
 def test_a_cosine_is_asked_measured_and_served(run: Run, folder: Path, index: Path, tmp_path: Path) -> None:
-    given = (f"encoder={folder / 'encoder'}", f"fields={json.dumps(list(RENDERED_FIELDS))}")  # as the index has them
+    fields = json.loads((index / "store.json").read_text(encoding="utf-8"))["encoded_fields"]
+    given = (f"encoder={folder / 'encoder'}", f"fields={json.dumps(fields)}")  # as the index has them
     assert train(run, folder, "judge_encoder", tmp_path / "run", *given)[0] == 0
     judge, out = tmp_path / "run" / "judge", tmp_path / "verdicts.jsonl"
     asked = ("judge", folder / "labels.csv", "--model", judge, "--index", index, "--out", out)

@@ -139,3 +139,28 @@ def test_an_encoder_whose_weights_lack_a_part_is_refused_and_a_spare_part_is_not
     save_file(weights, file)
     with pytest.raises(ValueError, match=r"the weights lack 'embeddings\.LayerNorm\.weight'"):
         Encoder.load(tmp_path)
+
+
+def test_a_trained_encoder_remembers_what_its_item_texts_were_and_an_index_gives_it_the_same(tmp_path: Path) -> None:
+    import polars as pl
+
+    import goodrate as gr
+    from goodrate.models.nano import nano_folder
+    from goodrate.recipes.retriever_contrastive import write_encoder
+    from goodrate.run_folder import RunFolder
+
+    plain = Encoder.create(nano_folder() / "tokenizer.json", hidden=16, layers=1, heads=2, max_length=32)
+    before = plain.fingerprint
+    plain.save(tmp_path / "plain")
+    trained = write_encoder(plain, RunFolder(tmp_path / "run"))
+    assert Encoder.load(tmp_path / "plain").item_fields is None
+    assert Encoder.load(trained).item_fields == ("title", "brand", "category", "attributes", "description")
+    assert Encoder.load(trained).fingerprint == before  # the same vectors of the same texts
+    items = pl.DataFrame({"id": ["a"], "title": ["lamp"]})
+    made = gr.Index.create(tmp_path / "one", items, trained)
+    assert made.store.encoded_fields == ["title", "brand", "category", "attributes", "description"]
+    assert gr.Index.create(tmp_path / "two", items, tmp_path / "plain").store.encoded_fields == ["title", "description"]
+    broken = trained / "config_sentence_transformers.json"
+    broken.write_text(broken.read_text().replace('"title"', "7"), encoding="utf-8")
+    with pytest.raises(ValueError, match="goodrate_item_fields: expected a list of texts"):
+        Encoder.load(trained)

@@ -60,10 +60,10 @@ class Index:
         """An index of these items. One that is there is brought up to date: only new and changed items are encoded.
 
         items: a Catalog or a frame. encoder: a sentence-transformers folder, hub id or Encoder; None = full text only,
-        or the one that the index remembers. fields: what the encoder reads of an item. dimensions: keep only so many
-        floats of a vector. language: of texts and queries, such as "de"; English unless said. sync, sync_limit: as in
-        add. Raises ValueError when the folder holds something else or was made otherwise, and FolderBusy when another
-        process still writes into it after 600 seconds.
+        or the one that the index remembers. fields: what the encoder reads of an item; None = what it was trained on,
+        else title and description. dimensions: keep only so many floats of a vector. language: of texts and queries,
+        such as "de"; English unless said. sync, sync_limit: as in add. Raises ValueError when the folder holds something
+        else or was made otherwise, and FolderBusy when another process still writes into it after 600 seconds.
         """
         with cls.writing(path, encoder, fields, dimensions, language) as index:
             index.add(items, progress, sync=sync, sync_limit=sync_limit)
@@ -113,7 +113,7 @@ class Index:
                 index._require(fields, dimensions, language)
             else:
                 require_free(path)
-                index = cls._made(path, encoder, loaded, fields or RENDERED_FIELDS, language or "en")
+                index = cls._made(path, encoder, loaded, fields, language or "en")
             with index.held(told=told):
                 yield index
 
@@ -130,16 +130,18 @@ class Index:
 
     @classmethod
     def _made(
-        cls, path: Path, encoder: str | Path | Encoder | None, loaded: Encoder | None, fields: Sequence[str],
+        cls, path: Path, encoder: str | Path | Encoder | None, loaded: Encoder | None, fields: Sequence[str] | None,
         language: str,
     ) -> Index:  # fmt: skip
         """A new, empty index."""
+        from goodrate.retrieval.indexing import PRETRAINED_FIELDS
         from goodrate.retrieval.manifest import remembered_place
         from goodrate.retrieval.store import Store
 
         if loaded is None:
             return cls(Store.create(path, None, None, language=language))
         where = remembered_place(path, encoder)
+        fields = fields or getattr(loaded, "item_fields", None) or PRETRAINED_FIELDS
         store = Store.create(path, loaded.fingerprint, loaded.dimension, where, fields, language)
         return cls(store, encoders.single_query_encoder(loaded))
 

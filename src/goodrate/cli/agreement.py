@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from goodrate.cli.options import Format, LabelMap, MergeRule, Queries, Raters, ScaleName, SkipBad
+from goodrate.cli.options import LabelFormat, LabelMap, MergeRule, Queries, Raters, ScaleName, SkipBad
 from goodrate.cli.terminal import column_names, console, parse_mapping, require_file_name, tell_judgements, verb_app
 from goodrate.strict_json import dumps
 
@@ -39,7 +39,7 @@ Examples:
 def agreement(
     file: Annotated[Path, typer.Argument(help="Labels of several raters.", show_default=False)],
     scale: ScaleName = None,
-    format: Format = None,
+    format: LabelFormat = None,
     map: LabelMap = None,
     queries: Queries = None,
     raters: Raters = None,

@@ -52,7 +52,7 @@ ContextEncoder = Annotated[
     ),
 ]
 Encoder = Annotated[str | None, typer.Option(help="Where the index's encoder lies, if it has moved.")]
-Format = Annotated[
+LabelFormat = Annotated[
     str | None,
     typer.Option(
         "--format",

@@ -109,6 +109,11 @@ class Encoder:
         return next(self.network.parameters()).device
 
     @property
+    def item_fields(self) -> tuple[str, ...] | None:
+        """Of which fields the item texts were that it was trained on; None = not known."""
+        return self.rules.item_fields
+
+    @property
     def dimension(self) -> int:
         """D, the floats of a vector."""
         return self.rules.dimension or self.full_dimension

@@ -30,7 +30,8 @@ DEFAULT_LENGTH = 512
 class EncoderRules:
     """How token states become a vector. max_length in tokens; the prompts stand before each query or item text.
 
-    dimension: only so many first floats are kept (of a Matryoshka encoder); None = all.
+    dimension: only so many first floats are kept (of a Matryoshka encoder); None = all. item_fields: of which
+    fields the item texts were that it was trained on, in their order; None = not known. They change no vector.
     """
 
     pooling: str = "mean"
@@ -38,14 +39,16 @@ class EncoderRules:
     query_prompt: str = ""
     item_prompt: str = ""
     dimension: int | None = None
+    item_fields: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling {self.pooling!r} is not one of {', '.join(POOLINGS)}")
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name; without a dimension that is not set, so that older fingerprints stay what they were."""
-        return {name: value for name, value in asdict(self).items() if name != "dimension" or value is not None}
+        """What decides vectors, by name; without an unset dimension: older fingerprints stay what they were."""
+        deciding = {name: value for name, value in asdict(self).items() if name != "item_fields"}
+        return {name: value for name, value in deciding.items() if name != "dimension" or value is not None}
 
 
 def read_rules(folder: Path) -> tuple[EncoderRules, Path]:
@@ -69,7 +72,8 @@ def read_rules(folder: Path) -> tuple[EncoderRules, Path]:
     hidden = read_object(weights / "config.json").get("hidden_size")
     if dimension and isinstance(hidden, int) and dimension > hidden:
         raise ValueError(f"{path}: truncate_dim {dimension}: the vectors have {hidden} floats")
-    return EncoderRules(pooling, _max_length(weights), query_prompt, item_prompt, dimension), weights
+    fields = _fields(config.get("goodrate_item_fields"), f"{path}: goodrate_item_fields")
+    return EncoderRules(pooling, _max_length(weights), query_prompt, item_prompt, dimension, fields), weights
 
 
 def _optional(path: Path) -> dict[str, Any]:
@@ -82,6 +86,13 @@ def _count(value: Any, where: str) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         return value
     raise ValueError(f"{where}: expected a whole number from 1, found {value!r}")
+
+
+def _fields(value: Any, where: str) -> tuple[str, ...] | None:
+    """Names of fields, None for none. Raises ValueError."""
+    if value is None or (isinstance(value, list) and value and all(isinstance(name, str) for name in value)):
+        return tuple(value) if value else None
+    raise ValueError(f"{where}: expected a list of texts, found {value!r}")
 
 
 def _text(value: Any, where: str) -> str:
@@ -163,6 +174,7 @@ def write_rules(folder: Path, rules: EncoderRules, dimension: int) -> None:
             "prompts": prompts,
             "similarity_fn_name": "cosine",
             **({"truncate_dim": rules.dimension} if rules.dimension else {}),
+            **({"goodrate_item_fields": list(rules.item_fields)} if rules.item_fields else {}),
         },
     }
     for name, content in contents.items():

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from goodrate.catalog.rendering import RENDERED_FIELDS
 from goodrate.learning.contrastive import Pair, PairSource, TwoTower
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.models.encoder import Encoder
@@ -89,8 +91,12 @@ def require_dimensions(settings: Settings, encoder: Encoder) -> list[int]:
 
 
 def write_encoder(encoder: Encoder, run: RunFolder) -> Path:
-    """Save a trained encoder as the run's folder `encoder`; it appears complete or not at all."""
+    """Save a trained encoder as the run's folder `encoder`; it appears complete or not at all.
+
+    It remembers that item texts had all fields, so that an index gives it the same.
+    """
     encoder.network.eval()
+    encoder.rules = replace(encoder.rules, item_fields=RENDERED_FIELDS)
     with new_folder(run.path / "encoder") as beside:
         encoder.save(beside)
     return run.path / "encoder"

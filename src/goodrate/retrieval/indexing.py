@@ -16,6 +16,8 @@ from goodrate.retrieval.syncing import IndexPlan, Missing, Sync
 from goodrate.retrieval.turns import writing_turn
 
 ENCODE_ROWS = 512  # items a part: what an interruption can lose
+# What an encoder reads that was not trained on other texts: attributes drown the title (docs/tune.md).
+PRETRAINED_FIELDS = ("title", "description")
 FEW = 20  # a catalogue of less than one in so many items of the index is compared by id, a larger one with all of it
 
 

@@ -17,7 +17,7 @@ import polars as pl
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.normal_form import normal_form
 from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields, lexical_texts, render_items
-from goodrate.retrieval import full_text
+from goodrate.retrieval import full_text, vector_index
 from goodrate.retrieval.facet_rows import FacetRows
 from goodrate.retrieval.filter_columns import IndexColumns
 from goodrate.retrieval.filters import filter_sql
@@ -213,9 +213,11 @@ class Store:
         return removed
 
     def refresh(self) -> None:
-        """Bring the full text up to date, as full_text says, and compact the files."""
+        """Bring full text and vectors up to date, as full_text and vector_index say, and compact the files."""
         with self._opened.writing() as table:
             full_text.update(table, self.path, self.manifest.language)
+            if self.dimension is not None:
+                vector_index.update(table, self.path)
 
     def mend(self) -> int:
         """Keep one row, the last written, of every id that has several; returns how many rows went.
@@ -340,13 +342,19 @@ class Store:
         found = self._search(lambda table: table.search(codes), "_score", lambda score: score, COMMON + 1, where)
         return [] if len(found) > COMMON else found[:k]
 
-    def search_vector(self, vector: np.ndarray, k: int, where: str | None = None) -> list[Hit]:
-        """The k items with the largest dot product, exactly, among those that `where` lets through. vector: (D,)."""
+    def search_vector(
+        self, vector: np.ndarray, k: int, where: str | None = None, exact: bool = False
+    ) -> list[Hit]:
+        """The k items with the largest dot product among those that `where` lets through. vector: (D,).
+
+        Exactly the best ones in an index of fewer than vector_index.APPROXIMATE_FROM items, or where `exact` is asked
+        for; of a larger one a few may be missed, and the scores and the order of those found are exact.
+        """
         vector = np.asarray(vector, dtype=np.float32)
         if self.dimension is None or vector.shape != (self.dimension,):
             raise ValueError(f"the query vector has shape {vector.shape}; this index expects ({self.dimension},)")
         return self._search(
-            lambda table: table.search(vector, vector_column_name="vector").distance_type("dot"),
+            lambda table: vector_index.nearest(table, vector, exact),
             "_distance", lambda distance: 1.0 - distance, k, where,
         )  # fmt: skip
 
