@@ -33,7 +33,8 @@ cli.main()
 
 
 def feed(path: Path, first: int, count: int = 100, title: str = "lamp") -> Path:
-    path.write_text("id,title\n" + "".join(f"i{n:03d},{title} {n}\n" for n in range(first, first + count)))
+    rows = (f"i{n:03d},{title} {n},{'Red' if n % 2 else 'blue'}\n" for n in range(first, first + count))
+    path.write_text("id,title,colour\n" + "".join(rows))
     return path
 
 
@@ -58,11 +59,16 @@ def here(*arguments: object) -> int:
 
 
 def expect(index: Path, first: int, count: int) -> None:
-    """The index holds exactly these items, each once, and words find all of them."""
+    """The index holds exactly these items, each once; words, filters and facets find all of them."""
     store = Store.open(index)
     ids = [f"i{n:03d}" for n in range(first, first + count)]
     assert sorted(store._scan(["id"])["id"].to_list()) == ids
     assert sorted(hit.item_id for hit in store.search_text("lamp", 999)) == ids
+    red = [f"i{n:03d}" for n in range(first, first + count) if n % 2]
+    assert sorted(hit.item_id for hit in store.search_text("lamp", 999, "attributes.colour = 'red'")) == red
+    terms = store.facets.table().field("attributes.colour")
+    assert terms is not None and terms.values.to_list() == ["blue", "red"]
+    assert terms.counts.tolist() == [count - len(red), len(red)]
 
 
 def test_two_runs_at_once_into_a_new_folder_and_into_one_that_is_there(tmp_path: Path) -> None:
