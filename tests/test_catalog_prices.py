@@ -8,6 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from goodrate.api.judging import ItemSource
+from goodrate.api.trimming import _documents
 from goodrate.catalog.currencies import CODES, SIGNS, UNDECIDED, currency_of
 from goodrate.catalog.prices import PriceColumn, PriceOptions, read_prices
 from goodrate.catalog.readers import read_catalog
@@ -154,6 +156,18 @@ def test_training_reads_prices_as_its_settings_say(tmp_path: Path) -> None:
     assert data.notes[0] == "price: decimal comma, EUR; '1.299' is 1299.00"
     with pytest.raises(ValueError, match="data.decimal is about data.catalog, which is not named"):
         DataSettings(index="shop-index", judgements=str(labels), decimal="comma")
+
+
+def test_items_of_pair_files_and_of_trimming_are_read_as_asked(tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_text("id;title;price\n1;oak lamp;1.299\n")
+    items = ItemSource(path, decimal="comma", currency="EUR").items
+    assert items is not None and items.frame.select("price", "currency").rows() == [(1299.0, "EUR")]
+    asked = {"format": None, "map": None, "skip_bad": 0, "decimal": None, "currency": None}
+    with pytest.raises(ValueError, match="say --decimal point or --decimal comma"):
+        _documents(path, asked)
+    kind, texts = _documents(path, asked | {"decimal": "comma"})
+    assert kind == "items" and any("price 1299" in text for text in texts[0])
 
 
 def test_signs_stand_for_codes_that_exist() -> None:
