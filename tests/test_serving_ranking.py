@@ -70,6 +70,13 @@ class Shifting(FakeSearcher):
         return [hit_at(rank, f"a{n}") for rank, n in enumerate(order[:k], start=1)]
 
 
+class InOrder(FakeSearcher):
+    """300 items, always in the same order."""
+
+    def find(self, read: QueryReading, k: int, where: str | None = None, mode: str = "hybrid") -> list[Hit]:
+        return [hit_at(n + 1, f"a{n}") for n in range(min(k, 300))]
+
+
 class ManyItems(FakeStore):
     """Items whose titles the fake judge knows, in groups of three."""
 
@@ -139,6 +146,13 @@ def test_k_results_are_k_groups() -> None:
     response = SearchPipeline(ManyItems(), searcher).search(SearchRequest("shoes", 90, group_by="parent_id"))
     assert len(response) == 90 and len({result.item["parent_id"] for result in response}) == 90
     assert [k for _, k, _, _ in searcher.asked] == [100, 1000], "the first hundred have too few groups"
+
+
+def test_what_the_judge_has_not_seen_is_behind_whether_results_are_grouped_or_not() -> None:
+    pipeline = SearchPipeline(ManyItems(), InOrder(), fake_judge())
+    plain = pipeline.search(SearchRequest("shoes", 20, depth=4))
+    grouped = pipeline.search(SearchRequest("shoes", 20, depth=4, group_by="parent_id"))
+    assert ids(plain) == ids(grouped) and {*ids(plain)[:4]} == {"a0", "a1", "a2", "a3"}, "Bad ones of the four, too"
 
 
 def test_sorted_among_the_retrieved_and_with_a_judge_among_those_that_are_not_bad() -> None:

@@ -75,7 +75,9 @@ class SearchPipeline:
                 verdicts = self._verdicts(request.query if read.typed else read.correction.text, rows[:depth])
             ordering = Ordering(rules, found.matching, self._group(request))
             with watch.stage("rank"):
-                self._start(ordering, request, rank(hits, [shown_item(row) for row in rows], verdicts), found)
+                items = [shown_item(row) for row in rows]
+                seen = rank(hits[:depth], items[:depth], verdicts)
+                self._start(ordering, request, [*seen, *rank(hits[depth:], items[depth:], (), len(seen))], found)
             while not found.complete and not ordering.has(request.offset + request.k + 1):
                 before = found.given
                 hits, rows = found.more(WINDOWS[0])
