@@ -12,7 +12,8 @@ from goodrate.api.index import Index
 if TYPE_CHECKING:
     from polars import DataFrame
 
-    from goodrate.catalog.judgements import JoinReport, Judgements
+    from goodrate.catalog.judgement_reports import JoinReport
+    from goodrate.catalog.judgements import Judgements
     from goodrate.evaluation.report import Report
     from goodrate.evaluation.run_file import RunFile
     from goodrate.evaluation.systems import SystemRuns, Task

@@ -62,8 +62,8 @@ class Index:
         items: a Catalog or a frame. encoder: a sentence-transformers folder, hub id or Encoder; None = full text only,
         or the one that the index remembers. fields: what the encoder reads of an item; None = what it was trained on,
         else title and description. dimensions: keep only so many floats of a vector. language: of texts and queries,
-        such as "de"; English unless said. sync, sync_limit: as in add. Raises ValueError when the folder holds something
-        else or was made otherwise, and FolderBusy when another process still writes into it after 600 seconds.
+        such as "de"; English unless said. sync, sync_limit: as in add. Raises ValueError when the folder holds another
+        thing or was made otherwise, and FolderBusy when another process still writes into it after 600 seconds.
         """
         with cls.writing(path, encoder, fields, dimensions, language) as index:
             index.add(items, progress, sync=sync, sync_limit=sync_limit)
