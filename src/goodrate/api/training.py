@@ -107,6 +107,24 @@ def settings_with_data(recipe: str) -> type[BaseModel]:
     return create_model(chosen.settings.__name__, __base__=chosen.settings, data=(DataSettings, ...))
 
 
+def fit_settings(
+    data: dict[str, Any], encoders: list[str], language_model: str | None, layers: list[int] | None = None,
+    characters: int = 160, folds: int = 5,
+) -> BaseModel:  # fmt: skip
+    """Settings of judge_ensemble from what its verb is told. data: of DataSettings. No encoders: that of data["index"].
+
+    Raises ValueError when there is no encoder, or a value that is none of the settings'.
+    """
+    from goodrate.examples.sources import index_encoder
+    from goodrate.settings import complete
+
+    named = encoders or [one for one in [index_encoder(data.get("index"))] if one]
+    if not named:
+        raise ValueError("no text encoder: name one with --encoder FOLDER, or give an index that was made with one")
+    own = {"encoders": named, "language_model": language_model, "layers": layers, "characters": characters}
+    return complete(settings_with_data("judge_ensemble"), {**own, "folds": folds, "data": data})
+
+
 def planned_updates(settings: BaseModel) -> int | None:
     """How many updates the settings ask for, None when time or the data decides."""
     return getattr(getattr(settings, "fit", None), "updates", None)
