@@ -69,7 +69,7 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, with an interval beside each nDCG@10."""
-        rival = self._system(self.rival).ndcg10
+        rival = self.system(self.rival).ndcg10
         systems = {
             one.name: {
                 **_row(one, self.data), "ndcg@10 interval": bootstrap_interval(one.ndcg10).as_dict(),
@@ -83,7 +83,8 @@ class Report:
             "curve": {str(count): value for count, value in self.curve.items()}, "warnings": list(self.warnings),
         }  # fmt: skip
 
-    def _system(self, name: str) -> System:
+    def system(self, name: str) -> System:
+        """The system of that name."""
         return next(one for one in self.systems if one.name == name)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.examples.data import TrainingData
+from goodrate.models.causal_lm import CausalLM
 from goodrate.models.encoder import Encoder
 from goodrate.recipes import score_sum
 from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
@@ -97,8 +98,7 @@ def _probe(settings: Settings, data: TrainingData, pairs: list[JudgedPair], out:
     """The reader, and the features of all labelled pairs, from the run folder where they lie there."""
     assert settings.language_model is not None
     model = open_model(settings.language_model)
-    depth = int(model.network.config.num_hidden_layers)
-    layers = tuple(settings.layers or sorted({max(1, depth // 2), max(1, 2 * depth // 3)}))
+    layers = tuple(settings.layers or probe_layers(model))
     opening = fitting_log(model) if settings.opening is None else settings.opening
     reader = ProbeReader(model, layers, opening, settings.fields, settings.characters)
     path = Path(settings.language_model).expanduser()
@@ -109,6 +109,12 @@ def _probe(settings: Settings, data: TrainingData, pairs: list[JudgedPair], out:
         fields=tuple(settings.fields), characters=settings.characters, labelled_pairs=len(pairs),
     )  # fmt: skip
     return Probe(reader, card, pair_features(reader, card, pairs, out / "features.safetensors", progress))
+
+
+def probe_layers(model: CausalLM) -> tuple[int, ...]:
+    """Those at 1/2 and 2/3 of a model's depth: the middle knows most of relevance (notes/real_judges.md)."""
+    depth = int(model.network.config.num_hidden_layers)
+    return tuple(sorted({max(1, depth // 2), max(1, 2 * depth // 3)}))
 
 
 def pair_features(
