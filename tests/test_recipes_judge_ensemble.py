@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,7 +14,9 @@ import pytest
 
 from goodrate import cli
 from goodrate.catalog.splits import query_folds, query_groups
+from goodrate.models.causal_lm import CausalLM
 from goodrate.models.encoder import Encoder
+from goodrate.recipes import judge_unlabelled
 from goodrate.recipes.score_sum import (
     USUAL,
     Choice,
@@ -217,6 +220,32 @@ def test_words_alone_order_this_catalogue_best_and_the_judge_says_so(fit: Fit, m
     assert "probe" not in systems and read_judge_card(tmp_path / "run" / "judge").members == ("cosine",)  # type: ignore[attr-defined]
 
 
+def test_without_labels_the_language_model_writes_queries(made: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    wishes = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
+    monkeypatch.setattr(judge_unlabelled, "written_queries", lambda model, opening, texts, *_: wishes[: len(texts)])
+    settings = judge_unlabelled.Settings(
+        catalog=str(made / "items.csv"), encoder=str(made / "encoder"), language_model=str(made / "lm"), queries=20
+    )
+    result = judge_unlabelled.run(settings, None, tmp_path / "run", lambda record: None)
+    assert result.notes[0].startswith("20 queries were written, such as 'red lamp'")
+    judge = open_judge(result.folder)
+    assert judge.warnings == ("no label was read: trust the order, not the tiers",)
+    verdicts = judge.judge("red lamp", ["red lamp", "blue rug"])
+    assert all(verdict.label is not None for verdict in verdicts)
+    monkeypatch.setattr(judge_unlabelled, "written_queries", lambda model, opening, texts, *_: [""] * len(texts))
+    with pytest.raises(ValueError, match="wrote 0 queries that can be used, of 32 items"):
+        judge_unlabelled.run(settings, None, tmp_path / "other", lambda record: None)
+
+
+def test_written_queries_are_one_line_and_none_is_the_item(made: Path) -> None:
+    model = CausalLM.load(made / "lm")
+    found = judge_unlabelled.written_queries(model, "log\n", ["red lamp", "blue rug"], [1, 2], 0.8)
+    assert len(found) == 2 and not any("\n" in one for one in found)
+    assert found == judge_unlabelled.written_queries(model, "log\n", ["red lamp", "blue rug"], [1, 2], 0.8)
+    assert judge_unlabelled._usable("Red  Lamp ", "red lamp") == "" == judge_unlabelled._usable("ab", "red lamp")
+    assert judge_unlabelled._usable(" desk  lamp ", "red lamp") == "desk lamp"
+
+
 def test_what_is_wrong_is_said_before_anything_is_read(fit: Fit, made: Path, tmp_path: Path) -> None:
     code, _, err = fit("--out", tmp_path / "a")
     assert code == 2 and "no text encoder: name one with --encoder FOLDER" in err
@@ -226,6 +255,8 @@ def test_what_is_wrong_is_said_before_anything_is_read(fit: Fit, made: Path, tmp
     assert code == 2 and "--layers 'one': expected whole numbers such as 9,12" in err
     code, _, err = fit("--encoder", made / "encoder", "--model", made / "lm", "--out", tmp_path / "d", "--layers", "77")
     assert code == 2 and "layers [77]: expected numbers from 1 to" in err
+    code, _, err = fit("--encoder", made / "encoder", "--model", made / "lm", "--out", tmp_path / "e", "--no-labels")
+    assert code == 2 and "give --judgements FILE, or --no-labels" in err
     assert not (tmp_path / "a").exists()
 
 

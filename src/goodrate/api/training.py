@@ -115,14 +115,41 @@ def fit_settings(
 
     Raises ValueError when there is no encoder, or a value that is none of the settings'.
     """
-    from goodrate.examples.sources import index_encoder
     from goodrate.settings import complete
+
+    own = {"encoders": named_encoders(data, encoders), "language_model": language_model, "layers": layers}
+    more = {"characters": characters, "folds": folds, "data": data}
+    return complete(settings_with_data("judge_ensemble"), {**own, **more})
+
+
+def unlabelled_settings(
+    data: dict[str, Any], encoders: list[str], language_model: str | None, characters: int = 160
+) -> BaseModel:
+    """Settings of judge_unlabelled from what its verb is told; see fit_settings.
+
+    Raises ValueError without a language model, and for several encoders.
+    """
+    from goodrate.settings import complete
+
+    if language_model is None:
+        raise ValueError("without labels it takes a language model that writes queries: --model FOLDER")
+    named = named_encoders(data, encoders)
+    if len(named) > 1:
+        raise ValueError(f"without labels one encoder is learned from; got {len(named)}")
+    kept = ("catalog", "catalog_format", "catalog_map", "index", "skip_bad", "scale")
+    own = {name: data[name] for name in kept if name in data} | {"seed": data.get("split_seed", 0)}
+    own |= {"encoder": named[0], "language_model": language_model, "characters": characters}
+    return complete(settings_with_data("judge_unlabelled"), own)
+
+
+def named_encoders(data: dict[str, Any], encoders: list[str]) -> list[str]:
+    """The encoders, or that of data["index"]. Raises ValueError when there is none."""
+    from goodrate.examples.sources import index_encoder
 
     named = encoders or [one for one in [index_encoder(data.get("index"))] if one]
     if not named:
         raise ValueError("no text encoder: name one with --encoder FOLDER, or give an index that was made with one")
-    own = {"encoders": named, "language_model": language_model, "layers": layers, "characters": characters}
-    return complete(settings_with_data("judge_ensemble"), {**own, "folds": folds, "data": data})
+    return named
 
 
 def planned_updates(settings: BaseModel) -> int | None:

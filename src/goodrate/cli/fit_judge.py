@@ -32,12 +32,17 @@ layers hold. The table is measured over folds of query groups; the judge is not 
 nobody trained unless the 95 % interval says so. Ten labelled queries help, a hundred are plenty. What was read stays
 in --out: the same command with more labels, in a new --out with --features of the old one, reads the new pairs only.
 
+With --no-labels nothing is labelled: the language model writes queries for items, and the probe learns from the cosine.
+The order is better than the cosine's where it was measured (docs/probe_judge.md); the labels are a guess.
+
 Examples:
 
   goodrate fit-judge items.csv --judgements ratings.csv --encoder sentence-transformers/all-MiniLM-L6-v2
   --model google/gemma-3-270m --scale graded_0_3 --out runs/judge
 
   goodrate fit-judge shop-index --judgements labels.csv --out runs/cosine     # the index's encoder, no language model
+
+  goodrate fit-judge items.csv --no-labels --encoder ./minilm --model ./gemma-3-270m --out runs/judge
 
   goodrate serve shop-index --model runs/judge/judge
 """
@@ -46,8 +51,9 @@ Examples:
 @app.command(help=HELP)
 def fit_judge(
     catalog: Annotated[Path, typer.Argument(help="A file of items, or the folder of an index.")],
-    judgements: Annotated[Path, typer.Option(help="Labels: query, item_id, label.")],
     out: Annotated[Path, typer.Option(help="Run folder; the judge is its folder judge.")],
+    judgements: Annotated[Path | None, typer.Option(help="Labels: query, item_id, label.", show_default=False)] = None,
+    no_labels: Annotated[bool, typer.Option("--no-labels", help="Learn from the encoder's cosine alone.")] = False,
     encoder: Annotated[
         list[str] | None,
         typer.Option(help="Text encoder: folder or hub id; may be given twice. Default: that of the index."),
@@ -71,18 +77,24 @@ def fit_judge(
     skip_bad: SkipBad = 0,
 ) -> None:
     """See HELP."""
-    from goodrate.api.training import fit_settings, run_from_settings
+    from goodrate.api.training import fit_settings, run_from_settings, unlabelled_settings
 
     require_folder("--out", out)
+    if no_labels == (judgements is not None):
+        raise ValueError("give --judgements FILE, or --no-labels")
     named = {"index": str(catalog)} if catalog.is_dir() else {"catalog": str(catalog)}
     data: dict[str, Any] = {
-        **named, "judgements": str(judgements), "scale": scale, "catalog_format": format,
+        **named, "judgements": str(judgements) if judgements else None, "scale": scale, "catalog_format": format,
         "catalog_map": parse_mapping(map) or {}, "judgements_format": judgements_format, "skip_bad": skip_bad,
         "judgements_map": parse_mapping(judgements_map) or {}, "test_share": 0.0, "split_seed": seed,
     }  # fmt: skip
-    settings = fit_settings(data, encoder or [], model, _numbers(layers), characters, folds)
+    if no_labels:
+        recipe, settings = "judge_unlabelled", unlabelled_settings(data, encoder or [], model, characters)
+    else:
+        recipe = "judge_ensemble"
+        settings = fit_settings(data, encoder or [], model, _numbers(layers), characters, folds)
     with _pair_progress() as progress:
-        result = run_from_settings("judge_ensemble", settings, out, progress)
+        result = run_from_settings(recipe, settings, out, progress)
     _report(result, out)
 
 
@@ -114,6 +126,9 @@ def _numbers(text: str | None) -> list[int] | None:
 
 def _report(result: TrainingResult, out: Path) -> None:
     """The table on stdout; notes, warnings and the place of the judge on stderr."""
+    if not result.rows:
+        _say(result)
+        return
     told = read_object(out / "fit.json")
     title = f"{told['pairs']:,} pairs, {told['queries']:,} queries whose labels differ"
     headings = [heading.format(rival=told["rival"]) for heading in COLUMNS.values()]
@@ -121,6 +136,11 @@ def _report(result: TrainingResult, out: Path) -> None:
     for name, row in told["systems"].items():
         table.add_row(name, *(_cell(row.get(column)) for column in COLUMNS))
     Console().print(table)
+    _say(result)
+
+
+def _say(result: TrainingResult) -> None:
+    """Notes, warnings and where the judge is, on stderr."""
     for note in result.notes:
         console.print(escape(note), style="dim", highlight=False)
     for warning in result.warnings:

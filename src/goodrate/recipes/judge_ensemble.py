@@ -25,7 +25,7 @@ from goodrate.relevance import encoder_judge, ensemble_judge, probe_judge
 from goodrate.relevance.encoder_judge import EncoderJudge
 from goodrate.relevance.feature_cache import FeatureCache, feature_key
 from goodrate.relevance.odds import fit_odds
-from goodrate.relevance.pairs import JudgedPair
+from goodrate.relevance.pairs import JudgedPair, Pair
 from goodrate.relevance.probe_head import gain_targets, ridge_heads
 from goodrate.relevance.probe_judge import ProbeReader, fitting_log, model_fingerprint, open_model
 from goodrate.relevance.seen_queries import write_seen
@@ -118,7 +118,7 @@ def probe_layers(model: CausalLM) -> tuple[int, ...]:
 
 
 def pair_features(
-    reader: ProbeReader, card: probe_judge.Card, pairs: Sequence[JudgedPair], path: Path, progress: Progress
+    reader: ProbeReader, card: probe_judge.Card, pairs: Sequence[Pair], path: Path, progress: Progress
 ) -> np.ndarray:
     """Features (N, D) of pairs; those that a file at `path` holds are not computed again."""
     texts = reader.reads([pair.item for pair in pairs])
