@@ -17,9 +17,10 @@ from goodrate.api.serving import open_live
 from goodrate.cli.serve import announcement
 from goodrate.models.encoder import Encoder
 from goodrate.recipes.judge_comparison import WAYS_OUT
-from goodrate.relevance.encoder_judge import Card, label_probabilities
+from goodrate.relevance.encoder_judge import Card
 from goodrate.relevance.judge import open_judge
 from goodrate.relevance.judge_card import read_judge_card
+from goodrate.relevance.odds import label_probabilities
 from goodrate.relevance.pairs import Pair, text_item
 from tiny_models import causal_lm, tokenizer_file
 
@@ -90,7 +91,7 @@ def test_what_cannot_start_binds_no_folder_and_other_data_are_refused(run: Run, 
     labels.write_text("query,item_id,label\n" + "".join(f"blue {noun},i0,related\n" for noun in NOUNS))
     out, encoder = tmp_path / "run", f"encoder={folder / 'encoder'}"
     code, _, err = train(run, folder, "judge_encoder", out, encoder, f"data.judgements={labels}")
-    assert code == 2 and "labels are one; a cosine needs labels that differ" in err
+    assert code == 2 and "labels are one; labels that differ are needed" in err
     assert not (out / "data" / "settings.toml").exists() and not (out / "settings.toml").exists()
     assert train(run, folder, "judge_encoder", out, encoder)[0] == 0
     before = (out / "judge" / "judge.json").read_bytes()

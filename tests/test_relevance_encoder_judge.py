@@ -16,12 +16,10 @@ from goodrate.relevance import encoder_judge
 from goodrate.relevance.encoder_judge import (
     Card,
     EncoderJudge,
-    cuts_without_labels,
-    fit_odds,
-    label_probabilities,
     write_encoder_judge,
 )
 from goodrate.relevance.judge import CalibratedJudge, open_judge
+from goodrate.relevance.odds import cuts_without_labels, fit_odds, label_probabilities
 from goodrate.relevance.pairs import Pair, text_item
 from goodrate.scale import FOUR_LEVEL
 from tiny_models import tokenizer_file
@@ -96,7 +94,7 @@ def test_labels_that_a_cosine_separates_stay_finite_and_one_label_is_refused() -
     slope, cuts = fit_odds(cosines, np.asarray([0, 0, 3, 3]), 4)
     assert np.isfinite([slope, *cuts]).all() and list(cuts) == sorted(cuts)
     assert label_probabilities(cosines, slope, cuts).argmax(axis=1).tolist() == [0, 0, 3, 3]
-    with pytest.raises(ValueError, match="all 4 labels are one; a cosine needs labels that differ"):
+    with pytest.raises(ValueError, match="all 4 labels are one; labels that differ are needed"):
         fit_odds(cosines, np.asarray([2, 2, 2, 2]), 4)
 
 

@@ -108,6 +108,51 @@ def settings_with_data(recipe: str) -> type[BaseModel]:
     return create_model(chosen.settings.__name__, __base__=chosen.settings, data=(DataSettings, ...))
 
 
+def fit_settings(
+    data: dict[str, Any], encoders: list[str], language_model: str | None, layers: list[int] | None = None,
+    characters: int = 160, folds: int = 5,
+) -> BaseModel:  # fmt: skip
+    """Settings of judge_ensemble from what its verb is told. data: of DataSettings. No encoders: that of data["index"].
+
+    Raises ValueError when there is no encoder, or a value that is none of the settings'.
+    """
+    from goodrate.settings import complete
+
+    own = {"encoders": named_encoders(data, encoders), "language_model": language_model, "layers": layers}
+    more = {"characters": characters, "folds": folds, "data": data}
+    return complete(settings_with_data("judge_ensemble"), {**own, **more})
+
+
+def unlabelled_settings(
+    data: dict[str, Any], encoders: list[str], language_model: str | None, characters: int = 160
+) -> BaseModel:
+    """Settings of judge_unlabelled from what its verb is told; see fit_settings.
+
+    Raises ValueError without a language model, and for several encoders.
+    """
+    from goodrate.settings import complete
+
+    if language_model is None:
+        raise ValueError("without labels it takes a language model that writes queries: --model FOLDER")
+    named = named_encoders(data, encoders)
+    if len(named) > 1:
+        raise ValueError(f"without labels one encoder is learned from; got {len(named)}")
+    kept = ("catalog", "catalog_format", "catalog_map", "decimal", "currency", "index", "skip_bad", "scale")
+    own = {name: data[name] for name in kept if data.get(name) is not None} | {"seed": data.get("split_seed", 0)}
+    own |= {"encoder": named[0], "language_model": language_model, "characters": characters}
+    return complete(settings_with_data("judge_unlabelled"), own)
+
+
+def named_encoders(data: dict[str, Any], encoders: list[str]) -> list[str]:
+    """The encoders, or that of data["index"]. Raises ValueError when there is none."""
+    from goodrate.examples.sources import index_encoder
+
+    named = encoders or [one for one in [index_encoder(data.get("index"))] if one]
+    if not named:
+        raise ValueError("no text encoder: name one with --encoder FOLDER, or give an index that was made with one")
+    return named
+
+
 def planned_updates(settings: BaseModel) -> int | None:
     """How many updates the settings ask for, None when time or the data decides."""
     return getattr(getattr(settings, "fit", None), "updates", None)

@@ -52,6 +52,19 @@ def split_by_group(queries: Sequence[str], fractions: dict[str, float], seed: in
     return {name: parts[name] for name in fractions}
 
 
+def query_folds(queries: Sequence[str], folds: int, seed: int) -> dict[str, int]:
+    """The fold, from 0, of each distinct query; no group is cut, and the folds are as equal as the groups allow.
+
+    Raises ValueError for fewer than two folds, and when there are fewer groups than folds.
+    """
+    distinct = sorted(set(queries))
+    groups = len(set(query_groups(distinct)))
+    if not 2 <= folds <= groups:
+        raise ValueError(f"{folds} folds of {groups} groups of queries: expected 2 folds or more, and a group for each")
+    parts = split_by_group(distinct, {str(fold): 1 / folds for fold in range(folds)}, seed)
+    return {query: int(fold) for fold, members in parts.items() for query in members}
+
+
 def _groups(distinct: Sequence[str]) -> list[list[str]]:
     """The members of each group."""
     members: dict[int, list[str]] = defaultdict(list)

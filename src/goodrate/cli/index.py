@@ -76,7 +76,7 @@ def index(
     skip_bad: SkipBad = 0,
     encode: Annotated[
         str | None,
-        typer.Option(help="What the encoder reads. Default: as it was trained, or title,description.", show_default=False),
+        typer.Option(help="What the encoder reads. Default: as trained, or title,description.", show_default=False),
     ] = None,
     dimensions: Annotated[
         int | None,

@@ -26,7 +26,7 @@ def load_data(settings: DataSettings) -> TrainingData:
     """The data of the settings. Raises FileNotFoundError and ValueError naming file, row and column."""
     shop = _written_shop(Path(settings.shop_folder)) if settings.shop_folder else settings.shop
     data = _generated(shop, settings) if shop else _from_files(settings)
-    data = replace(data, baseline=settings.baseline or _encoder_of(settings.index))
+    data = replace(data, baseline=settings.baseline or index_encoder(settings.index))
     if settings.contexts is not None:
         data = replace(data, contexts=_named_contexts(settings.contexts, settings, data.catalog))
     if settings.rationales is None:
@@ -112,7 +112,7 @@ def _from_files(settings: DataSettings) -> TrainingData:
     return TrainingData(catalog, read.scale, parts, settings, facts, notes=tuple(notes), clicks=clicks)
 
 
-def _encoder_of(index: str | None) -> str | None:
+def index_encoder(index: str | None) -> str | None:
     """Where the encoder of an index lies; None without one."""
     from goodrate.retrieval.manifest import encoder_place, read_manifest
 

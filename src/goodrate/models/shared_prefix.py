@@ -44,12 +44,12 @@ def prefill(network: Any, prompts: Sequence[tuple[int, ...]], pad_id: int, devic
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     where = torch.arange(ids.shape[1], device=device)
     seen = (where[None] < lengths[:, None]).long()
-    cache = _whole_cache(network.config)
+    cache = whole_cache(network.config)
     states = cached_states(network, cache, input_ids=ids, attention_mask=seen, position_ids=where[None].expand_as(ids))
     return Prefill(states[torch.arange(len(ids), device=device), lengths - 1], cache, lengths, seen)
 
 
-def _whole_cache(config: Any) -> DynamicCache:
+def whole_cache(config: Any) -> DynamicCache:
     """A cache that holds every key. A model's own one keeps a layer's last window of columns, which are pads where a
     prompt is shorter than its neighbours.
     """

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from goodrate.models.encoder import Encoder
-from goodrate.relevance.encoder_judge import Card, EncoderJudge, fit_odds
+from goodrate.relevance.encoder_judge import Card, EncoderJudge
 from goodrate.relevance.judge import CalibratedJudge, calibrated_judge
+from goodrate.relevance.odds import fit_odds
 from goodrate.relevance.pairs import Pair
 from goodrate.scale import RelevanceScale, scale_entry
 

@@ -12,7 +12,8 @@ from goodrate.models.encoder import Encoder
 from goodrate.recipes.dev_table import tune_and_measure
 from goodrate.recipes.encoder_baseline import FIELDS, encoder_card, fitted_card
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data
-from goodrate.relevance.encoder_judge import Card, EncoderJudge, cuts_without_labels, write_encoder_judge
+from goodrate.relevance.encoder_judge import Card, EncoderJudge, write_encoder_judge
+from goodrate.relevance.odds import cuts_without_labels
 from goodrate.relevance.pairs import Item, Pair, gold_labels
 from goodrate.run_folder import RunFolder
 from goodrate.scale import RelevanceScale

@@ -1,12 +1,10 @@
 """The cosine of a text encoder as a judge: what every other judge must beat, and what a shop without labels has.
 
-Labels follow from the cosine c by a proportional-odds model, P(label >= l) = sigmoid(slope * c - cut_l) with slope >= 0
-and rising cuts (McCullagh 1980), so that expected gain orders exactly as the cosine does. The use of it is ours.
+Labels follow from the cosine by a proportional-odds model (odds), so that expected gain orders exactly as it does.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from goodrate.catalog.normal_form import composed_text
-from goodrate.relevance.judge_card import CARD_FILE, JudgeCard, require_number, write_judge_card
+from goodrate.relevance.judge_card import CARD_FILE, JudgeCard, write_judge_card
+from goodrate.relevance.odds import check_odds, label_probabilities
 from goodrate.relevance.pairs import TEXT, Item, Pair
 from goodrate.relevance.protocol import Assessment
 from goodrate.relevance.reason_words import word_steps
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from goodrate.models.encoder import Encoder
 
 REMEMBERED = 200_000  # item vectors that a loaded judge keeps
-CHANCE_QUANTILE = 0.99  # of the cosines of unrelated pairs: where the lowest label ends when nobody gave labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +48,7 @@ class Card(JudgeCard):
         from goodrate.catalog.rendering import check_fields
 
         check_fields(self.fields)
-        require_number("slope", self.slope, above=-1e-12)
-        for cut in self.cuts:
-            require_number("cuts", cut, above=-math.inf)
-        if len(self.cuts) != len(self.relevance_scale) - 1 or list(self.cuts) != sorted(self.cuts):
-            raise ValueError(f"cuts {list(self.cuts)}: expected {len(self.relevance_scale) - 1} rising numbers")
+        check_odds(self.slope, self.cuts, len(self.relevance_scale))
 
 
 def open_kind(folder: Path, card: JudgeCard) -> EncoderJudge:
@@ -112,6 +106,10 @@ class EncoderJudge:
         rows = zip(pairs, self.reads([pair.item for pair in pairs]), self.cosines(pairs), strict=True)
         return [_explanation(pair.query, text, float(cosine)) for pair, text, cosine in rows]
 
+    def scores(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """What orders: the cosine, (N,)."""
+        return self.cosines(pairs)
+
     def cosines(self, pairs: Sequence[Pair]) -> np.ndarray:
         """Cosine of each pair's query and item, (N,)."""
         if not pairs:
@@ -138,56 +136,6 @@ def field_texts(items: Sequence[Item], fields: Sequence[str]) -> list[str]:
 
     rendered = iter(render_rows([item for item in items if TEXT not in item], fields))
     return [str(item[TEXT]) if TEXT in item else next(rendered) for item in items]
-
-
-def label_probabilities(cosines: np.ndarray, slope: float, cuts: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Probabilities (N, L) of the proportional-odds model, worst label first; differences of its L - 1 sigmoids.
-
-    >>> label_probabilities(np.array([0.5]), 10.0, [3.0, 7.0]).round(3).tolist()  # sigmoids of 2 and -2
-    [[0.119, 0.762, 0.119]]
-    """
-    from scipy.special import expit
-
-    at_least = expit(slope * np.asarray(cosines)[:, None] - np.asarray(cuts)[None, :])
-    edges = np.hstack([np.ones((len(at_least), 1)), at_least, np.zeros((len(at_least), 1))])
-    return np.maximum(edges[:, :-1] - edges[:, 1:], 0.0)
-
-
-def fit_odds(cosines: np.ndarray, labels: np.ndarray, num_labels: int) -> tuple[float, tuple[float, ...]]:
-    """Slope and cuts with the largest likelihood, with a weak ridge so that separable labels stay finite.
-
-    cosines (N,), labels (N,) positions. Raises ValueError when all labels are one.
-    """
-    from scipy.optimize import minimize
-
-    if len(np.unique(labels)) < 2:
-        raise ValueError(f"all {len(labels)} labels are one; a cosine needs labels that differ")
-    spread = max(float(np.std(cosines)), 1e-6)
-
-    def model(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        steps = np.concatenate([parameters[1:2], np.exp(parameters[2:])])
-        return float(np.exp(parameters[0])), np.cumsum(steps)
-
-    def loss(parameters: np.ndarray) -> float:
-        slope, cuts = model(parameters)
-        p = label_probabilities(cosines, slope, cuts)[np.arange(len(labels)), labels]
-        return float(-np.log(np.maximum(p, 1e-12)).mean() + 1e-4 * (parameters**2).sum())
-
-    start = np.concatenate([[np.log(1 / spread), float(np.mean(cosines)) / spread], np.zeros(num_labels - 2)])
-    slope, cuts = model(minimize(loss, start, method="Nelder-Mead", options={"maxiter": 4000, "maxfev": 4000}).x)
-    return slope, tuple(float(cut) for cut in cuts)
-
-
-def cuts_without_labels(chance: np.ndarray, alike: np.ndarray, num_labels: int) -> tuple[float, tuple[float, ...]]:
-    """Slope and cuts from cosines alone: the order is the encoder's, the labels are a guess that nobody checked.
-
-    chance: cosines of unrelated queries and items; the lowest label ends at their 99 % quantile. alike: cosines of
-    titles and their own items; the best label begins at their median. The others lie evenly between.
-    """
-    low, high = float(np.quantile(chance, CHANCE_QUANTILE)), float(np.median(alike))
-    high = max(high, low + 1e-3)
-    slope = 4.0 * (num_labels - 1) / (high - low)
-    return slope, tuple(float(slope * cut) for cut in np.linspace(low, high, num_labels - 1))
 
 
 def _explanation(query: str, item_text: str, cosine: float) -> Explanation:

@@ -20,6 +20,8 @@ KINDS = {
     "lm": "goodrate.relevance.lm_judge",
     "encoder": "goodrate.relevance.encoder_judge",
     "human": "goodrate.relevance.human_judge",
+    "probe": "goodrate.relevance.probe_judge",
+    "ensemble": "goodrate.relevance.ensemble_judge",
 }
 
 

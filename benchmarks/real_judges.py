@@ -1,0 +1,182 @@
+"""Judges from few labels on real catalogues with human grades, beside everything that nobody trained.
+
+python benchmarks/real_judges.py run --data chorus,esci150 --model GEMMA --encoders MINILM,MPNET
+python benchmarks/real_judges.py table --write                                      benchmarks/results/real_judges.md
+
+GEMMA, MINILM, MPNET: folders of ../shared/tools/fixtures.py. What the language model read of the labelled pairs is kept
+in the work folder, so another run takes minutes. Numbers are out of fold by query group; each fold seed is a fresh
+deal, intervals are over queries on the mean of the seeds. Results hold no text of the data.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+import goodrate as gr
+from goodrate.evaluation.significance import bootstrap_interval
+from goodrate.models.encoder import Encoder
+from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
+from goodrate.recipes.ensemble_report import Report, measured_report
+from goodrate.recipes.judge_ensemble import pair_features, probe_layers
+from goodrate.recipes.score_sum import LabelledPairs, ScoreSums, Standardised, probe_scores
+from goodrate.relevance import probe_judge
+from goodrate.relevance.encoder_judge import EncoderJudge
+from goodrate.relevance.pairs import JudgedPair
+from goodrate.run_folder import code_versions, write_atomic
+from lib.queue import RESULTS, WORK
+from lib.tables import add_table, markdown
+from search_quality import DATA, _judged, folder
+
+NAME = "real_judges"
+NEGATIONS = ("without", "not", "no", "non")
+app = typer.Typer(add_completion=False, help=__doc__)
+
+
+def labelled_pairs(name: str) -> tuple[gr.Catalog, list[JudgedPair], str]:
+    """The catalogue, its judged pairs and their scale."""
+    source = DATA[name]
+    catalog = gr.read_catalog(folder() / source.catalog, format=source.format)
+    judgements = gr.read_judgements(folder() / source.judgements, scale=source.scale, format=_judged(name))
+    rows = {row["id"]: row for row in catalog.to_rows()}
+    each = zip(
+        judgements.frame.select("query", "item_id").iter_rows(), judgements.label_indices().tolist(), strict=True
+    )
+    return catalog, [JudgedPair(query, rows[item], label=label) for (query, item), label in each], source.scale
+
+
+@app.command()
+def run(
+    model: Annotated[Path, typer.Option(help="Folder of a causal language model.")],
+    encoders: Annotated[str, typer.Option(help="Folders of text encoders, the first is the one that is always there.")],
+    data: Annotated[str, typer.Option(help=f"Of {', '.join(DATA)}.")] = ",".join(DATA),
+    seeds: Annotated[int, typer.Option(help="Deals of the queries into folds.")] = 5,
+) -> None:
+    """Read the pairs, and measure over all deals."""
+    for name in data.split(","):
+        start = time.perf_counter()
+        catalog, pairs, scale = labelled_pairs(name)
+        features = features_of(name, model, pairs, scale)
+        cosines = {Path(one).name: cosines_of(one, pairs, scale) for one in encoders.split(",")}
+        arms = {"one cosine": list(cosines)[:1]} | ({"all cosines": list(cosines)} if len(cosines) > 1 else {})
+        result: dict[str, Any] = {
+            "data": name, "model": model.name, **code_versions(), "pairs": len(pairs), "seeds": seeds,
+            "arms": {arm: measured(catalog, pairs, scale, features, {n: cosines[n] for n in used}, seeds)
+                     for arm, used in arms.items()},
+            "minutes": round((time.perf_counter() - start) / 60, 2),
+        }  # fmt: skip
+        path = RESULTS / NAME / f"{name}-{model.name}.json"
+        write_atomic(path, json.dumps(result, indent=1) + "\n")
+        print(path)
+
+
+def features_of(name: str, model: Path, pairs: list[JudgedPair], scale: str) -> np.ndarray:
+    """What the language model holds of each pair, (N, D)."""
+    loaded = probe_judge.open_model(str(model))
+    layers, opening = probe_layers(loaded), probe_judge.fitting_log(loaded)
+    reader = probe_judge.ProbeReader(loaded, layers, opening, FIELDS, 160)
+    card = probe_judge.Card(
+        scale=scale, language_model=str(model), fingerprint=probe_judge.model_fingerprint(loaded), layers=layers,
+        opening=opening, slope=1.0, cuts=(0.0, 1.0, 2.0),
+    )  # fmt: skip
+    path = WORK / NAME / f"{name}-{model.name}.safetensors"
+    return pair_features(reader, card, pairs, path, lambda record: print(record, flush=True))
+
+
+def cosines_of(encoder: str, pairs: list[JudgedPair], scale: str) -> np.ndarray:
+    """Cosine (N,) of each pair."""
+    loaded = Encoder.load(encoder, precision="auto")
+    return EncoderJudge(loaded, encoder_card(encoder, loaded, gr_scale(scale))).cosines(pairs)
+
+
+def gr_scale(name: str) -> Any:
+    """The scale of that name."""
+    from goodrate.scale import get_scale
+
+    return get_scale(name)
+
+
+def measured(
+    catalog: gr.Catalog, pairs: list[JudgedPair], scale: str, features: np.ndarray, cosines: dict[str, np.ndarray],
+    seeds: int,
+) -> dict[str, Any]:  # fmt: skip
+    """All systems over all deals; negations apart."""
+    reports = []
+    for seed in range(seeds):
+        data = LabelledPairs(pairs, gr_scale(scale), seed=seed)
+        standard = {name: Standardised.of(one) for name, one in cosines.items()}
+        sums = ScoreSums(data, standard, probe_scores(features, data))
+        reports.append(measured_report(sums, catalog, features if seed == 0 else None))
+    return summary(reports)
+
+
+def summary(reports: list[Report]) -> dict[str, Any]:
+    """Means over the deals, with intervals over queries; each system less the best that nobody trained."""
+    first = reports[0]
+    negation = np.asarray([bool(set(query.lower().split()) & set(NEGATIONS)) for query in first.data.queries])
+    names = [system.name for system in first.systems if system.name != "constant"]
+    by_query = {name: np.mean([r.system(name).ndcg10 for r in reports], axis=0) for name in names}
+    rival = by_query[first.rival]
+    systems = {}
+    for name in names:
+        values = by_query[name]
+        systems[name] = {
+            "ndcg@10": bootstrap_interval(values).as_dict(),
+            "minus rival": bootstrap_interval(values - rival).as_dict(),
+            "negations": bootstrap_interval(values[negation]).as_dict(),
+            "negations minus rival": bootstrap_interval((values - rival)[negation]).as_dict(),
+        }  # fmt: skip
+    rows = [report.rows() for report in reports]
+    for name in [*names, "constant"]:
+        metrics = rows[0][name]
+        systems.setdefault(name, {}).update(
+            {m: float(np.mean([row[name][m] for row in rows])) for m in metrics if m != "ndcg@10"}
+        )
+    return {
+        "queries": len(first.data.queries), "negations": int(negation.sum()), "rival": first.rival, "systems": systems,
+        "choices": [[r.choice.alpha, r.choice.weight] for r in reports], "curve": first.curve,
+    }  # fmt: skip
+
+
+def render() -> str:
+    """A table per catalogue and arm, and its learning curve."""
+    found = [json.loads(path.read_text()) for path in sorted((RESULTS / NAME).glob("*.json"))]
+    return "\n\n".join(
+        part for one in found for arm, values in one["arms"].items() for part in _parts(one, arm, values)
+    )
+
+
+def _parts(one: dict[str, Any], arm: str, values: dict[str, Any]) -> list[str]:
+    head = ["system", "nDCG@10", f"minus {values['rival']}", "nDCG", "negations", "AUC good", "accuracy", "macro-F1",
+            "F1 good", "ECE"]  # fmt: skip
+    rows = [head]
+    for name, row in values["systems"].items():
+        numbers = [row.get(m) for m in ("auc_good", "accuracy", "macro_f1", "good_f1", "ece")]
+        rows.append([
+            name, cell(row.get("ndcg@10")), cell(row.get("minus rival"), "+.3f"), cell(row.get("ndcg")),
+            cell(row.get("negations")), *(cell(number) for number in numbers),
+        ])  # fmt: skip
+    title = (f"### {one['data']}: {arm}\n\n{one['pairs']:,} pairs, {values['queries']} queries whose labels differ "
+             f"({values['negations']} negations), {one['seeds']} deals into 5 folds, {one['model']}")  # fmt: skip
+    curve = ", ".join(f"{count}: {gain:+.3f}" for count, gain in values["curve"].items())
+    return [title, markdown(rows), f"Labelled queries: gain of the usual sum over the cosine. {curve}"]
+
+
+def cell(value: Any, form: str = ".3f") -> str:
+    """A number, with its interval where it has one; - for none."""
+    if isinstance(value, dict):
+        if value["value"] is None:
+            return "-"
+        return f"{value['value']:{form}} ({value['low']:{form}} to {value['high']:{form}})"
+    return "-" if value is None or value != value else f"{value:{form}}"
+
+
+add_table(app, NAME, render, "The tables of all results.")
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,162 @@
+"""goodrate fit-judge: a judge from few labels, in one command, beside everything that nobody trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from goodrate.cli.options import Currency, Decimal, Format, ScaleName, SkipBad
+from goodrate.cli.terminal import console, parse_mapping, require_folder, verb_app
+from goodrate.strict_json import read_object
+
+if TYPE_CHECKING:
+    from goodrate.api.training import TrainingResult
+
+app = verb_app()
+COLUMNS = {
+    "ndcg@10": "nDCG@10", "minus rival": "minus {rival} (95 %)", "ndcg": "nDCG", "auc_good": "AUC good",
+    "accuracy": "accuracy", "macro_f1": "macro-F1", "good_f1": "F1 good", "ece": "ECE",
+}  # fmt: skip
+
+HELP = """Fit a judge to labels: a text encoder's cosine, and with --model a probe of a language model beside it.
+
+The language model is not trained: it reads every labelled pair once, and a linear head is fitted to what its middle
+layers hold. The table is measured over folds of query groups; the judge is not called better than the best system that
+nobody trained unless the 95 % interval says so. Ten labelled queries help, a hundred are plenty. What was read stays
+in --out: the same command with more labels, in a new --out with --features of the old one, reads the new pairs only.
+
+With --no-labels nothing is labelled: the language model writes queries for items, and the probe learns from the cosine.
+The order is better than the cosine's where it was measured (docs/probe_judge.md); the labels are a guess.
+
+Examples:
+
+  goodrate fit-judge items.csv --judgements ratings.csv --encoder sentence-transformers/all-MiniLM-L6-v2
+  --model google/gemma-3-270m --scale graded_0_3 --out runs/judge
+
+  goodrate fit-judge shop-index --judgements labels.csv --out runs/cosine     # the index's encoder, no language model
+
+  goodrate fit-judge items.csv --no-labels --encoder ./minilm --model ./gemma-3-270m --out runs/judge
+
+  goodrate serve shop-index --model runs/judge/judge
+"""
+
+
+@app.command(help=HELP)
+def fit_judge(
+    catalog: Annotated[Path, typer.Argument(help="A file of items, or the folder of an index.")],
+    out: Annotated[Path, typer.Option(help="Run folder; the judge is its folder judge.")],
+    judgements: Annotated[Path | None, typer.Option(help="Labels: query, item_id, label.", show_default=False)] = None,
+    no_labels: Annotated[bool, typer.Option("--no-labels", help="Learn from the encoder's cosine alone.")] = False,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(help="Text encoder: folder or hub id; may be given twice. Default: that of the index."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Causal language model to probe: folder or hub id.", show_default=False)
+    ] = None,
+    scale: ScaleName = None,
+    format: Format = None,
+    map: Annotated[str | None, typer.Option(help="Our names for their columns: id=sku.", show_default=False)] = None,
+    decimal: Decimal = None,
+    currency: Currency = None,
+    judgements_format: Annotated[str | None, typer.Option(help="Of the labels.", show_default=False)] = None,
+    judgements_map: Annotated[
+        str | None, typer.Option(help="Our names for the labels' columns: item_id=sku.", show_default=False)
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Layers that the probe reads: 9,12. Default: at 1/2 and 2/3 of its depth.")
+    ] = None,
+    characters: Annotated[int, typer.Option(min=20, help="Of an item that the probe reads.")] = 160,
+    folds: Annotated[int, typer.Option(min=2, help="Of query groups.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the folds.")] = 0,
+    skip_bad: SkipBad = 0,
+) -> None:
+    """See HELP."""
+    from goodrate.api.training import fit_settings, run_from_settings, unlabelled_settings
+
+    require_folder("--out", out)
+    if no_labels == (judgements is not None):
+        raise ValueError("give --judgements FILE, or --no-labels")
+    named = {"index": str(catalog)} if catalog.is_dir() else {"catalog": str(catalog)}
+    data: dict[str, Any] = {
+        **named, "judgements": str(judgements) if judgements else None, "scale": scale, "catalog_format": format,
+        "decimal": decimal, "currency": currency,
+        "catalog_map": parse_mapping(map) or {}, "judgements_format": judgements_format, "skip_bad": skip_bad,
+        "judgements_map": parse_mapping(judgements_map) or {}, "test_share": 0.0, "split_seed": seed,
+    }  # fmt: skip
+    if no_labels:
+        recipe, settings = "judge_unlabelled", unlabelled_settings(data, encoder or [], model, characters)
+    else:
+        recipe = "judge_ensemble"
+        settings = fit_settings(data, encoder or [], model, _numbers(layers), characters, folds)
+    with _pair_progress() as progress:
+        result = run_from_settings(recipe, settings, out, progress)
+    _report(result, out)
+
+
+@contextmanager
+def _pair_progress() -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A bar over the pairs that are read, on stderr; a line for each block where that is no terminal."""
+    from rich.progress import Progress
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        number = bar.add_task("reading pairs", total=None)
+
+        def tell(record: dict[str, Any]) -> None:
+            bar.update(number, completed=record["done"], total=record["total"])
+            if not console.is_terminal:
+                console.print(f"read {record['done']:,} of {record['total']:,} pairs", highlight=False)
+
+        yield tell
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    """The numbers of 9,12. Raises ValueError for anything else."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() for part in parts):
+        raise ValueError(f"--layers {text!r}: expected whole numbers such as 9,12")
+    return [int(part) for part in parts]
+
+
+def _report(result: TrainingResult, out: Path) -> None:
+    """The table on stdout; notes, warnings and the place of the judge on stderr."""
+    if not result.rows:
+        _say(result)
+        return
+    told = read_object(out / "fit.json")
+    title = f"{told['pairs']:,} pairs, {told['queries']:,} queries whose labels differ"
+    headings = [heading.format(rival=told["rival"]) for heading in COLUMNS.values()]
+    table = Table("", *headings, title=title, title_justify="left", box=None)
+    for name, row in told["systems"].items():
+        table.add_row(name, *(_cell(row.get(column)) for column in COLUMNS))
+    Console().print(table)
+    _say(result)
+
+
+def _say(result: TrainingResult) -> None:
+    """Notes, warnings and where the judge is, on stderr."""
+    for note in result.notes:
+        console.print(escape(note), style="dim", highlight=False)
+    for warning in result.warnings:
+        console.print(f"WARNING: {escape(warning)}", style="bold yellow", highlight=False)
+    console.print(f"judge: {result.folder}", highlight=False)
+
+
+def _cell(value: Any) -> str:
+    """A number with three digits, a difference with its interval, - where there is none."""
+    if isinstance(value, dict):
+        known = value["value"] is not None and value["low"] is not None
+        return f"{value['value']:+.3f} ({value['low']:+.3f} to {value['high']:+.3f})" if known else "-"
+    return "-" if value is None else f"{value:.3f}"
+
+
+command = typer.main.get_command(app)

@@ -1,0 +1,249 @@
+"""What a sum of scores is worth, over folds of query groups, beside random order, words and cosines."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from goodrate.catalog.splits import query_groups
+from goodrate.evaluation.classification import classify, likeliest
+from goodrate.evaluation.significance import Interval, bootstrap_interval, paired_bootstrap_difference
+from goodrate.recipes.score_sum import (
+    QUERIES_TO_CHOOSE,
+    USUAL,
+    Choice,
+    LabelledPairs,
+    ScoreSums,
+    Standardised,
+    probabilities_out_of_fold,
+    probe_scores,
+)
+from goodrate.relevance.calibration import reliability
+
+if TYPE_CHECKING:
+    from goodrate.catalog.items import Catalog
+
+ORDERS = 20  # random orders whose mean stands for chance
+CURVE = (5, 10, 20, 40, 80, 160, 320, 640)  # labelled queries
+DRAWS = 3  # of so many queries
+ENSEMBLE, PROBE = "ensemble", "probe"
+
+
+@dataclass(frozen=True)
+class System:
+    """One way to order and to label. ndcg10, ndcg: by query (Q,). probabilities: (N, L), None for an order alone."""
+
+    name: str
+    ndcg10: np.ndarray
+    ndcg: np.ndarray
+    scores: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All systems on the same pairs. choice: what the judge adds up. rival: the best system that nobody trained.
+
+    gain: nDCG@10 of the ensemble less that of the rival. curve: labelled queries -> mean gain over the first cosine.
+    """
+
+    data: LabelledPairs
+    systems: tuple[System, ...]
+    choice: Choice
+    rival: str
+    gain: Interval
+    probabilities: np.ndarray
+    curve: dict[int, float]
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def rows(self) -> dict[str, dict[str, float]]:
+        """A row for each system."""
+        return {system.name: _row(system, self.data) for system in self.systems}
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, with an interval beside each nDCG@10."""
+        rival = self.system(self.rival).ndcg10
+        systems = {
+            one.name: {
+                **_row(one, self.data), "ndcg@10 interval": bootstrap_interval(one.ndcg10).as_dict(),
+                "minus rival": paired_bootstrap_difference(one.ndcg10, rival).as_dict(),
+            }
+            for one in self.systems
+        }  # fmt: skip
+        return {
+            "queries": len(self.data.queries), "pairs": len(self.data.pairs), "alpha": self.choice.alpha,
+            "probe_weight": self.choice.weight, "rival": self.rival, "gain": self.gain.as_dict(), "systems": systems,
+            "curve": {str(count): value for count, value in self.curve.items()}, "warnings": list(self.warnings),
+        }  # fmt: skip
+
+    def system(self, name: str) -> System:
+        """The system of that name."""
+        return next(one for one in self.systems if one.name == name)
+
+
+def measured_report(sums: ScoreSums, catalog: Catalog, features: np.ndarray | None) -> Report:
+    """Measure everything; the ensemble's numbers are out of fold, its choice is that of all queries.
+
+    Where the ensemble is not better out of fold than the cosines alone, the choice is the cosines alone.
+    features: (N, D) of the probe, for the learning curve.
+    """
+    data = sums.data
+    untrained = [_random(data), _ordering("words", lexical_scores(catalog, data), data)]
+    untrained += [_scored(name, one.scores, data) for name, one in sums.cosines.items()]
+    trained = [_scored(PROBE, sums.probes[USUAL[0]].scores, data)] if sums.probes else []
+    ensemble = _scored(ENSEMBLE, sums.out_of_fold(), data)
+    choice, notes = sums.best(np.ones(len(data.queries), dtype=bool)), []
+    alone = sums.by_query(Choice(USUAL[0], 0.0))
+    if choice.weight and not float(np.nanmean(ensemble.ndcg10 - alone)) > 0:
+        notes.append("the probe does not help out of fold; the judge is the cosine alone")
+        choice = Choice(USUAL[0], 0.0)
+    rival = max(untrained, key=lambda one: float(np.nanmean(one.ndcg10)))
+    gain = paired_bootstrap_difference(ensemble.ndcg10, rival.ndcg10)
+    assert ensemble.probabilities is not None
+    curve = learning_curve(sums, features) if features is not None else {}
+    return Report(
+        data, (_constant(data), *untrained, *trained, ensemble), choice, rival.name, gain, ensemble.probabilities,
+        curve, (*notes, *_notes(data, curve)), _warnings(gain, rival.name),
+    )  # fmt: skip
+
+
+def _notes(data: LabelledPairs, curve: dict[int, float]) -> list[str]:
+    few = len(data.queries) < QUERIES_TO_CHOOSE
+    notes = [
+        f"nDCG over {len(data.queries):,} queries whose labels differ; out of {data.folds} folds of query groups"
+        + (f"; fewer than {QUERIES_TO_CHOOSE}: weight and alpha are the usual ones, not chosen" if few else "")
+    ]
+    steps = sorted(curve)
+    if len(steps) > 1:
+        last, before = steps[-1], steps[-2]
+        slope = (curve[last] - curve[before]) / math.log(last / before)
+        more = slope * math.log((last + 20) / last)
+        told = f"about {more:+.3f}" if more > 0.0005 else "nothing that shows"
+        notes.append(f"with 20 more labelled queries nDCG@10 would gain {told} (from {before} to {last}: "
+                     f"{curve[before]:+.3f} to {curve[last]:+.3f} over the cosine)")  # fmt: skip
+    return notes
+
+
+def _warnings(gain: Interval, rival: str) -> tuple[str, ...]:
+    """What has to be said when the ensemble does not beat the best untrained system by more than chance."""
+    if gain.low > 0:
+        return ()
+    return (
+        f"not shown to order better than {rival}, which nobody trained: nDCG@10 {gain.value:+.3f} "
+        f"(95 % {gain.low:+.3f} to {gain.high:+.3f}, {gain.units} queries)",
+    )
+
+
+def _scored(name: str, scores: np.ndarray, data: LabelledPairs) -> System:
+    """A system that has a score for every pair; labels by odds out of fold."""
+    return System(name, data.ndcg(scores), data.ndcg(scores, "ndcg"), scores, probabilities_out_of_fold(scores, data))
+
+
+def _ordering(name: str, scores: np.ndarray, data: LabelledPairs) -> System:
+    """A system whose scores cannot be compared between queries."""
+    return System(name, data.ndcg(scores), data.ndcg(scores, "ndcg"))
+
+
+def _random(data: LabelledPairs) -> System:
+    """Chance: the mean of random orders."""
+    rng = np.random.default_rng(data.seed)
+    orders = [rng.random(len(data.pairs)) for _ in range(ORDERS)]
+    return System(
+        "random order", *(np.mean([data.ndcg(one, m) for one in orders], axis=0) for m in ("ndcg@10", "ndcg"))
+    )
+
+
+def _constant(data: LabelledPairs) -> System:
+    """The shares of all labels in the other folds, whatever the pair; it orders nothing."""
+    rows = np.empty((len(data.pairs), len(data.scale)))
+    for fold in range(data.folds):
+        counts = np.bincount(data.labels[data.fold != fold], minlength=len(data.scale)) + 1.0
+        rows[data.fold == fold] = counts / counts.sum()
+    nothing = np.full(len(data.queries), math.nan)
+    return System("constant", nothing, nothing, None, rows)
+
+
+def _row(system: System, data: LabelledPairs) -> dict[str, float]:
+    """nDCG by order, and how well labels are predicted."""
+    row = {"ndcg@10": _mean(system.ndcg10), "ndcg": _mean(system.ndcg)}
+    if system.probabilities is None:
+        return row
+    scores = system.scores if system.scores is not None else data.scale.expected_gain(system.probabilities)
+    labels = classify(data.labels, likeliest(system.probabilities), data.scale, scores)
+    error = reliability(system.probabilities, data.labels).ece
+    auc = labels.auc if system.scores is not None else math.nan
+    return {**row, "auc_good": auc, "accuracy": labels.accuracy, "macro_f1": labels.macro_f1,
+            "good_f1": labels.good_f1, "ece": error}  # fmt: skip
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
+
+
+def lexical_scores(catalog: Catalog, data: LabelledPairs) -> np.ndarray:
+    """BM25 (N,) of each pair in a full text of the whole catalogue; 0 for an item without a word of the query."""
+    from goodrate.retrieval.indexing import index_catalog
+    from goodrate.retrieval.store import Store
+
+    scores = np.zeros(len(data.pairs))
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store.create(Path(folder) / "index", None, None)
+        index_catalog(store, catalog, None)
+        rows: dict[str, dict[str, int]] = {}
+        for row, pair in enumerate(data.pairs):
+            rows.setdefault(pair.query, {})[pair.item_id] = row
+        for query, items in rows.items():
+            for hit in store.search_text(query, len(items), _among(list(items))):
+                scores[items[hit.item_id]] = hit.score
+    return scores
+
+
+def _among(ids: Sequence[str]) -> str:
+    """A filter for these ids."""
+    return "id IN (" + ", ".join("'" + one.replace("'", "''") + "'" for one in ids) + ")"
+
+
+def learning_curve(sums: ScoreSums, features: np.ndarray) -> dict[int, float]:
+    """Labelled queries -> what the usual sum gains in nDCG@10 over the cosines alone, a mean over DRAWS draws.
+
+    Each fold is scored by heads from so many of the other folds' queries.
+    """
+    data = sums.data
+    alone = sums.by_query(Choice(USUAL[0], 0.0))
+    queries = sorted({pair.query for pair in data.pairs})
+    most = len(queries) - math.ceil(len(queries) / data.folds)
+    counts = [count for count in CURVE if count < most] + [most]
+    curve = {}
+    for count in counts:
+        gains = [_drawn_gain(sums, features, alone, count, draw) for draw in range(1 if count == most else DRAWS)]
+        curve[count] = float(np.mean(gains))
+    return curve
+
+
+def _drawn_gain(sums: ScoreSums, features: np.ndarray, alone: np.ndarray, count: int, draw: int) -> float:
+    """The gain with heads of `count` random queries, drawn for each fold from the others."""
+    data = sums.data
+    train = np.zeros(len(data.pairs), dtype=bool)
+    rng = np.random.default_rng([data.seed, draw])
+    of_pair = np.asarray([pair.query for pair in data.pairs])
+    order = rng.permutation(sorted(set(of_pair.tolist())))
+    share = math.ceil(count * data.folds / (data.folds - 1))
+    train = np.isin(of_pair, order[:share])
+    usual = USUAL[0]
+    probes = probe_scores(features, data, [usual], train)
+    return float(np.nanmean(ScoreSums(data, sums.cosines, probes).by_query(Choice(*USUAL)) - alone))
+
+
+def groups_of(data: LabelledPairs) -> int:
+    """How many groups of queries there are."""
+    return len(set(query_groups(sorted({pair.query for pair in data.pairs}))))
+
+
+__all__ = ["Report", "Standardised", "System", "groups_of", "learning_curve", "lexical_scores", "measured_report"]

@@ -1,0 +1,182 @@
+"""A judge from few labels: cosines and a probe of a frozen language model, added, weighed and measured over folds.
+
+Nothing is trained but a ridge regression and the odds of labels, so it is fitted in seconds once the features of the
+labelled pairs are there; those are kept in the run folder, and another run with more labels computes the new ones only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from goodrate.examples.data import TrainingData
+from goodrate.models.causal_lm import CausalLM
+from goodrate.models.encoder import Encoder
+from goodrate.recipes import score_sum
+from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
+from goodrate.recipes.ensemble_report import Report, measured_report
+from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data, write_rows
+from goodrate.recipes.score_sum import Choice, LabelledPairs, ScoreSums, Standardised, probe_scores
+from goodrate.relevance import encoder_judge, ensemble_judge, probe_judge
+from goodrate.relevance.encoder_judge import EncoderJudge
+from goodrate.relevance.feature_cache import FeatureCache, feature_key
+from goodrate.relevance.odds import fit_odds
+from goodrate.relevance.pairs import JudgedPair, Pair
+from goodrate.relevance.probe_head import gain_targets, ridge_heads
+from goodrate.relevance.probe_judge import ProbeReader, fitting_log, model_fingerprint, open_model
+from goodrate.relevance.seen_queries import write_seen
+from goodrate.relevance.tiers import choose_beta
+from goodrate.relevance.tuning import TIER_FLOOR
+from goodrate.run_folder import RunFolder, new_folder
+from goodrate.scale import scale_entry
+from goodrate.strict_json import dumps
+
+REPORT_FILE = "fit.json"
+PROBE = "probe"
+
+
+class Settings(BaseModel):
+    """What is added up."""
+
+    model_config = ConfigDict(extra="forbid")
+    encoders: list[str] = Field(min_length=1, description="folders or hub ids of text encoders; the first is the rival")
+    language_model: str | None = Field(None, description="folder or hub id of a causal language model; null = no probe")
+    layers: list[int] | None = Field(None, description="that the probe reads; null = those at 1/2 and 2/3 of its depth")
+    fields: list[str] = Field(default=list(FIELDS), description="what is read of an item")
+    characters: int = Field(160, ge=20, description="of an item that the probe reads")
+    opening: str | None = Field(None, description="what the probe reads before every pair; null = an invented log")
+    folds: int = Field(score_sum.FOLDS, ge=2, description="of query groups, to choose and to measure on")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A reader of pairs, what it reads from, and the features (N, D) of the labelled pairs."""
+
+    reader: ProbeReader
+    card: probe_judge.Card
+    features: np.ndarray
+
+
+def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
+    """Choose, measure and fit on the labelled pairs of training and dev; the table is over folds."""
+    pairs = [*data.pairs("train"), *data.pairs("dev")]
+    labelled = LabelledPairs(pairs, data.scale, settings.folds, data.choice.split_seed)
+    remembered = [(require_same_data(out, data), data.choice), (RunFolder(out), settings)]
+    remembered[1][0].require_same(settings)
+    encoders = {name: Encoder.load(name, precision="auto") for name in settings.encoders}
+    names = _names(settings.encoders)
+    labelled.fold  # noqa: B018  too few groups of queries are said before anything is computed
+    for folder, chosen in remembered:
+        folder.begin(chosen, data.choice.split_seed)
+    judges = {
+        names[name]: EncoderJudge(encoder, encoder_card(name, encoder, data.scale, settings.fields))
+        for name, encoder in encoders.items()
+    }
+    cosines = {name: Standardised.of(judge.cosines(pairs)) for name, judge in judges.items()}
+    probe = _probe(settings, data, pairs, out, progress) if settings.language_model else None
+    probes = probe_scores(probe.features, labelled) if probe else {}
+    sums = ScoreSums(labelled, cosines, probes)
+    report = measured_report(sums, data.catalog, probe.features if probe else None)
+    choice = report.choice
+    _write_judge(out / "judge", sums, judges, probe, choice, report)
+    write_seen(out / "judge", {"train": {pair.query for pair in pairs}}, {})
+    RunFolder(out).write(REPORT_FILE, dumps(report.as_dict(), indent=2) + "\n")
+    rows = report.rows()
+    write_rows(out, rows)
+    return TrainingResult(out / "judge", rows, (*data.notes, *report.notes), report.warnings)
+
+
+def _names(encoders: Sequence[str]) -> dict[str, str]:
+    """Encoder -> a short name of its own: cosine, cosine2, ..."""
+    return {name: "cosine" if not place else f"cosine{place + 1}" for place, name in enumerate(encoders)}
+
+
+def _probe(settings: Settings, data: TrainingData, pairs: list[JudgedPair], out: Path, progress: Progress) -> Probe:
+    """The reader, and the features of all labelled pairs, from the run folder where they lie there."""
+    assert settings.language_model is not None
+    model = open_model(settings.language_model)
+    layers = tuple(settings.layers or probe_layers(model))
+    opening = fitting_log(model) if settings.opening is None else settings.opening
+    reader = ProbeReader(model, layers, opening, settings.fields, settings.characters)
+    path = Path(settings.language_model).expanduser()
+    labels = len(data.scale)
+    card = probe_judge.Card(
+        scale=scale_entry(data.scale), language_model=str(path.resolve()) if path.is_dir() else settings.language_model,
+        fingerprint=model_fingerprint(model), layers=layers, opening=opening, slope=1.0, cuts=(0.0,) * (labels - 1),
+        fields=tuple(settings.fields), characters=settings.characters, labelled_pairs=len(pairs),
+    )  # fmt: skip
+    return Probe(reader, card, pair_features(reader, card, pairs, out / "features.safetensors", progress))
+
+
+def probe_layers(model: CausalLM) -> tuple[int, ...]:
+    """Those at 1/2 and 2/3 of a model's depth: the middle knows most of relevance (notes/real_judges.md)."""
+    depth = int(model.network.config.num_hidden_layers)
+    return tuple(sorted({max(1, depth // 2), max(1, 2 * depth // 3)}))
+
+
+def pair_features(
+    reader: ProbeReader, card: probe_judge.Card, pairs: Sequence[Pair], path: Path, progress: Progress
+) -> np.ndarray:
+    """Features (N, D) of pairs; those that a file at `path` holds are not computed again."""
+    texts = reader.reads([pair.item for pair in pairs])
+    read = (card.fingerprint, dumps([list(card.layers), card.opening]), reader.model.precision)
+    keys = [feature_key(*read, text, pair.query) for text, pair in zip(texts, pairs, strict=True)]
+
+    def tell(done: int, total: int) -> None:
+        progress({"done": done, "total": total})
+
+    return FeatureCache(path, reader.dimension).rows(
+        keys, lambda places: reader.features([pairs[place] for place in places]), tell
+    )
+
+
+def _write_judge(
+    folder: Path, sums: ScoreSums, judges: Mapping[str, EncoderJudge], probe: Probe | None, choice: Choice,
+    report: Report,
+) -> None:  # fmt: skip
+    """The ensemble with its members, each of which is a judge too; the folder appears complete or not at all."""
+    data = sums.data
+    parts, weights = sums.parts(choice)
+    names = [*judges, PROBE][: len(parts)]
+    slope, cuts = fit_odds(sums.total(choice), data.labels, len(data.scale))
+    chosen = _beta(sums, report)
+    with new_folder(folder) as beside:
+        for name, judge in judges.items():
+            odds = fit_odds(sums.cosines[name].scores, data.labels, len(data.scale))
+            fitted = replace(judge.card, slope=odds[0], cuts=odds[1], labelled_pairs=len(data.pairs))
+            encoder_judge.write_encoder_judge(beside / name, fitted)
+        if probe is not None and choice.weight:
+            _write_probe(beside / PROBE, sums, probe, choice)
+        card = ensemble_judge.Card(
+            scale=scale_entry(data.scale), members=tuple(names), weights=tuple(weights),
+            means=tuple(p.mean for p in parts), spreads=tuple(p.spread for p in parts), slope=slope, cuts=cuts, labelled_pairs=len(data.pairs),
+            beta_cum=chosen[0], tuning=chosen[1], warnings=report.warnings,
+        )  # fmt: skip
+        ensemble_judge.write_ensemble_judge(beside, card)
+
+
+def _write_probe(folder: Path, sums: ScoreSums, probe: Probe, choice: Choice) -> None:
+    """The head of all labelled pairs; its odds are those of scores out of fold: those are not too sure."""
+    data = sums.data
+    (head,) = ridge_heads(probe.features, gain_targets(data.labels, data.scale), [choice.alpha])
+    slope, cuts = fit_odds(sums.probes[choice.alpha].scores, data.labels, len(data.scale))
+    card = replace(probe.card, alpha=choice.alpha, slope=slope, cuts=cuts)
+    probe_judge.write_probe_judge(folder, card, head)
+
+
+def _beta(sums: ScoreSums, report: Report) -> tuple[float, str]:
+    """The tier threshold, chosen on probabilities out of fold, and in words on what."""
+    data = sums.data
+    queries = [pair.query for pair in data.pairs]
+    lacking = TIER_FLOOR.shortage(queries, data.scale.is_positive[data.labels], "side (good or not)")
+    if lacking:
+        return 0.5, f"tier threshold (beta_cum) stays 0.50: {lacking}"
+    beta = choose_beta(report.probabilities, data.labels, data.scale).beta_cum
+    return beta, f"tier threshold (beta_cum) {beta:.2f}, set on {len(queries):,} pairs judged out of fold"
+
+
+JUDGE_ENSEMBLE = Recipe(Settings, run)

@@ -1,0 +1,221 @@
+"""A judge without any label: a language model writes queries for items, a cosine says how good other items are.
+
+The probe learns from soft targets that are the encoder's own, and still orders better than the encoder, because the
+language model's states are no copy of it (notes/real_judges.md). What it says of labels is a guess that nobody checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from goodrate.catalog.items import Catalog
+from goodrate.catalog.prices import PriceOptions
+from goodrate.catalog.readers import read_catalog
+from goodrate.models.causal_lm import CausalLM
+from goodrate.models.encoder import Encoder
+from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
+from goodrate.recipes.judge_ensemble import PROBE, pair_features, probe_layers
+from goodrate.recipes.registry import Progress, Recipe, TrainingResult
+from goodrate.recipes.score_sum import USUAL, Standardised
+from goodrate.relevance import encoder_judge, ensemble_judge, probe_judge
+from goodrate.relevance.encoder_judge import EncoderJudge
+from goodrate.relevance.ensemble_judge import weighted_sum
+from goodrate.relevance.odds import CHANCE_QUANTILE, cuts_without_labels
+from goodrate.relevance.pairs import Item, Pair
+from goodrate.relevance.probe_head import ridge_heads
+from goodrate.relevance.probe_judge import CLICKED, QUERY, ProbeReader, fitting_log, model_fingerprint, open_model
+from goodrate.retrieval.store import Store
+from goodrate.run_folder import RunFolder, new_folder
+from goodrate.scale import get_scale, scale_entry
+
+QUERY_TOKENS = 16  # that a written query has at most
+SHORTEST, LONGEST = 3, 60  # characters of a query that is kept
+NEAREST, FAR = (1, 10), (11, 150)  # ranks of an encoder's neighbours that stand for good and for near misses
+DRAWN = {"near": 3, "far": 2, "random": 2}  # items for a query, beside the one it was written for
+
+
+class Settings(BaseModel):
+    """Which items, models and how many queries."""
+
+    model_config = ConfigDict(extra="forbid")
+    catalog: str | None = Field(None, description="file of items")
+    catalog_format: str | None = None
+    catalog_map: dict[str, str] = {}
+    index: str | None = Field(None, description="folder of an index in place of catalog")
+    skip_bad: int = Field(0, ge=0)
+    encoder: str = Field(description="folder or hub id of a text encoder")
+    language_model: str = Field(description="folder or hub id of a causal language model")
+    scale: str | dict[str, Any] = Field("four_level", description="a name, or a TOML file of your own")
+    decimal: Literal["point", "comma"] | None = None
+    currency: str | None = None
+    fields: list[str] = Field(default=list(FIELDS), description="what is read of an item")
+    characters: int = Field(160, ge=20, description="of an item that the probe reads")
+    queries: int = Field(160, ge=10, description="that the language model writes")
+    temperature: float = Field(0.8, gt=0)
+    seed: int = 0
+
+    @field_validator("scale")
+    @classmethod
+    def _whole_scale(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
+        """The content of a scale's file in place of its name."""
+        return scale_entry(get_scale(value))
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Settings:
+        if (self.catalog is None) == (self.index is None):
+            raise ValueError("expected either catalog or index")
+        return self
+
+
+@dataclass(frozen=True)
+class Written:
+    """Pairs of written queries with items. is_source: (N,) bool, the item that the query was written for."""
+
+    pairs: list[Pair]
+    is_source: np.ndarray
+
+
+def run(settings: Settings, data: None, out: Path, progress: Progress) -> TrainingResult:
+    """Write queries, draw items for them, fit the probe to the cosine, and add both up."""
+    scale, folder = get_scale(settings.scale), RunFolder(out)
+    folder.require_same(settings)
+    rows = _items(settings).to_rows()
+    encoder, model = Encoder.load(settings.encoder, precision="auto"), open_model(settings.language_model)
+    folder.begin(settings, settings.seed)
+    cosine = EncoderJudge(encoder, encoder_card(settings.encoder, encoder, scale, settings.fields))
+    layers, opening = probe_layers(model), fitting_log(model)
+    reader = ProbeReader(model, layers, opening, settings.fields, settings.characters)
+    path = Path(settings.language_model).expanduser()
+    labels = (0.0,) * (len(scale) - 1)
+    card = probe_judge.Card(
+        scale=scale_entry(scale), language_model=str(path.resolve()) if path.is_dir() else settings.language_model,
+        fingerprint=model_fingerprint(model), layers=layers, opening=opening, slope=1.0, cuts=labels,
+        fields=tuple(settings.fields), characters=settings.characters, alpha=USUAL[0],
+    )  # fmt: skip
+    written = written_pairs(rows, reader, cosine, settings)
+    features = pair_features(reader, card, written.pairs, out / "features.safetensors", progress)
+    _write_judge(out / "judge", cosine, card, features, written)
+    examples = list(dict.fromkeys(pair.query for pair in written.pairs))
+    told = f"{len(examples)} queries were written, such as {', '.join(map(repr, examples[:5]))}"
+    return TrainingResult(out / "judge", {}, (told, "no label was read: trust the order, not the tiers"))
+
+
+def _items(settings: Settings) -> Catalog:
+    """The catalogue of the file, or of the index."""
+    if settings.index is not None:
+        return Store.open(settings.index).all_items()
+    assert settings.catalog is not None
+    prices = PriceOptions(settings.decimal, settings.currency)
+    columns = settings.catalog_map or None
+    return read_catalog(settings.catalog, settings.catalog_format, columns, settings.skip_bad, prices)
+
+
+def written_queries(
+    model: CausalLM, opening: str, texts: Sequence[str], seeds: Sequence[int], temperature: float
+) -> list[str]:
+    """A query that the model writes behind each item's text, "" where it wrote none that can be used."""
+    stop = model.encode("\n")[-1]
+    prompts = [(opening, f"{CLICKED}{text}{QUERY}") for text in texts]
+    done = model.generate(prompts, QUERY_TOKENS, stop, temperature, list(seeds))
+    return [_usable(one.text.split("\n")[0], text) for one, text in zip(done, texts, strict=True)]
+
+
+def _usable(query: str, text: str) -> str:
+    """The query, "" for one that is too short or long, or the item's own text."""
+    query = " ".join(query.split())
+    good = SHORTEST <= len(query) <= LONGEST and query.lower() != text.lower() and CLICKED.strip() not in query
+    return query if good else ""
+
+
+def written_pairs(rows: Sequence[Item], reader: ProbeReader, cosine: EncoderJudge, settings: Settings) -> Written:
+    """Queries written for random items, each with that item, neighbours near and far, and random items.
+
+    Raises ValueError when the model writes too few that can be used.
+    """
+    rng = np.random.default_rng(settings.seed)
+    places = rng.permutation(len(rows))[: 2 * settings.queries].tolist()
+    texts = reader.reads([rows[place] for place in places])
+    seeds = rng.integers(0, 2**31, len(places)).tolist()
+    queries = written_queries(reader.model, fitting_log(reader.model), texts, seeds, settings.temperature)
+    source_of: dict[str, int] = {}
+    for query, place in zip(queries, places, strict=True):
+        if query:
+            source_of.setdefault(query, place)
+    chosen = dict(list(source_of.items())[: settings.queries])
+    if len(chosen) < settings.queries // 4:
+        raise ValueError(
+            f"{settings.language_model} wrote {len(chosen)} queries that can be used, of {len(places)} items; another "
+            "language model is needed, or a larger catalogue"
+        )
+    items = cosine.encoder.encode_items(cosine.reads(list(rows)))
+    vectors = cosine.encoder.encode_queries(list(chosen))
+    pairs, is_source = [], []
+    for (query, place), vector in zip(chosen.items(), vectors, strict=True):
+        drawn = _drawn(items @ vector, place, rng)
+        pairs += [Pair(query, rows[item]) for item in drawn]
+        is_source += [True, *[False] * (len(drawn) - 1)]
+    return Written(pairs, np.asarray(is_source))
+
+
+def _drawn(cosines: np.ndarray, source: int, rng: np.random.Generator) -> list[int]:
+    """The source first, then others from near, from far and from everywhere, none twice."""
+    order = np.argsort(-cosines, kind="stable")
+    pools = {
+        "near": order[NEAREST[0] - 1 : NEAREST[1]], "far": order[FAR[0] - 1 : FAR[1]], "random": np.arange(len(order))
+    }  # fmt: skip
+    drawn = [source]
+    for name, pool in pools.items():
+        free = pool[~np.isin(pool, drawn)]
+        drawn += rng.permutation(free)[: DRAWN[name]].tolist()
+    return drawn
+
+
+def soft_targets(cosines: np.ndarray, is_source: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """0 at what unrelated pairs reach (their 99 % quantile), 1 at the median of sources, in between by cosine; (N,).
+
+    >>> soft_targets(np.array([0.2, 0.4, 0.6, 0.9]), np.array([0, 0, 1, 0], bool), np.array([0.2])).round(2).tolist()
+    [0.0, 0.5, 1.0, 1.0]
+    """
+    low, high = float(np.quantile(chance, CHANCE_QUANTILE)), float(np.median(cosines[is_source]))
+    return np.clip((cosines - low) / max(high - low, 1e-3), 0.0, 1.0)
+
+
+def _write_judge(
+    folder: Path, cosine: EncoderJudge, card: probe_judge.Card, features: np.ndarray, written: Written
+) -> None:
+    """The ensemble of cosine and probe; cuts from unrelated pairs and from queries with their sources."""
+    labels = len(cosine.scale)
+    cosines, chance = cosine.cosines(written.pairs), _chance(cosine, written)
+    targets = soft_targets(cosines, written.is_source, chance)
+    (head,) = ridge_heads(features, targets, [card.alpha])
+    parts = [Standardised.of(cosines), Standardised.of(head.scores(features))]
+    weights = (1.0, USUAL[1])
+    total = weighted_sum([p.scores for p in parts], weights, [p.mean for p in parts], [p.spread for p in parts])
+    odds = cuts_without_labels(total[targets <= 0], total[written.is_source], labels)
+    own = cuts_without_labels(parts[1].scores[targets <= 0], parts[1].scores[written.is_source], labels)
+    plain = cuts_without_labels(chance, cosines[written.is_source], labels)
+    with new_folder(folder) as beside:
+        encoder_judge.write_encoder_judge(beside / "cosine", replace(cosine.card, slope=plain[0], cuts=plain[1]))
+        probe_judge.write_probe_judge(beside / PROBE, replace(card, slope=own[0], cuts=own[1]), head)
+        ensemble = ensemble_judge.Card(
+            scale=scale_entry(cosine.scale), members=("cosine", PROBE), weights=weights,
+            means=tuple(p.mean for p in parts), spreads=tuple(p.spread for p in parts), slope=odds[0], cuts=odds[1],
+            warnings=("no label was read: trust the order, not the tiers",),
+        )  # fmt: skip
+        ensemble_judge.write_ensemble_judge(beside, ensemble)
+
+
+def _chance(cosine: EncoderJudge, written: Written) -> np.ndarray:
+    """Cosines of each query with another query's source."""
+    sources = [pair for pair, own in zip(written.pairs, written.is_source, strict=True) if own]
+    others = [*sources[1:], *sources[:1]]
+    return cosine.cosines([Pair(pair.query, other.item) for pair, other in zip(sources, others, strict=True)])
+
+
+JUDGE_UNLABELLED = Recipe(Settings, run, needs_data=False)
