@@ -153,8 +153,8 @@ def _write_judge(
             _write_probe(beside / PROBE, sums, probe, choice)
         card = ensemble_judge.Card(
             scale=scale_entry(data.scale), members=tuple(names), weights=tuple(weights),
-            means=tuple(p.mean for p in parts), spreads=tuple(p.spread for p in parts), slope=slope, cuts=cuts, labelled_pairs=len(data.pairs),
-            beta_cum=chosen[0], tuning=chosen[1], warnings=report.warnings,
+            means=tuple(p.mean for p in parts), spreads=tuple(p.spread for p in parts), slope=slope, cuts=cuts,
+            labelled_pairs=len(data.pairs), beta_cum=chosen[0], tuning=chosen[1], warnings=report.warnings,
         )  # fmt: skip
         ensemble_judge.write_ensemble_judge(beside, card)
 
