@@ -22,7 +22,7 @@ import goodrate as gr
 from goodrate.evaluation.significance import bootstrap_interval
 from goodrate.models.encoder import Encoder
 from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
-from goodrate.recipes.ensemble_report import Report, measured_report
+from goodrate.recipes.ensemble_report import Report, lexical_scores, measured_report
 from goodrate.recipes.judge_ensemble import pair_features, probe_layers
 from goodrate.recipes.score_sum import LabelledPairs, ScoreSums, Standardised, probe_scores
 from goodrate.relevance import probe_judge
@@ -62,11 +62,12 @@ def run(
         start = time.perf_counter()
         catalog, pairs, scale = labelled_pairs(name)
         features = features_of(name, model, pairs, scale)
+        words = lexical_scores(catalog, pairs)
         cosines = {Path(one).name: cosines_of(one, pairs, scale) for one in encoders.split(",")}
         arms = {"one cosine": list(cosines)[:1]} | ({"all cosines": list(cosines)} if len(cosines) > 1 else {})
         result: dict[str, Any] = {
             "data": name, "model": model.name, **code_versions(), "pairs": len(pairs), "seeds": seeds,
-            "arms": {arm: measured(catalog, pairs, scale, features, {n: cosines[n] for n in used}, seeds)
+            "arms": {arm: measured(words, pairs, scale, features, {n: cosines[n] for n in used}, seeds)
                      for arm, used in arms.items()},
             "minutes": round((time.perf_counter() - start) / 60, 2),
         }  # fmt: skip
@@ -102,7 +103,7 @@ def gr_scale(name: str) -> Any:
 
 
 def measured(
-    catalog: gr.Catalog, pairs: list[JudgedPair], scale: str, features: np.ndarray, cosines: dict[str, np.ndarray],
+    words: np.ndarray, pairs: list[JudgedPair], scale: str, features: np.ndarray, cosines: dict[str, np.ndarray],
     seeds: int,
 ) -> dict[str, Any]:  # fmt: skip
     """All systems over all deals; negations apart."""
@@ -111,7 +112,7 @@ def measured(
         data = LabelledPairs(pairs, gr_scale(scale), seed=seed)
         standard = {name: Standardised.of(one) for name, one in cosines.items()}
         sums = ScoreSums(data, standard, probe_scores(features, data))
-        reports.append(measured_report(sums, catalog, features if seed == 0 else None))
+        reports.append(measured_report(sums, words, features if seed == 0 else None))
     return summary(reports)
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from goodrate.catalog.splits import query_groups
 from goodrate.evaluation.classification import classify, likeliest
 from goodrate.evaluation.significance import Interval, bootstrap_interval, paired_bootstrap_difference
 from goodrate.recipes.score_sum import (
@@ -20,11 +19,11 @@ from goodrate.recipes.score_sum import (
     Choice,
     LabelledPairs,
     ScoreSums,
-    Standardised,
     probabilities_out_of_fold,
     probe_scores,
 )
 from goodrate.relevance.calibration import reliability
+from goodrate.relevance.pairs import JudgedPair
 
 if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 ORDERS = 20  # random orders whose mean stands for chance
 CURVE = (5, 10, 20, 40, 80, 160, 320, 640)  # labelled queries
 DRAWS = 3  # of so many queries
+IDS = 50  # in one filter, which has a longest length
 ENSEMBLE, PROBE = "ensemble", "probe"
 
 
@@ -88,14 +88,14 @@ class Report:
         return next(one for one in self.systems if one.name == name)
 
 
-def measured_report(sums: ScoreSums, catalog: Catalog, features: np.ndarray | None) -> Report:
+def measured_report(sums: ScoreSums, words: np.ndarray, features: np.ndarray | None) -> Report:
     """Measure everything; the ensemble's numbers are out of fold, its choice is that of all queries.
 
     Where the ensemble is not better out of fold than the cosines alone, the choice is the cosines alone.
-    features: (N, D) of the probe, for the learning curve.
+    words: (N,) lexical_scores. features: (N, D) of the probe, for the learning curve.
     """
     data = sums.data
-    untrained = [_random(data), _ordering("words", lexical_scores(catalog, data), data)]
+    untrained = [_random(data), _ordering("words", words, data)]
     untrained += [_scored(name, one.scores, data) for name, one in sums.cosines.items()]
     trained = [_scored(PROBE, sums.probes[USUAL[0]].scores, data)] if sums.probes else []
     ensemble = _scored(ENSEMBLE, sums.out_of_fold(), data)
@@ -187,21 +187,23 @@ def _mean(values: np.ndarray) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
 
 
-def lexical_scores(catalog: Catalog, data: LabelledPairs) -> np.ndarray:
+def lexical_scores(catalog: Catalog, pairs: Sequence[JudgedPair]) -> np.ndarray:
     """BM25 (N,) of each pair in a full text of the whole catalogue; 0 for an item without a word of the query."""
     from goodrate.retrieval.indexing import index_catalog
     from goodrate.retrieval.store import Store
 
-    scores = np.zeros(len(data.pairs))
+    scores = np.zeros(len(pairs))
     with tempfile.TemporaryDirectory() as folder:
         store = Store.create(Path(folder) / "index", None, None)
         index_catalog(store, catalog, None)
         rows: dict[str, dict[str, int]] = {}
-        for row, pair in enumerate(data.pairs):
+        for row, pair in enumerate(pairs):
             rows.setdefault(pair.query, {})[pair.item_id] = row
         for query, items in rows.items():
-            for hit in store.search_text(query, len(items), _among(list(items))):
-                scores[items[hit.item_id]] = hit.score
+            ids = list(items)
+            for start in range(0, len(ids), IDS):
+                for hit in store.search_text(query, IDS, _among(ids[start : start + IDS])):
+                    scores[items[hit.item_id]] = hit.score
     return scores
 
 
@@ -230,7 +232,6 @@ def learning_curve(sums: ScoreSums, features: np.ndarray) -> dict[int, float]:
 def _drawn_gain(sums: ScoreSums, features: np.ndarray, alone: np.ndarray, count: int, draw: int) -> float:
     """The gain with heads of `count` random queries, drawn for each fold from the others."""
     data = sums.data
-    train = np.zeros(len(data.pairs), dtype=bool)
     rng = np.random.default_rng([data.seed, draw])
     of_pair = np.asarray([pair.query for pair in data.pairs])
     order = rng.permutation(sorted(set(of_pair.tolist())))
@@ -239,11 +240,3 @@ def _drawn_gain(sums: ScoreSums, features: np.ndarray, alone: np.ndarray, count:
     usual = USUAL[0]
     probes = probe_scores(features, data, [usual], train)
     return float(np.nanmean(ScoreSums(data, sums.cosines, probes).by_query(Choice(*USUAL)) - alone))
-
-
-def groups_of(data: LabelledPairs) -> int:
-    """How many groups of queries there are."""
-    return len(set(query_groups(sorted({pair.query for pair in data.pairs}))))
-
-
-__all__ = ["Report", "Standardised", "System", "groups_of", "learning_curve", "lexical_scores", "measured_report"]

@@ -18,7 +18,7 @@ from goodrate.models.causal_lm import CausalLM
 from goodrate.models.encoder import Encoder
 from goodrate.recipes import score_sum
 from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
-from goodrate.recipes.ensemble_report import Report, measured_report
+from goodrate.recipes.ensemble_report import Report, lexical_scores, measured_report
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data, write_rows
 from goodrate.recipes.score_sum import Choice, LabelledPairs, ScoreSums, Standardised, probe_scores
 from goodrate.relevance import encoder_judge, ensemble_judge, probe_judge
@@ -80,7 +80,8 @@ def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -
     probe = _probe(settings, data, pairs, out, progress) if settings.language_model else None
     probes = probe_scores(probe.features, labelled) if probe else {}
     sums = ScoreSums(labelled, cosines, probes)
-    report = measured_report(sums, data.catalog, probe.features if probe else None)
+    words = lexical_scores(data.catalog, pairs)
+    report = measured_report(sums, words, probe.features if probe else None)
     choice = report.choice
     _write_judge(out / "judge", sums, judges, probe, choice, report)
     write_seen(out / "judge", {"train": {pair.query for pair in pairs}}, {})
