@@ -59,7 +59,7 @@ def index(
     skip_bad: SkipBad = 0,
     encode: Annotated[
         str | None,
-        typer.Option(help="What the encoder reads; else what it was trained on, or title,description.", show_default=False),
+        typer.Option(help="What the encoder reads: title,description unless trained on other.", show_default=False),
     ] = None,
     dimensions: Annotated[
         int | None,
