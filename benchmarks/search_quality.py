@@ -21,9 +21,13 @@ import polars as pl
 import typer
 
 import goodrate as gr
-from goodrate.evaluation.significance import bootstrap_interval
+from goodrate.evaluation.metrics import evaluate_run
+from goodrate.evaluation.report import numbers
+from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
+from goodrate.evaluation.systems import Task, search_runs
 from goodrate.retrieval.identifiers import item_identifiers, query_identifiers
 from goodrate.retrieval.search import Searcher
+from goodrate.retrieval.search_settings import SearchSettings
 from goodrate.run_folder import code_versions, write_atomic
 from lib.queue import RESULTS, ROOT, WORK
 from lib.tables import add_table, markdown
@@ -31,6 +35,13 @@ from lib.tables import add_table, markdown
 NAME = "search_quality"
 SYSTEMS = ("random", "lexical", "dense", "hybrid")
 IDENTIFIERS, SEED = 200, 0
+PARTS = {  # name -> settings of a hybrid search, and whether words are taken as typed
+    "as it is": (SearchSettings(), False),
+    "by reciprocal rank (before)": (SearchSettings(fusion="ranks", dense_weight=1.0), False),
+    "words as typed: no exclusion, price, correction": (SearchSettings(), True),
+    "both": (SearchSettings(fusion="ranks", dense_weight=1.0), True),
+    "no floor": (SearchSettings(floor=False), False),
+}
 NOTHING = ("???", "!!", "\N{SLIGHTLY SMILING FACE}")
 app = typer.Typer(add_completion=False, help=__doc__)
 
@@ -76,6 +87,10 @@ def run(
             "judged_lists": measured(index, judgements, judged_only=True),
             "as_typed": measured(index.taking_words_as_typed(), judgements, judged_only=True),
             "whole_index": measured(index, judgements, judged_only=False),
+            "parts": {
+                "judged_lists": parts(index, judgements, judged_only=True),
+                "whole_index": parts(index, judgements, judged_only=False),
+            },
             "identifiers": identifiers(index, catalog.frame), "nothing": nothing(index),
             "minutes": round((time.perf_counter() - start) / 60, 2),
         }  # fmt: skip
@@ -100,6 +115,28 @@ def measured(index: gr.Index, judgements: gr.Judgements, judged_only: bool) -> d
         difference = one.values["ndcg@10"].to_numpy() - first.values["ndcg@10"].to_numpy()
         values[one.name]["ndcg@10 minus lexical"] = bootstrap_interval(difference).as_dict()
     return values
+
+
+def parts(index: gr.Index, judgements: gr.Judgements, judged_only: bool) -> dict[str, Any]:
+    """nDCG@10 of hybrid search, and of it with one part changed: over all queries, and those with an exclusion."""
+    joined = judgements.join(index.items)
+    queries, qrels = joined.queries(), joined.qrels()
+    task, metric = Task(queries, qrels, judged_only), "ndcg@10"
+    negated = np.array([bool((read := index.searcher.read(q).constraints) and read.must_not) for q in queries.values()])
+    values = {}
+    for name, (settings, as_typed) in PARTS.items():
+        searcher = Searcher(index.store, index.encoder, as_typed=as_typed, words=index.words, settings=settings)
+        run = search_runs(task, searcher, "hybrid").runs[0]
+        values[name] = numbers(evaluate_run(run, qrels, joined.scale, [metric], judged_only), metric)
+    first = next(iter(values.values()))
+    return {
+        name: {
+            "all": bootstrap_interval(own).as_dict(), "difference": paired_bootstrap_difference(own, first).as_dict(),
+            "negated": bootstrap_interval(own[negated]).as_dict(), "queries negated": int(negated.sum()),
+            "negated difference": paired_bootstrap_difference(own[negated], first[negated]).as_dict(),
+        }
+        for name, own in values.items()
+    }  # fmt: skip
 
 
 def identifier_queries(frame: pl.DataFrame) -> Iterator[tuple[str, set[str]]]:
@@ -170,17 +207,29 @@ def render() -> str:
                 cell(a["ndcg@10 minus lexical"], "+.3f"), cell(b["ndcg@10"]), f"{b['recall@100']['value']:.3f}",
                 f"{b['judged@10']['value']:.3f}",
             ])  # fmt: skip
+    changed = [["data, encoder", "lists", "hybrid", "nDCG@10", "minus as it is", "with exclusions", "minus as it is"]]
+    for one in found:
+        for lists, arms in one.get("parts", {}).items():
+            for name, a in arms.items():
+                changed.append([
+                    f"{one['data']}, {one['encoder']}", lists.replace("_", " "), name, cell(a["all"]),
+                    cell(a["difference"], "+.3f"), f"{cell(a['negated'])}, {a['queries negated']} queries",
+                    cell(a["negated difference"], "+.3f"),
+                ])  # fmt: skip
     codes = [["data", "queries", "channels", "right item first", "p50, p95 ms"]]
     for one in found:
         for name in ("words and meaning", "and identifiers"):
             values = one["identifiers"][name]
             codes.append([one["data"], str(one["identifiers"]["queries"]), name, f"{values['first']:.3f}",
                           f"{values['p50_ms']}, {values['p95_ms']}"])  # fmt: skip
-    return "\n\n".join(["### Ranking", markdown(rows), "### Identifiers of the catalogue", markdown(codes)])
+    return "\n\n".join(["### Ranking", markdown(rows), "### One part of hybrid changed", markdown(changed),
+                         "### Identifiers of the catalogue", markdown(codes)])
 
 
-def cell(interval: dict[str, float], form: str = ".3f") -> str:
-    """A value with its interval."""
+def cell(interval: dict[str, float | None], form: str = ".3f") -> str:
+    """A value with its interval; "-" where there is none."""
+    if interval["value"] is None or interval["low"] is None:
+        return "-"
     return f"{interval['value']:{form}} ({interval['low']:{form}} to {interval['high']:{form}})"
 
 
