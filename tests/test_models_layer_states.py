@@ -8,6 +8,7 @@ import torch
 
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.layer_states import LayerStates, decoder_blocks
+from tiny_models import causal_lm, network, sentencepiece_tokenizer
 
 TEXTS = [("red lamp", " | lamp"), ("a blue desk of oak", " | desk"), ("red lamp", " | red desk lamp"), ("x", " | y")]
 
@@ -37,6 +38,19 @@ def test_a_first_part_that_comes_often_is_shared_and_changes_nothing(nano: Causa
     texts = [("red lamp of brass", f" | {word}") for word in ("lamp", "desk lamp", "brass", "table")] + TEXTS
     found = LayerStates(nano, "shop log: ", [1])(texts)
     np.testing.assert_allclose(found, np.stack([reference(nano, "shop log: ", t, [1]) for t in texts]), atol=2e-5)
+
+
+def test_a_models_own_start_token_stands_before_everything() -> None:
+    """Gemma's states without <bos> are of another kind: its first token takes what attention has left over."""
+    tokenizer = sentencepiece_tokenizer()
+    model = CausalLM(network("gemma3", len(tokenizer)), tokenizer, "fp32")
+    assert model.start_ids == [tokenizer.bos_token_id] and causal_lm().start_ids == []
+    text = ("red lamp", " | lamp")
+    ids = [*model.start_ids, *model.encode("log: "), *model.encode(text[0])], model.encode(text[1])
+    with torch.no_grad():
+        states = model.network.base_model(torch.tensor([ids[0] + ids[1]]), output_hidden_states=True).hidden_states
+    found = LayerStates(model, "log: ", [1])([text])
+    np.testing.assert_allclose(found[0], states[1][0, len(ids[0]) :].mean(dim=0).numpy(), atol=2e-5)
 
 
 def test_the_forward_ends_behind_the_deepest_layer(nano: CausalLM) -> None:

@@ -103,6 +103,12 @@ class CausalLM:
         """What fills short rows. Never seen by a real token, so any id will do where there is no pad token."""
         return int(self.tokenizer.pad_token_id) if self.tokenizer.pad_token_id is not None else 0
 
+    @property
+    def start_ids(self) -> list[int]:
+        """The tokens that the tokenizer itself puts before a text (Gemma's and Llama's <bos>); none for most others."""
+        bos, marked = self.tokenizer.bos_token_id, self.tokenizer.encode("a")
+        return [int(bos)] if bos is not None and marked[:1] == [bos] and marked[1:2] != [bos] else []
+
     def encode(self, text: str) -> list[int]:
         """Token ids without special tokens."""
         return list(self.tokenizer.encode(text, add_special_tokens=False))

@@ -46,9 +46,9 @@ def decoder_blocks(network: Any) -> nn.ModuleList:
 class LayerStates:
     """Reads texts of two parts behind one opening.
 
-    opening: what every text begins with, such as examples; computed once. layers: counted from 1, the states behind
-    these blocks. Parts are tokenised apart, so that no token crosses a seam. Raises ValueError for a layer that the
-    network lacks.
+    opening: what every text begins with, such as examples, behind the model's own start token; computed once. layers:
+    counted from 1, the states behind these blocks. Parts are tokenised apart, so that no token crosses a seam. Raises
+    ValueError for a layer that the network lacks.
     """
 
     def __init__(self, model: CausalLM, opening: str, layers: Sequence[int]) -> None:
@@ -58,7 +58,7 @@ class LayerStates:
             raise ValueError(f"layers {list(layers)}: expected numbers from 1 to {len(blocks)}")
         self.model, self.layers = model, tuple(sorted(set(layers)))
         self._blocks = [blocks[layer - 1] for layer in self.layers]
-        self._opening = tuple(model.encode(opening))
+        self._opening = (*model.start_ids, *model.encode(opening))
         self._read: Prefill | None = None
 
     @property

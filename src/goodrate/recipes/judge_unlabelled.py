@@ -121,7 +121,8 @@ def written_queries(
 ) -> list[str]:
     """A query that the model writes behind each item's text, "" where it wrote none that can be used."""
     stop = model.encode("\n")[-1]
-    prompts = [(opening, f"{CLICKED}{text}{QUERY}") for text in texts]
+    begun = [*model.start_ids, *model.encode(opening)]
+    prompts = [[*begun, *model.encode(f"{CLICKED}{text}{QUERY}")] for text in texts]
     done = model.generate(prompts, QUERY_TOKENS, stop, temperature, list(seeds))
     return [_usable(one.text.split("\n")[0], text) for one, text in zip(done, texts, strict=True)]
 
