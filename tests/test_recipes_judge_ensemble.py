@@ -123,8 +123,8 @@ def test_the_probe_gets_weight_where_it_helps_and_none_where_it_is_noise() -> No
         Standardised.of(one) for one in (truth + rng.normal(scale=0.5, size=len(truth)), rng.normal(size=len(truth)))
     )
     everything = np.ones(len(data.queries), dtype=bool)
-    assert ScoreSums(data, {"cosine": cosine}, {1e3: good}).best(everything).weight >= 1.0
-    assert ScoreSums(data, {"cosine": cosine}, {1e3: noise}).best(everything).weight == 0.0
+    assert ScoreSums(data, {"cosine": cosine}, {USUAL[0]: good}).best(everything).weight >= 1.0
+    assert ScoreSums(data, {"cosine": cosine}, {USUAL[0]: noise}).best(everything).weight == 0.0
     assert ScoreSums(data, {"cosine": cosine}, {}).best(everything).weight == 0.0
     few = labelled(8)
     part = slice(0, len(few.pairs))
