@@ -159,9 +159,8 @@ def evaluate(
     judge = _judge(plain, model, facts, texts, context_encoder) if model and "judge" in names else None
     words_only = not {"dense", "hybrid", "rules"} & set(names) and (judge is None or rerank == "lexical" or judged_only)
     opened = plain if words_only else Index.open(index, encoder).but(rules=rules)
-    chosen = [
-        opened.rerank(judge, depth, rerank) if judge and name == "judge" else runs.get(name, name) for name in names
-    ]
+    other: dict[str, Index | RunFile] = {**runs, **({"judge": opened.rerank(judge, depth, rerank)} if judge else {})}
+    chosen = [other.get(name, name) for name in names]
     with tick_progress("queries", len(labels.queries()) * len(names)) as tick:
         evaluation = measure(
             chosen, labels, index=opened, judged_only=judged_only, drop_single_grade=single_grade == "drop",

@@ -102,12 +102,7 @@ def index(
     ] = 600.0,
 ) -> None:
     """See HELP."""
-    if catalog is None and remove is None and group_by is None:
-        raise ValueError("give a CATALOG to index, or --remove IDS, or --group-by NAME")
-    if (sync or dry_run) and (catalog is None or remove is not None):
-        raise ValueError("--sync and --dry-run are about a CATALOG, and not with --remove")
-    if dry_run and group_by is not None:
-        raise ValueError("--dry-run writes nothing, and --group-by is written into the index; give one of them")
+    _require_work(catalog, remove, group_by, sync, dry_run)
     require_folder("--out", out)
     if remove is not None:
         _remove(out, remove, wait)
@@ -120,6 +115,16 @@ def index(
         write(_read(catalog, reading), removal)
     if group_by is not None:
         _group(out, group_by, wait)
+
+
+def _require_work(catalog: Path | None, remove: str | None, group_by: str | None, sync: bool, dry_run: bool) -> None:
+    """ValueError when there is nothing to do, or when options contradict one another."""
+    if catalog is None and remove is None and group_by is None:
+        raise ValueError("give a CATALOG to index, or --remove IDS, or --group-by NAME")
+    if (sync or dry_run) and (catalog is None or remove is not None):
+        raise ValueError("--sync and --dry-run are about a CATALOG, and not with --remove")
+    if dry_run and group_by is not None:
+        raise ValueError("--dry-run writes nothing, and --group-by is written into the index; give one of them")
 
 
 def _names(text: str | None) -> list[str] | None:
