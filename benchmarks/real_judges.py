@@ -1,6 +1,7 @@
 """Judges from few labels on real catalogues with human grades, beside everything that nobody trained.
 
 python benchmarks/real_judges.py run --data chorus,esci150 --model GEMMA --encoders MINILM,MPNET
+python benchmarks/real_judges.py no-labels --data chorus,esci150 --model GEMMA --encoder MINILM   (after it)
 python benchmarks/real_judges.py table --write                                      benchmarks/results/real_judges.md
 
 GEMMA, MINILM, MPNET: folders of ../shared/tools/fixtures.py. What the language model read of the labelled pairs is kept
@@ -19,14 +20,18 @@ import numpy as np
 import typer
 
 import goodrate as gr
+from goodrate.evaluation.classification import area_under_curve
 from goodrate.evaluation.significance import bootstrap_interval
 from goodrate.models.encoder import Encoder
+from goodrate.recipes import judge_unlabelled
 from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
 from goodrate.recipes.ensemble_report import Report, lexical_scores, measured_report
 from goodrate.recipes.judge_ensemble import pair_features, probe_layers
 from goodrate.recipes.score_sum import LabelledPairs, ScoreSums, Standardised, probe_scores
 from goodrate.relevance import probe_judge
 from goodrate.relevance.encoder_judge import EncoderJudge
+from goodrate.relevance.ensemble_judge import weighted_sum
+from goodrate.relevance.judge import open_judge
 from goodrate.relevance.pairs import JudgedPair
 from goodrate.run_folder import code_versions, write_atomic
 from lib.queue import RESULTS, WORK
@@ -74,6 +79,41 @@ def run(
         path = RESULTS / NAME / f"{name}-{model.name}.json"
         write_atomic(path, json.dumps(result, indent=1) + "\n")
         print(path)
+
+
+@app.command()
+def no_labels(
+    model: Annotated[Path, typer.Option(help="Folder of a causal language model.")],
+    encoder: Annotated[Path, typer.Option(help="Folder of a text encoder.")],
+    data: Annotated[str, typer.Option(help=f"Of {', '.join(DATA)}.")] = ",".join(DATA),
+) -> None:
+    """Fit a judge without labels, and order the judged lists by it."""
+    for name in data.split(","):
+        _, pairs, scale = labelled_pairs(name)
+        source, out = DATA[name], WORK / NAME / f"{name}-{model.name}-no-labels"
+        settings = judge_unlabelled.Settings(
+            catalog=str(folder() / source.catalog), catalog_format=source.format, encoder=str(encoder),
+            language_model=str(model), scale=scale,
+        )  # fmt: skip
+        start = time.perf_counter()
+        done = judge_unlabelled.run(settings, None, out, lambda record: print(record, flush=True))
+        minutes = round((time.perf_counter() - start) / 60, 2)
+        judge: Any = open_judge(done.folder).inner
+        probe = judge.members["probe"].head.scores(features_of(name, model, pairs, scale))
+        cosine, card = cosines_of(str(encoder), pairs, scale), judge.card
+        total = weighted_sum([cosine, probe], card.weights, card.means, card.spreads)
+        data_ = LabelledPairs(pairs, gr_scale(scale))
+        by_query, alone = data_.ndcg(total), data_.ndcg(cosine)
+        path = RESULTS / NAME / f"{name}-{model.name}.json"
+        result = json.loads(path.read_text())
+        good = gr_scale(scale).is_positive[data_.labels]
+        result["no_labels"] = {
+            "ndcg@10": bootstrap_interval(by_query).as_dict(), "cosine": bootstrap_interval(alone).as_dict(),
+            "minus cosine": bootstrap_interval(by_query - alone).as_dict(), "minutes": minutes,
+            "auc_good": area_under_curve(good, total), "cosine_auc_good": area_under_curve(good, cosine),
+        }  # fmt: skip
+        write_atomic(path, json.dumps(result, indent=1) + "\n")
+        print(path, done.notes[0])
 
 
 def features_of(name: str, model: Path, pairs: list[JudgedPair], scale: str) -> np.ndarray:
@@ -147,9 +187,15 @@ def summary(reports: list[Report]) -> dict[str, Any]:
 def render() -> str:
     """A table per catalogue and arm, and its learning curve."""
     found = [json.loads(path.read_text()) for path in sorted((RESULTS / NAME).glob("*.json"))]
-    return "\n\n".join(
-        part for one in found for arm, values in one["arms"].items() for part in _parts(one, arm, values)
-    )
+    arms = [part for one in found for arm, values in one["arms"].items() for part in _parts(one, arm, values)]
+    rows = [["data", "no labels: nDCG@10", "the cosine", "difference", "AUC good", "of the cosine"]]
+    for one in (one for one in found if "no_labels" in one):
+        told = one["no_labels"]
+        rows.append([
+            one["data"], cell(told["ndcg@10"]), cell(told["cosine"]), cell(told["minus cosine"], "+.3f"),
+            cell(told["auc_good"]), cell(told["cosine_auc_good"]),
+        ])  # fmt: skip
+    return "\n\n".join([*arms, "### Without labels", markdown(rows)])
 
 
 def _parts(one: dict[str, Any], arm: str, values: dict[str, Any]) -> list[str]:
