@@ -20,6 +20,7 @@ import goodrate as gr
 
 ROOT = Path(__file__).parents[1]
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+LM_ID = "google/gemma-3-270m"
 GRADES = {"irrelevant": "0", "mismatch": "1", "related": "2", "excellent": "3"}
 # Budgets of a test: the lines are the README's, the updates are not.
 SHORT = {
@@ -56,8 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def words_of(line: str) -> list[str]:
-    """A line as arguments, the encoder a local one (no hub is reached in tests) and budgets short."""
-    words = [word.replace(HUB_ID, "encoder") for word in shlex.split(line, comments=True)]
+    """A line as arguments, models local ones (no hub is reached in tests) and budgets short."""
+    words = [word.replace(HUB_ID, "encoder").replace(LM_ID, "nano") for word in shlex.split(line, comments=True)]
     return [*words[1:], *(SHORT.get(words[2], []) if words[1] == "train" else [])]
 
 
