@@ -105,7 +105,7 @@ def test_clicks_and_labels_of_training_join_and_say_so(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text(f"query,item_id,label\n{labels}")
     (tmp_path / "clicks.csv").write_text("query,item_id\nvelto mug,1\nvelto mug,9\n")
     names = {"catalog": "items.csv", "judgements": "labels.csv", "behaviour": "clicks.csv"}
-    data = load_data(DataSettings(**{name: str(tmp_path / file) for name, file in names.items()}))
+    data = load_data(DataSettings(scale="four_level", **{name: str(tmp_path / file) for name, file in names.items()}))
     assert data.clicks == [("velto mug", "001", 1.0)]
     assert "20 of 20 judgements join the catalogue; 2 item ids are written otherwise" in data.notes[0]
     assert data.notes[-1].startswith("1 of 2 clicked pairs are used; 1 item id is written otherwise")

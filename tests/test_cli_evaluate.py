@@ -456,7 +456,7 @@ def test_wrong_use_of_runs_and_pages(run, tmp_path: Path) -> None:
         ("--run", "absent.trec"): "no such file: absent.trec",
         (*engine, *engine): "'engine' is the name of another system; rename the file",
         ("--run", tmp_path / "hybrid.trec"): "'hybrid' is the name of another system",
-        (*engine, "--systems", "solr"): "accepted: random, lexical, dense, hybrid, judge, engine",
+        (*engine, "--systems", "solr"): "accepted: random, lexical, dense, hybrid, rules, judge, engine",
         (*engine, "--changes", "a.html"): "--compare OLD,NEW, two of random, lexical, engine",
         (*engine, "--changes", "a.html", "--compare", "random,engine"): "random is a mean of many orders",
         ("--compare", "random,lexical"): "--changes, which is not given",

@@ -27,7 +27,7 @@ from goodrate.relevance.pairs import JudgedPair, Pair, item_texts, text_item
 from tiny_models import causal_lm
 
 torch.set_num_threads(1)
-SHEET = {"title": "Velto lamp", "description": "<p>steel</p>", "brand": "Velto", "attributes": '{"color":"red"}'}
+SHEET = {"title": "Velto lamp", "description": "steel", "brand": "Velto", "attributes": '{"color":"red"}'}
 
 
 class Sized:

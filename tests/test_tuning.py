@@ -53,9 +53,15 @@ def test_alike_queries_stay_together_ties_are_the_defaults_and_few_groups_are_re
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """Items whose colour stands in an attribute, beside items that mention it in a long title."""
-    rows = [{"id": f"r{n}", "title": "lamp", "attributes": json.dumps({"shade": word})} for n, word in enumerate(WORDS)]
+    rows = [
+        {"id": f"r{n}", "title": "lamp", "description": "", "attributes": json.dumps({"shade": word})}
+        for n, word in enumerate(WORDS)
+    ]
     talk = "lamp with a shade and a cord and a switch that looks well beside {} things in a hall or a room of the house"
-    rows += [{"id": f"w{n}", "title": talk.format(word), "attributes": "{}"} for n, word in enumerate(WORDS)]
+    rows += [
+        {"id": f"w{n}", "title": "lamp", "description": talk.format(word), "attributes": "{}"}
+        for n, word in enumerate(WORDS)
+    ]
     gr.Index.create(tmp_path / "index", pl.DataFrame(rows))
     labels = [
         f"lamp {word},{item}{n},{label}\n" for n, word in enumerate(WORDS) for item, label in (("r", 4), ("w", 1))

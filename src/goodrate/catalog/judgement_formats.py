@@ -20,6 +20,7 @@ from goodrate.catalog.trec import SIGNS, ending, field_table, fields_of, file_te
 from goodrate.strict_json import kind, parse
 
 Records = Iterator[dict[str, Any]]
+QUOTED = (".csv", ".tsv")  # whose fields may stand in quotes
 QRELS = ("query_id", "iteration", "item_id", "label")
 IN_WORDS = "query id, 0, item id, rating"
 # What the fields of a header are, in the files that have query ids and no texts.
@@ -53,7 +54,7 @@ def told_format(path: Path) -> str | None:
         return None
     if ending(path) == ".json":
         return _told_json(path, _json(path))
-    if ending(path) in READERS and ending(path) not in (".csv", ".tsv"):
+    if ending(path) in READERS and ending(path) not in (*QUOTED, ".txt"):
         return None
     first = next(line for line in file_text(path).split("\n") if line.strip())
     if re.match(r"\s*\S+\s+qid:\S", first):
@@ -158,7 +159,7 @@ def _read_qrels(path: Path, wanted: Wanted) -> RawTable:
     header = _header(first)
     if header is None:
         frame, problems = field_table(lines, QRELS, separator_of(first, len(QRELS)), IN_WORDS)
-    elif ending(path) in READERS:  # a csv may have quotes
+    elif ending(path) in QUOTED:
         return _named_by_role(path, [name.strip('"') for name in fields_of(first, header[0])], header[1])
     else:
         frame, problems = field_table(lines[1:], header[1], header[0], ", ".join(fields_of(first, header[0])))

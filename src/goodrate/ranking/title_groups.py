@@ -42,9 +42,9 @@ def title_group(item: Mapping[str, Any], attributes: Mapping[str, Any], language
     letters, and what the item's own attributes say of its colour and size. Model numbers and bare numbers stay.
     language: whose rules read measures.
 
-    >>> cable = {"title": "Velto USB cable, black, 1.5 m", "brand": "Velto", "category": ""}
+    >>> cable = {"title": "Velto braided USB cable, black, 1.5 m", "brand": "Velto", "category": ""}
     >>> title_group(cable, {}, "en")
-    ('velto', '', 'velto', 'usb', 'cable')
+    ('velto', '', 'velto', 'braided', 'usb', 'cable')
     """
     known, words = _words(), list(_title_words(item["title"], language))
     for value in _own_values(attributes):

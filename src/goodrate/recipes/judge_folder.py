@@ -13,13 +13,14 @@ from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.lm_judge import RULES_FILE, Card, judge_rules, write_lm_card
 from goodrate.relevance.rulebook import rule_labels
 from goodrate.run_folder import new_folder
-from goodrate.scale import RelevanceScale
+from goodrate.scale import RelevanceScale, get_scale
 
 NOT_OF_CARDS = {"rule_book", "chat"}  # settings that a card has in another form
 
 
-def label_token_ids(model: CausalLM, scale: RelevanceScale) -> list[int]:
+def label_token_ids(model: CausalLM, scale: str | RelevanceScale) -> list[int]:
     """The token of each label position, worst first: the digits from "1". ValueError when one is not a single token."""
+    scale = get_scale(scale)
     digits = [str(position + 1) for position in range(len(scale))]
     ids = [model.encode(digit) for digit in digits]
     split = [digit for digit, tokens in zip(digits, ids, strict=True) if len(tokens) != 1]

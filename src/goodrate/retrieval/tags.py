@@ -121,8 +121,12 @@ def _read(
 
 
 def _of_pair(pair: str) -> Entries:
-    """The entries of one attribute, a name and value of a JSON object."""
-    for name, value in parse(f"{{{pair}}}").items():
+    """The entries of one attribute, a name and value of a JSON object; none of one that is no JSON (NaN)."""
+    try:
+        attribute = parse(f"{{{pair}}}")
+    except ValueError:
+        return
+    for name, value in attribute.items():
         for entry in value if isinstance(value, list) else [value]:
             if not isinstance(entry, (dict, list)) and entry is not None:
                 yield ATTRIBUTES + name.replace(SIGN, " "), json_text(entry)
