@@ -33,7 +33,7 @@ nobody trained unless the 95 % interval says so. Ten labelled queries help, a hu
 in --out: the same command with more labels, in a new --out with --features of the old one, reads the new pairs only.
 
 With --no-labels nothing is labelled: the language model writes queries for items, and the probe learns from the cosine.
-The order is better than the cosine's where it was measured (docs/probe_judge.md); the labels are a guess.
+Its labels are a guess that nobody checked (docs/probe_judge.md).
 
 Examples:
 

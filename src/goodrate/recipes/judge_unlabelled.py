@@ -34,6 +34,7 @@ from goodrate.retrieval.store import Store
 from goodrate.run_folder import RunFolder, new_folder
 from goodrate.scale import get_scale, scale_entry
 
+ITEMS = 5000  # drawn from a larger catalogue: queries are written for some of them, neighbours are found among them
 QUERY_TOKENS = 16  # that a written query has at most
 SHORTEST, LONGEST = 3, 60  # characters of a query that is kept
 NEAREST, FAR = (1, 10), (11, 150)  # ranks of an encoder's neighbours that stand for good and for near misses
@@ -85,7 +86,7 @@ def run(settings: Settings, data: None, out: Path, progress: Progress) -> Traini
     """Write queries, draw items for them, fit the probe to the cosine, and add both up."""
     scale, folder = get_scale(settings.scale), RunFolder(out)
     folder.require_same(settings)
-    rows = _items(settings).to_rows()
+    rows = _drawn_items(_items(settings), settings.seed)
     encoder, model = Encoder.load(settings.encoder, precision="auto"), open_model(settings.language_model)
     folder.begin(settings, settings.seed)
     cosine = EncoderJudge(encoder, encoder_card(settings.encoder, encoder, scale, settings.fields))
@@ -114,6 +115,15 @@ def _items(settings: Settings) -> Catalog:
     prices = PriceOptions(settings.decimal, settings.currency)
     columns = settings.catalog_map or None
     return read_catalog(settings.catalog, settings.catalog_format, columns, settings.skip_bad, prices)
+
+
+def _drawn_items(catalog: Catalog, seed: int) -> list[Item]:
+    """The rows of a catalogue, or of ITEMS of its items, in catalogue order."""
+    frame = catalog.frame
+    if len(frame) > ITEMS:
+        places = np.sort(np.random.default_rng(seed).permutation(len(frame))[:ITEMS])
+        frame = frame[places.tolist()]
+    return frame.to_dicts()
 
 
 def written_queries(
