@@ -187,7 +187,7 @@ def test_one_command_fits_a_judge_that_opens_and_says_what_it_is_worth(fit: Fit,
     assert code == 0, err
     report = json.loads((out_folder / "fit.json").read_text())
     assert [*report["systems"]] == ["constant", "random order", "words", "cosine", "probe", "ensemble"]
-    assert report["pairs"] == 128 and report["queries"] == 16
+    assert "of 128 pairs" in err and report["pairs"] == 128 and report["queries"] == 16
     for name in report["systems"]:
         assert name in out
     assert "fewer than 30: weight and alpha are the usual ones" in err
@@ -204,6 +204,10 @@ def test_one_command_fits_a_judge_that_opens_and_says_what_it_is_worth(fit: Fit,
 
     before = (out_folder / "judge" / CARD_FILE).read_text()
     assert fit(*options)[0] == 0 and (out_folder / "judge" / CARD_FILE).read_text() == before  # the same again
+    code, _, err = fit(*options[:4], "--out", tmp_path / "more", "--layers", "1,2", "--features", out_folder)
+    assert code == 0 and "of 128 pairs" not in err, err  # nothing is read again
+    code, _, err = fit(*options[:4], "--out", tmp_path / "none", "--features", tmp_path)
+    assert code == 2 and "no features.safetensors there" in err
     code, _, err = fit(*options[:-2])
     assert code == 2 and "holds another run (layers" in err
 

@@ -110,16 +110,16 @@ def settings_with_data(recipe: str) -> type[BaseModel]:
 
 def fit_settings(
     data: dict[str, Any], encoders: list[str], language_model: str | None, layers: list[int] | None = None,
-    characters: int = 160, folds: int = 5,
+    characters: int = 160, folds: int = 5, features: str | None = None,
 ) -> BaseModel:  # fmt: skip
     """Settings of judge_ensemble from what its verb is told. data: of DataSettings. No encoders: that of data["index"].
 
-    Raises ValueError when there is no encoder, or a value that is none of the settings'.
+    features: run folder before this one. Raises ValueError when there is no encoder, or a value that is no setting's.
     """
     from goodrate.settings import complete
 
     own = {"encoders": named_encoders(data, encoders), "language_model": language_model, "layers": layers}
-    more = {"characters": characters, "folds": folds, "data": data}
+    more = {"characters": characters, "folds": folds, "features": features, "data": data}
     return complete(settings_with_data("judge_ensemble"), {**own, **more})
 
 

@@ -30,7 +30,7 @@ HELP = """Fit a judge to labels: a text encoder's cosine, and with --model a pro
 The language model is not trained: it reads every labelled pair once, and a linear head is fitted to what its middle
 layers hold. The table is measured over folds of query groups; the judge is not called better than the best system that
 nobody trained unless the 95 % interval says so. Ten labelled queries help, a hundred are plenty. What was read stays
-in --out: the same command with more labels, in a new --out with --features of the old one, reads the new pairs only.
+in --out: with more labels, a new --out and --features OLD read the new pairs only.
 
 With --no-labels nothing is labelled: the language model writes queries for items, and the probe learns from the cosine.
 Its labels are a guess that nobody checked (docs/probe_judge.md).
@@ -74,6 +74,9 @@ def fit_judge(
         str | None, typer.Option(help="Layers that the probe reads: 9,12. Default: at 1/2 and 2/3 of its depth.")
     ] = None,
     characters: Annotated[int, typer.Option(min=20, help="Of an item that the probe reads.")] = 160,
+    features: Annotated[
+        Path | None, typer.Option(help="An --out before this one: its pairs are not read again.", show_default=False)
+    ] = None,
     folds: Annotated[int, typer.Option(min=2, help="Of query groups.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the folds.")] = 0,
     skip_bad: SkipBad = 0,
@@ -95,7 +98,7 @@ def fit_judge(
         recipe, settings = "judge_unlabelled", unlabelled_settings(data, encoder or [], model, characters)
     else:
         recipe = "judge_ensemble"
-        settings = fit_settings(data, encoder or [], model, _numbers(layers), characters, folds)
+        settings = fit_settings(data, encoder or [], model, _numbers(layers), characters, folds, _kept(features))
     with _pair_progress() as progress:
         result = run_from_settings(recipe, settings, out, progress)
     _report(result, out)
@@ -115,6 +118,15 @@ def _pair_progress() -> Iterator[Callable[[dict[str, Any]], None]]:
                 console.print(f"read {record['done']:,} of {record['total']:,} pairs", highlight=False)
 
         yield tell
+
+
+def _kept(features: Path | None) -> str | None:
+    """The folder of an earlier run. FileNotFoundError for one that kept no features."""
+    if features is None:
+        return None
+    if not (features / "features.safetensors").is_file():
+        raise FileNotFoundError(f"--features {features}: no features.safetensors there; expected the --out of a run")
+    return str(features)
 
 
 def _numbers(text: str | None) -> list[int] | None:

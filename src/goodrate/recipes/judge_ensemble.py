@@ -31,11 +31,11 @@ from goodrate.relevance.probe_judge import ProbeReader, fitting_log, model_finge
 from goodrate.relevance.seen_queries import write_seen
 from goodrate.relevance.tiers import choose_beta
 from goodrate.relevance.tuning import TIER_FLOOR
-from goodrate.run_folder import RunFolder, new_folder
+from goodrate.run_folder import RunFolder, new_folder, write_atomic
 from goodrate.scale import scale_entry
 from goodrate.strict_json import dumps
 
-REPORT_FILE = "fit.json"
+REPORT_FILE, FEATURES_FILE = "fit.json", "features.safetensors"
 PROBE = "probe"
 
 
@@ -49,6 +49,7 @@ class Settings(BaseModel):
     fields: list[str] = Field(default=list(FIELDS), description="what is read of an item")
     characters: int = Field(160, ge=20, description="of an item that the probe reads")
     opening: str | None = Field(None, description="what the probe reads before every pair; null = an invented log")
+    features: str | None = Field(None, description="run folder before this one, whose pairs need not be read again")
     folds: int = Field(score_sum.FOLDS, ge=2, description="of query groups, to choose and to measure on")
 
 
@@ -110,7 +111,10 @@ def _probe(settings: Settings, data: TrainingData, pairs: list[JudgedPair], out:
         fingerprint=model_fingerprint(model), layers=layers, opening=opening, slope=1.0, cuts=(0.0,) * (labels - 1),
         fields=tuple(settings.fields), characters=settings.characters, labelled_pairs=len(pairs),
     )  # fmt: skip
-    return Probe(reader, card, pair_features(reader, card, pairs, out / "features.safetensors", progress))
+    kept = out / FEATURES_FILE
+    if settings.features is not None and not kept.exists():
+        write_atomic(kept, (Path(settings.features) / FEATURES_FILE).read_bytes())
+    return Probe(reader, card, pair_features(reader, card, pairs, kept, progress))
 
 
 def probe_layers(model: CausalLM) -> tuple[int, ...]:

@@ -117,7 +117,7 @@ def _items(settings: Settings) -> Catalog:
     return read_catalog(settings.catalog, settings.catalog_format, columns, settings.skip_bad, prices)
 
 
-def _drawn_items(catalog: Catalog, seed: int) -> list[Item]:
+def _drawn_items(catalog: Catalog, seed: int) -> Sequence[Item]:
     """The rows of a catalogue, or of ITEMS of its items, in catalogue order."""
     frame = catalog.frame
     if len(frame) > ITEMS:
