@@ -26,17 +26,17 @@ from goodrate.models.encoder import Encoder
 from goodrate.recipes import judge_unlabelled
 from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
 from goodrate.recipes.ensemble_report import Report, lexical_scores, measured_report
-from goodrate.recipes.judge_ensemble import pair_features, probe_layers
+from goodrate.recipes.probe_setup import ProbeSetup
 from goodrate.recipes.score_sum import LabelledPairs, ScoreSums, Standardised, probe_scores
-from goodrate.relevance import probe_judge
 from goodrate.relevance.encoder_judge import EncoderJudge
 from goodrate.relevance.ensemble_judge import weighted_sum
 from goodrate.relevance.judge import open_judge
 from goodrate.relevance.pairs import JudgedPair
 from goodrate.run_folder import code_versions, write_atomic
+from goodrate.scale import get_scale
 from lib.queue import RESULTS, WORK
 from lib.tables import add_table, markdown
-from search_quality import DATA, _judged, folder
+from search_quality import DATA, folder, judgements_format
 
 NAME = "real_judges"
 NEGATIONS = ("without", "not", "no", "non")
@@ -47,7 +47,7 @@ def labelled_pairs(name: str) -> tuple[gr.Catalog, list[JudgedPair], str]:
     """The catalogue, its judged pairs and their scale."""
     source = DATA[name]
     catalog = gr.read_catalog(folder() / source.catalog, format=source.format)
-    judgements = gr.read_judgements(folder() / source.judgements, scale=source.scale, format=_judged(name))
+    judgements = gr.read_judgements(folder() / source.judgements, scale=source.scale, format=judgements_format(name))
     rows = {row["id"]: row for row in catalog.to_rows()}
     each = zip(
         judgements.frame.select("query", "item_id").iter_rows(), judgements.label_indices().tolist(), strict=True
@@ -102,11 +102,11 @@ def no_labels(
         probe = judge.members["probe"].head.scores(features_of(name, model, pairs, scale))
         cosine, card = cosines_of(str(encoder), pairs, scale), judge.card
         total = weighted_sum([cosine, probe], card.weights, card.means, card.spreads)
-        data_ = LabelledPairs(pairs, gr_scale(scale))
+        data_ = LabelledPairs(pairs, get_scale(scale))
         by_query, alone = data_.ndcg(total), data_.ndcg(cosine)
         path = RESULTS / NAME / f"{name}-{model.name}.json"
         result = json.loads(path.read_text())
-        good = gr_scale(scale).is_positive[data_.labels]
+        good = get_scale(scale).is_positive[data_.labels]
         result["no_labels"] = {
             "ndcg@10": bootstrap_interval(by_query).as_dict(), "cosine": bootstrap_interval(alone).as_dict(),
             "minus cosine": bootstrap_interval(by_query - alone).as_dict(), "minutes": minutes,
@@ -118,28 +118,15 @@ def no_labels(
 
 def features_of(name: str, model: Path, pairs: list[JudgedPair], scale: str) -> np.ndarray:
     """What the language model holds of each pair, (N, D)."""
-    loaded = probe_judge.open_model(str(model))
-    layers, opening = probe_layers(loaded), probe_judge.fitting_log(loaded)
-    reader = probe_judge.ProbeReader(loaded, layers, opening, FIELDS, 160)
-    card = probe_judge.Card(
-        scale=scale, language_model=str(model), fingerprint=probe_judge.model_fingerprint(loaded), layers=layers,
-        opening=opening, slope=1.0, cuts=(0.0, 1.0, 2.0),
-    )  # fmt: skip
+    setup = ProbeSetup.open(str(model), get_scale(scale), FIELDS, 160)
     path = WORK / NAME / f"{name}-{model.name}.safetensors"
-    return pair_features(reader, card, pairs, path, lambda record: print(record, flush=True))
+    return setup.features(pairs, path, lambda record: print(record, flush=True))
 
 
 def cosines_of(encoder: str, pairs: list[JudgedPair], scale: str) -> np.ndarray:
     """Cosine (N,) of each pair."""
     loaded = Encoder.load(encoder, precision="auto")
-    return EncoderJudge(loaded, encoder_card(encoder, loaded, gr_scale(scale))).cosines(pairs)
-
-
-def gr_scale(name: str) -> Any:
-    """The scale of that name."""
-    from goodrate.scale import get_scale
-
-    return get_scale(name)
+    return EncoderJudge(loaded, encoder_card(encoder, loaded, get_scale(scale))).cosines(pairs)
 
 
 def measured(
@@ -149,7 +136,7 @@ def measured(
     """All systems over all deals; negations apart."""
     reports = []
     for seed in range(seeds):
-        data = LabelledPairs(pairs, gr_scale(scale), seed=seed)
+        data = LabelledPairs(pairs, get_scale(scale), seed=seed)
         standard = {name: Standardised.of(one) for name, one in cosines.items()}
         sums = ScoreSums(data, standard, probe_scores(features, data))
         reports.append(measured_report(sums, words, features if seed == 0 else None))

@@ -25,7 +25,7 @@ from goodrate.retrieval.table import id_condition
 from goodrate.run_folder import code_versions, write_atomic
 from lib.queue import RESULTS, WORK
 from lib.tables import add_table, markdown
-from search_quality import DATA, _judged, folder
+from search_quality import DATA, folder, judgements_format
 
 NAME, DEPTH, METRIC = "search_peers", 100, "ndcg@10"
 Scores = Callable[[str], dict[str, float]]  # query -> id -> score of every item that matches
@@ -39,7 +39,7 @@ def run() -> None:
     for name, source in DATA.items():
         catalog = gr.read_catalog(folder() / source.catalog, format=source.format)
         index = gr.Index.create(WORK / NAME / name, catalog)
-        read = gr.read_judgements(folder() / source.judgements, scale=source.scale, format=_judged(name))
+        read = gr.read_judgements(folder() / source.judgements, scale=source.scale, format=judgements_format(name))
         results["data"][name] = measured(index, read.join(index.items))
     path = RESULTS / f"{NAME}.json"
     write_atomic(path, json.dumps(results, indent=1) + "\n")

@@ -79,7 +79,8 @@ def run(
         start = time.perf_counter()
         source = DATA[name]
         catalog = gr.read_catalog(folder() / source.catalog, format=source.format)
-        judgements = gr.read_judgements(folder() / source.judgements, scale=source.scale, format=_judged(name))
+        form = judgements_format(name)
+        judgements = gr.read_judgements(folder() / source.judgements, scale=source.scale, format=form)
         work = WORK / NAME / "-".join([name, encoder.name, *fields.split(",")]).rstrip("-")
         index = gr.Index.create(work, catalog, encoder, fields=fields.split(",") if fields else None)
         result = {
@@ -99,7 +100,7 @@ def run(
         print(path)
 
 
-def _judged(name: str) -> str | None:
+def judgements_format(name: str) -> str | None:
     """The format of a judgements file; that of esci150 has our own column names."""
     return "chorus" if name == "chorus" else None
 

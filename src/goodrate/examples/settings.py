@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -35,6 +35,18 @@ class FrameData(PairChoice):
 
     catalog: str = Field(description="hash of the items")
     judgements: str = Field(description="hash of the training and dev judgements")
+
+
+class ItemSettings(Protocol):
+    """Where items are: a file and how it is read, or an index."""
+
+    catalog: str | None
+    catalog_format: str | None
+    catalog_map: dict[str, str]
+    decimal: Literal["point", "comma"] | None
+    currency: str | None
+    index: str | None
+    skip_bad: int
 
 
 class DataSettings(PairChoice):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from goodrate.examples.contexts import ContextTexts, file_worth, shop_worth
 from goodrate.examples.data import TrainingData
-from goodrate.examples.settings import DataSettings, FrameData, PairChoice
+from goodrate.examples.settings import DataSettings, FrameData, ItemSettings, PairChoice
 from goodrate.examples.taught_reasons import SILVER_WEIGHT, read_reasons
 from goodrate.scale import get_scale
 from goodrate.shop.shop import SPLITS, ShopSettings
@@ -90,7 +90,7 @@ def _from_files(settings: DataSettings) -> TrainingData:
     from goodrate.catalog.judgements import read_judgements
 
     assert settings.judgements is not None
-    catalog = _items(settings)
+    catalog = read_items(settings)
     read = read_judgements(
         settings.judgements, None if settings.scale is None else get_scale(settings.scale), settings.judgements_format,
         settings.judgements_map or None, settings.skip_bad, settings.judgements_queries, settings.judgements_raters,
@@ -120,8 +120,8 @@ def index_encoder(index: str | None) -> str | None:
     return None if index is None or remembered is None else encoder_place(Path(index), remembered)
 
 
-def _items(settings: DataSettings) -> Catalog:
-    """The catalogue of the file, or of the index."""
+def read_items(settings: ItemSettings) -> Catalog:
+    """The catalogue of the file, or of the index. Raises FileNotFoundError, ValueError naming file, row and column."""
     if settings.index is not None:
         from goodrate.retrieval.store import Store
 

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
 
 from goodrate.models.cached_forward import cached_states
 from goodrate.models.label_forward import chunks_by_length, pad_right, rows_at_once
 from goodrate.models.precision import autocast, evaluating
-from goodrate.models.shared_prefix import Prefill, SharedPrefix, fits, whole_cache
+from goodrate.models.shared_prefix import Prefill, SharedPrefix, fits, side_by_side, whole_cache
 
 if TYPE_CHECKING:
     from goodrate.models.causal_lm import CausalLM
 
-SHARED_FROM = 3  # texts with an equal first part from which on it pays to compute that apart (docs/probe_judge.md)
+# So many texts with an equal first part make it pay to compute that apart, which computes the opening again.
+SHARED_FROM = 3
 PREFIXES = 16  # first parts whose keys are kept at a time
 
 TwoParts = tuple[str, str]
@@ -128,15 +128,12 @@ class LayerStates:
 
     def _prefill(self, prompts: list[tuple[int, ...]]) -> Prefill:
         """Keys and values of prompts, down to the deepest layer."""
-        network, device = self.model.network, self.model.device
-        ids = pad_right(prompts, self.model.pad_id, device)
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
-        where = torch.arange(ids.shape[1], device=device)
-        seen = (where[None] < lengths[:, None]).long()
-        cache: DynamicCache = whole_cache(network.config)
+        network = self.model.network
+        inputs, lengths = side_by_side(prompts, self.model.pad_id, self.model.device)
+        cache = whole_cache(network.config)
         with self._watched():
-            cached_states(network, cache, input_ids=ids, attention_mask=seen, position_ids=where[None].expand_as(ids))
-        return Prefill(torch.empty(0), cache, lengths, seen)
+            cached_states(network, cache, **inputs)
+        return Prefill(torch.empty(0), cache, lengths, inputs["attention_mask"])
 
     def _behind(self, read: Prefill, row: Tensor, rows: Sequence[tuple[int, ...]], starts: Sequence[int]) -> np.ndarray:
         """Means of rows behind prefixes. row: (N,) the prefix of each. starts: where each row's second part begins."""

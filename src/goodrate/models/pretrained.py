@@ -25,6 +25,12 @@ def folder_hash(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def remembered_name(name: str) -> str:
+    """How a card names a model: a folder by its whole path, a hub id as it is."""
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.is_dir() else name
+
+
 OFFLINE, NOT_CACHED = ("OfflineModeIsEnabled",), ("LocalEntryNotFoundError",)
 UNREACHABLE = (
     "ConnectError", "ConnectTimeout", "ReadTimeout", "ReadError", "ProxyError", "ConnectionError", "Timeout",

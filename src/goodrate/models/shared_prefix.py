@@ -40,13 +40,22 @@ class Prefill:
 
 def prefill(network: Any, prompts: Sequence[tuple[int, ...]], pad_id: int, device: torch.device) -> Prefill:
     """Read prompts side by side, padded on the right; with gradient where that is on."""
+    inputs, lengths = side_by_side(prompts, pad_id, device)
+    cache = whole_cache(network.config)
+    states = cached_states(network, cache, **inputs)
+    last = states[torch.arange(len(lengths), device=device), lengths - 1]
+    return Prefill(last, cache, lengths, inputs["attention_mask"])
+
+
+def side_by_side(
+    prompts: Sequence[tuple[int, ...]], pad_id: int, device: torch.device
+) -> tuple[dict[str, Tensor], Tensor]:
+    """What a network's forward takes of P prompts padded on the right, and their lengths (P,)."""
     ids = pad_right(prompts, pad_id, device)
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     where = torch.arange(ids.shape[1], device=device)
     seen = (where[None] < lengths[:, None]).long()
-    cache = whole_cache(network.config)
-    states = cached_states(network, cache, input_ids=ids, attention_mask=seen, position_ids=where[None].expand_as(ids))
-    return Prefill(states[torch.arange(len(ids), device=device), lengths - 1], cache, lengths, seen)
+    return {"input_ids": ids, "attention_mask": seen, "position_ids": where[None].expand_as(ids)}, lengths
 
 
 def whole_cache(config: Any) -> DynamicCache:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
 from goodrate.models.encoder import Encoder
+from goodrate.models.pretrained import remembered_name
 from goodrate.relevance.encoder_judge import Card, EncoderJudge
 from goodrate.relevance.judge import CalibratedJudge, calibrated_judge
 from goodrate.relevance.odds import fit_odds
@@ -15,6 +15,7 @@ from goodrate.relevance.pairs import Pair
 from goodrate.scale import RelevanceScale, scale_entry
 
 FIELDS = ("title", "description")  # what it reads of an item where nobody says otherwise
+NO_LABELS = "no label was read: trust the order, not the tiers"
 
 
 def encoder_card(
@@ -22,11 +23,9 @@ def encoder_card(
     cuts: tuple[float, ...] | None = None, labelled: int = 0,
 ) -> Card:  # fmt: skip
     """The card of an encoder's judge. name: folder or hub id; a folder is remembered by its whole path."""
-    path = Path(name).expanduser()
     return Card(
-        scale=scale_entry(scale), encoder=str(path.resolve()) if path.is_dir() else name,
-        fingerprint=encoder.fingerprint, slope=slope, cuts=cuts or (0.0,) * (len(scale) - 1), fields=tuple(fields),
-        labelled_pairs=labelled,
+        scale=scale_entry(scale), encoder=remembered_name(name), fingerprint=encoder.fingerprint, slope=slope,
+        cuts=cuts or (0.0,) * (len(scale) - 1), fields=tuple(fields), labelled_pairs=labelled,
     )  # fmt: skip
 
 

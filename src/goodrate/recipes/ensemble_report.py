@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +143,8 @@ def _warnings(gain: Interval, rival: str) -> tuple[str, ...]:
 
 def _scored(name: str, scores: np.ndarray, data: LabelledPairs) -> System:
     """A system that has a score for every pair; labels by odds out of fold."""
-    return System(name, data.ndcg(scores), data.ndcg(scores, "ndcg"), scores, probabilities_out_of_fold(scores, data))
+    order = _ordering(name, scores, data)
+    return replace(order, scores=scores, probabilities=probabilities_out_of_fold(scores, data))
 
 
 def _ordering(name: str, scores: np.ndarray, data: LabelledPairs) -> System:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from goodrate.examples.data import TrainingData
 from goodrate.models.encoder import Encoder
 from goodrate.recipes.dev_table import tune_and_measure
-from goodrate.recipes.encoder_baseline import FIELDS, encoder_card, fitted_card
+from goodrate.recipes.encoder_baseline import FIELDS, NO_LABELS, encoder_card, fitted_card
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data
 from goodrate.relevance.encoder_judge import Card, EncoderJudge, write_encoder_judge
 from goodrate.relevance.odds import cuts_without_labels
@@ -44,7 +44,7 @@ def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -
         folder.begin(chosen, data.choice.split_seed)
     write_encoder_judge(out / "judge", card)
     if not settings.labels:
-        return TrainingResult(out / "judge", {}, (*data.notes, "no label was read: trust the order, not the tiers"))
+        return TrainingResult(out / "judge", {}, (*data.notes, NO_LABELS))
     report = tune_and_measure(out / "judge", data, baseline=False)
     return TrainingResult(out / "judge", report.rows, (*data.notes, *report.notes), (*report.warnings, *report.advice))
 

@@ -14,20 +14,18 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.examples.data import TrainingData
-from goodrate.models.causal_lm import CausalLM
 from goodrate.models.encoder import Encoder
 from goodrate.recipes import score_sum
 from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
 from goodrate.recipes.ensemble_report import Report, lexical_scores, measured_report
+from goodrate.recipes.probe_setup import ProbeSetup
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data, write_rows
 from goodrate.recipes.score_sum import Choice, LabelledPairs, ScoreSums, Standardised, probe_scores
 from goodrate.relevance import encoder_judge, ensemble_judge, probe_judge
 from goodrate.relevance.encoder_judge import EncoderJudge
-from goodrate.relevance.feature_cache import FeatureCache, feature_key
 from goodrate.relevance.odds import fit_odds
-from goodrate.relevance.pairs import JudgedPair, Pair
+from goodrate.relevance.pairs import JudgedPair
 from goodrate.relevance.probe_head import gain_targets, ridge_heads
-from goodrate.relevance.probe_judge import ProbeReader, fitting_log, model_fingerprint, open_model
 from goodrate.relevance.seen_queries import write_seen
 from goodrate.relevance.tiers import choose_beta
 from goodrate.relevance.tuning import TIER_FLOOR
@@ -55,10 +53,9 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Probe:
-    """A reader of pairs, what it reads from, and the features (N, D) of the labelled pairs."""
+    """A language model set up to be probed, and the features (N, D) of the labelled pairs."""
 
-    reader: ProbeReader
-    card: probe_judge.Card
+    setup: ProbeSetup
     features: np.ndarray
 
 
@@ -98,45 +95,15 @@ def _names(encoders: Sequence[str]) -> dict[str, str]:
 
 
 def _probe(settings: Settings, data: TrainingData, pairs: list[JudgedPair], out: Path, progress: Progress) -> Probe:
-    """The reader, and the features of all labelled pairs, from the run folder where they lie there."""
+    """The model, and the features of all labelled pairs, from the run folder where they lie there."""
     assert settings.language_model is not None
-    model = open_model(settings.language_model)
-    layers = tuple(settings.layers or probe_layers(model))
-    opening = fitting_log(model) if settings.opening is None else settings.opening
-    reader = ProbeReader(model, layers, opening, settings.fields, settings.characters)
-    path = Path(settings.language_model).expanduser()
-    labels = len(data.scale)
-    card = probe_judge.Card(
-        scale=scale_entry(data.scale), language_model=str(path.resolve()) if path.is_dir() else settings.language_model,
-        fingerprint=model_fingerprint(model), layers=layers, opening=opening, slope=1.0, cuts=(0.0,) * (labels - 1),
-        fields=tuple(settings.fields), characters=settings.characters, labelled_pairs=len(pairs),
-    )  # fmt: skip
+    setup = ProbeSetup.open(
+        settings.language_model, data.scale, settings.fields, settings.characters, settings.layers, settings.opening
+    )
     kept = out / FEATURES_FILE
     if settings.features is not None and not kept.exists():
         write_atomic(kept, (Path(settings.features) / FEATURES_FILE).read_bytes())
-    return Probe(reader, card, pair_features(reader, card, pairs, kept, progress))
-
-
-def probe_layers(model: CausalLM) -> tuple[int, ...]:
-    """Those at 1/2 and 2/3 of a model's depth: the middle knows most of relevance (notes/real_judges.md)."""
-    depth = int(model.network.config.num_hidden_layers)
-    return tuple(sorted({max(1, depth // 2), max(1, 2 * depth // 3)}))
-
-
-def pair_features(
-    reader: ProbeReader, card: probe_judge.Card, pairs: Sequence[Pair], path: Path, progress: Progress
-) -> np.ndarray:
-    """Features (N, D) of pairs; those that a file at `path` holds are not computed again."""
-    texts = reader.reads([pair.item for pair in pairs])
-    read = (card.fingerprint, dumps([list(card.layers), card.opening]), reader.model.precision)
-    keys = [feature_key(*read, text, pair.query) for text, pair in zip(texts, pairs, strict=True)]
-
-    def tell(done: int, total: int) -> None:
-        progress({"done": done, "total": total})
-
-    return FeatureCache(path, reader.dimension).rows(
-        keys, lambda places: reader.features([pairs[place] for place in places]), tell
-    )
+    return Probe(setup, setup.features(pairs, kept, progress))
 
 
 def _write_judge(
@@ -169,7 +136,8 @@ def _write_probe(folder: Path, sums: ScoreSums, probe: Probe, choice: Choice) ->
     data = sums.data
     (head,) = ridge_heads(probe.features, gain_targets(data.labels, data.scale), [choice.alpha])
     slope, cuts = fit_odds(sums.probes[choice.alpha].scores, data.labels, len(data.scale))
-    card = replace(probe.card, alpha=choice.alpha, slope=slope, cuts=cuts)
+    labelled = len(data.pairs)
+    card = replace(probe.setup.card, alpha=choice.alpha, slope=slope, cuts=cuts, labelled_pairs=labelled)
     probe_judge.write_probe_judge(folder, card, head)
 
 

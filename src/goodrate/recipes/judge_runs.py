@@ -36,10 +36,7 @@ Train = Callable[[Any, list[JudgePrompt], Path, Progress], Path]
 def run_sft(settings: judge_sft.Settings, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
     """Train a judge on the data's training part; tune it on one half of the dev queries, measure it on the other."""
     form = settings.format
-    if form.relevance_scale != data.scale:
-        theirs, ours = form.relevance_scale.name, data.scale.name
-        same = " with other labels, gains or edges" if theirs == ours else ""
-        raise ValueError(f"format.scale is {theirs!r} and data.scale {ours!r}{same}; make them equal")
+    require_same_scale(form, data, lambda theirs, ours: f"format.scale is {theirs!r} and data.scale {ours!r}")
     require_text_reading(data.named_contexts, form.contexts)
     form.rule_book_hash = cited_book(form, data)
     model = open_start(settings.model, form)  # before the folder: a run that cannot start binds none to its data
@@ -53,6 +50,14 @@ def run_sft(settings: judge_sft.Settings, data: TrainingData, out: Path, progres
     require_same_data(out, data).begin(data.choice, data.choice.split_seed)  # refuses to resume on other data
     judge_sft.train(settings, prompts, out, progress, model, getattr(progress, "plan", None))
     return finished(out, data, {}, lost)
+
+
+def require_same_scale(form: JudgeFormat, data: TrainingData, told: Callable[[str, str], str]) -> None:
+    """ValueError when a judge's labels are not those of the data. told: both scales' names -> what is unequal."""
+    if form.relevance_scale != data.scale:
+        theirs, ours = form.relevance_scale.name, data.scale.name
+        same = " with other labels, gains or edges" if theirs == ours else ""
+        raise ValueError(f"{told(theirs, ours)}{same}; make them equal")
 
 
 def cited_book(form: JudgeFormat, data: TrainingData) -> str:
@@ -105,10 +110,7 @@ def policy_prompts(
     Raises ValueError when judge and data have different scales or rule books, or when `out` was begun on other data.
     """
     model, form, _ = open_policy(judge)
-    if form.relevance_scale != data.scale:
-        theirs, ours = form.relevance_scale.name, data.scale.name
-        same = " with other labels, gains or edges" if theirs == ours else ""
-        raise ValueError(f"judge {judge} has scale {theirs!r}, data.scale is {ours!r}{same}; make them equal")
+    require_same_scale(form, data, lambda theirs, ours: f"judge {judge} has scale {theirs!r}, data.scale is {ours!r}")
     count = form.contexts if contexts is None else contexts
     require_text_reading(data.named_contexts, count)
     folder = require_same_data(out, data)

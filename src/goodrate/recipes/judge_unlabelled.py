@@ -1,7 +1,8 @@
 """A judge without any label: a language model writes queries for items, a cosine says how good other items are.
 
-The probe learns from soft targets that are the encoder's own, and still orders better than the encoder, because the
-language model's states are no copy of it (notes/real_judges.md). What it says of labels is a guess that nobody checked.
+The probe learns from soft targets that are the encoder's own. In a prototype it still ordered better than the encoder,
+because the language model's states are no copy of it (notes/real_judges.md); this recipe is not measured on real data
+(docs/probe_judge.md). What it says of labels is a guess that nobody checked.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from goodrate.catalog.items import Catalog
-from goodrate.catalog.prices import PriceOptions
-from goodrate.catalog.readers import read_catalog
+from goodrate.examples.sources import read_items
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.encoder import Encoder
-from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
-from goodrate.recipes.judge_ensemble import PROBE, pair_features, probe_layers
+from goodrate.recipes.encoder_baseline import FIELDS, NO_LABELS, encoder_card
+from goodrate.recipes.judge_ensemble import FEATURES_FILE, PROBE
+from goodrate.recipes.probe_setup import ProbeSetup
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult
 from goodrate.recipes.score_sum import USUAL, Standardised
 from goodrate.relevance import encoder_judge, ensemble_judge, probe_judge
@@ -29,8 +30,7 @@ from goodrate.relevance.ensemble_judge import weighted_sum
 from goodrate.relevance.odds import CHANCE_QUANTILE, cuts_without_labels
 from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.probe_head import ridge_heads
-from goodrate.relevance.probe_judge import CLICKED, QUERY, ProbeReader, fitting_log, model_fingerprint, open_model
-from goodrate.retrieval.store import Store
+from goodrate.relevance.probe_judge import CLICKED, QUERY
 from goodrate.run_folder import RunFolder, new_folder
 from goodrate.scale import get_scale, scale_entry
 
@@ -86,35 +86,17 @@ def run(settings: Settings, data: None, out: Path, progress: Progress) -> Traini
     """Write queries, draw items for them, fit the probe to the cosine, and add both up."""
     scale, folder = get_scale(settings.scale), RunFolder(out)
     folder.require_same(settings)
-    rows = _drawn_items(_items(settings), settings.seed)
-    encoder, model = Encoder.load(settings.encoder, precision="auto"), open_model(settings.language_model)
+    rows = _drawn_items(read_items(settings), settings.seed)
+    encoder = Encoder.load(settings.encoder, precision="auto")
+    setup = ProbeSetup.open(settings.language_model, scale, settings.fields, settings.characters)
     folder.begin(settings, settings.seed)
     cosine = EncoderJudge(encoder, encoder_card(settings.encoder, encoder, scale, settings.fields))
-    layers, opening = probe_layers(model), fitting_log(model)
-    reader = ProbeReader(model, layers, opening, settings.fields, settings.characters)
-    path = Path(settings.language_model).expanduser()
-    labels = (0.0,) * (len(scale) - 1)
-    card = probe_judge.Card(
-        scale=scale_entry(scale), language_model=str(path.resolve()) if path.is_dir() else settings.language_model,
-        fingerprint=model_fingerprint(model), layers=layers, opening=opening, slope=1.0, cuts=labels,
-        fields=tuple(settings.fields), characters=settings.characters, alpha=USUAL[0],
-    )  # fmt: skip
-    written = written_pairs(rows, reader, cosine, settings)
-    features = pair_features(reader, card, written.pairs, out / "features.safetensors", progress)
-    _write_judge(out / "judge", cosine, card, features, written)
+    written = written_pairs(rows, setup, cosine, settings)
+    features = setup.features(written.pairs, out / FEATURES_FILE, progress)
+    _write_judge(out / "judge", cosine, replace(setup.card, alpha=USUAL[0]), features, written)
     examples = list(dict.fromkeys(pair.query for pair in written.pairs))
     told = f"{len(examples)} queries were written, such as {', '.join(map(repr, examples[:5]))}"
-    return TrainingResult(out / "judge", {}, (told, "no label was read: trust the order, not the tiers"))
-
-
-def _items(settings: Settings) -> Catalog:
-    """The catalogue of the file, or of the index."""
-    if settings.index is not None:
-        return Store.open(settings.index).all_items()
-    assert settings.catalog is not None
-    prices = PriceOptions(settings.decimal, settings.currency)
-    columns = settings.catalog_map or None
-    return read_catalog(settings.catalog, settings.catalog_format, columns, settings.skip_bad, prices)
+    return TrainingResult(out / "judge", {}, (told, NO_LABELS))
 
 
 def _drawn_items(catalog: Catalog, seed: int) -> Sequence[Item]:
@@ -144,16 +126,16 @@ def _usable(query: str, text: str) -> str:
     return query if good else ""
 
 
-def written_pairs(rows: Sequence[Item], reader: ProbeReader, cosine: EncoderJudge, settings: Settings) -> Written:
+def written_pairs(rows: Sequence[Item], setup: ProbeSetup, cosine: EncoderJudge, settings: Settings) -> Written:
     """Queries written for random items, each with that item, neighbours near and far, and random items.
 
     Raises ValueError when the model writes too few that can be used.
     """
     rng = np.random.default_rng(settings.seed)
     places = rng.permutation(len(rows))[: 2 * settings.queries].tolist()
-    texts = reader.reads([rows[place] for place in places])
+    texts = setup.reader.reads([rows[place] for place in places])
     seeds = rng.integers(0, 2**31, len(places)).tolist()
-    queries = written_queries(reader.model, fitting_log(reader.model), texts, seeds, settings.temperature)
+    queries = written_queries(setup.reader.model, setup.card.opening, texts, seeds, settings.temperature)
     source_of: dict[str, int] = {}
     for query, place in zip(queries, places, strict=True):
         if query:
@@ -164,10 +146,9 @@ def written_pairs(rows: Sequence[Item], reader: ProbeReader, cosine: EncoderJudg
             f"{settings.language_model} wrote {len(chosen)} queries that can be used, of {len(places)} items; another "
             "language model is needed, or a larger catalogue"
         )
-    items = cosine.encoder.encode_items(cosine.reads(list(rows)))
-    vectors = cosine.encoder.encode_queries(list(chosen))
+    items = cosine.item_vectors(rows)
     pairs, is_source = [], []
-    for (query, place), vector in zip(chosen.items(), vectors, strict=True):
+    for (query, place), vector in zip(chosen.items(), cosine.query_vectors(list(chosen)), strict=True):
         drawn = _drawn(items @ vector, place, rng)
         pairs += [Pair(query, rows[item]) for item in drawn]
         is_source += [True, *[False] * (len(drawn) - 1)]
@@ -217,7 +198,7 @@ def _write_judge(
         ensemble = ensemble_judge.Card(
             scale=scale_entry(cosine.scale), members=("cosine", PROBE), weights=weights,
             means=tuple(p.mean for p in parts), spreads=tuple(p.spread for p in parts), slope=odds[0], cuts=odds[1],
-            warnings=("no label was read: trust the order, not the tiers",),
+            warnings=(NO_LABELS,),
         )  # fmt: skip
         ensemble_judge.write_ensemble_judge(beside, ensemble)
 

@@ -132,9 +132,8 @@ class ScoreSums:
     def best(self, queries: np.ndarray) -> Choice:
         """The choice that is surest to be better than the usual one on some of the queries (Q,) bool.
 
-        Surest: the mean difference less its standard error is largest, and above 0; else the usual one stays. A plain
-        maximum over a dozen choices picks noise: on Chorus it cost the sum half of its gain. Where there are fewer than
-        QUERIES_TO_CHOOSE queries, the usual one.
+        Surest: the mean difference less its standard error is largest, and above 0; else, and where there are fewer
+        than QUERIES_TO_CHOOSE queries, the usual one stays. A plain maximum over a dozen choices would pick noise.
         """
         if not self.probes:
             return Choice(USUAL[0], 0.0)

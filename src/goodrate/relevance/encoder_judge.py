@@ -116,11 +116,16 @@ class EncoderJudge:
             return np.zeros(0)
         queries = list(dict.fromkeys(pair.query for pair in pairs))
         place = {query: row for row, query in enumerate(queries)}
-        distinct = self.encoder.encode_queries([composed_text(query) for query in queries])
-        query_vectors = distinct[[place[pair.query] for pair in pairs]]
-        return np.einsum("nd,nd->n", query_vectors, self._item_vectors(self.reads([pair.item for pair in pairs])))
+        query_vectors = self.query_vectors(queries)[[place[pair.query] for pair in pairs]]
+        return np.einsum("nd,nd->n", query_vectors, self.item_vectors([pair.item for pair in pairs]))
 
-    def _item_vectors(self, texts: Sequence[str]) -> np.ndarray:
+    def query_vectors(self, queries: Sequence[str]) -> np.ndarray:
+        """Vectors (Q, D) of queries."""
+        return self.encoder.encode_queries([composed_text(query) for query in queries])
+
+    def item_vectors(self, items: Sequence[Item]) -> np.ndarray:
+        """Vectors (N, D) of items; those of the last REMEMBERED texts are kept."""
+        texts = self.reads(items)
         new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
         if len(self._vectors) + len(new) > REMEMBERED:
             self._vectors.clear()
