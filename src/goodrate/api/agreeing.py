@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,12 +32,10 @@ def disagreements(judgements: Judgements) -> pl.DataFrame:
 
 def write_disagreements(judgements: Judgements, out: str | Path) -> int:
     """Write the pairs with different labels as csv, whole or not at all; how many there are."""
-    from goodrate.run_folder import write_atomic
+    from goodrate.catalog.tables import write_table
 
     table = disagreements(judgements)
-    buffer = io.BytesIO()
-    table.write_csv(buffer)
-    write_atomic(out, buffer.getvalue())
+    write_table(Path(out), table)
     return len(table)
 
 

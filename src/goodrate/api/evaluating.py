@@ -90,9 +90,9 @@ class Evaluation:
 
     def write_per_query(self, path: str | Path) -> None:
         """Write per_query() as .csv or .parquet."""
-        from goodrate.evaluation.per_query import write_table
+        from goodrate.catalog.tables import write_table
 
-        write_table(self.per_query(), Path(path))
+        write_table(Path(path), self.per_query())
 
     def write_changes(self, path: str | Path, old: str, new: str, limit: int = 50) -> None:
         """Write an HTML page of the queries whose nDCG changed most from system old to system new.

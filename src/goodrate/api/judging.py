@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from goodrate.run_folder import write_atomic
 
 if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
@@ -266,15 +263,12 @@ def write_verdicts(out: Path, table: PairFile, verdicts: Sequence[Verdict], scal
     """The whole file of verdicts (.csv or .jsonl), or none."""
     import polars as pl
 
+    from goodrate.catalog.tables import write_table
+
     frame = pl.DataFrame(list(verdict_rows(table, verdicts, scale)), infer_schema_length=None)
     empty = [name for name, dtype in frame.schema.items() if dtype == pl.Null]
     frame = frame.with_columns(pl.col(name).cast(pl.String) for name in empty)
-    buffer = io.BytesIO()
-    if out.suffix.lower() == ".csv":
-        frame.write_csv(buffer)
-    else:
-        frame.write_ndjson(buffer)
-    write_atomic(out, buffer.getvalue())
+    write_table(out, frame, ".jsonl")
 
 
 def verdict_counts(table: PairFile, verdicts: Sequence[Verdict]) -> tuple[Counter[str], Counter[str], dict[str, int]]:

@@ -26,9 +26,11 @@ from goodrate.catalog.raw_table import (
     typed_table,
 )  # fmt: skip
 from goodrate.catalog.workbooks import read_workbook
+from goodrate.run_folder import write_atomic
 
 __all__ = [
     "EXTRAS", "ROW", "WHOLE_ROW", "NoText", "RawTable", "frame_table", "json_objects", "read_table", "records_table",
+    "unpacked_bytes", "unpacked_name", "write_table",
 ]  # fmt: skip
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
@@ -47,7 +49,7 @@ def read_wanted(path: str | Path, wanted: Wanted) -> RawTable:
     """The rows of a file as read_table gives them, with all that can be wanted of them."""
     path = Path(path)
     kind = _kind(path)
-    data = _bytes(path)
+    data = unpacked_bytes(path)
     if not data.removeprefix(b"\xef\xbb\xbf").strip():
         raise ValueError(f"{path} is empty; expected at least one row")
     table = READERS[kind](path, data, wanted)
@@ -77,20 +79,35 @@ def frame_wanted(name: str, frame: Any, wanted: Wanted) -> RawTable:
     return typed_table(Path(name), frame, wanted)
 
 
+def write_table(path: Path, frame: pl.DataFrame, otherwise: str = ".csv") -> None:
+    """Write a .csv, .parquet or .jsonl file, whole or not at all. otherwise: the form of a file with another ending."""
+    buffer = io.BytesIO()
+    writers: dict[str, Callable[..., Any]] = {
+        ".csv": frame.write_csv, ".parquet": frame.write_parquet, ".jsonl": frame.write_ndjson,
+    }  # fmt: skip
+    writers.get(path.suffix.lower(), writers[otherwise])(buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def unpacked_name(path: Path) -> Path:
+    """The path without the ending of an archive."""
+    return path.with_suffix("") if path.suffix in COMPRESSIONS else path
+
+
 def _kind(path: Path) -> str:
     """The ending that says what is inside, below .gz or .zst."""
     if path.is_dir():
         raise ValueError(f"{path} is a folder; expected a file that ends in {', '.join(READERS)}")
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    inner = path.with_suffix("") if path.suffix in COMPRESSIONS else path
+    inner = unpacked_name(path)
     if inner.suffix.lower() not in READERS:
         raise ValueError(f"{path}: cannot read {inner.suffix or 'a name without ending'!r}; expected "
                          f"{', '.join(READERS)}, each also with .gz or .zst")  # fmt: skip
     return inner.suffix.lower()
 
 
-def _bytes(path: Path) -> bytes:
+def unpacked_bytes(path: Path) -> bytes:
     """The unpacked content. Raises ValueError when the archive is broken or cut off."""
     if path.suffix not in COMPRESSIONS:
         return path.read_bytes()

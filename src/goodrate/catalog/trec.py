@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from goodrate.catalog.problems import BadRow
-from goodrate.catalog.tables import COMPRESSIONS, ROW, WHOLE_ROW, _bytes
+from goodrate.catalog.tables import ROW, WHOLE_ROW, unpacked_bytes, unpacked_name
 from goodrate.text_file import decode
 
 SIGNS = ("\t", None, ",", ";")  # None: blanks
@@ -18,7 +18,7 @@ TOPIC = re.compile(r"<num>\s*(?:Number:)?\s*(\S+).*?<title>\s*(?:Topic:)?\s*([^<
 
 def ending(path: Path) -> str:
     """The ending of a file's name, the one below .gz or .zst where it is packed: ".txt"."""
-    return (path.with_suffix("") if path.suffix in COMPRESSIONS else path).suffix.lower()
+    return unpacked_name(path).suffix.lower()
 
 
 def file_text(path: Path) -> str:
@@ -28,7 +28,7 @@ def file_text(path: Path) -> str:
         raise ValueError(f"{path} is a folder; expected a file")
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
-    text = decode(path, _bytes(path)).replace("\r\n", "\n")
+    text = decode(path, unpacked_bytes(path)).replace("\r\n", "\n")
     if not text.strip():
         raise ValueError(f"{path} is empty; expected at least one row")
     return text

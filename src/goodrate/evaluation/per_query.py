@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
-
 import polars as pl
 
 from goodrate.evaluation.report import Report
 from goodrate.evaluation.systems import Task
-from goodrate.run_folder import write_atomic
 
 
 def per_query(report: Report, task: Task, k: int) -> pl.DataFrame:
@@ -34,13 +30,3 @@ def per_query(report: Report, task: Task, k: int) -> pl.DataFrame:
     return together.select(
         "query_id", "query", "system", "results", "judged_results", "judged_items", *report.metrics
     )  # fmt: skip
-
-
-def write_table(table: pl.DataFrame, path: Path) -> None:
-    """Write a .csv or .parquet, whole or not at all."""
-    buffer = io.BytesIO()
-    if path.suffix.lower() == ".parquet":
-        table.write_parquet(buffer)
-    else:
-        table.write_csv(buffer)
-    write_atomic(path, buffer.getvalue())

@@ -10,7 +10,7 @@ import polars as pl
 
 from goodrate.catalog.normal_form import normal_form
 from goodrate.catalog.problems import BadRow, tolerate
-from goodrate.catalog.tables import COMPRESSIONS, ROW
+from goodrate.catalog.tables import ROW, unpacked_name
 from goodrate.catalog.trec import field_table, file_text, numbered_lines, separator_of
 from goodrate.evaluation.systems import SystemRuns, Task
 
@@ -66,8 +66,7 @@ def _ordered(path: Path, numbers: pl.DataFrame) -> RunFile:
     by_score = numbers.sort("query", "score", "rank", "item_id", descending=[False, True, False, False])
     placed = by_score.with_columns(place=pl.int_range(1, pl.len() + 1).over("query"))
     other = placed.filter((pl.col("rank").diff() < 0).over("query"))["query"].n_unique()
-    name = (path.with_suffix("") if path.suffix in COMPRESSIONS else path).stem
-    return RunFile(name, path, placed.select("query", "item_id", "place"), other)
+    return RunFile(unpacked_name(path).stem, path, placed.select("query", "item_id", "place"), other)
 
 
 def run_system(run: RunFile, task: Task, judged: Mapping[str, str], known_items: Collection[str]) -> SystemRuns:
