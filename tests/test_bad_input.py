@@ -23,6 +23,7 @@ import pytest
 import torch
 import zstandard
 
+from calling import called
 from goodrate import cli, strict_json
 from goodrate.catalog.items import Catalog
 from goodrate.catalog.readers import read_catalog
@@ -61,11 +62,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
     def call(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["goodrate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-            sys.exit(0)
-        return int(done.value.code or 0), " ".join(capfd.readouterr().err.split())
+        code, _, err = called(monkeypatch, capfd, *arguments)
+        return code, err
 
     return call
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from goodrate import cli
+from calling import called
 from goodrate.api.evaluating import metric_names, read_run
 from goodrate.catalog.items import Catalog
 from goodrate.cli.evaluate import chosen_systems
@@ -58,13 +57,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setenv("COLUMNS", "120")
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        given = ["goodrate", "evaluate", str(index), "--judgements", str(labels), *map(str, arguments)]
-        monkeypatch.setattr(sys, "argv", given)
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-            sys.exit(0)
-        out, err = capsys.readouterr()
-        return done.value.code or 0, out, " ".join(err.split())
+        return called(monkeypatch, capsys, "evaluate", index, "--judgements", labels, *arguments)
 
     return call
 

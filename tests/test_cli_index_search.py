@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from goodrate import cli
+from calling import called
 from goodrate.api.encoders import load_encoder
 from goodrate.cli.terminal import parse_mapping
 from goodrate.relevance.facts import FactBook
@@ -40,12 +39,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["goodrate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-            sys.exit(0)
-        out, err = capsys.readouterr()
-        return done.value.code or 0, out, " ".join(err.split())
+        return called(monkeypatch, capsys, *arguments)
 
     return call
 

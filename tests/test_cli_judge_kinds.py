@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ import polars as pl
 import pytest
 import torch
 
-from goodrate import cli
+from calling import Run, called
 from goodrate.api.serving import open_live
 from goodrate.cli.serve import announcement
 from goodrate.models.encoder import Encoder
@@ -24,7 +22,6 @@ from goodrate.relevance.odds import label_probabilities
 from goodrate.relevance.pairs import Pair, text_item
 from tiny_models import causal_lm, tokenizer_file
 
-Run = Callable[..., tuple[int, str, str]]
 NOUNS = ("lamp", "chair", "desk", "steel", "oak", "item", "answer", "query", "facts", "context", "color", "size")
 LABELS = ("irrelevant", "mismatch", "related", "excellent")
 
@@ -48,12 +45,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["goodrate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-            sys.exit(0)
-        out, err = capsys.readouterr()
-        return int(done.value.code or 0), out, " ".join(err.split())
+        return called(monkeypatch, capsys, *arguments)
 
     return call
 

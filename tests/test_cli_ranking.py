@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-from goodrate import cli
+from calling import called
 
 FEED = """sku,name,price,brand,parent_id,colour
 1,oak desk lamp lamp,20,Kira,p,red
@@ -38,12 +37,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["goodrate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-            sys.exit(0)
-        out, err = capsys.readouterr()
-        return done.value.code or 0, out, " ".join(err.split())
+        return called(monkeypatch, capsys, *arguments)
 
     return call
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from goodrate import cli
+from calling import called
 from goodrate.evaluation.agreement import agreement, disagreements
 from goodrate.scale import GRADED_0_3, get_scale
 
@@ -82,12 +81,7 @@ def test_the_pairs_furthest_apart_come_first() -> None:
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setenv("COLUMNS", "120")
-        monkeypatch.setattr(sys, "argv", ["goodrate", "agreement", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-            sys.exit(0)
-        out, err = capsys.readouterr()
-        return done.value.code or 0, out, " ".join(err.split())
+        return called(monkeypatch, capsys, "agreement", *arguments)
 
     return call
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from goodrate import cli
+from calling import Run, called
 from goodrate.catalog.splits import query_folds, query_groups
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.encoder import Encoder
@@ -35,7 +34,6 @@ from goodrate.relevance.probe_head import ProbeHead, gain_targets, ridge_heads
 from goodrate.scale import ESCI, FOUR_LEVEL, WANDS
 from tiny_models import causal_lm, tokenizer_file
 
-Fit = Callable[..., tuple[int, str, str]]
 COLOURS, THINGS = ("red", "blue", "green", "black"), ("lamp", "desk", "chair", "sofa", "mug", "rug", "vase", "clock")
 
 
@@ -170,17 +168,12 @@ def fit(
 
     def call(*more: object) -> tuple[int, str, str]:
         given = ("fit-judge", made / "items.csv", "--judgements", made / "labels.csv", "--scale", "esci")
-        monkeypatch.setattr(sys, "argv", ["goodrate", *map(str, (*given, *more))])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-            sys.exit(0)
-        out, err = capsys.readouterr()
-        return int(done.value.code or 0), out, " ".join(err.split())
+        return called(monkeypatch, capsys, *given, *more)
 
     return call
 
 
-def test_one_command_fits_a_judge_that_opens_and_says_what_it_is_worth(fit: Fit, made: Path, tmp_path: Path) -> None:
+def test_one_command_fits_a_judge_that_opens_and_says_what_it_is_worth(fit: Run, made: Path, tmp_path: Path) -> None:
     out_folder = tmp_path / "run"
     options = ("--encoder", made / "encoder", "--model", made / "lm", "--out", out_folder, "--layers", "1,2")
     code, out, err = fit(*options)
@@ -212,7 +205,7 @@ def test_one_command_fits_a_judge_that_opens_and_says_what_it_is_worth(fit: Fit,
     assert code == 2 and "holds another run (layers" in err
 
 
-def test_words_alone_order_this_catalogue_best_and_the_judge_says_so(fit: Fit, made: Path, tmp_path: Path) -> None:
+def test_words_alone_order_this_catalogue_best_and_the_judge_says_so(fit: Run, made: Path, tmp_path: Path) -> None:
     """Random networks know nothing: the words of the queries are those of the titles."""
     code, _, err = fit("--encoder", made / "encoder", "--out", tmp_path / "run")
     assert code == 0
@@ -250,7 +243,7 @@ def test_written_queries_are_one_line_and_none_is_the_item(made: Path) -> None:
     assert judge_unlabelled._usable(" desk  lamp ", "red lamp") == "desk lamp"
 
 
-def test_what_is_wrong_is_said_before_anything_is_read(fit: Fit, made: Path, tmp_path: Path) -> None:
+def test_what_is_wrong_is_said_before_anything_is_read(fit: Run, made: Path, tmp_path: Path) -> None:
     code, _, err = fit("--out", tmp_path / "a")
     assert code == 2 and "no text encoder: name one with --encoder FOLDER" in err
     code, _, err = fit("--encoder", made / "encoder", "--out", tmp_path / "b", "--folds", 40)
@@ -286,7 +279,7 @@ def test_a_probe_judge_is_read_back_and_refused_over_another_model(tmp_path: Pat
         open_judge(tmp_path / "judge")
 
 
-def test_a_members_part_and_its_sum_by_hand(fit: Fit, made: Path, tmp_path: Path) -> None:
+def test_a_members_part_and_its_sum_by_hand(fit: Run, made: Path, tmp_path: Path) -> None:
     assert fit("--encoder", made / "encoder", "--out", tmp_path / "run")[0] == 0
     judge = open_judge(tmp_path / "run" / "judge").inner
     pairs = [Pair("red lamp", {"title": "red lamp"}), Pair("red lamp", {"title": "blue rug"})]

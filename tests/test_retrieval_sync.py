@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from goodrate import cli
+from calling import called
 from goodrate.api.index import Index
 from goodrate.catalog.items import Catalog
 from goodrate.catalog.readers import read_catalog
@@ -25,11 +24,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> R
     monkeypatch.setenv("COLUMNS", "300")
 
     def call(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["goodrate", "index", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-            sys.exit(0)
-        return int(done.value.code or 0), " ".join(capfd.readouterr().err.split())
+        code, _, err = called(monkeypatch, capfd, "index", *arguments)
+        return code, err
 
     return call
 

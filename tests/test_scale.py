@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from goodrate import cli
+from calling import called
 from goodrate.catalog.judgements import Judgements, read_judgements
 from goodrate.examples.settings import DataSettings
 from goodrate.relevance import human_judge
@@ -211,12 +210,8 @@ def test_training_and_measuring_on_a_scale_of_the_user(
     (tmp_path / "labels.csv").write_text("query,item_id,label\n" + "\n".join(rows) + "\n")
 
     def goodrate(*arguments: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["goodrate", *map(str, arguments)])
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-            sys.exit(0)
-        out, err = capsys.readouterr()
-        assert not done.value.code, err
+        code, out, err = called(monkeypatch, capsys, *arguments)
+        assert code == 0, err
         return out
 
     index, run = tmp_path / "index", tmp_path / "run"
