@@ -2,6 +2,7 @@
 
 python benchmarks/real_judges.py run --data chorus,esci150 --model GEMMA --encoders MINILM,MPNET
 python benchmarks/real_judges.py no-labels --data chorus,esci150 --model GEMMA --encoder MINILM   (after it)
+python benchmarks/real_judges.py cost --model GEMMA                                          pairs a CPU second
 python benchmarks/real_judges.py table --write                                      benchmarks/results/real_judges.md
 
 GEMMA, MINILM, MPNET: folders of ../shared/tools/fixtures.py. What the language model read of the labelled pairs is kept
@@ -36,9 +37,11 @@ from goodrate.run_folder import code_versions, write_atomic
 from goodrate.scale import get_scale
 from lib.queue import RESULTS, WORK
 from lib.tables import add_table, markdown
+from lib.timing import between, machine, spread
 from search_quality import DATA, folder, judgements_format
 
 NAME = "real_judges"
+COST_PAIRS, COST_ROUNDS = 60, 5
 NEGATIONS = ("without", "not", "no", "non")
 app = typer.Typer(add_completion=False, help=__doc__)
 
@@ -116,6 +119,36 @@ def no_labels(
         print(path, done.notes[0])
 
 
+@app.command()
+def cost(
+    model: Annotated[Path, typer.Option(help="Folder of a causal language model.")],
+    data: Annotated[str, typer.Option(help=f"One of {', '.join(DATA)}.")] = "chorus",
+) -> None:
+    """Pairs that a probe reads in a CPU second on one thread, in fp32 and in bf16, in turn."""
+    import torch
+
+    torch.set_num_threads(1)
+    _, pairs, scale = labelled_pairs(data)
+    readers = {}
+    for precision in ("fp32", "bf16"):
+        setup = ProbeSetup.open(str(model), get_scale(scale), FIELDS, 160)
+        setup.reader.model.precision = precision
+        readers[precision] = setup.reader
+    speeds: dict[str, list[float]] = {name: [] for name in readers}
+    for number in range(COST_ROUNDS + 1):  # the first is not kept
+        block = pairs[number * COST_PAIRS : (number + 1) * COST_PAIRS]
+        for name, reader in readers.items():
+            start = time.process_time()
+            reader.features(block)
+            if number:
+                speeds[name].append(len(block) / (time.process_time() - start))
+    result = {"data": data, "model": model.name, **code_versions(), "machine": machine(), "pairs": COST_PAIRS,
+              "pairs a CPU second": {name: spread(one) for name, one in speeds.items()}}  # fmt: skip
+    path = RESULTS / f"{NAME}_cost" / f"{model.name}.json"
+    write_atomic(path, json.dumps(result, indent=1) + "\n")
+    print(path, result["pairs a CPU second"])
+
+
 def features_of(name: str, model: Path, pairs: list[JudgedPair], scale: str) -> np.ndarray:
     """What the language model holds of each pair, (N, D)."""
     setup = ProbeSetup.open(str(model), get_scale(scale), FIELDS, 160)
@@ -182,7 +215,11 @@ def render() -> str:
             one["data"], cell(told["ndcg@10"]), cell(told["cosine"]), cell(told["minus cosine"], "+.3f"),
             cell(told["auc_good"]), cell(told["cosine_auc_good"]),
         ])  # fmt: skip
-    return "\n\n".join([*arms, "### Without labels", markdown(rows)])
+    speeds = [["model", "arithmetic", "pairs a CPU second, median (min to max)"]]
+    for one in (json.loads(path.read_text()) for path in sorted((RESULTS / f"{NAME}_cost").glob("*.json"))):
+        for name, told in one["pairs a CPU second"].items():
+            speeds.append([one["model"], name, between(told)])
+    return "\n\n".join([*arms, "### Without labels", markdown(rows), "### Cost", markdown(speeds)])
 
 
 def _parts(one: dict[str, Any], arm: str, values: dict[str, Any]) -> list[str]:

@@ -25,6 +25,7 @@ from goodrate.evaluation.metrics import evaluate_run
 from goodrate.evaluation.report import numbers
 from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
 from goodrate.evaluation.systems import Task, search_runs
+from goodrate.retrieval.calibration import non_queries
 from goodrate.retrieval.identifiers import item_identifiers, query_identifiers
 from goodrate.retrieval.search import Searcher
 from goodrate.retrieval.search_settings import SearchSettings
@@ -34,7 +35,7 @@ from lib.tables import add_table, markdown
 
 NAME = "search_quality"
 SYSTEMS = ("random", "lexical", "dense", "hybrid")
-IDENTIFIERS, SEED = 200, 0
+IDENTIFIERS, NON_WORDS, SEED = 200, 200, 0
 PARTS = {  # name -> settings of a hybrid search, and whether words are taken as typed
     "as it is": (SearchSettings(), False),
     "by reciprocal rank (before)": (SearchSettings(fusion="ranks", dense_weight=1.0), False),
@@ -93,6 +94,7 @@ def run(
                 "whole_index": parts(index, judgements, judged_only=False),
             },
             "identifiers": identifiers(index, catalog.frame), "nothing": nothing(index),
+            "found": found(index, judgements),
             "minutes": round((time.perf_counter() - start) / 60, 2),
         }  # fmt: skip
         path = RESULTS / NAME / f"{work.name}.json"
@@ -193,6 +195,20 @@ def nothing(index: gr.Index) -> dict[str, int]:
     return {f"query {n}": len(index.search(query, 10)) for n, query in enumerate(NOTHING)}
 
 
+def found(index: gr.Index, judgements: gr.Judgements) -> dict[str, Any]:
+    """How many judged queries, and how many of NON_WORDS strings of random letters, find anything, by mode."""
+    asked = {
+        "judged queries": list(judgements.queries().values()),
+        "random letters": non_queries(np.random.default_rng(SEED + 1), NON_WORDS),  # others than set the floor
+    }
+    searcher = index.searcher
+    return {
+        name: {"queries": len(texts), **{mode: sum(bool(searcher.search(text, 1, mode=mode)) for text in texts)
+                                         for mode in ("dense", "hybrid")}}
+        for name, texts in asked.items()
+    } | {"floor": searcher.calibration.floor}  # fmt: skip
+
+
 def render() -> str:
     """A row per data set, encoder and system."""
     found = [json.loads(path.read_text()) for path in sorted((RESULTS / NAME).glob("*.json"))]
@@ -223,8 +239,15 @@ def render() -> str:
             values = one["identifiers"][name]
             codes.append([one["data"], str(one["identifiers"]["queries"]), name, f"{values['first']:.3f}",
                           f"{values['p50_ms']}, {values['p95_ms']}"])  # fmt: skip
+    anything = [["data, encoder", "asked", "queries", "find anything, dense", "hybrid", "floor"]]
+    for one in (one for one in found if "found" in one):
+        for name in ("judged queries", "random letters"):
+            counts = one["found"][name]
+            anything.append([f"{one['data']}, {one['encoder']}", name, str(counts["queries"]), str(counts["dense"]),
+                             str(counts["hybrid"]), f"{one['found']['floor']:.2f}"])  # fmt: skip
     return "\n\n".join(["### Ranking", markdown(rows), "### One part of hybrid changed", markdown(changed),
-                         "### Identifiers of the catalogue", markdown(codes)])
+                         "### Identifiers of the catalogue", markdown(codes),
+                         "### Queries that find anything", markdown(anything)])
 
 
 def cell(interval: dict[str, float | None], form: str = ".3f") -> str:

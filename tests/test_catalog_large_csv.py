@@ -40,7 +40,7 @@ def test_a_block_is_as_large_as_arrow_takes(tmp_path: Path, monkeypatch: pytest.
 
     path = tmp_path / "feed.csv"
     path.write_text("id,title\na,lamp\n")
-    monkeypatch.setattr(tables, "_bytes", lambda path: Long(path.read_bytes()))
+    monkeypatch.setattr(tables, "unpacked_bytes", lambda path: Long(path.read_bytes()))
     blocks: list[int] = []
     options = pyarrow.csv.ReadOptions
     monkeypatch.setattr(
