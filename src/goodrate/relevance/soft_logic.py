@@ -1,4 +1,4 @@
-"""Soft logic from verdicts on entities to label probabilities: pure arithmetic, on numpy arrays and torch tensors alike.
+"""Soft logic from verdicts on entities to label probabilities: arithmetic, on numpy arrays and torch tensors alike.
 
 An item is relevant when it is of the kind that is asked for, no entity of it conflicts with the query, and every
 constraint of the query is met. Three t-norms give "and" and "or" a meaning between 0 and 1; "mean" is none and stands
