@@ -50,7 +50,7 @@ def test_crisp_verdicts_are_boolean_logic(tnorm: str) -> None:
 
 @pytest.mark.parametrize("tnorm", AGGREGATIONS)
 @pytest.mark.parametrize("labels", [2, 3, 4])
-@settings(max_examples=40)
+@settings(max_examples=30, deadline=None)
 @given(support=st.lists(UNIT, min_size=4, max_size=4), conflict=st.lists(UNIT, min_size=4, max_size=4),
        demand=st.lists(UNIT, min_size=2, max_size=2))  # fmt: skip
 def test_probabilities_sum_to_one(
@@ -61,14 +61,16 @@ def test_probabilities_sum_to_one(
 
 
 @pytest.mark.parametrize("tnorm", AGGREGATIONS)
-@settings(max_examples=60)
+@pytest.mark.parametrize("all_conflict", [True, False])
+@settings(max_examples=30, deadline=None)
 @given(support=st.lists(UNIT, min_size=4, max_size=4), conflict=st.lists(UNIT, min_size=4, max_size=4),
        demand=st.lists(UNIT, min_size=2, max_size=2), place=st.integers(0, 3), more=UNIT)  # fmt: skip
 def test_the_best_label_rises_with_support_and_falls_with_conflict(
-    tnorm: str, support: list[float], conflict: list[float], demand: list[float], place: int, more: float
-) -> None:
+    tnorm: str, all_conflict: bool, support: list[float], conflict: list[float], demand: list[float], place: int,
+    more: float,
+) -> None:  # fmt: skip
     def best(m: list[float], c: list[float]) -> float:
-        return float(judged(evidence(m, c, demand), Logic(tnorm), 4)[0, -1])
+        return float(judged(evidence(m, c, demand), Logic(tnorm, constraints_conflict=all_conflict), 4)[0, -1])
 
     raised = [max(value, more) if at == place else value for at, value in enumerate(support)]
     assert best(raised, conflict) >= best(support, conflict) - 1e-12
@@ -113,6 +115,17 @@ def test_an_unknown_type_costs_what_is_stated() -> None:
         assert judged(silent, Logic(unknown=unknown), 4)[0, 3] == pytest.approx(met)
     nothing = Evidence(np.zeros((1, 1)), np.zeros((1, 1)), np.array([[PADDING]]), np.array([[0.0]]))
     assert truth(nothing, Logic()).kind[0] == 0.5 and truth(nothing, Logic()).clean[0] == 1
+
+
+def test_a_constraint_in_conflict_is_unmet_where_that_is_asked_for() -> None:
+    # the kind's conflict alone makes the second label: N = 0.9; W = (1 - 0.5 * 0.7) * 0.5 * (1 - 0.4)
+    one = evidence([0.5, 0.2, 0.3, 0.6], [0.1, 0.0, 0.5, 0.0], [0.5, 1.0])
+    rows = judged(one, Logic(constraints_conflict=False), 4)[0]
+    assert rows == pytest.approx([0.4, 0.6 * 0.1, 0.6 * 0.9 * (1 - 0.195), 0.6 * 0.9 * 0.195])
+    crisp = evidence([1.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0])
+    for tnorm in TNORMS:
+        assert judged(crisp, Logic(tnorm), 4)[0].tolist() == [0, 1, 0, 0]
+        assert judged(crisp, Logic(tnorm, constraints_conflict=False), 4)[0].tolist() == [0, 0, 1, 0]
 
 
 def test_temperature_keeps_long_products_up() -> None:

@@ -21,7 +21,7 @@ from goodrate.strict_json import parse
 CATEGORY, TITLE, DETAIL, BRAND = "category", "title", "detail", "brand"
 KIND_TYPES = (CATEGORY, "product type", "product class", TITLE)  # that say what an item is
 SOURCES = ("all", "structured", "spans")
-MOST, MOST_OF_TYPE, ENOUGH_SPANS, MOST_SPANS = 20, 3, 5, 10
+MOST, MOST_OF_TYPE, ENOUGH_SPANS, MOST_SPANS = 20, 3, 5, 8
 CHARACTERS = 60  # of an entity; the rest is cut off at a word
 LONGEST = 3  # words of a phrase
 # "for iphone 7" is another thing than "iphone 7", "without cap" another than "cap".
@@ -30,7 +30,7 @@ STOPS = frozenset({"a", "an", "the", "and", "or", "of", "in", "on", "to", "by", 
 SPELLINGS = {"colour": "color", "colours": "color", "colors": "color", "grey": "gray"}
 _WORD = re.compile(r"[^\W_]+(?:[.'\u2019+-][^\W_]+)*\+*")
 _VALUES = re.compile(r"\s*(?:[,;|\n]|\s/\s)\s*")
-_NUMBER = re.compile(r"[\d.,/x \u00d7-]+")
+_NUMBER = re.compile(r"(?=.*\d)[\d.,/x \u00d7-]+")
 
 
 class Entity(NamedTuple):
@@ -65,19 +65,18 @@ class EntityRules:
         return 0 if type_ in KIND_TYPES else self.types.index(type_) + 1
 
     def of(self, item: Item) -> tuple[Entity, ...]:
-        """The entities of one item, without repetition, in the order in which they are cut off at `most`.
+        """The entities of one item, without repetition: `most` at most, a span counted once.
 
-        A span is asked of twice, as title and as detail, where no category says what the item is. Empty for an item
-        that says nothing.
+        A span is asked of twice: as title, what the item is, and as detail, what it has. Empty for an item that says
+        nothing.
         """
         structured = [] if self.sources == "spans" else list(self._structured(item))
         named = dict.fromkeys(structured)
         room = self.most - len(named)
         if self.sources == "structured" or room <= 0:
             return tuple(named)[: self.most]
-        has_kind = any(entity.type in KIND_TYPES for entity in named)
         for span in self._spans(item)[:room]:
-            named.update({} if has_kind else {Entity(TITLE, span): None})
+            named[Entity(TITLE, span)] = None
             named.update({Entity(DETAIL, span): None} if DETAIL in self.types else {})
         return tuple(named)
 
@@ -85,7 +84,8 @@ class EntityRules:
         for path in str(item.get("category") or "").split(VALUE_SEPARATOR)[:2]:
             levels = [level for level in path.split(PATH_SEPARATOR.strip()) if level.strip()]
             yield from entities_of(CATEGORY, levels[:-3:-1])
-        yield from entities_of(BRAND, str(item.get("brand") or "").split(VALUE_SEPARATOR)[:2])
+        if BRAND in self.types:
+            yield from entities_of(BRAND, str(item.get("brand") or "").split(VALUE_SEPARATOR)[:2])
         given = attributes(item)
         for name in (*KIND_TYPES, *self.types):
             if name in given and name != BRAND:

@@ -31,11 +31,15 @@ class Logic:
     tnorm: one of AGGREGATIONS. unknown: what a type costs that the query constrains and the item says nothing of; 0 =
     as if it were met, 1 = as if it were violated. temperature: of long products; their logarithm is divided by it, so
     that twenty entities of 0.95 need not make 0.36. It changes nothing where all verdicts are 0 or 1.
+    constraints_conflict: whether an entity of a constrained type that conflicts makes the item unclean, like one that
+    says what the item is; else it leaves that constraint unmet, as ESCI has it (another brand is a substitute; what is
+    in conflict with the kind itself is a complement).
     """
 
     tnorm: str = PRODUCT
     unknown: float = UNKNOWN
     temperature: float = 1.0
+    constraints_conflict: bool = True
 
     def __post_init__(self) -> None:
         if self.tnorm not in AGGREGATIONS:
@@ -116,8 +120,13 @@ def truth(evidence: Evidence, logic: Logic) -> Truth:
     found = disjunction(spread, logic, member)
     said = member.any(-1)
     found = xp.where(said, found, xp.zeros_like(found) + (1 - logic.unknown))
-    clean = conjunction(1 - evidence.conflict, logic, evidence.group != PADDING)
+    free = 1 - evidence.conflict
+    speaks = evidence.group != PADDING if logic.constraints_conflict else evidence.group == KIND
+    clean = conjunction(free, logic, speaks)
     met = _implied(evidence.demand, found[:, 1:], logic)
+    if types and not logic.constraints_conflict:
+        spared = conjunction(xp.where(member, free[:, None, :], xp.ones_like(spread)), logic, member)[:, 1:]
+        met = conjunction(xp.stack([met, spared], -1), Logic(logic.tnorm))
     return Truth(found[:, KIND], clean, met, conjunction(met, logic) if types else xp.ones_like(clean))
 
 
