@@ -160,6 +160,11 @@ class SpellingIndex:
         """Whether the catalogue has the word, or a form of it that the full text finds."""
         return any(form in self.vocabulary.row_of for form in same_stem(fold(word)))
 
+    def in_catalogue(self, word: str) -> bool:
+        """Whether a text of the catalogue has the word or such a form of it: not merely a word that is right."""
+        rows = (self.vocabulary.row_of.get(form) for form in same_stem(fold(word)))
+        return any(row is not None and self.vocabulary.frequency[row] > 0 for row in rows)
+
     def correct(self, query: str) -> Correction | None:
         """The query with the words that the catalogue lacks corrected; None when there is nothing to correct.
 
