@@ -72,8 +72,8 @@ class SearchWords:
         return _is_made_of(word, self.spelling.__contains__)
 
     def expand(self, query: str) -> list[Alternative]:
-        """Other ways to ask it, by the synonym file."""
-        return self.synonyms.expand(query)
+        """Other ways to ask it: by the synonym file, and with two words as the one that titles have."""
+        return [*self.synonyms.expand(query), *(self.spelling.joined(query) if self.spelling else ())]
 
     def suggest(self, typed: str, k: int) -> list[Suggestion]:
         """What somebody who has typed so far may want to type, at most k."""
