@@ -27,6 +27,7 @@ VERBS = {
     "evaluate": ("goodrate.cli.evaluate", "Measure systems against judgements."),
     "agreement": ("goodrate.cli.agreement", "Measure how far raters agree."),
     "tune": ("goodrate.cli.tune", "Choose the weights of a search on judgements."),
+    "warm": ("goodrate.cli.warm", "Judge the results of known queries in advance."),
     "serve": ("goodrate.cli.serve", "Serve search over HTTP with a web page."),
 }
 
