@@ -133,7 +133,8 @@ def test_from_python(folder: Path, index: Path, tmp_path: Path, asked: list[str]
     assert most_frequent([("b", 1.0), (" a", 1.5), ("a", 1.0), "b", "c"]) == ["a", "b", "c"]
     for wrong, message in (
         ((index, ["red"]), "none is named"), ((gr.Index.open(index), ["red"]), "no judge that keeps verdicts"),
-        ((index, [" "], folder / "judge"), "no query to warm"), ((opened, ["red"], folder / "judge"), "an open one has"),
+        ((index, [" "], folder / "judge"), "no query to warm"),
+        ((opened, ["red"], folder / "judge"), "an open one has"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             gr.warm(*wrong)

@@ -255,8 +255,8 @@ class Index:
         and those whose ids are in `ignore` are plain words. offset: results left out before the first, for pages.
         sort: price, -price (falling), rating or attributes.NAME, among the relevant results. group_by: one result for
         all items with the same parent_id (or brand, category, attributes.NAME), or, as title, whose titles differ by
-        colour, size and count alone; "none" where the index groups unasked. with_rules: whether its ranking rules act. judge_ms: milliseconds that
-        may be spent on verdicts, so that the best candidates are judged and `left` of the answer counts the others.
+        colour, size and count alone; "none" where the index groups unasked. with_rules: whether its ranking rules act.
+        judge_ms: milliseconds for verdicts: the best candidates are judged, `left` of the answer counts the others.
         Raises ValueError for an empty query, an unknown mode, name or facet, or a filter that is none.
         """
         from goodrate.serving.records import SearchRequest
@@ -384,8 +384,9 @@ class Index:
         made = self.store.manifest
         language = rules_language(made.language) or "en"
         return SearchPipeline(
-            self.store, self.searcher, self.judge, self.modes, self.rules, made.group_by, language, judge_ms=self.judge_ms
-        )
+            self.store, self.searcher, self.judge, self.modes, self.rules, made.group_by, language,
+            judge_ms=self.judge_ms,
+        )  # fmt: skip
 
 
 def _catalog(items: Catalog | Any) -> Catalog:

@@ -67,9 +67,9 @@ def rank(
 ) -> list[Result]:
     """Results by tier, then those without what the query excludes, then expected gain, then retrieval rank.
 
-    hits: K, best first. items: K, same order. verdicts: one for each of the first hits, None for one that has none. before: hits of the search that
-    stand in front of these. An item without a label (not judged, or failed) has no gain and keeps its retrieval order
-    among its like.
+    hits: K, best first. items: K, same order. verdicts: one for each of the first hits, None where the judge was not
+    asked. before: hits of the search that stand in front of these. An item without a label (not judged, or failed) has
+    no gain and keeps its retrieval order among its like.
     """
     by_item = [*verdicts, *[None] * (len(hits) - len(verdicts))]
 

@@ -1,4 +1,4 @@
-"""Judging within a time: what is stored costs nothing, new verdicts come in order of retrieval until the time is spent."""
+"""Judging within a time: stored verdicts first, then new ones in order of retrieval until the time is spent."""
 
 from __future__ import annotations
 
