@@ -25,9 +25,9 @@ from goodrate.catalog.splits import query_groups
 from goodrate.evaluation.classification import area_under_curve
 from goodrate.evaluation.significance import bootstrap_interval
 from goodrate.models.encoder import Encoder
-from goodrate.recipes.encoder_baseline import encoder_card
+from goodrate.recipes.encoder_baseline import FIELDS
 from goodrate.recipes.score_sum import USUAL, LabelledPairs, Standardised, probe_scores
-from goodrate.relevance.encoder_judge import EncoderJudge
+from goodrate.relevance.encoder_judge import field_texts
 from goodrate.relevance.ensemble_judge import weighted_sum
 from goodrate.relevance.label_picks import WAYS, distinct_pairs, pick, unsureness
 from goodrate.relevance.odds import fit_odds, label_probabilities
@@ -35,7 +35,7 @@ from goodrate.relevance.pairs import JudgedPair
 from goodrate.relevance.probe_head import gain_targets, ridge_heads
 from goodrate.run_folder import code_versions, write_atomic
 from goodrate.scale import RelevanceScale, get_scale
-from lib.queue import RESULTS
+from lib.queue import RESULTS, WORK
 from lib.tables import add_table, markdown
 from real_judges import cell, features_of, labelled_pairs
 
@@ -107,78 +107,101 @@ def run(
     model: Annotated[Path, typer.Option(help="Folder of a causal language model.")],
     encoder: Annotated[Path, typer.Option(help="Folder of a text encoder.")],
     data: Annotated[str, typer.Option(help="Of chorus, esci150.")] = "chorus,esci150",
-    seeds: Annotated[int, typer.Option(help="Deals of folds and first queries.")] = 5,
+    seeds: Annotated[
+        str, typer.Option(help="Deals of folds and first queries, a file each; those there stay.")
+    ] = "0,1,2",
 ) -> None:
-    """Measure all ways over all deals."""
+    """Measure all ways, one file for each deal."""
     for name in data.split(","):
-        start = time.perf_counter()
         bench = opened(name, model, encoder)
-        deals = []
-        for seed in range(seeds):
-            deals.append(bench.dealt(seed, list(WAYS)))
-            print(name, "deal", seed, f"{time.perf_counter() - start:.0f} s", flush=True)
-        result = {
-            "data": name, "model": model.name, "encoder": encoder.name, **code_versions(), "pairs": len(bench.pairs),
-            "start": START, "per_query": PER_QUERY, "seeds": seeds, **measured(bench, deals),
-            "minutes": round((time.perf_counter() - start) / 60, 2),
-        }  # fmt: skip
-        path = RESULTS / NAME / f"{name}-{model.name}.json"
-        write_atomic(path, json.dumps(result, indent=1) + "\n")
-        print(path)
+        for seed in map(int, seeds.split(",")):
+            path = RESULTS / NAME / f"{name}-{model.name}-{seed}.json"
+            if path.is_file():
+                continue
+            start = time.perf_counter()
+            rows = measured(bench, bench.dealt(seed, list(WAYS)))
+            result = {
+                "data": name, "model": model.name, "encoder": encoder.name, **code_versions(), "seed": seed,
+                "pairs": len(bench.pairs), "start": START, "per_query": PER_QUERY, "rows": rows,
+                "minutes": round((time.perf_counter() - start) / 60, 2),
+            }  # fmt: skip
+            write_atomic(path, json.dumps(result) + "\n")
+            print(path, flush=True)
 
 
 def opened(name: str, model: Path, encoder: Path) -> Bench:
     """A catalogue's labelled pairs, read by both models."""
     _, pairs, scale_name = labelled_pairs(name)
-    scale = get_scale(scale_name)
-    loaded = Encoder.load(str(encoder), precision="auto")
-    judge = EncoderJudge(loaded, encoder_card(str(encoder), loaded, scale))
-    queries = list(dict.fromkeys(pair.query for pair in pairs))
-    place = {query: row for row, query in enumerate(queries)}
-    of_queries = judge.query_vectors(queries)[[place[pair.query] for pair in pairs]]
-    of_items = judge.item_vectors([pair.item for pair in pairs])
-    texts = judge.reads([pair.item for pair in pairs])
-    return Bench(
-        pairs, scale, features_of(name, model, pairs, scale_name), np.einsum("nd,nd->n", of_queries, of_items),
-        np.hstack([of_queries, of_items]), distinct_pairs([pair.query for pair in pairs], texts),
-    )  # fmt: skip
+    queries = [pair.query for pair in pairs]
+    texts = field_texts([pair.item for pair in pairs], FIELDS)
+    vectors = read_vectors(WORK / NAME / f"{name}-{encoder.name}.npy", encoder, queries, texts)
+    half = vectors.shape[1] // 2
+    cosine = np.einsum("nd,nd->n", vectors[:, :half], vectors[:, half:])
+    features = features_of(name, model, pairs, scale_name)
+    return Bench(pairs, get_scale(scale_name), features, cosine, vectors, distinct_pairs(queries, texts))
 
 
-def measured(bench: Bench, deals: list[dict[tuple[str, int], np.ndarray]]) -> dict[str, Any]:
-    """nDCG@10 and AUC good of each way and size, and what each way gains over random picks."""
+def read_vectors(path: Path, encoder: Path, queries: list[str], texts: list[str]) -> np.ndarray:
+    """Vectors (N, 2 * D) of queries beside items, kept in a file."""
+    if not path.is_file():
+        loaded = Encoder.load(str(encoder), precision="auto")
+        names, distinct = list(dict.fromkeys(queries)), list(dict.fromkeys(texts))
+        of_query = dict(zip(names, loaded.encode_queries(names), strict=True))
+        of_text = dict(zip(distinct, loaded.encode_items(distinct), strict=True))
+        each = zip(queries, texts, strict=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.stack([np.concatenate([of_query[query], of_text[text]]) for query, text in each]))
+    return np.load(path)
+
+
+def measured(bench: Bench, deal: dict[tuple[str, int], np.ndarray]) -> list[dict[str, Any]]:
+    """nDCG@10 by query, and AUC good, of each way and size."""
     data = LabelledPairs(bench.pairs, bench.scale)
     good = bench.scale.is_positive[data.labels]
-    orders = {key: [bench.scale.expected_gain(deal[key]) for deal in deals] for key in deals[0]}
-    by_query = {key: np.mean([data.ndcg(one) for one in each], axis=0) for key, each in orders.items()}
-    auc = {key: [area_under_curve(good, one) for one in each] for key, each in orders.items()}
+    gains = {key: bench.scale.expected_gain(p) for key, p in deal.items()}
+    return [
+        {
+            "way": way, "size": size, "auc_good": area_under_curve(good, gain),
+            "ndcg@10": [round(float(value), 5) for value in data.ndcg(gain)],
+        }
+        for (way, size), gain in gains.items()
+    ]  # fmt: skip
+
+
+def summary(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over the deals, with intervals over queries."""
+    keys = [(row["way"], row["size"]) for row in results[0]["rows"]]
+    by_key = {key: [one["rows"][place] for one in results] for place, key in enumerate(keys)}
+    ndcg = {key: np.mean([row["ndcg@10"] for row in rows], axis=0) for key, rows in by_key.items()}
+    auc = {key: [row["auc_good"] for row in rows] for key, rows in by_key.items()}
     rows = []
-    for (way, size), values in by_query.items():
-        row: dict[str, Any] = {
-            "way": way, "size": size, "ndcg@10": bootstrap_interval(values).as_dict(),
-            "auc_good": float(np.mean(auc[way, size])),
-        }  # fmt: skip
-        if ("random", size) in by_query and way != "random":
-            row["minus random"] = bootstrap_interval(values - by_query["random", size]).as_dict()
-            row["auc minus random"] = [float(a - b) for a, b in zip(auc[way, size], auc["random", size], strict=True)]
+    for (way, size), values in ndcg.items():
+        row: dict[str, Any] = {"way": way, "size": size, "queries": len(values), "auc_good": np.mean(auc[way, size])}
+        row["ndcg@10"] = bootstrap_interval(values).as_dict()
+        if way not in ("random", "start"):
+            row["minus random"] = bootstrap_interval(values - ndcg["random", size]).as_dict()
+            row["auc minus random"] = [a - b for a, b in zip(auc[way, size], auc["random", size], strict=True)]
         rows.append(row)
-    return {"queries": len(data.queries), "rows": rows}
+    return sorted(rows, key=lambda row: (row["size"], [*WAYS, "start"].index(row["way"])))
 
 
 def render() -> str:
     """A table per catalogue."""
+    found = [json.loads(path.read_text()) for path in sorted((RESULTS / NAME).glob("*.json"))]
     parts = []
-    for one in (json.loads(path.read_text()) for path in sorted((RESULTS / NAME).glob("*.json"))):
-        rows = [["labels added", "picked", "nDCG@10", "minus random", "AUC good", "minus random, of all seeds"]]
-        for row in sorted(one["rows"], key=lambda row: (row["size"], [*WAYS, "start"].index(row["way"]))):
-            extra = row.get("auc minus random")
-            rows.append([
+    for name in dict.fromkeys(one["data"] for one in found):
+        results = [one for one in found if one["data"] == name]
+        rows, first = summary(results), results[0]
+        table = [["labels added", "picked", "nDCG@10", "minus random", "AUC good", "minus random, each seed"]]
+        for row in rows:
+            table.append([
                 str(row["size"]), row["way"], cell(row["ndcg@10"]), cell(row.get("minus random"), "+.3f"),
-                cell(row["auc_good"]), "-" if extra is None else f"{min(extra):+.3f} to {max(extra):+.3f}",
+                cell(row["auc_good"]), ", ".join(f"{value:+.3f}" for value in row.get("auc minus random", [])) or "-",
             ])  # fmt: skip
         parts.append(
-            f"### {one['data']}\n\n{one['pairs']:,} pairs, {one['queries']} queries whose labels differ; all labels of "
-            f"{one['start']} queries at the start, at most {one['per_query']} picks of a query, {one['seeds']} seeds, "
-            f"{one['model']} and {one['encoder']}\n\n{markdown(rows)}"
+            f"### {name}\n\n{first['pairs']:,} pairs, {rows[0]['queries']} queries whose labels differ; all labels of "
+            f"{first['start']} queries at the start, at most {first['per_query']} picks of a query, "
+            f"{len(results)} seeds, {first['model']} and {first['encoder']}\n\n{markdown(table)}"
         )
     return "\n\n".join(parts)
 

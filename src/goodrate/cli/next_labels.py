@@ -41,8 +41,8 @@ HELP = """Pick the pairs of queries and items whose labels would teach a judge m
 
 The queries of FILE (a column query and, if you have it, count) are searched for, and pairs are picked among what is
 found, near-identical ones once. OUT is a table for a person with a spreadsheet, or for goodrate label: query, item_id,
-title, an empty label, what the judge says, and why the pair was picked. Fill in label and give the file to
-goodrate fit-judge --judgements; its most telling pairs come first, so half of it is of use too.
+title, an empty label, what the judge says, and why the pair was picked. Rows whose label stays empty count as not
+rated; add the others to your labels and fit the judge anew. The most telling pairs come first.
 
 Examples:
 
