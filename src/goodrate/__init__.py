@@ -27,10 +27,11 @@ _NAMES = {
     "train": "goodrate.api.training",
     "trim": "goodrate.api.trimming",
     "tune": "goodrate.api.tuning",
+    "understand": "goodrate.api.understanding",
 }
 __all__ = [
     "CalibratedJudge", "Catalog", "FunctionJudge", "Index", "Judgements", "Verdict", "__version__", "evaluate",
-    "generate_shop", "open_judge", "read_catalog", "read_judgements", "serve", "train", "trim", "tune",
+    "generate_shop", "open_judge", "read_catalog", "read_judgements", "serve", "train", "trim", "tune", "understand",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from goodrate.api.training import train
     from goodrate.api.trimming import trim
     from goodrate.api.tuning import tune
+    from goodrate.api.understanding import understand
     from goodrate.catalog.items import Catalog
     from goodrate.catalog.judgements import Judgements
     from goodrate.relevance.function_judge import FunctionJudge
