@@ -28,12 +28,13 @@ _NAMES = {
     "train": "goodrate.api.training",
     "trim": "goodrate.api.trimming",
     "tune": "goodrate.api.tuning",
+    "understand": "goodrate.api.understanding",
     "warm": "goodrate.api.warming",
 }
 __all__ = [
     "CalibratedJudge", "Catalog", "FunctionJudge", "Index", "Judgements", "Verdict", "__version__", "evaluate",
     "generate_shop", "next_labels", "open_judge", "read_catalog", "read_judgements", "serve", "train", "trim", "tune",
-    "warm",
+    "understand", "warm",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from goodrate.api.training import train
     from goodrate.api.trimming import trim
     from goodrate.api.tuning import tune
+    from goodrate.api.understanding import understand
     from goodrate.api.warming import warm
     from goodrate.catalog.items import Catalog
     from goodrate.catalog.judgements import Judgements
