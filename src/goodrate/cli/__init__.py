@@ -22,6 +22,7 @@ VERBS = {
     "judge": ("goodrate.cli.judge", "Say of query-item pairs how relevant they are, and why."),
     "fit-judge": ("goodrate.cli.fit_judge", "Fit a judge to labels, few or many, without training a model."),
     "next-labels": ("goodrate.cli.next_labels", "Pick the pairs whose labels would teach a judge most."),
+    "overrule": ("goodrate.cli.overrule", "Overrule what a judge says of entities, after a preview."),
     "teach": ("goodrate.cli.teach", "Write the reasons of labels, to train judges on."),
     "trim": ("goodrate.cli.trim", "Cut a language model's vocabulary to that of a shop."),
     "train": ("goodrate.cli.train", "Train a base, a judge or a retriever."),
