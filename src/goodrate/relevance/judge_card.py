@@ -22,6 +22,7 @@ KINDS = {
     "human": "goodrate.relevance.human_judge",
     "probe": "goodrate.relevance.probe_judge",
     "ensemble": "goodrate.relevance.ensemble_judge",
+    "cross_encoder": "goodrate.relevance.cross_encoder_judge",
 }
 
 
