@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from goodrate.relevance.verdict_store import key_batches, open_table
@@ -15,6 +17,12 @@ TABLE = """CREATE TABLE IF NOT EXISTS answers (
     completion_tokens INTEGER NOT NULL, finish TEXT NOT NULL, estimated INTEGER NOT NULL, written REAL NOT NULL,
     PRIMARY KEY (key, attempt)) WITHOUT ROWID"""
 COLUMNS = "text, prompt_tokens, completion_tokens, finish, estimated"
+
+
+def answer_key(asked: Sequence[Mapping[str, str]], model: str, url: str, max_answer_tokens: int) -> str:
+    """sha256 (64 hex) of all that decides an answer: the messages and who is asked."""
+    content = [list(asked), model, url, max_answer_tokens]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 class AnswerStore:
@@ -55,6 +63,15 @@ class AnswerStore:
                 "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (*row, int(answer.estimated), time.time()),
             )
+
+    def kept(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys to which there is an answer."""
+        found: set[str] = set()
+        for part in key_batches(list(dict.fromkeys(keys))):
+            query = f"SELECT DISTINCT key FROM answers WHERE key IN ({','.join('?' * len(part))})"
+            with self._lock:
+                found.update(key for (key,) in self._connection.execute(query, part).fetchall())
+        return found
 
     def spent(self, keys: Sequence[str]) -> tuple[int, int]:
         """Prompt and completion tokens of all kept answers to these keys."""
