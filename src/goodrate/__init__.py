@@ -20,6 +20,7 @@ _NAMES = {
     "Verdict": "goodrate.relevance.verdicts",
     "evaluate": "goodrate.api.evaluating",
     "generate_shop": "goodrate.api.shops",
+    "label": "goodrate.api.labelling",
     "open_judge": "goodrate.api.judging",
     "read_catalog": "goodrate.api.reading",
     "read_judgements": "goodrate.api.reading",
@@ -30,13 +31,14 @@ _NAMES = {
 }
 __all__ = [
     "CalibratedJudge", "Catalog", "FunctionJudge", "Index", "Judgements", "Verdict", "__version__", "evaluate",
-    "generate_shop", "open_judge", "read_catalog", "read_judgements", "serve", "train", "trim", "tune",
+    "generate_shop", "label", "open_judge", "read_catalog", "read_judgements", "serve", "train", "trim", "tune",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from goodrate.api.evaluating import evaluate
     from goodrate.api.index import Index
     from goodrate.api.judging import open_judge
+    from goodrate.api.labelling import label
     from goodrate.api.reading import read_catalog, read_judgements
     from goodrate.api.serving import serve
     from goodrate.api.shops import generate_shop

@@ -21,6 +21,7 @@ VERBS = {
     "judge": ("goodrate.cli.judge", "Say of query-item pairs how relevant they are, and why."),
     "fit-judge": ("goodrate.cli.fit_judge", "Fit a judge to labels, few or many, without training a model."),
     "teach": ("goodrate.cli.teach", "Write the reasons of labels, to train judges on."),
+    "label": ("goodrate.cli.label", "Have a language model label query-item pairs."),
     "trim": ("goodrate.cli.trim", "Cut a language model's vocabulary to that of a shop."),
     "train": ("goodrate.cli.train", "Train a base, a judge or a retriever."),
     "curves": ("goodrate.cli.curves", "Draw what training runs logged."),

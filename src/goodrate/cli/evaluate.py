@@ -25,6 +25,7 @@ from goodrate.cli.options import (
     Rules,
     ScaleName,
     SkipBad,
+    WhoseLabels,
 )
 from goodrate.cli.terminal import (
     column_names,
@@ -55,6 +56,9 @@ nobody judged counts as nothing (see the unjudged column before believing such n
 first results of --rerank, whatever other systems are named; it is told the facts and texts in INDEX. Queries
 that it was trained or tuned on, as its folder says, are left out for all systems (--trained-queries keep: not).
 No system heeds the shop's ranking rules but one, rules, which is measured only when it is named.
+
+Labels that a model made (raters called "model:...", as goodrate label writes them) are left out; --labels-by model
+measures against them alone, and says so. No table mixes them with people's.
 
 --run takes another engine's results (TREC: query id or text, Q0, item id, rank, score, tag) as a system of the file's
 name; --systems can name it too, to put it first. --changes writes a page of the queries that changed most.
@@ -118,6 +122,7 @@ def evaluate(
     queries: Queries = None,
     raters: Raters = None,
     merge: MergeRule = None,
+    labels_by: WhoseLabels = "people",
     skip_bad: SkipBad = 0,
     run: Runs = None,
     systems: Systems = None,
@@ -154,16 +159,15 @@ def evaluate(
     _require_effect(names, judged_only, rules, of_judge)
     require_facts(facts)
     texts = named_texts(model, contexts, context_encoder, index / "contexts.jsonl") if model else None
-    how = (scale, format, parse_mapping(map), skip_bad, queries, column_names(raters), merge)
+    how = (scale, format, parse_mapping(map), skip_bad, queries, column_names(raters), merge, labels_by)
     labels = _joined(judgements, how, plain)
     judge = _judge(plain, model, facts, texts, context_encoder) if model and "judge" in names else None
     words_only = not {"dense", "hybrid", "rules"} & set(names) and (judge is None or rerank == "lexical" or judged_only)
     opened = plain if words_only else Index.open(index, encoder).but(rules=rules)
     other: dict[str, Index | RunFile] = {**runs, **({"judge": opened.rerank(judge, depth, rerank)} if judge else {})}
-    chosen = [other.get(name, name) for name in names]
     with tick_progress("queries", len(labels.queries()) * len(names)) as tick:
         evaluation = measure(
-            chosen, labels, index=opened, judged_only=judged_only, drop_single_grade=single_grade == "drop",
+            [other.get(name, name) for name in names], labels, index=opened, judged_only=judged_only, drop_single_grade=single_grade == "drop",
             trained_queries=trained_queries, k=k, seed=seed, tick=tick,
         )  # fmt: skip
     _report_left_out(evaluation, as_json)
