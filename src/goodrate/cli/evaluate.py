@@ -148,16 +148,15 @@ def evaluate(
     """See HELP."""
     from goodrate.api.evaluating import evaluate as measure
     from goodrate.api.index import Index
-    from goodrate.api.judging import named_texts, require_facts
+    from goodrate.api.judging import named_texts
 
-    _require_files(plot, per_query, changes)
+    _require_files(plot, per_query, changes, facts)
     plain = Index.open(index, words_only=True)
     runs = _runs(run or [])
     names = chosen_systems(systems, plain.store.fingerprint is not None, model, list(runs))
     pair = compared(changes, compare, names) if changes or compare else None
     of_judge = {"model": model, "contexts": contexts, "context_encoder": context_encoder, "rerank": rerank}
     _require_effect(names, judged_only, rules, of_judge)
-    require_facts(facts)
     texts = named_texts(model, contexts, context_encoder, index / "contexts.jsonl") if model else None
     how = (scale, format, parse_mapping(map), skip_bad, queries, column_names(raters), merge, labels_by)
     labels = _joined(judgements, how, plain)
@@ -165,9 +164,10 @@ def evaluate(
     words_only = not {"dense", "hybrid", "rules"} & set(names) and (judge is None or rerank == "lexical" or judged_only)
     opened = plain if words_only else Index.open(index, encoder).but(rules=rules)
     other: dict[str, Index | RunFile] = {**runs, **({"judge": opened.rerank(judge, depth, rerank)} if judge else {})}
+    chosen = [other.get(name, name) for name in names]
     with tick_progress("queries", len(labels.queries()) * len(names)) as tick:
         evaluation = measure(
-            [other.get(name, name) for name in names], labels, index=opened, judged_only=judged_only, drop_single_grade=single_grade == "drop",
+            chosen, labels, index=opened, judged_only=judged_only, drop_single_grade=single_grade == "drop",
             trained_queries=trained_queries, k=k, seed=seed, tick=tick,
         )  # fmt: skip
     _report_left_out(evaluation, as_json)
@@ -244,8 +244,11 @@ def chosen_systems(text: str | None, has_vectors: bool, model: Path | None, runs
     return list(dict.fromkeys([*names, *runs]))
 
 
-def _require_files(plot: Path | None, per_query: Path | None, changes: Path | None) -> None:
-    """What the files to write need, before anything is measured: packages, and names that say what they are."""
+def _require_files(plot: Path | None, per_query: Path | None, changes: Path | None, facts: Path | None) -> None:
+    """What the files to write and to read need, before anything is measured: packages, telling names, to be there."""
+    from goodrate.api.judging import require_facts
+
+    require_facts(facts)
     if per_query is not None:
         require_file_name("--per-query", per_query, (".csv", ".parquet"))
     if changes is not None:
