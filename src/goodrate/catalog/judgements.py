@@ -29,6 +29,7 @@ from goodrate.catalog.raters import (
 )
 from goodrate.catalog.readers import as_text, query_problems
 from goodrate.catalog.splits import split_by_group
+from goodrate.catalog.spreadsheet_cells import unmarked
 from goodrate.catalog.tables import EXTRAS, ROW, RawTable, frame_table, read_table
 from goodrate.scale import LabelsBy, Merge, RelevanceScale, tell_scale
 
@@ -347,6 +348,7 @@ def _texts(
     own = ("label", "rater") if how.raters else ()
     present = [ours for ours, theirs in column_of.items() if theirs in raw.columns and ours not in own]
     frame = raw.select(ROW, *(as_text(raw, column_of[name]).alias(name) for name in present))
+    frame = unmarked(frame, table.path, ("query_id", "query", "item_id"))
     problems = [*table.problems, *table.text_problems({name: column_of[name] for name in present})]
     note = ""
     if ids_alone:

@@ -116,3 +116,18 @@ Config = Annotated[Path | None, typer.Option(help="TOML file with settings.", sh
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting.", show_default=False)
 ]
+Judge = Annotated[
+    str | None, typer.Option(help="A judge's folder. Without one, results have no tiers.", show_default=False)
+]
+JudgeMs = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Milliseconds for verdicts: the best candidates that fit are judged. Default: all are.",
+        show_default=False,
+    ),
+]
+Verdicts = Annotated[
+    Path | None,
+    typer.Option(help="File that keeps verdicts. Default: verdicts.sqlite in INDEX.", show_default=False),
+]

@@ -28,6 +28,7 @@ RECIPES = {
     "judge_ensemble": "goodrate.recipes.judge_ensemble:JUDGE_ENSEMBLE",
     "judge_unlabelled": "goodrate.recipes.judge_unlabelled:JUDGE_UNLABELLED",
     "judge_human": "goodrate.recipes.judge_human:JUDGE_HUMAN",
+    "judge_entity": "goodrate.recipes.judge_entity:JUDGE_ENTITY",
     "judge_sft": "goodrate.recipes.judge_runs:JUDGE_SFT",
     "judge_dpo": "goodrate.recipes.judge_runs:JUDGE_DPO",
     "judge_grpo": "goodrate.recipes.judge_runs:JUDGE_GRPO",

@@ -12,6 +12,7 @@ from goodrate.catalog.item_ids import IdMatch
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.raters import BY_MODEL
 from goodrate.catalog.readers import as_text, query_problems
+from goodrate.catalog.spreadsheet_cells import unmarked
 from goodrate.catalog.tables import ROW, RawTable, read_table
 from goodrate.relevance.pairs import Item, Pair, text_item
 from goodrate.scale import RelevanceScale
@@ -90,6 +91,7 @@ def read_pairs(
     _require(table, names, needed, mapping or {})
     present = [ours for ours in PAIR_COLUMNS if names[ours] in table.columns]
     frame = table.frame.select(ROW, *(as_text(table.frame, names[ours]).alias(ours) for ours in present))
+    frame = unmarked(frame, table.path, PAIR_COLUMNS)
     problems = [*table.problems, *table.text_problems(names), *_empty(frame, ("query", needed), names)]
     problems += query_problems(frame) if "query_id" in present else []
     skipped = tolerate(table.path, problems, skip_bad)
