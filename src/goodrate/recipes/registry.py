@@ -26,6 +26,7 @@ RECIPES = {
     "judge_encoder": "goodrate.recipes.judge_encoder:JUDGE_ENCODER",
     "judge_zero_shot": "goodrate.recipes.judge_zero_shot:JUDGE_ZERO_SHOT",
     "judge_ensemble": "goodrate.recipes.judge_ensemble:JUDGE_ENSEMBLE",
+    "judge_cross_encoder": "goodrate.recipes.judge_cross_encoder:JUDGE_CROSS_ENCODER",
     "judge_unlabelled": "goodrate.recipes.judge_unlabelled:JUDGE_UNLABELLED",
     "judge_human": "goodrate.recipes.judge_human:JUDGE_HUMAN",
     "judge_entity": "goodrate.recipes.judge_entity:JUDGE_ENTITY",

@@ -25,6 +25,7 @@ KINDS = {
     "words": "goodrate.relevance.words_judge",
     "constraints": "goodrate.relevance.constraint_judge",
     "ensemble": "goodrate.relevance.ensemble_judge",
+    "cross_encoder": "goodrate.relevance.cross_encoder_judge",
     "entity": "goodrate.relevance.entity_judge",
 }
 
