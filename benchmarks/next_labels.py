@@ -55,38 +55,39 @@ class Bench:
     vectors: np.ndarray
     distinct: np.ndarray
 
-    def fitted(self, rows: np.ndarray) -> np.ndarray:
-        """Label probabilities (N, L) of all pairs by a judge that is fitted on some of them."""
+    def fitted(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The sum (N,) of cosine and probe of all pairs, fitted on some of them; and those pairs' sums out of fold."""
         data = LabelledPairs([self.pairs[row] for row in rows], self.scale, INNER_FOLDS)
         alpha, weight = USUAL
         held_out = probe_scores(self.features[rows], data, [alpha])[alpha]
         (head,) = ridge_heads(self.features[rows], gain_targets(data.labels, self.scale), [alpha])
         cosine = Standardised.of(self.cosine[rows])
-        means, spreads, weights = [cosine.mean, held_out.mean], [cosine.spread, held_out.spread], [1.0, weight]
-        slope, cuts = fit_odds(
-            weighted_sum([self.cosine[rows], held_out.scores], weights, means, spreads), data.labels, len(self.scale)
-        )
-        total = weighted_sum([self.cosine, head.scores(self.features)], weights, means, spreads)
-        return label_probabilities(total, slope, cuts)
+        added = [1.0, weight], [cosine.mean, held_out.mean], [cosine.spread, held_out.spread]
+        total = weighted_sum([self.cosine, head.scores(self.features)], *added)
+        return total, weighted_sum([self.cosine[rows], held_out.scores], *added)
+
+    def unsure(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The sum (N,), and how unsure a judge that is fitted on these rows is of all pairs (N,)."""
+        total, held_out = self.fitted(rows)
+        labels = np.asarray([self.pairs[row].label for row in rows])
+        odds = fit_odds(held_out, labels, len(self.scale))
+        return total, unsureness(label_probabilities(total, *odds), self.scale)
 
     def dealt(self, seed: int, ways: list[str]) -> dict[tuple[str, int], np.ndarray]:
-        """(way, size) -> probabilities (N, L), each pair's without labels of its fold."""
+        """(way, size) -> sums (N,), each pair's without labels of its fold."""
         folds = LabelledPairs(self.pairs, self.scale, seed=seed)
-        found = {(way, size): np.zeros((len(self.pairs), len(self.scale))) for way in ways for size in SIZES}
-        found["start", 0] = np.zeros((len(self.pairs), len(self.scale)))
+        found = {key: np.zeros(len(self.pairs)) for key in [("start", 0), *((w, s) for w in ways for s in SIZES)]}
         queries = np.asarray([pair.query for pair in self.pairs], dtype=object)
         for fold in range(folds.folds):
             inside = folds.fold == fold
             start = self._start(queries, inside, np.random.default_rng([seed, fold]))
-            judged = self.fitted(start)
-            found["start", 0][inside] = judged[inside]
+            total, unsure = self.unsure(start)
+            found["start", 0][inside] = total[inside]
             pool = np.setdiff1d(self.distinct, np.flatnonzero(inside | np.isin(queries, queries[start])))
             for way in ways:
-                unsure, vectors = unsureness(judged[pool], self.scale), self.vectors[pool]
-                picks = pool[pick(way, unsure, vectors, queries[pool], max(SIZES), PER_QUERY, seed)]
+                picks = pool[pick(way, unsure[pool], self.vectors[pool], queries[pool], max(SIZES), PER_QUERY, seed)]
                 for size in SIZES:
-                    rows = np.concatenate([start, picks[:size]])
-                    found[way, size][inside] = self.fitted(rows)[inside]
+                    found[way, size][inside] = self.fitted(np.concatenate([start, picks[:size]]))[0][inside]
         return found
 
     def _start(self, queries: np.ndarray, inside: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -158,13 +159,12 @@ def measured(bench: Bench, deal: dict[tuple[str, int], np.ndarray]) -> list[dict
     """nDCG@10 by query, and AUC good, of each way and size."""
     data = LabelledPairs(bench.pairs, bench.scale)
     good = bench.scale.is_positive[data.labels]
-    gains = {key: bench.scale.expected_gain(p) for key, p in deal.items()}
     return [
         {
-            "way": way, "size": size, "auc_good": area_under_curve(good, gain),
-            "ndcg@10": [round(float(value), 5) for value in data.ndcg(gain)],
+            "way": way, "size": size, "auc_good": area_under_curve(good, total),
+            "ndcg@10": [round(float(value), 5) for value in data.ndcg(total)],
         }
-        for (way, size), gain in gains.items()
+        for (way, size), total in deal.items()
     ]  # fmt: skip
 
 
