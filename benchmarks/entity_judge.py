@@ -319,11 +319,12 @@ def cost(
     start: Annotated[Path, typer.Option(help="Folder of a text encoder.")],
     data: Annotated[str, typer.Option(help="chorus or esci150: where items and a query are from.")] = "esci150",
     rounds: Annotated[int, typer.Option(help="Of each arm, in turn.")] = 5,
+    items: Annotated[str, typer.Option(help="How many of one query.")] = "50,500",
 ) -> None:
-    """CPU milliseconds of one query's 50 and 500 items on one thread: warm, cold, and a cross-encoder on titles.
+    """CPU milliseconds of one query's items on one thread: warm, cold, and a cross-encoder on titles.
 
     Weights do not change the time, so both models are the base with a new head. Cold: no verdict is known; a new item:
-    one more item behind 500 known ones.
+    one more behind the known ones.
     """
     torch.set_num_threads(1)
     catalog, pairs, scale = labelled_pairs(data)
@@ -333,7 +334,7 @@ def cost(
     judge = EntityJudge(CrossEncoderVerdicts(setup.model), setup.rules, setup.card)
     whole = CrossEncoder(Encoder.load(start, precision="auto"), len(get_scale(scale)), TOKENS).eval()
     result: dict[str, Any] = {"data": data, "base": start.name, **code_versions(), "machine": machine()}
-    for count in (50, 500):
+    for count in map(int, items.split(",")):
         asked = [Pair(query, row) for row in rows[:count]]
         times: dict[str, list[float]] = {"warm": [], "cold": [], "cross-encoder": []}
         slow = max(1, rounds * 50 // count)
@@ -346,7 +347,7 @@ def cost(
                 times["cross-encoder"].append(timed(lambda asked=asked: whole_logits(whole, asked)))
         result[f"{count} items, CPU ms"] = {name: spread(one) for name, one in times.items()}
     before = judge.kept.calls
-    result["a new item, CPU ms"] = timed(lambda: judge.assess([Pair(query, rows[500])]))
+    result["a new item, CPU ms"] = timed(lambda: judge.assess([Pair(query, rows[count])]))
     result["a new item, calls"] = judge.kept.calls - before
     path = RESULTS / NAME / f"cost-{data}.json"
     write_atomic(path, json.dumps(result, indent=1) + "\n")
@@ -368,7 +369,7 @@ def render() -> str:
         rows = [["items of one query", "warm", "cold", "cross-encoder on titles"]]
         rows += [[name.split(",")[0], *(between(times) for times in told.values())]
                  for name, told in one.items() if name.endswith("items, CPU ms")]  # fmt: skip
-        new = f"A new item behind 500 known ones: {one['a new item, CPU ms']:.1f} ms, {one['a new item, calls']} calls."
+        new = f"A new item behind those: {one['a new item, CPU ms']:.1f} ms, {one['a new item, calls']} calls."
         parts += [f"### CPU milliseconds on one thread, {one['data']}", markdown(rows), new]
     return "\n\n".join(parts)
 

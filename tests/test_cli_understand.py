@@ -11,6 +11,7 @@ import pytest
 import goodrate as gr
 from calling import called
 from goodrate.api.understanding import item_texts
+from goodrate.retrieval.store import Store
 from goodrate.understanding.entities import enriched, entity_table
 from goodrate.understanding.page import html_page, parts
 from goodrate.understanding.tagger import Tagger
@@ -29,11 +30,11 @@ FAST = ("--set", "rounds=2", "--set", "tagger.updates=60", "--set", "tagger.nega
 
 
 def catalogue(path: Path, items: int = 120) -> Path:
-    """Titles of one of two forms; one is empty and one is a word."""
+    """Titles of one of two forms; one has no word and one has one."""
     rng = np.random.default_rng(0)
     drawn = [(rng.choice(COLORS), rng.choice(MATERIALS), rng.choice(["lamp", "chair", "desk"])) for _ in range(items)]
     titles = [f"The {p} made of {m} in {c}" if n % 2 else f"{p} in {c}" for n, (c, m, p) in enumerate(drawn)]
-    titles += [" ", "lamp"]
+    titles += ["!!", "lamp"]
     pl.DataFrame({"id": [f"i{n}" for n in range(len(titles))], "title": titles, "color": ["own"] * len(titles)}
                  ).write_csv(path)  # fmt: skip
     return path
@@ -65,11 +66,15 @@ def test_entities_are_in_their_texts(shop: Path) -> None:
     assert set(queries["field"]) <= {"query"} and set(queries["id"]) <= {"lamp in teal", "лампа"}
 
 
-def test_what_is_found_can_be_filtered_by(shop: Path) -> None:
+def test_what_is_found_can_be_filtered_by(shop: Path, tmp_path: Path) -> None:
     found = gr.read_catalog(shop / "found" / "catalog.parquet")
+    store = Store.create(tmp_path / "index", None, None)
+    store.upsert(found, None)
+    hits = store.search_text("lamp chair desk", 500, "attributes.found_color = 'red'")
+    assert {hit.item_id for hit in hits} == set(found.frame.filter(pl.col("title").str.contains("in red"))["id"])
     red = found.frame.filter(pl.col("title").str.contains("in red"))["attributes"]
     assert len(red) and red.str.contains('"found_color":"red"').all() and red.str.contains('"color":"own"').all()
-    again = enriched(found.frame, pl.read_parquet(shop / "found" / "entities.parquet"))
+    again = enriched(found.frame, pl.read_parquet(shop / "found" / "entities.parquet"), ["color", "material"])
     assert again["attributes"].to_list() == found.frame["attributes"].to_list()  # replaced, not doubled
 
 

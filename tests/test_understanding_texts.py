@@ -27,6 +27,11 @@ def test_the_types_that_ship_are_valid() -> None:
     require_words(types, "products")
 
 
+def test_the_example_is_valid() -> None:
+    types = read_types(Path(__file__).parents[1] / "examples" / "types.toml")
+    assert types.names == ("product_type", "material", "color") and types.types["color"].seeds[0] == "red"
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -20,6 +20,7 @@ _NAMES = {
     "Verdict": "goodrate.relevance.verdicts",
     "evaluate": "goodrate.api.evaluating",
     "generate_shop": "goodrate.api.shops",
+    "label": "goodrate.api.labelling",
     "next_labels": "goodrate.api.next_labels",
     "open_judge": "goodrate.api.judging",
     "read_catalog": "goodrate.api.reading",
@@ -33,14 +34,15 @@ _NAMES = {
 }
 __all__ = [
     "CalibratedJudge", "Catalog", "FunctionJudge", "Index", "Judgements", "Verdict", "__version__", "evaluate",
-    "generate_shop", "next_labels", "open_judge", "read_catalog", "read_judgements", "serve", "train", "trim", "tune",
-    "understand", "warm",
+    "generate_shop", "label", "next_labels", "open_judge", "read_catalog", "read_judgements", "serve", "train", "trim",
+    "tune", "understand", "warm",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from goodrate.api.evaluating import evaluate
     from goodrate.api.index import Index
     from goodrate.api.judging import open_judge
+    from goodrate.api.labelling import label
     from goodrate.api.next_labels import next_labels
     from goodrate.api.reading import read_catalog, read_judgements
     from goodrate.api.serving import serve

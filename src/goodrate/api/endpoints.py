@@ -58,6 +58,15 @@ class Endpoint:
 
         return Prices(self.price_prompt, self.price_answer)
 
+    def unpaid(self, prompts: Sequence[Sequence[Message]]) -> list[Sequence[Message]]:
+        """The distinct prompts to which no answer is kept; makes no file."""
+        from goodrate.teaching.answer_store import AnswerStore, unpaid
+
+        if not self.answers.is_file():
+            return _distinct(prompts)
+        with AnswerStore(self.answers) as store:
+            return unpaid(store, prompts, self.model or "", self.url or "", self.max_answer_tokens)
+
     def size(self, messages: Sequence[Message]) -> int:
         """Tokens of a prompt: counted with the tokenizer, or guessed."""
         from goodrate.teaching.chat_endpoint import prompt_size
@@ -67,6 +76,11 @@ class Endpoint:
         from goodrate.teaching.token_count import counted_tokens
 
         return counted_tokens(tokenizer_file(self.tokenizer), messages)
+
+
+def _distinct(prompts: Sequence[Sequence[Message]]) -> list[Sequence[Message]]:
+    """Prompts of the same words once."""
+    return list({tuple(message["content"] for message in prompt): prompt for prompt in prompts}.values())
 
 
 def tokenizer_file(path: Path) -> Path:

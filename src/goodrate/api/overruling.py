@@ -61,6 +61,8 @@ def overrule(
 
     rules = read_overrides(overrides)
     opened = _entity_judge(judge)
+    if judgements is not None and judgements.scale.labels != opened.scale.labels:
+        raise ValueError(f"the judge {judge} has scale {opened.scale.name}, the judgements {judgements.scale.name}")
     pairs = _judged_pairs(judgements, items) if judgements is not None and items is not None else []
     told = effect(opened, opened.overruled(rules), pairs) if pairs else None
     if not preview:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,19 +130,17 @@ def _written(
     from goodrate.understanding.entities import enriched, entity_table
     from goodrate.understanding.page import html_page, shown
 
-    progress("tagging", 0, len(texts[0]))
-    table = entity_table(tagger, *texts)
+    table = entity_table(tagger, *texts, partial(progress, "tagging"))
     asked = entity_table(tagger, queries, ["query"] * len(queries), queries) if queries else None
     write_table(out / "entities.parquet", table)
     if asked is not None:
         write_table(out / "queries.parquet", asked)
-    write_table(out / "catalog.parquet", enriched(catalog.frame, table))
+    write_table(out / "catalog.parquet", enriched(catalog.frame, table, tagger.card.types))
     write_atomic(out / "rules.txt", "".join(f"{line}\n" for line in rule_lines(tagger)))
     by_place: Mapping[tuple[str, str], str] = dict(zip(zip(texts[0], texts[1], strict=True), texts[2], strict=True))
     some = shown(table, by_place, SHOWN)
     about = f"{len(table):,} entities in {len(catalog):,} items; here the first {len(some)} texts that have some."
     write_atomic(out / "page.html", html_page(some, about))
-    progress("tagging", len(texts[0]), len(texts[0]))
     return Understood(table, asked, tagger, out, out / "catalog.parquet", history, left_out, tuple(some))
 
 

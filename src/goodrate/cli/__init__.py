@@ -24,6 +24,7 @@ VERBS = {
     "next-labels": ("goodrate.cli.next_labels", "Pick the pairs whose labels would teach a judge most."),
     "overrule": ("goodrate.cli.overrule", "Overrule what a judge says of entities, after a preview."),
     "teach": ("goodrate.cli.teach", "Write the reasons of labels, to train judges on."),
+    "label": ("goodrate.cli.label", "Have a language model label query-item pairs."),
     "trim": ("goodrate.cli.trim", "Cut a language model's vocabulary to that of a shop."),
     "train": ("goodrate.cli.train", "Train a base, a judge or a retriever."),
     "curves": ("goodrate.cli.curves", "Draw what training runs logged."),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from goodrate.api.reading import CATALOG_FORMATS
-from goodrate.scale import Merge
+from goodrate.scale import LabelsBy, Merge
 
 Mode = Literal["hybrid", "lexical", "dense"]
 CatalogFile = Annotated[Path | None, typer.Option(help="Items by item_id: a file.", show_default=False)]
@@ -69,6 +69,14 @@ MergeRule = Annotated[
     typer.Option(
         help="How several labels of a pair become one. Default: median where the file names its raters.",
         show_default=False,
+    ),
+]
+WhoseLabels = Annotated[
+    LabelsBy,
+    typer.Option(
+        "--labels-by",
+        help="Where raters called \"model:...\" labelled too: people's labels, the models', or any: a model's where no "
+        "person labelled the pair.",
     ),
 ]
 Queries = Annotated[

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 app = verb_app()
 COUNTS = ("pairs", "failed", "queries", "words", "rollouts")
 RECIPES = (
-    "base", "judge_encoder", "judge_cross_encoder", "judge_ensemble", "judge_unlabelled", "judge_human", "judge_entity",
+    "base", "judge_encoder", "judge_zero_shot", "judge_cross_encoder", "judge_ensemble", "judge_unlabelled",
+    "judge_human", "judge_entity",
     "judge_sft",
     "judge_dpo", "judge_grpo", "judge_guided", "judge_stepwise", "judge_curriculum", "judge_context", "step_judge",
     "taosr1", "retriever_contrastive", "retriever_grpo",

@@ -163,7 +163,9 @@ def _fit(
 
 def stated_of(pairs: Sequence[JudgedPair], rules: EntityRules, items: Sequence[Item], best: int) -> list[StatedPair]:
     """Query-entity pairs that judgements state; the shares of the catalogue are over at most 20,000 items."""
-    places = np.linspace(0, len(items) - 1, min(len(items), 20_000)).round().astype(int) if len(items) else []
+    places: Sequence[int] | np.ndarray = (
+        np.linspace(0, len(items) - 1, min(len(items), 20_000)).round().astype(int) if len(items) else []
+    )
     shares = entity_shares([rules.of(items[place]) for place in places])
     return stated_pairs(pairs, rules, shares, best)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LARGEST_SCALE = 4.0  # of the usual sum, as a power of e
+WEAK = 0.1  # pull towards 0 of weights that are free of the usual ones, in queries: separable lists stay finite
 
 
 @dataclass(frozen=True)
@@ -55,22 +55,26 @@ def _starts(groups: np.ndarray) -> np.ndarray:
 def listwise_weights(
     scores: np.ndarray, gains: np.ndarray, groups: np.ndarray, usual: np.ndarray, strength: float
 ) -> np.ndarray:
-    """argmin over w >= 0 of sum_q cross_entropy_q(c w) + strength |w - usual|^2; c: the best scale of the usual sum.
+    """argmin over w >= 0 of sum_q cross_entropy_q(c w) + strength |w - usual|^2.
 
-    scores (N, M) on about one scale, gains (N,) >= 0, groups (N,) the query of each row, usual (M,). Convex, so it is
-    the same wherever it is computed. Without a query whose gains differ: the usual weights.
+    c: the scale of the softmax, at which weights without that pull are as long as the usual ones. scores (N, M) on
+    about one scale, gains (N,) >= 0, groups (N,) the query of each row, usual (M,). Convex, so it is the same wherever
+    it is computed. Without a query whose gains differ: the usual weights.
     """
-    from scipy.optimize import minimize, minimize_scalar
-
     lists = Lists.of(scores, gains, groups)
     if not len(lists.starts):
         return usual.copy()
-    bounds = (-LARGEST_SCALE, LARGEST_SCALE)
-    scale = np.exp(minimize_scalar(lambda a: lists.loss(np.exp(a) * usual)[0], bounds=bounds, method="bounded").x)
+    free = _least(lists, 1.0, np.zeros_like(usual), WEAK)
+    return _least(lists, float(np.linalg.norm(free) / np.linalg.norm(usual)), usual, strength)
+
+
+def _least(lists: Lists, scale: float, around: np.ndarray, strength: float) -> np.ndarray:
+    """argmin over w >= 0 of loss(scale w) + strength |w - around|^2, (M,)."""
+    from scipy.optimize import minimize
 
     def objective(weights: np.ndarray) -> tuple[float, np.ndarray]:
         loss, slope = lists.loss(scale * weights)
-        pull = weights - usual
+        pull = weights - around
         return loss + strength * float(pull @ pull), scale * slope + 2.0 * strength * pull
 
-    return minimize(objective, usual, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(usual)).x
+    return minimize(objective, around, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(around)).x

@@ -38,6 +38,7 @@ from goodrate.understanding.tagger import Tagger, TaggerCard, span_probabilities
 from goodrate.understanding.words import Words
 
 Seeds = dict[int, int]  # phrase -> class
+LAST = 9  # the number that stands for a pass in the seeds of the tagger that is kept
 Record = dict[str, Any]
 
 
@@ -222,7 +223,7 @@ class _Work:
         """The tagger of the last pool, written to run/tagger."""
         folder = self.run.path / "tagger"
         if not folder.is_dir():
-            network = self._network(9, pool.label, pool.number, none)
+            network = self._network(LAST, pool.label, pool.number, none)
             names = phrase_texts(self.corpus.words, self.corpus.spans, np.array(list(seeds), dtype=np.int64))
             told = {name: self.types.names[c] for name, c in zip(names, seeds.values(), strict=True)}
             card = TaggerCard(**{**vars(self.card), "seeds": told, "rules": pool.rules})
@@ -238,7 +239,8 @@ class _Work:
         )
         seed = seed_of(self.settings.seed, "tagger", number)
         updates = self.settings.tagger.updates + at * self.settings.tagger.updates_more
-        told = lambda record: self.progress(f"pass {number}, round {at + 1}: training", record["update"], updates)  # noqa: E731
+        what = f"pass {number}, round {at + 1}: training" if number != LAST else "training the last tagger"
+        told = lambda record: self.progress(what, record["update"], updates)  # noqa: E731
         return trained(
             self.card, self.corpus.words, self.corpus.spans, soft, used, self.settings.tagger, at, seed, told
         )
@@ -261,8 +263,10 @@ class _Work:
         self.run.keep_metrics(lambda r: (r.get("pass"), r.get("round")) != (number, pool.number))
         self.run.log(record)
         arrays = {name: value for name, value in vars(pool).items() if isinstance(value, np.ndarray)}
-        rules = {f"rule_{name}": np.array([getattr(rule, name) for rule in pool.rules], dtype=kind)
-                 for name, kind in RULE_COLUMNS.items()}  # fmt: skip
+        rules: dict[str, np.ndarray] = {
+            f"rule_{name}": np.array([getattr(rule, name) for rule in pool.rules], dtype=kind)
+            for name, kind in RULE_COLUMNS.items()
+        }
         self._save(f"pool_{number}.npz", {**arrays, **rules, "number": pool.number, "done": pool.done})
 
     def _resumed(self, number: int) -> Pool | None:

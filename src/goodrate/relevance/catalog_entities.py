@@ -39,7 +39,9 @@ def learned_rules(items: Sequence[Item], sources: str = "all", types: int = TYPE
     two or three neighbouring words of titles with a document frequency of `shared` and an association of at least
     ASSOCIATION (npmi, Bouma 2009; of three words over both gaps).
     """
-    places = np.linspace(0, len(items) - 1, min(len(items), ITEMS)).round().astype(int) if len(items) else []
+    places: Sequence[int] | np.ndarray = (
+        np.linspace(0, len(items) - 1, min(len(items), ITEMS)).round().astype(int) if len(items) else []
+    )
     sample = [items[place] for place in places]
     brand = (BRAND,) if any(item.get("brand") for item in sample) else ()
     named = shared_types(sample, shared)[:types] if sources != "spans" else []

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from goodrate.relevance.verdict_store import key_batches, open_table
-from goodrate.teaching.chat_endpoint import Answer
+from goodrate.teaching.chat_endpoint import Answer, Message
 
 TABLE = """CREATE TABLE IF NOT EXISTS answers (
     key TEXT NOT NULL, attempt INTEGER NOT NULL, text TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
@@ -83,3 +83,12 @@ class AnswerStore:
                 tokens = self._connection.execute(query, part).fetchone()
             prompt, completion = prompt + (tokens[0] or 0), completion + (tokens[1] or 0)
         return prompt, completion
+
+
+def unpaid(
+    store: AnswerStore, prompts: Sequence[Sequence[Message]], model: str, url: str, max_answer_tokens: int
+) -> list[Sequence[Message]]:
+    """The distinct prompts to which no answer is kept."""
+    by_key = {answer_key(prompt, model, url.rstrip("/"), max_answer_tokens): prompt for prompt in prompts}
+    kept = store.kept(list(by_key))
+    return [prompt for key, prompt in by_key.items() if key not in kept]

@@ -60,12 +60,6 @@ class Asker:
         """Under which the answers to a prompt are kept."""
         return answer_key(prompt, self.endpoint.model, self.endpoint.url, self.endpoint.max_answer_tokens)
 
-    def unpaid(self, prompts: Sequence[Sequence[Message]]) -> list[Sequence[Message]]:
-        """The distinct prompts to which no answer is kept."""
-        by_key = {self.key(prompt): prompt for prompt in prompts}
-        kept = self.store.kept(list(by_key))
-        return [prompt for key, prompt in by_key.items() if key not in kept]
-
     def ask(self, questions: Sequence[Question[Found]], progress: Progress | None = None) -> list[Outcome[Found]]:
         """One outcome a question; of questions with equal prompts the last is asked, once.
 

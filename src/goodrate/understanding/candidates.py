@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from goodrate.catalog.normal_form import normal_text
 from goodrate.understanding.hashing import mixed
-from goodrate.understanding.words import Words
+from goodrate.understanding.words import Words, split_words
 
 _ENGLISH = """
 a about above after against all also although among an and any are as at be because been before being below between
@@ -80,7 +81,7 @@ def find_spans(
 
 def word_kinds(words: Words, function_words: Collection[str] = ()) -> np.ndarray:
     """(T,) CONTENT, JOINER or BOUNDARY of each word."""
-    ends = pl.Series(sorted(FUNCTION_WORDS | set(function_words)))
+    ends = pl.Series(sorted(FUNCTION_WORDS | set(map(normal_text, function_words))))
     signs = ~words.vocabulary.str.contains(r"[\p{L}\p{N}]")
     kinds = np.where((words.vocabulary.is_in(ends.implode()) | signs).to_numpy(), BOUNDARY, CONTENT)
     kinds[words.vocabulary.is_in(pl.Series(sorted(JOINERS)).implode()).to_numpy()] = JOINER
@@ -111,8 +112,6 @@ def phrase_texts(words: Words, spans: Spans, phrases: np.ndarray) -> list[str]:
 
 def phrases_of(words: Words, spans: Spans, texts: Collection[str]) -> dict[str, int]:
     """The phrase of each text that is one; texts are compared in normal form, words apart by blanks."""
-    from goodrate.understanding.words import split_words
-
     listed = list(texts)
     asked = split_words(listed)
     begin = asked.begin

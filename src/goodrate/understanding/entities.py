@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import polars as pl
 
 from goodrate.catalog.normal_form import normal_form
 from goodrate.catalog.rendering import merged_objects
-from goodrate.strict_json import compact
+from goodrate.strict_json import compact, parse
 from goodrate.understanding.candidates import Spans, find_spans, phrases_of
 from goodrate.understanding.labels import NOTHING, without_overlaps
 from goodrate.understanding.rules import fired, rules_at
@@ -25,12 +25,28 @@ SCHEMA = {
 }  # fmt: skip
 
 
-def entity_table(tagger: Tagger, ids: Sequence[str], fields: Sequence[str], texts: Sequence[str]) -> pl.DataFrame:
+AT_ONCE = 20_000  # texts, for the memory of their candidates
+
+
+def entity_table(
+    tagger: Tagger, ids: Sequence[str], fields: Sequence[str], texts: Sequence[str],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> pl.DataFrame:  # fmt: skip
     """A row for each entity found: SCHEMA, in the order of the texts and their words.
 
     ids, fields, texts (N,): whose text it is, which of its fields, the text. start, end: characters, end exclusive.
     by: "seed", the words of the most precise rule that finds it there too, or "tagger".
     """
+    tables = [pl.DataFrame(schema=SCHEMA)]
+    for start in range(0, len(texts), AT_ONCE):
+        block = slice(start, start + AT_ONCE)
+        tables.append(_block(tagger, ids[block], fields[block], texts[block]))
+        progress(min(start + AT_ONCE, len(texts)), len(texts))
+    return pl.concat(tables)
+
+
+def _block(tagger: Tagger, ids: Sequence[str], fields: Sequence[str], texts: Sequence[str]) -> pl.DataFrame:
+    """entity_table of texts that are looked at together."""
     words = split_words(texts)
     spans = find_spans(words, tagger.card.function_words, tagger.card.max_width)
     probabilities = tagger.probabilities(words, spans)
@@ -68,14 +84,21 @@ def found_attributes(table: pl.DataFrame, ids: Sequence[str]) -> pl.Series:
     return pl.Series("attributes", [compact(by_id.get(item, {})) for item in ids], dtype=pl.String)
 
 
-def enriched(frame: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
-    """A catalogue's frame whose attributes hold what was found, beside what the shop says.
+def enriched(frame: pl.DataFrame, table: pl.DataFrame, types: Sequence[str]) -> pl.DataFrame:
+    """A catalogue's frame whose attributes hold what was found of the types, beside what the shop says.
 
-    Values of an earlier run are replaced: an attribute that begins with found_ is never the shop's.
+    Attributes found_TYPE of these types from an earlier run are replaced.
     """
-    own = frame["attributes"].str.replace_all(rf'"{FOUND}\w+":("(?:[^"\\]|\\.)*"|\[[^\]]*\]),?', "")
-    own = own.str.replace(r",\}$", "}")
+    earlier = {FOUND + name for name in types}
+    marked = frame["attributes"].str.contains(f'"{FOUND}', literal=True)
+    bare = {text: _without(text, earlier) for text in frame["attributes"].filter(marked).unique().to_list()}
+    own = frame["attributes"].replace(bare) if bare else frame["attributes"]
     return frame.with_columns(merged_objects(own, found_attributes(table, frame["id"].to_list())).alias("attributes"))
+
+
+def _without(text: str, names: Collection[str]) -> str:
+    """A JSON object without these names, in compact form."""
+    return compact({name: value for name, value in parse(text).items() if name not in names})
 
 
 def _origins(tagger: Tagger, words: Words, spans: Spans, rows: np.ndarray, kinds: np.ndarray) -> list[str]:

@@ -14,7 +14,7 @@ from goodrate.models.causal_lm import CausalLM, existing_name
 from goodrate.models.chat_frame import ChatFrame
 from goodrate.models.label_forward import chunks_by_length
 from goodrate.models.precision import default_device, evaluating
-from goodrate.models.pretrained import folder_hash, read_network, read_tokenizer
+from goodrate.models.pretrained import folder_hash, got_from_hub, read_network, read_tokenizer, readable
 
 MASKED_ROWS = 32
 
@@ -120,7 +120,8 @@ def open_expert(folder_or_hub_id: str | Path) -> Expert:
     from transformers import AutoConfig, AutoModelForMaskedLM
 
     name = existing_name(folder_or_hub_id)
-    heads = tuple(getattr(AutoConfig.from_pretrained(name), "architectures", None) or ())
+    with got_from_hub(name), readable(name):
+        heads = tuple(getattr(AutoConfig.from_pretrained(name), "architectures", None) or ())
     identity = folder_hash(Path(name)) if Path(name).is_dir() else name
     if any(head.endswith("ForMaskedLM") for head in heads):
         network = read_network(AutoModelForMaskedLM, name).to(default_device())

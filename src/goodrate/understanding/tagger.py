@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,9 @@ def span_batch(words: Words, spans: Spans, features: np.ndarray, texts: np.ndarr
 
 def span_probabilities(network: SpanTagger, words: Words, spans: Spans) -> np.ndarray:
     """(S, C + 1) float32; texts of like length are read together."""
-    found = np.zeros((len(spans), network.head[-1].out_features), dtype=np.float32)
+    classes = network.head[-1].out_features
+    assert isinstance(classes, int)
+    found = np.zeros((len(spans), classes), dtype=np.float32)
     if not len(spans):
         return found
     features = word_features(words)
@@ -164,8 +166,3 @@ def _card(path: Path, read: dict[str, Any]) -> TaggerCard:
         return TaggerCard(types=types, function_words=words, rules=rules, **read)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a whole tagger ({error}); write it again") from error
-
-
-def seeds_text(seeds: dict[str, str], names: Sequence[str]) -> list[str]:
-    """One line a type: its seeds."""
-    return [f"{name}: {', '.join(sorted(p for p, kind in seeds.items() if kind == name)) or 'none'}" for name in names]
