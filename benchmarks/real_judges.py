@@ -2,6 +2,7 @@
 
 python benchmarks/real_judges.py run --data chorus,esci150 --model GEMMA --encoders MINILM,MPNET
 python benchmarks/real_judges.py no-labels --data chorus,esci150 --model GEMMA --encoder MINILM   (after it)
+python benchmarks/real_judges.py likelihood --data chorus,esci150 --model GEMMA       (before run: a rival more)
 python benchmarks/real_judges.py cost --model GEMMA                                          pairs a CPU second
 python benchmarks/real_judges.py table --write                                      benchmarks/results/real_judges.md
 
@@ -13,7 +14,9 @@ deal, intervals are over queries on the mean of the seeds. Results hold no text 
 from __future__ import annotations
 
 import json
+import math
 import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,38 +27,59 @@ import goodrate as gr
 from goodrate.evaluation.classification import area_under_curve
 from goodrate.evaluation.significance import bootstrap_interval
 from goodrate.models.encoder import Encoder
+from goodrate.models.layer_states import LayerStates
 from goodrate.recipes import judge_unlabelled
 from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
-from goodrate.recipes.ensemble_report import Report, lexical_scores, measured_report
+from goodrate.recipes.ensemble_report import BM25, Report, lexical_scores, measured_report
 from goodrate.recipes.probe_setup import ProbeSetup
-from goodrate.recipes.score_sum import LabelledPairs, ScoreSums, Standardised, probe_scores
+from goodrate.recipes.score_sum import PROBE, LabelledPairs, Member, ScoreSums, probe_scores
+from goodrate.recipes.untrained_members import CHARACTERS as ENCODER_CHARACTERS
+from goodrate.recipes.untrained_members import COSINE, USUAL, untrained_judges, untrained_members
 from goodrate.relevance.encoder_judge import EncoderJudge
-from goodrate.relevance.ensemble_judge import weighted_sum
+from goodrate.relevance.feature_cache import FeatureCache, feature_key
 from goodrate.relevance.judge import open_judge
 from goodrate.relevance.pairs import JudgedPair
+from goodrate.relevance.tiers import GOOD, choose_beta, cumpt
 from goodrate.run_folder import code_versions, write_atomic
-from goodrate.scale import get_scale
+from goodrate.scale import RelevanceScale, get_scale
 from lib.queue import RESULTS, WORK
 from lib.tables import add_table, markdown
 from lib.timing import between, machine, spread
 from search_quality import DATA, folder, judgements_format
 
 NAME = "real_judges"
+CHARACTERS = 160  # of an item that the probe reads
 COST_PAIRS, COST_ROUNDS = 60, 5
 NEGATIONS = ("without", "not", "no", "non")
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
-def labelled_pairs(name: str) -> tuple[gr.Catalog, list[JudgedPair], str]:
-    """The catalogue, its judged pairs and their scale."""
-    source = DATA[name]
-    catalog = gr.read_catalog(folder() / source.catalog, format=source.format)
-    judgements = gr.read_judgements(folder() / source.judgements, scale=source.scale, format=judgements_format(name))
-    rows = {row["id"]: row for row in catalog.to_rows()}
-    each = zip(
-        judgements.frame.select("query", "item_id").iter_rows(), judgements.label_indices().tolist(), strict=True
-    )
-    return catalog, [JudgedPair(query, rows[item], label=label) for (query, item), label in each], source.scale
+@dataclass(frozen=True)
+class Judged:
+    """A catalogue with its judged pairs."""
+
+    name: str
+    catalog: gr.Catalog
+    pairs: list[JudgedPair]
+    scale: RelevanceScale
+
+    @classmethod
+    def read(cls, name: str) -> Judged:
+        """One of DATA."""
+        source = DATA[name]
+        catalog = gr.read_catalog(folder() / source.catalog, format=source.format)
+        path = folder() / source.judgements
+        judgements = gr.read_judgements(path, scale=source.scale, format=judgements_format(name))
+        rows = {row["id"]: row for row in catalog.to_rows()}
+        asked = judgements.frame.select("query", "item_id").iter_rows()
+        each = zip(asked, judgements.label_indices().tolist(), strict=True)
+        pairs = [JudgedPair(query, rows[item], label=label) for (query, item), label in each]
+        return cls(name, catalog, pairs, get_scale(source.scale))
+
+    def kept(self, what: str, dimension: int, keys: list[str], compute: Any) -> np.ndarray:
+        """Rows (N, dimension) of the pairs, those in the work folder not computed again. compute: places -> rows."""
+        cache = FeatureCache(WORK / NAME / f"{self.name}-{what}.safetensors", dimension)
+        return cache.rows(keys, compute, lambda done, total: print(f"{what}: {done} of {total}", flush=True))
 
 
 @app.command()
@@ -66,22 +90,36 @@ def run(
     seeds: Annotated[int, typer.Option(help="Deals of the queries into folds.")] = 5,
 ) -> None:
     """Read the pairs, and measure over all deals."""
+    folders = [Path(one) for one in encoders.split(",")]
     for name in data.split(","):
         start = time.perf_counter()
-        catalog, pairs, scale = labelled_pairs(name)
-        features = features_of(name, model, pairs, scale)
-        words = lexical_scores(catalog, pairs)
-        cosines = {Path(one).name: cosines_of(one, pairs, scale) for one in encoders.split(",")}
-        arms = {"one cosine": list(cosines)[:1]} | ({"all cosines": list(cosines)} if len(cosines) > 1 else {})
+        judged = Judged.read(name)
+        features = features_of(judged, model)
+        rivals = rivals_of(judged, model, folders[0])
+        arms = {"one encoder": folders[:1]} | ({"all encoders": folders} if len(folders) > 1 else {})
         result: dict[str, Any] = {
-            "data": name, "model": model.name, **code_versions(), "pairs": len(pairs), "seeds": seeds,
-            "arms": {arm: measured(words, pairs, scale, features, {n: cosines[n] for n in used}, seeds)
-                     for arm, used in arms.items()},
+            "data": name, "model": model.name, "encoders": [one.name for one in folders], **code_versions(),
+            "pairs": len(judged.pairs), "seeds": seeds,
+            "arms": {arm: measured(judged, members_of(judged, these), rivals, features, seeds)
+                     for arm, these in arms.items()},
             "minutes": round((time.perf_counter() - start) / 60, 2),
         }  # fmt: skip
         path = RESULTS / NAME / f"{name}-{model.name}.json"
+        before = json.loads(path.read_text()) if path.is_file() else {}
+        if "no_labels" in before:
+            result["no_labels"] = before["no_labels"]
         write_atomic(path, json.dumps(result, indent=1) + "\n")
         print(path)
+
+
+@app.command()
+def likelihood(
+    model: Annotated[Path, typer.Option(help="Folder of a causal language model.")],
+    data: Annotated[str, typer.Option(help=f"Of {', '.join(DATA)}.")] = ",".join(DATA),
+) -> None:
+    """Read how likely the language model finds each query behind its item: a rival that nobody trained."""
+    for name in data.split(","):
+        print(name, len(likelihood_of(Judged.read(name), model)))
 
 
 @app.command()
@@ -92,31 +130,46 @@ def no_labels(
 ) -> None:
     """Fit a judge without labels, and order the judged lists by it."""
     for name in data.split(","):
-        _, pairs, scale = labelled_pairs(name)
-        source, out = DATA[name], WORK / NAME / f"{name}-{model.name}-no-labels"
+        judged, source, out = Judged.read(name), DATA[name], WORK / NAME / f"{name}-{model.name}-no-labels"
         settings = judge_unlabelled.Settings(
             catalog=str(folder() / source.catalog), catalog_format=source.format, encoder=str(encoder),
-            language_model=str(model), scale=scale,
+            language_model=str(model), scale=source.scale,
         )  # fmt: skip
         start = time.perf_counter()
         done = judge_unlabelled.run(settings, None, out, lambda record: print(record, flush=True))
         minutes = round((time.perf_counter() - start) / 60, 2)
         judge: Any = open_judge(done.folder).inner
-        probe = judge.members["probe"].head.scores(features_of(name, model, pairs, scale))
-        cosine, card = cosines_of(str(encoder), pairs, scale), judge.card
-        total = weighted_sum([cosine, probe], card.weights, card.means, card.spreads)
-        data_ = LabelledPairs(pairs, get_scale(scale))
-        by_query, alone = data_.ndcg(total), data_.ndcg(cosine)
+        scores = {one: member.scores(judged.pairs) for one, member in judge.members.items() if one != PROBE}
+        scores[PROBE] = judge.members[PROBE].head.scores(features_of(judged, model))
+        card = judge.card
+        members = {
+            one: Member(scores[one], mean, spread, weight)
+            for one, weight, mean, spread in zip(card.members, card.weights, card.means, card.spreads, strict=True)
+        }
         path = RESULTS / NAME / f"{name}-{model.name}.json"
         result = json.loads(path.read_text())
-        good = get_scale(scale).is_positive[data_.labels]
-        result["no_labels"] = {
-            "ndcg@10": bootstrap_interval(by_query).as_dict(), "cosine": bootstrap_interval(alone).as_dict(),
-            "minus cosine": bootstrap_interval(by_query - alone).as_dict(), "minutes": minutes,
-            "auc_good": area_under_curve(good, total), "cosine_auc_good": area_under_curve(good, cosine),
-        }  # fmt: skip
+        result["no_labels"] = {**unlabelled(judged, members), "minutes": minutes}
         write_atomic(path, json.dumps(result, indent=1) + "\n")
         print(path, done.notes[0])
+
+
+def unlabelled(judged: Judged, members: dict[str, Member]) -> dict[str, Any]:
+    """The cosine, the sum without a probe and the sum with one, by labels that nobody showed them."""
+    sums = ScoreSums(LabelledPairs(judged.pairs, judged.scale), members)
+    bare = sums.without(PROBE)
+    systems = {COSINE: members[COSINE].scores, "sum": bare.total(bare.usual), "sum and probe": sums.total(sums.usual),
+               PROBE: members[PROBE].scores}  # fmt: skip
+    by_query = {name: sums.data.ndcg(one) for name, one in systems.items()}
+    good = judged.scale.is_positive[sums.data.labels]
+    return {
+        name: {
+            "ndcg@10": bootstrap_interval(by_query[name]).as_dict(),
+            "minus cosine": bootstrap_interval(by_query[name] - by_query[COSINE]).as_dict(),
+            "minus sum": bootstrap_interval(by_query[name] - by_query["sum"]).as_dict(),
+            "auc_good": area_under_curve(good, one),
+        }
+        for name, one in systems.items()
+    }  # fmt: skip
 
 
 @app.command()
@@ -128,15 +181,15 @@ def cost(
     import torch
 
     torch.set_num_threads(1)
-    _, pairs, scale = labelled_pairs(data)
+    judged = Judged.read(data)
     readers = {}
     for precision in ("fp32", "bf16"):
-        setup = ProbeSetup.open(str(model), get_scale(scale), FIELDS, 160)
+        setup = ProbeSetup.open(str(model), judged.scale, FIELDS, CHARACTERS)
         setup.reader.model.precision = precision
         readers[precision] = setup.reader
     speeds: dict[str, list[float]] = {name: [] for name in readers}
     for number in range(COST_ROUNDS + 1):  # the first is not kept
-        block = pairs[number * COST_PAIRS : (number + 1) * COST_PAIRS]
+        block = judged.pairs[number * COST_PAIRS : (number + 1) * COST_PAIRS]
         for name, reader in readers.items():
             start = time.process_time()
             reader.features(block)
@@ -149,30 +202,72 @@ def cost(
     print(path, result["pairs a CPU second"])
 
 
-def features_of(name: str, model: Path, pairs: list[JudgedPair], scale: str) -> np.ndarray:
+def features_of(judged: Judged, model: Path) -> np.ndarray:
     """What the language model holds of each pair, (N, D)."""
-    setup = ProbeSetup.open(str(model), get_scale(scale), FIELDS, 160)
-    path = WORK / NAME / f"{name}-{model.name}.safetensors"
-    return setup.features(pairs, path, lambda record: print(record, flush=True))
+    setup = ProbeSetup.open(str(model), judged.scale, FIELDS, CHARACTERS)
+    path = WORK / NAME / f"{judged.name}-{model.name}.safetensors"
+    return setup.features(judged.pairs, path, lambda record: print(record, flush=True))
 
 
-def cosines_of(encoder: str, pairs: list[JudgedPair], scale: str) -> np.ndarray:
+def likelihood_of(judged: Judged, model: Path) -> np.ndarray:
+    """Mean log probability (N,) of each query behind its item, as the probe reads both."""
+    setup = ProbeSetup.open(str(model), judged.scale, FIELDS, CHARACTERS)
+    states = LayerStates(setup.reader.model, setup.card.opening, [1], likelihood=True)
+    lines = setup.reader.lines(judged.pairs)
+    keys = [feature_key(setup.card.fingerprint, setup.card.opening, *line) for line in lines]
+    read = judged.kept(
+        f"{model.name}-likelihood", 1, keys, lambda places: states([lines[place] for place in places])[:, -1:]
+    )
+    return read[:, 0]
+
+
+def cosines_of(judged: Judged, encoder: Path, fields: tuple[str, ...] = FIELDS, characters: int = 0) -> np.ndarray:
     """Cosine (N,) of each pair."""
-    loaded = Encoder.load(encoder, precision="auto")
-    return EncoderJudge(loaded, encoder_card(encoder, loaded, get_scale(scale))).cosines(pairs)
+    loaded = Encoder.load(str(encoder), precision="auto")
+    card = replace(encoder_card(str(encoder), loaded, judged.scale, fields), characters=characters)
+    judge = EncoderJudge(loaded, card)
+    texts = judge.reads([pair.item for pair in judged.pairs])
+    keys = [feature_key(loaded.fingerprint, text, pair.query) for text, pair in zip(texts, judged.pairs, strict=True)]
+
+    def compute(places: list[int]) -> np.ndarray:
+        return judge.cosines([judged.pairs[place] for place in places])[:, None]
+
+    return judged.kept(encoder.name, 1, keys, compute)[:, 0]
+
+
+def members_of(judged: Judged, encoders: list[Path]) -> dict[str, Member]:
+    """The members that nobody trains."""
+    members = {
+        COSINE if not place else f"{COSINE}{place + 1}": Member.of(
+            cosines_of(judged, one, characters=ENCODER_CHARACTERS), 1.0 / len(encoders)
+        )
+        for place, one in enumerate(encoders)
+    }
+    return members | untrained_members(untrained_judges({}, judged.catalog, judged.scale), judged.pairs)
+
+
+def rivals_of(judged: Judged, model: Path, encoder: Path) -> dict[str, np.ndarray]:
+    """Scores (N,) of what nobody trained and is no member; the likelihood where it was read."""
+    rivals = {
+        BM25: lexical_scores(judged.catalog, judged.pairs),
+        "cosine, title": cosines_of(judged, encoder, ("title",)),
+        "cosine, whole description": cosines_of(judged, encoder),
+    }
+    if (WORK / NAME / f"{judged.name}-{model.name}-likelihood.safetensors").is_file():
+        rivals["likelihood"] = likelihood_of(judged, model)
+    return rivals
 
 
 def measured(
-    words: np.ndarray, pairs: list[JudgedPair], scale: str, features: np.ndarray, cosines: dict[str, np.ndarray],
-    seeds: int,
-) -> dict[str, Any]:  # fmt: skip
+    judged: Judged, members: dict[str, Member], rivals: dict[str, np.ndarray], features: np.ndarray, seeds: int
+) -> dict[str, Any]:
     """All systems over all deals; negations apart."""
     reports = []
     for seed in range(seeds):
-        data = LabelledPairs(pairs, get_scale(scale), seed=seed)
-        standard = {name: Standardised.of(one) for name, one in cosines.items()}
-        sums = ScoreSums(data, standard, probe_scores(features, data))
-        reports.append(measured_report(sums, words, features if seed == 0 else None))
+        data = LabelledPairs(judged.pairs, judged.scale, seed=seed)
+        probe = Member.of(probe_scores(features, data), USUAL[PROBE])
+        sums = ScoreSums(data, {**members, PROBE: probe})
+        reports.append(measured_report(sums, rivals, features if seed == 0 else None))
     return summary(reports)
 
 
@@ -182,13 +277,14 @@ def summary(reports: list[Report]) -> dict[str, Any]:
     negation = np.asarray([bool(set(query.lower().split()) & set(NEGATIONS)) for query in first.data.queries])
     names = [system.name for system in first.systems if system.name != "constant"]
     by_query = {name: np.mean([r.system(name).ndcg10 for r in reports], axis=0) for name in names}
-    rival = by_query[first.rival]
+    rival, cosine = by_query[first.rival], by_query[COSINE]
     systems = {}
     for name in names:
         values = by_query[name]
         systems[name] = {
             "ndcg@10": bootstrap_interval(values).as_dict(),
             "minus rival": bootstrap_interval(values - rival).as_dict(),
+            "minus cosine": bootstrap_interval(values - cosine).as_dict(),
             "negations": bootstrap_interval(values[negation]).as_dict(),
             "negations minus rival": bootstrap_interval((values - rival)[negation]).as_dict(),
         }  # fmt: skip
@@ -200,21 +296,35 @@ def summary(reports: list[Report]) -> dict[str, Any]:
         )
     return {
         "queries": len(first.data.queries), "negations": int(negation.sum()), "rival": first.rival, "systems": systems,
-        "choices": [[r.choice.alpha, r.choice.weight] for r in reports], "curve": first.curve,
+        "weights": [report.weights for report in reports], "curve": first.curve,
+        "adds": {name: one.as_dict() for name, one in first.adds.items()}, "tier precision": precision_of_good(reports),
     }  # fmt: skip
+
+
+def precision_of_good(reports: list[Report]) -> dict[str, float]:
+    """Of the pairs that are shown as Good, the share that is, at the threshold that each deal would choose; a mean.
+
+    The threshold is chosen on the pairs that it is measured on: one number of hundreds of pairs.
+    """
+    shares, shown = [], []
+    for report in reports:
+        data = report.data
+        beta = choose_beta(report.probabilities, data.labels, data.scale).beta_cum
+        good = cumpt(report.probabilities, data.scale, beta) == GOOD
+        shares.append(float(data.scale.is_positive[data.labels][good].mean()) if good.any() else math.nan)
+        shown.append(float(good.mean()))
+    return {"precision": float(np.nanmean(shares)), "shown": float(np.mean(shown))}
 
 
 def render() -> str:
     """A table per catalogue and arm, and its learning curve."""
     found = [json.loads(path.read_text()) for path in sorted((RESULTS / NAME).glob("*.json"))]
     arms = [part for one in found for arm, values in one["arms"].items() for part in _parts(one, arm, values)]
-    rows = [["data", "no labels: nDCG@10", "the cosine", "difference", "AUC good", "of the cosine"]]
+    rows = [["data", "no labels", "nDCG@10", "minus cosine", "minus the sum without a probe", "AUC good"]]
     for one in (one for one in found if "no_labels" in one):
-        told = one["no_labels"]
-        rows.append([
-            one["data"], cell(told["ndcg@10"]), cell(told["cosine"]), cell(told["minus cosine"], "+.3f"),
-            cell(told["auc_good"]), cell(told["cosine_auc_good"]),
-        ])  # fmt: skip
+        for name, told in ((n, t) for n, t in one["no_labels"].items() if isinstance(t, dict)):
+            rows.append([one["data"], name, cell(told["ndcg@10"]), cell(told["minus cosine"], "+.3f"),
+                         cell(told["minus sum"], "+.3f"), cell(told["auc_good"])])  # fmt: skip
     speeds = [["model", "arithmetic", "pairs a CPU second, median (min to max)"]]
     for one in (json.loads(path.read_text()) for path in sorted((RESULTS / f"{NAME}_cost").glob("*.json"))):
         for name, told in one["pairs a CPU second"].items():
@@ -223,19 +333,27 @@ def render() -> str:
 
 
 def _parts(one: dict[str, Any], arm: str, values: dict[str, Any]) -> list[str]:
-    head = ["system", "nDCG@10", f"minus {values['rival']}", "nDCG", "negations", "AUC good", "accuracy", "macro-F1",
-            "F1 good", "ECE"]  # fmt: skip
+    head = ["system", "nDCG@10", f"minus {values['rival']}", "minus cosine", "nDCG", "negations", "AUC good",
+            "accuracy", "macro-F1", "F1 good", "ECE"]  # fmt: skip
     rows = [head]
     for name, row in values["systems"].items():
         numbers = [row.get(m) for m in ("auc_good", "accuracy", "macro_f1", "good_f1", "ece")]
         rows.append([
-            name, cell(row.get("ndcg@10")), cell(row.get("minus rival"), "+.3f"), cell(row.get("ndcg")),
-            cell(row.get("negations")), *(cell(number) for number in numbers),
+            name, cell(row.get("ndcg@10")), cell(row.get("minus rival"), "+.3f"), cell(row.get("minus cosine"), "+.3f"),
+            cell(row.get("ndcg")), cell(row.get("negations")), *(cell(number) for number in numbers),
         ])  # fmt: skip
+    encoders = ", ".join(one["encoders"] if arm.startswith("all") else one["encoders"][:1])
     title = (f"### {one['data']}: {arm}\n\n{one['pairs']:,} pairs, {values['queries']} queries whose labels differ "
-             f"({values['negations']} negations), {one['seeds']} deals into 5 folds, {one['model']}")  # fmt: skip
-    curve = ", ".join(f"{count}: {gain:+.3f}" for count, gain in values["curve"].items())
-    return [title, markdown(rows), f"Labelled queries: gain of the usual sum over the cosine. {curve}"]
+             f"({values['negations']} negations), {one['seeds']} deals into 5 folds, {one['model']}, "
+             f"{encoders}")  # fmt: skip
+    members = [["member", "weight", "adds to nDCG@10 (first deal)"]]
+    for name, adds in values["adds"].items():
+        weights = [weights.get(name, 0.0) for weights in values["weights"]]
+        members.append([name, f"{np.mean(weights):.2f}", cell(adds, "+.3f")])
+    tiers, curve = values["tier precision"], ", ".join(f"{n}: {gain:+.3f}" for n, gain in values["curve"].items())
+    told = (f"Of what is shown as Good {tiers['precision']:.3f} is (it is {tiers['shown']:.2f} of all pairs). Labelled "
+            f"queries: gain over the untrained sum. {curve}")  # fmt: skip
+    return [title, markdown(rows), markdown(members), told]
 
 
 def cell(value: Any, form: str = ".3f") -> str:

@@ -40,6 +40,22 @@ def test_a_first_part_that_comes_often_is_shared_and_changes_nothing(nano: Causa
     np.testing.assert_allclose(found, np.stack([reference(nano, "shop log: ", t, [1]) for t in texts]), atol=2e-5)
 
 
+@pytest.mark.parametrize("opening", ["shop log: ", ""])
+def test_the_likelihood_is_that_of_the_networks_own_logits(nano: CausalLM, opening: str) -> None:
+    """Alone, and behind a first part that several texts share."""
+    texts = [("red lamp of brass", f" | {word}") for word in ("lamp", "desk lamp", "brass", "table")] + TEXTS
+    found = LayerStates(nano, opening, [1], likelihood=True)(texts)
+    np.testing.assert_allclose(found[:, :-1], LayerStates(nano, opening, [1])(texts), atol=2e-5)
+    for row, (first, second) in zip(found, texts, strict=True):
+        before, after = nano.encode(opening) + nano.encode(first), nano.encode(second)
+        with torch.no_grad():
+            logits = nano.network(torch.tensor([before + after])).logits[0, len(before) - 1 : -1]
+        own = torch.log_softmax(logits, dim=-1)[torch.arange(len(after)), after].mean()
+        assert row[-1] == pytest.approx(float(own), abs=2e-5)
+    with pytest.raises(ValueError, match="no likelihood: nothing stands before"):
+        LayerStates(nano, opening, [1], likelihood=True)([("", "lamp")])
+
+
 def test_a_models_own_start_token_stands_before_everything() -> None:
     """Gemma's states without <bos> are of another kind: its first token takes what attention has left over."""
     tokenizer = sentencepiece_tokenizer()

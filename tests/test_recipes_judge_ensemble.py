@@ -17,14 +17,15 @@ from goodrate.models.causal_lm import CausalLM
 from goodrate.models.encoder import Encoder
 from goodrate.recipes import judge_unlabelled
 from goodrate.recipes.score_sum import (
-    USUAL,
-    Choice,
+    PROBE,
     LabelledPairs,
+    Member,
     ScoreSums,
-    Standardised,
+    kept,
     probabilities_out_of_fold,
     probe_scores,
 )
+from goodrate.recipes.untrained_members import CONSTRAINTS, COSINE, WORDS
 from goodrate.relevance import probe_judge
 from goodrate.relevance.feature_cache import FeatureCache, feature_key
 from goodrate.relevance.judge import open_judge
@@ -113,27 +114,46 @@ def labelled(queries: int, seed: int = 0) -> LabelledPairs:
     return LabelledPairs(pairs, ESCI, folds=4, seed=seed)
 
 
-def test_the_probe_gets_weight_where_it_helps_and_none_where_it_is_noise() -> None:
+def test_a_member_gets_weight_where_it_helps_and_none_where_it_is_wrong() -> None:
     data, rng = labelled(32), np.random.default_rng(0)
     truth = data.labels / 3.0
-    cosine = Standardised.of(truth + rng.normal(scale=1.0, size=len(truth)))
-    good, noise = (
-        Standardised.of(one) for one in (truth + rng.normal(scale=0.5, size=len(truth)), rng.normal(size=len(truth)))
+    cosine = Member.of(truth + rng.normal(scale=1.0, size=len(truth)))
+    good = Member.of(truth + rng.normal(scale=0.5, size=len(truth)), 0.75)
+    wrong = Member.of(-truth + rng.normal(scale=0.5, size=len(truth)), 0.75)
+    weights = ScoreSums(data, {COSINE: cosine, PROBE: good}).fitted()
+    assert weights[PROBE] > 0.75 * weights[COSINE] > 0.0, weights
+    weights = ScoreSums(data, {COSINE: cosine, PROBE: wrong}).fitted()
+    assert weights[PROBE] < 0.02 and set(kept(weights)) == {COSINE}, weights
+    assert ScoreSums(data, {COSINE: cosine}).without(PROBE).fitted()[COSINE] > 0.0
+
+
+def test_a_query_is_added_as_the_other_folds_say() -> None:
+    """One fold's labels are turned round: its own weights must not know."""
+    data, rng = labelled(32), np.random.default_rng(0)
+    truth = data.labels / 3.0
+    members = {name: Member.of(truth + rng.normal(scale=0.7, size=len(truth))) for name in (COSINE, WORDS)}
+    turned = LabelledPairs(
+        [
+            JudgedPair(pair.query, pair.item, label=3 - pair.label if fold == 0 else pair.label)
+            for pair, fold in zip(data.pairs, data.fold, strict=True)
+        ],
+        ESCI,
+        folds=4,
     )
-    everything = np.ones(len(data.queries), dtype=bool)
-    assert ScoreSums(data, {"cosine": cosine}, {USUAL[0]: good}).best(everything).weight >= 1.0
-    assert ScoreSums(data, {"cosine": cosine}, {USUAL[0]: noise}).best(everything).weight == 0.0
-    assert ScoreSums(data, {"cosine": cosine}, {}).best(everything).weight == 0.0
-    few = labelled(8)
-    part = slice(0, len(few.pairs))
-    sums = ScoreSums(few, {"c": Standardised.of(cosine.scores[part])}, {USUAL[0]: Standardised.of(noise.scores[part])})
-    assert sums.best(np.ones(8, dtype=bool)) == Choice(*USUAL)  # too few queries to choose on
+    inside = data.fold == 0
+    before, after = (ScoreSums(one, members).out_of_fold() for one in (data, turned))
+    np.testing.assert_array_equal(before[inside], after[inside])
+    assert not np.array_equal(before[~inside], after[~inside])
+
+
+def test_scores_that_are_all_one_add_nothing_and_have_a_spread() -> None:
+    assert (Member.of(np.full(5, 0.5)).mean, Member.of(np.full(5, 0.5)).spread) == (0.5, 1.0)
 
 
 def test_a_pair_is_never_scored_by_a_head_that_saw_its_fold() -> None:
     data, rng = labelled(16), np.random.default_rng(0)
     features = rng.normal(size=(len(data.pairs), 200))  # noise, more of it than pairs: a head can learn it by heart
-    scores = probe_scores(features, data, [1.0])[1.0].scores
+    scores = probe_scores(features, data, 1.0)
     assert abs(np.corrcoef(scores, data.labels)[0, 1]) < 0.35
     (own,) = ridge_heads(features, gain_targets(data.labels, data.scale), [1.0])
     assert np.corrcoef(own.scores(features), data.labels)[0, 1] > 0.99
@@ -179,11 +199,14 @@ def test_one_command_fits_a_judge_that_opens_and_says_what_it_is_worth(fit: Run,
     code, out, err = fit(*options)
     assert code == 0, err
     report = json.loads((out_folder / "fit.json").read_text())
-    assert [*report["systems"]] == ["constant", "random order", "words", "cosine", "probe", "ensemble"]
+    assert [*report["systems"]] == [
+        "constant", "random order", "bm25", "cosine", "words", "untrained sum", "probe", "ensemble"
+    ]  # fmt: skip
+    assert [*report["adds"]] == ["cosine", "words", "constraints", "probe"]
+    assert "adds to nDCG@10" in out and report["over_cosine"]["units"] == 16
     assert "of 128 pairs" in err and report["pairs"] == 128 and report["queries"] == 16
     for name in report["systems"]:
         assert name in out
-    assert "fewer than 30: weight and alpha are the usual ones" in err
     judge = open_judge(out_folder / "judge")
     card = read_judge_card(out_folder / "judge")
     assert card.kind == "ensemble" and (report["gain"]["low"] > 0) == (not card.warnings)
@@ -205,16 +228,45 @@ def test_one_command_fits_a_judge_that_opens_and_says_what_it_is_worth(fit: Run,
     assert code == 2 and "holds another run (layers" in err
 
 
-def test_words_alone_order_this_catalogue_best_and_the_judge_says_so(fit: Run, made: Path, tmp_path: Path) -> None:
+def test_words_order_this_catalogue_and_the_judge_is_not_called_better_than_them(
+    fit: Run, made: Path, tmp_path: Path
+) -> None:
     """Random networks know nothing: the words of the queries are those of the titles."""
     code, _, err = fit("--encoder", made / "encoder", "--out", tmp_path / "run")
     assert code == 0
     report = json.loads((tmp_path / "run" / "fit.json").read_text())
     systems = report["systems"]
-    assert report["rival"] == "words" and systems["words"]["ndcg@10"] == pytest.approx(1.0)
-    assert "not shown to order better than words, which nobody trained" in err
-    assert systems["ensemble"]["ndcg@10"] == pytest.approx(systems["cosine"]["ndcg@10"])  # one cosine is its own sum
-    assert "probe" not in systems and read_judge_card(tmp_path / "run" / "judge").members == ("cosine",)  # type: ignore[attr-defined]
+    assert report["rival"] == "bm25" and systems["bm25"]["ndcg@10"] == pytest.approx(1.0)
+    assert "not shown to order better than bm25, which nobody trained" in err
+    assert systems["ensemble"]["ndcg@10"] > systems["cosine"]["ndcg@10"] and report["over_cosine"]["low"] > 0
+    card: Any = read_judge_card(tmp_path / "run" / "judge")
+    assert "probe" not in systems and set(card.members) <= {COSINE, WORDS, CONSTRAINTS} and WORDS in card.members
+
+
+def test_what_a_query_excludes_is_put_last(fit: Run, made: Path, tmp_path: Path) -> None:
+    assert fit("--encoder", made / "encoder", "--out", tmp_path / "run")[0] == 0
+    judge = open_judge(tmp_path / "run" / "judge")
+    texts = ["red lamp with straw ; red lamp", "red lamp, no straw"]
+    violated, met = (verdict.expected_gain for verdict in judge.judge("red lamp without straw", texts))
+    plain = [verdict.expected_gain for verdict in judge.judge("red lamp", texts)]
+    assert met - violated > 0.1 + abs(plain[1] - plain[0])  # type: ignore[operator]
+    code, _, err = fit("--encoder", made / "encoder", "--out", tmp_path / "fi", "--language", "fi")
+    assert code == 0 and CONSTRAINTS not in read_judge_card(tmp_path / "fi" / "judge").members  # type: ignore[attr-defined]
+    code, _, err = fit("--encoder", made / "encoder", "--out", tmp_path / "xx", "--language", "xx")
+    assert code == 2 and "unknown language 'xx'" in err
+
+
+def test_without_labels_and_without_a_language_model_the_usual_sum_is_made(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("fit-judge", made / "items.csv", "--no-labels", "--encoder", made / "encoder", "--scale", "esci")
+    code, _, err = called(monkeypatch, capsys, *given, "--out", tmp_path / "run")
+    assert code == 0 and "titles stood for queries" in err
+    judge = open_judge(tmp_path / "run" / "judge")
+    card: Any = read_judge_card(tmp_path / "run" / "judge")
+    assert (card.members, card.weights) == ((COSINE, WORDS, CONSTRAINTS), (1.0, 0.5, 1.5))
+    verdicts = judge.judge("red lamp", ["red lamp", "blue rug"])
+    assert verdicts[0].expected_gain > verdicts[1].expected_gain and judge.warnings  # type: ignore[operator]
 
 
 def test_without_labels_the_language_model_writes_queries(made: Path, tmp_path: Path, monkeypatch: Any) -> None:
@@ -281,8 +333,10 @@ def test_a_probe_judge_is_read_back_and_refused_over_another_model(tmp_path: Pat
 
 def test_a_members_part_and_its_sum_by_hand(fit: Run, made: Path, tmp_path: Path) -> None:
     assert fit("--encoder", made / "encoder", "--out", tmp_path / "run")[0] == 0
-    judge = open_judge(tmp_path / "run" / "judge").inner
+    judge: Any = open_judge(tmp_path / "run" / "judge").inner
     pairs = [Pair("red lamp", {"title": "red lamp"}), Pair("red lamp", {"title": "blue rug"})]
-    (cosine,) = judge.members.values()  # type: ignore[attr-defined]
-    mean, spread = judge.card.means[0], judge.card.spreads[0]  # type: ignore[attr-defined]
-    np.testing.assert_allclose(judge.scores(pairs), (cosine.scores(pairs) - mean) / spread)  # type: ignore[attr-defined]
+    card = judge.card
+    each = zip(judge.members.values(), card.weights, card.means, card.spreads, strict=True)
+    expected = [weight * (member.scores(pairs) - mean) / spread for member, weight, mean, spread in each]
+    np.testing.assert_allclose(judge.parts(pairs), expected)
+    np.testing.assert_allclose(judge.scores(pairs), np.sum(expected, axis=0))

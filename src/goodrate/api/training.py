@@ -110,37 +110,46 @@ def settings_with_data(recipe: str) -> type[BaseModel]:
 
 def fit_settings(
     data: dict[str, Any], encoders: list[str], language_model: str | None, layers: list[int] | None = None,
-    characters: int = 160, folds: int = 5, features: str | None = None,
+    characters: int = 160, folds: int = 5, features: str | None = None, language: str | None = None,
 ) -> BaseModel:  # fmt: skip
     """Settings of judge_ensemble from what its verb is told. data: of DataSettings. No encoders: that of data["index"].
 
-    features: run folder before this one. Raises ValueError when there is no encoder, or a value that is no setting's.
+    features: run folder before this one. language: of queries; None = that of the index, or English. Raises ValueError
+    when there is no encoder, or a value that is no setting's.
     """
     from goodrate.settings import complete
 
     own = {"encoders": named_encoders(data, encoders), "language_model": language_model, "layers": layers}
+    own["language"] = language or _index_language(data)
     more = {"characters": characters, "folds": folds, "features": features, "data": data}
     return complete(settings_with_data("judge_ensemble"), {**own, **more})
 
 
 def unlabelled_settings(
-    data: dict[str, Any], encoders: list[str], language_model: str | None, characters: int = 160
-) -> BaseModel:
+    data: dict[str, Any], encoders: list[str], language_model: str | None, characters: int = 160,
+    language: str | None = None,
+) -> BaseModel:  # fmt: skip
     """Settings of judge_unlabelled from what its verb is told; see fit_settings.
 
-    Raises ValueError without a language model, and for several encoders.
+    Raises ValueError for several encoders.
     """
     from goodrate.settings import complete
 
-    if language_model is None:
-        raise ValueError("without labels it takes a language model that writes queries: --model FOLDER")
     named = named_encoders(data, encoders)
     if len(named) > 1:
         raise ValueError(f"without labels one encoder is learned from; got {len(named)}")
     kept = ("catalog", "catalog_format", "catalog_map", "decimal", "currency", "index", "skip_bad", "scale")
     own = {name: data[name] for name in kept if data.get(name) is not None} | {"seed": data.get("split_seed", 0)}
     own |= {"encoder": named[0], "language_model": language_model, "characters": characters}
+    own["language"] = language or _index_language(data)
     return complete(settings_with_data("judge_unlabelled"), own)
+
+
+def _index_language(data: dict[str, Any]) -> str:
+    """The language of data["index"], English without one."""
+    from goodrate.retrieval.manifest import read_manifest
+
+    return read_manifest(Path(data["index"])).language if data.get("index") else "en"
 
 
 def named_encoders(data: dict[str, Any], encoders: list[str]) -> list[str]:

@@ -133,6 +133,7 @@ def _task(index: Index, judgements: Judgements, judged_only: bool) -> tuple[Task
     """The queries with their judgements."""
     from goodrate.evaluation.systems import Task
 
+    judgements.require_one_kind()
     joined = judgements.join(index.items)
     return Task(joined.queries(), joined.qrels(), judged_only), joined.scale
 

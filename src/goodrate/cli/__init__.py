@@ -21,13 +21,17 @@ VERBS = {
     "understand": ("goodrate.cli.understand", "Find typed entities in a catalogue's texts."),
     "judge": ("goodrate.cli.judge", "Say of query-item pairs how relevant they are, and why."),
     "fit-judge": ("goodrate.cli.fit_judge", "Fit a judge to labels, few or many, without training a model."),
+    "next-labels": ("goodrate.cli.next_labels", "Pick the pairs whose labels would teach a judge most."),
+    "overrule": ("goodrate.cli.overrule", "Overrule what a judge says of entities, after a preview."),
     "teach": ("goodrate.cli.teach", "Write the reasons of labels, to train judges on."),
+    "label": ("goodrate.cli.label", "Have a language model label query-item pairs."),
     "trim": ("goodrate.cli.trim", "Cut a language model's vocabulary to that of a shop."),
     "train": ("goodrate.cli.train", "Train a base, a judge or a retriever."),
     "curves": ("goodrate.cli.curves", "Draw what training runs logged."),
     "evaluate": ("goodrate.cli.evaluate", "Measure systems against judgements."),
     "agreement": ("goodrate.cli.agreement", "Measure how far raters agree."),
     "tune": ("goodrate.cli.tune", "Choose the weights of a search on judgements."),
+    "warm": ("goodrate.cli.warm", "Judge the results of known queries in advance."),
     "serve": ("goodrate.cli.serve", "Serve search over HTTP with a web page."),
 }
 

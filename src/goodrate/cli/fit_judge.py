@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from goodrate.cli.options import Currency, Decimal, Format, ScaleName, SkipBad
+from goodrate.cli.options import Currency, Decimal, Format, ScaleName, SkipBad, WhoseLabels
 from goodrate.cli.terminal import console, parse_mapping, require_folder, verb_app
 from goodrate.strict_json import read_object
 
@@ -25,15 +25,17 @@ COLUMNS = {
     "accuracy": "accuracy", "macro_f1": "macro-F1", "good_f1": "F1 good", "ece": "ECE",
 }  # fmt: skip
 
-HELP = """Fit a judge to labels: a text encoder's cosine, and with --model a probe of a language model beside it.
+HELP = """Fit a judge to labels: a sum of a text encoder's cosine, a query's words, its exclusions ("without straw") and
+measures, and with --model a probe of a language model.
 
 The language model is not trained: it reads every labelled pair once, and a linear head is fitted to what its middle
-layers hold. The table is measured over folds of query groups; the judge is not called better than the best system that
-nobody trained unless the 95 % interval says so. Ten labelled queries help, a hundred are plenty. What was read stays
-in --out: with more labels, a new --out and --features OLD read the new pairs only.
+layers hold. Weights are fitted too, and pulled towards usual ones. The table is measured over folds of query groups,
+and a second one says what each member adds; the judge is not called better than the best system that nobody trained
+unless the 95 % interval says so. What was read stays in --out: with more labels, a new --out and --features OLD read
+the new pairs only.
 
-With --no-labels nothing is labelled: the language model writes queries for items, and the probe learns from the cosine.
-Its labels are a guess that nobody checked (docs/probe_judge.md).
+With --no-labels nothing is labelled: weights are the usual ones, and with --model the language model writes queries for
+items, and the probe learns from the cosine. Its labels are a guess that nobody checked (docs/probe_judge.md).
 
 Examples:
 
@@ -42,7 +44,7 @@ Examples:
 
   goodrate fit-judge shop-index --judgements labels.csv --out runs/cosine     # the index's encoder, no language model
 
-  goodrate fit-judge items.csv --no-labels --encoder ./minilm --model ./gemma-3-270m --out runs/judge
+  goodrate fit-judge items.csv --no-labels --encoder ./minilm --out runs/judge          # + --model ./gemma-3-270m
 
   goodrate serve shop-index --model runs/judge/judge
 """
@@ -70,12 +72,16 @@ def fit_judge(
     judgements_map: Annotated[
         str | None, typer.Option(help="Our names for the labels' columns: item_id=sku.", show_default=False)
     ] = None,
+    labels_by: WhoseLabels = "people",
     layers: Annotated[
         str | None, typer.Option(help="Layers that the probe reads: 9,12. Default: at 1/2 and 2/3 of its depth.")
     ] = None,
     characters: Annotated[int, typer.Option(min=20, help="Of an item that the probe reads.")] = 160,
     features: Annotated[
         Path | None, typer.Option(help="An --out before this one: its pairs are not read again.", show_default=False)
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Of queries: rules for exclusions. Default: that of the index, or en.")
     ] = None,
     folds: Annotated[int, typer.Option(min=2, help="Of query groups.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the folds.")] = 0,
@@ -93,12 +99,14 @@ def fit_judge(
         "decimal": decimal, "currency": currency,
         "catalog_map": parse_mapping(map) or {}, "judgements_format": judgements_format, "skip_bad": skip_bad,
         "judgements_map": parse_mapping(judgements_map) or {}, "test_share": 0.0, "split_seed": seed,
+        "labels_by": labels_by,
     }  # fmt: skip
     if no_labels:
-        recipe, settings = "judge_unlabelled", unlabelled_settings(data, encoder or [], model, characters)
+        recipe, settings = "judge_unlabelled", unlabelled_settings(data, encoder or [], model, characters, language)
     else:
         recipe = "judge_ensemble"
-        settings = fit_settings(data, encoder or [], model, _numbers(layers), characters, folds, _kept(features))
+        read = _numbers(layers), characters, folds, _kept(features), language
+        settings = fit_settings(data, encoder or [], model, *read)
     with _pair_progress() as progress:
         result = run_from_settings(recipe, settings, out, progress)
     _report(result, out)
@@ -140,7 +148,7 @@ def _numbers(text: str | None) -> list[int] | None:
 
 
 def _report(result: TrainingResult, out: Path) -> None:
-    """The table on stdout; notes, warnings and the place of the judge on stderr."""
+    """The tables on stdout; notes, warnings and the place of the judge on stderr."""
     if not result.rows:
         _say(result)
         return
@@ -151,6 +159,10 @@ def _report(result: TrainingResult, out: Path) -> None:
     for name, row in told["systems"].items():
         table.add_row(name, *(_cell(row.get(column)) for column in COLUMNS))
     Console().print(table)
+    members = Table("member", "weight", "adds to nDCG@10 (95 %)", box=None)
+    for name, adds in told["adds"].items():
+        members.add_row(name, _cell(told["weights"].get(name)), _cell(adds))
+    Console().print(members)
     _say(result)
 
 

@@ -1,7 +1,8 @@
 """States of a causal LM's middle layers, averaged over the last part of a text: what a probe reads.
 
-The forward ends behind the deepest layer that is asked for, and tokens that many texts begin with are computed once
-(shared_prefix). Any Hugging Face decoder whose blocks stand in one list will do.
+The forward ends behind the deepest layer that is asked for, or goes to the head where the likelihood of that part is
+asked for too. Tokens that many texts begin with are computed once (shared_prefix). Any Hugging Face decoder whose
+blocks stand in one list will do.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from goodrate.models.cached_forward import cached_states
 from goodrate.models.label_forward import chunks_by_length, pad_right, rows_at_once
 from goodrate.models.precision import autocast, evaluating
 from goodrate.models.shared_prefix import Prefill, SharedPrefix, fits, side_by_side, whole_cache
+from goodrate.models.token_logprobs import token_logprobs
 
 if TYPE_CHECKING:
     from goodrate.models.causal_lm import CausalLM
@@ -47,24 +49,25 @@ class LayerStates:
     """Reads texts of two parts behind one opening.
 
     opening: what every text begins with, such as examples, behind the model's own start token; computed once. layers:
-    counted from 1, the states behind these blocks. Parts are tokenised apart, so that no token crosses a seam. Raises
-    ValueError for a layer that the network lacks.
+    counted from 1, the states behind these blocks. likelihood: whether to add the mean log probability of the second
+    part's tokens behind all that stands before them, in nats; it takes all layers and the head. Parts are tokenised
+    apart, so that no token crosses a seam. Raises ValueError for a layer that the network lacks.
     """
 
-    def __init__(self, model: CausalLM, opening: str, layers: Sequence[int]) -> None:
+    def __init__(self, model: CausalLM, opening: str, layers: Sequence[int], likelihood: bool = False) -> None:
         blocks = decoder_blocks(model.network)
         wrong = [layer for layer in layers if not 1 <= layer <= len(blocks)]
         if wrong or not layers:
             raise ValueError(f"layers {list(layers)}: expected numbers from 1 to {len(blocks)}")
-        self.model, self.layers = model, tuple(sorted(set(layers)))
+        self.model, self.layers, self.likelihood = model, tuple(sorted(set(layers))), likelihood
         self._blocks = [blocks[layer - 1] for layer in self.layers]
         self._opening = (*model.start_ids, *model.encode(opening))
         self._read: Prefill | None = None
 
     @property
     def dimension(self) -> int:
-        """Floats of one text: the network's width for each layer."""
-        return int(self.model.network.config.hidden_size) * len(self.layers)
+        """Floats of one text: the network's width for each layer, and one for the likelihood."""
+        return int(self.model.network.config.hidden_size) * len(self.layers) + self.likelihood
 
     def takes(self, text: TwoParts) -> bool:
         """Whether a text is short enough for the model."""
@@ -81,6 +84,8 @@ class LayerStates:
         first = {text: tuple(self.model.encode(text)) for text in dict.fromkeys(a for a, _ in texts)}
         pairs = [(first[a], tuple(self.model.encode(b))) for a, b in texts]
         self._check(pairs, texts)
+        if self.likelihood:  # the state of the token in front is what the second part's first token follows from
+            pairs = [(a[:-1], a[-1:] + b) for a, b in pairs]
         out = np.empty((len(texts), self.dimension), dtype=np.float32)
         with evaluating(self.model.network), autocast(self.model.precision, self.model.device):
             for part in self._parts(pairs):
@@ -93,6 +98,8 @@ class LayerStates:
         for (first, second), text in zip(pairs, texts, strict=True):
             if not second:
                 raise ValueError(f"nothing to average: the second part of {text[0][:60]!r} has no token")
+            if self.likelihood and not first:
+                raise ValueError(f"no likelihood: nothing stands before {text[1][:60]!r}")
             length = len(self._opening) + len(first) + len(second)
             if limit is not None and length > limit:
                 raise ValueError(f"a text has {length} tokens, the model takes {limit}: {''.join(text)[:80]!r}")
@@ -110,21 +117,22 @@ class LayerStates:
         yield from chunks_by_length(rest, [len(a) + len(b) for a, b in pairs], size)
 
     def _read_part(self, pairs: IdPairs) -> np.ndarray:
-        """Mean states of a few texts."""
+        """Mean states of a few texts, their likelihood behind them."""
+        lead = int(self.likelihood)  # tokens of the second part that stand before what is averaged
         firsts = list(dict.fromkeys(first for first, _ in pairs))
         if not fits(self.model.network, self.model.device):
             return self._plain([(*self._opening, *first, *second) for first, second in pairs], pairs)
-        if len(pairs) >= SHARED_FROM * len(firsts):
+        if len(pairs) >= SHARED_FROM * len(firsts) and all(self._opening + first for first in firsts):
             read = self._prefill([self._opening + first for first in firsts])
             row = torch.tensor([firsts.index(first) for first, _ in pairs], device=self.model.device)
-            return self._behind(read, row, [second for _, second in pairs], [0] * len(pairs))
+            return self._behind(read, row, [second for _, second in pairs], [lead] * len(pairs))
         rows = [first + second for first, second in pairs]
         if not self._opening:
             return self._plain(rows, pairs)
         if self._read is None:
             self._read = self._prefill([self._opening])
         row = torch.zeros(len(rows), dtype=torch.long, device=self.model.device)
-        return self._behind(self._read, row, rows, [len(first) for first, _ in pairs])
+        return self._behind(self._read, row, rows, [len(first) + lead for first, _ in pairs])
 
     def _prefill(self, prompts: list[tuple[int, ...]]) -> Prefill:
         """Keys and values of prompts, down to the deepest layer."""
@@ -140,20 +148,37 @@ class LayerStates:
         device = self.model.device
         ids = pad_right(rows, self.model.pad_id, device)
         where = read.lengths[row][:, None] + torch.arange(ids.shape[1], device=device)
-        with self._watched() as states:
-            self.model.network.base_model(
-                input_ids=ids, position_ids=self._possible(where), use_cache=False,
-                shared_prefix=SharedPrefix(read, row),
-            )  # fmt: skip
-        return self._means(states, rows, starts)
+        shared = SharedPrefix(read, row)
+        return self._through(ids, rows, starts, position_ids=self._possible(where), shared_prefix=shared)
 
     def _plain(self, rows: list[tuple[int, ...]], pairs: IdPairs) -> np.ndarray:
         """Means of whole rows through the network's own attention."""
         ids = pad_right(rows, self.model.pad_id, self.model.device)
         where = torch.arange(ids.shape[1], device=self.model.device)[None].expand_as(ids)
+        starts = [len(row) - len(second) + self.likelihood for row, (_, second) in zip(rows, pairs, strict=True)]
+        return self._through(ids, rows, starts, position_ids=self._possible(where))
+
+    def _through(
+        self, ids: Tensor, rows: Sequence[tuple[int, ...]], starts: Sequence[int], **inputs: Any
+    ) -> np.ndarray:
+        """One forward of ids (N, T); what is read of it, (N, dimension)."""
         with self._watched() as states:
-            self.model.network.base_model(input_ids=ids, position_ids=self._possible(where), use_cache=False)
-        return self._means(states, rows, [len(row) - len(second) for row, (_, second) in zip(rows, pairs, strict=True)])
+            out = self.model.network.base_model(input_ids=ids, use_cache=False, **inputs)
+        means = self._means(states, rows, starts)
+        if not self.likelihood:
+            return means
+        return np.hstack([means, self._likelihoods(out.last_hidden_state, ids, rows, starts)[:, None]])
+
+    def _likelihoods(
+        self, final: Tensor, ids: Tensor, rows: Sequence[tuple[int, ...]], starts: Sequence[int]
+    ) -> np.ndarray:
+        """(N,): mean log probabilities of the tokens from each row's start to its end, from final states (N, T, D)."""
+        place = torch.arange(ids.shape[1], device=ids.device)
+        start, end = (torch.tensor(list(n), device=ids.device)[:, None] for n in (starts, map(len, rows)))
+        chosen = (place >= start) & (place < end)
+        said, _ = token_logprobs(self.model.network, final[:, :-1][chosen[:, 1:]], ids[chosen], 1.0)
+        total = torch.zeros(ids.shape, device=ids.device).masked_scatter_(chosen, said.float()).sum(dim=1)
+        return (total / (end - start)[:, 0]).cpu().numpy()
 
     def _possible(self, where: Tensor) -> Tensor:
         """Positions that the model knows; only pads lie beyond."""
@@ -170,12 +195,12 @@ class LayerStates:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[list[Tensor]]:
-        """Inside, a forward ends behind the deepest layer; the list holds the states behind each."""
+        """Inside, a forward ends behind the deepest layer, unless the head is needed; the list holds the states."""
         found: list[Tensor] = []
 
         def keep(block: nn.Module, inputs: Any, output: Any) -> None:
             found.append(output[0] if isinstance(output, tuple) else output)
-            if len(found) == len(self._blocks):
+            if len(found) == len(self._blocks) and not self.likelihood:
                 raise _DeepEnough
 
         handles = [block.register_forward_hook(keep) for block in self._blocks]

@@ -1,10 +1,10 @@
-"""What a sum of scores is worth, over folds of query groups, beside random order, words and cosines."""
+"""What a sum of scores is worth, over folds of query groups, beside everything that nobody trained."""
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,11 @@ import numpy as np
 from goodrate.evaluation.classification import classify, likeliest
 from goodrate.evaluation.significance import Interval, bootstrap_interval, paired_bootstrap_difference
 from goodrate.recipes.score_sum import (
-    QUERIES_TO_CHOOSE,
-    USUAL,
-    Choice,
+    PROBE,
     LabelledPairs,
+    Member,
     ScoreSums,
+    kept,
     probabilities_out_of_fold,
     probe_scores,
 )
@@ -32,7 +32,7 @@ ORDERS = 20  # random orders whose mean stands for chance
 CURVE = (5, 10, 20, 40, 80, 160, 320, 640)  # labelled queries
 DRAWS = 3  # of so many queries
 IDS = 50  # in one filter, which has a longest length
-ENSEMBLE, PROBE = "ensemble", "probe"
+ENSEMBLE, SUM, BM25 = "ensemble", "untrained sum", "bm25"
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,20 @@ class System:
 
 @dataclass(frozen=True)
 class Report:
-    """All systems on the same pairs. choice: what the judge adds up. rival: the best system that nobody trained.
+    """All systems on the same pairs. weights: of the members that the judge adds up. adds: nDCG@10 less that of the sum
+    without a member, by name, out of fold.
 
-    gain: nDCG@10 of the ensemble less that of the rival. curve: labelled queries -> mean gain over the first cosine.
+    rival: the best system that nobody trained. gain: nDCG@10 of the ensemble less that of the rival, over_cosine: less
+    that of the first cosine. curve: labelled queries -> mean gain over the untrained sum.
     """
 
     data: LabelledPairs
     systems: tuple[System, ...]
-    choice: Choice
+    weights: dict[str, float]
+    adds: dict[str, Interval]
     rival: str
     gain: Interval
+    over_cosine: Interval
     probabilities: np.ndarray
     curve: dict[int, float]
     notes: tuple[str, ...]
@@ -78,8 +82,9 @@ class Report:
             for one in self.systems
         }  # fmt: skip
         return {
-            "queries": len(self.data.queries), "pairs": len(self.data.pairs), "alpha": self.choice.alpha,
-            "probe_weight": self.choice.weight, "rival": self.rival, "gain": self.gain.as_dict(), "systems": systems,
+            "queries": len(self.data.queries), "pairs": len(self.data.pairs), "weights": self.weights,
+            "adds": {name: one.as_dict() for name, one in self.adds.items()}, "rival": self.rival,
+            "gain": self.gain.as_dict(), "over_cosine": self.over_cosine.as_dict(), "systems": systems,
             "curve": {str(count): value for count, value in self.curve.items()}, "warnings": list(self.warnings),
         }  # fmt: skip
 
@@ -88,38 +93,45 @@ class Report:
         return next(one for one in self.systems if one.name == name)
 
 
-def measured_report(sums: ScoreSums, words: np.ndarray, features: np.ndarray | None) -> Report:
-    """Measure everything; the ensemble's numbers are out of fold, its choice is that of all queries.
+def measured_report(sums: ScoreSums, rivals: Mapping[str, np.ndarray], features: np.ndarray | None) -> Report:
+    """Measure everything; the ensemble's numbers are out of fold, its weights are those of all queries.
 
-    Where the ensemble is not better out of fold than the cosines alone, the choice is the cosines alone.
-    words: (N,) lexical_scores. features: (N, D) of the probe, for the learning curve.
+    A probe that adds nothing out of fold is left out: it is what costs. rivals: scores (N,) of other systems that
+    nobody trained; they need not be comparable between queries. features: (N, D) of the probe, for the learning curve.
     """
-    data = sums.data
-    untrained = [_random(data), _ordering("words", words, data)]
-    untrained += [_scored(name, one.scores, data) for name, one in sums.cosines.items()]
-    trained = [_scored(PROBE, sums.probes[USUAL[0]].scores, data)] if sums.probes else []
+    data, bare = sums.data, sums.without(PROBE)
+    untrained = [_random(data), *(_ordering(name, scores, data) for name, scores in rivals.items())]
+    untrained += [_scored(name, one.scores, data) for name, one in bare.members.items() if one.scores.std() > 0]
+    if len(bare.members) > 1:
+        untrained.append(_scored(SUM, bare.total(bare.usual), data))
+    trained = [_scored(PROBE, sums.members[PROBE].scores, data)] if PROBE in sums.members else []
     ensemble = _scored(ENSEMBLE, sums.out_of_fold(), data)
-    choice, notes = sums.best(np.ones(len(data.queries), dtype=bool)), []
-    alone = sums.by_query(Choice(USUAL[0], 0.0))
-    if choice.weight and not float(np.nanmean(ensemble.ndcg10 - alone)) > 0:
-        notes.append("the probe does not help out of fold; the judge is the cosine alone")
-        choice = Choice(USUAL[0], 0.0)
+    adds, chosen, notes = _adds(sums, ensemble), sums, []
+    if PROBE in adds and not (adds[PROBE].value or 0.0) > 0:
+        notes.append("the probe adds nothing out of fold; the judge does without it")
+        chosen = bare
     rival = max(untrained, key=lambda one: float(np.nanmean(one.ndcg10)))
     gain = paired_bootstrap_difference(ensemble.ndcg10, rival.ndcg10)
+    first = next(one for one in untrained if one.name == next(iter(sums.members)))
     assert ensemble.probabilities is not None
     curve = learning_curve(sums, features) if features is not None else {}
     return Report(
-        data, (_constant(data), *untrained, *trained, ensemble), choice, rival.name, gain, ensemble.probabilities,
-        curve, (*notes, *_notes(data, curve)), _warnings(gain, rival.name),
+        data, (_constant(data), *untrained, *trained, ensemble), kept(chosen.fitted()), adds, rival.name, gain,
+        paired_bootstrap_difference(ensemble.ndcg10, first.ndcg10), ensemble.probabilities, curve,
+        (*notes, *_notes(data, curve)), _warnings(gain, rival.name),
     )  # fmt: skip
 
 
+def _adds(sums: ScoreSums, ensemble: System) -> dict[str, Interval]:
+    """What each member adds: the ensemble less the sum without it, weighed anew, both out of fold."""
+    if len(sums.members) < 2:
+        return {}
+    without = {name: sums.data.ndcg(sums.without(name).out_of_fold()) for name in sums.members}
+    return {name: paired_bootstrap_difference(ensemble.ndcg10, one) for name, one in without.items()}
+
+
 def _notes(data: LabelledPairs, curve: dict[int, float]) -> list[str]:
-    few = len(data.queries) < QUERIES_TO_CHOOSE
-    notes = [
-        f"nDCG over {len(data.queries):,} queries whose labels differ; out of {data.folds} folds of query groups"
-        + (f"; fewer than {QUERIES_TO_CHOOSE}: weight and alpha are the usual ones, not chosen" if few else "")
-    ]
+    notes = [f"nDCG over {len(data.queries):,} queries whose labels differ; out of {data.folds} folds of query groups"]
     steps = sorted(curve)
     if len(steps) > 1:
         last, before = steps[-1], steps[-2]
@@ -127,7 +139,7 @@ def _notes(data: LabelledPairs, curve: dict[int, float]) -> list[str]:
         more = slope * math.log((last + 20) / last)
         told = f"about {more:+.3f}" if more > 0.0005 else "nothing that shows"
         notes.append(f"with 20 more labelled queries nDCG@10 would gain {told} (from {before} to {last}: "
-                     f"{curve[before]:+.3f} to {curve[last]:+.3f} over the cosine)")  # fmt: skip
+                     f"{curve[before]:+.3f} to {curve[last]:+.3f} over the untrained sum)")  # fmt: skip
     return notes
 
 
@@ -214,12 +226,12 @@ def _among(ids: Sequence[str]) -> str:
 
 
 def learning_curve(sums: ScoreSums, features: np.ndarray) -> dict[int, float]:
-    """Labelled queries -> what the usual sum gains in nDCG@10 over the cosines alone, a mean over DRAWS draws.
+    """Labelled queries -> what the ensemble gains in nDCG@10 over the untrained sum, a mean over DRAWS draws.
 
-    Each fold is scored by heads from so many of the other folds' queries.
+    Each fold is scored by a head and weights from so many of the other folds' queries.
     """
-    data = sums.data
-    alone = sums.by_query(Choice(USUAL[0], 0.0))
+    data, bare = sums.data, sums.without(PROBE)
+    alone = data.ndcg(bare.total(bare.usual))
     queries = sorted({pair.query for pair in data.pairs})
     most = len(queries) - math.ceil(len(queries) / data.folds)
     counts = [count for count in CURVE if count < most] + [most]
@@ -231,13 +243,12 @@ def learning_curve(sums: ScoreSums, features: np.ndarray) -> dict[int, float]:
 
 
 def _drawn_gain(sums: ScoreSums, features: np.ndarray, alone: np.ndarray, count: int, draw: int) -> float:
-    """The gain with heads of `count` random queries, drawn for each fold from the others."""
+    """The gain with `count` random labelled queries, drawn for each fold from the others."""
     data = sums.data
     rng = np.random.default_rng([data.seed, draw])
     of_pair = np.asarray([pair.query for pair in data.pairs])
     order = rng.permutation(sorted(set(of_pair.tolist())))
-    share = math.ceil(count * data.folds / (data.folds - 1))
-    train = np.isin(of_pair, order[:share])
-    usual = USUAL[0]
-    probes = probe_scores(features, data, [usual], train)
-    return float(np.nanmean(ScoreSums(data, sums.cosines, probes).by_query(Choice(*USUAL)) - alone))
+    train = np.isin(of_pair, order[: math.ceil(count * data.folds / (data.folds - 1))])
+    probe = Member.of(probe_scores(features, data, train=train), sums.members[PROBE].usual)
+    drawn = ScoreSums(data, {**sums.without(PROBE).members, PROBE: probe})
+    return float(np.nanmean(data.ndcg(drawn.out_of_fold(train)) - alone))

@@ -1,8 +1,8 @@
-"""A judge without any label: a language model writes queries for items, a cosine says how good other items are.
+"""A judge without any label: cosine, words and constraints added as usual, and a probe taught by the cosine.
 
-The probe learns from soft targets that are the encoder's own. In a prototype it still ordered better than the encoder,
-because the language model's states are no copy of it (notes/real_judges.md); this recipe is not measured on real data
-(docs/probe_judge.md). What it says of labels is a guess that nobody checked.
+With a language model, that model writes queries for items, and the probe learns from soft targets that are the
+encoder's own; its states are no copy of it. benchmarks/results/real_judges.md says what that gains. Without one the sum
+is as it is, and titles stand for queries. What it says of labels is a guess that nobody checked.
 """
 
 from __future__ import annotations
@@ -19,18 +19,27 @@ from goodrate.catalog.items import Catalog
 from goodrate.examples.sources import read_items
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.encoder import Encoder
-from goodrate.recipes.encoder_baseline import FIELDS, NO_LABELS, encoder_card
-from goodrate.recipes.judge_ensemble import FEATURES_FILE, PROBE
+from goodrate.recipes.encoder_baseline import FIELDS, NO_LABELS
+from goodrate.recipes.judge_ensemble import FEATURES_FILE
 from goodrate.recipes.probe_setup import ProbeSetup
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult
-from goodrate.recipes.score_sum import USUAL, Standardised
-from goodrate.relevance import encoder_judge, ensemble_judge, probe_judge
+from goodrate.recipes.score_sum import ALPHA, PROBE, Member, added
+from goodrate.recipes.untrained_members import (
+    CHARACTERS,
+    COSINE,
+    SCALES,
+    USUAL,
+    UntrainedJudge,
+    untrained_judges,
+    write_member,
+)
+from goodrate.relevance import ensemble_judge, probe_judge
 from goodrate.relevance.encoder_judge import EncoderJudge
-from goodrate.relevance.ensemble_judge import weighted_sum
 from goodrate.relevance.odds import CHANCE_QUANTILE, cuts_without_labels
 from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.probe_head import ridge_heads
 from goodrate.relevance.probe_judge import CLICKED, QUERY
+from goodrate.retrieval.languages import check_language
 from goodrate.run_folder import RunFolder, new_folder
 from goodrate.scale import get_scale, scale_entry
 
@@ -51,12 +60,14 @@ class Settings(BaseModel):
     index: str | None = Field(None, description="folder of an index in place of catalog")
     skip_bad: int = Field(0, ge=0)
     encoder: str = Field(description="folder or hub id of a text encoder")
-    language_model: str = Field(description="folder or hub id of a causal language model")
+    language_model: str | None = Field(None, description="folder or hub id of a causal language model; null = no probe")
     scale: str | dict[str, Any] = Field("four_level", description="a name, or a TOML file of your own")
     decimal: Literal["point", "comma"] | None = None
     currency: str | None = None
     fields: list[str] = Field(default=list(FIELDS), description="what is read of an item")
     characters: int = Field(160, ge=20, description="of an item that the probe reads")
+    encoder_characters: int = Field(CHARACTERS, ge=20, description="of an item that an encoder reads")
+    language: str = Field("en", description="of queries: rules for exclusions and measures (en, de; others have none)")
     queries: int = Field(160, ge=10, description="that the language model writes")
     temperature: float = Field(0.8, gt=0)
     seed: int = 0
@@ -67,6 +78,11 @@ class Settings(BaseModel):
         """The content of a scale's file in place of its name."""
         return scale_entry(get_scale(value))
 
+    @field_validator("language")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return check_language(value)
+
     @model_validator(mode="after")
     def _one_source(self) -> Settings:
         if (self.catalog is None) == (self.index is None):
@@ -76,24 +92,37 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Written:
-    """Pairs of written queries with items. is_source: (N,) bool, the item that the query was written for."""
+    """Pairs of queries with items. is_source: (N,) bool, the item that the query was written for.
+
+    is_close: (N,) bool, that item and neighbours of the encoder, such as a search finds.
+    """
 
     pairs: list[Pair]
     is_source: np.ndarray
+    is_close: np.ndarray
 
 
 def run(settings: Settings, data: None, out: Path, progress: Progress) -> TrainingResult:
-    """Write queries, draw items for them, fit the probe to the cosine, and add both up."""
+    """Write queries, draw items for them, fit the probe to the cosine, and add all up."""
     scale, folder = get_scale(settings.scale), RunFolder(out)
     folder.require_same(settings)
-    rows = _drawn_items(read_items(settings), settings.seed)
-    encoder = Encoder.load(settings.encoder, precision="auto")
-    setup = ProbeSetup.open(settings.language_model, scale, settings.fields, settings.characters)
+    catalog = read_items(settings)
+    rows = _drawn_items(catalog, settings.seed)
+    encoders = {settings.encoder: Encoder.load(settings.encoder, precision="auto")}
+    name = settings.language_model
+    setup = ProbeSetup.open(name, scale, settings.fields, settings.characters) if name else None
     folder.begin(settings, settings.seed)
-    cosine = EncoderJudge(encoder, encoder_card(settings.encoder, encoder, scale, settings.fields))
+    judges = untrained_judges(
+        encoders, catalog, scale, settings.language, settings.fields, settings.encoder_characters
+    )  # fmt: skip
+    cosine = judges[COSINE]
+    assert isinstance(cosine, EncoderJudge)
+    if setup is None:
+        _write_judge(out / "judge", judges, title_pairs(rows, cosine, settings), None, np.zeros(0))
+        return TrainingResult(out / "judge", {}, ("titles stood for queries", NO_LABELS))
     written = written_pairs(rows, setup, cosine, settings)
     features = setup.features(written.pairs, out / FEATURES_FILE, progress)
-    _write_judge(out / "judge", cosine, replace(setup.card, alpha=USUAL[0]), features, written)
+    _write_judge(out / "judge", judges, written, setup, features)
     examples = list(dict.fromkeys(pair.query for pair in written.pairs))
     told = f"{len(examples)} queries were written, such as {', '.join(map(repr, examples[:5]))}"
     return TrainingResult(out / "judge", {}, (told, NO_LABELS))
@@ -146,13 +175,29 @@ def written_pairs(rows: Sequence[Item], setup: ProbeSetup, cosine: EncoderJudge,
             f"{settings.language_model} wrote {len(chosen)} queries that can be used, of {len(places)} items; another "
             "language model is needed, or a larger catalogue"
         )
+    return _with_items(chosen, rows, cosine, rng)
+
+
+def title_pairs(rows: Sequence[Item], cosine: EncoderJudge, settings: Settings) -> Written:
+    """Titles in place of queries, each with items as in written_pairs."""
+    rng = np.random.default_rng(settings.seed)
+    places = rng.permutation(len(rows))[: settings.queries].tolist()
+    return _with_items({str(rows[place]["title"]): place for place in places}, rows, cosine, rng)
+
+
+def _with_items(
+    source_of: dict[str, int], rows: Sequence[Item], cosine: EncoderJudge, rng: np.random.Generator
+) -> Written:
+    """Each query with its source, neighbours near and far, and random items."""
     items = cosine.item_vectors(rows)
-    pairs, is_source = [], []
-    for (query, place), vector in zip(chosen.items(), cosine.query_vectors(list(chosen)), strict=True):
-        drawn = _drawn(items @ vector, place, rng)
+    pairs: list[Pair] = []
+    places: list[int] = []
+    for (query, source), vector in zip(source_of.items(), cosine.query_vectors(list(source_of)), strict=True):
+        drawn = _drawn(items @ vector, source, rng)
         pairs += [Pair(query, rows[item]) for item in drawn]
-        is_source += [True, *[False] * (len(drawn) - 1)]
-    return Written(pairs, np.asarray(is_source))
+        places += range(len(drawn))
+    place = np.asarray(places)
+    return Written(pairs, place == 0, place <= DRAWN["near"])
 
 
 def _drawn(cosines: np.ndarray, source: int, rng: np.random.Generator) -> list[int]:
@@ -179,35 +224,50 @@ def soft_targets(cosines: np.ndarray, is_source: np.ndarray, chance: np.ndarray)
 
 
 def _write_judge(
-    folder: Path, cosine: EncoderJudge, card: probe_judge.Card, features: np.ndarray, written: Written
+    folder: Path, judges: dict[str, UntrainedJudge], written: Written, setup: ProbeSetup | None, features: np.ndarray
 ) -> None:
-    """The ensemble of cosine and probe; cuts from unrelated pairs and from queries with their sources."""
-    labels = len(cosine.scale)
-    cosines, chance = cosine.cosines(written.pairs), _chance(cosine, written)
-    targets = soft_targets(cosines, written.is_source, chance)
-    (head,) = ridge_heads(features, targets, [card.alpha])
-    parts = [Standardised.of(cosines), Standardised.of(head.scores(features))]
-    weights = (1.0, USUAL[1])
-    total = weighted_sum([p.scores for p in parts], weights, [p.mean for p in parts], [p.spread for p in parts])
-    odds = cuts_without_labels(total[targets <= 0], total[written.is_source], labels)
-    own = cuts_without_labels(parts[1].scores[targets <= 0], parts[1].scores[written.is_source], labels)
-    plain = cuts_without_labels(chance, cosines[written.is_source], labels)
+    """The ensemble with usual weights; cuts from unrelated pairs and from queries with their sources."""
+    cosine = judges[COSINE]
+    scores = {name: judge.scores(written.pairs) for name, judge in judges.items()}
+    targets = soft_targets(scores[COSINE], written.is_source, _chance(cosine, written))
+    head = None
+    if setup is not None:
+        (head,) = ridge_heads(features, targets, [ALPHA])
+        scores[PROBE] = head.scores(features)
+    members = {name: _close(name, one, written) for name, one in scores.items()}
+    weights = {name: one.usual for name, one in members.items()}
+    scale, unrelated = cosine.scale, targets <= 0
+    scores["sum"] = added(members, weights)
+    odds = {
+        name: cuts_without_labels(one[unrelated], one[written.is_source], len(scale)) for name, one in scores.items()
+    }
     with new_folder(folder) as beside:
-        encoder_judge.write_encoder_judge(beside / "cosine", replace(cosine.card, slope=plain[0], cuts=plain[1]))
-        probe_judge.write_probe_judge(beside / PROBE, replace(card, slope=own[0], cuts=own[1]), head)
+        for name, judge in judges.items():
+            write_member(beside / name, judge, *odds[name], 0)
+        if setup is not None and head is not None:
+            own = replace(setup.card, alpha=ALPHA, slope=odds[PROBE][0], cuts=odds[PROBE][1])
+            probe_judge.write_probe_judge(beside / PROBE, own, head)
         ensemble = ensemble_judge.Card(
-            scale=scale_entry(cosine.scale), members=("cosine", PROBE), weights=weights,
-            means=tuple(p.mean for p in parts), spreads=tuple(p.spread for p in parts), slope=odds[0], cuts=odds[1],
-            warnings=(NO_LABELS,),
+            scale=scale_entry(scale), members=tuple(weights), weights=tuple(weights.values()),
+            means=tuple(one.mean for one in members.values()), spreads=tuple(one.spread for one in members.values()),
+            slope=odds["sum"][0], cuts=odds["sum"][1], warnings=(NO_LABELS,),
         )  # fmt: skip
         ensemble_judge.write_ensemble_judge(beside, ensemble)
 
 
-def _chance(cosine: EncoderJudge, written: Written) -> np.ndarray:
+def _close(name: str, scores: np.ndarray, written: Written) -> Member:
+    """A member as it is added: by mean and spread of close items, such as a search has to order."""
+    if name in SCALES:
+        return Member(scores, *SCALES[name], USUAL[name])
+    close = Member.of(scores[written.is_close], USUAL.get(name, 1.0))
+    return replace(close, scores=scores)
+
+
+def _chance(cosine: UntrainedJudge, written: Written) -> np.ndarray:
     """Cosines of each query with another query's source."""
     sources = [pair for pair, own in zip(written.pairs, written.is_source, strict=True) if own]
     others = [*sources[1:], *sources[:1]]
-    return cosine.cosines([Pair(pair.query, other.item) for pair, other in zip(sources, others, strict=True)])
+    return cosine.scores([Pair(pair.query, other.item) for pair, other in zip(sources, others, strict=True)])
 
 
 JUDGE_UNLABELLED = Recipe(Settings, run, needs_data=False)

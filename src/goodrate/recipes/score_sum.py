@@ -1,29 +1,31 @@
-"""Which sum of scores to judge by, chosen and measured over folds of query groups: arithmetic and choices, no models.
+"""Which sum of scores to judge by, weighed and measured over folds of query groups: arithmetic, no models.
 
-A probe's head is fitted on all folds but one and scores that one. Its alpha and its weight beside the cosines are
-chosen on the queries of the other folds, so that a query's number never hangs on that query's labels.
+Members that nobody trained (cosines, words, constraints) and a probe, whose head is fitted on all folds but one and
+scores that one. The weights of a fold's sum are fitted on the other folds, so that a query's number never hangs on that
+query's labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from goodrate.catalog.splits import query_folds
 from goodrate.evaluation.metrics import evaluate_run
+from goodrate.recipes.listwise_weights import listwise_weights
 from goodrate.relevance.ensemble_judge import weighted_sum
 from goodrate.relevance.odds import fit_odds, label_probabilities
 from goodrate.relevance.pairs import JudgedPair, gold_labels
 from goodrate.relevance.probe_head import gain_targets, ridge_heads
 from goodrate.scale import RelevanceScale
 
-ALPHAS = (1e3, 1e4)
-WEIGHTS = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0)  # of the probe beside cosines whose weights sum to 1
-USUAL = (1e4, 0.75)  # alpha and weight where there are too few queries to choose: those of Chorus, notes/real_judges.md
-QUERIES_TO_CHOOSE = 30
+PROBE = "probe"
+ALPHA = 3e3  # of the probe's ridge
+STRENGTH = 5.0  # of the pull towards the usual weights, in queries
+SMALLEST = 0.02  # weight that a member is kept for
 FOLDS = 5
 NDCG = "ndcg@10"
 
@@ -52,6 +54,12 @@ class LabelledPairs:
         return np.asarray([of[pair.query] for pair in self.pairs])
 
     @cached_property
+    def query_number(self) -> np.ndarray:
+        """A number (N,) of each pair's query."""
+        numbers = {query: n for n, query in enumerate(dict.fromkeys(pair.query for pair in self.pairs))}
+        return np.asarray([numbers[pair.query] for pair in self.pairs])
+
+    @cached_property
     def _qrels(self) -> dict[str, dict[str, int]]:
         qrels: dict[str, dict[str, int]] = {}
         for row, pair in enumerate(self.pairs):
@@ -63,12 +71,6 @@ class LabelledPairs:
         """The queries that an order can be better or worse on: those with labels that differ. Q of them."""
         return list(self._qrels)
 
-    @cached_property
-    def query_fold(self) -> np.ndarray:
-        """The fold (Q,) of each of them."""
-        of = {pair.query: int(fold) for pair, fold in zip(self.pairs, self.fold, strict=True)}
-        return np.asarray([of[query] for query in self.queries])
-
     def ndcg(self, scores: np.ndarray, metric: str = NDCG) -> np.ndarray:
         """The metric (Q,) of ordering each query's judged items by scores (N,); NaN where it is undefined."""
         run = {query: [(row, float(scores[int(row)])) for row in items] for query, items in self._qrels.items()}
@@ -77,105 +79,99 @@ class LabelledPairs:
 
 
 @dataclass(frozen=True)
-class Standardised:
-    """Scores (N,) with the mean and spread that they are standardised by in a sum."""
+class Member:
+    """Scores (N,) with the mean and spread that they are standardised by in a sum, and their usual weight there."""
 
     scores: np.ndarray
     mean: float
     spread: float
+    usual: float = 1.0
 
     @classmethod
-    def of(cls, scores: np.ndarray) -> Standardised:
-        """With their own mean and standard deviation."""
-        return cls(scores, float(scores.mean()), max(float(scores.std()), 1e-9))
+    def of(cls, scores: np.ndarray, usual: float = 1.0) -> Member:
+        """With their own mean and standard deviation; 1 for scores that are all one."""
+        spread = float(scores.std())
+        return cls(scores, float(scores.mean()), spread if spread > 1e-6 else 1.0, usual)
 
 
-@dataclass(frozen=True)
-class Choice:
-    """alpha: of the probe's ridge. weight: of the probe; 0 = the cosines alone."""
-
-    alpha: float
-    weight: float
+def added(members: Mapping[str, Member], weights: Mapping[str, float]) -> np.ndarray:
+    """The sum (N,) of the members that have a weight."""
+    used = [members[name] for name in weights]
+    means, spreads = [one.mean for one in used], [one.spread for one in used]
+    return weighted_sum([one.scores for one in used], list(weights.values()), means, spreads)
 
 
 @dataclass(frozen=True)
 class ScoreSums:
-    """All sums of given scores. cosines: by name, standardised. probes: the probe's scores out of fold, by alpha."""
+    """Sums of members by name; the probe's scores are out of fold."""
 
     data: LabelledPairs
-    cosines: Mapping[str, Standardised]
-    probes: Mapping[float, Standardised]
-    _known: dict[Choice, np.ndarray] = field(default_factory=dict)
+    members: Mapping[str, Member]
 
-    def parts(self, choice: Choice) -> tuple[list[Standardised], list[float]]:
-        """The scores that are added and their weights: equal ones for the cosines, which sum to 1, then the probe's."""
-        weights = [1.0 / len(self.cosines)] * len(self.cosines)
-        if not choice.weight:
-            return list(self.cosines.values()), weights
-        return [*self.cosines.values(), self.probes[choice.alpha]], [*weights, choice.weight]
+    @property
+    def usual(self) -> dict[str, float]:
+        """The usual weight of each member."""
+        return {name: member.usual for name, member in self.members.items()}
 
-    def total(self, choice: Choice) -> np.ndarray:
-        """The sum (N,)."""
-        parts, weights = self.parts(choice)
-        return weighted_sum([p.scores for p in parts], weights, [p.mean for p in parts], [p.spread for p in parts])
+    def without(self, *names: str) -> ScoreSums:
+        """The same without some members."""
+        return replace(self, members={name: one for name, one in self.members.items() if name not in names})
 
-    def by_query(self, choice: Choice) -> np.ndarray:
-        """nDCG@10 (Q,) of a sum."""
-        if choice not in self._known:
-            self._known[choice] = self.data.ndcg(self.total(choice))
-        return self._known[choice]
+    def total(self, weights: Mapping[str, float]) -> np.ndarray:
+        """The sum (N,) of the members that have a weight."""
+        return added(self.members, weights)
 
-    def choices(self) -> list[Choice]:
-        """Those that are compared, the cosines alone first."""
-        return [Choice(USUAL[0], 0.0), *(Choice(a, w) for a in self.probes for w in WEIGHTS if w)]
+    def fitted(self, pairs: np.ndarray | None = None) -> dict[str, float]:
+        """Weights by the labels of some pairs, bool (N,), or of all; see listwise_weights."""
+        chosen = np.ones(len(self.data.pairs), dtype=bool) if pairs is None else pairs
+        scores, targets = self._standardised[chosen], gain_targets(self.data.labels, self.data.scale)[chosen]
+        usual = np.asarray(list(self.usual.values()))
+        weights = listwise_weights(scores, targets, self.data.query_number[chosen], usual, STRENGTH)
+        return dict(zip(self.members, weights.tolist(), strict=True))
 
-    def best(self, queries: np.ndarray) -> Choice:
-        """The choice that is surest to be better than the usual one on some of the queries (Q,) bool.
+    @cached_property
+    def _standardised(self) -> np.ndarray:
+        """All members, (N, M)."""
+        return np.stack([(one.scores - one.mean) / one.spread for one in self.members.values()], axis=1)
 
-        Surest: the mean difference less its standard error is largest, and above 0; else, and where there are fewer
-        than QUERIES_TO_CHOOSE queries, the usual one stays. A plain maximum over a dozen choices would pick noise.
+    def out_of_fold(self, train: np.ndarray | None = None) -> np.ndarray:
+        """The sum (N,) in which each fold's pairs are added as the queries of the other folds say.
+
+        train: (N,) bool, the pairs that weights may be fitted on; None for all.
         """
-        if not self.probes:
-            return Choice(USUAL[0], 0.0)
-        usual = Choice(*USUAL)
-        if int(queries.sum()) < QUERIES_TO_CHOOSE:
-            return usual
-        sure = {one: _lower(self.by_query(one)[queries] - self.by_query(usual)[queries]) for one in self.choices()}
-        best = max(sure, key=lambda one: round(sure[one], 9))
-        return best if sure[best] > 0 else usual
-
-    def out_of_fold(self) -> np.ndarray:
-        """The sum (N,) in which each fold's pairs are added as the queries of the other folds choose."""
         total = np.empty(len(self.data.pairs))
+        allowed = np.ones(len(total), dtype=bool) if train is None else train
         for fold in range(self.data.folds):
-            choice = self.best(self.data.query_fold != fold)
             inside = self.data.fold == fold
-            total[inside] = self.total(choice)[inside]
+            total[inside] = self.total(self.fitted(~inside & allowed))[inside]
         return total
 
 
-def _lower(differences: np.ndarray) -> float:
-    """The mean of the known differences less its standard error."""
-    known = differences[~np.isnan(differences)]
-    return float(known.mean() - known.std(ddof=1) / np.sqrt(len(known)))
+def kept(weights: Mapping[str, float]) -> dict[str, float]:
+    """The weights without those that are next to nothing; the largest alone where all are.
+
+    >>> kept({"cosine": 1.0, "words": 0.001})
+    {'cosine': 1.0}
+    """
+    largest = max(weights, key=lambda name: weights[name])
+    return {name: w for name, w in weights.items() if w >= SMALLEST or name == largest}
 
 
 def probe_scores(
-    features: np.ndarray, data: LabelledPairs, alphas: Sequence[float] = ALPHAS, train: np.ndarray | None = None
-) -> dict[float, Standardised]:
-    """alpha -> the probe's score of each pair, from a head that was fitted without that pair's fold.
+    features: np.ndarray, data: LabelledPairs, alpha: float = ALPHA, train: np.ndarray | None = None
+) -> np.ndarray:
+    """The probe's score (N,) of each pair, from a head that was fitted without that pair's fold.
 
     features: (N, D). train: (N,) bool, the pairs that heads may be fitted on; None for all.
     """
     targets = gain_targets(data.labels, data.scale)
-    scores = {alpha: np.empty(len(targets)) for alpha in alphas}
+    scores = np.empty(len(targets))
     allowed = np.ones(len(targets), dtype=bool) if train is None else train
     for fold in range(data.folds):
         inside = data.fold == fold
-        heads = ridge_heads(features[~inside & allowed], targets[~inside & allowed], alphas)
-        for alpha, head in zip(alphas, heads, strict=True):
-            scores[alpha][inside] = head.scores(features[inside])
-    return {alpha: Standardised.of(one) for alpha, one in scores.items()}
+        (head,) = ridge_heads(features[~inside & allowed], targets[~inside & allowed], [alpha])
+        scores[inside] = head.scores(features[inside])
+    return scores
 
 
 def probabilities_out_of_fold(scores: np.ndarray, data: LabelledPairs) -> np.ndarray:

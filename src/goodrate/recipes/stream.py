@@ -264,8 +264,10 @@ class _Work:
         self.run.keep_metrics(lambda r: (r.get("pass"), r.get("round")) != (number, pool.number))
         self.run.log(record)
         arrays = {name: value for name, value in vars(pool).items() if isinstance(value, np.ndarray)}
-        rules = {f"rule_{name}": np.array([getattr(rule, name) for rule in pool.rules], dtype=kind)
-                 for name, kind in RULE_COLUMNS.items()}  # fmt: skip
+        rules: dict[str, np.ndarray] = {
+            f"rule_{name}": np.array([getattr(rule, name) for rule in pool.rules], dtype=kind)
+            for name, kind in RULE_COLUMNS.items()
+        }
         self._save(f"pool_{number}.npz", {**arrays, **rules, "number": pool.number, "done": pool.done})
 
     def _resumed(self, number: int) -> Pool | None:

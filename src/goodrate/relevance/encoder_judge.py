@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from goodrate.catalog.normal_form import composed_text
-from goodrate.relevance.judge_card import CARD_FILE, JudgeCard, write_judge_card
+from goodrate.relevance.judge_card import CARD_FILE, JudgeCard, require_count, write_judge_card
 from goodrate.relevance.odds import check_odds, label_probabilities
 from goodrate.relevance.pairs import TEXT, Item, Pair
 from goodrate.relevance.protocol import Assessment
@@ -31,7 +31,8 @@ REMEMBERED = 200_000  # item vectors that a loaded judge keeps
 class Card(JudgeCard):
     """encoder: folder or hub id, and its fingerprint. fields: what it reads of an item. slope, cuts (L - 1): the model.
 
-    labelled_pairs: how many labels set slope and cuts; 0 = none, and they are a guess (see cuts_without_labels).
+    characters: of an item's text that it reads; 0 = all of it. labelled_pairs: how many labels set slope and cuts; 0 =
+    none, and they are a guess (see cuts_without_labels).
     """
 
     kind: ClassVar[str] = "encoder"
@@ -41,6 +42,7 @@ class Card(JudgeCard):
     slope: float
     cuts: tuple[float, ...]
     fields: tuple[str, ...] = ("title", "description")
+    characters: int = 0
     labelled_pairs: int = 0
 
     def __post_init__(self) -> None:
@@ -48,6 +50,7 @@ class Card(JudgeCard):
         from goodrate.catalog.rendering import check_fields
 
         check_fields(self.fields)
+        require_count("characters", self.characters, least=0)
         check_odds(self.slope, self.cuts, len(self.relevance_scale))
 
 
@@ -94,8 +97,8 @@ class EncoderJudge:
         return {"encoder": self.card.fingerprint, "precision": self.encoder.precision, "odds": model}
 
     def reads(self, items: Sequence[Item]) -> list[str]:
-        """The card's fields of each item."""
-        return field_texts(items, self.card.fields)
+        """The card's fields of each item, cut where the card says so."""
+        return [text[: self.card.characters or None] for text in field_texts(items, self.card.fields)]
 
     def assess(self, pairs: Sequence[Pair]) -> Assessment:
         """Labels by the cosine of query and item."""

@@ -152,13 +152,14 @@ class ProbeReader:
 
     def fits(self, pairs: Sequence[Pair]) -> np.ndarray:
         """Whether the model can take each pair, bool (N,)."""
-        return np.asarray([self._states.takes(line) for line in self._lines(pairs)], dtype=bool)
+        return np.asarray([self._states.takes(line) for line in self.lines(pairs)], dtype=bool)
 
     def features(self, pairs: Sequence[Pair]) -> np.ndarray:
         """Mean states over the query's tokens, (N, D) float32. ValueError for a pair that is too long."""
-        return self._states(self._lines(pairs))
+        return self._states(self.lines(pairs))
 
-    def _lines(self, pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+    def lines(self, pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+        """Each pair as the two parts of a line of the log."""
         texts = self.reads([pair.item for pair in pairs])
         return [(f"{CLICKED}{text}{QUERY}", f" {pair.query}\n") for text, pair in zip(texts, pairs, strict=True)]
 

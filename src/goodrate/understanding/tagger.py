@@ -130,7 +130,9 @@ def span_batch(words: Words, spans: Spans, features: np.ndarray, texts: np.ndarr
 
 def span_probabilities(network: SpanTagger, words: Words, spans: Spans) -> np.ndarray:
     """(S, C + 1) float32; texts of like length are read together."""
-    found = np.zeros((len(spans), network.head[-1].out_features), dtype=np.float32)
+    classes = network.head[-1].out_features
+    assert isinstance(classes, int)
+    found = np.zeros((len(spans), classes), dtype=np.float32)
     if not len(spans):
         return found
     features = word_features(words)
