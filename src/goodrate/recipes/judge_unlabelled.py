@@ -190,7 +190,8 @@ def _with_items(
 ) -> Written:
     """Each query with its source, neighbours near and far, and random items."""
     items = cosine.item_vectors(rows)
-    pairs, places = [], []
+    pairs: list[Pair] = []
+    places: list[int] = []
     for (query, source), vector in zip(source_of.items(), cosine.query_vectors(list(source_of)), strict=True):
         drawn = _drawn(items @ vector, source, rng)
         pairs += [Pair(query, rows[item]) for item in drawn]
