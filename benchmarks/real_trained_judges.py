@@ -212,7 +212,7 @@ def cross_settings(case: Case, arm: str, seed: int, updates: int, rate: float) -
         model=case.start.name, fields=FIELDS, max_tokens=64, queries=6, items=8, learning_rate=rate,
         silver=SilverSettings() if "silver" in parts else None,
         pretrain=PretrainSettings(queries=360) if "pretrain" in parts else None,
-        fit={"updates": updates, "seed": seed, "precision": "fp32"},
+        fit={"updates": updates, "seed": seed, "precision": "fp32", "checkpoint_seconds": 900},
     )  # fmt: skip
 
 
@@ -348,7 +348,7 @@ def row(
             if rival != name
         },
     }
-    if (negation & there).any():
+    if (negation & there).sum() > 1:
         told["negations"] = bootstrap_interval(values[negation & there]).as_dict()
         gap = (values - ndcg["cosine"])[negation & there]
         told["negations minus cosine"] = bootstrap_interval(gap).as_dict()
