@@ -7,7 +7,7 @@ The judged lists of a catalogue are ordered by retrieval (words and cosine, each
 (cosine and probe, out of fold) sees the first b items of each. Three ways to place the others beside them: "served" is
 what goodrate serve does (Good and Mid first, then what was not judged, Bad last), "behind" puts all that was judged
 first, "mean" gives what was not judged the mean expected gain of what was. Intervals are over queries, on the mean of
-the seeds; what the language model reads is kept in the work folder of real_judges.py. Results hold no text.
+the seeds; what models read is kept in the work folder (lib/read_pairs.py). Results hold no text.
 """
 
 from __future__ import annotations
@@ -20,22 +20,15 @@ import numpy as np
 import typer
 
 from goodrate.evaluation.significance import bootstrap_interval
-from goodrate.recipes.ensemble_report import lexical_scores
-from goodrate.recipes.score_sum import (
-    USUAL,
-    Choice,
-    LabelledPairs,
-    ScoreSums,
-    Standardised,
-    probabilities_out_of_fold,
-    probe_scores,
-)
+from goodrate.recipes.score_sum import LabelledPairs, Member, probabilities_out_of_fold, probe_scores
+from goodrate.relevance.ensemble_judge import weighted_sum
 from goodrate.relevance.tiers import TIERS, cumpt
 from goodrate.run_folder import code_versions, write_atomic
-from goodrate.scale import RelevanceScale, get_scale
+from goodrate.scale import RelevanceScale
 from lib.queue import RESULTS
+from lib.read_pairs import ReadPairs
 from lib.tables import add_table, markdown
-from real_judges import cell, cosines_of, features_of, labelled_pairs
+from next_labels import PROBE_WEIGHT, cell
 
 NAME = "judge_budget"
 JUDGED = (0, 3, 5, 10, 20, 30, 1000)
@@ -46,26 +39,28 @@ app = typer.Typer(add_completion=False, help=__doc__)
 @app.command()
 def run(
     model: Annotated[Path, typer.Option(help="Folder of a causal language model.")],
-    encoder: Annotated[str, typer.Option(help="Folder of a text encoder.")],
+    encoder: Annotated[Path, typer.Option(help="Folder of a text encoder.")],
     data: Annotated[str, typer.Option(help="Of chorus, esci150.")] = "chorus,esci150",
     seeds: Annotated[int, typer.Option(help="Deals of the queries into folds.")] = 5,
 ) -> None:
     """Measure all ways and budgets."""
     for name in data.split(","):
-        catalog, pairs, scale = labelled_pairs(name)
-        features, cosine = features_of(name, model, pairs, scale), cosines_of(encoder, pairs, scale)
-        retrieval = _standard(lexical_scores(catalog, pairs)) + _standard(cosine)
+        read = ReadPairs.read(name, model, encoder)
+        pairs, cosine = read.pairs, Member.of(read.cosine)
+        retrieval = _standard(read.words) + _standard(read.cosine)
+        place = np.asarray([pair.query for pair in pairs], dtype=object)
         rows: dict[tuple[str, int], list[np.ndarray]] = {}
         for seed in range(seeds):
-            folds = LabelledPairs(pairs, get_scale(scale), seed=seed)
-            sums = ScoreSums(folds, {"cosine": Standardised.of(cosine)}, probe_scores(features, folds))
-            p = probabilities_out_of_fold(sums.total(Choice(*USUAL)), folds)
-            place = np.asarray([pair.query for pair in pairs], dtype=object)
+            folds = LabelledPairs(pairs, read.scale, seed=seed)
+            probe = Member.of(probe_scores(read.features, folds))
+            means, spreads = [cosine.mean, probe.mean], [cosine.spread, probe.spread]
+            total = weighted_sum([cosine.scores, probe.scores], [1.0, PROBE_WEIGHT], means, spreads)
+            p = probabilities_out_of_fold(total, folds)
             for judged in JUDGED:
                 for way, scores in orders(p, folds.scale, retrieval, place, judged).items():
                     rows.setdefault((way, judged), []).append(folds.ndcg(scores))
         path = RESULTS / NAME / f"{name}-{model.name}.json"
-        result = {"data": name, "model": model.name, "encoder": Path(encoder).name, **code_versions(), "seeds": seeds,
+        result = {"data": name, "model": model.name, "encoder": encoder.name, **code_versions(), "seeds": seeds,
                   "pairs": len(pairs), **measured(rows)}  # fmt: skip
         write_atomic(path, json.dumps(result, indent=1) + "\n")
         print(path)

@@ -227,7 +227,8 @@ def cosines_of(judged: Judged, encoder: Path, fields: tuple[str, ...] = FIELDS, 
     card = replace(encoder_card(str(encoder), loaded, judged.scale, fields), characters=characters)
     judge = EncoderJudge(loaded, card)
     texts = judge.reads([pair.item for pair in judged.pairs])
-    keys = [feature_key(loaded.fingerprint, text, pair.query) for text, pair in zip(texts, judged.pairs, strict=True)]
+    weights = loaded.fingerprint
+    keys = [feature_key(weights, text, pair.query) for text, pair in zip(texts, judged.pairs, strict=True)]
 
     def compute(places: list[int]) -> np.ndarray:
         return judge.cosines([judged.pairs[place] for place in places])[:, None]

@@ -151,3 +151,16 @@ def test_search_with_a_judge_says_what_it_judged(run: Run, folder: Path, index: 
     assert code == 2 and "--model JUDGE" in err
     code, _, err = run("serve", index, "--judge-ms", "5", "--port", "0")
     assert code == 2 and "--model JUDGE" in err
+
+
+def test_a_server_holds_its_searches_to_the_time_and_its_file_to_the_bound(
+    folder: Path, index: Path, asked: list[str]
+) -> None:
+    served, live = open_live(index, str(folder / "judge"), judge_ms=0, keep_verdicts=7)
+    client = TestClient(create_app(live))
+    answer = client.get("/search", params={"query": "red"}).json()
+    assert (answer["judged"], answer["left"], answer["judge_ms"]) == (0, 12, 0) and asked == []
+    answer = client.get("/search", params={"query": "red", "judge_ms": 600_000}).json()
+    assert (answer["judged"], answer["left"]) == (12, 0) and len(asked) == 12
+    assert served.judge is not None and served.judge.store is not None
+    assert sum(served.judge.store.counts().values()) == 7  # of 12 that were written

@@ -264,7 +264,7 @@ def test_without_labels_and_without_a_language_model_the_usual_sum_is_made(
     assert code == 0 and "titles stood for queries" in err
     judge = open_judge(tmp_path / "run" / "judge")
     card: Any = read_judge_card(tmp_path / "run" / "judge")
-    assert (card.members, card.weights) == ((COSINE, WORDS, CONSTRAINTS), (1.0, 0.5, 1.5))
+    assert (card.members, card.weights) == ((COSINE, WORDS, CONSTRAINTS), (1.0, 0.5, 2.0))
     verdicts = judge.judge("red lamp", ["red lamp", "blue rug"])
     assert verdicts[0].expected_gain > verdicts[1].expected_gain and judge.warnings  # type: ignore[operator]
 

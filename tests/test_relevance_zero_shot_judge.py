@@ -23,7 +23,7 @@ from tiny_models import causal_lm
 class Answering:
     """A model of which the logits of " no" and " yes" follow from the prompt."""
 
-    precision, max_length = "fp32", 400
+    precision, max_length = "fp32", 450
     frame = ChatFrame()
 
     def encode(self, text: str) -> list[int]:
@@ -36,7 +36,7 @@ class Answering:
         """yes is found twice as likely as no whatever it reads, and four times more where the item has the query."""
         self.asked = [prefix + suffix for prefix, suffix in prompts]
         has = [
-            p.split(": ", 1)[1].strip() in s and "N/A" not in s and len(p) > 40 and "MASK" not in s for p, s in prompts
+            p.split(": ", 1)[1].strip() in s and "N/A" not in s and len(p) > 35 and "MASK" not in s for p, s in prompts
         ]
         odds = [2.0 * (4.0 if one else 1.0) for one in has]
         return np.asarray([[0.0, math.log(o), *[0.0] * (len(tokens) - 2)] for o in odds], dtype=np.float32)
@@ -144,21 +144,21 @@ def test_a_judge_of_a_bare_model_without_training(tmp_path: Path, form: str) -> 
     rows = [{"query": f"{colour} {kind}", "item_id": item, "label": 3 * (kind == item)}
             for colour in ("red", "blue", "oak") for kind in kinds for item in kinds[:4]]  # fmt: skip
     labels = gr.read_judgements(pl.DataFrame(rows), "graded_0_3")
-    done = gr.train("judge_zero_shot", labels, items, model=str(tmp_path / "base"), form=form, out=tmp_path / "run")
-    judge = open_judge(tmp_path / "run" / "judge")
-    verdict = judge.verdicts("red lamp", [text_item("lamp")])[0] if hasattr(judge, "verdicts") else None
-    assert (
-        "judge" in done.rows and judge.scale == GRADED_0_3 and (verdict is None or verdict.label in GRADED_0_3.labels)
-    )
-    card: Any = judge.inner.card  # type: ignore[attr-defined]
-    assert card.words == (("no", "yes") if form == "yes_no" else ("bad", "poor", "fair", "perfect"))
+    given: dict[str, Any] = {"model": str(tmp_path / "base"), "form": form}
+    given |= {"words": ["bad", "fair", "good", "top"]} if form == "words" else {}
+    judge = gr.train("judge_zero_shot", labels, items, out=tmp_path / "run", **given)
+    assert (tmp_path / "run" / "dev.json").is_file() and judge.scale == GRADED_0_3
+    assert judge.pair_probabilities([Pair("red lamp", text_item("lamp"))]).sum() == pytest.approx(1.0)
+    card: Any = judge.inner.card
+    assert card.words == (("no", "yes") if form == "yes_no" else ("bad", "fair", "good", "top"))
     assert (card.labelled_pairs > 0, len(card.cuts)) == ((True, 3) if form == "yes_no" else (False, 0))
-    guess = gr.train("judge_zero_shot", labels, items, model=str(tmp_path / "base"), form=form, labels=False,
-                     out=tmp_path / "guess")  # fmt: skip
-    assert guess.rows == {} and any("no label was read" in note for note in guess.notes)
-    other: Any = open_judge(tmp_path / "guess" / "judge").inner
+    guess = gr.train("judge_zero_shot", labels, items, labels=False, out=tmp_path / "guess", **given)
+    assert not (tmp_path / "guess" / "dev.json").exists() and guess.inner.card.labelled_pairs == 0
     pairs = [Pair("red lamp", text_item(kind)) for kind in kinds]
-    assert other.scores(pairs) == pytest.approx(judge.inner.scores(pairs), abs=1e-6)  # type: ignore[attr-defined]
+    assert guess.inner.scores(pairs) == pytest.approx(judge.inner.scores(pairs), abs=1e-6)
+    assert open_judge(tmp_path / "run" / "judge").inner.scores(pairs) == pytest.approx(
+        judge.inner.scores(pairs), abs=1e-6
+    )  # type: ignore[attr-defined]
 
 
 def test_another_model_in_the_same_place_is_refused(tmp_path: Path) -> None:

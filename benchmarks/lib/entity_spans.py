@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from goodrate.api.shops import generate_shop
-from goodrate.shop.shop import ShopSettings
+from goodrate.shop.shop import ShopSettings, generate
 from goodrate.understanding.candidates import Spans
 from goodrate.understanding.entity_types import EntityTypes
 from goodrate.understanding.labels import NOTHING
@@ -133,7 +132,7 @@ def _shop(part: str, seed: int) -> Part:
 
     Half of the items are train, half test; the gold is the listing's own product type and attributes.
     """
-    frame = generate_shop(ShopSettings(seed=seed, items=3000, queries=20)).catalog.frame
+    frame = generate(ShopSettings(seed=seed, items=3000, queries=200)).catalog.frame
     rows = frame.filter(pl.int_range(len(frame)) % 2 == (0 if part == "train" else 1)).select("title", "attributes")
     tokens: list[list[str]] = []
     gold: Gold = []

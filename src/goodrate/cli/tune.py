@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from goodrate.cli.options import Encoder, LabelFormat, LabelMap, SkipBad, WhoseLabels
+from goodrate.cli.options import Encoder, LabelFormat, LabelMap, ScaleName, SkipBad, WhoseLabels
 from goodrate.cli.terminal import parse_mapping, tell_judgements, tick_progress, verb_app
 from goodrate.strict_json import dumps
 
@@ -37,7 +37,7 @@ Examples:
 def tune(
     index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
     judgements: Annotated[Path, typer.Option(help="Labels: query, item_id, label, and query_id if there is one.")],
-    scale: Annotated[str, typer.Option(help="four_level, esci, esci_swapped, wands or graded_0_3.")] = "four_level",
+    scale: ScaleName = None,
     format: LabelFormat = None,
     map: LabelMap = None,
     labels_by: WhoseLabels = "people",

@@ -125,4 +125,4 @@ def trained(
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     limits = FitSettings(updates=updates, clip_norm=5.0, precision="fp32", seed=seed_of(seed, "dropout", number))
     fit(network, source, [optimizer], limits, on_update=on_update)
-    return network.eval()
+    return network.cpu().eval()

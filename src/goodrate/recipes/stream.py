@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -294,7 +295,7 @@ def _arrays(path: Any) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as held:
             return dict(held)
-    except (ValueError, EOFError, KeyError, OSError) as error:
+    except (ValueError, EOFError, KeyError, OSError, BadZipFile) as error:
         raise ValueError(f"{path}: not a whole file of this run ({error}); remove the folder to start anew") from error
 
 

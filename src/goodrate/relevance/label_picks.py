@@ -103,7 +103,7 @@ def pair_vectors(judge: Judge, pairs: Sequence[Pair]) -> np.ndarray:
     if encoder is not None:
         of_queries, of_items = encoder.query_vectors(names), encoder.item_vectors(items)
     else:
-        of_queries, of_items = _word_vectors(names, judge.reads(items))
+        of_queries, of_items = word_vectors(names, judge.reads(items))
     place = {query: row for row, query in enumerate(names)}
     return np.hstack([of_queries[[place[query] for query in queries]], of_items]).astype(np.float32)
 
@@ -116,8 +116,8 @@ def _encoder_of(judge: Any) -> Any:
     return next((found for one in members.values() if (found := _encoder_of(one)) is not None), None)
 
 
-def _word_vectors(queries: Sequence[str], texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of queries and of item texts by their words, of length 1 before they are reduced."""
+def word_vectors(queries: Sequence[str], texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors (Q, D) of queries and (N, D) of item texts by their words, of length 1 before they are reduced."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 

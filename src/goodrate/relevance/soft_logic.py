@@ -82,7 +82,7 @@ def _library(array: Array) -> Any:
 
 
 def conjunction(values: Array, logic: Logic, mask: Array | None = None) -> Array:
-    """"and" over the last axis; what the mask leaves out counts as true.
+    """The "and" over the last axis; what the mask leaves out counts as true.
 
     >>> conjunction(np.array([0.5, 0.8]), Logic()).round(3), conjunction(np.array([0.5, 0.8]), Logic(LUKASIEWICZ))
     (np.float64(0.4), np.float64(0.3))
@@ -91,7 +91,7 @@ def conjunction(values: Array, logic: Logic, mask: Array | None = None) -> Array
 
 
 def disjunction(values: Array, logic: Logic, mask: Array | None = None) -> Array:
-    """"or" over the last axis; what the mask leaves out counts as false.
+    """The "or" over the last axis; what the mask leaves out counts as false.
 
     >>> disjunction(np.array([0.5, 0.8]), Logic()).round(3), disjunction(np.array([0.5, 0.8]), Logic(GOEDEL))
     (np.float64(0.9), np.float64(0.8))
@@ -131,7 +131,7 @@ def truth(evidence: Evidence, logic: Logic) -> Truth:
 
 
 def _implied(demand: Array, found: Array, logic: Logic) -> Array:
-    """"not demanded, or found": 1 - w (1 - m) with the product, and what the others make of it."""
+    """That a type is not demanded, or found: 1 - w (1 - m) with the product, and what the others make of it."""
     xp = _library(demand)
     either = xp.stack([1 - demand, found], -1)
     return disjunction(either, Logic(PRODUCT) if logic.tnorm in (PRODUCT, MEAN) else logic)

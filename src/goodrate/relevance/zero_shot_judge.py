@@ -174,7 +174,9 @@ class ZeroShotJudge:
     def explain(self, pairs: Sequence[Pair], labels: Sequence[int]) -> list[Explanation]:
         """How likely each answer is, and the query's words that the item has and lacks."""
         texts = self.reads([pair.item for pair in pairs])
-        shares: Sequence[np.ndarray] | np.ndarray = softmax(self.evidence(pairs)) if pairs else []
+        if not pairs:
+            return []
+        shares = softmax(self.evidence(pairs))
         return [self._explanation(pair.query, text, row) for pair, text, row in zip(pairs, texts, shares, strict=True)]
 
     def _explanation(self, query: str, item_text: str, shares: np.ndarray) -> Explanation:

@@ -130,10 +130,19 @@ class Searcher:
         return self._demoted(self._retrieve(read.text, max(k, DEMOTED_AMONG), both, mode), read.constraints)[:k]
 
     def condition(self, read: QueryReading, where: str | None = None) -> str | None:
-        """The filter under which `find` searches: `where`, and the price that the query names."""
+        """The filter under which `find` searches: `where`, and the price that the query names.
+
+        A price with a currency filters items of that currency, where some have it, and of none.
+        """
         price = read.constraints.price if read.constraints else None
-        limits = [f"({where})" if where else None, price.where() if price else None]
+        currencies = self._currencies() if price and price.currency else ()
+        limits = [f"({where})" if where else None, price.where(currencies=currencies) if price else None]
         return " AND ".join(limit for limit in limits if limit) or None
+
+    def _currencies(self) -> list[str]:
+        """In which the index has prices."""
+        known = self.store.facets.table().field("currency")
+        return [] if known is None else known.values.to_list()
 
     def facets(
         self, read: QueryReading, asked: Sequence[str], where: str | None, mode: str, hits: Sequence[FusedHit],

@@ -12,7 +12,7 @@ from goodrate.retrieval.full_text import ATTRIBUTE_WEIGHT
 from goodrate.run_folder import write_atomic
 
 SETTINGS_FILE = "search_settings.json"
-# Chosen over query groups of two catalogues with two encoders: docs/tune.md.
+# Chosen on the two catalogues of benchmarks/search_quality.py and the embedded shop: docs/tune.md.
 DENSE_WEIGHT = 0.6
 DENSE_SHARE = 0.45  # of the list: 0.4 and 0.5 are within the noise of it
 HEAD = 50  # items that are ordered by scores, and that a judge reads
