@@ -39,7 +39,7 @@ from goodrate.recipes import judge_cross_encoder, judge_encoder, judge_sft
 from goodrate.recipes.ensemble_report import lexical_scores
 from goodrate.recipes.judge_defaults import with_batch, with_format
 from goodrate.recipes.judge_folder import open_start
-from goodrate.recipes.score_sum import LabelledPairs, Standardised, probabilities_out_of_fold
+from goodrate.recipes.score_sum import LabelledPairs, probabilities_out_of_fold
 from goodrate.recipes.silver_pairs import Neighbourhood, PretrainSettings, SilverSettings
 from goodrate.relevance.calibration import reliability
 from goodrate.relevance.cross_encoder_judge import pair_tokens
@@ -47,12 +47,11 @@ from goodrate.relevance.encoder_judge import EncoderJudge
 from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.lm_judge import LmJudge
 from goodrate.run_folder import code_versions, new_folder, write_atomic
-from goodrate.scale import get_scale
 from goodrate.settings import complete
 from lib.queue import RESULTS, WORK
 from lib.tables import add_table, markdown
 from lib.timing import machine
-from real_judges import NEGATIONS, cell, cosines_of, labelled_pairs
+from real_judges import NEGATIONS, Judged, cell, cosines_of
 from search_quality import DATA, judgements_format
 from search_quality import folder as folder_of_data
 
@@ -109,8 +108,8 @@ def run(
     import torch
 
     torch.set_num_threads(1)
-    catalog, pairs, scale = labelled_pairs(data)
-    case = Case(data, catalog, LabelledPairs(pairs, get_scale(scale)), start)
+    judged = Judged.read(data)
+    case = Case(data, judged.catalog, LabelledPairs(judged.pairs, judged.scale), start)
     for fold in map(int, folds.split(",")):
         for arm in arms.split(","):
             path = WORK / NAME / f"{data}-{arm}-{seed}-{fold}.json"
@@ -287,7 +286,9 @@ def summarise(case: Case, seed: int) -> None:
     if rival is None and not path.is_file():
         print("no cosine yet: run an arm of a text encoder first")
         return
-    cosine = case.kept("cosine", lambda: cosines_of(str(case.start), list(case.data.pairs), case.scale.name))
+    cosine = case.kept(
+        "cosine", lambda: cosines_of(Judged(case.name, case.catalog, list(case.data.pairs), case.scale), case.start)
+    )
     for arm in (*CROSS, *LM):
         parts = {fold: WORK / NAME / f"{case.name}-{arm}-{seed}-{fold}.json" for fold in range(case.data.folds)}
         found = {fold: json.loads(path.read_text()) for fold, path in parts.items() if path.is_file()}
@@ -312,9 +313,7 @@ def measured(
     p = np.exp(filled - filled.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     gain = data.scale.expected_gain(p)
-    known = Standardised.of(gain[rows])
-    alike = Standardised.of(cosine)
-    total = (gain - known.mean) / known.spread + (cosine - alike.mean) / alike.spread
+    total = (gain - gain[rows].mean()) / max(gain[rows].std(), 1e-9) + (cosine - cosine.mean()) / cosine.std()
     scores = {"words": words, "cosine": cosine, "judge": gain, "cosine + judge": total}
     labels = {"judge": p, "cosine": probabilities_out_of_fold(cosine, data)}
     negation = np.asarray([bool(set(query.lower().split()) & set(NEGATIONS)) for query in data.queries])
