@@ -24,7 +24,7 @@ class TaggerSettings(BaseModel):
     """How to train a tagger."""
 
     model_config = ConfigDict(extra="forbid")
-    updates: int = Field(default=200, gt=0, description="of the first round")
+    updates: int = Field(default=400, gt=0, description="of the first round")
     updates_more: int = Field(default=10, ge=0, description="further updates with every round")
     batch_texts: int = Field(default=32, gt=0)
     learning_rate: float = Field(default=5e-3, gt=0)
