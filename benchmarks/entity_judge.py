@@ -44,11 +44,10 @@ from goodrate.relevance.entity_model import CrossEncoderVerdicts
 from goodrate.relevance.overrides import Overrides
 from goodrate.relevance.pairs import JudgedPair, Pair
 from goodrate.run_folder import RunFolder, code_versions, write_atomic
-from goodrate.scale import get_scale
 from lib.queue import RESULTS, WORK
 from lib.tables import add_table, markdown
 from lib.timing import between, machine, spread
-from real_judges import NEGATIONS, cell, cosines_of, labelled_pairs
+from real_judges import NEGATIONS, Judged, cell, cosines_of
 
 NAME = "entity_judge"
 CROSS, ENTITY = "cross", "entity"
@@ -108,8 +107,8 @@ def run(
     """Train and score what is not there yet, and measure all that is."""
     torch.set_num_threads(1)
     for name in data.split(","):
-        catalog, pairs, scale = labelled_pairs(name)
-        case = Case(name, catalog, LabelledPairs(pairs, get_scale(scale)), start)
+        judged = Judged.read(name)
+        case = Case(name, judged.catalog, LabelledPairs(judged.pairs, judged.scale), start)
         for fold in map(int, folds.split(",")):
             for arm in arms.split(","):
                 path = WORK / NAME / f"{name}-{arm}-{seed}-{fold}.json"
@@ -256,7 +255,8 @@ def summarise(case: Case, seed: int) -> None:
     """All arms on the folds that they have, beside the cosine and words on the same queries."""
     data = case.data
     words = case.kept("words", lambda: lexical_scores(case.catalog, data.pairs))
-    cosine = case.kept("cosine", lambda: cosines_of(str(case.start), list(data.pairs), data.scale.name))
+    judged = Judged(case.name, case.catalog, list(data.pairs), data.scale)
+    cosine = case.kept("cosine", lambda: cosines_of(judged, case.start))
     systems = {"words": (words, None), "cosine": (cosine, probabilities_out_of_fold(cosine, data))}
     told: dict[str, Any] = {}
     for arm in ARMS:
@@ -327,12 +327,12 @@ def cost(
     one more behind the known ones.
     """
     torch.set_num_threads(1)
-    catalog, pairs, scale = labelled_pairs(data)
-    rows, query = catalog.to_rows(), pairs[0].query
-    setup = judge_entity.set_up(judge_entity.Settings(model=str(start)), rows, get_scale(scale))
+    judged = Judged.read(data)
+    rows, query, scale = judged.catalog.to_rows(), judged.pairs[0].query, judged.scale
+    setup = judge_entity.set_up(judge_entity.Settings(model=str(start)), rows, scale)
     setup.model.eval()
     judge = EntityJudge(CrossEncoderVerdicts(setup.model), setup.rules, setup.card)
-    whole = CrossEncoder(Encoder.load(start, precision="auto"), len(get_scale(scale)), TOKENS).eval()
+    whole = CrossEncoder(Encoder.load(start, precision="auto"), len(scale), TOKENS).eval()
     result: dict[str, Any] = {"data": data, "base": start.name, **code_versions(), "machine": machine()}
     for count in map(int, items.split(",")):
         asked = [Pair(query, row) for row in rows[:count]]

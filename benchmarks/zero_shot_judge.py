@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +33,7 @@ from goodrate.run_folder import code_versions, write_atomic
 from goodrate.scale import get_scale
 from lib.queue import RESULTS
 from lib.tables import add_table, markdown
-from real_judges import cell, cosines_of, labelled_pairs
+from real_judges import Judged, cell, cosines_of
 from search_quality import DATA
 
 NAME = "zero_shot_judge"
@@ -64,10 +65,10 @@ def run(
     """Ask about the pairs in both forms, and measure."""
     loaded = open_model(str(model))
     for name in data.split(","):
-        _, every, scale = labelled_pairs(name)
-        chosen = drawn(every, pairs)
-        labelled = LabelledPairs(chosen, get_scale(scale))
-        scores, seconds = {"cosine": cosines_of(str(encoder), chosen, scale)}, {}
+        judged = Judged.read(name)
+        scale, chosen = judged.scale.name, drawn(judged.pairs, pairs)
+        labelled = LabelledPairs(chosen, judged.scale)
+        scores, seconds = {"cosine": cosines_of(replace(judged, pairs=chosen), encoder)}, {}
         for form in FORMS:
             start = time.process_time()
             scores[form] = asked(loaded, model, form, chosen, scale)

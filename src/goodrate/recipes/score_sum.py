@@ -25,6 +25,7 @@ from goodrate.scale import RelevanceScale
 PROBE = "probe"
 ALPHA = 3e3  # of the probe's ridge
 STRENGTH = 5.0  # of the pull towards the usual weights, in queries
+SURE = 2.0  # standard errors
 SMALLEST = 0.02  # weight that a member is kept for
 FOLDS = 5
 NDCG = "ndcg@10"
@@ -58,6 +59,12 @@ class LabelledPairs:
         """A number (N,) of each pair's query."""
         numbers = {query: n for n, query in enumerate(dict.fromkeys(pair.query for pair in self.pairs))}
         return np.asarray([numbers[pair.query] for pair in self.pairs])
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """The number (Q,) of each of `queries`."""
+        of = {pair.query: number for pair, number in zip(self.pairs, self.query_number.tolist(), strict=True)}
+        return np.asarray([of[query] for query in self.queries])
 
     @cached_property
     def _qrels(self) -> dict[str, dict[str, int]]:
@@ -101,6 +108,14 @@ def added(members: Mapping[str, Member], weights: Mapping[str, float]) -> np.nda
     return weighted_sum([one.scores for one in used], list(weights.values()), means, spreads)
 
 
+def _surely(differences: np.ndarray) -> float:
+    """The mean of the known differences less SURE standard errors; minus infinity for fewer than two."""
+    known = differences[~np.isnan(differences)]
+    if len(known) < 2:
+        return -np.inf
+    return float(known.mean() - SURE * known.std(ddof=1) / np.sqrt(len(known)))
+
+
 @dataclass(frozen=True)
 class ScoreSums:
     """Sums of members by name; the probe's scores are out of fold."""
@@ -122,8 +137,26 @@ class ScoreSums:
         return added(self.members, weights)
 
     def fitted(self, pairs: np.ndarray | None = None) -> dict[str, float]:
-        """Weights by the labels of some pairs, bool (N,), or of all; see listwise_weights."""
+        """Weights by the labels of some pairs, bool (N,), or of all, without members that surely do harm.
+
+        Surely: the queries of those pairs gain in nDCG by leaving the member out, more than SURE standard errors.
+        """
         chosen = np.ones(len(self.data.pairs), dtype=bool) if pairs is None else pairs
+        weights = self._weighed(chosen)
+        if len(weights) < 2 or not chosen.any():
+            return weights
+        known = np.isin(self.data.numbers, self.data.query_number[chosen])
+        before = self.data.ndcg(self.total(weights))[known]
+        others = {name: self.without(name) for name in weights}
+        harm = {
+            name: _surely(one.data.ndcg(one.total(one._weighed(chosen)))[known] - before)
+            for name, one in others.items()
+        }
+        worst = max(harm, key=lambda name: harm[name])
+        return others[worst].fitted(chosen) if harm[worst] > 0 else weights
+
+    def _weighed(self, chosen: np.ndarray) -> dict[str, float]:
+        """Weights of all members; see listwise_weights."""
         scores, targets = self._standardised[chosen], gain_targets(self.data.labels, self.data.scale)[chosen]
         usual = np.asarray(list(self.usual.values()))
         weights = listwise_weights(scores, targets, self.data.query_number[chosen], usual, STRENGTH)

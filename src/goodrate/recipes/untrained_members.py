@@ -27,7 +27,7 @@ CHARACTERS = 200  # of an item that an encoder reads: long descriptions drown th
 COSINE, WORDS, CONSTRAINTS = "cosine", "words", "constraints"
 # Weights that a sum starts from, in spreads; those of the cosines together are 1. Good for both catalogues of
 # benchmarks/results/real_judges.md, and flat there: half or twice as much hardly moves nDCG.
-USUAL = {WORDS: 0.5, CONSTRAINTS: 2.0, "probe": 1.0}
+USUAL = {WORDS: 0.5, CONSTRAINTS: 2.0, "probe": 0.75}
 # Words and constraints have scales of their own, the same in every catalogue: (mean, spread).
 SCALES = {WORDS: (0.5, 0.3), CONSTRAINTS: (0.0, 1.0)}
 
