@@ -307,7 +307,8 @@ def measured(
     logits = np.full((len(data.pairs), len(data.scale)), np.nan)
     for fold, told in found.items():
         logits[data.fold == fold] = np.asarray(told["logits"])
-    there = np.isin(data.query_fold, list(found))
+    fold = dict(zip([pair.query for pair in data.pairs], data.fold.tolist(), strict=True))
+    there = np.asarray([fold[query] in found for query in data.queries])
     rows = np.isin(data.fold, list(found))
     filled = np.where(rows[:, None], logits, 0.0)
     p = np.exp(filled - filled.max(axis=1, keepdims=True))
