@@ -38,7 +38,8 @@ SYSTEMS = ("random", "lexical", "dense", "hybrid")
 IDENTIFIERS, NON_WORDS, SEED = 200, 200, 0
 PARTS = {  # name -> settings of a hybrid search, and whether words are taken as typed
     "as it is": (SearchSettings(), False),
-    "by reciprocal rank (before)": (SearchSettings(fusion="ranks", dense_weight=1.0), False),
+    "by scores alone": (SearchSettings(fusion="scores"), False),
+    "by reciprocal rank": (SearchSettings(fusion="ranks", dense_weight=1.0), False),
     "words as typed: no exclusion, price, correction": (SearchSettings(), True),
     "both": (SearchSettings(fusion="ranks", dense_weight=1.0), True),
     "no floor": (SearchSettings(floor=False), False),
@@ -121,22 +122,24 @@ def measured(index: gr.Index, judgements: gr.Judgements, judged_only: bool) -> d
 
 
 def parts(index: gr.Index, judgements: gr.Judgements, judged_only: bool) -> dict[str, Any]:
-    """nDCG@10 of hybrid search, and of it with one part changed: over all queries, and those with an exclusion."""
+    """nDCG@10 and recall@100 of hybrid search, and of it with one part changed: over all queries, and negated ones."""
     joined = judgements.join(index.items)
     queries, qrels = joined.queries(), joined.qrels()
-    task, metric = Task(queries, qrels, judged_only), "ndcg@10"
+    task, metrics = Task(queries, qrels, judged_only), ("ndcg@10", "recall@100")
     negated = np.array([bool((read := index.searcher.read(q).constraints) and read.must_not) for q in queries.values()])
-    values = {}
+    values, recalls = {}, {}
     for name, (settings, as_typed) in PARTS.items():
         searcher = Searcher(index.store, index.encoder, as_typed=as_typed, words=index.words, settings=settings)
         run = search_runs(task, searcher, "hybrid").runs[0]
-        values[name] = numbers(evaluate_run(run, qrels, joined.scale, [metric], judged_only), metric)
+        done = evaluate_run(run, qrels, joined.scale, list(metrics), judged_only)
+        values[name], recalls[name] = (numbers(done, metric) for metric in metrics)
     first = next(iter(values.values()))
     return {
         name: {
             "all": bootstrap_interval(own).as_dict(), "difference": paired_bootstrap_difference(own, first).as_dict(),
             "negated": bootstrap_interval(own[negated]).as_dict(), "queries negated": int(negated.sum()),
             "negated difference": paired_bootstrap_difference(own[negated], first[negated]).as_dict(),
+            "recall@100": bootstrap_interval(recalls[name]).as_dict(),
         }
         for name, own in values.items()
     }  # fmt: skip
@@ -224,14 +227,15 @@ def render() -> str:
                 cell(a["ndcg@10 minus lexical"], "+.3f"), cell(b["ndcg@10"]), f"{b['recall@100']['value']:.3f}",
                 f"{b['judged@10']['value']:.3f}",
             ])  # fmt: skip
-    changed = [["data, encoder", "lists", "hybrid", "nDCG@10", "minus as it is", "with exclusions", "minus as it is"]]
+    changed = [["data, encoder", "lists", "hybrid", "nDCG@10", "minus as it is", "with exclusions", "minus as it is",
+                "recall@100"]]  # fmt: skip
     for one in found:
         for lists, arms in one.get("parts", {}).items():
             for name, a in arms.items():
                 changed.append([
                     f"{one['data']}, {one['encoder']}", lists.replace("_", " "), name, cell(a["all"]),
                     cell(a["difference"], "+.3f"), f"{cell(a['negated'])}, {a['queries negated']} queries",
-                    cell(a["negated difference"], "+.3f"),
+                    cell(a["negated difference"], "+.3f"), cell(a["recall@100"]) if lists == "whole_index" else "-",
                 ])  # fmt: skip
     codes = [["data", "queries", "channels", "right item first", "p50, p95 ms"]]
     for one in found:

@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-# What to answer: (request body, number of the request from 0) -> a text, or (status, headers) for a failure.
-Script = Callable[[dict[str, Any], int], str | tuple[int, dict[str, str]]]
+# What to answer: (request body, number of the request from 0) -> a text, or (status, headers, perhaps words) for a
+# failure, or a whole message of the protocol.
+Script = Callable[[dict[str, Any], int], str | dict[str, Any] | tuple[int, dict[str, str]] | tuple[int, dict, str]]
 
 
 class ChatServer:
@@ -31,9 +32,10 @@ class ChatServer:
             self.keys.append(key)
             self.paths.append(path)
             said = self.script(body, number)
-        if not isinstance(said, str):
-            return said[0], said[1], b"told to fail"
-        choice = {"message": {"role": "assistant", "content": said}, "finish_reason": self.finish}
+        if isinstance(said, tuple):
+            return said[0], said[1], said[2].encode() if len(said) > 2 else b"told to fail"
+        message = said if isinstance(said, dict) else {"role": "assistant", "content": said}
+        choice = {"message": message, "finish_reason": self.finish}
         content: dict[str, Any] = {"choices": [choice]}
         if self.usage:
             content["usage"] = self.usage

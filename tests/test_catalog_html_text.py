@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from goodrate.api.index import Index
 from goodrate.catalog.html_text import BLOCK, INLINE, UNSEEN, html_texts
+from goodrate.catalog.items import Catalog
 from goodrate.catalog.readers import read_catalog
 from goodrate.catalog.rendering import lexical_texts
 from goodrate.relevance.listing import listing
@@ -131,3 +132,21 @@ def test_a_title_of_tags_alone_is_empty(tmp_path: Path) -> None:
     path.write_text("id,title\n1,<br>\n")
     with pytest.raises(ValueError, match="row 2, column title: expected title to be filled"):
         read_catalog(path)
+
+
+def test_items_given_from_python_become_text_as_those_of_files_do_and_once(tmp_path: Path) -> None:
+    rows = {
+        "id": ["a"],
+        "title": ["<b>Desk</b> &amp;amp; lamp"],
+        "description": ["<p>Oak</p><script>x()</script>"],
+        "material": ["<i>oak</i>"],
+    }
+    typed = Catalog(pl.DataFrame(rows))
+    assert typed.frame.row(0)[:3] == ("a", "Desk &amp; lamp", "Oak")
+    assert json.loads(typed.frame["attributes"][0]) == {"material": "oak"}
+    pl.DataFrame(rows).write_csv(tmp_path / "items.csv")
+    assert read_catalog(tmp_path / "items.csv").frame.equals(typed.frame)
+    # What was text once stays: entities are decoded once, however often the items pass through an index.
+    index = Index.create(tmp_path / "index", typed)
+    assert index.items.frame.equals(typed.frame) and index.store.items(["a"]).equals(typed.frame)
+    assert typed[:1].frame.equals(typed.frame)

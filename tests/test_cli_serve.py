@@ -105,7 +105,7 @@ def test_filters_that_ended_the_process_are_refused(server: tuple[str, subproces
     [
         ("CREATE TABLE verdicts (a, b)", "table verdicts has columns a, b; expected key, status"),
         (TABLE.replace("TEXT PRIMARY KEY", "TEXT").replace(" WITHOUT ROWID", ""), "key (not in the primary key)"),
-        ("PRAGMA user_version = 9", "has schema version 9; this goodrate reads up to 2"),
+        ("PRAGMA user_version = 9", "has schema version 9; this goodrate reads up to 3"),
         (None, "is not a verdict store: file is not a database"),
     ],
 )

@@ -139,8 +139,8 @@ def test_a_graded_scale_and_a_catalogue_with_names_of_its_own(files: tuple[Path,
     [
         (["--teacher", "oracle", "--out", "r.jsonl"], "--teacher oracle: expected one of template, endpoint"),
         (["--teacher", "template", "--out", "r.csv"], "--out r.csv: expected a name that ends in .jsonl"),
-        (["--teacher", "endpoint", "--out", "r.jsonl"], "--teacher endpoint needs --url"),
-        (["--teacher", "endpoint", "--out", "r.jsonl", "--url", "http://x/v1"], "--teacher endpoint needs --model"),
+        (["--teacher", "endpoint", "--out", "r.jsonl"], "asking an endpoint needs --url"),
+        (["--teacher", "endpoint", "--out", "r.jsonl", "--url", "http://x/v1"], "asking an endpoint needs --model"),
         (
             ["--teacher", "endpoint", "--out", "r.jsonl", "--url", "x", "--model", "m"],
             "--url x: expected an address that begins with http:// or https://",
@@ -239,11 +239,11 @@ def test_an_endpoint_that_is_down_exits_2(
 def test_an_interrupted_run_keeps_what_was_answered(
     files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from goodrate.teaching import endpoint_teacher
+    from goodrate.teaching import asking
 
     labels, items = files
     labels.write_text("query,item_id,label\nlamp,lamp-red,4\nlamp,lamp-blue,4\n")
-    gathered = endpoint_teacher._gathered
+    gathered = asking._gathered
 
     def stopped(*arguments: Any) -> None:
         gathered(*arguments)
@@ -251,9 +251,9 @@ def test_an_interrupted_run_keeps_what_was_answered(
 
     with chat_server(lambda body, number: RIGHT) as server:
         given = (labels, "--teacher", "endpoint", "--catalog", items, "--url", server.url, "--model", "big")
-        monkeypatch.setattr(endpoint_teacher, "_gathered", stopped)
+        monkeypatch.setattr(asking, "_gathered", stopped)
         assert run(*given, "--out", tmp_path / "r.jsonl") == 130 and not (tmp_path / "r.jsonl").exists()
-        monkeypatch.setattr(endpoint_teacher, "_gathered", gathered)
+        monkeypatch.setattr(asking, "_gathered", gathered)
         run(*given, "--out", tmp_path / "r.jsonl")
         assert len(server.requests) == 2 and len(written(tmp_path / "r.jsonl")) == 2
 

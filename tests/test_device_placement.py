@@ -19,6 +19,7 @@ import tiny_models
 from goodrate.learning import losses
 from goodrate.learning.contrastive import TwoTower, contrastive_term, matryoshka_terms
 from goodrate.learning.fit import _on_device
+from goodrate.learning.graded_lists import terms_of
 from goodrate.learning.policy_terms import PolicyTermSettings, policy_terms
 from goodrate.learning.preferences import PreferenceTermSettings, preference_terms
 from goodrate.learning.ranking_source import QueryExample, RankingSettings, RankingSource
@@ -83,6 +84,7 @@ LOSSES: dict[str, Callable[[torch.device], Tensor]] = {
     "ranknet": lambda d: losses.ranknet(on(d, 2, 3), on(d, 2, 3), yes(d, 2, 3)),
     "lambda_loss": lambda d: losses.lambda_loss(on(d, 2, 3), on(d, 2, 3), yes(d, 2, 3)),
     "dpo": lambda d: losses.dpo(on(d, 2), on(d, 2), on(d, 2), on(d, 2), beta=0.1),
+    "soft_cross_entropy": lambda d: losses.soft_cross_entropy(on(d, 2, 3), on(d, 2, 3)),
     "info_nce": lambda d: losses.info_nce(on(d, 2, 3), places(d, 2), yes(d, 2, 3), temperature=0.1),
 }
 
@@ -136,6 +138,12 @@ def test_other_terms_stay_on_the_device(gpu: torch.device) -> None:
     check(gpu, [LANGUAGE_TERM, STEP_TERM], outputs, batch)
     terms, diagnostics = preference_terms(PreferenceTermSettings(nll=0.1))
     check(gpu, [*terms, *diagnostics], outputs, batch)
+    graded = {
+        "mask": yes(gpu, 2, 3), "graded": yes(gpu, 2, 3), "lists": yes(gpu, 2), "weights": on(gpu, 2, 3),
+        "target": on(gpu, 2, 3, 4),
+    }  # fmt: skip
+    for order in ("pairwise", "lambda"):
+        check(gpu, terms_of([0, 1, 3, 7], order, 1.0), {"logits": on(gpu, 2, 3, 4)}, graded)  # type: ignore[arg-type]
     pairs = {"positive": places(gpu, 2), "allowed": yes(gpu, 2, 5), "weights": on(gpu, 2), "mask": yes(gpu, 2)}
     scores = {"scores": on(gpu, 2, 5), "scores@8": on(gpu, 2, 5)}
     check(gpu, [contrastive_term(0.1)], scores, pairs)

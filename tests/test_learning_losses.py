@@ -121,6 +121,22 @@ def test_binary_and_cross_entropy() -> None:
     assert losses.cross_entropy(tensor([-0.5])).tolist() == [0.5]
 
 
+def test_soft_cross_entropy_by_hand_and_against_torch() -> None:
+    p, target = tensor([[0.5, 0.25, 0.25], [0.1, 0.9, 0.0]]), tensor([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]])
+    # -(0.5 log 0.5 + 0.5 log 0.25) = 1.5 log 2; -log 0.9; the last label of the second has log p = -inf and target 0
+    values = losses.soft_cross_entropy(p.log(), target)
+    assert values.tolist() == pytest.approx([1.5 * math.log(2), -math.log(0.9)])
+    logits = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    wanted = torch.randn(2, 3, 4).softmax(-1)
+    mine = losses.soft_cross_entropy(logits.log_softmax(-1), wanted)
+    peer = torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(0, 1), reduction="none")
+    torch.testing.assert_close(mine.flatten(), peer)
+    (gradient_,) = torch.autograd.grad(mine.sum(), logits)
+    torch.testing.assert_close(gradient_, logits.softmax(-1) - wanted)
+    nothing = losses.soft_cross_entropy(logits.log_softmax(-1), torch.zeros(2, 3, 4))
+    assert nothing.tolist() == [[0.0] * 3] * 2
+
+
 def test_every_loss_declares_its_unit() -> None:
     own = [value for value in vars(losses).values() if getattr(value, "__module__", "") == losses.__name__]
     functions = {value.__name__ for value in own if not value.__name__.startswith("_")}

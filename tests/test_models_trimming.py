@@ -163,19 +163,22 @@ def test_a_trimmed_judge_gives_the_same_probabilities(tmp_path: Path) -> None:
     whole = saved(tmp_path / "whole", "gemma3", sentencepiece_tokenizer())
     labels = tuple(whole.encode(digit)[0] for digit in "1234")
     stop = whole.tokenizer.eos_token_id
-    write_lm_card(
-        tmp_path / "whole", Card(scale="four_level", label_token_ids=labels, stop_token_id=stop, max_new_tokens=9)
-    )
+    start = (whole.tokenizer.bos_token_id,)
+    card = Card(
+        scale="four_level", label_token_ids=labels, stop_token_id=stop, max_new_tokens=9, start_token_ids=start
+    )  # fmt: skip
+    write_lm_card(tmp_path / "whole", card)
     (tmp_path / "whole" / "trained_on.json").write_text("{}")
     trim(tmp_path / "whole", [texts_file(tmp_path)], tmp_path / "out")
     assert (tmp_path / "out" / "trained_on.json").read_text() == "{}"
     pairs = [Pair("red lamp for a desk", text_item("lamp red steel 40 cm")), Pair("lamp", text_item("red"))]
     before, after = (LmJudge.load(tmp_path / name, precision="fp32").assess(pairs) for name in ("whole", "out"))
     np.testing.assert_allclose(after.probabilities, before.probabilities, atol=1e-6)
-    card = json.loads((tmp_path / "out" / "judge.json").read_text())
+    told = json.loads((tmp_path / "out" / "judge.json").read_text())
     small = CausalLM.load(tmp_path / "out")
-    assert card["label_token_ids"] == [small.encode(digit)[0] for digit in "1234"] != list(labels)
-    assert card["stop_token_id"] == small.tokenizer.eos_token_id
+    assert told["start_token_ids"] == [small.tokenizer.bos_token_id]
+    assert told["label_token_ids"] == [small.encode(digit)[0] for digit in "1234"] != list(labels)
+    assert told["stop_token_id"] == small.tokenizer.eos_token_id
 
 
 def test_the_words_of_a_chat_template_stay(tmp_path: Path) -> None:

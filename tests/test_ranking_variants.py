@@ -112,14 +112,21 @@ def test_sorted_by_a_number_with_the_unknown_last_and_ties_by_relevance() -> Non
 
 
 def test_what_is_worth_sorting() -> None:
-    judged = [result("g", tier="Good"), result("b", tier="Bad"), result("f"), result("u", tier="unjudged")]
-    assert [r.item["id"] for r in relevant([*judged, result("x", tier="Mid", excluded=True)], True)] == ["g", "f"]
+    far, near = ({"lexical": {"rank": 1, "score": score, "share": 1.0}} for score in (1.0, 9.0))
+    judged = [
+        result("g", tier="Good", channels=far), result("b", tier="Bad", channels=near), result("f"),
+        result("u", tier="unjudged", channels=near), result("v", tier="unjudged", channels=far),
+        result("x", tier="Mid", excluded=True),
+    ]  # fmt: skip
+    # a verdict decides where there is one; what the judge was not asked about in time goes by its scores
+    assert [r.item["id"] for r in relevant(judged)] == ["g", "f", "u"]
 
     def found(item_id: str, **scores: float) -> Result:
-        return result(item_id, channels={name: {"rank": 1, "score": s, "share": 1.0} for name, s in scores.items()})
+        channels = {name: {"rank": 1, "score": score, "share": 1.0} for name, score in scores.items()}
+        return result(item_id, tier="unjudged", channels=channels)
 
     listed = [
         found("best", lexical=8.0, dense=0.3), found("half", lexical=4.0), found("less", lexical=3.9),
         found("near", lexical=1.0, dense=0.49), found("nearest", dense=0.6), found("code", identifier=0.1),
     ]  # fmt: skip
-    assert [r.item["id"] for r in relevant(listed, False)] == ["best", "half", "near", "nearest", "code"]
+    assert [r.item["id"] for r in relevant(listed)] == ["best", "half", "near", "nearest", "code"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -572,6 +573,27 @@ def test_a_step_judge_folder_says_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="step_judge.json does not exist; `goodrate train step_judge`"):
         open_step_judge(tmp_path)
 
+
+@pytest.mark.parametrize("kind", ["generative", "scalar"])
+def test_a_step_judge_is_asked_with_what_stood_around_its_prompts_in_training(
+    judge: Path, kind: str, tmp_path: Path
+) -> None:
+    from safetensors.torch import save_file
+
+    from goodrate.recipes.scalar_step_judge import HEAD_FILE, StepScorer
+    from goodrate.recipes.step_judge import CARD, open_step_judge
+
+    model, _, _ = open_policy(judge)
+    folder = Path(shutil.copytree(judge, tmp_path / "steps"))
+    model.surround_prompts(("<user>", "<model>"), (model.encode("4")[0],))
+    save_file(StepScorer(model.network).head(), folder / HEAD_FILE)
+    facts, parts = {"kind": kind, "sees_label": True}, ("query: lamp\n", "item: lamp\n")
+    ids = []
+    for told in (facts, {**facts, **model.around_prompts()}):
+        (folder / CARD).write_text(json.dumps(told))
+        watching: Any = open_step_judge(folder)
+        ids.append(watching._model.encode_pair(*parts))
+    assert ids == [[i for part in parts for i in model.encode(part)], model.encode_pair(*parts)]
 
 def test_verdicts_of_a_step_judge_are_hard_unless_they_are_asked_to_be_soft(judge: Path) -> None:
     class Halfway:

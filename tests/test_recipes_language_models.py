@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ from goodrate.models.chat_frame import ChatFrame
 from goodrate.models.quiet import no_old_names
 from goodrate.recipes import base, judge_sft
 from goodrate.recipes.judge_folder import JudgeFormat, label_token_ids, open_policy, open_start, write_judge
+from goodrate.recipes.judge_rollouts import tokenize_prompts
+from goodrate.relevance.calibration import softmax
 from goodrate.relevance.lm_judge import LmJudge
 from goodrate.relevance.pairs import JudgedPair, Pair, text_item
 from goodrate.settings import load
@@ -243,6 +246,48 @@ def test_models_of_every_kind_are_trained_saved_and_reopened(family: str, shape:
     np.testing.assert_allclose(judge.assess(pairs).probabilities, expected, atol=1e-5)
     policy, again, _ = open_policy(folder)
     assert policy.frame == model.frame and again.chat == (shape == "chat")
+    assert policy.prompt_start == model.prompt_start == judge.card.start_token_ids
+
+
+@pytest.mark.parametrize("order", ["label_first", "reason_first"])
+def test_a_base_that_has_a_start_token_reads_it_in_training_and_in_judging(order: Any, tmp_path: Path) -> None:
+    start = start_folder("gemma3", "plain", tmp_path)
+    form = JudgeFormat(template="nano", max_new_tokens=20, order=order)
+    model = open_start(str(start), form)
+    bos, judged = model.tokenizer.bos_token_id, [JudgedPair("red lamp", text_item("lamp red"), label=3)]
+    (prompt,), _ = judge_prompts(model, judged, form, label_completions=True)
+    learned = judge_sft.encode(model, prompt, sft_settings(start, format=form), label_token_ids(model, "four_level"))
+    judge = LmJudge.load(write_judge(model, form, tmp_path / "judge"), precision="fp32")
+    served, _, _ = judge._prompts(judged)
+    assert served[0] is not None and judge.card.start_token_ids == (bos,) and judge.identity["start"] == [bos]
+    read = judge.model.prompt_ids(served[0])  # type: ignore[attr-defined]
+    assert read == judge.model.encode_pair(*served[0]) == list(learned.token_ids[: len(read)])
+    assert read[0] == bos and bos not in read[1:] and learned.weights[: len(read)] == (0.0,) * len(read)
+    policy, _, _ = open_policy(tmp_path / "judge")
+    assert tokenize_prompts(policy, [prompt], 20)[0].token_ids == tuple(read)
+
+
+def test_a_judge_from_before_start_tokens_judges_as_it_did(tmp_path: Path) -> None:
+    start = start_folder("gemma3", "plain", tmp_path)
+    form = JudgeFormat(template="nano", max_new_tokens=20)
+    folder, pairs = tmp_path / "judge", [Pair("red lamp", text_item("lamp red"))]
+    write_judge(open_start(str(start), form), form, folder)
+    behind = LmJudge.load(folder, precision="fp32").assess(pairs).probabilities
+    card = json.loads((folder / "judge.json").read_text())
+    (folder / "judge.json").write_text(json.dumps({k: v for k, v in card.items() if k != "start_token_ids"}))
+    old = LmJudge.load(folder, precision="fp32")
+    bare = CausalLM.load(start, precision="fp32").label_logits(old._prompts(pairs)[0], old.card.label_token_ids)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(old.assess(pairs).probabilities, softmax(bare.astype(float)))
+    assert "start" not in old.identity and float(np.abs(behind - softmax(bare.astype(float))).max()) > 1e-4
+    for wrong, told in (([-1], "start_token_ids -1: expected a"), ([10**6], "start_token_ids 1000000: the model")):
+        (folder / "judge.json").write_text(json.dumps({**card, "start_token_ids": wrong}))
+        with pytest.raises(ValueError, match=told):
+            LmJudge.load(folder)
+
+
+def test_nano_and_chat_templates_are_given_no_start_token(tmp_path: Path) -> None:
+    assert open_start("nano", JudgeFormat()).prompt_start == ()
+    assert open_start(str(start_folder("gemma3", "chat", tmp_path)), JudgeFormat()).prompt_start == ()
 
 
 def test_the_chat_template_can_be_left_out_and_must_be_there_when_it_is_wanted(tmp_path: Path) -> None:

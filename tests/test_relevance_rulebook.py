@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from goodrate.relevance.rulebook import combinations, load_rulebook
+from goodrate.relevance.rulebook import BOOKS, combinations, load_rulebook, named_rulebook
 
 BOOK = load_rulebook()
 EXAMPLE = Path(__file__).parents[1] / "examples" / "rules.toml"
@@ -189,3 +189,47 @@ def test_the_example_book_of_the_docs_loads_and_decides() -> None:
     row = {"product": "same", "requirements": "met", "stock": "gone"}
     rule = int(book.decide({name: book.codes(name, [value]) for name, value in row.items()})[0])
     assert book.rules[rule].id == "sold_out" and book.rules[rule].label == "substitute"
+
+
+def label_of(name: str, **values: str) -> str:
+    """The label that a book that ships gives to a pair; columns that are not named have their first value."""
+    book = named_rulebook(name)
+    chosen = {column: book.codes(column, [values.get(column, known[0])]) for column, known in book.columns.items()}
+    return book.scale.labels[int(book.labels(book.decide(chosen))[0])]
+
+
+@pytest.mark.parametrize(
+    ("book", "values", "label"),
+    [
+        ("esci", {}, "exact"),
+        ("esci", {"must": "unknown", "brand": "match"}, "exact"),
+        ("esci", {"brand": "conflict"}, "substitute"),
+        ("esci", {"not": "conflict"}, "substitute"),
+        ("esci", {"quantity": "conflict"}, "substitute"),
+        ("esci", {"category": "sibling"}, "substitute"),
+        ("esci", {"category": "sibling", "must": "conflict"}, "irrelevant"),
+        ("esci", {"category": "accessory"}, "complement"),
+        ("esci", {"category": "accessory", "fits": "conflict"}, "irrelevant"),
+        ("esci", {"fits": "conflict"}, "irrelevant"),
+        ("graded_0_3", {}, "3"),
+        ("graded_0_3", {"category": "accessory"}, "0"),
+        ("graded_0_3", {"category": "sibling"}, "1"),
+        ("graded_0_3", {"category": "sibling", "not": "conflict"}, "0"),
+        ("graded_0_3", {"brand": "conflict"}, "1"),
+        ("graded_0_3", {"must": "unknown"}, "2"),
+        ("graded_0_3", {"may": "conflict"}, "2"),
+        ("graded_0_3", {"quantity": "conflict", "must": "conflict"}, "1"),
+        ("graded_0_3", {"fits": "conflict"}, "0"),
+    ],
+)
+def test_the_books_for_real_catalogues_pass_the_validator_and_decide(book: str, values: dict, label: str) -> None:
+    assert label_of(book, **values) == label
+
+
+def test_books_by_name_and_by_file(tmp_path: Path) -> None:
+    assert list(BOOKS) == ["esci", "graded_0_3", "shop"] and all(named_rulebook(name).rules for name in BOOKS)
+    assert named_rulebook("shop").hash == load_rulebook().hash
+    with pytest.raises(
+        FileNotFoundError, match="no rule book 'esc': expected a TOML file, or one of esci, graded_0_3, shop"
+    ):
+        named_rulebook("esc")

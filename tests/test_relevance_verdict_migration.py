@@ -119,15 +119,35 @@ def test_old_verdicts_are_read_on_with_label_gain_tier_and_steps(
 def test_the_file_has_the_new_columns_and_its_version(tmp_path: Path) -> None:
     path = old_file(tmp_path / "v.sqlite", ["a", "b", "c", "d"])
     VerdictStore(path).close()
-    assert rows_of(path, "PRAGMA user_version") == [(SCHEMA_VERSION,)] == [(2,)]
+    assert rows_of(path, "PRAGMA user_version") == [(SCHEMA_VERSION,)] == [(3,)]
     names = [row[1] for row in rows_of(path, "PRAGMA table_info(verdicts)")]
-    assert names == ["key", "status", "label", "probabilities", "expected_gain", "explanation", "item_cut", "written"]
-    assert rows_of(path, "SELECT key, status, probabilities, item_cut, written FROM verdicts ORDER BY key") == [
-        ("a", "ok", BEST, 1, 12.5), ("b", "ok", MIXED, 0, 12.5), ("c", "ok", MIXED, 0, 12.5),
-        ("d", "prompt_too_long", None, 0, 12.5),
+    assert names == [
+        "key", "status", "label", "probabilities", "expected_gain", "explanation", "item_cut", "written", "used",
+    ]  # fmt: skip
+    assert rows_of(path, "SELECT key, status, probabilities, item_cut, written, used FROM verdicts ORDER BY key") == [
+        ("a", "ok", BEST, 1, 12.5, 12.5), ("b", "ok", MIXED, 0, 12.5, 12.5), ("c", "ok", MIXED, 0, 12.5, 12.5),
+        ("d", "prompt_too_long", None, 0, 12.5, 12.5),
     ]  # fmt: skip
     VerdictStore(path).close()  # opened again, nothing is left to do
     assert len(rows_of(path, "SELECT * FROM verdicts")) == 4
+
+
+def test_a_file_of_version_2_keeps_its_verdicts_and_says_when_they_were_used(tmp_path: Path) -> None:
+    path = tmp_path / "v.sqlite"
+    connection = sqlite3.connect(path)
+    columns = "key TEXT PRIMARY KEY, status TEXT NOT NULL, label TEXT, probabilities TEXT, expected_gain REAL"
+    rest = "explanation TEXT, item_cut INTEGER NOT NULL, written REAL NOT NULL"
+    connection.execute(f"CREATE TABLE verdicts ({columns}, {rest}) WITHOUT ROWID")
+    connection.execute("INSERT INTO verdicts VALUES ('a', 'ok', 'excellent', ?, 0.5, NULL, 0, 12.5)", (BEST,))
+    connection.execute("PRAGMA user_version = 2")
+    connection.commit()
+    connection.close()
+    with VerdictStore(path) as store:
+        assert store.get_many(["a"]) == {"a": Verdict("excellent", (0.0, 0.1, 0.4, 0.5), 0.5)}
+        store.put_many({"b": Verdict(status="no_label")})
+    written, used = zip(*rows_of(path, "SELECT written, used FROM verdicts ORDER BY key"), strict=True)
+    assert written[0] == 12.5 and used[0] > 1e9 and used[1] == written[1]  # it was read, which was noted
+    assert rows_of(path, "PRAGMA user_version") == [(3,)]
 
 
 def test_an_old_verdict_without_a_reason_gets_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,15 +170,15 @@ def test_an_old_verdict_without_a_reason_gets_one(tmp_path: Path, monkeypatch: p
 def test_a_file_of_a_newer_goodrate_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = old_file(tmp_path / "v.sqlite", ["a", "b", "c", "d"])
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 3")
+    connection.execute("PRAGMA user_version = 4")
     connection.close()
     with pytest.raises(ValueError) as error:
         VerdictStore(path)
-    assert str(error.value) == f"{path} has schema version 3; this goodrate reads up to 2"
-    assert rows_of(path, "PRAGMA user_version") == [(3,)] and len(rows_of(path, "SELECT * FROM verdicts")) == 4
+    assert str(error.value) == f"{path} has schema version 4; this goodrate reads up to 3"
+    assert rows_of(path, "PRAGMA user_version") == [(4,)] and len(rows_of(path, "SELECT * FROM verdicts")) == 4
 
 
-@pytest.mark.parametrize("version", [0, 1, 2])
+@pytest.mark.parametrize("version", [0, 1, 2, 3])
 def test_a_table_with_other_columns_is_refused_with_its_file(tmp_path: Path, version: int) -> None:
     path = tmp_path / "v.sqlite"
     connection = sqlite3.connect(path)
@@ -171,7 +191,7 @@ def test_a_table_with_other_columns_is_refused_with_its_file(tmp_path: Path, ver
         VerdictStore(path)
     assert str(error.value) == (
         f"{path}: table verdicts has columns id, court; expected key, status, label, probabilities, expected_gain, "
-        "explanation, item_cut, written"
+        "explanation, item_cut, written, used"
     )
     assert rows_of(path, "SELECT * FROM verdicts") == [(1, "high")]
     assert rows_of(path, "PRAGMA user_version") == [(version,)]

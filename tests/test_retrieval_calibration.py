@@ -112,3 +112,23 @@ def test_settings_are_read_back_and_wrong_ones_are_named(tmp_path: Path) -> None
     (tmp_path / SETTINGS_FILE).write_text(json.dumps({"dense": 1.0}))
     with pytest.raises(ValueError, match=r"search_settings.json: dense: Extra inputs"):
         read_settings(tmp_path)
+
+
+def test_what_shares_nothing_with_the_catalogue_must_be_nearer_by_a_margin(index: Index) -> None:
+    # No text has "zweck"; the encoder takes it for a light.
+    searcher = index.searcher
+    near = float((Meanings().encode_queries(["zweck"]) @ Meanings().encode_items(TITLES).T).max())
+    spread = searcher.calibration.spread
+    for below, finds in ((0.4, False), (0.6, True)):  # spreads between the floor and the nearest item
+        searcher.calibration = searcher.calibration.model_copy(update={"floor": near - below * spread})
+        assert bool(searcher.search("zweck")) == finds
+    searcher.calibration = searcher.calibration.model_copy(update={"floor": near - 0.4 * spread})
+    assert searcher.search("lamp zweckzweck zweck", mode="dense")  # one word of the catalogue: the plain floor
+    assert searcher.search("light", mode="dense")  # known to the encoder: none
+
+
+def test_strange_queries_have_no_word_of_the_catalogue_nor_a_typo_of_one(index: Index) -> None:
+    words = index.words
+    assert all(words.is_strange(query) for query in ("sneakers", "xkcd wqpz", "qqqq", "???"))  # sneakers: no title
+    assert not any(words.is_strange(query) for query in ("lamps", "qqqq lamp", "desklamp", "trainres qqqq"))
+    assert not SearchWords().is_strange("qqqqq")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import goodrate as gr
 from goodrate.catalog.items import Catalog
 from goodrate.retrieval.rewriting import constraint_rules
 from goodrate.retrieval.rewriting.constraint_rules import load_rules, parse_rules
@@ -371,3 +372,23 @@ def test_a_rule_file_that_lacks_a_key_is_refused_by_name() -> None:
 @pytest.mark.parametrize("language", constraint_rules.languages())
 def test_every_shipped_rule_file_loads(language: str) -> None:
     assert load_rules(language).language == language
+
+
+def test_a_price_with_a_currency_is_one_of_that_currency(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "id": ["euro", "dear", "dollar", "unsaid", "unpriced"],
+            "title": ["desk lamp"] * 5,
+            "price": [40.0, 60.0, 40.0, 40.0, None],
+            "currency": ["EUR", "EUR", "USD", "", "USD"],
+        }
+    )
+    index = gr.Index.create(tmp_path / "index", frame)
+
+    def found(query: str) -> set[str]:
+        return {hit.item["id"] for hit in index.search(query)}
+
+    assert found("desk lamp under 50 euro") == {"euro", "unsaid", "unpriced"}
+    assert found("desk lamp under $50") == {"dollar", "unsaid", "unpriced"}
+    assert found("desk lamp under £50") == {"euro", "dollar", "unsaid", "unpriced"}  # no item is in pounds
+    assert [span.kind for span in index.search("desk lamp under 50 euro").spans] == ["price"]  # the chip

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from goodrate.catalog.items import Catalog
-from goodrate.retrieval.fusion import ChannelPart, Hit, reciprocal_rank_fusion, score_fusion
-from goodrate.retrieval.search import Searcher
-from goodrate.retrieval.search_settings import SearchSettings
+from goodrate.retrieval.calibration import Calibration
+from goodrate.retrieval.fusion import ChannelPart, Hit, listed, reciprocal_rank_fusion, relative_fusion, score_fusion
+from goodrate.retrieval.search import Searcher, fused
+from goodrate.retrieval.search_settings import HEAD, SearchSettings
 from goodrate.retrieval.store import Store
 
 
@@ -152,6 +153,48 @@ def test_summed_scores_do_not_depend_on_the_order_of_channels(given_orders: list
     turned = score_fusion(dict(reversed(channels.items())), from_lowest=["c1"])
     assert {hit.item_id: round(hit.score, 9) for hit in turned} == {hit.item_id: round(hit.score, 9) for hit in whole}
     assert all(sum(part.share for part in hit.channels.values()) == pytest.approx(1.0) for hit in whole)
+
+
+def test_a_list_is_chosen_by_stretched_scores_and_its_head_ordered_by_scores() -> None:
+    # Words: a full list (depth 3) from 9 to 5, so 5 is 0 and 6 is a quarter. Meaning: 0.9 to 0.5.
+    found = {
+        "lexical": [Hit("a", 9.0, 1), Hit("b", 6.0, 2), Hit("c", 5.0, 3)],
+        "dense": [Hit("d", 0.9, 1), Hit("b", 0.7, 2), Hit("e", 0.5, 3)],
+    }
+    chosen = relative_fusion(found, {"lexical": 0.6, "dense": 0.4}, 3)
+    want = {"a": 0.6, "d": 0.4, "b": 0.6 / 4 + 0.4 / 2, "c": 0.0, "e": 0.0}
+    assert {hit.item_id: round(hit.score, 9) for hit in chosen} == pytest.approx(want)
+    assert [hit.item_id for hit in chosen] == ["a", "d", "b", "c", "e"]
+    # Not full: everything that shares a word was found, so 0 is where words start, but not where cosines do.
+    partial = relative_fusion(found, {"lexical": 0.6, "dense": 0.4}, 4, from_lowest=["dense"])
+    assert {hit.item_id: hit.score for hit in partial}["c"] == pytest.approx(0.6 * 5 / 9)
+    assert {hit.item_id: hit.score for hit in partial}["e"] == 0
+    ordered = score_fusion(found, {"dense": 10.0}, from_lowest=["dense"])  # a 9, b 8, c 5, d 4, e 0
+    together = listed(chosen, ordered, 2)
+    assert [(hit.item_id, hit.rank) for hit in together] == [("a", 1), ("d", 2), ("b", 3), ("c", 4), ("e", 5)]
+    assert [round(hit.score, 9) for hit in together] == [9.0, 4.0, 8.0, 5.0, 0.0]
+    assert [hit.item_id for hit in listed(chosen, ordered, 3)] == ["a", "b", "d", "c", "e"]
+    named = relative_fusion(
+        {**found, "identifier": [Hit("e", 0.5, 1)]}, {"lexical": 0.6, "dense": 0.4}, 3, deciding=["identifier"]
+    )
+    assert named[0].item_id == "e"
+
+
+def test_items_found_by_meaning_alone_have_their_share_of_a_list_that_words_fill() -> None:
+    # A hundred items share the query's words and hardly differ; the scores of words are high, those of meaning are not.
+    words = [Hit(f"w{n:03}", 30 - n / 100, n + 1) for n in range(100)]
+    meaning = [Hit(f"m{n:03}", 0.8 - n / 1000, n + 1) for n in range(100)]
+    found, calibration = {"lexical": words, "dense": meaning}, Calibration(items=1000)
+    alone = fused(found, SearchSettings(fusion="scores"), calibration, 100)
+    assert {hit.item_id[0] for hit in alone} == {"w"}
+    hits = fused(found, SearchSettings(), calibration)
+    assert 40 <= sum(hit.item_id[0] == "m" for hit in hits[:100]) <= 50
+    assert [hit.rank for hit in hits] == list(range(1, 201)) and len({hit.item_id for hit in hits}) == 200
+    head = hits[:HEAD]
+    assert head == sorted(head, key=lambda hit: -hit.score)
+    assert fused(found, SearchSettings(), calibration, 10) == hits[:10]
+    lone = fused({"lexical": words}, SearchSettings(), calibration)
+    assert [hit.item_id for hit in lone] == [hit.item_id for hit in words]
 
 
 class Flat:

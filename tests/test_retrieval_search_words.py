@@ -109,3 +109,12 @@ def test_a_judge_reads_the_query_that_was_searched_for(index: gr.Index) -> None:
 def test_a_misspelt_word_inside_another_one_stays(index: gr.Index) -> None:
     corrected = index.search("xlabtopx labtop").correction
     assert corrected is not None and corrected.text.endswith(" laptop") and corrected.text.startswith("xlabtopx")
+
+
+def test_a_word_that_is_typed_as_two_finds_the_one(tmp_path: Path) -> None:
+    titles = ["black headset", "gaming headset", "usb headset", "head lamp", "bolt set"]
+    index = gr.Index.create(tmp_path / "index", pl.DataFrame({"id": list("abcde"), "title": titles}))
+    hits = index.search("head set", 5).results
+    assert {hit.item["id"] for hit in hits} == set("abcde")
+    assert {"a", "b", "c"} == {hit.item["id"] for hit in hits if "synonym" in hit.channels}
+    assert len(index.taking_words_as_typed().search("head set", 5)) == 2

@@ -254,3 +254,15 @@ def test_forms_and_folding() -> None:
     assert "wireless" not in set(same_stem("wireles"))
     assert [fold(word) for word in ("İstanbul", "ÅNGSTRÖM", "ﬁne", "ёлка")] == ["istanbul", "angstrom", "fine", "ёлка"]
     assert whole_words(["Ġlamps", "lamps", "Ġ12345", "Ġthe"]) == ["lamps"]
+
+
+def test_two_words_are_also_asked_as_the_one_that_titles_have() -> None:
+    titles = ["black headset", "head lamp", "set of bolts", "table top", "tabletop", "lamp 2m", "in side", "inside"]
+    index = SpellingIndex.build([(title, 1.0) for title in titles * 3])
+    (found,) = index.joined("Head Set for lamps")
+    assert (found.text, found.replaced) == ("headset for lamps", (("Head Set", "headset"),))
+    assert [one.text for one in index.joined("table top head set")] == ["tabletop head set", "table top headset"]
+    # Nothing of the kind, too short a part, another sign between, or a word of two titles alone.
+    assert [index.joined(query) for query in ("head lamp", "in side", "head, set", "headset", "")] == [[]] * 5
+    rare = SpellingIndex.build([("head set", 1.0)] * 3 + [("headset", 1.0)] * 2)
+    assert rare.joined("head set") == []

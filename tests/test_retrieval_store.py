@@ -333,3 +333,21 @@ def test_an_update_adds_nothing(tmp_path: Path) -> None:
     store = text_store(tmp_path / "s", catalog(["oak lamp"]))
     store.update(catalog(["red lamp", "wool rug"]))
     assert store.all_items().frame["title"].to_list() == ["red lamp"]
+
+
+def test_items_that_were_found_are_read_where_they_lie_and_never_wrong_after_a_write(tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "i", None, None)
+    frame = pl.DataFrame({"id": [f"i{n}" for n in range(60)], "title": [f"lamp {n}" for n in range(60)]})
+    store.upsert(Catalog(frame), None)
+    ids = [hit.item_id for hit in store.search_text("lamp", 60)]
+    assert store._places.read(["id"], ids) is not None and store._places.read(["id"], [*ids, "x"]) is None
+    scanned = Store.open(tmp_path / "i").items(ids)  # it has searched nothing
+    assert store.items(ids).equals(scanned) and store.items(ids)["id"].to_list() == ids
+    # Another program replaces, removes and compacts: the rows have moved, the items are those of the ids.
+    other = Store.open(tmp_path / "i")
+    other.upsert(Catalog(pl.DataFrame({"id": ["i3"], "title": ["chair 3"]})), None)
+    assert other.remove(["i5"]) == 1
+    other._opened._state.table.optimize()
+    assert store.items(["i3", "i7"])["title"].to_list() == ["chair 3", "lamp 7"]
+    with pytest.raises(ValueError, match="i5"):
+        store.items(["i5"])

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "goodrate"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # "" is goodrate/__init__.py
 FOUNDATION = {"", "extras", "scale", "settings", "run_folder", "folder_lock", "strict_json", "text_file"}
-STAGES = {"catalog", "shop", "retrieval", "relevance", "ranking", "evaluation"}
+STAGES = {"catalog", "shop", "understanding", "retrieval", "relevance", "ranking", "evaluation"}
 PARTS = STAGES | {"models", "teaching", "examples", "learning", "recipes", "serving"}
 ROOMS = PARTS | {"api", "demo", "cli"}
 # room -> rooms it may import, besides itself and the foundation
@@ -87,6 +87,8 @@ def test_imports_follow_the_table() -> None:
     [
         ("models/encoder.py", "from goodrate.relevance import judge", True),
         ("relevance/judge.py", "def f():\n    import goodrate.learning.fit", True),
+        ("understanding/tagger.py", "from goodrate.learning.fit import fit", True),
+        ("recipes/stream.py", "from goodrate.understanding.tagger import Tagger", False),
         ("learning/fit.py", "from goodrate import retrieval", True),
         ("recipes/judge_sft.py", "from goodrate.serving.pipeline import SearchPipeline", True),
         ("learning/fit.py", "from goodrate.examples.prompts import JudgePrompt", True),

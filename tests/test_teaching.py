@@ -15,9 +15,10 @@ from goodrate.relevance.rationale import Rationale, Want, write
 from goodrate.relevance.rulebook import load_rulebook
 from goodrate.scale import FOUR_LEVEL
 from goodrate.teaching.answer_store import AnswerStore
+from goodrate.teaching.asking import DOWN_AFTER, Asker
 from goodrate.teaching.budget import Budget, Prices
 from goodrate.teaching.chat_endpoint import Answer, ChatEndpoint, Patience, Unanswered, prompt_size
-from goodrate.teaching.endpoint_teacher import DOWN_AFTER, EndpointTeacher
+from goodrate.teaching.endpoint_teacher import EndpointTeacher
 from goodrate.teaching.query_reading import Lexicon
 from goodrate.teaching.taught_file import TaughtLine, read_taught, to_jsonl
 from goodrate.teaching.teacher import Taught, TruthTeacher
@@ -321,7 +322,7 @@ def store(tmp_path: Path) -> Iterator[AnswerStore]:
 
 def teacher_of(server: ChatServer, store: AnswerStore, budget: Budget | None = None, **options: Any) -> EndpointTeacher:
     endpoint = ChatEndpoint(server.url, "big", options.pop("key", ""), options.pop("max_answer_tokens", 100), HASTY)
-    return EndpointTeacher(BOOK, endpoint, store, budget, options.pop("concurrency", 1))
+    return EndpointTeacher(BOOK, Asker(endpoint, store, budget, options.pop("concurrency", 1)))
 
 
 def test_right_answers_are_kept_and_never_asked_again(store: AnswerStore) -> None:
@@ -335,17 +336,19 @@ def test_right_answers_are_kept_and_never_asked_again(store: AnswerStore) -> Non
         assert set(server.keys) == {"Bearer secret"} and set(server.paths) == {"/v1/chat/completions"}
         assert {(b["model"], b["temperature"], b["max_tokens"]) for b in server.requests} == {("big", 0.0, 100)}
         # 4 answers of 600 + 50 tokens
-        assert (teacher.budget.prompt, teacher.budget.completion) == (2400, 200)
+        assert (teacher.asker.budget.prompt, teacher.asker.budget.completion) == (2400, 200)
         again = teacher_of(server, store)
         assert again.teach(pairs) == first and len(server.requests) == 4
-        assert again.budget.tokens == 2600 and again.requests == 0  # what was paid before counts, nothing is paid now
+        assert (
+            again.asker.budget.tokens == 2600 and again.asker.requests == 0
+        )  # what was paid before counts, nothing is paid now
 
 
 def test_a_changed_label_item_or_model_is_asked_anew(store: AnswerStore) -> None:
     with chat_server(lambda body, number: RIGHT) as server:
         teacher_of(server, store).teach(pairs_of(1))
         teacher_of(server, store).teach([text_pair("red lamp 0", "desk lamp ; color blue", EXCELLENT)])
-        other = EndpointTeacher(BOOK, ChatEndpoint(server.url, "small", "", 100, HASTY), store)
+        other = EndpointTeacher(BOOK, Asker(ChatEndpoint(server.url, "small", "", 100, HASTY), store))
         other.teach(pairs_of(1))
         assert [body["model"] for body in server.requests] == ["big", "big", "small"]
 
@@ -432,8 +435,8 @@ def test_the_cap_on_tokens_stops_before_it_is_passed_and_goes_on_when_raised(sto
         cap = 1300 + reserved - 1
         teacher = teacher_of(server, store, Budget(max_tokens=cap))
         failures = [one.failure for one in teacher.teach(pairs)]
-        assert failures == [None, None, "cost_cap", "cost_cap", "cost_cap"] and teacher.unasked == 3
-        assert teacher.budget.tokens == 1300 <= cap and len(server.requests) == 2
+        assert failures == [None, None, "cost_cap", "cost_cap", "cost_cap"] and teacher.asker.unasked == 3
+        assert teacher.asker.budget.tokens == 1300 <= cap and len(server.requests) == 2
         teacher_of(server, store, Budget(max_tokens=cap)).teach(pairs)
         assert len(server.requests) == 2  # the same cap: nothing more is paid
         assert all(one.rationale for one in teacher_of(server, store).teach(pairs)) and len(server.requests) == 5
@@ -455,8 +458,8 @@ def test_a_server_that_does_not_count_tokens(store: AnswerStore) -> None:
         teacher.teach(pairs_of(1))
         # a third of the bytes, and one more
         expected = len(RIGHT.encode()) // 3 + 1
-        assert teacher.estimated == 1 and teacher.budget.completion == expected
-        assert teacher.budget.prompt == prompt_size(messages(pairs_of(1)[0], BOOK))
+        assert teacher.asker.estimated == 1 and teacher.asker.budget.completion == expected
+        assert teacher.asker.budget.prompt == prompt_size(messages(pairs_of(1)[0], BOOK))
 
 
 def test_answers_share_the_file_of_the_verdicts(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 import goodrate as gr
 from goodrate import cli
 from goodrate.api.tuning import candidates_of, measured
-from goodrate.evaluation.choosing import choose
+from goodrate.catalog.splits import query_folds
+from goodrate.evaluation.choosing import choose, dealt
 from goodrate.evaluation.systems import Task, search_runs
 from goodrate.retrieval.search import Searcher
 from goodrate.retrieval.search_settings import SETTINGS_FILE, SearchSettings, read_settings
@@ -24,30 +25,40 @@ WORDS = [
 ]  # fmt: skip
 
 
+FIVE = [query % 5 for query in range(40)]
+
+
 def test_a_choice_is_measured_on_queries_that_had_no_part_in_it() -> None:
     draw = np.random.default_rng(1)
     noise = draw.random((50, 40))  # fifty settings that differ by luck alone: the best looks better by 0.1
-    choice = choose(noise, range(40))
+    choice = choose(noise, FIVE)
     assert noise[choice.best].mean() > noise[0].mean() + 0.05
     assert not choice.is_better and choice.difference.low < 0 < choice.difference.high
     better = np.vstack([noise[0], noise[0] + 0.2])
-    assert choose(better, range(40)).picks == (1,) * 5 and choose(better, range(40)).is_better
+    assert choose(better, FIVE).picks == (1,) * 5 and choose(better, FIVE).is_better
     # Each query's value is that of the candidate which the other folds chose.
-    picked = choose(noise, range(40))
-    assert all(picked.held_out[query] in noise[list(picked.picks), query] for query in range(40))
+    assert choice.held_out.tolist() == [noise[choice.picks[fold], query] for query, fold in enumerate(FIVE)]
 
 
-def test_alike_queries_stay_together_ties_are_the_defaults_and_few_groups_are_refused() -> None:
-    # Ten groups of two; candidate 1 is perfect for group 0 alone, so whoever is measured on group 0 did not choose it.
+def test_ties_are_the_defaults_and_what_is_undefined_does_not_count() -> None:
+    # Candidate 1 is perfect for two queries of one fold alone, so whoever is measured on them did not choose it.
     values = np.zeros((2, 20))
     values[1, :2] = 1
-    choice = choose(values, [query // 2 for query in range(20)])
+    choice = choose(values, [query // 2 % 5 if query > 1 else 0 for query in range(20)])
     assert choice.held_out.sum() == 0 and choice.best == 1
-    assert choose(np.full((3, 12), 0.5), range(12), default=2).best == 2
+    assert choose(np.full((3, 12), 0.5), [0, 1, 2] * 4, default=2).best == 2
     undefined = np.array([[0.1, np.nan] * 6, [0.3, np.nan] * 6])
-    assert choose(undefined, range(12)).best == 1
+    assert choose(undefined, [0, 0, 1, 1] * 3).best == 1
+
+
+def test_alike_queries_are_in_one_fold_and_few_groups_are_refused() -> None:
+    queries = [f"{word} {thing}" for word in WORDS for thing in ("lamp", "lamps")]
+    folds = dealt(queries, 4, seed=3)
+    assert folds[::2] == folds[1::2] and sorted(folds.count(fold) for fold in range(4)) == [8, 8, 8, 8]
+    assert folds == [query_folds(queries, 4, 3)[query] for query in queries]  # dealt as everywhere else
+    assert len(set(dealt(queries, 99))) == 16
     with pytest.raises(ValueError, match="9 groups of queries: it takes 10 at least"):
-        choose(np.zeros((2, 9)), range(9))
+        dealt(WORDS[:9])
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ _NAMES = {
     "Verdict": "goodrate.relevance.verdicts",
     "evaluate": "goodrate.api.evaluating",
     "generate_shop": "goodrate.api.shops",
+    "label": "goodrate.api.labelling",
+    "next_labels": "goodrate.api.next_labels",
     "open_judge": "goodrate.api.judging",
     "read_catalog": "goodrate.api.reading",
     "read_judgements": "goodrate.api.reading",
@@ -27,22 +29,29 @@ _NAMES = {
     "train": "goodrate.api.training",
     "trim": "goodrate.api.trimming",
     "tune": "goodrate.api.tuning",
+    "understand": "goodrate.api.understanding",
+    "warm": "goodrate.api.warming",
 }
 __all__ = [
     "CalibratedJudge", "Catalog", "FunctionJudge", "Index", "Judgements", "Verdict", "__version__", "evaluate",
-    "generate_shop", "open_judge", "read_catalog", "read_judgements", "serve", "train", "trim", "tune",
+    "generate_shop", "label", "next_labels", "open_judge", "read_catalog", "read_judgements", "serve", "train", "trim",
+    "tune", "understand", "warm",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from goodrate.api.evaluating import evaluate
     from goodrate.api.index import Index
     from goodrate.api.judging import open_judge
+    from goodrate.api.labelling import label
+    from goodrate.api.next_labels import next_labels
     from goodrate.api.reading import read_catalog, read_judgements
     from goodrate.api.serving import serve
     from goodrate.api.shops import generate_shop
     from goodrate.api.training import train
     from goodrate.api.trimming import trim
     from goodrate.api.tuning import tune
+    from goodrate.api.understanding import understand
+    from goodrate.api.warming import warm
     from goodrate.catalog.items import Catalog
     from goodrate.catalog.judgements import Judgements
     from goodrate.relevance.function_judge import FunctionJudge

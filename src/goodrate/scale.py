@@ -16,7 +16,10 @@ from goodrate.text_file import read_text
 
 _ZEROS = re.compile(r"(-?\d+)\.0+|(-?\d+\.\d*?[1-9])0+")  # 3.0 and 100.000 are whole, 0.50 is 0.5
 Merge = Literal["median", "majority", "mean", "min"]  # how several labels of one pair become one (catalog.raters)
-KEYS = ("name", "labels", "gains", "positive", "aliases", "edges", "range")
+# Whose labels are read where a file has a model's beside people's (catalog.raters); any: a model's where no person
+# labelled the pair.
+LabelsBy = Literal["people", "model", "any"]
+KEYS = ("name", "labels", "gains", "positive", "aliases", "edges", "range", "descriptions")
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class RelevanceScale:
     labels: L names, worst first. gains: L non-negative gains for nDCG, non-decreasing. positive: the labels that people
     call good (Goodrate counts them). aliases: other spellings that readers accept, such as the grade "3" or "E".
     edges: for continuous grades L - 1 rising numbers; a grade has the label above the last edge that it reaches.
-    limits: the lowest and the highest grade there, both included.
+    limits: the lowest and the highest grade there, both included. descriptions: what a label means, in words, for those
+    who give them.
     """
 
     name: str
@@ -36,6 +40,7 @@ class RelevanceScale:
     aliases: dict[str, str] = field(default_factory=dict, hash=False, compare=False)
     edges: tuple[float, ...] = ()
     limits: tuple[float, float] = (-math.inf, math.inf)
+    descriptions: dict[str, str] = field(default_factory=dict, hash=False, compare=False)
 
     def __post_init__(self) -> None:
         assert len(self.labels) == len(self.gains) >= 2
@@ -118,6 +123,12 @@ FOUR_LEVEL = RelevanceScale(
     gains=(0.0, 1.0, 3.0, 7.0),
     positive=frozenset({"related", "excellent"}),
     aliases={"1": "irrelevant", "2": "mismatch", "3": "related", "4": "excellent"},
+    descriptions={
+        "irrelevant": "another kind of product, or one that only goes with the wanted one",
+        "mismatch": "the right or a neighbouring kind of product, but a requirement of the query fails",
+        "related": "the right kind of product; not all that was asked for is certain, or a preference is missed",
+        "excellent": "all that was asked for",
+    },
 )
 
 # The gains of the ESCI paper (arXiv 2206.06588). The published evaluation script swaps S and C: see ESCI_SWAPPED.
@@ -130,6 +141,12 @@ ESCI = RelevanceScale(
         "i": "irrelevant", "c": "complement", "s": "substitute", "e": "exact",
         "0": "irrelevant", "1": "complement", "10": "substitute", "100": "exact",  # the gains, in whole numbers
     },
+    descriptions={  # after arXiv 2206.06588, section 3, in our words
+        "irrelevant": "not what the query asks for, and of no use to its shopper",
+        "complement": "not what the query asks for, but used together with it",
+        "substitute": "fails some of the query's requirements, but could be used in place of what it asks for",
+        "exact": "meets every requirement of the query",
+    },
 )  # fmt: skip
 # What the published script computes: complement worth 0.1 and substitute worth 0.01. For comparison only.
 ESCI_SWAPPED = RelevanceScale(
@@ -138,6 +155,7 @@ ESCI_SWAPPED = RelevanceScale(
     gains=(0.0, 0.01, 0.1, 1.0),
     positive=frozenset({"exact", "substitute"}),
     aliases=ESCI.aliases,
+    descriptions=ESCI.descriptions,
 )
 WANDS = RelevanceScale(
     name="wands",
@@ -145,12 +163,23 @@ WANDS = RelevanceScale(
     gains=(0.0, 0.5, 1.0),
     positive=frozenset({"exact"}),
     aliases={"i": "irrelevant", "p": "partial", "e": "exact"},
+    descriptions={
+        "irrelevant": "not what the query asks for",
+        "partial": "meets some of the query's requirements, not all",
+        "exact": "meets every requirement of the query",
+    },
 )
 GRADED_0_3 = RelevanceScale(
     name="graded_0_3",
     labels=("0", "1", "2", "3"),
     gains=(0.0, 1.0, 3.0, 7.0),
     positive=frozenset({"2", "3"}),
+    descriptions={
+        "0": "wrong: another kind of product, or one that only goes with the wanted one",
+        "1": "poor: related to what the query asks for, but most shoppers would not take it",
+        "2": "fair: near to what the query asks for; some shoppers would take it",
+        "3": "right: what the query asks for",
+    },
 )
 
 BINARY = RelevanceScale(
@@ -159,6 +188,7 @@ BINARY = RelevanceScale(
     gains=(0.0, 1.0),
     positive=frozenset({"relevant"}),
     aliases={"0": "irrelevant", "1": "relevant"},
+    descriptions={"irrelevant": "not what the query asks for", "relevant": "what the query asks for"},
 )
 
 SCALES = {scale.name: scale for scale in (FOUR_LEVEL, ESCI, ESCI_SWAPPED, WANDS, GRADED_0_3, BINARY)}
@@ -202,7 +232,8 @@ def scale_entry(scale: RelevanceScale) -> str | dict[str, Any]:
         "positive": [label for label in scale.labels if label in scale.positive],
     }  # fmt: skip
     binned = {"edges": list(scale.edges), "range": list(scale.limits)} if scale.edges else {}
-    return entry | ({"aliases": dict(scale.aliases)} if scale.aliases else {}) | binned
+    told = {"descriptions": dict(scale.descriptions)} if scale.descriptions else {}
+    return entry | ({"aliases": dict(scale.aliases)} if scale.aliases else {}) | binned | told
 
 
 def read_scale(path: str | Path) -> RelevanceScale:
@@ -237,7 +268,7 @@ def own_scale(content: Mapping[str, Any], source: str) -> RelevanceScale:
             f"a name that is not one of {', '.join(SCALES)}", name)  # fmt: skip
     aliases = _aliases(content, known, source)
     edges, limits = _edges(content, [*known, *map(spelling, aliases)], len(labels), source)
-    return RelevanceScale(name, labels, gains, good, aliases, edges, limits)
+    return RelevanceScale(name, labels, gains, good, aliases, edges, limits, _descriptions(content, known, source))
 
 
 def _aliases(content: Mapping[str, Any], known: Mapping[str, str], source: str) -> dict[str, str]:
@@ -249,6 +280,17 @@ def _aliases(content: Mapping[str, Any], known: Mapping[str, str], source: str) 
         clash = known.get(spelling(alias), label)
         _refuse(spelling(clash) != spelling(label), source, f"aliases.{alias}", "a spelling that is no label", alias)
     return {str(alias): known[spelling(label)] for alias, label in given.items()}
+
+
+def _descriptions(content: Mapping[str, Any], known: Mapping[str, str], source: str) -> dict[str, str]:
+    """What labels mean, by label."""
+    given = content.get("descriptions", {})
+    _refuse(not isinstance(given, Mapping), source, "descriptions", 'a table such as {exact = "all of it"}', given)
+    for label, text in given.items():
+        where = f"descriptions.{label}"
+        _refuse(spelling(label) not in known, source, where, f"one of {', '.join(known.values())}", label)
+        _refuse(not isinstance(text, str) or not text.strip(), source, where, "a text", text)
+    return {known[spelling(label)]: " ".join(text.split()) for label, text in given.items()}
 
 
 def _edges(

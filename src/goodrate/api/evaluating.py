@@ -31,6 +31,7 @@ class Evaluation:
     dropped_queries: those of one grade that were left out. seen: how many queries a judge was trained on ("train") or
     tuned on ("dev"), and whether they were left out ("dropped"); None where no judge has seen any. runs: what was
     measured, one a system of the report. titles: item ids -> the titles of those that the index has.
+    labels_by: the models that made the labels; none where people did.
     """
 
     report: Report
@@ -43,6 +44,7 @@ class Evaluation:
     task: Task | None = None
     k: int = 10
     titles: Callable[[set[str]], dict[str, str]] = lambda ids: {}
+    labels_by: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         from goodrate.evaluation.report import as_text
@@ -66,14 +68,15 @@ class Evaluation:
         """All numbers as JSON."""
         from goodrate.evaluation.report import as_dict
 
-        more = {"labels": self.labels, "seen_queries": self.seen}
+        more = {"labels": self.labels, "seen_queries": self.seen, "labels_by": list(self.labels_by)}
         return as_dict(self.report) | {name: value for name, value in more.items() if value}
 
     def footnotes(self) -> list[str]:
         """What the table cannot show: gains, tests, what was left out, agreement of labels."""
         from goodrate.evaluation.report import footnotes
 
-        return [*footnotes(self.report), *_label_lines(self.labels or {}), *self.notes]
+        by = [f"measured against labels made by {', '.join(self.labels_by)}, not by people"] if self.labels_by else []
+        return [*by, *footnotes(self.report), *_label_lines(self.labels or {}), *self.notes]
 
     def write_plot(self, path: str | Path) -> None:
         """Write a picture (.png, .svg, .pdf): one panel per metric, one dot with its interval per system."""
@@ -141,6 +144,7 @@ def evaluate(
     from goodrate.evaluation.report import evaluate_systems
     from goodrate.evaluation.systems import Task
 
+    judgements.require_one_kind()
     first = index or next((system for system in systems if isinstance(system, Index)), None)
     if first is None:
         raise ValueError("evaluate needs an index: among systems, or as index=")
@@ -159,6 +163,7 @@ def evaluate(
     return Evaluation(
         report, joined.join_report, labels, len(queries) - len(kept), (*told, *notes), seen, tuple(runs), task, k,
         lambda ids: {item: row["title"] for item, row in _rows(first, ids & set(first.items.ids)).items()},
+        joined.models,
     )  # fmt: skip
 
 

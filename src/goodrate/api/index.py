@@ -40,16 +40,17 @@ class Index:
     def __init__(
         self, store: Store, encoder: ItemEncoder | None = None, judge: CalibratedJudge | None = None,
         depth: int = DEPTH, mode: str | None = None,
-        as_typed: bool = False, rules: RankingRules | str | Path | None = None,
+        as_typed: bool = False, rules: RankingRules | str | Path | None = None, judge_ms: float | None = None,
     ) -> None:  # fmt: skip
-        """mode: hybrid, lexical or dense; None = the best that the index has. as_typed: "without X" and "under 50 euro"
+        """judge_ms: what a search may spend on verdicts; None = no limit, all `depth` items are judged.
+        mode: hybrid, lexical or dense; None = the best that the index has. as_typed: "without X" and "under 50 euro"
         are plain words. rules: ranking rules or their file; None = ranking_rules.toml of the folder, if it is there.
         Raises ValueError for another encoder.
         """
         if encoder is not None:
             store.require_encoder(encoder.fingerprint)
         self.store, self.encoder, self.judge, self.depth, self.mode = store, encoder, judge, depth, mode
-        self.as_typed, self._rules = as_typed, rules
+        self.as_typed, self._rules, self.judge_ms = as_typed, rules, judge_ms
 
     @classmethod
     def create(
@@ -243,7 +244,7 @@ class Index:
     def search(
         self, query: str, k: int = 10, where: str | None = None, mode: str | None = None, depth: int | None = None,
         ignore: Sequence[str] = (), facets: bool | Sequence[str] = False, *, offset: int = 0, sort: str = "relevance",
-        group_by: str | None = None, with_rules: bool = True,
+        group_by: str | None = None, with_rules: bool = True, judge_ms: float | None = None,
     ) -> SearchResponse:  # fmt: skip
         """The best k items, best first; with a judge, its verdicts order the first `depth`.
 
@@ -255,6 +256,7 @@ class Index:
         sort: price, -price (falling), rating or attributes.NAME, among the relevant results. group_by: one result for
         all items with the same parent_id (or brand, category, attributes.NAME), or, as title, whose titles differ by
         colour, size and count alone; "none" where the index groups unasked. with_rules: whether its ranking rules act.
+        judge_ms: milliseconds for verdicts: the best candidates are judged, `left` of the answer counts the others.
         Raises ValueError for an empty query, an unknown mode, name or facet, or a filter that is none.
         """
         from goodrate.serving.records import SearchRequest
@@ -267,12 +269,15 @@ class Index:
         return self.pipeline.search(
             SearchRequest(
                 query, k, where, mode, depth, tuple(ignore), offset=offset, sort=sort, group_by=group_by,
-                with_rules=with_rules, facets=asked,
+                with_rules=with_rules, facets=asked, judge_ms=judge_ms,
             )
         )  # fmt: skip
 
-    def rerank(self, judge: Judge | CalibratedJudge, depth: int = DEPTH, mode: str | None = None) -> Index:
-        """The same index with a judge over its first `depth` results.
+    def rerank(
+        self, judge: Judge | CalibratedJudge, depth: int = DEPTH, mode: str | None = None,
+        judge_ms: float | None = None,
+    ) -> Index:  # fmt: skip
+        """The same index with a judge over its first `depth` results, as many of them as fit into judge_ms.
 
         The judge is told what the index knows of queries (its facts.jsonl and contexts.jsonl), unless it has its own
         notes.
@@ -280,7 +285,7 @@ class Index:
         self._require_mode(mode)
         judge = as_calibrated(judge)
         noted = judge if judge.notes is not None else judge.with_notes(self.notes(judge))
-        return self.but(judge=noted, depth=depth, mode=mode or self.mode)
+        return self.but(judge=noted, depth=depth, mode=mode or self.mode, judge_ms=judge_ms)
 
     def in_mode(self, mode: str) -> Index:
         """The same index, searched by words, by meaning, or by both."""
@@ -298,7 +303,8 @@ class Index:
     def but(self, **changes: Any) -> Index:
         """The same index but for some of what __init__ takes."""
         own = {"store": self.store, "encoder": self.encoder, "judge": self.judge, "depth": self.depth}
-        return Index(**{**own, "mode": self.mode, "as_typed": self.as_typed, "rules": self._rules, **changes})
+        asked = {"mode": self.mode, "as_typed": self.as_typed, "rules": self._rules, "judge_ms": self.judge_ms}
+        return Index(**{**own, **asked, **changes})
 
     @property
     def rules_file(self) -> Path | None:
@@ -378,8 +384,9 @@ class Index:
         made = self.store.manifest
         language = rules_language(made.language) or "en"
         return SearchPipeline(
-            self.store, self.searcher, self.judge, self.modes, self.rules, made.group_by, language
-        )
+            self.store, self.searcher, self.judge, self.modes, self.rules, made.group_by, language,
+            judge_ms=self.judge_ms,
+        )  # fmt: skip
 
 
 def _catalog(items: Catalog | Any) -> Catalog:

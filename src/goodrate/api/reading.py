@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goodrate.scale import Merge, RelevanceScale, get_scale
+from goodrate.scale import LabelsBy, Merge, RelevanceScale, get_scale
 
 if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
@@ -39,6 +39,7 @@ def read_catalog(
 def read_judgements(
     source: Any, scale: Scale | None = None, format: str | None = None, map: Mapping[str, str] | None = None,
     skip_bad: int = 0, queries: str | Path | None = None, raters: Sequence[str] = (), merge: Merge | None = None,
+    labels_by: LabelsBy = "people",
 ) -> Judgements:  # fmt: skip
     """The judgements of a file or frame: columns query, item_id, label and, when queries have ids, query_id.
 
@@ -46,15 +47,16 @@ def read_judgements(
     labels are on. format: trec, ltr, quepid, quepid_json, rre, srw, rank_eval, esci, wands, chorus; None = told by the
     content. map: our column -> theirs. queries: the file with the texts of query ids, or "ids" where the ids are the
     texts. raters: columns of one rater's labels each, such as ["agent_*_rating"]. merge: median, majority, mean or min
-    of several labels of a pair. `.notes` says what was read how; `.join(catalog)` leaves out, and counts, what the
-    catalogue lacks. Raises FileNotFoundError, or ValueError with file, row and column.
+    of several labels of a pair. labels_by: people, or model for labels that a model made (rater "model:..."), or
+    any for a model's where people labelled nothing. `.notes` says what was read how; `.join(catalog)` leaves out, and
+    counts, what the catalogue lacks. Raises FileNotFoundError, or ValueError with file, row and column.
     """
     from goodrate.catalog import judgements
 
     read = judgements.read_judgements if isinstance(source, (str, Path)) else judgements.frame_judgements
     known = None if scale is None else scale_of(scale)
     texts = None if queries is None else str(queries)
-    return read(source, known, format, dict(map) if map else None, skip_bad, texts, raters, merge)
+    return read(source, known, format, dict(map) if map else None, skip_bad, texts, raters, merge, labels_by)
 
 
 def scale_of(scale: Scale) -> RelevanceScale:

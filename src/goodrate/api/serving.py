@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goodrate.extras import require
+from goodrate.serving.limits import KEEP as KEEP
 from goodrate.serving.limits import Limits as Limits
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from goodrate.api.index import Index
     from goodrate.relevance.judge import CalibratedJudge
+    from goodrate.relevance.verdict_store import VerdictStore
     from goodrate.serving.live import LivePipeline
     from goodrate.serving.pipeline import SearchPipeline
 
@@ -50,8 +52,7 @@ def warm_up(index: Index) -> None:
     """Answer once, so that the first shopper does not wait for what is only set up on use. Nothing is stored."""
     index.pipeline.search_once(WARM_UP)
     index.store.facets.table()
-    if index.judge is not None:
-        index.judge.probabilities(WARM_UP, ["lamp", "chair"])
+    index.pipeline.judge_some(WARM_UP)
 
 
 def live(
@@ -84,16 +85,17 @@ def live(
 def open_live(
     index: Path, model: str | None = None, encoder: str | None = None, verdicts: Path | None = None,
     facts: Path | None = None, contexts: str | None = None, context_encoder: str | None = None,
-    rules: Path | None = None,
+    rules: Path | None = None, judge_ms: float | None = None, keep_verdicts: int | None = KEEP,
 ) -> tuple[Index, LivePipeline]:  # fmt: skip
     """An index folder with its encoder, a judge with its notes and stored verdicts, and what serves it.
 
     model: the judge's folder. verdicts: the file that keeps verdicts, verdicts.sqlite in the index unless said. facts,
-    contexts, context_encoder: as Index.notes. rules: a file of ranking rules in place of the index's own. Raises what
-    Index.open and open_judge do, and ValueError for a file of verdicts that is another one.
+    contexts, context_encoder: as Index.notes. rules: a file of ranking rules in place of the index's own. judge_ms: as
+    Index.rerank. keep_verdicts: how many the file holds at most; None = all. Raises what Index.open and open_judge do,
+    and ValueError for a file of verdicts that is another one.
     """
     from goodrate.api.index import Index
-    from goodrate.api.judging import named_texts, open_judge, require_facts
+    from goodrate.api.judging import named_texts, require_facts
     from goodrate.api.notes import CONTEXTS, FACTS
     from goodrate.relevance.context import ITEMS
     from goodrate.serving.kept_verdicts import ServingVerdictStore
@@ -102,18 +104,58 @@ def open_live(
     if model is None:
         if contexts or context_encoder:
             raise ValueError(f"texts are given ({contexts or context_encoder}), and no judge to read them")
+        if judge_ms is not None:
+            raise ValueError(f"--judge-ms {judge_ms:g} is for a judge, and there is none: --model JUDGE")
         opened = Index.open(index, encoder).but(rules=rules)
         return opened, live(opened)
     texts = named_texts(model, contexts, context_encoder, index / CONTEXTS)
-    opened = Index.open(index, encoder).but(rules=rules)
-    judge = open_judge(model).with_notes(None, ServingVerdictStore(verdicts or index / "verdicts.sqlite"))
+    opened = Index.open(index, encoder).but(rules=rules, judge_ms=judge_ms)
+    store = ServingVerdictStore(verdicts_file(index, verdicts), keep_verdicts)
+    reranked, noted = rerank_by(opened, model, store, facts, texts, context_encoder)
+    files = [facts or index / FACTS, *([] if texts == ITEMS else [Path(texts or index / CONTEXTS)])]
+    return reranked, live(reranked, noted, files, follow_items=texts == ITEMS)
+
+
+def with_judge(
+    opened: Index, model: str, verdicts: Path | None = None, depth: int | None = None, judge_ms: float | None = None,
+    must_keep: bool = False,
+) -> Index:  # fmt: skip
+    """An open index with the judge of a folder, which is told what the index knows and reads and writes the verdicts
+    of its searches, as `open_live` serves it. must_keep: a verdict that cannot be stored is an error, where a search
+    is else answered all the same. Raises what open_judge does.
+    """
+    from goodrate.api.judging import named_texts
+    from goodrate.api.notes import CONTEXTS
+    from goodrate.relevance.verdict_store import VerdictStore
+    from goodrate.serving.kept_verdicts import ServingVerdictStore
+
+    folder = opened.store.path
+    texts = named_texts(model, None, None, folder / CONTEXTS)
+    path = verdicts_file(folder, verdicts)
+    store = VerdictStore(path) if must_keep else ServingVerdictStore(path, keep=None)
+    return rerank_by(opened.but(depth=depth or opened.depth, judge_ms=judge_ms), model, store, texts=texts)[0]
+
+
+def verdicts_file(index: Path, named: Path | None = None) -> Path:
+    """Where the verdicts of an index's searches are kept, unless another file is named."""
+    return named or index / "verdicts.sqlite"
+
+
+def rerank_by(
+    opened: Index, model: str, store: VerdictStore, facts: Path | None = None, texts: str | None = None,
+    context_encoder: str | None = None,
+) -> tuple[Index, Noted]:  # fmt: skip
+    """The index with the judge of a folder, told what the index knows of queries; and what tells it so anew.
+
+    texts: those that the judge reads (named_texts). Raises what open_judge does.
+    """
+    from goodrate.api.judging import open_judge
 
     def noted(of: Index, judge: CalibratedJudge) -> CalibratedJudge:
         return judge.with_notes(of.notes(judge, facts, texts, context_encoder))
 
-    reranked = opened.rerank(noted(opened, judge))
-    files = [facts or index / FACTS, *([] if texts == ITEMS else [Path(texts or index / CONTEXTS)])]
-    return reranked, live(reranked, noted, files, follow_items=texts == ITEMS)
+    judge = open_judge(model).with_notes(None, store)
+    return opened.rerank(noted(opened, judge), depth=opened.depth, judge_ms=opened.judge_ms), noted
 
 
 def run(pipeline: LivePipeline, listener: socket.socket, limits: Limits | None = None) -> None:

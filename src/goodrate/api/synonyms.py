@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +27,13 @@ def read_synonyms(path: str | Path) -> Synonyms:
     return Synonyms.read(path)
 
 
-def read_query_log(path: str | Path, skip_bad: int = 0) -> list[tuple[str, float]]:
+def read_query_log(
+    path: str | Path, skip_bad: int = 0, map: Mapping[str, str] | None = None
+) -> list[tuple[str, float]]:
     """(query, count) of a csv, tsv, jsonl or parquet file with the columns query and, if there is one, count."""
     from goodrate.catalog import query_log
 
-    return query_log.read_query_log(path, skip_bad=skip_bad)
+    return query_log.read_query_log(path, dict(map) if map else None, skip_bad)
 
 
 def propose_synonyms(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from goodrate.api.endpoints import Endpoint, opened_asker
 from goodrate.api.judging import UNKNOWN_ITEM, ItemSource, fact_book, read_pair_file, require_facts
 from goodrate.api.reading import Scale, scale_of
 from goodrate.run_folder import write_atomic
@@ -42,15 +42,15 @@ class LabelledRows:
     unusable: dict[int, str]
 
 
-def rule_book(path: str | Path | None, scale: Scale | None = None) -> RuleBook:
-    """The rule book of a file, None = the package's. scale: the labels' own, where it is another than the book's.
+def rule_book(name: str | Path | None, scale: Scale | None = None) -> RuleBook:
+    """The rule book of a file or of a name that ships (esci, graded_0_3, shop); None = the shop's.
 
-    A book is about labels by their place, worst first: on another scale with as many labels it reads the same. Raises
-    ValueError when the number of labels differs.
+    scale: the labels' own, where it is another than the book's. A book is about labels by their place, worst first: on
+    another scale with as many labels it reads the same. Raises ValueError when the number of labels differs.
     """
-    from goodrate.relevance.rulebook import DEFAULT_RULES, load_rulebook, on_scale
+    from goodrate.relevance.rulebook import named_rulebook, on_scale
 
-    book = load_rulebook(Path(path) if path else DEFAULT_RULES)
+    book = named_rulebook("shop" if name is None else name)
     return book if scale is None else on_scale(book, scale_of(scale))
 
 
@@ -90,53 +90,13 @@ def template_teacher(book: RuleBook, labelled: LabelledRows) -> Teacher:
     return TemplateTeacher(book, Lexicon.of(items, (f"{p.query} {p.facts}" for p in labelled.pairs)))
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """A language model behind an OpenAI-compatible address; None = not given. Prices are per million tokens."""
-
-    url: str | None
-    model: str | None
-    key_env: str | None = None
-    max_tokens_total: int | None = None
-    max_cost: float | None = None
-    price_prompt: float = 0.0
-    price_answer: float = 0.0
-    max_answer_tokens: int = 400
-    concurrency: int = 4
-    timeout: float = 120.0
-    answers: Path = Path("verdicts.sqlite")
-
-    def check(self) -> None:
-        """Raises ValueError for what is missing, before anything is read."""
-        for name, value in (("--url", self.url), ("--model", self.model)):
-            if not value:
-                raise ValueError(f"--teacher endpoint needs {name}")
-        if not str(self.url).startswith(("http://", "https://")):
-            raise ValueError(f"--url {self.url}: expected an address that begins with http:// or https://")
-        if self.key_env and not os.environ.get(self.key_env):
-            raise ValueError(f"--key-env {self.key_env}: that environment variable is not set")
-        if self.max_cost is not None and not (self.price_prompt or self.price_answer):
-            raise ValueError("--max-cost needs --price-prompt and --price-answer")
-
-
 @contextlib.contextmanager
 def endpoint_teacher(options: Endpoint, book: RuleBook) -> Iterator[EndpointTeacher]:
     """The teacher of an endpoint; its answers are stored and paid for once."""
-    from goodrate.teaching.answer_store import AnswerStore
-    from goodrate.teaching.budget import Budget, Prices
-    from goodrate.teaching.chat_endpoint import ChatEndpoint, Patience
     from goodrate.teaching.endpoint_teacher import EndpointTeacher
 
-    budget = Budget(options.max_tokens_total, options.max_cost, Prices(options.price_prompt, options.price_answer))
-    key = os.environ.get(options.key_env, "") if options.key_env else ""
-    assert options.url is not None and options.model is not None
-    patience = Patience(timeout=options.timeout)
-    endpoint = ChatEndpoint(options.url, options.model, key, options.max_answer_tokens, patience)
-    with AnswerStore(options.answers) as store, contextlib.closing(endpoint):
-        try:
-            yield EndpointTeacher(book, endpoint, store, budget, options.concurrency)
-        except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(f"{options.answers} keeps what was answered, the same command goes on") from stop
+    with opened_asker(options) as asker:
+        yield EndpointTeacher(book, asker)
 
 
 def teach(

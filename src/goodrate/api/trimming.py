@@ -160,7 +160,7 @@ def _needed(whole: CausalLM, card: Any) -> set[int]:
     texts = [text for book in books for text in house_texts(book)]
     needed = set(count_tokens(whole, [[*texts, *_chat_texts(whole, card)]]))
     stop = [] if card is None or card.stop_token_id is None else [card.stop_token_id]
-    return needed | set(card.label_token_ids if card else ()) | set(stop)
+    return needed | set((*card.label_token_ids, *card.start_token_ids) if card else ()) | set(stop)
 
 
 def _chat_texts(whole: CausalLM, card: Any) -> list[str]:
@@ -183,8 +183,9 @@ def _write_cards(model: Path, folder: Path, done: Trimmed, card: Any, new: Mappi
         shutil.copyfile(path, folder / path.name)
     if card is not None:
         stop = None if card.stop_token_id is None else new[card.stop_token_id]
-        labels = tuple(new[i] for i in card.label_token_ids)
-        write_judge_card(folder, replace(card, label_token_ids=labels, stop_token_id=stop))
+        labels, start = (tuple(new[i] for i in ids) for ids in (card.label_token_ids, card.start_token_ids))
+        moved = replace(card, label_token_ids=labels, stop_token_id=stop, start_token_ids=start)
+        write_judge_card(folder, moved)
     (folder / TRIM_FILE).write_text(strict_json.dumps(asdict(done), indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_readme(done), encoding="utf-8")
 

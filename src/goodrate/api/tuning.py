@@ -112,13 +112,14 @@ def tune(
     index where its held-out gain over the defaults lies above 0 with its whole interval; else the defaults are.
     dry_run: nothing is written. Raises ValueError when no judged item is in the index or there are too few queries.
     """
-    from goodrate.evaluation.choosing import choose
+    from goodrate.evaluation.choosing import choose, dealt
     from goodrate.retrieval.search_settings import SearchSettings, read_settings
 
     task, scale = _task(index, judgements, judged_only)
     candidates = candidates_of(index)
+    of_query = dealt(list(task.queries.values()), folds, seed)
     values = measured(index, task, scale, candidates, metric, tick or (lambda: None))
-    choice = choose(values, _groups(task), folds=folds, seed=seed)
+    choice = choose(values, of_query, seed=seed)
     settings = candidates[choice.best] if choice.is_better else SearchSettings()
     gains = _field_gains(index, task, scale, settings, metric, fields, seed) if fields else {}
     before = read_settings(index.store.path)
@@ -133,15 +134,9 @@ def _task(index: Index, judgements: Judgements, judged_only: bool) -> tuple[Task
     """The queries with their judgements."""
     from goodrate.evaluation.systems import Task
 
+    judgements.require_one_kind()
     joined = judgements.join(index.items)
     return Task(joined.queries(), joined.qrels(), judged_only), joined.scale
-
-
-def _groups(task: Task) -> list[int]:
-    """The group of each query."""
-    from goodrate.catalog.splits import query_groups
-
-    return query_groups(list(task.queries.values()))
 
 
 def candidates_of(index: Index) -> tuple[SearchSettings, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from goodrate.catalog.html_text import without_html
 from goodrate.catalog.problems import BadRow
 from goodrate.catalog.rendering import compact_attributes, merged_objects, render_item, render_items
 from goodrate.catalog.tables import json_objects
@@ -39,14 +40,16 @@ class Catalog:
     frame: columns of ITEM_COLUMNS; id and title are required, the others are filled with "", null and "{}". Columns
     that are not ours become attributes, as they do in files.
     skipped: rows that the reader left out because --skip-bad allowed it. notes: how the reader took what can be read in
-    several ways, a line each. skipped_ids: those of skipped rows that have one.
+    several ways, a line each. skipped_ids: those of skipped rows that have one. plain: the texts were read before, and
+    what looks like HTML in them is meant; otherwise they become text, as those of files do.
     """
 
     def __init__(
         self, frame: pl.DataFrame, skipped: tuple[BadRow, ...] = (), notes: tuple[str, ...] = (),
-        skipped_ids: tuple[str, ...] = (),
+        skipped_ids: tuple[str, ...] = (), plain: bool = False,
     ) -> None:  # fmt: skip
-        self.frame = _normalised(frame)
+        typed = _normalised(frame)
+        self.frame = typed if plain else without_html(typed)[0]
         self.skipped, self.notes, self.skipped_ids = skipped, notes, skipped_ids
         if self.frame["id"].n_unique() < len(self.frame):
             doubled = self.frame.filter(pl.col("id").is_duplicated())["id"][0]
@@ -77,7 +80,7 @@ class Catalog:
         """Some of the items, by place: items[:5]."""
         if not isinstance(place, slice):
             raise TypeError(f"a catalogue is cut with a slice such as items[:5], not {place!r}; rows([id]) finds by id")
-        return Catalog(self.frame[place], notes=self.notes)
+        return Catalog(self.frame[place], notes=self.notes, plain=True)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.to_rows())

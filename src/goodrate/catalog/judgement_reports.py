@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from goodrate.catalog.raters import MergeReport
+from goodrate.catalog.raters import MergeReport, ModelLabels
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class ReadReport:
     """What a reader did beside reading. format: the layout that it told by itself. unrated: ratings that are blank.
 
     repeats: rows that say what another one says. merge: how several labels of a pair became one. ratings: all labels
-    before that (query_id, query, item_id, rater where named, label); None where there is one a pair. notes: more.
+    before that (query_id, query, item_id, rater where named, label); None where there is one a pair. models: labels
+    that a model made, None where the file names no such rater. notes: more.
     """
 
     format: str | None = None
@@ -44,6 +45,7 @@ class ReadReport:
     repeats: int = 0
     merge: MergeReport | None = None
     ratings: pl.DataFrame | None = field(default=None, compare=False)
+    models: ModelLabels | None = field(default=None, compare=False)
     notes: tuple[str, ...] = ()
 
     def lines(self) -> tuple[str, ...]:
@@ -53,4 +55,5 @@ class ReadReport:
         if self.unrated:
             lines.append(f"{self.unrated:,} of {self.ratings_read:,} ratings are blank: unrated, which is no label")
         lines += [f"{self.repeats:,} rows say again what another one says"] if self.repeats else []
+        lines += [str(self.models)] if self.models and str(self.models) else []
         return (*lines, *([str(self.merge)] if self.merge else []), *self.notes)

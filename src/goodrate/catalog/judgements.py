@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -21,6 +21,7 @@ from goodrate.catalog.raters import (
     PAIR,
     RATER_COLUMNS,
     chosen_columns,
+    chosen_labels,
     label_problems,
     likely_raters,
     long_form,
@@ -28,8 +29,9 @@ from goodrate.catalog.raters import (
 )
 from goodrate.catalog.readers import as_text, query_problems
 from goodrate.catalog.splits import split_by_group
+from goodrate.catalog.spreadsheet_cells import unmarked
 from goodrate.catalog.tables import EXTRAS, ROW, RawTable, frame_table, read_table
-from goodrate.scale import Merge, RelevanceScale, tell_scale
+from goodrate.scale import LabelsBy, Merge, RelevanceScale, tell_scale
 
 JUDGEMENT_COLUMNS = ("query_id", "query", "item_id", "label")
 BLANK = ("", "null", "nan")  # what stands where nobody rated
@@ -99,11 +101,37 @@ class Judgements:
 
     def _read_of(self, kept: pl.DataFrame, renamed: Callable[[pl.Series], pl.Series] | None = None) -> ReadReport:
         """What was read, with the ratings of these pairs. renamed: item ids as `kept` has them."""
-        ratings = self.read.ratings
-        if ratings is None:
-            return self.read
-        named = ratings if renamed is None else ratings.with_columns(renamed(ratings["item_id"]))
-        return replace(self.read, ratings=named.join(kept.select(PAIR), on=PAIR, how="semi"))
+
+        def of_kept(frame: pl.DataFrame) -> pl.DataFrame:
+            named = frame if renamed is None else frame.with_columns(renamed(frame["item_id"]))
+            return named.join(kept.select(PAIR), on=PAIR, how="semi")
+
+        ratings, models = self.read.ratings, self.read.models
+        if models is not None:
+            pairs = of_kept(models.pairs)
+            models = replace(models, pairs=pairs, people=len(kept) - len(pairs))
+        return replace(self.read, ratings=None if ratings is None else of_kept(ratings), models=models)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that made some of the labels, as their rater is called; none where all are people's."""
+        made = self.read.models
+        return made.names if made is not None and len(made.pairs) else ()
+
+    def require_one_kind(self) -> None:
+        """ValueError where people labelled some pairs and a model others: no report mixes them."""
+        if self.models and len(self.of_people()):
+            raise ValueError(
+                f"these labels are people's and those of {', '.join(self.models)}, and no report mixes them: take one "
+                "of them (--labels-by people or model, in training data.labels_by, in Python labels_by=)"
+            )
+
+    def of_people(self) -> Judgements:
+        """The judgements whose label is a person's."""
+        if not self.models or self.read.models is None:
+            return self
+        kept = self.frame.join(self.read.models.pairs, on=PAIR, how="anti", maintain_order="left")
+        return Judgements(kept, self.scale, self.skipped, self.join_report, self._read_of(kept))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -158,6 +186,7 @@ def read_judgements(
     queries: str | None = None,
     raters: Sequence[str] = (),
     merge: Merge | None = None,
+    labels_by: LabelsBy = "people",
 ) -> Judgements:
     """The judgements of a table (csv, tsv, jsonl, parquet, JSON list; plain, .gz or .zst) or another tool's file.
 
@@ -165,14 +194,15 @@ def read_judgements(
     None = the one known scale that all labels are on. format: one of JUDGEMENT_FORMATS, None = told by the content.
     queries: a file with the texts of query ids, or "ids" where the ids are the texts. raters: columns (or patterns such
     as agent_*_rating) that hold one rater's labels each. merge: how several labels of a pair become one; None = median
-    where the file names its raters, else a pair with two labels is a bad row. Blank labels are left out and counted.
+    where the file names its raters, else a pair with two labels is a bad row. labels_by: whose labels, where
+    some raters are models (catalog.raters.MODEL). Blank labels are left out and counted.
 
     Raises ValueError with file, row, column and what was expected.
     """
     path = Path(path)
     source = path / "label.csv" if path.is_dir() else path
     told = told_format(source) if format is None else None
-    how = _How.of(scale, format or told, mapping, skip_bad, queries, raters, merge)
+    how = _How.of(scale, format or told, mapping, skip_bad, queries, raters, merge, labels_by)
     if raters and how.format not in FILE_FORMATS:
         how = replace(how, raters=tuple(chosen_columns(read_table(source, ()).columns, raters, source)))
     table = judgement_table(source, how.format, how.wanted_columns(), how.wanted())
@@ -184,9 +214,10 @@ def read_judgements(
 def frame_judgements(
     frame: Any, scale: RelevanceScale | None = None, format: str | None = None, mapping: dict[str, str] | None = None,
     skip_bad: int = 0, queries: str | None = None, raters: Sequence[str] = (), merge: Merge | None = None,
+    labels_by: LabelsBy = "people",
 ) -> Judgements:  # fmt: skip
     """The judgements of a polars or pandas frame, checked like those of a file: see read_judgements."""
-    how = _How.of(scale, format, mapping, skip_bad, queries, raters, merge)
+    how = _How.of(scale, format, mapping, skip_bad, queries, raters, merge, labels_by)
     if raters:
         how = replace(how, raters=tuple(chosen_columns(list(frame.columns), raters, "frame")))
     return _judgements(frame_table("frame", frame, how.wanted_columns()), how, None)
@@ -206,12 +237,15 @@ class _How:
     queries: str | None
     raters: tuple[str, ...]
     merge: Merge | None
+    labels_by: LabelsBy
 
     @staticmethod
     def of(
         scale: RelevanceScale | None, format: str | None, mapping: dict[str, str] | None, skip_bad: int,
-        queries: str | None, raters: Sequence[str], merge: Merge | None,
+        queries: str | None, raters: Sequence[str], merge: Merge | None, labels_by: LabelsBy,
     ) -> _How:  # fmt: skip
+        if labels_by not in get_args(LabelsBy):
+            raise ValueError(f"labels_by {labels_by!r}: expected one of {', '.join(get_args(LabelsBy))}")
         layout, locale = find_format(format, JUDGEMENT_FORMATS)
         candidates = resolve_columns((*JUDGEMENT_COLUMNS, "rater"), layout, mapping)
         base = format.partition(":")[0] if format else None
@@ -223,7 +257,7 @@ class _How:
         if raters and mapping and {"label", "rater"} & set(mapping):
             raise ValueError("--raters names columns of labels; leave label and rater out of --map")
         return _How(
-            scale, base, layout, locale, mapping or {}, candidates, skip_bad, queries, tuple(raters), merge
+            scale, base, layout, locale, mapping or {}, candidates, skip_bad, queries, tuple(raters), merge, labels_by
         )  # fmt: skip
 
     def wanted_columns(self) -> set[str]:
@@ -273,7 +307,7 @@ def _judgements(table: RawTable, how: _How, told: str | None) -> Judgements:
     report = ReadReport(
         told, None if how.scale else scale.name, read, read - rated, rated - len(frame), notes=(note,) if note else ()
     )
-    return _merged(usable.drop(ROW), scale, skipped, report, how.merge)
+    return _merged(usable.drop(ROW), scale, skipped, report, how, table.path)
 
 
 def _told_scale(table: RawTable, frame: pl.DataFrame, problems: list[BadRow], skip_bad: int) -> RelevanceScale:
@@ -286,12 +320,14 @@ def _told_scale(table: RawTable, frame: pl.DataFrame, problems: list[BadRow], sk
 
 
 def _merged(
-    frame: pl.DataFrame, scale: RelevanceScale, skipped: tuple[BadRow, ...], report: ReadReport, merge: Merge | None
+    frame: pl.DataFrame, scale: RelevanceScale, skipped: tuple[BadRow, ...], report: ReadReport, how: _How, path: Path
 ) -> Judgements:
-    """Judgements with one label a pair."""
-    if "rater" not in frame.columns and merge is None:
-        return Judgements(frame, scale, skipped, read=report)
-    pairs, done = merged(frame, scale, merge or "median")
+    """Judgements with one label a pair, of those whose labels are wanted."""
+    wanted, models = chosen_labels(frame, how.labels_by, path)
+    report = replace(report, models=models)
+    if "rater" not in frame.columns and how.merge is None:
+        return Judgements(wanted, scale, skipped, read=report)
+    pairs, done = merged(wanted, scale, how.merge or "median")
     return Judgements(pairs, scale, skipped, read=replace(report, merge=done, ratings=frame))
 
 
@@ -312,6 +348,7 @@ def _texts(
     own = ("label", "rater") if how.raters else ()
     present = [ours for ours, theirs in column_of.items() if theirs in raw.columns and ours not in own]
     frame = raw.select(ROW, *(as_text(raw, column_of[name]).alias(name) for name in present))
+    frame = unmarked(frame, table.path, ("query_id", "query", "item_id"))
     problems = [*table.problems, *table.text_problems({name: column_of[name] for name in present})]
     note = ""
     if ids_alone:

@@ -12,10 +12,12 @@ import polars as pl
 from goodrate.catalog.problems import BadRow
 from goodrate.catalog.readers import as_text
 from goodrate.catalog.tables import ROW, RawTable
-from goodrate.scale import Merge, RelevanceScale
+from goodrate.scale import LabelsBy, Merge, RelevanceScale
 
 RATER_COLUMNS = ("rater", "annotator", "worker", "assessor", "rater_id", "annotator_id", "worker_id", "assessor_id")
 PAIR = ("query_id", "item_id")
+MODEL = "model:"  # what the name of a rater begins with that is no person, as goodrate label writes it
+BY_MODEL = pl.col("rater").str.strip_chars().str.to_lowercase().str.starts_with(MODEL).fill_null(False)
 PLACE = pl.col("place")
 # Each gives a label that a rater or the scale between them has; where two are as good, the lower one.
 RULES: dict[Merge, pl.Expr] = {
@@ -52,6 +54,60 @@ class MergeReport:
             f"{by}: {self.several:,} of {self.pairs:,} pairs have several labels, {self.differing:,} of them{share} "
             f"different ones; merged by {self.rule}: {IN_WORDS[self.rule]}"
         )
+
+
+@dataclass(frozen=True)
+class ModelLabels:
+    """Labels that a model made, of those that were read. pairs: query_id, item_id; names: of the models.
+
+    people: how many labels of people are read beside them. left_out: how many labels are not, in words; "" for none.
+    """
+
+    pairs: pl.DataFrame
+    names: tuple[str, ...]
+    people: int
+    left_out: str = ""
+
+    def __str__(self) -> str:
+        if not len(self.pairs):
+            return self.left_out
+        beside = f" and {self.people:,} by people" if self.people else ", not by people"
+        left_out = f"; {self.left_out}" if self.left_out else ""
+        return f"{len(self.pairs):,} pairs are labelled by {', '.join(self.names)}{beside}{left_out}"
+
+
+def chosen_labels(frame: pl.DataFrame, by: LabelsBy, source: object) -> tuple[pl.DataFrame, ModelLabels | None]:
+    """The ratings of those whose labels are wanted, and what there is of models; None where the file names none.
+
+    frame: query_id, item_id, and rater where named. Raises ValueError when no such label is there.
+    """
+    way_out = "(--labels-by, in training data.labels_by, in Python labels_by=)"
+    models = frame.filter(BY_MODEL) if "rater" in frame.columns else frame.clear()
+    if models.is_empty():
+        if by == "model":
+            raise ValueError(f"{source}: no label is made by a model: no rater's name begins with {MODEL!r} {way_out}")
+        return frame, None
+    people = frame.filter(~BY_MODEL)
+    made_by = ", ".join(models["rater"].unique(maintain_order=True))
+    if by == "people" and people.is_empty():
+        raise ValueError(
+            f"{source}: all {len(models):,} labels are made by {made_by}, not by people; take them {way_out}"
+        )
+    told = ""
+    if by == "people":
+        told, models = f"{len(models):,} labels made by {made_by} are left out {way_out}", models.clear()
+    elif by == "model":
+        told, people = f"{len(people):,} labels of people are left out {way_out}" if len(people) else "", people.clear()
+    else:
+        alone = models.join(people.select(PAIR).unique(), on=PAIR, how="anti", maintain_order="left")
+        if len(alone) < len(models):
+            told = f"{len(models) - len(alone):,} labels of a model are left out where people labelled the pair"
+        models = alone
+    names = tuple(models["rater"].unique(maintain_order=True))
+    pairs = models.select(PAIR).unique(maintain_order=True)
+    return pl.concat([people, models]), ModelLabels(
+        pairs, names, people.select(PAIR).n_unique() if len(people) else 0, told
+    )
 
 
 def chosen_columns(columns: Sequence[str], patterns: Sequence[str], source: object) -> list[str]:

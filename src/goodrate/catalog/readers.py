@@ -88,7 +88,7 @@ def _catalog(
     if usable.is_empty():
         raise ValueError(f"{table.path} has no usable row")
     skipped_ids = tuple(frame.filter(bad & (pl.col("id") != ""))["id"]) if skipped else ()
-    return Catalog(usable.select(*ITEM_COLUMNS), skipped, notes, skipped_ids)
+    return Catalog(usable.select(*ITEM_COLUMNS), skipped, notes, skipped_ids, plain=True)
 
 
 def _items(

@@ -55,7 +55,9 @@ def agreement(
 
     if out is not None:
         require_file_name("--out", out, (".csv",))
-    labels = read_judgements(file, scale, format, parse_mapping(map), skip_bad, queries, column_names(raters), merge)
+    labels = read_judgements(
+        file, scale, format, parse_mapping(map), skip_bad, queries, column_names(raters), merge, "any"
+    )
     tell_judgements(file, labels)
     found = rater_agreement(labels, seed)
     if as_json:
@@ -72,9 +74,14 @@ def _show(found: Agreement) -> None:
 
     screen = Console()
     sizes = ", ".join(f"{count:,} with {number}" for number, count in found.by_raters.items())
+    if found.models:
+        screen.print(
+            f"models among the raters: {escape(', '.join(found.models))}; first, people alone", highlight=False
+        )
     screen.print(f"{sum(found.by_raters.values()):,} pairs by number of labels: {sizes}", highlight=False)
-    share = found.differing / found.several
-    screen.print(f"{found.differing:,} of {found.several:,} pairs ({share:.1%}) have different labels", highlight=False)
+    if found.several:
+        share = f"{found.differing / found.several:.1%}"
+        screen.print(f"{found.differing:,} of {found.several:,} pairs ({share}) have different labels", highlight=False)
     for level, interval in found.alpha.items():
         screen.print(f"Krippendorff's alpha, {level}: {_shown(interval)}", highlight=False)
     if found.rater_pairs:

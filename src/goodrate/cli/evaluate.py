@@ -25,6 +25,7 @@ from goodrate.cli.options import (
     Rules,
     ScaleName,
     SkipBad,
+    WhoseLabels,
 )
 from goodrate.cli.terminal import (
     column_names,
@@ -55,6 +56,9 @@ nobody judged counts as nothing (see the unjudged column before believing such n
 first results of --rerank, whatever other systems are named; it is told the facts and texts in INDEX. Queries
 that it was trained or tuned on, as its folder says, are left out for all systems (--trained-queries keep: not).
 No system heeds the shop's ranking rules but one, rules, which is measured only when it is named.
+
+Labels that a model made (raters called "model:...", as goodrate label writes them) are left out; --labels-by model
+measures against them alone, and says so. No table mixes them with people's.
 
 --run takes another engine's results (TREC: query id or text, Q0, item id, rank, score, tag) as a system of the file's
 name; --systems can name it too, to put it first. --changes writes a page of the queries that changed most.
@@ -118,6 +122,7 @@ def evaluate(
     queries: Queries = None,
     raters: Raters = None,
     merge: MergeRule = None,
+    labels_by: WhoseLabels = "people",
     skip_bad: SkipBad = 0,
     run: Runs = None,
     systems: Systems = None,
@@ -143,18 +148,17 @@ def evaluate(
     """See HELP."""
     from goodrate.api.evaluating import evaluate as measure
     from goodrate.api.index import Index
-    from goodrate.api.judging import named_texts, require_facts
+    from goodrate.api.judging import named_texts
 
-    _require_files(plot, per_query, changes)
+    _require_files(plot, per_query, changes, facts)
     plain = Index.open(index, words_only=True)
     runs = _runs(run or [])
     names = chosen_systems(systems, plain.store.fingerprint is not None, model, list(runs))
     pair = compared(changes, compare, names) if changes or compare else None
     of_judge = {"model": model, "contexts": contexts, "context_encoder": context_encoder, "rerank": rerank}
     _require_effect(names, judged_only, rules, of_judge)
-    require_facts(facts)
     texts = named_texts(model, contexts, context_encoder, index / "contexts.jsonl") if model else None
-    how = (scale, format, parse_mapping(map), skip_bad, queries, column_names(raters), merge)
+    how = (scale, format, parse_mapping(map), skip_bad, queries, column_names(raters), merge, labels_by)
     labels = _joined(judgements, how, plain)
     judge = _judge(plain, model, facts, texts, context_encoder) if model and "judge" in names else None
     words_only = not {"dense", "hybrid", "rules"} & set(names) and (judge is None or rerank == "lexical" or judged_only)
@@ -240,8 +244,11 @@ def chosen_systems(text: str | None, has_vectors: bool, model: Path | None, runs
     return list(dict.fromkeys([*names, *runs]))
 
 
-def _require_files(plot: Path | None, per_query: Path | None, changes: Path | None) -> None:
-    """What the files to write need, before anything is measured: packages, and names that say what they are."""
+def _require_files(plot: Path | None, per_query: Path | None, changes: Path | None, facts: Path | None) -> None:
+    """What the files to write and to read need, before anything is measured: packages, telling names, to be there."""
+    from goodrate.api.judging import require_facts
+
+    require_facts(facts)
     if per_query is not None:
         require_file_name("--per-query", per_query, (".csv", ".parquet"))
     if changes is not None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from goodrate.cli.options import Currency, Decimal, Format, ScaleName, SkipBad
+from goodrate.cli.options import Currency, Decimal, Format, ScaleName, SkipBad, WhoseLabels
 from goodrate.cli.terminal import console, parse_mapping, require_folder, verb_app
 from goodrate.strict_json import read_object
 
@@ -72,6 +72,7 @@ def fit_judge(
     judgements_map: Annotated[
         str | None, typer.Option(help="Our names for the labels' columns: item_id=sku.", show_default=False)
     ] = None,
+    labels_by: WhoseLabels = "people",
     layers: Annotated[
         str | None, typer.Option(help="Layers that the probe reads: 9,12. Default: at 1/2 and 2/3 of its depth.")
     ] = None,
@@ -98,6 +99,7 @@ def fit_judge(
         "decimal": decimal, "currency": currency,
         "catalog_map": parse_mapping(map) or {}, "judgements_format": judgements_format, "skip_bad": skip_bad,
         "judgements_map": parse_mapping(judgements_map) or {}, "test_share": 0.0, "split_seed": seed,
+        "labels_by": labels_by,
     }  # fmt: skip
     if no_labels:
         recipe, settings = "judge_unlabelled", unlabelled_settings(data, encoder or [], model, characters, language)

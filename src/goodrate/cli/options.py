@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from goodrate.api.reading import CATALOG_FORMATS
-from goodrate.scale import Merge
+from goodrate.scale import LabelsBy, Merge
 
 Mode = Literal["hybrid", "lexical", "dense"]
 CatalogFile = Annotated[Path | None, typer.Option(help="Items by item_id: a file.", show_default=False)]
@@ -71,6 +71,14 @@ MergeRule = Annotated[
         show_default=False,
     ),
 ]
+WhoseLabels = Annotated[
+    LabelsBy,
+    typer.Option(
+        "--labels-by",
+        help="Where raters called \"model:...\" labelled too: people's labels, the models', or any: a model's where no "
+        "person labelled the pair.",
+    ),
+]
 Queries = Annotated[
     str | None,
     typer.Option(
@@ -107,4 +115,19 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be added
 Config = Annotated[Path | None, typer.Option(help="TOML file with settings.", show_default=False)]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting.", show_default=False)
+]
+Judge = Annotated[
+    str | None, typer.Option(help="A judge's folder. Without one, results have no tiers.", show_default=False)
+]
+JudgeMs = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Milliseconds for verdicts: the best candidates that fit are judged. Default: all are.",
+        show_default=False,
+    ),
+]
+Verdicts = Annotated[
+    Path | None,
+    typer.Option(help="File that keeps verdicts. Default: verdicts.sqlite in INDEX.", show_default=False),
 ]

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from goodrate.cli.options import Encoder, Mode, Rules
+from goodrate.cli.options import Encoder, Judge, JudgeMs, Mode, Rules, Verdicts
 from goodrate.cli.terminal import console as status_console
 from goodrate.cli.terminal import uncollected, verb_app
 from goodrate.strict_json import dumps
@@ -26,7 +26,7 @@ app = verb_app()
 # Channel -> the heading of its ranks.
 CHANNELS = {"identifier": "code", "lexical": "words", "synonym": "synonyms", "dense": "meaning"}
 COLUMNS = ("brand", "category", "price", "rating")  # shown when any result has one
-EXTRA = {"variant_count": "variants", "rules": "rules"}  # the same, behind the id
+EXTRA = {"tier": "tier", "variant_count": "variants", "rules": "rules"}  # the same, behind the id
 TITLE_CHARS = 120  # marketplaces have titles of 500
 
 GroupBy = Annotated[
@@ -35,6 +35,18 @@ GroupBy = Annotated[
         help="One result for all variants: parent_id, title, ..., none. Default: the index's.", show_default=False
     ),
 ]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        help="A condition on id, title, brand, category, price, rating, currency, parent_id, attributes.NAME.",
+        show_default=False,
+    ),
+]
+SearchMode = Annotated[
+    Mode | None, typer.Option(help="Default: hybrid, or lexical when the index has no vectors.", show_default=False)
+]
+AsTyped = Annotated[bool, typer.Option("--as-typed", help='Take "without X" and "under 50 euro" as plain words.')]
+Depth = Annotated[int, typer.Option(min=1, help="How many of the retrieved items the judge of --model sees.")]
 Facet = Annotated[
     list[str] | None,
     typer.Option(help="Count this: brand, category, price, rating, attributes.NAME.", show_default=False),
@@ -57,6 +69,8 @@ Examples:
   goodrate search shop-index "desk lamp" --group-by parent_id --sort price
 
   goodrate search shop-index "desk lamp" --rules ranking_rules.toml --offset 10
+
+  goodrate search shop-index "desk lamp" --model runs/judge/judge --judge-ms 200
 """
 
 
@@ -65,16 +79,8 @@ def search(
     index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
     query: Annotated[str, typer.Argument(help="What a shopper would type.")],
     k: Annotated[int, typer.Option("-k", "--k", min=1, max=1_000_000, help="How many results.")] = 10,
-    where: Annotated[
-        str | None,
-        typer.Option(
-            help="A condition on id, title, brand, category, price, rating, currency, parent_id, attributes.NAME.",
-            show_default=False,
-        ),
-    ] = None,
-    mode: Annotated[
-        Mode | None, typer.Option(help="Default: hybrid, or lexical when the index has no vectors.", show_default=False)
-    ] = None,
+    where: Where = None,
+    mode: SearchMode = None,
     sort: Annotated[
         str, typer.Option(help="price, -price (falling), -rating or attributes.NAME, of what is relevant.")
     ] = "relevance",
@@ -87,18 +93,24 @@ def search(
     ] = False,
     facet: Facet = None,
     encoder: Encoder = None,
-    as_typed: Annotated[
-        bool, typer.Option("--as-typed", help='Take "without X" and "under 50 euro" as plain words.')
-    ] = False,
+    model: Judge = None,
+    depth: Depth = 50,
+    judge_ms: JudgeMs = None,
+    verdicts: Verdicts = None,
+    as_typed: AsTyped = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """See HELP."""
     from goodrate.api.index import Index
+    from goodrate.api.serving import with_judge
 
     if rules is not None and no_rules:
         raise ValueError("--rules FILE and --no-rules exclude each other")
+    if model is None and (judge_ms is not None or verdicts is not None):
+        raise ValueError("--judge-ms and --verdicts are for a judge, and there is none: --model JUDGE")
     with uncollected(), status_console.status("loading"):
         opened = Index.open(index, encoder, words_only=mode == "lexical").but(rules=rules, as_typed=as_typed)
+        opened = with_judge(opened, model, verdicts, depth, judge_ms) if model is not None else opened
     if not no_rules:
         _warn(opened)
     start = time.perf_counter()
@@ -133,9 +145,15 @@ def _document(
     asked = {"offset": response.request.offset, "sort": response.request.sort, "group_by": response.request.group_by}
     return {
         "query": query, "where": where, **asked, "read": read, "correction": meant, "rules": list(response.rules),
-        "more": response.more, "milliseconds": round(milliseconds, 1), "results": rows,
+        "more": response.more, "milliseconds": round(milliseconds, 1), **_judging(response), "results": rows,
         **(asdict(response.facets) if response.facets is not None else {}),
     }  # fmt: skip
+
+
+def _judging(response: SearchResponse) -> dict[str, Any]:
+    """How many items have verdicts and where from; nothing without a judge."""
+    counts = {name: getattr(response, name) for name in ("judged", "failed", "cached", "live", "left")}
+    return counts if any(counts.values()) else {}
 
 
 def _summary(response: SearchResponse, rows: list[dict[str, Any]], items: int, milliseconds: float) -> str:
@@ -145,6 +163,12 @@ def _summary(response: SearchResponse, rows: list[dict[str, Any]], items: int, m
         how = "searched for" if response.corrected else "did you mean"
         said.append(f"{how}: {response.correction.text}{'' if response.corrected else '?'}")
     said += [f"read as a condition: {span.text}" for span in response.spans]
+    if _judging(response):
+        said.append(f"{response.judged} judged ({response.cached} stored, {response.live} now)")
+    if response.failed:
+        said.append(f"{response.failed} without a verdict")
+    if response.left:
+        said.append(f"{response.left} left when the time was over")
     if response.rules:
         said.append(f"rules: {', '.join(response.rules)}")
     if response.request.group_by:
@@ -159,8 +183,10 @@ def _result(result: Result) -> dict[str, Any]:
         for name, part in result.channels.items()
     }
     of_search = {"rank": result.rank, "score": round(result.score, 6), "excluded": result.excluded}
+    verdict = result.verdict
+    judged = {} if verdict is None else {"tier": verdict.tier, "label": verdict.label, "gain": verdict.expected_gain}
     variants = {"variants": [asdict(variant) for variant in result.variants], "variant_count": result.variant_count}
-    return {**of_search, **result.item, "channels": channels, "rules": list(result.rules), **variants}
+    return {**of_search, **result.item, "channels": channels, "rules": list(result.rules), **judged, **variants}
 
 
 def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:
@@ -170,7 +196,7 @@ def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:
         console.print(f"nothing found for [bold]{escape(query)}[/bold] ({summary})", highlight=False)
         return
     shown = [name for name in COLUMNS if any(row[name] not in ("", None) for row in rows)]
-    extra = [name for name in EXTRA if any(row[name] for row in rows)]
+    extra = [name for name in EXTRA if any(row.get(name) for row in rows)]
     channels = [name for name in CHANNELS if any(name in row["channels"] for row in rows)]
     table = Table(title=escape(query), title_style="bold", caption=summary, box=None)
     table.title_justify = table.caption_justify = "left"
@@ -186,13 +212,15 @@ def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:
     for row in rows:
         values = [_shown(row, name) for name in shown]
         ranks = [f"#{row['channels'][name]['rank']}" if name in row["channels"] else "-" for name in channels]
-        more = [escape(_extra(row[name])) for name in extra]
+        more = [escape(_extra(row.get(name))) for name in extra]
         table.add_row(str(row["rank"]), escape(_cut(row["title"])), *values, escape(row["id"]), *more, *ranks)
     console.print(table)
 
 
-def _extra(value: list[str] | int) -> str:
-    """How many variants a result has, or the names of its ranking rules."""
+def _extra(value: list[str] | int | str | None) -> str:
+    """How many variants a result has, the names of its ranking rules, or its tier."""
+    if value is None or isinstance(value, str):
+        return value or ""
     return ", ".join(value) if isinstance(value, list) else f"+{value}" if value else ""
 
 

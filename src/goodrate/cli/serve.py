@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Rules
+from goodrate.api.serving import KEEP
+from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Judge, JudgeMs, Rules, Verdicts
 from goodrate.cli.terminal import console, report_warnings, verb_app
 from goodrate.extras import require
 
@@ -26,22 +27,23 @@ Examples:
   goodrate serve shop-index
 
   goodrate serve shop-index --model runs/judge/judge --port 9000
+
+  goodrate serve shop-index --model runs/judge/judge --judge-ms 200
 """
 
 
 @app.command(help=HELP)
 def serve(
     index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
-    model: Annotated[
-        str | None, typer.Option(help="A judge's folder. Without one, results have no tiers.", show_default=False)
-    ] = None,
+    model: Judge = None,
+    judge_ms: JudgeMs = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
     encoder: Encoder = None,
-    verdicts: Annotated[
-        Path | None,
-        typer.Option(help="File that keeps verdicts. Default: verdicts.sqlite in INDEX.", show_default=False),
-    ] = None,
+    verdicts: Verdicts = None,
+    keep_verdicts: Annotated[
+        int, typer.Option(min=1, help="How many verdicts the file holds; those that are unused for longest go.")
+    ] = KEEP,
     facts: Facts = None,
     contexts: Contexts = None,
     context_encoder: ContextEncoder = None,
@@ -55,7 +57,9 @@ def serve(
     require("serve", "goodrate serve")
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
         with console.status("loading"):
-            opened, pipeline = open_live(index, model, encoder, verdicts, facts, contexts, context_encoder, rules)
+            opened, pipeline = open_live(
+                index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts
+            )
             warm_up(opened)
         console.print(announcement(opened, host, listener.getsockname()[1]), highlight=False)
         if warning := unknown_ids_warning(opened):

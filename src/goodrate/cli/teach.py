@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
+from goodrate.cli.endpoint_options import (
+    AnswerPrice,
+    Answers,
+    AnswerTokens,
+    Concurrency,
+    CostCap,
+    KeyEnv,
+    PromptPrice,
+    RuleBookName,
+    Timeout,
+    TokenCap,
+    cost_told,
+)
 from goodrate.cli.options import (
     CatalogFile,
     CatalogFormat,
@@ -24,19 +35,10 @@ from goodrate.cli.options import (
 from goodrate.cli.terminal import console, parse_mapping, report_pair_rows, require_file_name, verb_app
 
 if TYPE_CHECKING:
-    from goodrate.api.teaching import Endpoint, EndpointTeacher, LabelledRows, RuleBook, Teacher
+    from goodrate.api.teaching import LabelledRows, RuleBook, Teacher
 
 app = verb_app()
 TEACHERS = ("template", "endpoint")
-TokenCap = Annotated[
-    int | None,
-    typer.Option(min=1, help="endpoint: stop before prompts and answers have more tokens.", show_default=False),
-]
-CostCap = Annotated[float | None, typer.Option(min=0, help="endpoint: stop before it costs more.", show_default=False)]
-Answers = Annotated[
-    Path | None,
-    typer.Option(help="endpoint: where answers are stored. Default: verdicts.sqlite beside --out.", show_default=False),
-]
 
 HELP = """Write the reasons of labels, for judges to learn from.
 
@@ -75,9 +77,7 @@ def teach(
     decimal: Decimal = None,
     currency: Currency = None,
     index: IndexFolder = None,
-    rules: Annotated[
-        Path | None, typer.Option(help="Rule book that reasons cite. Default: the package's.", show_default=False)
-    ] = None,
+    rules: RuleBookName = None,
     scale: Annotated[
         str | None,
         typer.Option(help="Scale of the labels, a name or a TOML file, if not the rule book's.", show_default=False),
@@ -86,19 +86,17 @@ def teach(
     facts: Facts = None,
     skip_bad: SkipBad = 0,
     url: Annotated[
-        str | None, typer.Option(help="endpoint: base address, such as http://localhost:8000/v1.", show_default=False)
+        str | None, typer.Option(help="Endpoint: base address, such as http://localhost:8000/v1.", show_default=False)
     ] = None,
-    model: Annotated[str | None, typer.Option(help="endpoint: name of the model.", show_default=False)] = None,
-    key_env: Annotated[
-        str | None, typer.Option(help="endpoint: environment variable with the API key.", show_default=False)
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="Endpoint: name of the model.", show_default=False)] = None,
+    key_env: KeyEnv = None,
     max_tokens_total: TokenCap = None,
     max_cost: CostCap = None,
-    price_prompt: Annotated[float, typer.Option(min=0, help="endpoint: price of a million prompt tokens.")] = 0.0,
-    price_answer: Annotated[float, typer.Option(min=0, help="endpoint: price of a million answer tokens.")] = 0.0,
-    max_answer_tokens: Annotated[int, typer.Option(min=1, help="endpoint: longest answer.")] = 400,
-    concurrency: Annotated[int, typer.Option(min=1, help="endpoint: pairs asked at once.")] = 4,
-    timeout: Annotated[float, typer.Option(min=0.1, help="endpoint: seconds to wait for one answer.")] = 120.0,
+    price_prompt: PromptPrice = 0.0,
+    price_answer: AnswerPrice = 0.0,
+    max_answer_tokens: AnswerTokens = 400,
+    concurrency: Concurrency = 4,
+    timeout: Timeout = 120.0,
     answers: Answers = None,
 ) -> None:
     """See HELP."""
@@ -106,7 +104,7 @@ def teach(
         raise ValueError(f"--teacher {teacher}: expected one of {', '.join(TEACHERS)}")
     require_file_name("--out", out, (".jsonl",))
     from goodrate.api.judging import ItemSource
-    from goodrate.api.teaching import Endpoint, read_labelled, rule_book, template_teacher
+    from goodrate.api.teaching import Endpoint, endpoint_teacher, read_labelled, rule_book, template_teacher
 
     source = ItemSource(catalog, format, parse_mapping(catalog_map, "--catalog-map"), index, decimal, currency)
     book = rule_book(rules, scale)
@@ -121,32 +119,8 @@ def teach(
     if teacher == "template":
         _write(template_teacher(book, labelled), labelled, book, out)
         return
-    with _asking(endpoint, book) as asked:
+    with endpoint_teacher(endpoint, book) as asked, cost_told(asked.asker):
         _write(asked, labelled, book, out)
-
-
-@contextmanager
-def _asking(options: Endpoint, book: RuleBook) -> Iterator[EndpointTeacher]:
-    """The teacher of an endpoint. Says at the end what was asked and paid, and what to do about a cap."""
-    from goodrate.api.teaching import endpoint_teacher
-
-    with endpoint_teacher(options, book) as teacher:
-        try:
-            yield teacher
-        finally:
-            _report_cost(teacher)
-
-
-def _report_cost(teacher: EndpointTeacher) -> None:
-    """Requests of this run, and tokens and money of all answers to these pairs."""
-    budget = teacher.budget
-    cost = f", cost {budget.cost:.4g}" if budget.prices.prompt or budget.prices.completion else ""
-    guessed = f" ({teacher.estimated:,} answers without usage: guessed)" if teacher.estimated else ""
-    spent = f"{budget.prompt:,} prompt and {budget.completion:,} answer tokens{cost}{guessed}"
-    console.print(f"{teacher.requests:,} answers paid for now; with the stored ones {spent}", highlight=False)
-    if teacher.unasked:
-        capped = f"the cap is reached: {teacher.unasked:,} pairs were not asked to the end"
-        console.print(f"{capped}; raise it and give the same command again", highlight=False)
 
 
 def _write(teacher: Teacher, labelled: LabelledRows, book: RuleBook, out: Path) -> None:

@@ -98,6 +98,10 @@ def report_pair_rows(path: Path, table: PairFile) -> None:
         console.print(f"  left out: {escape(line)}", highlight=False)
     if table.unknown_items:
         console.print(f"{table.unknown_items:,} of {len(table.pairs):,} rows name an item that is not in the catalogue")
+    if table.models:
+        console.print(
+            f"labels made by {escape(', '.join(table.models))}, not by people, are among them", highlight=False
+        )
     if table.renamed:
         console.print(table.renamed, highlight=False)
 

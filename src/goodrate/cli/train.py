@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 app = verb_app()
 COUNTS = ("pairs", "failed", "queries", "words", "rollouts")
 RECIPES = (
-    "base", "judge_encoder", "judge_ensemble", "judge_unlabelled", "judge_human", "judge_sft",
+    "base", "judge_encoder", "judge_zero_shot", "judge_cross_encoder", "judge_ensemble", "judge_unlabelled",
+    "judge_human", "judge_entity",
+    "judge_sft",
     "judge_dpo", "judge_grpo", "judge_guided", "judge_stepwise", "judge_curriculum", "judge_context", "step_judge",
     "taosr1", "retriever_contrastive", "retriever_grpo",
 )  # fmt: skip
@@ -37,6 +39,9 @@ Examples:
 
   goodrate train judge_encoder --set encoder=./my-encoder --set data.index=shop-index --set data.judgements=ratings.csv
   --set data.scale=graded_0_3 --out runs/cosine
+
+  goodrate train judge_cross_encoder --set model=./my-encoder --set data.index=shop-index
+  --set data.judgements=ratings.csv --set data.scale=graded_0_3 --out runs/cross
 
   goodrate train judge_sft --config own.toml --set model=Qwen/Qwen3-0.6B --set lora.rank=16 --out runs/judge
 

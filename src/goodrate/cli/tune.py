@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from goodrate.cli.options import Encoder, LabelFormat, LabelMap, SkipBad
-from goodrate.cli.terminal import parse_mapping, tick_progress, verb_app
+from goodrate.cli.options import Encoder, LabelFormat, LabelMap, ScaleName, SkipBad, WhoseLabels
+from goodrate.cli.terminal import parse_mapping, tell_judgements, tick_progress, verb_app
 from goodrate.strict_json import dumps
 
 app = verb_app()
@@ -37,9 +37,10 @@ Examples:
 def tune(
     index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
     judgements: Annotated[Path, typer.Option(help="Labels: query, item_id, label, and query_id if there is one.")],
-    scale: Annotated[str, typer.Option(help="four_level, esci, esci_swapped, wands or graded_0_3.")] = "four_level",
+    scale: ScaleName = None,
     format: LabelFormat = None,
     map: LabelMap = None,
+    labels_by: WhoseLabels = "people",
     skip_bad: SkipBad = 0,
     encoder: Encoder = None,
     metric: Annotated[
@@ -61,7 +62,10 @@ def tune(
     from goodrate.api.reading import read_judgements
 
     opened = Index.open(index, encoder)
-    labels = read_judgements(judgements, scale=scale, format=format, map=parse_mapping(map), skip_bad=skip_bad)
+    labels = read_judgements(
+        judgements, scale=scale, format=format, map=parse_mapping(map), skip_bad=skip_bad, labels_by=labels_by
+    )
+    tell_judgements(judgements, labels)
     named = [[name.strip() for name in one.split(",") if name.strip()] for one in fields or ()]
     with tick_progress("settings", len(tuning.candidates_of(opened))) as tick:
         tuned = tuning.tune(

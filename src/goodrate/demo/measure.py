@@ -17,7 +17,6 @@ from goodrate.evaluation.systems import SystemRuns, Task, judge_runs, random_run
 from goodrate.examples.shop_pairs import sample_shop_pairs
 from goodrate.relevance.judge import open_judge
 from goodrate.relevance.query_notes import QueryNotes
-from goodrate.retrieval.search import Searcher
 from goodrate.shop.gates import shortcuts
 from goodrate.shop.shop import Shop
 
@@ -51,7 +50,7 @@ def compare_systems(
     The judge sees the first `depth` results of the hybrid search; the others follow in their order.
     """
     index = Index.open(index_folder)
-    searcher = Searcher(index.store, index.encoder)
+    searcher = index.searcher
     queries = shop.queries_of("test")[: settings.queries_measured]
     texts = {shop.query_id(q): shop.queries[q].text for q in queries.tolist()}
     facts = {shop.queries[q].text: shop.queries[q].facts for q in queries.tolist()}

@@ -9,10 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from goodrate.catalog.raters import BY_MODEL
 from goodrate.evaluation.significance import Interval, bootstrap_over_groups
 from goodrate.scale import RelevanceScale
 
 Weights = Literal["none", "linear", "quadratic"]
+Level = Literal["ordinal", "nominal"]
 PAIR = ["query_id", "item_id"]
 RESAMPLES = 500
 
@@ -32,7 +34,8 @@ class Agreement:
     """All raters. by_raters: number of labels of a pair -> how many pairs have as many.
 
     alpha: Krippendorff's with ordinal and with nominal distances, intervals over queries. several: pairs with two
-    labels or more; differing: those with different ones. rater_pairs is empty where the file names no raters.
+    labels or more; differing: those with different ones. rater_pairs is empty where the file names no raters. models:
+    those raters that are models: they stand in ratings and rater_pairs alone.
     """
 
     scale: RelevanceScale
@@ -43,6 +46,7 @@ class Agreement:
     differing: int
     alpha: dict[str, Interval]
     rater_pairs: tuple[RaterPair, ...]
+    models: tuple[str, ...] = ()
 
     @property
     def unshared(self) -> int:
@@ -54,6 +58,7 @@ class Agreement:
         return {
             "scale": self.scale.name,
             "raters": list(self.raters),
+            "models": list(self.models),
             "ratings": self.ratings,
             "pairs_by_number_of_labels": {str(number): count for number, count in self.by_raters.items()},
             "pairs_with_several_labels": self.several,
@@ -69,39 +74,45 @@ class Agreement:
 def agreement(ratings: pl.DataFrame, scale: RelevanceScale, seed: int = 0) -> Agreement:
     """How far raters agree. ratings: query_id, item_id, label and rater where named, one row a rating.
 
+    Where some raters are models, alpha and the counts of labels are of people alone.
+
     Alpha: Krippendorff, Content Analysis (2004), chapter 11, by the package krippendorff; kappa: Cohen 1960 and 1968,
     by scikit-learn. Raises ValueError when no pair has two labels.
     """
     table = ratings.with_columns(place=pl.Series(scale.indices(ratings["label"])))
-    counts = table.group_by(PAIR, maintain_order=True).agg(
-        *((pl.col("place") == place).sum().alias(str(place)) for place in range(len(scale))), labels=pl.len()
+    models = _models(table)
+    counts = (
+        (table.filter(~BY_MODEL) if models else table)
+        .group_by(PAIR, maintain_order=True)
+        .agg(*((pl.col("place") == place).sum().alias(str(place)) for place in range(len(scale))), labels=pl.len())
     )
     values = counts.select(str(place) for place in range(len(scale))).to_numpy().astype(np.int64)
     several = counts["labels"].to_numpy() > 1
-    if not several.any():
+    if not several.any() and not models:
         raise ValueError(
             f"none of the {len(counts):,} pairs has two labels; agreement needs several raters on one pair"
         )
     queries = counts["query_id"].filter(pl.Series(several)).to_list()
-    alpha = {
-        "ordinal": _with_interval(values[several], "ordinal", queries, seed),
-        "nominal": _with_interval(values[several], "nominal", queries, seed),
-    }
+    levels: tuple[Level, ...] = ("ordinal", "nominal") if several.any() else ()
+    alpha: dict[str, Interval] = {level: _with_interval(values[several], level, queries, seed) for level in levels}
     raters = tuple(sorted(table["rater"].unique())) if "rater" in table.columns else ()
     two = _rater_pairs(table, len(scale)) if raters else ()
     sizes = dict(sorted(counts["labels"].value_counts().rows()))
     differing = int(((values > 0).sum(axis=1) > 1).sum())
-    return Agreement(scale, raters, len(table), sizes, int(several.sum()), differing, alpha, two)
+    return Agreement(scale, raters, len(table), sizes, int(several.sum()), differing, alpha, two, models)
 
 
-def _with_interval(
-    value_counts: np.ndarray, level: Literal["ordinal", "nominal"], queries: list[str], seed: int
-) -> Interval:
+def _models(table: pl.DataFrame) -> tuple[str, ...]:
+    """The raters that are models."""
+    return tuple(sorted(table.filter(BY_MODEL)["rater"].unique())) if "rater" in table.columns else ()
+
+
+def _with_interval(value_counts: np.ndarray, level: Level, queries: list[str], seed: int) -> Interval:
     """Alpha with its interval over queries."""
     return bootstrap_over_groups(lambda rows: _alpha(value_counts[rows], level), queries, seed, resamples=RESAMPLES)
 
 
-def _alpha(value_counts: np.ndarray, level: Literal["ordinal", "nominal"]) -> float:
+def _alpha(value_counts: np.ndarray, level: Level) -> float:
     """Krippendorff's alpha of (N, L) label counts; NaN where only one label occurs: nothing could differ."""
     import krippendorff
 
@@ -118,23 +129,28 @@ def _rater_pairs(table: pl.DataFrame, labels: int) -> tuple[RaterPair, ...]:
     found = []
     for (first, second), rows in both.group_by("rater", "rater_second"):
         left, right = rows["place"].to_numpy(), rows["place_second"].to_numpy()
-        kappas = _kappas(left, right, labels)
+        kappas = kappas_of(left, right, labels)
         found.append(RaterPair((str(first), str(second)), len(rows), float((left == right).mean()), kappas))
     return tuple(sorted(found, key=lambda two: (-two.pairs, two.raters)))
 
 
-def _kappas(left: np.ndarray, right: np.ndarray, labels: int) -> dict[Weights, float]:
-    """Cohen's kappa unweighted and weighted; NaN where both raters have one and the same label throughout."""
+def kappas_of(left: np.ndarray, right: np.ndarray, labels: int) -> dict[Weights, float]:
+    """kappa_of with all three weightings."""
+    return {"none": kappa_of(left, right, labels, "none"), "linear": kappa_of(left, right, labels, "linear"),
+            "quadratic": kappa_of(left, right, labels, "quadratic")}  # fmt: skip
+
+
+def kappa_of(left: np.ndarray, right: np.ndarray, labels: int, weights: Weights) -> float:
+    """Cohen's kappa (1960, weighted 1968) of label positions (N,) each, by scikit-learn.
+
+    NaN where both raters have one and the same label throughout.
+    """
     from sklearn.metrics import cohen_kappa_score
 
     if len(np.unique(np.concatenate([left, right]))) < 2:
-        return {"none": float("nan"), "linear": float("nan"), "quadratic": float("nan")}
-    places = list(range(labels))
-    return {
-        "none": float(cohen_kappa_score(left, right, labels=places)),
-        "linear": float(cohen_kappa_score(left, right, labels=places, weights="linear")),
-        "quadratic": float(cohen_kappa_score(left, right, labels=places, weights="quadratic")),
-    }
+        return float("nan")
+    known = None if weights == "none" else weights
+    return float(cohen_kappa_score(left, right, labels=list(range(labels)), weights=known))
 
 
 def disagreements(ratings: pl.DataFrame, scale: RelevanceScale) -> pl.DataFrame:

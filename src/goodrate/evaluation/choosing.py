@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from goodrate.catalog.splits import query_folds, query_groups
 from goodrate.evaluation.significance import Interval, paired_bootstrap_difference
 
 FOLDS = 5
-FEWEST_GROUPS = 10  # of queries; from fewer, a choice is luck
+FEWEST_GROUPS = 10  # of alike queries; from fewer, a choice is luck
 
 
 @dataclass(frozen=True)
@@ -32,22 +33,29 @@ class Choice:
         return bool(self.difference.low > 0)
 
 
-def choose(values: np.ndarray, groups: Sequence[int], default: int = 0, folds: int = FOLDS, seed: int = 0) -> Choice:
-    """The best of C candidates by cross-validation over groups of queries.
+def dealt(queries: Sequence[str], folds: int = FOLDS, seed: int = 0) -> list[int]:
+    """The fold (Q,) of each query, alike ones in one (catalog.splits.query_folds); a fold has a group at least.
 
-    values (C, Q): a metric of each candidate on each query, NaN = undefined (for all candidates). groups (Q,): queries
-    of one group stay on one side (catalog.splits.query_groups). default: the candidate that needs no choosing, which
-    wins ties. Raises ValueError with fewer than FEWEST_GROUPS groups.
+    Raises ValueError with fewer than FEWEST_GROUPS groups.
+    """
+    count = len(set(query_groups(queries)))
+    if count < FEWEST_GROUPS:
+        raise ValueError(f"{count} groups of queries: it takes {FEWEST_GROUPS} at least to choose settings on")
+    fold = query_folds(queries, min(folds, count), seed)
+    return [fold[query] for query in queries]
+
+
+def choose(values: np.ndarray, folds: Sequence[int], default: int = 0, seed: int = 0) -> Choice:
+    """The best of C candidates by cross-validation.
+
+    values (C, Q): a metric of each candidate on each query, NaN = undefined (for all candidates). folds (Q,): from 0,
+    see dealt. default: the candidate that needs no choosing, which wins ties. seed: of the interval.
     >>> values = np.array([[0.5] * 20, [0.6] * 20])
-    >>> choice = choose(values, range(20))
+    >>> choice = choose(values, [0, 1] * 10)
     >>> choice.best, round(choice.difference.low, 6), choice.is_better
     (1, 0.1, True)
     """
-    numbers = np.unique(np.asarray(groups), return_inverse=True)[1]
-    count = int(numbers.max(initial=-1)) + 1
-    if count < FEWEST_GROUPS:
-        raise ValueError(f"{count} groups of queries: it takes {FEWEST_GROUPS} at least to choose settings on")
-    fold = (np.random.default_rng(seed).permutation(count) % min(folds, count))[numbers]
+    fold = np.asarray(folds)
     held_out, picks = np.empty(values.shape[1]), []
     for number in range(int(fold.max()) + 1):
         picks.append(_best(values[:, fold != number], default))

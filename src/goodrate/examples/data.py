@@ -50,6 +50,14 @@ class TrainingData:
             if not len(self.parts[part]):
                 raise ValueError(f"no judgements are left for {part}; give more queries or another data.{part}_share")
 
+    @property
+    def label_warnings(self) -> tuple[str, ...]:
+        """What has to be known of a judge that is measured on the labels of a model."""
+        models = self.parts["dev"].models
+        names = ", ".join(models)
+        told = f"tuned and measured on labels made by {names}, not by people: its numbers are agreement with it"
+        return (told,) if models else ()
+
     @cached_property
     def rows(self) -> dict[str, Item]:
         """Catalogue rows by id; a row is one object in all pairs, so that it is rendered once."""

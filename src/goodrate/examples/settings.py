@@ -6,14 +6,14 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from goodrate.scale import Merge, get_scale, scale_entry
+from goodrate.scale import LabelsBy, Merge, get_scale, scale_entry
 from goodrate.shop.shop import ShopSettings
 
 WITHOUT_CONTEXT = 0.3
 OF_FILES = (
     "catalog_format", "catalog_map", "decimal", "currency", "judgements_format", "judgements_map",
-    "judgements_queries", "judgements_raters", "judgements_merge", "behaviour", "behaviour_map", "facts", "scale",
-    "dev_share", "test_share",
+    "judgements_queries", "judgements_raters", "judgements_merge", "labels_by", "behaviour", "behaviour_map", "facts",
+    "scale", "dev_share", "test_share",
 )  # fmt: skip
 
 
@@ -72,6 +72,10 @@ class DataSettings(PairChoice):
     judgements_merge: Merge | None = Field(
         None, description="how several labels of a pair become one; null = median where the file names its raters"
     )
+    labels_by: LabelsBy = Field(
+        "people", description="where some raters are models: people's labels, the models', or any to train on both and "
+        "measure on people's",
+    )  # fmt: skip
     behaviour: str | None = Field(
         None, description="file of clicks or purchases: query, item_id, and weight if there is one (pairs = clicks)"
     )

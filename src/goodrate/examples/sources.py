@@ -49,7 +49,7 @@ def frame_data(
     shared = sorted(set(train.queries().values()) & set(dev.queries().values()))
     if shared:
         raise ValueError(f"{len(shared)} queries are in train and in dev, such as {shared[0]!r}; split by query")
-    parts = {"train": train.join(catalog), "dev": dev.join(catalog)}
+    parts = {"train": train.join(catalog), "dev": _measured(dev.join(catalog), dev)}
     digest = hashlib.sha256()
     for part in parts.values():
         digest.update(part.frame.write_ndjson().encode())
@@ -94,12 +94,13 @@ def _from_files(settings: DataSettings) -> TrainingData:
     read = read_judgements(
         settings.judgements, None if settings.scale is None else get_scale(settings.scale), settings.judgements_format,
         settings.judgements_map or None, settings.skip_bad, settings.judgements_queries, settings.judgements_raters,
-        settings.judgements_merge,
+        settings.judgements_merge, settings.labels_by,
     )  # fmt: skip
     judgements = read.join(catalog)
     shares = {"dev": settings.dev_share, "test": settings.test_share}
     shares = {"train": 1 - sum(shares.values())} | {part: share for part, share in shares.items() if share}
     parts = judgements.split_by_name(shares, settings.split_seed)
+    parts = {name: part if name == "train" else _measured(part, judgements) for name, part in parts.items()}
     skipped = len(catalog.skipped) + len(read.skipped)
     bad = [f"{skipped} bad rows skipped"] if skipped else []
     notes = [str(judgements.join_report), *catalog.notes, *read.notes, *bad]
@@ -110,6 +111,11 @@ def _from_files(settings: DataSettings) -> TrainingData:
         notes += counts
     facts = _facts(settings.facts, judgements.queries())
     return TrainingData(catalog, read.scale, parts, settings, facts, notes=tuple(notes), clicks=clicks)
+
+
+def _measured(part: Judgements, all_labels: Judgements) -> Judgements:
+    """What is measured on: people's labels, where there are any."""
+    return part.of_people() if len(all_labels.of_people()) else part
 
 
 def index_encoder(index: str | None) -> str | None:

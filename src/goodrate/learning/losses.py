@@ -21,6 +21,7 @@ LOSS_UNITS: dict[str, Unit] = {
     "probability_weighted": "token",
     "kl_k3": "token",
     "binary": "token",
+    "soft_cross_entropy": "token",
     "kl_categorical": "group",
     "listwise": "group",  # a list brings its own candidates; only in-batch candidates would tie it to the update
     "ranknet": "group",
@@ -33,6 +34,14 @@ LOSS_UNITS: dict[str, Unit] = {
 def cross_entropy(logprobs: Tensor) -> Tensor:
     """-log p of the given tokens, any shape."""
     return -logprobs
+
+
+def soft_cross_entropy(logprobs: Tensor, target: Tensor) -> Tensor:
+    """-sum_l t_l log p_l over the last axis, shape (...); target sums to 1, or is 0 all over where a mask stops it.
+
+    A label of target 0 contributes 0, at probability 0 too. One-hot targets: the cross-entropy of a label.
+    """
+    return -torch.where(target > 0, target * logprobs, torch.zeros_like(logprobs)).sum(dim=-1)
 
 
 def policy_gradient(

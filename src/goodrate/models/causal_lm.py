@@ -35,7 +35,8 @@ class CausalLM:
     """A network, its tokenizer and the arithmetic they run in.
 
     network: a Hugging Face causal LM (nn.Module). precision: "fp32" or "bf16" (autocast over the weights as they are).
-    device: where the weights lie. frame: what stands around every prompt of two parts; nothing unless it is set.
+    device: where the weights lie. frame, prompt_start: texts around, and tokens before, every prompt of two parts;
+    nothing unless they are set.
     """
 
     def __init__(self, network: Any, tokenizer: Any, precision: str = "auto") -> None:
@@ -43,6 +44,7 @@ class CausalLM:
         self.tokenizer = tokenizer
         self.precision = resolve_precision(precision, self.device)
         self.frame = ChatFrame()
+        self.prompt_start: tuple[int, ...] = ()
         self._sharing: bool | None = None  # None: not checked yet
         self._check_lock = threading.Lock()
 
@@ -109,18 +111,27 @@ class CausalLM:
         bos, marked = self.tokenizer.bos_token_id, self.tokenizer.encode("a")
         return [int(bos)] if bos is not None and marked[:1] == [bos] and marked[1:2] != [bos] else []
 
+    def around_prompts(self) -> dict[str, Any]:
+        """What stands around every prompt of two parts, as JSON for a model's card; the other way: surround_prompts."""
+        frame = (self.frame.opening, self.frame.closing)
+        return {"chat_frame": frame if any(frame) else (), "start_token_ids": self.prompt_start}
+
+    def surround_prompts(self, chat_frame: Sequence[str], start_token_ids: Sequence[int]) -> None:
+        """Texts around, and tokens before, every prompt of two parts from now on; empty = none."""
+        self.frame, self.prompt_start = ChatFrame(*chat_frame), tuple(start_token_ids)
+
     def encode(self, text: str) -> list[int]:
         """Token ids without special tokens."""
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
     def encode_pair(self, prefix: str, suffix: str) -> list[int]:
-        """Token ids of the two parts in the frame, tokenised apart and joined as ids: no token ever crosses the seam.
+        """Token ids of prompt_start and the two parts in the frame, tokenised apart: no token ever crosses the seam.
 
         The one way to tokenise a judge's prompt, in training and in serving: "ab"+"c" as one text may be other tokens
         than the two parts, and a prefix could then not be shared.
         """
         prefix, suffix = self.frame.around(prefix, suffix)
-        return self.encode(prefix) + self.encode(suffix)
+        return [*self.prompt_start, *self.encode(prefix), *self.encode(suffix)]
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt in any of its forms. ValueError when it is empty or longer than the model takes."""
@@ -181,7 +192,7 @@ class CausalLM:
             pair: IdPair = ((), tuple(self.encode(prompt)))
         elif isinstance(prompt, tuple):
             prefix, suffix = self.frame.around(*prompt)
-            pair = tuple(self.encode(prefix)), tuple(self.encode(suffix))
+            pair = (*self.prompt_start, *self.encode(prefix)), tuple(self.encode(suffix))
         else:
             pair = ((), tuple(prompt))
         self._check_length(len(pair[0]) + len(pair[1]), prompt)
@@ -197,7 +208,7 @@ class CausalLM:
                 continue
             prefix, suffix = self.frame.around(*prompt)
             if prefix not in known:
-                known[prefix] = tuple(self.encode(prefix))
+                known[prefix] = (*self.prompt_start, *self.encode(prefix))
             pair = known[prefix], tuple(self.encode(suffix))
             self._check_length(len(pair[0]) + len(pair[1]), prompt)
             pairs.append(pair)

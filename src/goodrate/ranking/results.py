@@ -63,13 +63,13 @@ def _finite(value: float | None) -> bool:
 
 
 def rank(
-    hits: Sequence[Any], items: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict], before: int = 0
+    hits: Sequence[Any], items: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict | None], before: int = 0
 ) -> list[Result]:
     """Results by tier, then those without what the query excludes, then expected gain, then retrieval rank.
 
-    hits: K, best first. items: K, same order. verdicts: one for each of the first hits. before: hits of the search that
-    stand in front of these. An item without a label (not judged, or failed) has no gain and keeps its retrieval order
-    among its like.
+    hits: K, best first. items: K, same order. verdicts: one for each of the first hits, None where the judge was not
+    asked. before: hits of the search that stand in front of these. An item without a label (not judged, or failed) has
+    no gain and keeps its retrieval order among its like.
     """
     by_item = [*verdicts, *[None] * (len(hits) - len(verdicts))]
 

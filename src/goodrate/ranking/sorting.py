@@ -35,15 +35,13 @@ def sorted_results(results: Sequence[Result], sort: str) -> list[Result]:
     return sorted(results, key=key)
 
 
-def relevant(results: Sequence[Result], judged: bool) -> list[Result]:
+def relevant(results: Sequence[Result]) -> list[Result]:
     """The results that are worth sorting, in their order; never those with what the query excludes.
 
-    judged: a judge saw the results: those that it does not call Bad. Otherwise those whose score in a channel is at
-    least LEAST_SHARE of the best one there, and all of a channel that has no such share.
+    Of those that have a verdict: what it does not call Bad. Of the others: those whose score in a channel is at least
+    LEAST_SHARE of the best one there, and all of a channel that has no such share.
     """
     wanted = [result for result in results if not result.excluded]
-    if judged:
-        return [result for result in wanted if result.verdict is not None and result.verdict.tier != "Bad"]
     best = {
         channel: max((float(r.channels[channel]["score"]) for r in wanted if channel in r.channels), default=0.0)
         for channel in LEAST_SHARE
@@ -52,6 +50,9 @@ def relevant(results: Sequence[Result], judged: bool) -> list[Result]:
     def near(channel: str, score: float) -> bool:
         return channel not in LEAST_SHARE or score >= LEAST_SHARE[channel] * best[channel]
 
-    return [
-        result for result in wanted if any(near(name, float(part["score"])) for name, part in result.channels.items())
-    ]
+    def worth(result: Result) -> bool:
+        if result.verdict is not None:
+            return result.verdict.tier != "Bad"
+        return any(near(name, float(part["score"])) for name, part in result.channels.items())
+
+    return [result for result in wanted if worth(result)]

@@ -65,7 +65,7 @@ def tune_and_measure(
     rows = {name: answers.row(measuring, data.scale) for name, answers in _answers_of_all(judges, measuring, data)}
     compared = {name: judge for name, judge in judges.items() if name in ("judge", "encoder")}
     comparisons, queries = _comparisons(compared, _all_queries(tuning, measuring), data)
-    warnings = warnings_of(comparisons, queries)
+    warnings = (*warnings_of(comparisons, queries), *data.label_warnings)
     _write(folder, rows, comparisons, warnings)
     advice = (WAYS_OUT,) if warnings and baseline else ()
     return DevReport(rows, tuple(one for one in (tuned, note) if one), warnings, advice)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,8 +10,8 @@ from goodrate.models.encoder import Encoder
 from goodrate.models.pretrained import remembered_name
 from goodrate.relevance.encoder_judge import Card, EncoderJudge
 from goodrate.relevance.judge import CalibratedJudge, calibrated_judge
-from goodrate.relevance.odds import fit_odds
-from goodrate.relevance.pairs import Pair
+from goodrate.relevance.odds import cuts_without_labels, fit_odds
+from goodrate.relevance.pairs import Item, Pair
 from goodrate.scale import RelevanceScale, scale_entry
 
 FIELDS = ("title", "description")  # what it reads of an item where nobody says otherwise
@@ -37,6 +37,21 @@ def fitted_card(
     cosines = EncoderJudge(encoder, encoder_card(name, encoder, scale, fields)).cosines(pairs)
     slope, cuts = fit_odds(cosines, labels, len(scale))
     return encoder_card(name, encoder, scale, fields, slope, cuts, len(pairs))
+
+
+def guessed_odds(
+    scores: Callable[[list[Pair]], np.ndarray], items: Sequence[Item], labels: int, seed: int, sample: int
+) -> tuple[float, tuple[float, ...]]:
+    """Slope and cuts (L - 1) without a label: titles of the catalogue stand for queries (cuts_without_labels).
+
+    scores: (N,) of pairs. sample: items, at most.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = [items[place] for place in rng.permutation(len(items))[:sample]]
+    others = chosen[1:] + chosen[:1]
+    alike = scores([Pair(str(item["title"]), item) for item in chosen])
+    chance = scores([Pair(str(item["title"]), other) for item, other in zip(chosen, others, strict=True)])
+    return cuts_without_labels(chance, alike, labels)
 
 
 def fitted_judge(name: str, scale: RelevanceScale, pairs: Sequence[Pair], labels: np.ndarray) -> CalibratedJudge:

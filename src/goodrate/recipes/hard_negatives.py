@@ -67,7 +67,7 @@ def by_words(queries: Sequence[str], items: Mapping[str, str], depth: int, folde
         from goodrate.retrieval.store import Store
 
         if not (folder / "store.json").is_file():
-            catalog = Catalog(pl.DataFrame({"id": list(items), "title": list(items.values())}))
+            catalog = Catalog(pl.DataFrame({"id": list(items), "title": list(items.values())}), plain=True)
             with new_folder(folder) as beside:
                 Store.create(beside, None, None).upsert(catalog, None)
         store = Store.open(folder)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.examples.data import TrainingData
 from goodrate.models.encoder import Encoder
 from goodrate.recipes.dev_table import tune_and_measure
-from goodrate.recipes.encoder_baseline import FIELDS, NO_LABELS, encoder_card, fitted_card
+from goodrate.recipes.encoder_baseline import FIELDS, NO_LABELS, encoder_card, fitted_card, guessed_odds
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data
 from goodrate.relevance.encoder_judge import Card, EncoderJudge, write_encoder_judge
-from goodrate.relevance.odds import cuts_without_labels
-from goodrate.relevance.pairs import Item, Pair, gold_labels
+from goodrate.relevance.pairs import Item, gold_labels
 from goodrate.run_folder import RunFolder
 from goodrate.scale import RelevanceScale
 
@@ -52,12 +50,7 @@ def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -
 def unlabelled_card(settings: Settings, encoder: Encoder, scale: RelevanceScale, items: list[Item], seed: int) -> Card:
     """The card of an encoder alone: titles of the catalogue stand for queries."""
     judge = EncoderJudge(encoder, encoder_card(settings.encoder, encoder, scale, settings.fields))
-    rng = np.random.default_rng(seed)
-    sample = [items[place] for place in rng.permutation(len(items))[:SAMPLE]]
-    others = sample[1:] + sample[:1]
-    alike = judge.cosines([Pair(str(item["title"]), item) for item in sample])
-    chance = judge.cosines([Pair(str(item["title"]), other) for item, other in zip(sample, others, strict=True)])
-    odds = cuts_without_labels(chance, alike, len(scale))
+    odds = guessed_odds(judge.cosines, items, len(scale), seed, SAMPLE)
     return encoder_card(settings.encoder, encoder, scale, settings.fields, *odds)
 
 

@@ -76,6 +76,9 @@ class Probe:
 
 def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
     """Weigh, measure and fit on the labelled pairs of training and dev; the table is over folds."""
+    data.parts["train"].require_one_kind()  # the table is over folds of train and dev
+    if bool(data.parts["train"].models) != bool(data.parts["dev"].models):
+        raise ValueError("train and dev are labelled by people and by a model; the judge is measured on both together")
     pairs = [*data.pairs("train"), *data.pairs("dev")]
     labelled = LabelledPairs(pairs, data.scale, settings.folds, data.choice.split_seed)
     remembered = [(require_same_data(out, data), data.choice), (RunFolder(out), settings)]
@@ -93,6 +96,7 @@ def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -
         members[PROBE] = Member.of(probe_scores(probe.features, labelled), USUAL[PROBE])
     sums = ScoreSums(labelled, members)
     report = measured_report(sums, {BM25: lexical_scores(data.catalog, pairs)}, probe.features if probe else None)
+    report = replace(report, warnings=(*report.warnings, *data.label_warnings))
     _write_judge(out / "judge", sums, judges, probe, report)
     write_seen(out / "judge", {"train": {pair.query for pair in pairs}}, {})
     RunFolder(out).write(REPORT_FILE, dumps(report.as_dict(), indent=2) + "\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from goodrate.models.adapter import Adapter
 from goodrate.models.causal_lm import CausalLM
-from goodrate.models.chat_frame import ChatFrame, chat_frame
+from goodrate.models.chat_frame import chat_frame
 from goodrate.relevance.judge_card import read_judge_card
 from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.lm_judge import RULES_FILE, Card, judge_rules, write_lm_card
@@ -45,13 +45,18 @@ def stop_token_id(model: CausalLM) -> int:
 
 
 def open_start(name: str, judge_format: JudgeFormat) -> CausalLM:
-    """A model to make a judge of, with prompts in its chat template where the format wants that.
+    """A model to make a judge of, with prompts in its chat template where the format wants that, else behind its start.
+
+    A template writes the start token itself where the model wants one. Without it a pretrained Gemma loses much of what
+    it knows (docs/probe_judge.md).
 
     Raises what CausalLM.load raises, and ValueError when its chat template is wanted and of no use.
     """
     model = CausalLM.load(name)
     if judge_format.chat or (judge_format.chat is None and model.tokenizer.chat_template):
         model.frame = chat_frame(model.tokenizer, name)
+    else:
+        model.prompt_start = tuple(model.start_ids)
     return model
 
 
@@ -69,17 +74,16 @@ def open_policy(folder: str | Path) -> tuple[CausalLM, JudgeFormat, dict[str, in
         **fields, rule_book=book if book.is_file() else None, chat=bool(card.chat_frame)
     )  # fmt: skip
     model = CausalLM.load(folder)
-    model.frame = ChatFrame(*card.chat_frame)
+    model.surround_prompts(card.chat_frame, card.start_token_ids)
     return model, judge_format, rule_labels(judge_rules(folder, card))
 
 
 def judge_card(model: CausalLM, judge_format: JudgeFormat) -> Card:
     """The card of a freshly trained judge: not calibrated, tiers at the median."""
     fields = {**judge_format.model_dump(exclude=NOT_OF_CARDS), "contexts": judge_format.contexts or 0}
-    frame = (model.frame.opening, model.frame.closing)
     return Card(
         label_token_ids=tuple(label_token_ids(model, judge_format.relevance_scale)), stop_token_id=stop_token_id(model),
-        chat_frame=frame if any(frame) else (), **fields,
+        **model.around_prompts(), **fields,
     )  # fmt: skip
 
 

@@ -20,6 +20,11 @@ class Settings(BaseModel):
 
 def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
     """Write the labels of the training part; no dev pair is among them, so there is nothing to measure."""
+    models = data.parts["train"].models
+    if models:
+        raise ValueError(
+            f"a judge of people's labels takes none of a model ({', '.join(models)}): data.labels_by = people"
+        )
     require_same_data(out, data).begin(data.choice, data.choice.split_seed)
     RunFolder(out).begin(settings, data.choice.split_seed)
     folder = write_human_judge(out / "judge", data.parts["train"])

@@ -24,9 +24,12 @@ Rows = Mapping[str, Mapping[str, float]]
 RECIPES = {
     "base": "goodrate.recipes.base_run:BASE",
     "judge_encoder": "goodrate.recipes.judge_encoder:JUDGE_ENCODER",
+    "judge_zero_shot": "goodrate.recipes.judge_zero_shot:JUDGE_ZERO_SHOT",
     "judge_ensemble": "goodrate.recipes.judge_ensemble:JUDGE_ENSEMBLE",
+    "judge_cross_encoder": "goodrate.recipes.judge_cross_encoder:JUDGE_CROSS_ENCODER",
     "judge_unlabelled": "goodrate.recipes.judge_unlabelled:JUDGE_UNLABELLED",
     "judge_human": "goodrate.recipes.judge_human:JUDGE_HUMAN",
+    "judge_entity": "goodrate.recipes.judge_entity:JUDGE_ENTITY",
     "judge_sft": "goodrate.recipes.judge_runs:JUDGE_SFT",
     "judge_dpo": "goodrate.recipes.judge_runs:JUDGE_DPO",
     "judge_grpo": "goodrate.recipes.judge_runs:JUDGE_GRPO",

@@ -104,8 +104,9 @@ def step_update(examples: Sequence[StepExample], max_tokens: int) -> Update:
 class ScalarStepJudge:
     """A trained step judge. It decides on the five steps; the label has its gold."""
 
-    def __init__(self, folder: str | Path, sees_label: bool = True) -> None:
-        self._model = CausalLM.load(folder)
+    def __init__(self, folder: str | Path, sees_label: bool = True, model: CausalLM | None = None) -> None:
+        """model: that of the folder, if loaded; it knows what stands around prompts."""
+        self._model = model or CausalLM.load(folder)
         self._sees_label, self._spans = sees_label, StepSpans(self._model)  # decodes every word, so once
         self._scorer = StepScorer(self._model.network).to(self._model.device)
         self._scorer.score.load_state_dict(load_file(Path(folder) / HEAD_FILE))

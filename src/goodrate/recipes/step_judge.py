@@ -74,8 +74,9 @@ class StepScores:
 class GenerativeStepJudge:
     """A trained step judge. It decides on the five steps; the label has its gold."""
 
-    def __init__(self, folder: str | Path, sees_label: bool = True) -> None:
-        self._model = CausalLM.load(folder)
+    def __init__(self, folder: str | Path, sees_label: bool = True, model: CausalLM | None = None) -> None:
+        """model: that of the folder, if loaded; it knows what stands around prompts."""
+        self._model = model or CausalLM.load(folder)
         self._sees_label = sees_label
         self._stop = stop_token_id(self._model)
 
@@ -183,7 +184,8 @@ def train(
         model.save(beside)
         if extra:
             save_file(extra, beside / HEAD_FILE)
-        (beside / CARD).write_text(dumps({"kind": settings.kind, "sees_label": settings.sees_label}) + "\n")
+        facts = {"kind": settings.kind, "sees_label": settings.sees_label, **model.around_prompts()}
+        (beside / CARD).write_text(dumps(facts) + "\n")
     return run.path / "model"
 
 
@@ -194,7 +196,9 @@ def open_step_judge(folder: str | Path) -> StepJudge:
         raise FileNotFoundError(f"{card} does not exist; `goodrate train step_judge` writes it")
     facts = read_object(card)
     kind = ScalarStepJudge if facts["kind"] == "scalar" else GenerativeStepJudge
-    return kind(folder, facts["sees_label"])
+    model = CausalLM.load(folder)
+    model.surround_prompts(facts.get("chat_frame", ()), facts.get("start_token_ids", ()))
+    return kind(folder, facts["sees_label"], model)
 
 
 def evaluate(step_judge: StepJudge, prompts: Sequence[JudgePrompt], rollout: Rollout) -> StepScores:

@@ -95,6 +95,10 @@ class CalibratedJudge:
             warnings.warn(f"{self.folder or self.name}: {notice}", stacklevel=3)
         return verdicts
 
+    def kept_verdicts(self, pairs: Sequence[Pair]) -> list[Verdict | None]:
+        """The stored verdict of each pair, in order, a failure too; None where there is none. Nothing is judged."""
+        return kept_verdicts(self, self.store, pairs) if self.store is not None else [None] * len(pairs)
+
     def fresh_verdicts(self, pairs: Sequence[Pair], reasons: bool = False) -> list[Verdict]:
         """One verdict per pair, judged now, whatever is stored."""
         assessment = self.inner.assess(pairs)
@@ -241,3 +245,16 @@ def stored_verdicts(
         store.put_many(new)
     verdicts = {**{key: replace(verdict, cached=True) for key, verdict in stored.items()}, **new}
     return _completed([verdicts[key] for key in keys], pairs, judge)
+
+
+def kept_verdicts(judge: CalibratedJudge, store: VerdictStore, pairs: Sequence[Pair]) -> list[Verdict | None]:
+    """The verdicts of the pairs that are stored, in order, None for the others."""
+    keys = verdict_keys(judge, pairs)
+    stored = store.get_many(keys)
+    places = [place for place, key in enumerate(keys) if key in stored]
+    named = [replace(stored[keys[place]], cached=True) for place in places]
+    whole = _completed(named, [pairs[place] for place in places], judge)
+    verdicts: list[Verdict | None] = [None] * len(keys)
+    for place, verdict in zip(places, whole, strict=True):
+        verdicts[place] = verdict
+    return verdicts

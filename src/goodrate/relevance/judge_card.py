@@ -21,9 +21,12 @@ KINDS = {
     "encoder": "goodrate.relevance.encoder_judge",
     "human": "goodrate.relevance.human_judge",
     "probe": "goodrate.relevance.probe_judge",
+    "zero_shot": "goodrate.relevance.zero_shot_judge",
     "words": "goodrate.relevance.words_judge",
     "constraints": "goodrate.relevance.constraint_judge",
     "ensemble": "goodrate.relevance.ensemble_judge",
+    "cross_encoder": "goodrate.relevance.cross_encoder_judge",
+    "entity": "goodrate.relevance.entity_judge",
 }
 
 

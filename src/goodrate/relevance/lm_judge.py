@@ -38,7 +38,7 @@ class Card(JudgeCard):
     (relevance.listing, typed fields), "text" (catalog.rendering, running text) or "short" (the same, attributes last).
     item_tokens: most tokens of that text, 0 = as many as fit. rules: how many retrieved rules of its book stand in a
     prompt. chat_frame: the texts before and after every prompt that the model's chat template gave when it was
-    trained; empty = it was trained without.
+    trained; empty = it was trained without. start_token_ids: what stood before every prompt, such as Gemma's <bos>.
     """
 
     kind: ClassVar[str] = "lm"
@@ -53,6 +53,7 @@ class Card(JudgeCard):
     item_tokens: int = 0
     rules: int = 0
     chat_frame: tuple[str, ...] = ()
+    start_token_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,6 +72,8 @@ class Card(JudgeCard):
         require_count("rules", self.rules, least=0)
         if len(self.chat_frame) not in (0, 2) or not all(isinstance(text, str) for text in self.chat_frame):
             raise ValueError(f"chat_frame {list(self.chat_frame)}: expected none, or the texts around a prompt")
+        for token in self.start_token_ids:
+            require_count("start_token_ids", token, least=0)
         if self.rules and not self.rule_book_hash:
             raise ValueError(f"rules {self.rules}: expected 0, or a number of rules and the hash of their book")
 
@@ -136,7 +139,6 @@ class LmJudge:
         FileNotFoundError or ValueError name the file.
         """
         from goodrate.models.causal_lm import CausalLM, adapter_base
-        from goodrate.models.chat_frame import ChatFrame
         from goodrate.models.pretrained import folder_hash
         from goodrate.relevance.judge_card import read_judge_card
 
@@ -146,7 +148,7 @@ class LmJudge:
             raise ValueError(f"{folder} is a judge of kind {read.kind!r}, not a language model")
         model = CausalLM.load(folder, adapter=adapter, device=device, precision=precision)
         _require_vocabulary(folder, read, model.network.get_input_embeddings().num_embeddings)
-        model.frame = ChatFrame(*read.chat_frame)
+        model.surround_prompts(read.chat_frame, read.start_token_ids)
         folders = [folder, adapter, adapter_base(folder)]  # a base on the hub stands by its name in the adapter's files
         hashes = [folder_hash(Path(part)) for part in folders if part is not None and Path(part).is_dir()]
         return cls(model, read, "+".join(hashes), judge_rules(folder, read))
@@ -169,6 +171,7 @@ class LmJudge:
             **({"rules": card.rules} if card.rules else {}),
             **({"item_tokens": card.item_tokens} if card.item_tokens else {}),
             **({"chat_frame": list(card.chat_frame)} if card.chat_frame else {}),
+            **({"start": list(card.start_token_ids)} if card.start_token_ids else {}),
             "tokens": [list(card.label_token_ids), card.stop_token_id, card.max_new_tokens],
         }
 
@@ -268,6 +271,10 @@ class LmJudge:
 
 def _require_vocabulary(folder: Path, card: Card, size: int) -> None:
     """ValueError when the card names a token that a model of `size` tokens does not have."""
-    for name, ids in (("label_token_ids", card.label_token_ids), ("stop_token_id", (card.stop_token_id or 0,))):
-        if max(ids) >= size:
+    named = {
+        "label_token_ids": card.label_token_ids, "stop_token_id": (card.stop_token_id or 0,),
+        "start_token_ids": card.start_token_ids,
+    }  # fmt: skip
+    for name, ids in named.items():
+        if max(ids, default=0) >= size:
             raise ValueError(f"{folder / CARD_FILE}: {name} {max(ids)}: the model has tokens 0 to {size - 1:,}")

@@ -54,7 +54,7 @@ def _failures(verdicts: Sequence[Verdict]) -> str | None:
     return (
         f"{_share(kinds.total(), len(verdicts))} pairs have no verdict: {_named(kinds)}. prompt_too_long: query, "
         "facts and context leave no room; unreadable_...: the judge reads items in another form than it was trained "
-        "on, or was trained too little; no_probabilities: broken weights"
+        "on, or was trained too little; no_entities: the item says nothing; no_probabilities: broken weights"
     )
 
 

@@ -10,12 +10,14 @@ import polars as pl
 
 from goodrate.catalog.item_ids import IdMatch
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
+from goodrate.catalog.raters import BY_MODEL
 from goodrate.catalog.readers import as_text, query_problems
+from goodrate.catalog.spreadsheet_cells import unmarked
 from goodrate.catalog.tables import ROW, RawTable, read_table
 from goodrate.relevance.pairs import Item, Pair, text_item
 from goodrate.scale import RelevanceScale
 
-PAIR_COLUMNS = ("query_id", "query", "item_id", "item_text", "facts", "context", "label")
+PAIR_COLUMNS = ("query_id", "query", "item_id", "item_text", "facts", "context", "label", "rater")
 ID_COLUMNS = ("query_id", "query", "item_id")  # what the verdicts are written with; item_text where there is no id
 FindItems = Callable[[Sequence[str]], Mapping[str, Item]]  # item ids -> the rows of those that exist
 
@@ -25,7 +27,7 @@ class PairFile:
     """The pairs of a file in row order; None for an item id that nobody knows. shown: their columns for the output.
 
     labels: what the file says of each pair, as it stands there; None where it says nothing. rows: their numbers in the
-    file at `path`.
+    file at `path`. models: the raters of labels that are models.
     """
 
     pairs: list[Pair | None]
@@ -34,6 +36,7 @@ class PairFile:
     labels: list[str | None]
     rows: list[int]
     path: Path
+    models: tuple[str, ...] = ()
 
     @property
     def unknown_items(self) -> int:
@@ -88,6 +91,7 @@ def read_pairs(
     _require(table, names, needed, mapping or {})
     present = [ours for ours in PAIR_COLUMNS if names[ours] in table.columns]
     frame = table.frame.select(ROW, *(as_text(table.frame, names[ours]).alias(ours) for ours in present))
+    frame = unmarked(frame, table.path, PAIR_COLUMNS)
     problems = [*table.problems, *table.text_problems(names), *_empty(frame, ("query", needed), names)]
     problems += query_problems(frame) if "query_id" in present else []
     skipped = tolerate(table.path, problems, skip_bad)
@@ -101,7 +105,8 @@ def read_pairs(
         items = [text_item(text) for text in frame["item_text"]]
     shown = frame.select(*(n for n in ID_COLUMNS if n in present), *([] if "item_id" in present else ["item_text"]))
     labels = frame["label"].to_list() if "label" in present else [None] * len(frame)
-    return PairFile(_pairs(frame, items), shown, skipped, labels, frame[ROW].to_list(), table.path)
+    models = frame.filter(BY_MODEL)["rater"].unique().sort().to_list() if {"label", "rater"} <= {*present} else []
+    return PairFile(_pairs(frame, items), shown, skipped, labels, frame[ROW].to_list(), table.path, tuple(models))
 
 
 def _require(table: RawTable, names: dict[str, str], needed: str, mapping: dict[str, str]) -> None:

@@ -17,6 +17,10 @@ from goodrate.settings import parse_toml
 from goodrate.text_file import read_text
 
 DEFAULT_RULES = Path(__file__).parent / "default_rules.toml"
+# The books that ship by name: the embedded shop's, and two for real catalogues.
+BOOKS = {name: DEFAULT_RULES.with_name(f"{name}_rules.toml") for name in ("esci", "graded_0_3")} | {
+    "shop": DEFAULT_RULES
+}
 MAX_COLUMNS = 32
 MAX_COMBINATIONS = 1_000_000  # of column values: the table of a book has a place for each
 BOOK_KEYS = ("version", "scale", "columns", "rules")
@@ -193,6 +197,14 @@ def load_rulebook(path: Path = DEFAULT_RULES) -> RuleBook:
         _check_rule(rule, columns, scale, str(path))
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     return RuleBook(scale, columns, rules, _compile(columns, rules, str(path)), digest)
+
+
+def named_rulebook(name: str | Path) -> RuleBook:
+    """A book that ships, by its name, or that of a file. Raises as load_rulebook, FileNotFoundError with the names."""
+    path = BOOKS.get(str(name), Path(name))
+    if not path.exists():
+        raise FileNotFoundError(f"no rule book {str(name)!r}: expected a TOML file, or one of {', '.join(BOOKS)}")
+    return load_rulebook(path)
 
 
 def combinations(book: RuleBook) -> list[dict[str, str]]:

@@ -16,20 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from goodrate.relevance.pairs import Pair
+from goodrate.relevance.verdict_bound import VerdictBound
 from goodrate.relevance.verdicts import OK, Explanation, Verdict, explanation_from_json
 
 WAIT_SECONDS = 60.0  # for another process's write; WAL readers never wait
 BATCH = 500  # keys in one query; SQLite's limit on parameters was 999 for long
-SCHEMA_VERSION = 2  # of the table verdicts, in PRAGMA user_version; 0 = from before it was written there
-COLUMNS = ("key", "status", "label", "probabilities", "expected_gain", "explanation", "item_cut", "written")
+SCHEMA_VERSION = 3  # of the table verdicts, in PRAGMA user_version; 0 = from before it was written there
+COLUMNS = ("key", "status", "label", "probabilities", "expected_gain", "explanation", "item_cut", "written", "used")
 TABLE = """CREATE TABLE IF NOT EXISTS verdicts (
     key TEXT PRIMARY KEY, status TEXT NOT NULL, label TEXT, probabilities TEXT, expected_gain REAL, explanation TEXT,
-    item_cut INTEGER NOT NULL, written REAL NOT NULL) WITHOUT ROWID"""
+    item_cut INTEGER NOT NULL, written REAL NOT NULL, used REAL NOT NULL DEFAULT 0) WITHOUT ROWID"""
 # A failure never replaces a verdict, and a verdict without an explanation never removes one.
 UPSERT = f"""INSERT INTO verdicts VALUES ({", ".join("?" * len(COLUMNS))}) ON CONFLICT (key) DO UPDATE SET
     status = excluded.status, label = excluded.label, probabilities = excluded.probabilities,
     expected_gain = excluded.expected_gain, explanation = coalesce(excluded.explanation, explanation),
-    item_cut = excluded.item_cut, written = excluded.written
+    item_cut = excluded.item_cut, written = excluded.written, used = excluded.used
     WHERE excluded.status = 'ok' OR verdicts.status != 'ok'"""
 
 
@@ -102,14 +103,20 @@ def _other_file_named(path: Path) -> Iterator[None]:
 class VerdictStore:
     """One SQLite file, for many threads and processes at once (write-ahead log). Tiers are not in it (with_tiers)."""
 
-    def __init__(self, path: str | Path, wait_seconds: float = WAIT_SECONDS) -> None:
-        """wait_seconds: for another process's write. Raises as open_table and migrate."""
+    def __init__(self, path: str | Path, wait_seconds: float = WAIT_SECONDS, keep: int | None = None) -> None:
+        """wait_seconds: for another process's write. keep: how many verdicts at most (verdict_bound); None = all.
+
+        Raises as open_table and migrate, and ValueError for a bound below 1.
+        """
         self.path = Path(path)
+        self.bound = VerdictBound(keep)
         self._lock = threading.Lock()
         self._connection = open_table(self.path, TABLE, wait_seconds)
         try:
             with full_disk_named(self.path):
                 migrate(self._connection, self.path)
+                with self._connection:
+                    self.bound.prune(self._connection)
         except BaseException:
             self._connection.close()
             raise
@@ -121,7 +128,9 @@ class VerdictStore:
         self.close()
 
     def close(self) -> None:
-        """Close the file. Everything put is already on disk."""
+        """Close the file. Everything put is already on disk; now also which verdicts were used."""
+        with self._lock, contextlib.suppress(sqlite3.Error), self._connection:
+            self.bound.note_used(self._connection)
         self._connection.close()
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Verdict]:
@@ -133,6 +142,7 @@ class VerdictStore:
                 rows = self._connection.execute(
                     f"SELECT {', '.join(COLUMNS)} FROM verdicts WHERE key IN ({marks})", part
                 ).fetchall()
+                self.bound.used((row[0], row[-1]) for row in rows)
             verdicts.update({row[0]: self._read(row) for row in rows})
         return verdicts
 
@@ -149,6 +159,7 @@ class VerdictStore:
         rows = [_row(key, verdict, now) for key, verdict in verdicts.items()]
         with self._lock, full_disk_named(self.path), self._connection:
             self._connection.executemany(UPSERT, rows)
+            self.bound.after(self._connection, len(rows))
 
     def missing(self, keys: Sequence[str]) -> list[str]:
         """The keys of which nothing is stored, neither verdict nor failure, in order."""
@@ -202,6 +213,9 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
             raise ValueError(f"{path} has schema version {version}; this goodrate reads up to {SCHEMA_VERSION}")
         if columns == OLD_COLUMNS:
             _from_version_0(connection)
+        elif columns == COLUMNS[:-1]:
+            connection.execute("ALTER TABLE verdicts ADD COLUMN used REAL NOT NULL DEFAULT 0")
+            connection.execute("UPDATE verdicts SET used = written")
         elif columns != COLUMNS:
             raise ValueError(f"{path}: table verdicts has columns {', '.join(columns)}; expected {', '.join(COLUMNS)}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -240,13 +254,13 @@ def _new_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
     if reason is not None:
         contradiction = None if inconsistent is None else bool(inconsistent)
         explanation = Explanation(reason, (), reason_status or OK, contradiction)
-    return (key, status, None, probabilities, None, _explanation_json(explanation), cut, written)
+    return (key, status, None, probabilities, None, _explanation_json(explanation), cut, written, written)
 
 
 def _row(key: str, verdict: Verdict, now: float) -> tuple[Any, ...]:
     probabilities = json.dumps(verdict.probabilities) if verdict.probabilities else None
     written = (verdict.status, verdict.label, probabilities, verdict.expected_gain)
-    return (key, *written, _explanation_json(verdict.explanation), int(verdict.item_cut), now)
+    return (key, *written, _explanation_json(verdict.explanation), int(verdict.item_cut), now, now)
 
 
 def _explanation_json(explanation: Explanation | None) -> str | None:
@@ -254,7 +268,7 @@ def _explanation_json(explanation: Explanation | None) -> str | None:
 
 
 def _verdict(row: tuple[Any, ...]) -> Verdict:
-    _, status, label, probabilities, gain, explanation, cut, _ = row
+    _, status, label, probabilities, gain, explanation, cut, *_ = row
     return Verdict(
         label=label,
         probabilities=() if probabilities is None else tuple(json.loads(probabilities)),

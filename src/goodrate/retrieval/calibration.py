@@ -22,6 +22,9 @@ PROBES = 200  # titles, and non-words
 SAMPLE = 1000  # items that titles are compared with
 TITLE_WORDS = 3  # shoppers type short queries
 FLOOR_QUANTILE = 0.99  # of the cosine of each non-word with the item nearest to it
+# Added to the floor, in spreads, for queries of no word that the catalogue has: most random letters that come over the
+# floor by chance stay under this (benchmarks/search_quality.py counts what finds anything).
+STRANGER = 0.5
 SCANNED = 100_000  # items up to which all vectors are looked at at once
 SEED = 0
 
@@ -38,6 +41,11 @@ class Calibration(BaseModel):
     spread: float = Field(default=SPREAD, gt=0, allow_inf_nan=False)
     floor: float | None = Field(default=None, allow_inf_nan=False)
     index: str = ""
+
+    @property
+    def strangers_floor(self) -> float | None:
+        """The floor for queries that share nothing with the catalogue, whose nearest item may be near by chance."""
+        return None if self.floor is None else self.floor + STRANGER * self.spread
 
     def dense_gain(self, weight: float) -> float:
         """What one unit of cosine is worth in BM25: weight * log(1 + items) / sqrt(spread * SPREAD).

@@ -139,4 +139,4 @@ def _pending(
 
 def _subset(catalog: Catalog, ids: Sequence[str]) -> Catalog:
     """Some items as a catalogue of their own, in catalogue order."""
-    return Catalog(catalog.frame.filter(pl.col("id").is_in(list(ids))))
+    return Catalog(catalog.frame.filter(pl.col("id").is_in(list(ids))), plain=True)

@@ -11,14 +11,22 @@ import numpy as np
 from goodrate.catalog.normal_form import composed_text
 from goodrate.retrieval.calibration import Calibration, read_calibration
 from goodrate.retrieval.facets import Facets, count_facets
-from goodrate.retrieval.fusion import ChannelPart, FusedHit, Hit, reciprocal_rank_fusion, score_fusion
+from goodrate.retrieval.fusion import (
+    ChannelPart,
+    FusedHit,
+    Hit,
+    listed,
+    reciprocal_rank_fusion,
+    relative_fusion,
+    score_fusion,
+)
 from goodrate.retrieval.indexing import ItemEncoder
 from goodrate.retrieval.languages import rules_language
 from goodrate.retrieval.rewriting.exclusions import violations
 from goodrate.retrieval.rewriting.query_constraints import QueryConstraints, read_query
 from goodrate.retrieval.rewriting.spelling import Change, Correction
 from goodrate.retrieval.rewriting.suggestions import Suggestion
-from goodrate.retrieval.search_settings import SYNONYM_WEIGHT, SearchSettings, read_settings
+from goodrate.retrieval.search_settings import DENSE_SHARE, HEAD, SYNONYM_WEIGHT, SearchSettings, read_settings
 from goodrate.retrieval.search_words import SearchWords
 from goodrate.retrieval.store import Store
 
@@ -97,8 +105,9 @@ class Searcher:
         what the query excludes go last: docs/query_constraints.md. ignore: ids of such parts that are plain words.
         mode: hybrid (identifiers, words and meaning), lexical (identifiers and words) or dense (meaning alone); None
         means hybrid, or lexical without an encoder. Where one channel alone finds items in mode lexical or dense, the
-        score is that channel's own (BM25, or the cosine). A query without a letter or digit finds nothing, and one
-        without a known word finds nothing by meaning unless an item is nearer to it than to non-words (calibration).
+        score is that channel's own (BM25, or the cosine). A query without a letter or digit finds nothing, and one of
+        unknown words finds nothing by meaning unless an item is nearer to it than to non-words, by a margin where it
+        shares nothing with the catalogue (calibration).
         """
         if not query.strip():
             raise ValueError("the query is empty")
@@ -121,10 +130,19 @@ class Searcher:
         return self._demoted(self._retrieve(read.text, max(k, DEMOTED_AMONG), both, mode), read.constraints)[:k]
 
     def condition(self, read: QueryReading, where: str | None = None) -> str | None:
-        """The filter under which `find` searches: `where`, and the price that the query names."""
+        """The filter under which `find` searches: `where`, and the price that the query names.
+
+        A price with a currency filters items of that currency, where some have it, and of none.
+        """
         price = read.constraints.price if read.constraints else None
-        limits = [f"({where})" if where else None, price.where() if price else None]
+        currencies = self._currencies() if price and price.currency else ()
+        limits = [f"({where})" if where else None, price.where(currencies=currencies) if price else None]
         return " AND ".join(limit for limit in limits if limit) or None
+
+    def _currencies(self) -> list[str]:
+        """In which the index has prices."""
+        known = self.store.facets.table().field("currency")
+        return [] if known is None else known.values.to_list()
 
     def facets(
         self, read: QueryReading, asked: Sequence[str], where: str | None, mode: str, hits: Sequence[FusedHit],
@@ -174,7 +192,7 @@ class Searcher:
         found = self.found(query, k, where, mode)
         if mode != "hybrid" and len(found) == 1:
             return _single(*found.popitem(), k)
-        return fused(found, self.settings, self.calibration, k)
+        return fused(found, self.settings, self.calibration, k, max(k, CHANNEL_DEPTH))
 
     def found(self, query: str, k: int, where: str | None, mode: str) -> dict[str, list[Hit]]:
         """What each channel of a mode finds, best first: at least k hits each, where there are so many.
@@ -207,21 +225,29 @@ class Searcher:
         return self.store.search_text(query, k, where, self.settings.attribute_weight)
 
     def _near(self, query: str, k: int, where: str | None) -> list[Hit]:
-        """The items nearest to a query; none for a query without a known word that nothing in the index is near to."""
+        """The items nearest to a query; none where nothing in the index is as near as _floor asks."""
         assert self.encoder is not None
         vector = self.encoder.encode_queries([composed_text(query)])[0]
         hits = self.store.search_vector(vector, k, where)
-        floor = self.calibration.floor if self.settings.floor else None
-        if floor is None or not hits or hits[0].score > floor or self._known.knows(query):
+        floor = self._floor(query, hits[0].score) if hits else None
+        if floor is None:
             return hits
         nearest = hits if where is None else self.store.search_vector(vector, 1)
         return hits if nearest and nearest[0].score > floor else []
 
+    def _floor(self, query: str, nearest: float) -> float | None:
+        """How near an item must be to a query, where one at `nearest` may not be; None for known words."""
+        floor, high = self.calibration.floor, self.calibration.strangers_floor
+        if floor is None or high is None or not self.settings.floor or nearest > high or self._known.knows(query):
+            return None
+        return high if self._known.is_strange(query) else floor
+
 
 def fused(
-    found: Mapping[str, Sequence[Hit]], settings: SearchSettings, calibration: Calibration, k: int | None = None
-) -> list[FusedHit]:
-    """One ranking of what the channels found, as an index is searched."""
+    found: Mapping[str, Sequence[Hit]], settings: SearchSettings, calibration: Calibration, k: int | None = None,
+    depth: int = CHANNEL_DEPTH,
+) -> list[FusedHit]:  # fmt: skip
+    """One ranking of what the channels found, as an index is searched. depth: hits that a channel was asked for."""
     if settings.fusion == "ranks":
         weights = {"identifier": IDENTIFIER_WEIGHT, "synonym": SYNONYM_WEIGHT, "dense": settings.dense_weight}
         return reciprocal_rank_fusion(found, k=k, weights=weights)
@@ -229,7 +255,13 @@ def fused(
     # A synonym that is rarer than the word that was typed is not worth more for it.
     synonym = SYNONYM_WEIGHT * (min(1.0, typed / meant) if typed > 0 and meant > 0 else 1.0)
     weights = {"synonym": synonym, "dense": calibration.dense_gain(settings.dense_weight)}
-    return score_fusion(found, weights, k, from_lowest=CHANNELS[2:], deciding=CHANNELS[:1])
+    ordered = score_fusion(found, weights, from_lowest=CHANNELS[2:], deciding=CHANNELS[:1])
+    if settings.fusion == "scores" or settings.dense_weight == 0 or not found.get("dense"):
+        return ordered[:k]
+    words = 1 - DENSE_SHARE
+    shares = {"lexical": words, "synonym": words * SYNONYM_WEIGHT, "dense": DENSE_SHARE}
+    chosen = relative_fusion(found, shares, depth, from_lowest=CHANNELS[2:], deciding=CHANNELS[:1])
+    return listed(chosen, ordered, HEAD)[:k]
 
 
 def _single(channel: str, hits: list[Hit], k: int) -> list[FusedHit]:

@@ -12,15 +12,18 @@ from goodrate.retrieval.full_text import ATTRIBUTE_WEIGHT
 from goodrate.run_folder import write_atomic
 
 SETTINGS_FILE = "search_settings.json"
-# Chosen over query groups of two catalogues with two encoders: docs/tune.md.
+# Chosen on the two catalogues of benchmarks/search_quality.py and the embedded shop: docs/tune.md.
 DENSE_WEIGHT = 0.6
+DENSE_SHARE = 0.45  # of the list: 0.4 and 0.5 are within the noise of it
+HEAD = 50  # items that are ordered by scores, and that a judge reads
 SYNONYM_WEIGHT = 0.5  # what was typed counts for more than what may mean the same
 
 
 class SearchSettings(BaseModel):
     """Weights of the channels. All have defaults; goodrate tune chooses others on judgements.
 
-    fusion: by "scores" (fusion.score_fusion) or "ranks" (reciprocal rank fusion). dense_weight: how many rare words one
+    fusion: "listed", by scores within the head of a list that every channel has a share of (search.fused); "scores"
+    alone (fusion.score_fusion); or "ranks" (reciprocal rank fusion). dense_weight: how many rare words one
     spread of cosines is worth (calibration.Calibration.dense_gain); with "ranks", its weight. attribute_weight: of BM25
     over attributes, beside that of the other texts. floor: whether what is near to a query without a known word must be
     nearer than anything is to non-words.
@@ -28,7 +31,7 @@ class SearchSettings(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
-    fusion: Literal["scores", "ranks"] = "scores"
+    fusion: Literal["listed", "scores", "ranks"] = "listed"
     dense_weight: Annotated[float, Field(ge=0, le=100)] = DENSE_WEIGHT
     attribute_weight: Annotated[float, Field(ge=0, le=100)] = ATTRIBUTE_WEIGHT
     floor: bool = True

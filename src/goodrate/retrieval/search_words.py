@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,21 +56,36 @@ class SearchWords:
         known = sum(len(word) for word in words if self._is_known(word))
         return bool(words) and 2 * known >= sum(map(len, words))
 
+    def is_strange(self, query: str) -> bool:
+        """Whether no word of a query is one of the catalogue's, nor made of two of them, nor may be meant as one.
+
+        False when there is nothing to know words by.
+        """
+        if self.spelling is None:
+            return False
+        sold = self.spelling.in_catalogue
+        return not any(_is_made_of(word, sold) for word in _WORD.findall(query)) and self.correct(query) is None
+
     def _is_known(self, word: str) -> bool:
-        """Whether a word is known, or two words of which it is made ("ecloth", "cellphone")."""
+        """Whether a word is one of the catalogue's or the encoder's, or two of them."""
         assert self.spelling is not None
-        cuts = [at for at in range(1, len(word)) if max(at, len(word) - at) >= LONGER_PART]
-        return word in self.spelling or any(word[:at] in self.spelling and word[at:] in self.spelling for at in cuts)
+        return _is_made_of(word, self.spelling.__contains__)
 
     def expand(self, query: str) -> list[Alternative]:
-        """Other ways to ask it, by the synonym file."""
-        return self.synonyms.expand(query)
+        """Other ways to ask it: by the synonym file, and with two words as the one that titles have."""
+        return [*self.synonyms.expand(query), *(self.spelling.joined(query) if self.spelling else ())]
 
     def suggest(self, typed: str, k: int) -> list[Suggestion]:
         """What somebody who has typed so far may want to type, at most k."""
         if self.suggestions is None:
             return []
         return self.suggestions.suggest(typed, k, self.spelling.vocabulary if self.spelling else None)
+
+
+def _is_made_of(word: str, has: Callable[[str], bool]) -> bool:
+    """Whether a word is there, or two words of which it is made ("ecloth", "cellphone")."""
+    cuts = [at for at in range(1, len(word)) if max(at, len(word) - at) >= LONGER_PART]
+    return has(word) or any(has(word[:at]) and has(word[at:]) for at in cuts)
 
 
 def count_words(

@@ -26,6 +26,7 @@ from goodrate.retrieval.identifiers import item_identifiers
 from goodrate.retrieval.languages import check_language
 from goodrate.retrieval.manifest import MANIFEST, Manifest, is_index
 from goodrate.retrieval.opened import OpenedIndex
+from goodrate.retrieval.places import Places
 from goodrate.retrieval.table import IndexDamaged, create_table, id_condition, rows
 from goodrate.retrieval.tags import item_tags
 from goodrate.retrieval.turns import writing_turn
@@ -61,6 +62,7 @@ class Store:
         self.path, self._opened = opened.path, opened
         self.facets = FacetRows(opened)
         self.columns = IndexColumns(self.facets.table)  # what a filter may name
+        self._places = Places(opened)
 
     @classmethod
     def create(
@@ -237,7 +239,7 @@ class Store:
 
     def items(self, ids: Sequence[str]) -> pl.DataFrame:
         """The items with these ids in the asked order, in ITEM_COLUMNS. Raises ValueError for an unknown id."""
-        return Catalog(self.known_items(ids)).rows(ids)
+        return Catalog(self.known_items(ids), plain=True).rows(ids)
 
     def known_items(self, ids: Sequence[str]) -> pl.DataFrame:
         """The items that are there of these ids, in no particular order, in ITEM_COLUMNS."""
@@ -262,7 +264,7 @@ class Store:
 
     def all_items(self) -> Catalog:
         """Every item, ordered by id."""
-        return Catalog(self._unique(self._scan(list(ITEM_COLUMNS))).sort("id"))
+        return Catalog(self._unique(self._scan(list(ITEM_COLUMNS))).sort("id"), plain=True)
 
     def images(self) -> pl.Series:
         """The pictures' addresses or paths of the items that have one, in no particular order."""
@@ -290,6 +292,9 @@ class Store:
     def _of_ids(self, columns: list[str], ids: Sequence[str]) -> pl.DataFrame:
         """Columns of the items with these ids."""
         distinct = list(dict.fromkeys(ids))
+        placed = self._places.read(columns, distinct)
+        if placed is not None:
+            return placed
         parts = [distinct[start : start + ID_ROWS] for start in range(0, len(distinct), ID_ROWS)]
         found = [self._scan(columns, id_condition(part)) for part in parts]
         empty = pl.DataFrame(schema={name: ITEM_COLUMNS.get(name, pl.String) for name in columns})
@@ -378,12 +383,13 @@ class Store:
         def read(table: Any) -> Any:
             query = start(table)
             query = query if condition is None else query.where(condition, prefilter=True)
-            return query.select(["id", column]).limit(limit).to_arrow()
+            return query.with_row_id(True).select(["id", column]).limit(limit).to_arrow()
 
         found = self._opened.read(read)
         ids = found["id"].to_pylist()
         if len(set(ids)) < len(ids):
             raise self._doubled(next(item for item in ids if ids.count(item) > 1))
+        self._places.note(ids, found["_rowid"].to_pylist())
         return list(zip(ids, found[column].to_pylist(), strict=True))
 
 

@@ -3,7 +3,7 @@
 A search reads the lists nearest to the query, more of them while a filter leaves too few items, and computes the best
 REFINE * k of what it finds again from the full vectors: scores are exact and equal ones are ordered by id, but an item
 in a list that was not read is missed. Items that were written since are scanned until they are more than NEW_SHARE;
-removed ones are never found. Measured against inverted lists with graphs (IVF_HNSW_SQ): docs/tune.md.
+removed ones are never found.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ def search_json(response: SearchResponse, scale: RelevanceScale | None) -> dict[
         "judged": response.judged,
         "cached": response.cached,
         "failed": response.failed,
+        "live": response.live,
+        "left": response.left,
         "spans": [asdict(span) for span in response.spans],
         "correction": {**asdict(response.correction), "used": response.corrected} if response.correction else None,
         "facets": response.facets.facets if response.facets else [],

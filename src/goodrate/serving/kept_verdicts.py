@@ -10,6 +10,7 @@ from pathlib import Path
 
 from goodrate.relevance.verdict_store import VerdictStore
 from goodrate.relevance.verdicts import Verdict
+from goodrate.serving.limits import KEEP
 
 LOCK_SECONDS = 1.0  # a search waits no longer for another process's write
 REST_SECONDS = 10.0  # after a failure, until the file is tried again
@@ -22,8 +23,9 @@ class ServingVerdictStore(VerdictStore):
     not_stored: verdicts that were computed and not kept.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        super().__init__(path, wait_seconds=LOCK_SECONDS)
+    def __init__(self, path: str | Path, keep: int | None = KEEP) -> None:
+        """keep: how many verdicts at most; None = all."""
+        super().__init__(path, wait_seconds=LOCK_SECONDS, keep=keep)
         self.not_stored = 0
         self._warned = False
         self._not_before = 0.0

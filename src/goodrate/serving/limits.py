@@ -1,10 +1,11 @@
-"""What a client may send and how long it may take."""
+"""What a client may send, how long it may take, and how much a server keeps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 MEGABYTE = 1_000_000
+KEEP = 1_000_000  # verdicts that a server's file holds unless it is told otherwise
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.opened import IndexReplaced
 from goodrate.retrieval.table import IndexDamaged
 from goodrate.serving.candidates import WINDOWS, Candidates, CandidateSearch, ItemStore
+from goodrate.serving.judge_budget import JudgePace, judge_within
 from goodrate.serving.records import IndexUnavailable, NoJudge, SearchRequest, SearchResponse, UnknownItem
 from goodrate.serving.stopwatch import Stopwatch
 
@@ -46,16 +47,20 @@ class SearchPipeline:
         group_by: str | None = None,
         language: str = "en",
         today: Callable[[], datetime.date] = datetime.date.today,
+        judge_ms: float | None = None,
     ) -> None:
         """modes: those that the index supports, the default first. group_by: how results are grouped unless a request
         says otherwise. language: whose rules read measures in titles. today: the day by which ranking rules apply.
+        judge_ms: what a search may spend on verdicts unless it says otherwise; None = no limit.
         """
         self.store = store
         self.judge = judge
         self.modes = tuple(modes)
         self._searcher = searcher
         self._rules, self._group_by, self._language, self._today = rules or RankingRules(), group_by, language, today
+        self._judge_ms = judge_ms
         self.models = threading.Lock()
+        self.pace = JudgePace()
 
     def search(self, request: SearchRequest) -> SearchResponse:
         """Retrieve max(k, depth) items or more, judge the first `depth`, order them (ranking.ordering), return k.
@@ -72,7 +77,7 @@ class SearchPipeline:
             found = Candidates(self._searcher, self.store, request, read, window_sizes(request, depth, rules), watch)
             hits, rows = found.more(first_hits(request, depth, rules))
             with watch.stage("judge"):
-                verdicts = self._verdicts(request.query if read.typed else read.correction.text, rows[:depth])
+                verdicts = self._verdicts(request, read, rows[:depth])
             ordering = Ordering(rules, found.matching, self._group(request))
             with watch.stage("rank"):
                 items = [shown_item(row) for row in rows]
@@ -86,13 +91,15 @@ class SearchPipeline:
         facets = found.facets([rule.ids or rule.where for rule in rules.bury if rule.to == "out"])
         with watch.stage("rank"):
             results, more = ordering.page(request.offset, request.k, found.complete)
+        given = [verdict for verdict in verdicts if verdict is not None]
         return SearchResponse(
             request,
             results,
             retrieved=found.found,
-            judged=sum(verdict.label is not None for verdict in verdicts),
-            cached=sum(verdict.cached for verdict in verdicts),
-            failed=sum(verdict.label is None for verdict in verdicts),
+            judged=sum(verdict.label is not None for verdict in given),
+            cached=sum(verdict.cached for verdict in given),
+            failed=sum(verdict.label is None for verdict in given),
+            left=len(verdicts) - len(given),
             latency_ms=watch.report(),
             spans=tuple(span for span in read.constraints.spans if span.kind in ACTING) if read.constraints else (),
             correction=read.correction,
@@ -105,8 +112,7 @@ class SearchPipeline:
     def _start(self, ordering: Ordering, request: SearchRequest, results: list[Result], found: Candidates) -> None:
         """Give an ordering the first results: by relevance with what is pinned, or those worth sorting, sorted."""
         if request.sort != RELEVANCE:
-            judged = any(result.verdict is not None for result in results)
-            ordering.start(sorted_results(relevant(results, judged), request.sort))
+            ordering.start(sorted_results(relevant(results), request.sort))
             return
         pinned = found.fetch(ordering.missing_pins(results))
         ordering.start(results, [unretrieved(shown_item(row)) for row in pinned])
@@ -130,6 +136,17 @@ class SearchPipeline:
         """Retrieve one item and forget it: what is set up on first use is then set up."""
         with self.models:
             self._searcher.find(self._searcher.read(query), 1, mode=self.modes[0])
+
+    def judge_some(self, query: str, count: int = 8) -> None:
+        """Judge the first items of a search and store nothing: how long the judge takes is known from then on."""
+        if self.judge is None:
+            return
+        judge = replace(self.judge, store=None)
+        with self.models:
+            judge.judge(query, ["lamp", "chair"])  # what is set up on first use is not measured
+            hits = self._searcher.find(self._searcher.read(query), count, mode=self.modes[0])
+            rows = self.store.items([hit.item_id for hit in hits]).to_dicts() if hits else []
+            judge_within(judge, judge.pairs(query, rows), 60.0, self.pace)
 
     def judge_items(self, query: str, items: Sequence[Item]) -> list[Verdict]:
         """Verdicts for items that need not be in the index. Raises NoJudge without a judge."""
@@ -180,7 +197,11 @@ class SearchPipeline:
             raise ValueError(
                 f"offset is {request.offset} and k {request.k}; expected offset >= 0, and offset + k <= {WINDOWS[-1]:,}"
             )
-        return replace(request, mode=mode, facets=facets, group_by=None if group_by == UNGROUPED else group_by)
+        judge_ms = self._judge_ms if request.judge_ms is None else request.judge_ms
+        if judge_ms is not None and not judge_ms >= 0:
+            raise ValueError(f"judge_ms is {judge_ms}; expected milliseconds, 0 or more")
+        grouped = None if group_by == UNGROUPED else group_by
+        return replace(request, mode=mode, facets=facets, group_by=grouped, judge_ms=judge_ms)
 
     def need_judge(self) -> CalibratedJudge:
         """The judge. Raises NoJudge when none is loaded."""
@@ -198,8 +219,14 @@ class SearchPipeline:
         finally:
             self.models.release()
 
-    def _verdicts(self, query: str, rows: Sequence[Item]) -> list[Verdict]:
-        return self.judge.judge(query, rows) if self.judge is not None and rows else []
+    def _verdicts(self, request: SearchRequest, read: Any, rows: Sequence[Item]) -> list[Verdict | None]:
+        """The verdict of each row, in order of retrieval; None where the time for verdicts was spent."""
+        if self.judge is None or not rows:
+            return []
+        query = request.query if read.typed else read.correction.text
+        if request.judge_ms is None:
+            return [*self.judge.judge(query, rows)]
+        return judge_within(self.judge, self.judge.pairs(query, rows), request.judge_ms / 1000, self.pace)
 
 
 def window_sizes(request: SearchRequest, depth: int, rules: RankingRules) -> list[int]:

@@ -18,7 +18,8 @@ class SearchRequest:
     depth: how many of the retrieved items the judge sees; 0 = none. ignore: ids of spans (SearchResponse.spans) that
     are to be plain words. offset: results left out before the first; requests that differ in it alone are pages of
     one list. facets: names of facets, or "auto". sort: ranking.sorting. group_by: ranking.variants; None = as the
-    index says, "none" = not at all. with_rules: whether the shop's ranking rules act.
+    index says, "none" = not at all. with_rules: whether the shop's ranking rules act. judge_ms: milliseconds that may
+    be spent on verdicts (serving.judge_budget); None = as the pipeline says, which may be no limit.
     """
 
     query: str
@@ -32,6 +33,7 @@ class SearchRequest:
     group_by: str | None = None
     with_rules: bool = True
     facets: tuple[str, ...] = ()
+    judge_ms: float | None = None
 
 
 class UnknownItem(LookupError):
@@ -50,6 +52,9 @@ class NoJudge(LookupError):
 class SearchResponse:
     """Results in their final order and how they came about. latency_ms: by stage, with "total".
 
+    judged: items that have a verdict; failed: those that the judge failed on; cached: how many of both were stored, the
+    others were judged now; left: items within the depth that judge_ms did not reach.
+
     spans: what was read in the query as an exclusion or a price (retrieval.query_constraints.Span). correction: the
     query as it was probably meant, None when nothing is wrong; corrected: that was searched for in place of the query.
     rules: names of the ranking rules for this query. more: whether results follow the last one. facets: None when none
@@ -62,6 +67,7 @@ class SearchResponse:
     judged: int
     cached: int
     failed: int
+    left: int = 0
     latency_ms: dict[str, float] = field(default_factory=dict)
     spans: tuple[Any, ...] = ()
     correction: Correction | None = None
@@ -69,6 +75,11 @@ class SearchResponse:
     rules: tuple[str, ...] = ()
     more: bool = False
     facets: Facets | None = None
+
+    @property
+    def live(self) -> int:
+        """How many items the judge was asked about now."""
+        return self.judged + self.failed - self.cached
 
     def __len__(self) -> int:
         return len(self.results)

@@ -18,6 +18,7 @@ MAX_FACETS = 50
 MAX_NAME = 200
 MAX_SUGGESTIONS = 50
 MAX_DEPTH = 500
+MAX_JUDGE_MS = 600_000
 MAX_TEXTS = 1000
 MAX_TEXT_CHARACTERS = 20_000
 
@@ -41,6 +42,7 @@ class SearchBody(StrictBody):
     sort: str = Field("relevance", max_length=MAX_NAME, description="price, -price, -attributes.watt, ...")
     group_by: str | None = Field(None, max_length=MAX_NAME, description="parent_id, title, none, ...")
     with_rules: bool = True
+    judge_ms: float | None = Field(None, ge=0, le=MAX_JUDGE_MS, description="time for verdicts; null: the server's")
     facets: list[Annotated[str, Field(max_length=MAX_NAME)]] = Field(
         default_factory=list, max_length=MAX_FACETS, description='such as brand, attributes.color, or "auto"'
     )
@@ -51,6 +53,7 @@ class SearchBody(StrictBody):
         return SearchRequest(
             self.query.strip(), self.k, where or None, self.mode, self.depth, tuple(self.ignore), offset=self.offset,
             sort=self.sort, group_by=self.group_by, with_rules=self.with_rules, facets=tuple(self.facets),
+            judge_ms=self.judge_ms,
         )  # fmt: skip
 
 

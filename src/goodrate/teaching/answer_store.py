@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from goodrate.relevance.verdict_store import key_batches, open_table
-from goodrate.teaching.chat_endpoint import Answer
+from goodrate.teaching.chat_endpoint import Answer, Message
 
 TABLE = """CREATE TABLE IF NOT EXISTS answers (
     key TEXT NOT NULL, attempt INTEGER NOT NULL, text TEXT NOT NULL, prompt_tokens INTEGER NOT NULL,
     completion_tokens INTEGER NOT NULL, finish TEXT NOT NULL, estimated INTEGER NOT NULL, written REAL NOT NULL,
     PRIMARY KEY (key, attempt)) WITHOUT ROWID"""
 COLUMNS = "text, prompt_tokens, completion_tokens, finish, estimated"
+
+
+def answer_key(asked: Sequence[Mapping[str, str]], model: str, url: str, max_answer_tokens: int) -> str:
+    """sha256 (64 hex) of all that decides an answer: the messages and who is asked."""
+    content = [list(asked), model, url, max_answer_tokens]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 class AnswerStore:
@@ -56,6 +64,15 @@ class AnswerStore:
                 (*row, int(answer.estimated), time.time()),
             )
 
+    def kept(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys to which there is an answer."""
+        found: set[str] = set()
+        for part in key_batches(list(dict.fromkeys(keys))):
+            query = f"SELECT DISTINCT key FROM answers WHERE key IN ({','.join('?' * len(part))})"
+            with self._lock:
+                found.update(key for (key,) in self._connection.execute(query, part).fetchall())
+        return found
+
     def spent(self, keys: Sequence[str]) -> tuple[int, int]:
         """Prompt and completion tokens of all kept answers to these keys."""
         prompt = completion = 0
@@ -66,3 +83,12 @@ class AnswerStore:
                 tokens = self._connection.execute(query, part).fetchone()
             prompt, completion = prompt + (tokens[0] or 0), completion + (tokens[1] or 0)
         return prompt, completion
+
+
+def unpaid(
+    store: AnswerStore, prompts: Sequence[Sequence[Message]], model: str, url: str, max_answer_tokens: int
+) -> list[Sequence[Message]]:
+    """The distinct prompts to which no answer is kept."""
+    by_key = {answer_key(prompt, model, url.rstrip("/"), max_answer_tokens): prompt for prompt in prompts}
+    kept = store.kept(list(by_key))
+    return [prompt for key, prompt in by_key.items() if key not in kept]

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from goodrate.extras import require
+from goodrate.teaching.server_words import error_code, seconds_asked, words_of
 
 Message = Mapping[str, str]
 STOPPED = "stopped"  # why a pair was not asked, or not again
-LONGEST_WAIT = 60.0  # seconds between two tries
-REFUSALS = {401, 403, 404}  # the key, the address or the model is wrong: asking for another pair does not help
+LONGEST_WAIT = 60.0  # seconds between two tries, unless the server asks for more
+TOO_LONG = 3600.0  # seconds that a server may ask to wait before the run ends instead
+TOLD_FROM = 10.0  # seconds of waiting that are worth a line
+REFUSALS = {401, 402, 403, 404}  # the key, the account, the address or the model: asking for another pair is no help
+NO_MONEY = "insufficient_quota"  # a 429 that no waiting mends
 BYTES_PER_TOKEN = 3  # a cautious guess, where the server does not count
+# What some models take under another name, or not at all, and say so in a 400 that names it.
+ANSWER_LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 @dataclass(frozen=True)
@@ -31,11 +38,14 @@ class Answer:
 
 
 class Unanswered(Exception):
-    """No answer after all tries. name: http_<status>, timeout, connection, bad_response or stopped."""
+    """No answer after all tries. name: http_<status>, timeout, connection, bad_response or stopped.
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
+    words: the server's own, "" where it said nothing.
+    """
+
+    def __init__(self, name: str, words: str = "") -> None:
+        super().__init__(f"{name}: {words}" if words else name)
+        self.name, self.words = name, words
 
 
 @dataclass(frozen=True)
@@ -47,11 +57,20 @@ class Patience:
     timeout: float = 120.0
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """A request without an answer. name, words: as Unanswered. wait: seconds that the server asks for."""
+
+    name: str
+    words: str = ""
+    wait: float = 0.0
+
+
 class ChatEndpoint:
     """POST <url>/chat/completions. For many threads at once. Closing `stop` ends all waiting.
 
-    url: such as https://api.example.com/v1. key: sent as bearer token, none when empty.
-    Raises MissingExtra when httpx is not installed.
+    url: such as https://api.example.com/v1. key: sent as bearer token, none when empty. tell: gets a line about every
+    long wait. Raises MissingExtra when httpx is not installed.
     """
 
     def __init__(
@@ -63,6 +82,10 @@ class ChatEndpoint:
         self.url, self.model, self.max_answer_tokens = url.rstrip("/"), model, max_answer_tokens
         self.patience = patience or Patience()
         self.stop = threading.Event()
+        self.tell: Callable[[str], None] = lambda line: None
+        self._limit_name = ANSWER_LIMITS[0]
+        self._takes_temperature = True
+        self._not_before = 0.0  # monotonic seconds: a server that asks one thread to wait means all
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(headers=headers, timeout=self.patience.timeout)
 
@@ -73,66 +96,104 @@ class ChatEndpoint:
     def complete(self, messages: Sequence[Message], temperature: float) -> Answer:
         """One answer. 429, 5xx, timeouts and lost connections are tried again, twice as late each time.
 
-        Raises Unanswered when no try helped, ValueError when the endpoint refuses key, address or model.
+        A Retry-After is waited for; one of an hour or more ends the run. Raises Unanswered when no try helped,
+        ValueError when the endpoint refuses key, account, address or model, or asks to wait that long.
         """
-        body = {
-            "model": self.model,
-            "messages": list(messages),
-            "temperature": temperature,
-            "max_tokens": self.max_answer_tokens,
-        }
-        failure, asked_wait = "", 0.0
+        failure = _Failure("")
         for attempt in range(self.patience.tries):
-            wait = max(asked_wait, self.patience.first_wait * 2 ** (attempt - 1)) if attempt else 0.0
-            if self.stop.wait(min(wait, LONGEST_WAIT)):
+            backoff = min(self.patience.first_wait * 2 ** (attempt - 1), LONGEST_WAIT) if attempt else 0.0
+            if self.stop.wait(max(backoff, self._not_before - time.monotonic())):
                 raise Unanswered(STOPPED)
-            got, failure, asked_wait = self._once(body)
-            if got is not None:
+            got = self._adapted(messages, temperature)
+            if isinstance(got, Answer):
                 return got
-        raise Unanswered(failure)
+            failure = got
+            self._heed(failure)
+        raise Unanswered(failure.name, failure.words)
 
-    def _once(self, body: dict[str, Any]) -> tuple[Answer | None, str, float]:
-        """One request: the answer, or the name of what failed and how many seconds the server asks to wait."""
+    def _heed(self, failure: _Failure) -> None:
+        """Let all threads wait as long as the server asks. ValueError for an hour or more."""
+        if failure.wait >= TOO_LONG:
+            raise ValueError(
+                f"{self.url} asks to wait {failure.wait / 3600:.1f} hours ({failure.name}: {failure.words}); what was "
+                "answered is kept, the same command goes on after that"
+            )
+        until = time.monotonic() + failure.wait
+        if failure.wait >= TOLD_FROM and until > self._not_before + 1:
+            self.tell(f"{self.url} asks to wait {failure.wait:.0f} seconds ({failure.name}: {failure.words})")
+        self._not_before = max(self._not_before, until if failure.wait else 0.0)
+
+    def _adapted(self, messages: Sequence[Message], temperature: float) -> Answer | _Failure:
+        """One request; sent again at once without what a 400 names and the model takes otherwise."""
         import httpx
 
-        try:
-            response = self._client.post(f"{self.url}/chat/completions", json=body)
-        except httpx.TimeoutException:
-            return None, "timeout", 0.0
-        except httpx.TransportError:
-            return None, "connection", 0.0
+        while True:
+            body = self._body(messages, temperature)
+            try:
+                response = self._client.post(f"{self.url}/chat/completions", json=body)
+            except httpx.TimeoutException:
+                return _Failure("timeout", f"no answer in {self.patience.timeout:g} seconds")
+            except httpx.TransportError as error:
+                return _Failure("connection", " ".join(str(error).split()))
+            if response.status_code != 400 or not self._gives_way(body, words_of(response)):
+                return self._read(response, messages)
+
+    def _body(self, messages: Sequence[Message], temperature: float) -> dict[str, Any]:
+        body = {"model": self.model, "messages": list(messages), self._limit_name: self.max_answer_tokens}
+        return body | ({"temperature": temperature} if self._takes_temperature else {})
+
+    def _gives_way(self, body: Mapping[str, Any], words: str) -> bool:
+        """Whether a 400 names something of the body that can be sent otherwise, which is done from then on."""
+        old, new = ANSWER_LIMITS
+        if old in body and new in words:
+            self._limit_name = new
+            return True
+        if "temperature" in body and "temperature" in words:
+            self._takes_temperature = False
+            return True
+        return False
+
+    def _read(self, response: Any, messages: Sequence[Message]) -> Answer | _Failure:
+        """The answer, or a failure that is worth another try. Raises as complete."""
         status = response.status_code
-        if status in REFUSALS:
-            raise ValueError(f"{self.url} answers {status} for model {self.model!r}: {response.text[:200].strip()}")
+        if status == 200:
+            return _answer(response, messages) or _Failure("bad_response", words_of(response))
+        words = words_of(response)
+        if status in REFUSALS or (status == 429 and error_code(response) == NO_MONEY):
+            raise ValueError(f"{self.url} answers {status} for model {self.model!r}: {words}")
         if status == 429 or status >= 500:
-            return None, f"http_{status}", _seconds(response.headers.get("retry-after", ""))
-        if status != 200:
-            raise Unanswered(f"http_{status}")
-        answer = _read(response, body["messages"])
-        return answer, "" if answer else "bad_response", 0.0
+            return _Failure(f"http_{status}", words, seconds_asked(response.headers.get("retry-after", "")))
+        raise Unanswered(f"http_{status}", words)
 
 
-def _seconds(header: str) -> float:
-    """Retry-After in seconds; 0 for none and for a date."""
-    return float(header) if header.replace(".", "", 1).isdigit() else 0.0
-
-
-def _read(response: Any, messages: Sequence[Message]) -> Answer | None:
+def _answer(response: Any, messages: Sequence[Message]) -> Answer | None:
     """The answer in a response of the chat-completions protocol, None when it is not one."""
     try:
         content = response.json()
         choice = content["choices"][0]
-        text = choice["message"]["content"]
+        text = _text(choice["message"]["content"])
         finish = str(choice.get("finish_reason") or "stop")
         usage = content.get("usage") or {}
-        if not isinstance(text, str):
-            return None
         prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return None
-    if isinstance(prompt, int) and isinstance(completion, int):
+    if text is None:
+        return None
+    if _is_count(prompt) and _is_count(completion):
         return Answer(text, prompt, completion, finish)
     return Answer(text, prompt_size(messages), guessed_tokens(text), finish, estimated=True)
+
+
+def _text(content: Any) -> str | None:
+    """The text of a message; "" for none, as of a model whose thoughts took all its tokens. None: it is no message."""
+    if isinstance(content, list):
+        parts = [part.get("text", "") for part in content if isinstance(part, dict)]
+        return "".join(part for part in parts if isinstance(part, str))
+    return "" if content is None else content if isinstance(content, str) else None
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def guessed_tokens(text: str) -> int:

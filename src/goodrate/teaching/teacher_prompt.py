@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from collections.abc import Mapping, Sequence
-
 from goodrate.relevance.pairs import JudgedPair, item_texts
 from goodrate.relevance.rationale import Rationale, contradicts, label_text, parse
 from goodrate.relevance.rulebook import Rule, RuleBook
+from goodrate.teaching.bare_answer import bare_answer
 from goodrate.teaching.teacher import Taught, survives_writing
 
 FORM_OF_ITEMS = "listing"
@@ -26,9 +22,6 @@ wants: every requirement of the query. must: required; may: preferred; not: excl
 An attribute is one word; a value has no semicolon. found and checks repeat the attributes of wants in the same order.
 found: what the item says, none when it says nothing; then the check is unknown. Without requirements: checks none.
 same: the kind asked for; sibling: a neighbouring kind; accessory: goes with it; other: anything else."""
-# Served models put their answer in a code block or think aloud before it; neither is part of the answer.
-THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
-FENCE = re.compile(r"^```[a-z]*\n(.*?)\n?```$", re.DOTALL)
 
 
 def messages(pair: JudgedPair, book: RuleBook) -> list[dict[str, str]]:
@@ -47,21 +40,13 @@ def messages(pair: JudgedPair, book: RuleBook) -> list[dict[str, str]]:
     ]
 
 
-def answer_key(asked: Sequence[Mapping[str, str]], model: str, url: str, max_answer_tokens: int) -> str:
-    """sha256 (64 hex) of all that decides an answer: the messages and who is asked."""
-    content = [list(asked), model, url, max_answer_tokens]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
 def graded(text: str, label: int, book: RuleBook) -> Taught:
     """The rationale in an answer, when it can be kept.
 
     Failures: unreadable_<what parse says>, wrong_label, rule_not_offered, rule_contradicts (the rule named stands for
     another label), not_writable.
     """
-    bare = THINKING.sub("", text).strip()
-    fenced = FENCE.match(bare)
-    parsed = parse(fenced.group(1) if fenced else bare, num_labels=len(book.scale))
+    parsed = parse(bare_answer(text), num_labels=len(book.scale))
     if parsed.label is not None and parsed.label != label and parsed.status != "label_out_of_range":
         return Taught(None, True, "wrong_label")
     if parsed.rationale is None or parsed.status != "ok":

@@ -40,20 +40,26 @@ class PriceRange:
     spans: tuple[Span, ...]
 
     def holds(self, price: float | None) -> bool | None:
-        """Whether a price lies in the range, in the same currency; None = the price is not known."""
+        """Whether a price of the same currency lies in the range; None = the price is not known."""
         if price is None:
             return None
         return (self.low is None or price >= self.low) and (self.high is None or price <= self.high)
 
-    def where(self, unknown: bool = True) -> str:
+    def where(self, unknown: bool = True, currencies: Collection[str] = ()) -> str:
         """The range as a condition for a store's filter. unknown: whether items without a price pass.
 
+        currencies: in which items have prices, as they write them; where that of the query is among them, prices in
+        others do not pass. Where it is not, no price could, and each is compared as it is.
         >>> PriceRange(20.0, 50.0, "EUR", ()).where()
         '(price IS NULL OR (price >= 20.0 AND price <= 50.0))'
+        >>> PriceRange(None, 50.0, "EUR", ()).where(currencies=["eur", "usd"])
+        "(price IS NULL OR (price <= 50.0 AND (currency IS NULL OR currency = 'EUR')))"
         """
         bounds = [
             f"price {sign} {value!r}" for sign, value in ((">=", self.low), ("<=", self.high)) if value is not None
         ]
+        if self.currency and self.currency.casefold() in {name.casefold() for name in currencies}:
+            bounds.append(f"(currency IS NULL OR currency = '{self.currency}')")
         inside = " AND ".join(bounds) or "price IS NOT NULL"
         return f"(price IS NULL OR ({inside}))" if unknown else f"({inside})"
 

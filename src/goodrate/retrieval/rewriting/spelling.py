@@ -17,6 +17,7 @@ import polars as pl
 
 from goodrate.catalog.normal_form import composed_text
 from goodrate.retrieval.rewriting.array_file import check_lengths, load_arrays, save_arrays
+from goodrate.retrieval.rewriting.synonyms import Alternative
 from goodrate.retrieval.rewriting.typos import OTHER, SWAP, NearWords, edit_cost, signature
 from goodrate.retrieval.rewriting.vocabulary import Vocabulary
 from goodrate.retrieval.rewriting.words import WORD, fold, same_stem
@@ -37,6 +38,7 @@ DICTIONARY = 5000  # known words that make a dictionary
 MIN_TARGET = 1.0  # one title, or ten descriptions, must have a word that others are corrected to
 MIN_FAR_TARGET = 5.0  # and so many for two edits
 MIN_SHARED, MIN_SHARED_PART = 3, 0.05  # titles that the halves of a split share, and of the rarer half's titles
+MIN_PART = 3  # letters of a word that is written as two
 MIN_SWAP_SHARED = 3  # titles that a three-letter word shares with the query's other words
 SURE_MARGIN = math.log(4)  # between the best and the second, for a correction to be sure
 CANDIDATES = 30  # looked at closely
@@ -159,6 +161,33 @@ class SpellingIndex:
     def __contains__(self, word: str) -> bool:
         """Whether the catalogue has the word, or a form of it that the full text finds."""
         return any(form in self.vocabulary.row_of for form in same_stem(fold(word)))
+
+    def in_catalogue(self, word: str) -> bool:
+        """Whether a text of the catalogue has the word or such a form of it: not merely a word that is right."""
+        rows = (self.vocabulary.row_of.get(form) for form in same_stem(fold(word)))
+        return any(row is not None and self.vocabulary.frequency[row] > 0 for row in rows)
+
+    def joined(self, query: str) -> list[Alternative]:
+        """The query with two neighbouring words as one that titles have: "head set" as headset, "smart watch".
+
+        Both words have three letters at least; what holds a digit and units stay, and so does a text of many words.
+        """
+        query = composed_text(query)
+        tokens = list(_tokens(query))
+        pairs = zip(tokens, tokens[1:], strict=False) if len(tokens) <= MAX_QUERY else ()
+        return [
+            Alternative(query[: one.start] + whole + query[other.end :], ((query[one.start : other.end], whole),))
+            for one, other in pairs
+            if (whole := self._whole(one, other)) is not None
+        ]
+
+    def _whole(self, one: _Token, other: _Token) -> str | None:
+        """Two neighbours as one word of enough titles."""
+        row = self.vocabulary.row_of.get(one.word + other.word)
+        if row is None or one.fixed or other.fixed or other.start - one.end != 1:
+            return None
+        is_word = min(len(one.word), len(other.word)) >= MIN_PART and len(self.vocabulary.titles_of(row)) >= MIN_SHARED
+        return self.vocabulary.shown[row] if is_word else None
 
     def correct(self, query: str) -> Correction | None:
         """The query with the words that the catalogue lacks corrected; None when there is nothing to correct.

@@ -110,6 +110,7 @@ function summaryOf() {
   const tiers = ["Good", "Mid", "Bad"].filter(countOf).map((tier) => `${countOf(tier)} ${tier}`);
   const lines = [`${totalOf()}${tiers.length ? `: ${tiers.join(", ")}` : ""}`];
   if (labels.length) lines.push(`${answer.judged} of ${answer.retrieved} judged${answer.cached ? ` (${answer.cached} remembered)` : ""}`);
+  if (answer.left) lines.push(`${answer.left} not judged in time`);
   if (answer.failed) lines.push(`${answer.failed} could not be judged`);
   const stages = Object.entries(answer.latency_ms).filter(([name, ms]) => name !== "total" && ms >= 1);
   const shares = stages.map(([name, ms]) => `${name} ${Math.round(ms)}`).join(", ");

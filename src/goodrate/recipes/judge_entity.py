@@ -1,0 +1,190 @@
+"""A judge of entities, trained end to end: labels of items teach verdicts on (query, entity) through the logic.
+
+After EBRM (arXiv 2307.00370); see relevance.entity_judge and docs/entity_judge.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from goodrate.evaluation.classification import area_under_curve
+from goodrate.examples.data import TrainingData
+from goodrate.learning.fit import FitSettings, fit
+from goodrate.models.cross_encoder import CrossEncoder
+from goodrate.models.encoder import Encoder
+from goodrate.recipes.dev_table import DEV_PAIRS, evenly, tune_and_measure
+from goodrate.recipes.entity_learning import ItemLists, LogicScorer, StatedPairs, StateScorer
+from goodrate.recipes.entity_lift import StatedPair, entity_shares, stated_pairs
+from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data, write_rows
+from goodrate.relevance.catalog_entities import learned_rules, sharing
+from goodrate.relevance.entities import EntityRules
+from goodrate.relevance.entity_judge import MODEL_FOLDER, TOO_MANY, Card, EntityJudge, write_entity_judge
+from goodrate.relevance.entity_model import MAX_TOKENS, STATES, new_model
+from goodrate.relevance.entity_verdicts import EntityTable
+from goodrate.relevance.judge import open_judge
+from goodrate.relevance.pairs import Item, JudgedPair, gold_labels
+from goodrate.relevance.soft_logic import LABELS, UNKNOWN
+from goodrate.run_folder import RunFolder, new_folder
+from goodrate.scale import RelevanceScale, scale_entry
+
+PRETRAINED = 5_000_000  # parameters from which on an encoder counts as pretrained, and its rate is that of one
+HEAD_FACTOR = 10.0  # the head's rate over that of a pretrained encoder: its weights are new
+PRETRAINING = "pretraining"
+
+
+class Settings(BaseModel):
+    """Which model, which entities, which logic, and how long."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: str = Field(description="text encoder to start from: sentence-transformers folder or hub id")
+    sources: Literal["all", "structured", "spans"] = Field("all", description="of entities: attributes, spans, or both")
+    types: int = Field(8, ge=0, description="of attributes that a query can constrain, beside brand and detail")
+    tnorm: Literal["product", "goedel", "lukasiewicz", "mean"] = Field("product", description="mean: pooling, no logic")
+    unknown: float = Field(UNKNOWN, ge=0, le=1, description="cost of a wanted type that an item says nothing of")
+    logic_temperature: float = Field(1.0, ge=1, description="of long products")
+    constraints_conflict: bool | None = Field(
+        None,
+        description="whether a constraint in conflict is more than one unmet; null = no on the scale esci, else yes",
+    )
+    pretrain: int = Field(2, ge=0, description="passes over the query-entity pairs that judgements state; 0 = none")
+    learning_rate: float | None = Field(
+        None, gt=0, description="peak; null = 5e-5 for pretrained encoders (the head's is 10 times it), else 5e-4"
+    )
+    weight_decay: float = Field(0.01, ge=0)
+    queries: int = Field(4, gt=0, description="in an update")
+    items: int = Field(8, gt=0, description="of each query in an update")
+    epochs: int = Field(2, gt=0, description="passes over the judged pairs; fit can end it sooner")
+    fit: FitSettings = Field(default_factory=FitSettings)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What training starts from."""
+
+    model: CrossEncoder
+    rules: EntityRules
+    card: Card
+
+
+def set_up(settings: Settings, items: Sequence[Item], scale: RelevanceScale, labelled: int = 0) -> Setup:
+    """The model with a new head, the rules of the catalogue's entities, and the card.
+
+    Raises FileNotFoundError for a missing model, ValueError for a scale that the logic cannot give.
+    """
+    if len(scale) not in LABELS:
+        raise ValueError(f"scale {scale.name} has {len(scale)} labels; {TOO_MANY}")
+    encoder = Encoder.load(settings.model, precision="auto")
+    most = min(MAX_TOKENS, encoder.rules.max_length)
+    model = new_model(CrossEncoder(encoder, STATES, most, settings.fit.seed))
+    rules = learned_rules(items, settings.sources, settings.types)
+    conflict = settings.constraints_conflict
+    card = Card(
+        scale=scale_entry(scale), types=rules.types, sources=rules.sources, most=rules.most, tnorm=settings.tnorm,
+        unknown=settings.unknown, logic_temperature=settings.logic_temperature,
+        constraints_conflict=scale.name != "esci" if conflict is None else conflict, labelled_pairs=labelled,
+    )  # fmt: skip
+    return Setup(model, rules, card)
+
+
+def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
+    """Train on the training pairs; tune and measure on the dev queries."""
+    remembered = [(require_same_data(out, data), data.choice), (RunFolder(out), settings)]
+    remembered[1][0].require_same(settings)
+    pairs, items = data.training_pairs(), list(data.rows.values())
+    setup = set_up(settings, items, data.scale, len(pairs))
+    for folder, chosen in remembered:  # last: what cannot start binds no folder to its data
+        folder.begin(chosen, data.choice.split_seed)
+    notes = train(settings, setup, pairs, items, out, progress)
+    write_judge(out / "judge", setup)
+    report = tune_and_measure(out / "judge", data)
+    rows = {**report.rows, "category alone": _kind_row(out / "judge", data.pairs("dev"))}
+    write_rows(out, rows)
+    return TrainingResult(
+        out / "judge", rows, (*data.notes, *notes, *report.notes), (*report.warnings, *report.advice)
+    )  # fmt: skip
+
+
+def train(
+    settings: Settings, setup: Setup, pairs: Sequence[JudgedPair], items: Sequence[Item], out: Path, progress: Progress
+) -> tuple[str, ...]:
+    """Train the setup's model in place, first on stated pairs; a killed run resumes. Returns what is to be said."""
+    model, rules = setup.model, setup.rules
+    if model.encoder.device.type == "cpu":
+        model.network.set_attn_implementation("eager")  # sdpa's backward is slower on CPUs, most of all in bf16
+    notes = []
+    if settings.pretrain:
+        stated = stated_of(pairs, rules, items, len(setup.card.relevance_scale) - 1)
+        notes.append(f"pre-training on {len(stated):,} query-entity pairs that judgements state")
+        if stated:
+            source = StatedPairs(
+                stated, model, batch_size=64, seed=settings.fit.seed, epochs=settings.pretrain
+            )  # fmt: skip
+            _fit(settings, model, StateScorer(model), source, settings.pretrain, out / PRETRAINING, progress, None)
+    table = EntityTable(rules)
+    lists = ItemLists(
+        pairs, table, model, queries=settings.queries, items=settings.items, seed=settings.fit.seed,
+        epochs=settings.epochs,
+    )  # fmt: skip
+    notes.append(f"{len(pairs):,} pairs have {lists.asked:,} entities; {lists.read:,} query-entity pairs are read")
+    scorer = LogicScorer(model, setup.card.logic, len(setup.card.relevance_scale))
+    _fit(settings, model, scorer, lists, settings.epochs, out, progress, settings.fit.updates)
+    return tuple(notes)
+
+
+def _fit(
+    settings: Settings, model: CrossEncoder, scorer: nn.Module, source: Any, epochs: int, out: Path,
+    progress: Callable[..., None], updates: int | None,
+) -> None:  # fmt: skip
+    """One stage in its own folder; it ends at once where it is done already."""
+    encoder = model.encoder
+    size = sum(weight.numel() for weight in encoder.network.parameters())
+    rate = settings.learning_rate or (5e-5 if size >= PRETRAINED else 5e-4)
+    factor = HEAD_FACTOR if size >= PRETRAINED else 1.0
+    groups = [
+        {"params": list(encoder.network.parameters()), "lr": rate},
+        {"params": list(model.head.parameters()), "lr": factor * rate},
+    ]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
+    budget = settings.fit.model_copy(update={"updates": updates or source.batches_per_epoch * epochs})
+    if out.name == PRETRAINING:
+        budget = budget.model_copy(update={"seconds": None})
+    folder = RunFolder(out)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    fit(scorer, source, [optimizer], budget, folder=folder, on_update=progress)
+
+
+def stated_of(pairs: Sequence[JudgedPair], rules: EntityRules, items: Sequence[Item], best: int) -> list[StatedPair]:
+    """Query-entity pairs that judgements state; the shares of the catalogue are over at most 20,000 items."""
+    places: Sequence[int] | np.ndarray = (
+        np.linspace(0, len(items) - 1, min(len(items), 20_000)).round().astype(int) if len(items) else []
+    )
+    shares = entity_shares([rules.of(items[place]) for place in places])
+    return stated_pairs(pairs, rules, shares, best)
+
+
+def write_judge(folder: Path, setup: Setup) -> None:
+    """The judge's folder, whole or not at all."""
+    setup.model.eval()
+    with new_folder(folder) as beside:
+        setup.model.save(beside / MODEL_FOLDER)
+        write_entity_judge(beside, replace(setup.card), setup.rules)
+
+
+def _kind_row(folder: Path, pairs: Sequence[JudgedPair]) -> dict[str, float]:
+    """How well the kind alone tells the worst label from the others on dev pairs, and how far entities are shared."""
+    judge = open_judge(folder).inner
+    assert isinstance(judge, EntityJudge)
+    rows = [pair for pair in evenly(pairs, DEV_PAIRS) if len(judge.table.row(pair.item))]
+    auc = float(area_under_curve(gold_labels(rows) > 0, judge.kind_degrees(rows)))
+    return {"auc of kind": auc, **sharing([judge.table.row(pair.item).tolist() for pair in rows])}
+
+
+JUDGE_ENTITY = Recipe(Settings, run)

@@ -1,0 +1,125 @@
+"""A text encoder that reads query and item together, as a judge: a linear head gives a logit for every label.
+
+Query and item stand in one sequence, so that "without" in a query can mean something for a word of the item, which no
+cosine of two vectors can say; in return nothing is computed ahead (models.cross_encoder).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from goodrate.catalog.normal_form import composed_text
+from goodrate.relevance.calibration import softmax
+from goodrate.relevance.encoder_judge import field_texts
+from goodrate.relevance.judge_card import JudgeCard, require_count, write_judge_card
+from goodrate.relevance.pairs import Item, Pair
+from goodrate.relevance.protocol import Assessment
+from goodrate.relevance.reason_words import word_steps
+from goodrate.relevance.verdicts import NO_PROBABILITIES, OK, TOO_LONG, Explanation, ReasonStep
+from goodrate.scale import RelevanceScale
+
+if TYPE_CHECKING:
+    from goodrate.models.cross_encoder import CrossEncoder, PairTokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card(JudgeCard):
+    """max_tokens: of query, item and the encoder's marks together; an item's text loses its end. fields: what it reads
+    of an item. labelled_pairs: how many it was trained on.
+    """
+
+    kind: ClassVar[str] = "cross_encoder"
+    required: ClassVar[frozenset[str]] = frozenset({"scale", "max_tokens"})
+    max_tokens: int
+    fields: tuple[str, ...] = ("title", "description")
+    labelled_pairs: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        from goodrate.catalog.rendering import check_fields
+
+        check_fields(self.fields)
+        require_count("max_tokens", self.max_tokens, least=1)
+        require_count("labelled_pairs", self.labelled_pairs, least=0, most=10**12)
+
+
+def open_kind(folder: Path, card: JudgeCard) -> CrossEncoderJudge:
+    """The judge of a folder. Raises FileNotFoundError, ValueError naming the file that is missing or broken."""
+    from goodrate.models.cross_encoder import CrossEncoder
+    from goodrate.models.pretrained import folder_hash
+
+    assert isinstance(card, Card)
+    model = CrossEncoder.load(folder, len(card.relevance_scale), card.max_tokens, precision="auto")
+    return CrossEncoderJudge(model, card, folder_hash(folder))
+
+
+def write_cross_encoder_judge(folder: Path, card: Card, model: CrossEncoder) -> None:
+    """Fill a folder with the model and its card."""
+    model.save(folder)
+    write_judge_card(folder, card)
+
+
+def pair_tokens(
+    model: CrossEncoder, queries: Sequence[str], items: Sequence[Item], fields: Sequence[str]
+) -> list[PairTokens | None]:
+    """Each query and item as the model reads them, in training as in judging; None: the query leaves no room."""
+    return model.tokenize([composed_text(query) for query in queries], field_texts(items, fields))
+
+
+class CrossEncoderJudge:
+    """A cross-encoder with a card. fingerprint: hash of its files."""
+
+    def __init__(self, model: CrossEncoder, card: Card, fingerprint: str = "") -> None:
+        self.model, self.card, self.fingerprint = model, card, fingerprint
+
+    @property
+    def scale(self) -> RelevanceScale:
+        """The scale of its labels."""
+        return self.card.relevance_scale
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The weights, their arithmetic, and how much is read."""
+        return {
+            "model": self.fingerprint, "precision": self.model.encoder.precision, "max_tokens": self.card.max_tokens
+        }  # fmt: skip
+
+    def reads(self, items: Sequence[Item]) -> list[str]:
+        """The card's fields of each item."""
+        return field_texts(items, self.card.fields)
+
+    def assess(self, pairs: Sequence[Pair]) -> Assessment:
+        """Softmax over the head's logits; a query that leaves no room for an item is a failure."""
+        queries, items = [pair.query for pair in pairs], [pair.item for pair in pairs]
+        tokens = pair_tokens(self.model, queries, items, self.card.fields)
+        probabilities = softmax(self.model.numbers(tokens))
+        broken = np.isnan(probabilities).any(axis=1)
+        status = [
+            TOO_LONG if one is None else NO_PROBABILITIES if bad else OK
+            for one, bad in zip(tokens, broken.tolist(), strict=True)
+        ]
+        whole = Assessment.of(probabilities, status)
+        return replace(whole, item_cut=tuple(one is not None and one.cut for one in tokens))
+
+    def scores(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """What orders: the expected gain (N,); NaN where it failed."""
+        return self.scale.expected_gain(self.assess(pairs).probabilities)
+
+    def explain(self, pairs: Sequence[Pair], labels: Sequence[int]) -> list[Explanation]:
+        """How probable the label is, and the query's words that the item has and lacks. It has no reason to give."""
+        rows = zip(pairs, self.reads([p.item for p in pairs]), labels, self.assess(pairs).probabilities, strict=True)
+        return [
+            _explanation(p.query, text, self.scale.labels[label], float(row[label])) for p, text, label, row in rows
+        ]
+
+
+def _explanation(query: str, item_text: str, label: str, probability: float) -> Explanation:
+    line = f"{label} {probability:.3f}"
+    step = ReasonStep("cross_encoder", "What was read in query and item", line, f"{label}: {probability:.2f} of 1")
+    steps = (step, *word_steps(query, item_text))
+    return Explanation("\n".join(one.line for one in steps), steps)
