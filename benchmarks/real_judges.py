@@ -82,6 +82,12 @@ class Judged:
         return cache.rows(keys, compute, lambda done, total: print(f"{what}: {done} of {total}", flush=True))
 
 
+def labelled_pairs(name: str) -> tuple[gr.Catalog, list[JudgedPair], str]:
+    """The catalogue, its judged pairs and their scale."""
+    judged = Judged.read(name)
+    return judged.catalog, judged.pairs, DATA[name].scale
+
+
 @app.command()
 def run(
     model: Annotated[Path, typer.Option(help="Folder of a causal language model.")],
@@ -221,8 +227,14 @@ def likelihood_of(judged: Judged, model: Path) -> np.ndarray:
     return read[:, 0]
 
 
-def cosines_of(judged: Judged, encoder: Path, fields: tuple[str, ...] = FIELDS, characters: int = 0) -> np.ndarray:
+def cosines_of(encoder: str, pairs: list[JudgedPair], scale: str) -> np.ndarray:
     """Cosine (N,) of each pair."""
+    loaded = Encoder.load(encoder, precision="auto")
+    return EncoderJudge(loaded, encoder_card(encoder, loaded, get_scale(scale))).cosines(pairs)
+
+
+def kept_cosines(judged: Judged, encoder: Path, fields: tuple[str, ...] = FIELDS, characters: int = 0) -> np.ndarray:
+    """Cosine (N,) of each pair, kept in the work folder."""
     loaded = Encoder.load(str(encoder), precision="auto")
     card = replace(encoder_card(str(encoder), loaded, judged.scale, fields), characters=characters)
     judge = EncoderJudge(loaded, card)
@@ -240,7 +252,7 @@ def members_of(judged: Judged, encoders: list[Path]) -> dict[str, Member]:
     """The members that nobody trains."""
     members = {
         COSINE if not place else f"{COSINE}{place + 1}": Member.of(
-            cosines_of(judged, one, characters=ENCODER_CHARACTERS), 1.0 / len(encoders)
+            kept_cosines(judged, one, characters=ENCODER_CHARACTERS), 1.0 / len(encoders)
         )
         for place, one in enumerate(encoders)
     }
@@ -251,8 +263,8 @@ def rivals_of(judged: Judged, model: Path, encoder: Path) -> dict[str, np.ndarra
     """Scores (N,) of what nobody trained and is no member; the likelihood where it was read."""
     rivals = {
         BM25: lexical_scores(judged.catalog, judged.pairs),
-        "cosine, title": cosines_of(judged, encoder, ("title",)),
-        "cosine, whole description": cosines_of(judged, encoder),
+        "cosine, title": kept_cosines(judged, encoder, ("title",)),
+        "cosine, whole description": kept_cosines(judged, encoder),
     }
     if (WORK / NAME / f"{judged.name}-{model.name}-likelihood.safetensors").is_file():
         rivals["likelihood"] = likelihood_of(judged, model)

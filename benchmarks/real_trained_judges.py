@@ -39,7 +39,7 @@ from goodrate.recipes import judge_cross_encoder, judge_encoder, judge_sft
 from goodrate.recipes.ensemble_report import lexical_scores
 from goodrate.recipes.judge_defaults import with_batch, with_format
 from goodrate.recipes.judge_folder import open_start
-from goodrate.recipes.score_sum import LabelledPairs, probabilities_out_of_fold
+from goodrate.recipes.score_sum import LabelledPairs, Member, probabilities_out_of_fold
 from goodrate.recipes.silver_pairs import Neighbourhood, PretrainSettings, SilverSettings
 from goodrate.relevance.calibration import reliability
 from goodrate.relevance.cross_encoder_judge import pair_tokens
@@ -314,7 +314,9 @@ def measured(
     p = np.exp(filled - filled.max(axis=1, keepdims=True))
     p /= p.sum(axis=1, keepdims=True)
     gain = data.scale.expected_gain(p)
-    total = (gain - gain[rows].mean()) / max(gain[rows].std(), 1e-9) + (cosine - cosine.mean()) / cosine.std()
+    known = Member.of(gain[rows])
+    alike = Member.of(cosine)
+    total = (gain - known.mean) / known.spread + (cosine - alike.mean) / alike.spread
     scores = {"words": words, "cosine": cosine, "judge": gain, "cosine + judge": total}
     labels = {"judge": p, "cosine": probabilities_out_of_fold(cosine, data)}
     negation = np.asarray([bool(set(query.lower().split()) & set(NEGATIONS)) for query in data.queries])
