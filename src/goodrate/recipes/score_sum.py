@@ -67,6 +67,12 @@ class LabelledPairs:
         return np.asarray([of[query] for query in self.queries])
 
     @cached_property
+    def query_fold(self) -> np.ndarray:
+        """The fold (Q,) of each of them."""
+        of = {pair.query: int(fold) for pair, fold in zip(self.pairs, self.fold, strict=True)}
+        return np.asarray([of[query] for query in self.queries])
+
+    @cached_property
     def _qrels(self) -> dict[str, dict[str, int]]:
         qrels: dict[str, dict[str, int]] = {}
         for row, pair in enumerate(self.pairs):
