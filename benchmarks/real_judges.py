@@ -82,12 +82,6 @@ class Judged:
         return cache.rows(keys, compute, lambda done, total: print(f"{what}: {done} of {total}", flush=True))
 
 
-def labelled_pairs(name: str) -> tuple[gr.Catalog, list[JudgedPair], str]:
-    """The catalogue, its judged pairs and their scale."""
-    judged = Judged.read(name)
-    return judged.catalog, judged.pairs, DATA[name].scale
-
-
 @app.command()
 def run(
     model: Annotated[Path, typer.Option(help="Folder of a causal language model.")],
@@ -225,12 +219,6 @@ def likelihood_of(judged: Judged, model: Path) -> np.ndarray:
         f"{model.name}-likelihood", 1, keys, lambda places: states([lines[place] for place in places])[:, -1:]
     )
     return read[:, 0]
-
-
-def cosines_of(encoder: str, pairs: list[JudgedPair], scale: str) -> np.ndarray:
-    """Cosine (N,) of each pair."""
-    loaded = Encoder.load(encoder, precision="auto")
-    return EncoderJudge(loaded, encoder_card(encoder, loaded, get_scale(scale))).cosines(pairs)
 
 
 def kept_cosines(judged: Judged, encoder: Path, fields: tuple[str, ...] = FIELDS, characters: int = 0) -> np.ndarray:
