@@ -19,9 +19,12 @@ from goodrate.models.encoder import Encoder
 from goodrate.recipes import retriever_runs
 from goodrate.recipes.judge_folder import write_judge
 from goodrate.recipes.retriever_runs import RewardSettings
+from goodrate.recipes.untrained_members import untrained_judges, write_member
+from goodrate.relevance import ensemble_judge
 from goodrate.relevance.judge import open_judge
 from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.verdict_store import VerdictStore
+from goodrate.scale import scale_entry
 from goodrate.shop.shop import ShopSettings
 from tiny_models import causal_lm, tokenizer_file
 
@@ -76,6 +79,48 @@ def test_a_judge_that_reads_texts_gets_those_of_the_query(given: list[str], tmp_
     assert [pair.facts for pair in pairs] == [facts[query] for query in queries] and any(pair.facts for pair in pairs)
     with VerdictStore(tmp_path / "stored.sqlite") as store, pytest.raises(ValueError, match="with data.contexts"):
         retriever_runs.judged_relevance(reader, store, replace(data, contexts=None), queries, reward)
+
+
+def ensemble(given: list[str], tmp_path: Path) -> str:
+    """A folder of what `goodrate fit-judge` makes, without a language model, of the shop of `given`."""
+    data = load_data(DataSettings(shop=ShopSettings(items=300, queries=60, judged=8)))
+    start = str(tmp_path / "encoder")
+    judges = untrained_judges({start: Encoder.load(start)}, data.catalog, data.scale, fields=("title", "description"))
+    cuts = (-1.0, 0.0, 1.0)
+    for name, judge in judges.items():
+        write_member(tmp_path / "sum" / name, judge, 1.0, cuts, 0)
+    each = dict.fromkeys(judges, 1.0)
+    card = ensemble_judge.Card(
+        scale=scale_entry(data.scale), members=tuple(each), weights=(3.0, 2.0, 1.0), means=(0.5, 0.5, 0.0),
+        spreads=tuple(each.values()), slope=1.0, cuts=cuts,
+    )  # fmt: skip
+    ensemble_judge.write_ensemble_judge(tmp_path / "sum", card)
+    return str(tmp_path / "sum")
+
+
+def test_a_fitted_ensemble_is_a_reward_and_judges_the_items_it_would_judge_elsewhere(
+    given: list[str], tmp_path: Path
+) -> None:
+    folder = ensemble(given, tmp_path)
+    data = load_data(DataSettings(shop=ShopSettings(items=300, queries=60, judged=8)))
+    queries = [query.text for query in retriever_runs.query_examples(data)]
+    judge, reward = open_judge(folder), RewardSettings(judge=folder, worth="gains")
+    with VerdictStore(tmp_path / "stored.sqlite") as store:
+        worth = retriever_runs.judged_relevance(judge, store, data, queries, reward)
+        found = worth(np.asarray([0, 0, 1]), np.asarray([3, 200, 3]))
+    rows, gains = data.catalog.to_rows(), data.scale.gain_array
+    alone = [judge.probabilities(queries[query], [rows[item]])[0] @ gains for query, item in ((0, 3), (0, 200), (1, 3))]
+    assert found.tolist() == pytest.approx([gain / gains[-1] for gain in alone], abs=1e-6) and len(set(found)) > 1
+    told = [*given, f"reward.judge={folder}", "reward.worth=gains", "loss.objective=listwise", "fit.updates=1"]
+    chosen = settings.load(SETTINGS, None, [*told, 'fields=["title", "description"]'])
+    outcome = run_from_settings("retriever_grpo", chosen, tmp_path / "run", lambda record: None)
+    assert Encoder.load(outcome.folder).item_fields == ("title", "description")
+    texts = retriever_runs.item_lines(data, ["title", "description"])
+    assert outcome.rows["before"] == retriever_runs.recalls(
+        Encoder.load(tmp_path / "encoder"), texts, retriever_runs.good_items(data.parts["dev"])
+    )
+    with pytest.raises(ValueError, match="cannot render field 'colour'"):
+        settings.load(SETTINGS, None, [*told, 'fields=["colour"]'])
 
 
 def test_texts_for_a_judge_that_reads_none_are_refused(given: list[str], tmp_path: Path) -> None:

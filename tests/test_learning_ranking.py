@@ -217,13 +217,44 @@ def test_queries_without_spread_have_no_policy_gradient_but_keep_their_anchor(tm
     assert not batch["mask"].any() and not batch["kept"].any() and batch["anchored"].all()
 
 
+@pytest.mark.parametrize("objective", ["grpo", "expected", "listwise", "ranknet", "lambda", "dpo"])
+@pytest.mark.parametrize("inner_steps", [1, 2])
+def test_a_candidate_without_a_grade_is_neither_pushed_nor_pulled(
+    tmp_path: Path, objective: str, inner_steps: int
+) -> None:
+    model = encoder(tmp_path)
+    source = make_source(model, queries=1, random_items=0, inner_steps=inner_steps)
+    grades, known = torch.tensor([float("nan"), 0.9, 0.2, float("nan"), 0.5]), [1, 2, 4]
+    source._grade = lambda rows, candidates: Reward(grades, grades, torch.zeros(5, dtype=torch.bool))
+    chosen = RankingTermSettings(objective=objective, kl=0.7, anchor=0.0)  # type: ignore[arg-type]
+    source._terms = ranking_terms(chosen, 0.05, inner_steps == 1)
+    update = source.next(0)
+    assert update is not None and update.facts["unscored"] == pytest.approx(0.4)
+    (batch,) = update.micro_batches
+    shift = 0.1 * torch.arange(5.0)
+    scores = (TwoTower(model)(batch)["scores"].detach() + shift.roll(2)).requires_grad_()
+    values = [(term.weight * term.loss({"scores": scores}, batch))[batch[term.mask]] for term in update.terms]
+    (gradient,) = torch.autograd.grad(torch.cat([value.flatten() for value in values]).sum(), scores)
+    of_candidates = gradient.gather(1, batch["place"])[0]
+    assert of_candidates[[0, 3]].tolist() == [0, 0] and of_candidates[known].abs().min() > 0
+    # the start is a distribution over what is graded, too
+    assert batch["reference"][0, known].exp().sum() == pytest.approx(1)
+    if objective == "listwise":  # softmax(s / t) - softmax(r / 0.1), over t
+        mine = torch.softmax(scores.detach().gather(1, batch["place"])[0, known] / 0.05, 0)
+        start = batch["reference"][0, known]
+        pull = mine * (mine.log() - start - (mine * (mine.log() - start)).sum())
+        pushed = mine - torch.softmax(grades[known] / 0.1, 0) + 0.7 * pull
+        assert torch.allclose(of_candidates[known], pushed / 0.05, atol=1e-4)
+
+
 def test_the_hardest_is_the_first_that_is_worse_than_the_best() -> None:
     rewards = torch.tensor([[0.2, 0.9, 0.9, 0.1], [1.0, 1.0, 1.0, 1.0]])
-    best, hardest = best_and_hardest(rewards, 4)
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    best, hardest = best_and_hardest(rewards, mask)
     assert best.tolist() == [1, 0] and hardest.tolist() == [0, 3]
     tied = torch.tensor([[1.0, 0.0, 1.0, 0.0]])
-    assert [c.item() for c in best_and_hardest(tied, 4)] == [0, 1]
-    assert [c.item() for c in best_and_hardest(tied, 4, "lowest")] == [2, 1]
+    assert [c.item() for c in best_and_hardest(tied, mask[:1])] == [0, 1]
+    assert [c.item() for c in best_and_hardest(tied, mask[:1], "lowest")] == [2, 1]
 
 
 def test_rewards_ungated_pay_for_irrelevance_and_gated_do_not() -> None:

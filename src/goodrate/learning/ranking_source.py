@@ -115,10 +115,11 @@ class RankingSource:
         candidates = self._candidates(rows, number, clock)
         with clock.part("layout"):
             batch = self._laid_out(candidates, rows, number)
-        behaviour = self._behaviour(batch) if self._settings.inner_steps > 1 else None
-        ranking = Ranking(torch.tensor(rows), candidates, behaviour, torch.tensor(rows), batch["mask"])
         with clock.part("grading"):
             reward = self._grade(rows, candidates)
+        batch["mask"] = ~reward.outcome.view(candidates.shape).isnan()  # what has no grade is in no list
+        behaviour = self._behaviour(batch) if self._settings.inner_steps > 1 else None
+        ranking = Ranking(torch.tensor(rows), candidates, behaviour, torch.tensor(rows), batch["mask"])
         return self._update(batch, ranking, reward, clock)
 
     def _candidates(self, rows: Sequence[int], number: int, clock: _Clock) -> Tensor:
@@ -169,7 +170,6 @@ class RankingSource:
             "queries": self._encoder.tokenize([example.text for example in examples], "query"),
             "candidates": self._encoder.tokenize([self._items[item] for item in distinct], "item"),
             "place": torch.tensor([[column[item] for item in row] for row in candidates.tolist()]),
-            "mask": torch.ones(candidates.shape, dtype=torch.bool),
             "positive": torch.tensor([column[example.positive] for example in examples]),
             "allowed": against[None] & ~known,
             "weights": torch.ones(len(rows)),

@@ -69,8 +69,9 @@ def ranking_terms(settings: RankingTermSettings, temperature: float, on_policy: 
         return -(logprobs(outputs, batch).exp() * batch["advantages"] * batch["mask"]).sum(1)
 
     def distilled(outputs: Outputs, batch: MicroBatch) -> Tensor:
-        target = torch.softmax(batch["rewards"] / settings.target_temperature, dim=1) * batch["mask"]
-        return listwise(candidates(outputs, batch) / temperature, target, batch["mask"])
+        mask = batch["mask"]
+        target = ranking_logprobs(batch["rewards"], mask, settings.target_temperature).exp() * mask
+        return listwise(candidates(outputs, batch) / temperature, target, mask)
 
     def pairwise(outputs: Outputs, batch: MicroBatch) -> Tensor:
         return ranknet(candidates(outputs, batch) / temperature, batch["rewards"], batch["mask"])
@@ -80,7 +81,7 @@ def ranking_terms(settings: RankingTermSettings, temperature: float, on_policy: 
 
     def preference(outputs: Outputs, batch: MicroBatch) -> Tensor:
         ours, start = logprobs(outputs, batch), batch["reference"]
-        best, hardest = best_and_hardest(batch["rewards"], batch["place"].shape[1], settings.chosen)
+        best, hardest = best_and_hardest(batch["rewards"], batch["mask"], settings.chosen)
         values = [x.gather(1, c[:, None])[:, 0] for x in (ours, start) for c in (best, hardest)]
         return dpo(values[0], values[1], values[2], values[3], beta=settings.beta)
 
@@ -110,13 +111,15 @@ def ranking_terms(settings: RankingTermSettings, temperature: float, on_policy: 
     return terms, diagnostics
 
 
-def best_and_hardest(rewards: Tensor, count: int, chosen: Chosen = "highest") -> tuple[Tensor, Tensor]:
+def best_and_hardest(rewards: Tensor, mask: Tensor, chosen: Chosen = "highest") -> tuple[Tensor, Tensor]:
     """Columns (P,) of the best rewarded candidate, and of the highest ranked one that is worse than it.
 
-    rewards: (P, K), candidates best scored first. chosen: of several best ones. Where none is worse, the hardest is the
-    last candidate.
+    rewards, mask: (P, K), candidates best scored first; those masked out are neither. chosen: of several best ones.
+    Where none is worse, the hardest is the last candidate.
     """
-    best = rewards.argmax(1) if chosen == "highest" else count - 1 - rewards.flip(1).argmax(1)
-    worse = rewards < rewards.gather(1, best[:, None])
-    places = torch.arange(count, device=rewards.device).expand_as(rewards)
-    return best, torch.where(worse, places, count - 1).amin(1)
+    last = rewards.shape[1] - 1
+    known = rewards.masked_fill(~mask, float("-inf"))
+    best = known.argmax(1) if chosen == "highest" else last - known.flip(1).argmax(1)
+    worse = mask & (rewards < rewards.gather(1, best[:, None]))
+    places = torch.arange(last + 1, device=rewards.device).expand_as(rewards)
+    return best, torch.where(worse, places, last).amin(1)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from goodrate.catalog.rendering import RENDERED_FIELDS
+from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields
 from goodrate.learning.contrastive import Pair, PairSource, TwoTower
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.models.encoder import Encoder
@@ -25,11 +25,15 @@ from goodrate.run_folder import RunFolder, new_folder
 __all__ = ["Pair", "Settings", "train"]
 
 
+FIELDS_TEXT = "what the encoder reads of an item; an index made with it gives it the same"
+
+
 class Settings(BaseModel):
     """How to train a retriever."""
 
     model_config = ConfigDict(extra="forbid")
     encoder: str = Field(description="sentence-transformers folder or hub id to start from")
+    fields: list[str] = Field(default=list(RENDERED_FIELDS), description=FIELDS_TEXT)
     learning_rate: float = Field(default=5e-4, gt=0, description="peak; 2e-5 for pretrained encoders")
     weight_decay: float = Field(default=0.01, ge=0)
     batch_size: int = Field(default=64, gt=1, description="pairs in one update, each the others' negatives")
@@ -41,6 +45,12 @@ class Settings(BaseModel):
     )
     epochs: int = Field(default=3, gt=0, description="passes over the pairs; fit can end it sooner")
     fit: FitSettings = Field(default_factory=FitSettings)
+
+    @field_validator("fields")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        check_fields(value)
+        return value
 
 
 def train(
@@ -55,8 +65,8 @@ def train(
 ) -> Path:
     """Train and write the encoder folder `out/encoder`; a killed run resumes from `out`. Returns that folder.
 
-    items: text by item id, the whole catalogue. positives: query -> ids of all items known to answer it.
-    encoder: start from this one (a new small one) instead of loading settings.encoder.
+    items: text of settings.fields by item id, the whole catalogue. positives: query -> ids of all items known to answer
+    it. encoder: start from this one (a new small one) instead of loading settings.encoder.
     """
     run = RunFolder(out)
     run.require_same(settings)
@@ -79,7 +89,7 @@ def train(
     optimizer = torch.optim.AdamW(parameters, settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay)
     budget = settings.fit.ending(source.batches_per_epoch * settings.epochs)
     fit(TwoTower(encoder, dimensions), source, [optimizer], budget, folder=run, on_update=progress)
-    return write_encoder(encoder, run)
+    return write_encoder(encoder, run, settings.fields)
 
 
 def require_dimensions(settings: Settings, encoder: Encoder) -> list[int]:
@@ -90,13 +100,13 @@ def require_dimensions(settings: Settings, encoder: Encoder) -> list[int]:
     return dimensions
 
 
-def write_encoder(encoder: Encoder, run: RunFolder) -> Path:
+def write_encoder(encoder: Encoder, run: RunFolder, fields: Sequence[str] = RENDERED_FIELDS) -> Path:
     """Save a trained encoder as the run's folder `encoder`; it appears complete or not at all.
 
-    It remembers that item texts had all fields, so that an index gives it the same.
+    It remembers of which fields item texts were, so that an index gives it the same.
     """
     encoder.network.eval()
-    encoder.rules = replace(encoder.rules, item_fields=RENDERED_FIELDS)
+    encoder.rules = replace(encoder.rules, item_fields=tuple(fields))
     with new_folder(run.path / "encoder") as beside:
         encoder.save(beside)
     return run.path / "encoder"

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
+from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields
 from goodrate.learning.advantages import Scale, group_relative
 from goodrate.learning.contrastive import TwoTower
 from goodrate.learning.fit import FitSettings, fit
@@ -18,7 +19,7 @@ from goodrate.learning.ranking_source import Grade, QueryExample, RankingSetting
 from goodrate.learning.ranking_terms import RankingTermSettings, ranking_terms
 from goodrate.learning.records import Ranking, Reward
 from goodrate.models.encoder import Encoder
-from goodrate.recipes.retriever_contrastive import write_encoder
+from goodrate.recipes.retriever_contrastive import FIELDS_TEXT, write_encoder
 from goodrate.run_folder import RunFolder
 
 
@@ -27,6 +28,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     encoder: str = Field(description="sentence-transformers folder to start from; it is also the reference")
+    fields: list[str] = Field(default=list(RENDERED_FIELDS), description=FIELDS_TEXT)
     learning_rate: float = Field(default=1e-4, gt=0, description="1e-6 for pretrained encoders of 0.5B up")
     weight_decay: float = Field(default=0.0, ge=0)
     advantage_scale: Scale = Field(default="population", description="z-score, or none: differences from the mean")
@@ -39,6 +41,12 @@ class Settings(BaseModel):
     rankings: RankingSettings = Field(default_factory=RankingSettings)
     loss: RankingTermSettings = Field(default_factory=RankingTermSettings)
     fit: FitSettings = Field(default_factory=lambda: FitSettings(updates=200))
+
+    @field_validator("fields")
+    @classmethod
+    def _known(cls, value: list[str]) -> list[str]:
+        check_fields(value)
+        return value
 
 
 def credited(ranking: Ranking, reward: Reward, settings: Settings) -> dict[str, Tensor]:
@@ -75,7 +83,10 @@ def train(
     out: str | Path,
     progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
-    """Train and write the encoder folder `out/encoder`; a killed run resumes from `out`. items: the whole catalogue."""
+    """Train and write the encoder folder `out/encoder`; a killed run resumes from `out`.
+
+    items: texts of settings.fields, the whole catalogue.
+    """
     run = RunFolder(out)
     run.begin(settings, settings.fit.seed, queries=len(queries), items=len(items))
     encoder = without_dropout(Encoder.load(settings.encoder, precision=settings.fit.precision))
@@ -91,4 +102,4 @@ def train(
     parameters = encoder.network.parameters()
     optimizer = torch.optim.AdamW(parameters, settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay)
     fit(TwoTower(encoder), source, [optimizer], settings.fit, folder=run, on_update=progress)
-    return write_encoder(encoder, run)
+    return write_encoder(encoder, run, settings.fields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +13,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.catalog.judgements import Judgements
+from goodrate.catalog.rendering import render_items
 from goodrate.examples.contexts import query_contexts, require_text_reading
 from goodrate.examples.data import TrainingData
 from goodrate.learning.contrastive import Pair
@@ -66,7 +67,7 @@ class GrpoSettings(retriever_grpo.Settings):
 def run_contrastive(settings: ContrastiveSettings, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
     """Train an encoder on the good pairs of the training part; measure it, and what it started from, on dev queries."""
     recipe = retriever_contrastive.Settings.model_validate(settings.model_dump(exclude={"pairs"}))
-    items = item_lines(data)
+    items = item_lines(data, recipe.fields)
     pairs, positives = positive_pairs(data, settings.pairs)
     dev = good_items(data.parts["dev"])
     encoder = Encoder.load(recipe.encoder)
@@ -87,7 +88,7 @@ def run_grpo(settings: GrpoSettings, data: TrainingData, out: Path, progress: Pr
     require_text_reading(data.named_contexts, judge.contexts)
     remembered = [(require_same_data(out, data), data.choice), (RunFolder(out / "reward"), settings.reward)]
     remembered[1][0].require_same(settings.reward)  # no resuming on other data or with other rewards
-    items, queries = item_lines(data), query_examples(data)
+    items, queries = item_lines(data, recipe.fields), query_examples(data)
     if not queries:
         raise ValueError(f"no training query has a good item; good on this scale: {', '.join(data.scale.positive)}")
     dev = good_items(data.parts["dev"])
@@ -108,9 +109,9 @@ def run_grpo(settings: GrpoSettings, data: TrainingData, out: Path, progress: Pr
     return TrainingResult(trained, rows, (*data.notes, calls))
 
 
-def item_lines(data: TrainingData) -> dict[str, str]:
-    """Every item as one line by id, as `goodrate index` encodes it unless told otherwise."""
-    return dict(zip(data.catalog.ids, data.catalog.text(), strict=True))
+def item_lines(data: TrainingData, fields: Sequence[str]) -> dict[str, str]:
+    """These fields of every item as one line by id, as an index with the trained encoder encodes it."""
+    return dict(zip(data.catalog.ids, render_items(data.catalog.frame, fields), strict=True))
 
 
 def positive_pairs(data: TrainingData, kind: str) -> tuple[list[Pair], dict[str, set[str]]]:
