@@ -212,6 +212,7 @@ def test_what_ranked_is_compared_on_the_cpu_where_updates_are_laid_out(tmp_path:
     source = RankingSource(settings, start, queries, texts, none, none, ([], []), seed=0)
     start.network.to(DEVICE)
     batch = source._laid_out(torch.zeros(2, 2, dtype=torch.long), [0, 1], 0)
+    batch["mask"] = torch.ones(2, 2, dtype=torch.bool)  # all have a grade
     with pretended():
         behaviour = source._behaviour(batch)
         scores = TwoTower(start)(batch)["scores"]
