@@ -16,7 +16,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +24,6 @@ import numpy as np
 import torch
 import typer
 
-import goodrate as gr
 from goodrate.api.overruling import effect
 from goodrate.evaluation.classification import area_under_curve, classify, likeliest
 from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
@@ -44,6 +43,7 @@ from goodrate.relevance.entity_model import CrossEncoderVerdicts
 from goodrate.relevance.overrides import Overrides
 from goodrate.relevance.pairs import JudgedPair, Pair
 from goodrate.run_folder import RunFolder, code_versions, write_atomic
+from lib.labelled_case import LabelledCase as Case
 from lib.queue import RESULTS, WORK
 from lib.tables import add_table, markdown
 from lib.timing import between, machine, spread
@@ -72,26 +72,10 @@ NEGATION_RULES = Overrides.model_validate(
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
-@dataclass(frozen=True)
-class Case:
-    """A catalogue with its labelled pairs, and what arms start from."""
-
-    name: str
-    catalog: gr.Catalog
-    data: LabelledPairs
-    start: Path
-
-    def parts(self, fold: int) -> tuple[list[JudgedPair], list[JudgedPair]]:
-        """Training and test pairs."""
-        return tuple([p for p, own in zip(self.data.pairs, self.data.fold, strict=True) if (own == fold) == test]
-                     for test in (False, True))  # type: ignore[return-value]  # fmt: skip
-
-    def kept(self, what: str, compute: Any) -> np.ndarray:
-        """Scores that are computed once."""
-        path = WORK / NAME / f"{self.name}-{what}.json"
-        if not path.is_file():
-            write_atomic(path, json.dumps(compute().tolist()))
-        return np.asarray(json.loads(path.read_text()))
+def parts_of(data: LabelledPairs, fold: int) -> tuple[list[JudgedPair], list[JudgedPair]]:
+    """Training and test pairs of a fold."""
+    own = list(zip(data.pairs, data.fold.tolist(), strict=True))
+    return [pair for pair, its in own if its != fold], [pair for pair, its in own if its == fold]
 
 
 @app.command()
@@ -108,7 +92,7 @@ def run(
     torch.set_num_threads(1)
     for name in data.split(","):
         judged = Judged.read(name)
-        case = Case(name, judged.catalog, LabelledPairs(judged.pairs, judged.scale), start)
+        case = Case(name, judged.catalog, LabelledPairs(judged.pairs, judged.scale), start, WORK / NAME)
         for fold in map(int, folds.split(",")):
             for arm in arms.split(","):
                 path = WORK / NAME / f"{name}-{arm}-{seed}-{fold}.json"
@@ -133,7 +117,7 @@ def entity_settings(case: Case, arm: str, seed: int, updates: int, rate: float) 
 
 def entity_arm(case: Case, arm: str, fold: int, seed: int, updates: int, rate: float) -> dict[str, Any]:
     """Label probabilities of an entity judge on the fold's pairs, its cost there, and what overruling changes."""
-    train, test = case.parts(fold)
+    train, test = parts_of(case.data, fold)
     settings = entity_settings(case, arm, seed, updates, rate)
     setup = judge_entity.set_up(settings, case.catalog.to_rows(), case.data.scale, len(train))
     folder = WORK / NAME / f"run-{case.name}-{arm}-{seed}-{fold}"
@@ -225,7 +209,7 @@ class LabelScorer(torch.nn.Module):
 
 def cross_arm(case: Case, arm: str, fold: int, seed: int, updates: int, rate: float) -> dict[str, Any]:
     """Label probabilities of a cross-encoder on whole titles: as many updates of as many pairs."""
-    train, test = case.parts(fold)
+    train, test = parts_of(case.data, fold)
     settings = entity_settings(case, ENTITY, seed, updates, rate)
     model = CrossEncoder(Encoder.load(case.start, precision="auto"), len(case.data.scale), TOKENS, seed)
     source = PairBatches(model, train, settings.queries * settings.items, seed)

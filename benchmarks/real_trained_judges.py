@@ -19,15 +19,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
-import goodrate as gr
 from goodrate.api.training import run_from_settings, settings_with_data
 from goodrate.evaluation.classification import classify, likeliest
 from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
@@ -48,6 +47,7 @@ from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.lm_judge import LmJudge
 from goodrate.run_folder import code_versions, new_folder, write_atomic
 from goodrate.settings import complete
+from lib.labelled_case import LabelledCase as Case
 from lib.queue import RESULTS, WORK
 from lib.tables import add_table, markdown
 from lib.timing import machine
@@ -72,28 +72,6 @@ ROWS = {"words": "words", "cosine": "cosine of the start, title and description"
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
-@dataclass(frozen=True)
-class Case:
-    """A catalogue with its labelled pairs, and what an arm starts from."""
-
-    name: str
-    catalog: gr.Catalog
-    data: LabelledPairs
-    start: Path
-
-    @property
-    def scale(self) -> Any:
-        """The scale of its labels."""
-        return self.data.scale
-
-    def kept(self, what: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        """An array that is computed once."""
-        path = WORK / NAME / f"{self.name}-{what}.json"
-        if not path.is_file():
-            write_atomic(path, json.dumps(compute().tolist()))
-        return np.asarray(json.loads(path.read_text()))
-
-
 @app.command()
 def run(
     data: Annotated[str, typer.Option(help="chorus or esci150.")],
@@ -109,7 +87,7 @@ def run(
 
     torch.set_num_threads(1)
     judged = Judged.read(data)
-    case = Case(data, judged.catalog, LabelledPairs(judged.pairs, judged.scale), start)
+    case = Case(data, judged.catalog, LabelledPairs(judged.pairs, judged.scale), start, WORK / NAME)
     for fold in map(int, folds.split(",")):
         for arm in arms.split(","):
             path = WORK / NAME / f"{data}-{arm}-{seed}-{fold}.json"

@@ -14,13 +14,14 @@ from pydantic import BaseModel
 
 from goodrate import settings
 from goodrate.api.training import run_from_settings, settings_with_data
+from goodrate.catalog.splits import evenly
 from goodrate.cli import train
 from goodrate.examples.judge_prompts import judge_prompts
 from goodrate.examples.settings import DataSettings
 from goodrate.examples.sources import load_data
 from goodrate.models.encoder import Encoder
 from goodrate.recipes import registry
-from goodrate.recipes.dev_table import agreement, evenly, halves
+from goodrate.recipes.dev_table import agreement, halves
 from goodrate.recipes.judge_runs import cited_book
 from goodrate.recipes.registry import TrainingResult, write_rows
 from goodrate.recipes.retriever_runs import good_items, positive_pairs, recalls
@@ -261,8 +262,8 @@ def test_agreement_by_hand() -> None:
 
 
 def test_spread_takes_from_the_whole_list() -> None:
-    assert evenly(list(range(100)), 5) == [0, 25, 50, 74, 99]  # type: ignore[arg-type, comparison-overlap]
-    assert evenly([1, 2], 5) == [1, 2]  # type: ignore[arg-type, comparison-overlap]
+    assert evenly(list(range(100)), 5) == [0, 25, 50, 74, 99]
+    assert evenly([1, 2], 5) == [1, 2]
 
 
 def test_clicks_become_pairs_that_no_held_out_query_has(own_files: dict[str, str], tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def keep(path: Path, name: str, model: Path, encoder: Path) -> None:
     from goodrate.recipes.encoder_baseline import FIELDS
     from goodrate.recipes.ensemble_report import lexical_scores
     from goodrate.relevance.encoder_judge import field_texts
-    from real_judges import ENCODER_CHARACTERS, Judged, cosines_of, features_of
+    from real_judges import ENCODER_CHARACTERS, Judged, features_of, kept_cosines
 
     judged = Judged.read(name)
     texts = field_texts([pair.item for pair in judged.pairs], FIELDS)
@@ -60,6 +60,6 @@ def keep(path: Path, name: str, model: Path, encoder: Path) -> None:
     np.savez(
         path, texts=json.dumps([[pair.query for pair in judged.pairs], texts, judged.scale.name]),
         labels=[pair.label for pair in judged.pairs], features=features_of(judged, model),
-        cosine=cosines_of(judged, encoder, characters=ENCODER_CHARACTERS),
+        cosine=kept_cosines(judged, encoder, characters=ENCODER_CHARACTERS),
         words=lexical_scores(judged.catalog, judged.pairs),
     )  # fmt: skip

@@ -6,9 +6,23 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 # A query that many others contain ("lamp") says nothing about which of them are alike; one that few contain does.
 MAX_CONTAINING = 3
+Row = TypeVar("Row")
+
+
+def evenly(rows: Sequence[Row], limit: int) -> list[Row]:
+    """At most `limit` of the rows, taken evenly over the whole list, its ends included.
+
+    >>> evenly("abcde", 3)
+    ['a', 'c', 'e']
+    """
+    if len(rows) <= limit:
+        return list(rows)
+    step = (len(rows) - 1) / max(limit - 1, 1)
+    return [rows[round(place * step)] for place in range(limit)]
 
 
 def query_groups(queries: Sequence[str]) -> list[int]:

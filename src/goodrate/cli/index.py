@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from goodrate.cli.options import Currency, Decimal, DryRun, Format, SkipBad, Sync, SyncLimit
+from goodrate.cli.options import ColumnMap, Currency, Decimal, DryRun, Format, SkipBad, Sync, SyncLimit
 from goodrate.cli.terminal import console, item_progress, parse_mapping, require_folder, verb_app
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ def index(
         typer.Option(help="A sentence-transformers folder or hub id. Without it: full text only.", show_default=False),
     ] = None,
     format: Format = None,
-    map: Annotated[
-        str | None, typer.Option(help="Our names for their columns: id=docid,title=name.", show_default=False)
-    ] = None,
+    map: ColumnMap = None,
     decimal: Decimal = None,
     currency: Currency = None,
     skip_bad: SkipBad = 0,

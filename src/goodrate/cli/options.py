@@ -61,6 +61,9 @@ LabelFormat = Annotated[
         show_default=False,
     ),
 ]
+ColumnMap = Annotated[
+    str | None, typer.Option(help="Our names for their columns: id=docid,title=name.", show_default=False)
+]
 LabelMap = Annotated[
     str | None, typer.Option(help="Our names for their columns: item_id=docid,label=rating.", show_default=False)
 ]

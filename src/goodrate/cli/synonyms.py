@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.markup import escape
 
-from goodrate.cli.options import Currency, Decimal, Format, SkipBad
+from goodrate.cli.options import ColumnMap, Currency, Decimal, Format, SkipBad
 from goodrate.cli.terminal import console, parse_mapping, require_file_name, verb_app
 
 app = verb_app()
@@ -37,9 +37,7 @@ def synonyms(
     ] = None,
     most: Annotated[int, typer.Option(min=1, help="How many proposals at most.")] = 200,
     format: Format = None,
-    map: Annotated[
-        str | None, typer.Option(help="Our names for their columns: id=docid,title=name.", show_default=False)
-    ] = None,
+    map: ColumnMap = None,
     decimal: Decimal = None,
     currency: Currency = None,
     skip_bad: SkipBad = 0,

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
-from goodrate.cli.options import Config, Currency, Decimal, Format, Overrides, SkipBad
+from goodrate.cli.options import ColumnMap, Config, Currency, Decimal, Format, Overrides, SkipBad
 from goodrate.cli.terminal import column_names, console, parse_mapping, require_folder, verb_app
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def understand(
     config: Config = None,
     overrides: Overrides = None,
     format: Format = None,
-    map: Annotated[
-        str | None, typer.Option(help="Our names for their columns: id=docid,title=name.", show_default=False)
-    ] = None,
+    map: ColumnMap = None,
     decimal: Decimal = None,
     currency: Currency = None,
     skip_bad: SkipBad = 0,

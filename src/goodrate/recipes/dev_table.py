@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from goodrate.catalog.splits import split_by_group
+from goodrate.catalog.splits import evenly, split_by_group
 from goodrate.evaluation.classification import FAILED, likeliest
 from goodrate.examples.contexts import with_contexts
 from goodrate.examples.data import TrainingData
@@ -161,13 +161,6 @@ def tune_folder(folder: Path, pairs: Sequence[JudgedPair]) -> str:
         return note
     write_tuning(folder, tuning)
     return f"{tuning.basis}; the table measures the dev pairs of other queries"
-
-
-def evenly(pairs: Sequence[JudgedPair], limit: int) -> list[JudgedPair]:
-    """At most `limit` pairs, taken evenly over the whole list, so that all queries have a share."""
-    if len(pairs) <= limit:
-        return list(pairs)
-    return [pairs[round(position)] for position in np.linspace(0, len(pairs) - 1, limit)]
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from goodrate.catalog.splits import evenly
 from goodrate.evaluation.classification import area_under_curve
 from goodrate.examples.data import TrainingData
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.models.cross_encoder import CrossEncoder
 from goodrate.models.encoder import Encoder
-from goodrate.recipes.dev_table import DEV_PAIRS, evenly, tune_and_measure
+from goodrate.recipes.dev_table import DEV_PAIRS, tune_and_measure
 from goodrate.recipes.entity_learning import ItemLists, LogicScorer, StatedPairs, StateScorer
 from goodrate.recipes.entity_lift import StatedPair, entity_shares, stated_pairs
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data, write_rows
@@ -163,10 +163,7 @@ def _fit(
 
 def stated_of(pairs: Sequence[JudgedPair], rules: EntityRules, items: Sequence[Item], best: int) -> list[StatedPair]:
     """Query-entity pairs that judgements state; the shares of the catalogue are over at most 20,000 items."""
-    places: Sequence[int] | np.ndarray = (
-        np.linspace(0, len(items) - 1, min(len(items), 20_000)).round().astype(int) if len(items) else []
-    )
-    shares = entity_shares([rules.of(items[place]) for place in places])
+    shares = entity_shares([rules.of(item) for item in evenly(items, 20_000)])
     return stated_pairs(pairs, rules, shares, best)
 
 

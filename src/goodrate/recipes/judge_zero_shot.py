@@ -8,11 +8,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from goodrate.catalog.splits import evenly
 from goodrate.examples.data import TrainingData
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.chat_frame import chat_frame
 from goodrate.models.pretrained import remembered_name
-from goodrate.recipes.dev_table import evenly, tune_and_measure
+from goodrate.recipes.dev_table import tune_and_measure
 from goodrate.recipes.encoder_baseline import FIELDS, NO_LABELS, guessed_odds
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data
 from goodrate.relevance.odds import fit_odds

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
+from goodrate.catalog.splits import evenly
 from goodrate.relevance.entities import (
     BRAND,
     CATEGORY,
@@ -35,14 +34,10 @@ def learned_rules(items: Sequence[Item], sources: str = "all", types: int = TYPE
     """The rules of a catalogue: deterministic, from the items alone.
 
     A type counts with two or more values that `shared` items have in common, a third of all its values at least; the
-    most shared come first. A phrase is
-    two or three neighbouring words of titles with a document frequency of `shared` and an association of at least
-    ASSOCIATION (npmi, Bouma 2009; of three words over both gaps).
+    most shared come first. A phrase is two or three neighbouring words of titles with a document frequency of `shared`
+    and an association of at least ASSOCIATION (npmi, Bouma 2009; of three words over both gaps).
     """
-    places: Sequence[int] | np.ndarray = (
-        np.linspace(0, len(items) - 1, min(len(items), ITEMS)).round().astype(int) if len(items) else []
-    )
-    sample = [items[place] for place in places]
+    sample = evenly(items, ITEMS)
     brand = (BRAND,) if any(item.get("brand") for item in sample) else ()
     named = shared_types(sample, shared)[:types] if sources != "spans" else []
     detail = (DETAIL,) if sources != "structured" else ()
