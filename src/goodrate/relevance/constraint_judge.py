@@ -115,12 +115,17 @@ def constraint_score(query: QueryConstraints, text: str) -> float:
     >>> constraint_score(read_query("water bottle without straw"), "bottle with straw lid")
     -1.0
     """
-    met = [_MET[evidence(exclusion, text)] for exclusion in query.must_not]
-    met += [{True: 1, False: -1, None: 0}[matches(measure, text)] for measure in query.measures]
-    return float(sum(met))
+    return float(sum(met for _, met in _answers(query, text)))
 
 
-_MET = {"absent": 1, "present": -1, None: 0}
+_EXCLUDED = {"absent": 1, "present": -1, None: 0}
+_MEASURED = {True: 1, False: -1, None: 0}
+
+
+def _answers(query: QueryConstraints, text: str) -> list[tuple[str, int]]:
+    """Each exclusion and measure in the query's words, with 1 = met, -1 = violated, 0 = not spoken of."""
+    excluded = [(one.text, _EXCLUDED[evidence(one, text)]) for one in query.must_not]
+    return [*excluded, *((one.text, _MEASURED[matches(one, text)]) for one in query.measures)]
 
 
 @functools.lru_cache(maxsize=8)
@@ -130,9 +135,7 @@ def rules_hash(language: str) -> str:
 
 
 def _explanation(query: str, text: str, language: str) -> Explanation:
-    read = read_query(query, language)
-    said = [(one.text, _MET[evidence(one, text)]) for one in read.must_not]
-    said += [(one.text, {True: 1, False: -1, None: 0}[matches(one, text)]) for one in read.measures]
+    said = _answers(read_query(query, language), text)
     words = {1: "met", -1: "violated", 0: "not spoken of"}
     told = "; ".join(f"{part}: {words[met]}" for part, met in said) or "the query states none"
     steps = (

@@ -22,8 +22,9 @@ class Places:
 
     def note(self, ids: Sequence[str], rows: Sequence[int]) -> None:
         """These items were found there."""
-        known = self._of if len(self._of) < MOST else {}
-        self._of = {**known, **dict(zip(ids, rows, strict=True))}
+        if len(self._of) >= MOST:
+            self._of = {}
+        self._of.update(zip(ids, rows, strict=True))
 
     def read(self, columns: list[str], ids: Sequence[str]) -> pl.DataFrame | None:
         """Columns, id among them, of different items, in no particular order.
