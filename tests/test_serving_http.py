@@ -11,6 +11,9 @@ from fastapi.testclient import TestClient
 from goodrate.relevance.pairs import Pair, text_item
 from goodrate.relevance.protocol import Assessment
 from goodrate.serving.http import PAGE, create_app
+from goodrate.serving.limits import Limits
+from goodrate.serving.parts import Parts
+from goodrate.serving.safety import SAFETY_HEADERS
 from serving_shop import CATALOGUE, FakeJudge, fake_judge, fake_pipeline
 
 
@@ -154,9 +157,13 @@ def test_an_unforeseen_error_shows_nothing_of_the_inside() -> None:
         def assess(self, pairs: object) -> Assessment:
             raise RuntimeError("secret path /home/x")
 
-    broken = create_app(fake_pipeline(fake_judge(judge=Broken())))
-    answer = TestClient(broken, raise_server_exceptions=False).get("/search?query=a")
+    broken = TestClient(create_app(fake_pipeline(fake_judge(judge=Broken())), Parts(limits=Limits(body=1000))))
+    answer = broken.get("/search?query=a")
     assert answer.status_code == 500 and "secret" not in answer.text and answer.json()["message"]
+    too_long = broken.post("/v1/rerank", json={"query": "a", "documents": ["x" * 1000]})
+    assert too_long.status_code == 413
+    for one in (answer, too_long, broken.get("/absent"), broken.get("/search")):  # 500, 413, 404, 422
+        assert SAFETY_HEADERS.items() <= {name: one.headers.get(name) for name in SAFETY_HEADERS}.items()
 
 
 def test_health_and_page_come_with_safety_headers(client: TestClient, bare: TestClient) -> None:

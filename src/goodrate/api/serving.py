@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from goodrate.extras import require
 from goodrate.serving.limits import KEEP as KEEP
 from goodrate.serving.limits import Limits as Limits
+from goodrate.serving.parts import Parts as Parts
 
 if TYPE_CHECKING:
     import uvicorn
@@ -158,24 +159,26 @@ def rerank_by(
     return opened.rerank(noted(opened, judge), depth=opened.depth, judge_ms=opened.judge_ms), noted
 
 
-def run(pipeline: LivePipeline, listener: socket.socket, limits: Limits | None = None) -> None:
+def run(pipeline: LivePipeline, listener: socket.socket, parts: Parts | None = None) -> None:
     """Serve on a socket that listens already."""
     require("serve", "goodrate serve")
     try:
-        server(pipeline, limits or Limits()).run(sockets=[listener])
+        server(pipeline, parts).run(sockets=[listener])
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the server has stopped") from stop
 
 
-def server(pipeline: LivePipeline | SearchPipeline, limits: Limits) -> uvicorn.Server:
+def server(pipeline: LivePipeline | SearchPipeline, parts: Parts | None = None) -> uvicorn.Server:
     """What answers, not running yet."""
     import uvicorn
 
     from goodrate.serving.http import create_app
     from goodrate.serving.protocol import header_deadline
 
+    parts = parts or Parts()
+    limits = parts.limits
     config = uvicorn.Config(
-        create_app(pipeline, limits), http=header_deadline(limits.header_seconds), ws="none",
+        create_app(pipeline, parts), http=header_deadline(limits.header_seconds), ws="none",
         log_level="warning", timeout_graceful_shutdown=limits.stop_seconds,
     )  # fmt: skip
     return uvicorn.Server(config)

@@ -52,7 +52,7 @@ def serve(
 ) -> None:
     """See HELP."""
     from goodrate.api.ranking import unknown_ids_warning
-    from goodrate.api.serving import Limits, listen, open_live, run, warm_up
+    from goodrate.api.serving import Limits, Parts, listen, open_live, run, warm_up
 
     require("serve", "goodrate serve")
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
@@ -66,7 +66,7 @@ def serve(
             console.print(escape(warning), highlight=False)
         if opened.judge:
             report_warnings(opened.judge)
-        run(pipeline, listener, Limits(body=int(max_body * 1_000_000)))
+        run(pipeline, listener, Parts(limits=Limits(body=int(max_body * 1_000_000))))
 
 
 def announcement(index: Index, host: str, port: int) -> str:
