@@ -162,6 +162,26 @@ for name in {sorted(_modules())!r}:
 
 def _modules() -> list[str]:
     """Every module of the package except the HTTP application, which is made of fastapi and uvicorn."""
-    files = (file.relative_to(ROOT / "src").with_suffix("") for file in (ROOT / "src" / "goodrate").rglob("*.py"))
-    names = {".".join(file.parts).removesuffix(".__init__") for file in files}
-    return sorted(names - {f"goodrate.serving.{part}" for part in ("http", "bodies", "protocol")})
+    files = {_module(file): file for file in (ROOT / "src" / "goodrate").rglob("*.py")}
+    served = {name: _imports_on_loading(file) for name, file in files.items() if name.startswith("goodrate.serving.")}
+    http = {name for name, imports in served.items() if {"fastapi", "uvicorn", "starlette"} & imports}
+    while more := {name for name, imports in served.items() if http & imports} - http:
+        http |= more
+    assert {"goodrate.serving.http", "goodrate.serving.protocol"} <= http
+    return sorted(set(files) - http)
+
+
+def _module(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imports_on_loading(file: Path) -> set[str]:
+    """What a module imports as it is loaded: modules of goodrate, and the packages of others."""
+    found = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, node.module.partition(".")[0]}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+    return found - {"goodrate"}
+
