@@ -11,11 +11,11 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from goodrate.serving.bodies import error_answer
-from goodrate.serving.records import IndexUnavailable, NoJudge, UnknownItem
+from goodrate.serving.records import IndexUnavailable, NoEncoder, NoJudge, UnknownItem
 
 
 def add_errors(app: FastAPI) -> None:
-    """Every error has one shape: {"message": what is wrong, "errors": [{"field", "problem"}]}."""
+    """Every error has one shape: bodies.error_answer."""
 
     @app.exception_handler(RequestValidationError)
     def _fields(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -35,8 +35,9 @@ def add_errors(app: FastAPI) -> None:
     def _unavailable(_: Request, error: IndexUnavailable) -> JSONResponse:
         return error_answer(503, str(error))
 
+    @app.exception_handler(NoEncoder)
     @app.exception_handler(NoJudge)
-    def _no_judge(_: Request, error: NoJudge) -> JSONResponse:
+    def _no_model(_: Request, error: Exception) -> JSONResponse:
         return error_answer(501, str(error))
 
     @app.exception_handler(HTTPException)

@@ -8,12 +8,14 @@ from fastapi import FastAPI, Query
 
 from goodrate.relevance.pairs import Item, text_item
 from goodrate.serving.answers import explain_json
+from goodrate.serving.observing import Observer
+from goodrate.serving.pair_judging import judge_pairs, said_of
 from goodrate.serving.parts import Current
 from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.requests import JudgeBody, PairBody
 
 
-def add_judging(app: FastAPI, current: Current) -> None:
+def add_judging(app: FastAPI, current: Current, seen: Observer) -> None:
     """Give an application its routes for verdicts."""
 
     def item_of(pipeline: SearchPipeline, pair: PairBody) -> Item:
@@ -24,14 +26,14 @@ def add_judging(app: FastAPI, current: Current) -> None:
         """Verdicts for pairs of a query and an item, in the order of the pairs."""
         pipeline = current()
         scale = pipeline.need_judge().scale
-        by_query: dict[str, list[int]] = {}
-        for position, pair in enumerate(body.pairs):
-            by_query.setdefault(pair.query, []).append(position)
-        answers: dict[int, Any] = {}
-        for query, positions in by_query.items():
-            verdicts = pipeline.judge_items(query, [item_of(pipeline, body.pairs[position]) for position in positions])
-            answers |= zip(positions, [verdict.as_dict(scale) for verdict in verdicts], strict=True)
-        return {"labels": list(scale.labels), "verdicts": [answers[position] for position in range(len(body.pairs))]}
+        pairs = [(pair.query, item_of(pipeline, pair)) for pair in body.pairs]
+        verdicts = judge_pairs(pipeline, pairs)
+        seen.judged(verdicts)
+        return {
+            "labels": list(scale.labels),
+            "verdicts": [verdict.as_dict(scale) for verdict in verdicts],
+            "warnings": said_of(pipeline, pairs, verdicts),
+        }
 
     @app.get("/explain")
     def explain(pair: Annotated[PairBody, Query()]) -> dict[str, Any]:
@@ -43,4 +45,6 @@ def add_judging(app: FastAPI, current: Current) -> None:
         """A verdict with its reason, decoded on demand."""
         pipeline = current()
         judge = pipeline.need_judge()
-        return explain_json(pair.query, pipeline.explain(pair.query, item_of(pipeline, pair)), judge.scale)
+        verdict = pipeline.explain(pair.query, item_of(pipeline, pair))
+        seen.judged([verdict])
+        return explain_json(pair.query, verdict, judge.scale)

@@ -7,16 +7,19 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query
 
 from goodrate.serving.answers import search_json
+from goodrate.serving.observing import Observer
 from goodrate.serving.parts import Current
 from goodrate.serving.requests import SearchBody, SuggestBody
 
 
-def add_search(app: FastAPI, current: Current) -> None:
+def add_search(app: FastAPI, current: Current, seen: Observer) -> None:
     """Give an application its routes for searching."""
 
     def answer(body: SearchBody) -> dict[str, Any]:
         pipeline = current()
-        return search_json(pipeline.search(body.request()), pipeline.judge.scale if pipeline.judge else None)
+        response = pipeline.search(body.request())
+        seen.searched(response)
+        return search_json(response, pipeline.judge.scale if pipeline.judge else None)
 
     @app.get("/search")
     def search(body: Annotated[SearchBody, Query()]) -> dict[str, Any]:
