@@ -168,10 +168,11 @@ for name in {sorted(_modules())!r}:
 
 
 def _modules() -> list[str]:
-    """Every module of the package except the HTTP application, which is made of fastapi and uvicorn."""
+    """Every module of the package except the HTTP application and its parts, which are loaded when they are used."""
+    optional = {"starlette", *(name.partition(".")[0] for names in EXTRAS.values() for name in names)}
     files = {_module(file): file for file in (ROOT / "src" / "goodrate").rglob("*.py")}
     served = {name: _imports_on_loading(file) for name, file in files.items() if name.startswith("goodrate.serving.")}
-    http = {name for name, imports in served.items() if {"fastapi", "uvicorn", "starlette"} & imports}
+    http = {name for name, imports in served.items() if optional & imports}
     while more := {name for name, imports in served.items() if http & imports} - http:
         http |= more
     assert {"goodrate.serving.http", "goodrate.serving.protocol"} <= http

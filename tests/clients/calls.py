@@ -1,7 +1,7 @@
 """What the packages that call such servers do with ours: one call each, over HTTP, with what it must give.
 
-This file needs none of goodrate: it runs in the environment of the clients. `python calls.py URL` makes every call whose
-package is installed and prints JSON lines (client, version, call, result); a package that is missing is told as such.
+This file needs none of goodrate: it runs in the environment of the clients. `python calls.py URL` makes every call and
+prints JSON lines (client, version, call, result); a package that is not installed is told as such.
 """
 
 from __future__ import annotations

@@ -16,6 +16,13 @@ class LogFormat(StrEnum):
     json = "json"
 
 
+Candidates = Annotated[
+    str | None,
+    typer.Option(
+        help="In place of INDEX: a search engine that finds, opensearch://HOST:PORT/NAME, also elasticsearch, solr, "
+        "vespa, postgresql."
+    ),
+]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
 KeepVerdicts = Annotated[
