@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 
 from goodrate.serving.sources.protocol import Address, Candidate, SourceUnavailable
 
-KNOWN = ("table", "vector", "metric", "text", "language", "sslmode")
+KNOWN = ("host", "table", "vector", "metric", "text", "language", "sslmode")
 PORT = 5432
 # operator of pgvector, and what of its distance is a score
 METRICS = {"cosine": ("<=>", "1 - {}"), "l2": ("<->", "- {}"), "inner": ("<#>", "- {}")}
@@ -21,8 +21,9 @@ SCORE = "goodrate_score"  # no column of a shop's own
 
 
 class PostgresSource:
-    """A table or view. vector: the column of vectors, nearest first by metric (cosine, l2, inner), which needs the
-    encoder that made them; text: columns that are searched by words instead, in a language that the database knows.
+    """A table or view. host: the folder of a socket, in place of HOST:PORT. vector: the column of vectors, nearest
+    first by metric (cosine, l2, inner), which needs the encoder that made them; text: columns that are searched by
+    words instead, in a language that the database knows.
     """
 
     name, most = "postgresql", 10_000

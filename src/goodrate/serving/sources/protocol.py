@@ -84,7 +84,8 @@ def read_address(url: str, port: int, known: Sequence[str]) -> Address:
     if unknown:
         raise ValueError(f"candidates {_shown(url)}: no parameter {unknown[0]!r}; accepted: {', '.join(accepted)}")
     path = unquote(parts.path).strip("/")
-    if not parts.hostname or not path:
+    at_host = parts.hostname or named.get("host", "")
+    if not at_host or not path:
         raise ValueError(f"candidates {_shown(url)}: expected {parts.scheme}://HOST:PORT/NAME of the index")
     try:
         at = parts.port or port
@@ -93,7 +94,7 @@ def read_address(url: str, port: int, known: Sequence[str]) -> Address:
     columns = {name: named.get(name, name) for name in COLUMNS}
     own = {name: value for name, value in named.items() if name in known or name == "id"}
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    return Address(parts.scheme, parts.hostname, at, path, user, password, own, columns)
+    return Address(parts.scheme, at_host, at, path, user, password, own, columns)
 
 
 def item_rows(candidates: Sequence[Candidate], columns: Mapping[str, str], of: str) -> Iterator[dict[str, Any]]:
