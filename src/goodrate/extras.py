@@ -11,6 +11,7 @@ EXTRAS = {
     "teacher": ("httpx",),
     "tensorboard": ("tensorboard",),
     "xlsx": ("fastexcel",),
+    "numba": ("numba",),
     "candidates": ("httpx", "psycopg"),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
 }
