@@ -249,7 +249,10 @@ def test_features_and_specs_must_agree() -> None:
             EmbeddingSpec(**bad)
 
 
-def test_hash_is_one_to_one_on_a_table() -> None:
+def test_hash_is_one_to_one_on_a_table_and_one_in_either_code() -> None:
+    storage = EmbeddingEngine({"x": EmbeddingSpec(1), "y": EmbeddingSpec(1)}).storages[0]
+    extremes, tags = torch.tensor(EXTREMES), torch.arange(len(EXTREMES)) % 2
+    assert torch.equal(storage.hashed(extremes, tags), mixed(extremes, storage.salts[tags]))
     ids = torch.cat([torch.arange(-200_000, 200_000), torch.arange(0, 2**62, 2**44)])
     assert len(mixed(ids, 5).unique()) == len(ids.unique())
 

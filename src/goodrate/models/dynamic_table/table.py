@@ -86,6 +86,10 @@ class Storage:
 
     def hashed(self, ids: Tensor, tags: Tensor) -> Tensor:
         """(V,) hashes of keys."""
+        if self.kernels:
+            hashes = torch.empty_like(ids)
+            self.kernels.mixed(ids.numpy(), tags.numpy(), self.salts.numpy(), hashes.numpy())
+            return hashes
         return mixed(ids, self.salts[0] if len(self.names) == 1 else self.salts[tags])
 
     def add_slot(self, name: str, width: int, fill: float = 0.0, dtype: torch.dtype = torch.float32) -> Tensor:
