@@ -286,3 +286,29 @@ def test_numba_that_is_not_there(monkeypatch: pytest.MonkeyPatch, kind: str) -> 
         EmbeddingEngine({"x": EmbeddingSpec(2)}, index="numba")
     with pytest.raises(ValueError, match="index 'cuda' is not one of auto, torch, numba"):
         EmbeddingEngine({"x": EmbeddingSpec(2)}, index="cuda")  # type: ignore[arg-type]
+
+
+def test_a_keyed_jagged_tensor_is_taken_apart() -> None:
+    class Part:
+        """As torchrec's JaggedTensor."""
+
+        def __init__(self, values: list[int], offsets: list[int]) -> None:
+            self._values, self._offsets = torch.tensor(values), torch.tensor(offsets, dtype=torch.int32)
+
+        def values(self) -> Tensor:
+            return self._values
+
+        def offsets(self) -> Tensor:
+            return self._offsets
+
+        def weights_or_none(self) -> None:
+            return None
+
+    class Keyed:
+        def to_dict(self) -> dict[str, Part]:
+            return {"x": Part([1, 2, 3], [0, 2, 3])}
+
+    engine = EmbeddingEngine({"x": EmbeddingSpec(3)})
+    torch.testing.assert_close(engine(Keyed())["x"], engine({"x": Ragged.of([[1, 2], [3]])})["x"])
+    with pytest.raises(ValueError, match="expected Ragged columns by name, got list"):
+        engine([1])

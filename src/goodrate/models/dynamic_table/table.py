@@ -83,6 +83,11 @@ class Storage:
         self.index.to(device)
         self.slots = {name: slot.to(device) for name, slot in self.slots.items()}
         self.pending = [(rows.to(device), gradients.to(device)) for rows, gradients in self.pending]
+        self._refused = [
+            Keys(part.ids.to(device), part.tags.to(device), part.hashes.to(device)) for part in self._refused
+        ]
+        if self.sketch is not None:
+            self.sketch.cells = self.sketch.cells.to(device)
 
     def hashed(self, ids: Tensor, tags: Tensor) -> Tensor:
         """(V,) hashes of keys."""
