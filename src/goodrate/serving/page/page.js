@@ -4,6 +4,7 @@ import { resultCard } from "./cards.js";
 import { byId, counted, fetchJson, make } from "./dom.js";
 import { attachSheet, showFacets } from "./facets.js";
 import { attachHistory, keptScroll, push, replace } from "./history.js";
+import { showPages } from "./pages.js";
 import { findAll, findMore } from "./search.js";
 import { addressOf, filtersOf, PAGE, stateOf, toggled, withoutFilters } from "./state.js";
 import { attachSuggestions } from "./suggest.js";
@@ -251,6 +252,7 @@ function start() {
   });
   run(keptScroll());
   describeServer();
+  showPages();
   if (!state.query) form.elements.query.focus();
 }
 
