@@ -134,10 +134,16 @@ def _add_judging(app: FastAPI, current: Current) -> None:
 
     @app.post("/v1/rerank")
     def rerank(body: RerankBody) -> dict[str, Any]:
-        """Order documents by relevance, in the shape of Cohere's and Jina's rerank."""
+        """Order documents by relevance, in the shape of Cohere's and Jina's rerank. A document {"item_id": ID} is the
+        item of the index; people's verdicts (/overrules) count for documents that name their item_id."""
         pipeline = current()
         name = pipeline.need_judge().name
-        verdicts = pipeline.judge_items(body.query, [text_item(text) for text in body.texts()])
+        ids, texts = body.item_ids(), body.texts()
+        items = [
+            pipeline.item(ids[place]) if document == {"item_id": ids[place]} else text_item(texts[place])
+            for place, document in enumerate(body.documents)
+        ]
+        verdicts = pipeline.judge_items(body.query, items, ids)
         return rerank_json(body.model or name, body.documents, verdicts, body.top_n, body.return_documents)
 
 

@@ -4,6 +4,7 @@ import { make } from "./dom.js";
 const KEY = "goodrate.rater";
 
 export const raterName = () => localStorage.getItem(KEY) ?? "";
+export const rememberRater = (name) => localStorage.setItem(KEY, name);
 
 /** A form that asks for the name, or says it with a way to change it. changed(name): called when another one is given. */
 export function attachRater(place, changed) {
@@ -19,7 +20,7 @@ export function attachRater(place, changed) {
       event.preventDefault();
       const name = input.value.trim();
       if (!name) return;
-      localStorage.setItem(KEY, name);
+      rememberRater(name);
       show(false);
       changed(name);
     };
