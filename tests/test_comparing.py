@@ -221,6 +221,13 @@ def test_systems_in_one_line_and_as_files(tmp_path: Path) -> None:
             read_system(text)
 
 
+def test_systems_that_find_the_same_need_no_votes(index: Path, tmp_path: Path) -> None:
+    found = compare(f"{index},name=one", f"{index},name=two", QUERIES, tmp_path)
+    assert (found.identical, found.asked) == (5, 0)
+    with pytest.raises(ValueError, match="'one against two' find the same for every query; GSB is 0"):
+        comparison_report(tmp_path)
+
+
 def run(*arguments: object) -> Any:
     return CliRunner().invoke(command, [str(one) for one in arguments], catch_exceptions=True)
 

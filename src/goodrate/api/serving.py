@@ -28,14 +28,18 @@ WARM_UP = "warm up"  # the first query; nobody typed it
 Noted = Callable[["Index", "CalibratedJudge"], "CalibratedJudge"]  # gives a judge its notes of an index
 
 
-def serve(index: Index, host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(
+    index: Index, host: str = "127.0.0.1", port: int = 8000, *, workbench: str | Path | None = None
+) -> None:  # fmt: skip
     """Answer HTTP requests until Ctrl-C or SIGTERM; requests under way are finished.
 
-    /search, /judge, /explain, /v1/rerank and /healthz, the page at /. Raises ValueError when the address is taken.
+    /search, /judge, /explain, /v1/rerank and /healthz, the page at /. workbench: a folder for what people say of the
+    search (docs/comparing.md). Raises ValueError when the address is taken.
     """
     with listen(host, port) as listener:
+        team = open_workbench(Path(workbench) if workbench is not None else None)
         warm_up(index)
-        run(live(index), listener)
+        run(live(index), listener, workbench=team)
 
 
 def listen(host: str, port: int) -> socket.socket:
