@@ -248,3 +248,10 @@ def test_the_verb(index: Path, tmp_path: Path) -> None:
     assert parsed["good"] == 1 and parsed["gsb"]["value"] == 0.2 and parsed["agreement"] is None
     assert "no whole comparison 'x'" in str(run("report", out, "--name", "x").exception)
     assert isinstance(run("report", tmp_path / "none").exception, FileNotFoundError)
+
+
+def test_the_page_shows_what_the_script_wrote() -> None:
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "comparing.md").read_text()
+    parts = (root / "benchmarks" / "results" / "comparing_walk.txt").read_text().strip().split("\n\n")
+    assert len(parts) == 3 and all(part.strip() in page for part in parts)
