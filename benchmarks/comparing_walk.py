@@ -30,6 +30,7 @@ from goodrate.api.systems import open_systems, read_system
 from goodrate.relevance.human_judge import write_human_judge
 from goodrate.scale import FOUR_LEVEL
 from goodrate.serving.http import create_app
+from goodrate.serving.parts import Parts
 from goodrate.serving.workbench.store import Workbench
 
 ROOT = Path(__file__).parents[1]
@@ -140,7 +141,7 @@ def take_pictures(url: str, query: str) -> None:
         page.locator(".told").wait_for()
         page.goto(f"{url}/overrules/")
         page.locator("tbody tr").first.wait_for()
-        page.screenshot(path=PICTURES / "comparing_overrules.png", clip={"x": 0, "y": 0, "width": 1000, "height": 300})
+        page.screenshot(path=PICTURES / "comparing_overrules.png", clip={"x": 0, "y": 0, "width": 1000, "height": 400})
         browser.close()
 
 
@@ -159,7 +160,7 @@ def main(pictures: bool = True) -> None:
         team = Workbench("team")
         beside = open_interleaving("words", JUDGE, team)
         plain = open_systems(read_system(WORDS))[0]
-        web = TestClient(create_app(plain.pipeline, workbench=team, interleaving=beside))
+        web = TestClient(create_app(plain.pipeline, Parts(workbench=team, interleaving=beside)))
         vote(web, truth)
         shop_around(web, truth, queries)
         parts += [say(folder, "goodrate compare report team"), say(folder, "goodrate compare interleaved team")]
