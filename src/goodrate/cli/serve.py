@@ -11,13 +11,14 @@ import typer
 from rich.markup import escape
 
 from goodrate.api.serving import KEEP
-from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Judge, JudgeMs, Rules, Verdicts
+from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Judge, JudgeMs, Rules, Verdicts, Workbench
 from goodrate.cli.serve_options import (
     AllowHost,
     Candidates,
     Cors,
     Host,
     Insecure,
+    Interleave,
     KeepVerdicts,
     Log,
     LogFormat,
@@ -44,6 +45,10 @@ Examples:
   goodrate serve shop-index --model runs/judge/judge --port 9000
 
   goodrate serve shop-index --model runs/judge/judge --judge-ms 200
+
+  goodrate serve shop-index --model runs/judge/judge --workbench team
+
+  goodrate serve shop-index --interleave shop-index,mode=lexical,name=words --workbench team
 
   goodrate serve shop-index --host 0.0.0.0 --token-file tokens.txt --log-format json
 
@@ -73,15 +78,20 @@ def serve(
     cors: Cors = None,
     log_format: Log = LogFormat.text,
     otel: Otel = False,
+    workbench: Workbench = None,
+    interleave: Interleave = None,
 ) -> None:
     """See HELP."""
-    from goodrate.api.serving import Limits, Parts, access, listen, observed, run
+    from goodrate.api.interleaving import open_interleaving
+    from goodrate.api.serving import Limits, Parts, access, listen, observed, open_workbench, run
 
     require("serve", "goodrate serve")
     allowed, tracer = access(host, token_file, insecure, allow_host or (), cors or ()), observed(log_format, otel)
     of_index = {"--facts": facts, "--contexts": contexts, "--context-encoder": context_encoder, "--rules": rules}
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
+        team = open_workbench(workbench)
         with console.status("loading"):
+            interleaving = open_interleaving(str(index or candidates), interleave, team)
             if candidates is not None:
                 served = _over_engine(candidates, index, model, encoder, verdicts, judge_ms, keep_verdicts, of_index)
             else:
@@ -95,7 +105,7 @@ def serve(
         run(
             served.pipeline,
             listener,
-            Parts(limits=limits, encoder=served.encoder, access=allowed, tracer_provider=tracer),
+            Parts(limits, served.encoder, allowed, tracer, team, interleaving),
         )
 
 
