@@ -23,6 +23,7 @@ from goodrate.learning.schedule import Schedule, factor, run_progress
 from goodrate.learning.source import Source, seed_of
 from goodrate.learning.tracker import Tracker
 from goodrate.models.precision import autocast, resolve_precision
+from goodrate.ragged import Ragged
 from goodrate.run_folder import RunFolder
 from goodrate.strict_json import dumps
 
@@ -125,7 +126,7 @@ def _moved(batch: MicroBatch, device: torch.device) -> dict[str, Any]:
     """Its tensors on the device, those of parts (a tokenizer's ids and mask) too."""
 
     def one(value: Any) -> Any:
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor | Ragged):
             return value.to(device)
         return _moved(value, device) if isinstance(value, Mapping) else value
 

@@ -1,0 +1,107 @@
+"""One lookup for all features of a storage: their ids as one list, deduplicated once, and one segment reduce."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from goodrate.models.dynamic_table.table import Keys, Storage
+from goodrate.ragged import Ragged
+
+
+@dataclass(frozen=True)
+class Column:
+    """A feature of a storage: its name, its table's tag, how its ids are pooled."""
+
+    feature: str
+    tag: int
+    pooling: str
+
+
+@dataclass(frozen=True)
+class Occurrences:
+    """V ids of all columns in B bags (an example of a pooled column, or one id of a column that is not pooled).
+
+    ids, tags, hashes: (V,). offsets: (B + 1,). weights: (V,) or None where all are 1. sizes: bags of each column.
+    """
+
+    ids: Tensor
+    tags: Tensor
+    hashes: Tensor
+    offsets: Tensor
+    weights: Tensor | None
+    sizes: tuple[int, ...]
+
+
+def occurrences(storage: Storage, columns: Sequence[Column], features: Mapping[str, Ragged]) -> Occurrences:
+    """The ids of the columns one after the other."""
+    ragged = [features[column.feature].to(storage.device) for column in columns]
+    lengths = [
+        part.lengths() if c.pooling != "none" else torch.ones_like(part.values) for c, part in _pairs(columns, ragged)
+    ]
+    ids = torch.cat([part.values for part in ragged])
+    tags = torch.cat([torch.full_like(part.values, c.tag) for c, part in _pairs(columns, ragged)])
+    offsets = F.pad(torch.cat(lengths).cumsum(0), (1, 0))
+    plain = all(c.pooling != "mean" and part.weights is None for c, part in _pairs(columns, ragged))
+    weights = None if plain else torch.cat([_weights(c, part) for c, part in _pairs(columns, ragged)])
+    return Occurrences(ids, tags, storage.hashed(ids, tags), offsets, weights, tuple(map(len, lengths)))
+
+
+def _pairs(columns: Sequence[Column], ragged: Sequence[Ragged]) -> list[tuple[Column, Ragged]]:
+    return list(zip(columns, ragged, strict=True))
+
+
+def _weights(column: Column, part: Ragged) -> Tensor:
+    """(V,) what each id's row is multiplied by; of a mean the weights of an example sum to 1 (or are all 0)."""
+    own = torch.ones(len(part.values), device=part.values.device) if part.weights is None else part.weights.float()
+    if column.pooling != "mean":
+        return own
+    bag = torch.repeat_interleave(part.lengths())
+    total = torch.zeros(len(part), device=own.device).index_add_(0, bag, own)[bag]
+    return torch.where(total == 0, 0.0, own / total)
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """The U different keys among V occurrences.
+
+    keys: U of them, sorted by hash. order: (V,) the occurrences by key, those of one key in their own order.
+    starts: (U,) where each key's occurrences begin in `order`.
+    """
+
+    keys: Keys
+    order: Tensor
+    starts: Tensor
+
+    def spread(self, values: Tensor) -> Tensor:
+        """(V,) by occurrence what is given by key."""
+        counts = self.starts.diff(append=self.starts.new_tensor([len(self.order)]))
+        out = torch.empty(len(self.order), dtype=values.dtype, device=values.device)
+        out[self.order] = values.repeat_interleave(counts, output_size=len(self.order))
+        return out
+
+    def summed(self, gradients: Tensor, source: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+        """(U, dim) sums over each key's occurrences of gradients[source] * weights; source None: occurrence itself."""
+        picks = self.order if source is None else source[self.order]
+        scale = None if weights is None else weights[self.order]
+        return F.embedding_bag(picks, gradients, self.starts, mode="sum", per_sample_weights=scale)
+
+
+def distinct(ids: Tensor, tags: Tensor, hashes: Tensor) -> Distinct:
+    """One sort by hash; keys that differ and have one hash (two tables can) are told apart by a second one."""
+    ordered, order = torch.sort(hashes, stable=True)
+    same_hash = ordered[1:] == ordered[:-1]
+    same_tag = tags[order[1:]] == tags[order[:-1]]
+    if bool((same_hash & ~same_tag).any()):
+        order = torch.sort(tags, stable=True).indices
+        order = order[torch.sort(hashes[order], stable=True).indices]
+        same_tag = tags[order[1:]] == tags[order[:-1]]
+    first = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
+    torch.logical_not(same_hash & same_tag, out=first[1:])
+    starts = first.nonzero()[:, 0]
+    picks = order[starts]
+    return Distinct(Keys(ids[picks], tags[picks], ordered[starts]), order, starts)
