@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from goodrate.models.click_network import ClickNetwork, PositionTower
-from goodrate.ranking.feature_ids import crossed, text_id, text_ids
+from goodrate.models.click_network import Examination, PositionTower
+from goodrate.models.deepfm import DeepFM
+from goodrate.ranking.feature_ids import crossed, text_ids
 from goodrate.ranking.mapped_table import open_table, write_table
-from goodrate.ranking.ranker import CARD, NETWORK, Ranker, forward, numbers, scales
+from goodrate.ranking.ranker import CARD, NETWORK, Ranker, forward, scales, standardised
 from goodrate.ranking.ranker_features import (
     FeatureSet,
     item_features,
@@ -34,8 +35,8 @@ SMALL = FeatureSet(channels=("lexical",), labels=("bad", "good"), rating_count="
 
 
 def test_ids_of_texts_are_the_same_everywhere() -> None:
-    assert text_ids(["lamp", "", "lamp"]).tolist() == [text_id("lamp"), text_id(""), text_id("lamp")]
-    assert len({text_id(f"{n}") for n in range(10_000)}) == 10_000
+    assert text_ids(["lamp", "", "lamp"]).tolist() == [text_ids(["lamp"])[0], text_ids([""])[0], text_ids(["lamp"])[0]]
+    assert len(set(text_ids([f"{n}" for n in range(10_000)]).tolist())) == 10_000
     left, right = text_ids(["a", "b", "a"]), text_ids(["b", "a", "c"])
     assert len(set(crossed(left, right).tolist())) == 3  # (a, b), (b, a) and (a, c)
     assert (crossed(left, right) == crossed(left, right)).all()
@@ -70,15 +71,17 @@ def test_a_cut_table_is_an_error_that_names_the_file(tmp_path: Path) -> None:
 
 def test_features_of_rows() -> None:
     items = item_features(ITEMS, SMALL)
-    assert items.ids["brand"][0] == items.ids["brand"][1] == text_id("zorvo")  # in normal form
+    assert items.ids["brand"][0] == items.ids["brand"][1] == text_ids(["zorvo"])[0]  # in normal form
     assert items.known["category"].tolist() == [True, False]
     assert items.dense[0].tolist() == pytest.approx([np.log(10.0), 4.0, np.log(8.0)]) and np.isnan(items.dense[1]).all()
     assert query_ids(["Desk  LAMP"]).tolist() == query_ids(["desk lamp"]).tolist()
     ids, known = sparse_features(query_ids(["lamp", "lamp"]), items, np.asarray([1, 0]), SMALL)
     assert ids.shape == (2, 6) and known.tolist() == [[True, True, True, False, True, False], [True] * 6]
-    assert ids[0, 4] == ids[1, 4] and ids[0, 1] == text_id("b")
+    assert ids[0, 4] == ids[1, 4] and ids[0, 1] == text_ids(["b"])[0]
     unknown = unknown_items(["z"], SMALL)
-    assert np.isnan(unknown.dense).all() and unknown.ids["item"][0] == text_id("z") and not unknown.known["brand"][0]
+    assert (
+        np.isnan(unknown.dense).all() and unknown.ids["item"][0] == text_ids(["z"])[0] and not unknown.known["brand"][0]
+    )
 
 
 def hit(rank: int, **scores: float) -> SimpleNamespace:
@@ -98,33 +101,31 @@ def test_features_of_pairs_are_missing_where_nothing_is_told() -> None:
 
 
 def test_numbers_are_scaled_and_infinite_ones_refused() -> None:
-    bare = FeatureSet(sparse=(), channels=(), items=("log_price", "rating"))
+    bare = FeatureSet(sparse=("item",), channels=(), items=("log_price", "rating"))
     dense = np.asarray([[1.0, np.nan], [3.0, 4.0]])
     mean, spread = scales(dense)
     assert (mean, spread) == ((2.0, 4.0), (1.0, 1.0))
-    assert numbers(dense, mean, spread, bare).tolist() == [[-1.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 0.0]]
-    assert numbers(np.asarray([[99.0, 4.0]]), mean, spread, bare)[0, 0] == 5.0
+    np.testing.assert_array_equal(standardised(dense, mean, spread, bare), [[-1.0, np.nan], [1.0, 0.0]])
+    assert standardised(np.asarray([[99.0, 4.0]]), mean, spread, bare)[0, 0] == 5.0
     with pytest.raises(ValueError, match="feature rating of row 2 is inf"):
-        numbers(np.asarray([[1.0, 4.0], [1.0, np.inf]]), mean, spread, bare)
+        standardised(np.asarray([[1.0, 4.0], [1.0, np.inf]]), mean, spread, bare)
 
 
 @pytest.mark.parametrize("hidden", [(), (8,), (8, 4)])
 def test_the_served_network_is_the_trained_one(hidden: tuple[int, ...]) -> None:
     torch.manual_seed(3)
-    network = ClickNetwork(sparse=3, dim=4, numbers=6, hidden=hidden)
-    embedded, inputs = torch.randn(20, 3, 5), torch.randn(20, 6)
+    embedded, numbers = torch.randn(20, 3, 5), torch.randn(20, 6)
+    numbers[::4, 2] = float("nan")
+
+    class Given(torch.nn.Module):
+        def forward(self, ids: object) -> dict[str, torch.Tensor]:
+            return {name: embedded[:, place] for place, name in enumerate("abc")}
+
+    network = DeepFM(Given(), "abc", 4, 6, hidden).eval()
     weights = {name: weight.detach().numpy() for name, weight in network.state_dict().items()}
-    ours = forward(weights, embedded.numpy(), inputs.numpy())
-    np.testing.assert_allclose(ours, network(embedded, inputs).detach().numpy(), rtol=1e-5, atol=1e-5)
-
-
-def test_the_pairwise_part_is_that_of_a_factorization_machine() -> None:
-    network = ClickNetwork(sparse=3, dim=2, numbers=2, hidden=())
-    for weight in network.parameters():
-        torch.nn.init.zeros_(weight)
-    # vectors (1, 2), (3, 4), (5, 6): dot products 11, 17 and 39; linear weights .1, .2, .3
-    embedded = torch.tensor([[[0.1, 1.0, 2.0], [0.2, 3.0, 4.0], [0.3, 5.0, 6.0]]])
-    assert network(embedded, torch.zeros(1, 2)).item() == pytest.approx(11 + 17 + 39 + 0.6)
+    ours = forward(weights, embedded.numpy(), numbers.numpy())
+    theirs = network({"ids": {}, "numbers": numbers})["logits"]
+    np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_the_tower_is_zero_at_the_top_and_level_below_its_last_place() -> None:
@@ -132,6 +133,9 @@ def test_the_tower_is_zero_at_the_top_and_level_below_its_last_place() -> None:
     with torch.no_grad():
         tower.below.copy_(torch.tensor([-1.0, -2.0]))
     assert tower(torch.tensor([1, 2, 3, 50])).tolist() == [0.0, -1.0, -2.0, -2.0]
+    given = Examination(3, [1.0, 0.5, 0.25])
+    assert given(torch.tensor([1, 2, 9])).exp().tolist() == pytest.approx([1.0, 0.5, 0.25])
+    assert not list(given.parameters()) and Examination(3)(torch.tensor([1, 3])).exp().tolist() == [1.0, 0.5]
 
 
 def test_a_folder_opens_as_what_was_written(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from goodrate.api.serving import live
 from goodrate.catalog.items import Catalog
 from goodrate.cli.search import command as search_command
 from goodrate.cli.serve import command as serve_command
-from goodrate.ranking.feature_ids import text_id
+from goodrate.ranking.feature_ids import text_ids
 from goodrate.ranking.live_ranker import LiveRanker
 from goodrate.ranking.ranker import CARD
 from goodrate.ranking.results import rank
@@ -167,4 +167,4 @@ def test_failed_verdicts_are_missing_features(index: Index, tmp_path: Path) -> N
     judge = CalibratedJudge(Unsure(), name="unsure")
     found = index.rerank(judge).but(ranker=RankerChoice(tmp_path / "ranker")).search("running")
     assert [result.utility for result in found] == [0.5, 0.5, 0.5] and ranker.current().features == JUDGED
-    assert BARE.fingerprint != JUDGED.fingerprint and text_id("a") != text_id("b")
+    assert BARE.fingerprint != JUDGED.fingerprint and text_ids(["a"])[0] != text_ids(["b"])[0]

@@ -1,40 +1,15 @@
-"""The network of a click ranker: a factorization machine and a perceptron over embeddings and numbers (DeepFM).
-
-DeepFM: arXiv 1703.04247. Here the numbers go into the perceptron and into the linear part; the embeddings come from
-outside, so that they can lie in tables that grow.
-"""
+"""A model of clicks: DeepFM for what is wanted, and beside it what the place on the page does."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-class ClickNetwork(nn.Module):
-    """Logit of a click on an item that is seen."""
-
-    def __init__(self, sparse: int, dim: int, numbers: int, hidden: Sequence[int]) -> None:
-        """sparse: S embedded features. dim: D of an embedding, beside its weight in the linear part. numbers: F."""
-        super().__init__()
-        self.linear = nn.Linear(numbers, 1)
-        sizes = [sparse * dim + numbers, *hidden]
-        self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes))
-        self.out = nn.Linear(sizes[-1], 1, bias=False)
-
-    def forward(self, embedded: Tensor, numbers: Tensor) -> Tensor:
-        """Logits (N,). embedded: (N, S, 1 + D), first the linear weight; zeros for no id. numbers: (N, F)."""
-        weights, vectors = embedded[..., 0], embedded[..., 1:]
-        total = vectors.sum(1)
-        pairs = 0.5 * (total.square() - vectors.square().sum(1)).sum(1)
-        deep = torch.cat([vectors.flatten(1), numbers], dim=1)
-        for layer in self.hidden:
-            deep = torch.relu(layer(deep))
-        return self.linear(numbers).squeeze(1) + weights.sum(1) + pairs + self.out(deep).squeeze(1)
+from goodrate.models.deepfm import DeepFM
 
 
 class PositionTower(nn.Module):
@@ -67,17 +42,13 @@ class Examination(nn.Module):
 
 
 class ClickModel(nn.Module):
-    """Embeddings, network and what takes position bias out, as they are trained together."""
+    """The logit of a click on what is seen, and what takes position bias out, as they are trained together."""
 
-    def __init__(self, engine: nn.Module | None, network: ClickNetwork, places: Mapping[str, nn.Module]) -> None:
-        """engine: ids by feature -> (N, 1 + D) by feature; None without ids. places: output -> of the position."""
+    def __init__(self, wanted: DeepFM, places: Mapping[str, nn.Module]) -> None:
+        """places: output -> a module of the position (N,)."""
         super().__init__()
-        self.engine, self.network, self.places = engine, network, nn.ModuleDict(dict(places))
+        self.wanted, self.places = wanted, nn.ModuleDict(dict(places))
 
     def forward(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
-        """ "logits" (N,), and what each of `places` gives. batch: ids by feature, numbers (N, F), position (N,)."""
-        numbers = batch["numbers"]
-        parts = [] if self.engine is None else [*self.engine(batch["ids"]).values()]
-        embedded = torch.stack(parts, dim=1) if parts else numbers.new_zeros(len(numbers), 0, 1)
-        outputs = {"logits": self.network(embedded, numbers)}
-        return outputs | {name: place(batch["position"]) for name, place in self.places.items()}
+        """logits (N,), and what each of `places` gives (N,). batch: what DeepFM reads, and position (N,) from 1."""
+        return self.wanted(batch) | {name: place(batch["position"]) for name, place in self.places.items()}

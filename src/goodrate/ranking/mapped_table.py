@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from goodrate.ranking.feature_ids import mixed
+from goodrate.ranking.feature_ids import spread
 
 PARTS = ("ids", "weight", "offsets")
 
@@ -86,4 +86,4 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 def _bucket(ids: np.ndarray, buckets: int) -> np.ndarray:
     """The bucket of each id (N,) int64."""
-    return (mixed(ids) & np.uint64(buckets - 1)).astype(np.int64)
+    return (spread(ids) & np.uint64(buckets - 1)).astype(np.int64)

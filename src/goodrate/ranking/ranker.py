@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +111,13 @@ class Ranker:
         embedded = np.zeros((len(query), len(self.tables), 1 + self.card.dim), dtype=np.float32)
         for place, table in enumerate(self.tables):
             embedded[:, place] = table.vectors(ids[:, place]) * known[:, place, None]
-        logits = forward(self.weights, embedded, numbers(dense, self.card.mean, self.card.spread, self.features))
+        numbers = standardised(dense, self.card.mean, self.card.spread, self.features)
+        logits = forward(self.weights, embedded, numbers)
         return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
 
 
-def numbers(dense: np.ndarray, mean: Sequence[float], spread: Sequence[float], features: FeatureSet) -> np.ndarray:
-    """What the network reads of numbers (N, F): standardised (0 where not told), then 1 where not told; (N, 2F).
+def standardised(dense: np.ndarray, mean: Sequence[float], spread: Sequence[float], features: FeatureSet) -> np.ndarray:
+    """Numbers (N, F) float32 in standard deviations from their mean, at most LIMIT; NaN for what is not told.
 
     Raises ValueError for an infinite number, naming its feature.
     """
@@ -124,10 +126,7 @@ def numbers(dense: np.ndarray, mean: Sequence[float], spread: Sequence[float], f
         row, column = np.argwhere(infinite)[0]
         name, value = features.dense[column], dense[row, column]
         raise ValueError(f"feature {name} of row {row + 1} is {value}; expected a finite number")
-    missing = np.isnan(dense)
-    standard = (dense - np.asarray(mean)) / np.asarray(spread)
-    filled = np.where(missing, 0.0, np.clip(standard, -LIMIT, LIMIT))
-    return np.concatenate([filled, missing], axis=1).astype(np.float32)
+    return np.clip((dense - np.asarray(mean)) / np.asarray(spread), -LIMIT, LIMIT).astype(np.float32)
 
 
 def scales(dense: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -139,17 +138,26 @@ def scales(dense: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(mean.tolist()), tuple(np.where(spread > 1e-9, spread, 1.0).tolist())
 
 
-def forward(weights: Weights, embedded: np.ndarray, inputs: np.ndarray) -> np.ndarray:
-    """Logits (N,) as models.click_network gives them. embedded: (N, S, 1 + D). inputs: (N, 2F)."""
+def forward(weights: Weights, embedded: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Logits (N,) as models.deepfm gives them. embedded: (N, S, 1 + D). numbers: (N, F), NaN = missing."""
+    missing = np.isnan(numbers)
+    known = np.where(missing, 0.0, numbers)
+    inputs = np.concatenate([np.sign(known) * np.log1p(np.abs(known)), missing], axis=1).astype(np.float32)
     linear, vectors = embedded[..., 0], embedded[..., 1:]
     pairs = 0.5 * (np.square(vectors.sum(1)) - np.square(vectors).sum(1)).sum(1)
     deep = np.concatenate([vectors.reshape(len(vectors), -1), inputs], axis=1)
-    layer = 0
-    while f"hidden.{layer}.weight" in weights:
-        deep = np.maximum(deep @ weights[f"hidden.{layer}.weight"].T + weights[f"hidden.{layer}.bias"], 0.0)
-        layer += 1
+    layers = _layers(weights)
+    for layer in layers:
+        deep = deep @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"]
+        deep = np.maximum(deep, 0.0) if layer != layers[-1] else deep
     first = inputs @ weights["linear.weight"][0] + weights["linear.bias"][0]
-    return np.asarray(first + linear.sum(1) + pairs + deep @ weights["out.weight"][0])
+    return np.asarray(first + linear.sum(1) + pairs + deep[:, 0])
+
+
+def _layers(weights: Weights) -> list[str]:
+    """Names of the layers of the perceptron, from the inputs on."""
+    named = {name.rpartition(".")[0] for name in weights if name.startswith("deep.")}
+    return sorted(named, key=lambda name: int(name.rpartition(".")[2]))
 
 
 def write_ranker(
@@ -200,11 +208,10 @@ def _read_weights(path: Path, card: RankerCard) -> Weights:
     except SafetensorError as error:
         raise ValueError(f"{path}: cut off or no safetensors file ({error}); write the ranker again") from error
     inputs = 2 * len(card.features.dense)
-    sizes = [len(card.features.sparse) * card.dim + inputs, *card.hidden]
-    expected = {"linear.weight": (1, inputs), "linear.bias": (1,), "out.weight": (1, sizes[-1])}
-    for layer, size in enumerate(card.hidden):
-        expected |= {f"hidden.{layer}.weight": (size, sizes[layer]), f"hidden.{layer}.bias": (size,)}
-    if {name: weight.shape for name, weight in weights.items()} != expected:
+    sizes = [len(card.features.sparse) * card.dim + inputs, *card.hidden, 1]
+    shapes = [weights[f"{layer}.weight"].shape for layer in _layers(weights)]
+    linear = weights.get("linear.weight", np.zeros(0)).shape
+    if linear != (1, inputs) or shapes != [(after, before) for before, after in pairwise(sizes)]:
         raise ValueError(f"{path}: weights of another network than {CARD} tells; write the ranker again")
     if not all(np.isfinite(weight).all() for weight in weights.values()):
         raise ValueError(f"{path}: a weight is not finite; train the ranker again with a lower learning_rate")

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from goodrate.catalog.normal_form import normal_form, normal_text
-from goodrate.ranking.feature_ids import HASHING, crossed, text_id, text_ids
+from goodrate.ranking.feature_ids import HASHING, crossed, text_ids
 from goodrate.ranking.item_values import ATTRIBUTE
 from goodrate.relevance.verdicts import Verdict
 
@@ -136,7 +136,7 @@ def pair_features(hits: Sequence[Any], verdicts: Sequence[Verdict | None], featu
 
 def one_query(query: str, count: int) -> np.ndarray:
     """The id of one query, so many times."""
-    return np.full(count, text_id(normal_text(query)), dtype=np.int64)
+    return np.repeat(query_ids([query]), count)
 
 
 def _frame(items: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

@@ -15,7 +15,8 @@ from goodrate.catalog.impressions import Impressions, read_impressions
 from goodrate.learning.click_terms import Correction
 from goodrate.learning.fit import FitResult, FitSettings, fit
 from goodrate.learning.source import seed_of
-from goodrate.models.click_network import ClickModel, ClickNetwork, Examination, PositionTower
+from goodrate.models.click_network import ClickModel, Examination, PositionTower
+from goodrate.models.deepfm import DeepFM
 from goodrate.models.dynamic_table import EmbeddingEngine, EmbeddingSpec, SparseAdam
 from goodrate.ranking.propensities import ClickLog, check_propensities, estimated, from_randomised
 from goodrate.ranking.ranker import Ranker, RankerCard, scales, write_ranker
@@ -53,12 +54,13 @@ class Settings(BaseModel):
         default=None, description="impressions of pages in random order, to read propensities from"
     )
     clip: float = Field(default=10.0, ge=1, description="largest weight of a click, with ipw")
-    sparse: list[str] = Field(default=list(SPARSE), description="ids that are features")
+    sparse: list[str] = Field(default=list(SPARSE), min_length=1, description="ids that are features")
     channels: list[str] = Field(default=list(CHANNELS), description="of the search, whose scores are features")
     items: list[str] = Field(default=list(OF_ITEMS), description="numbers of the item that are features")
     rating_count: str | None = Field(default=None, description="number of ratings of an item: attributes.NAME")
     dim: int = Field(default=8, gt=0, description="floats of an embedding")
     hidden: list[int] = Field(default=[32], description="widths of the hidden layers")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="of the network's inputs and hidden layers")
     learning_rate: float = Field(default=3e-3, gt=0, description="of the dense weights")
     table_rate: float = Field(default=3e-3, gt=0, description="of the embeddings")
     weight_decay: float = Field(default=0.01, ge=0, description="of the dense weights")
@@ -128,13 +130,9 @@ class Training:
         if log is not None:
             self._log = self._reader.read(log, self._progress)
             self._source.use(self._log, self._learned_rows())
-        engine = self._model.engine
         optimizers = new_optimizers(self._settings, self._model)
-        stateful = {} if engine is None else {"tables": engine}
-        fitted = fit(
-            self._model, self._source, optimizers, self._settings.fit, folder=self._folder, stateful=stateful,
-            on_update=self._progress,
-        )  # fmt: skip
+        budget = self._settings.fit
+        fitted = fit(self._model, self._source, optimizers, budget, folder=self._folder, on_update=self._progress)
         return self._written(fitted)
 
     def _written(self, fitted: FitResult) -> TrainingResult:
@@ -145,7 +143,7 @@ class Training:
             log.features, self._reading.mean, self._reading.spread, settings.dim, tuple(settings.hidden),
             correction=settings.correction, judge=self._judge.name if self._judge else None, trained=facts,
         )  # fmt: skip
-        weights = {name: weight.detach().cpu().numpy() for name, weight in self._model.network.state_dict().items()}
+        weights = {name: weight.detach().cpu().numpy() for name, weight in self._model.wanted.state_dict().items()}
         ranker = write_ranker(self._folder.path / "ranker", card, weights, table_rows(self._model))
         rows = dev_rows(Ranker.open(ranker), log, np.flatnonzero(is_dev(log, settings.dev_share)))
         write_rows(self._folder.path, rows)
@@ -216,31 +214,26 @@ def new_model(settings: Settings, features: FeatureSet, reading: Reading) -> Cli
     """A model that knows nothing, the same for the same settings."""
     torch.manual_seed(seed_of(settings.fit.seed, "network"))
     specs = {name: EmbeddingSpec(1 + settings.dim, init_scale=0.01) for name in features.sparse}
-    engine = EmbeddingEngine(specs, settings.fit.seed) if specs else None
-    network = ClickNetwork(len(features.sparse), settings.dim, 2 * len(features.dense), settings.hidden)
+    engine = EmbeddingEngine(specs, settings.fit.seed)
+    wanted = DeepFM(engine, features.sparse, settings.dim, len(features.dense), settings.hidden, settings.dropout)
     given = None if reading.propensities is None else reading.propensities.tolist()
     of_place = {
         "position_tower": lambda: {"tower": PositionTower(PLACES)},
         "examination": lambda: {"examination": Examination(PLACES, given)},
     }.get(settings.correction, dict)
-    return ClickModel(engine, network, of_place())
+    return ClickModel(wanted, of_place())
 
 
 def new_optimizers(settings: Settings, model: ClickModel) -> list[torch.optim.Optimizer]:
     """AdamW of the dense weights, and what goes with it for the tables."""
-    dense = [weight for weight in model.parameters() if weight.requires_grad]
-    made: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(dense, settings.learning_rate, weight_decay=settings.weight_decay)
-    ]
-    return made if model.engine is None else [*made, SparseAdam(model.engine, lr=settings.table_rate)]
+    dense = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    return [dense, SparseAdam(model.wanted.embed, lr=settings.table_rate)]
 
 
 def table_rows(model: ClickModel) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Feature -> ids (N,) and rows (N, 1 + D) of its table."""
-    if model.engine is None:
-        return {}
     rows = {}
-    for name, table in model.engine.tables.items():
+    for name, table in model.wanted.embed.tables.items():
         ids = table.ids()
         rows[name] = ids.cpu().numpy(), table.slot(ids).detach().cpu().numpy()
     return rows

@@ -14,9 +14,9 @@ from goodrate.learning.click_terms import Correction, click_term
 from goodrate.learning.records import MicroBatch, Update
 from goodrate.learning.source import refuse_other_data, seed_of
 from goodrate.ragged import Ragged
-from goodrate.ranking.feature_ids import mixed
+from goodrate.ranking.feature_ids import spread
 from goodrate.ranking.propensities import of_positions
-from goodrate.ranking.ranker import numbers
+from goodrate.ranking.ranker import standardised
 from goodrate.recipes.click_features import LogFeatures
 
 DEV_PARTS = 10_000
@@ -85,7 +85,7 @@ class ClickSource:
         ids, known = log.sparse(rows)
         batch: dict[str, Any] = {
             "ids": {name: _ragged(ids[:, s], known[:, s]) for s, name in enumerate(log.features.sparse)},
-            "numbers": torch.from_numpy(numbers(log.dense(rows), reading.mean, reading.spread, log.features)),
+            "numbers": torch.from_numpy(standardised(log.dense(rows), reading.mean, reading.spread, log.features)),
             "position": torch.from_numpy(position.astype(np.int64)),
             "clicked": torch.from_numpy(log.log.clicked[rows].astype(np.float32)),
             "mask": torch.ones(len(rows), dtype=torch.bool),
@@ -136,7 +136,7 @@ def digest(log: LogFeatures, count: int) -> str:
 
 def is_dev(log: LogFeatures, share: float) -> np.ndarray:
     """Whether each impression (N,) is of a query that is kept for measuring: by its id, so that it stays so."""
-    part = mixed(log.query) % np.uint64(DEV_PARTS)
+    part = spread(log.query) % np.uint64(DEV_PARTS)
     return (part < round(share * DEV_PARTS))[log.log.query]
 
 
