@@ -23,7 +23,8 @@ WORKER = """
 import sys
 sys.path[:0] = [{here!r}]
 import test_learning_processes
-test_learning_processes.{call}
+import {module}
+{module}.{call}
 """
 
 
@@ -42,12 +43,12 @@ def train(out: str, seconds: float | None = None, source: type[Walk] = Walk) -> 
     return model
 
 
-def launch(call: str) -> None:
-    """A call of this module in two gloo processes on this machine."""
+def launch(call: str, module: str = "test_learning_processes") -> None:
+    """A call of this module, or of another one, in two gloo processes on this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    code = WORKER.format(here=str(Path(__file__).parent), call=call)
+    code = WORKER.format(here=str(Path(__file__).parent), module=module, call=call)
     common = {
         **os.environ, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
         "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",

@@ -146,6 +146,11 @@ class EventStream:
                 return
 
     @property
+    def is_growing(self) -> bool:
+        """Whether rows may be added while it is read."""
+        return self._follow is not None
+
+    @property
     def _has_next_epoch(self) -> bool:
         return self._epochs is None or self.plan.epoch + 1 < self._epochs
 
