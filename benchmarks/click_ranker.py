@@ -69,8 +69,6 @@ def simulated_judge(shop: Shop) -> CalibratedJudge:
     levels = np.arange(len(shop.book.scale))
 
     def probabilities(text: str, items: Any) -> np.ndarray:
-        if text not in query:  # a spelling correction made it: this judge knows nothing of it
-            return np.full((len(items), len(levels)), np.nan)
         q = query[text]
         rows = np.asarray([place[item["id"]] for item in items])
         noise = np.random.default_rng([shop.settings.seed, 41, q]).normal(0.0, NOISE, len(shop.records))
@@ -89,7 +87,7 @@ def trained(shop: Shop, index: Path, work: Path, changes: dict[str, Any], seed: 
     features = FeatureSet(
         tuple(settings.sparse), tuple(settings.channels), judge.scale.labels, tuple(settings.items)
     )
-    reader = PairReader(Store.open(index), features, judge)
+    reader = PairReader(Store.open(index), features, judge, as_typed=True)
     log = Impressions.of(session_frame(shop).select("query", "item_id", "position", "clicked"))
     training = Training(settings, RunFolder(work / "run"), reader, log, judge, lambda record: None)
     return training.learn().folder

@@ -89,10 +89,11 @@ class PairReader:
         features: FeatureSet,
         judge: CalibratedJudge | None = None,
         encoder: ItemEncoder | None = None,
+        as_typed: bool = False,
     ) -> None:
-        """encoder: of the index's vectors; None = words alone."""
+        """encoder: of the index's vectors; None = words alone. as_typed: as Searcher."""
         self._store, self._features, self._judge = store, features, judge
-        self._searcher = Searcher(store, encoder, words=SearchWords.load(store.path))
+        self._searcher = Searcher(store, encoder, as_typed=as_typed, words=SearchWords.load(store.path))
         self._found: dict[tuple[str, str], np.ndarray] = {}
 
     def read(self, log: Impressions, progress: Progress = lambda record: None) -> LogFeatures:
