@@ -64,10 +64,11 @@ class Settings(BaseModel):
     hidden: list[int] = Field(default=[16], description="widths of the hidden layers")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="of the network's inputs and hidden layers")
     learning_rate: float = Field(default=3e-3, gt=0, description="of the dense weights")
+    place_rate: float = Field(default=0.03, gt=0, description="of what is learned of the places of a page")
     table_optimizer: Literal["sgd", "row_wise_adagrad", "adam"] = Field(
         default="sgd", description="of the embeddings; with sgd an id moves as far as its clicks are surprising"
     )
-    table_rate: float = Field(default=2.0, gt=0, description="of the embeddings")
+    table_rate: float = Field(default=4.0, gt=0, description="of the embeddings")
     weight_decay: float = Field(default=0.01, ge=0, description="of the dense weights")
     batch_size: int = Field(default=512, gt=0)
     epochs: int = Field(default=3, gt=0, description="passes over the log, and over what it has grown by")
@@ -251,7 +252,10 @@ def new_model(settings: Settings, features: FeatureSet, reading: Reading) -> Cli
 
 def new_optimizers(settings: Settings, model: ClickModel) -> list[torch.optim.Optimizer]:
     """AdamW of the dense weights, and what goes with it for the tables."""
-    dense = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    groups: list[dict[str, Any]] = [{"params": model.wanted.parameters(), "weight_decay": settings.weight_decay}]
+    if model.places:  # few numbers that every impression tells of
+        groups.append({"params": model.places.parameters(), "weight_decay": 0.0, "lr": settings.place_rate})
+    dense = torch.optim.AdamW(groups, settings.learning_rate)
     engine = model.wanted.embed
     assert isinstance(engine, EmbeddingEngine)
     return [dense, TABLE_OPTIMIZERS[settings.table_optimizer](engine, lr=settings.table_rate)]
