@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from goodrate.catalog.behaviour import read_clicks
 from goodrate.catalog.impressions import Impressions, read_impressions
 
 ROWS = [("Desk lamp", "a", 1, True), ("Desk lamp", "b", 2, False), ("kettle", "a", 1, False)]
@@ -59,3 +60,14 @@ def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
         read_impressions(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_impressions(tmp_path / "none.csv")
+
+
+def test_clicks_of_impressions_are_the_clicked_rows(tmp_path: Path) -> None:
+    """A log of impressions is no list of clicks: without that, what was only seen would be taught as chosen."""
+    FRAME.write_parquet(tmp_path / "log.parquet")
+    assert read_clicks(tmp_path / "log.parquet").frame.rows() == [("Desk lamp", "a", 1.0)]
+    (tmp_path / "log.csv").write_text("query,item_id,clicked\nlamp,a,1\nlamp,b,maybe\n")
+    with pytest.raises(ValueError, match="row 3, column clicked: expected 0 or 1"):
+        read_clicks(tmp_path / "log.csv")
+    FRAME.with_columns(weight=pl.lit(2.0)).write_csv(tmp_path / "weighed.csv")  # a weight says more
+    assert len(read_clicks(tmp_path / "weighed.csv").frame) == 3
