@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -40,6 +41,7 @@ from goodrate.cli.terminal import console, report_warnings, verb_app
 from goodrate.extras import require
 
 app = verb_app()
+log = logging.getLogger("goodrate.serve")
 
 HELP = """Serve search over HTTP with a web page.
 
@@ -106,11 +108,8 @@ def serve(
                     chosen,
                 )  # fmt: skip
         at = listener.getsockname()[1]
-        console.print(announcement(served.items, served.judge, host, at, token_file is None), highlight=False)
-        for notice in served.notices:
-            console.print(escape(notice), highlight=False)
-        if served.judge:
-            report_warnings(served.judge)
+        announced = announcement(served.items, served.judge, host, at, token_file is None)
+        _say([*announced, *served.notices], served.judge, log_format)
         limits = Limits(body=int(max_body * 1_000_000))
         run(
             served.pipeline,
@@ -157,7 +156,21 @@ def _over_engine(
     return Served(pipeline, pipeline.count(), pipeline.judge, loaded, (lost,) if model and verdicts is None else ())
 
 
-def announcement(items: int, judge: Any, host: str, port: int, anybody: bool = True) -> str:
+def _say(lines: list[str], judge: Any, log_format: LogFormat) -> None:
+    """Say what is served and what has to be known of the judge, in the form of the log."""
+    if log_format == LogFormat.json:
+        for line in lines:
+            log.info(line)
+        for warning in judge.warnings if judge else ():
+            log.warning("%s: %s", judge.name, warning)
+        return
+    for line in lines:
+        console.print(escape(line), highlight=False)
+    if judge:
+        report_warnings(judge)
+
+
+def announcement(items: int, judge: Any, host: str, port: int, anybody: bool = True) -> list[str]:
     """What is served and where, and a warning when others can reach it. anybody: no tokens are asked for."""
     from goodrate.api.serving import is_loopback
 
@@ -170,7 +183,7 @@ def announcement(items: int, judge: Any, host: str, port: int, anybody: bool = T
             if anybody
             else "others can reach this address; what is sent is not encrypted: put a proxy with TLS in front"
         )
-    return escape("\n".join(lines))
+    return lines
 
 
 command = typer.main.get_command(app)
