@@ -11,7 +11,19 @@ import typer
 from rich.markup import escape
 
 from goodrate.api.serving import KEEP
-from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Judge, JudgeMs, Rules, Verdicts, Workbench
+from goodrate.cli.options import (
+    AcrossTiers,
+    ContextEncoder,
+    Contexts,
+    Encoder,
+    Facts,
+    Judge,
+    JudgeMs,
+    Ranker,
+    Rules,
+    Verdicts,
+    Workbench,
+)
 from goodrate.cli.serve_options import (
     AllowHost,
     Candidates,
@@ -46,6 +58,8 @@ Examples:
 
   goodrate serve shop-index --model runs/judge/judge --judge-ms 200
 
+  goodrate serve shop-index --model runs/judge/judge --ranker runs/clicks/ranker
+
   goodrate serve shop-index --model runs/judge/judge --workbench team
 
   goodrate serve shop-index --interleave shop-index,mode=lexical,name=words --workbench team
@@ -70,6 +84,8 @@ def serve(
     contexts: Contexts = None,
     context_encoder: ContextEncoder = None,
     rules: Rules = None,
+    ranker: Ranker = None,
+    across_tiers: AcrossTiers = False,
     candidates: Candidates = None,
     max_body: MaxBody = 8.0,
     token_file: TokenFile = None,
@@ -83,11 +99,14 @@ def serve(
 ) -> None:
     """See HELP."""
     from goodrate.api.interleaving import open_interleaving
+    from goodrate.api.ranker import ranker_choice
     from goodrate.api.serving import Limits, Parts, access, listen, observed, open_workbench, run
 
     require("serve", "goodrate serve")
+    chosen = ranker_choice(ranker, across_tiers)
     allowed, tracer = access(host, token_file, insecure, allow_host or (), cors or ()), observed(log_format, otel)
     of_index = {"--facts": facts, "--contexts": contexts, "--context-encoder": context_encoder, "--rules": rules}
+    of_index |= {"--ranker": ranker}
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
         team = open_workbench(workbench)
         with console.status("loading"):
@@ -96,8 +115,9 @@ def serve(
                 served = _over_engine(candidates, index, model, encoder, verdicts, judge_ms, keep_verdicts, of_index)
             else:
                 served = _over_index(
-                    index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts
-                )
+                    index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts,
+                    chosen,
+                )  # fmt: skip
         at = listener.getsockname()[1]
         announced = announcement(served.items, served.judge, host, at, token_file is None)
         _say([*announced, *served.notices], served.judge, log_format)
@@ -128,8 +148,8 @@ def _over_index(index: Path | None, *opening: Any) -> Served:
         raise ValueError("expected INDEX, the folder that goodrate index made, or --candidates URL")
     opened, pipeline = open_live(index, *opening)
     warm_up(opened)
-    notice = unknown_ids_warning(opened)
-    return Served(pipeline, len(opened), opened.judge, text_encoder(opened), (notice,) if notice else ())
+    told = [unknown_ids_warning(opened), opened.ranker.notice() if opened.ranker else None]
+    return Served(pipeline, len(opened), opened.judge, text_encoder(opened), tuple(line for line in told if line))
 
 
 def _over_engine(
