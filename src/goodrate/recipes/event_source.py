@@ -1,7 +1,7 @@
-"""Streamed events as the source of a training: each worker of the stream is a micro-batch, read by the rank that uses it.
+"""Streamed events as the source of a training: each lane of the stream is a micro-batch, read by the rank that uses it.
 
-An update holds the next rows of every lane of the stream, whoever computes it: the number of processes changes who reads
-what, and no update. A rank opens the files of its own micro-batches only.
+An update holds the next rows of every lane of the stream, whoever computes it: the number of processes changes who
+reads what, and no update. A rank reads the rows of its own micro-batches only.
 """
 
 from __future__ import annotations
