@@ -21,7 +21,7 @@ from goodrate.models.dynamic_table import EmbeddingEngine, EmbeddingSpec, Sparse
 from goodrate.ragged import Ragged
 from goodrate.recipes.event_source import EventSource
 from goodrate.run_folder import RunFolder
-from test_learning_processes import launch
+from ranks import launch
 
 COLUMNS = EventColumns(ids=("item",), numbers=("price", "age"), label="clicked")
 
@@ -142,7 +142,7 @@ def test_two_processes_are_one(lanes: int, tmp_path: Path) -> None:
     events = str(tmp_path / "events")
     alone = train(events, str(tmp_path / "alone"), updates=40, lanes=lanes).state_dict()
     call = f"train({events!r}, {str(tmp_path / 'two')!r}, updates=40, lanes={lanes})"
-    launch(call, module="test_recipes_event_source")
+    launch("test_recipes_event_source", call)
     first, second = (torch.load(tmp_path / "two" / f"rank{rank}.pt") for rank in (0, 1))
     for name, weight in alone.items():
         torch.testing.assert_close(first[name], weight, rtol=1e-5, atol=1e-6)

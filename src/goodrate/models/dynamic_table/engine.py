@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from goodrate.models.dynamic_table.lookup import Column, Occurrences, distinct, occurrences
-from goodrate.models.dynamic_table.table import Storage, Table
+from goodrate.models.dynamic_table.lookup import Column, Lookup, occurrences
+from goodrate.models.dynamic_table.policies import Eviction, MinCount
+from goodrate.models.dynamic_table.sharding import Ranks
+from goodrate.models.dynamic_table.table import RowSpec, Storage, Table
 from goodrate.ragged import Ragged, ragged_features
 
 Pooling = Literal["sum", "mean", "none"]
@@ -26,14 +28,15 @@ class EmbeddingSpec:
     dim: D, of a row. table: the table's name, None = the feature's; features that name one table share its rows.
     pooling: "sum" and "mean" give (N, D), an example without ids is zeros; "none" gives (V, D), a row per id. Weights
     of the ids multiply the rows ("mean": and divide by their sum). init_scale: rows start uniform in [-s, s).
+    admission, eviction: which ids get a row, and which rows go (policies.py).
     """
 
     dim: int
     table: str | None = None
     pooling: Pooling = "sum"
     init_scale: float = 0.05
-    admission: Any = None
-    eviction: Any = None
+    admission: MinCount | None = None
+    eviction: Eviction | None = None
 
     def __post_init__(self) -> None:
         if self.dim < 1:
@@ -43,9 +46,10 @@ class EmbeddingSpec:
         if not 0 <= self.init_scale < float("inf"):
             raise ValueError(f"init_scale {self.init_scale}: expected a number of 0 or more")
 
-    def of_storage(self) -> tuple[Any, ...]:
-        """What tables must have in common to share a storage."""
-        return self.dim, self.init_scale, self.admission, self.eviction
+    @property
+    def rows(self) -> RowSpec:
+        """What features of one table must have in common."""
+        return RowSpec(self.dim, self.init_scale, self.admission, self.eviction)
 
 
 @dataclass
@@ -74,6 +78,7 @@ class EmbeddingEngine(nn.Module):
         self.specs, self.seed = dict(specs), seed
         self.updates = 0  # optimizer steps so far
         self._groups = _grouped(self.specs, seed)
+        self._ranks: Ranks | None = None
         self._anchor = torch.zeros((), requires_grad=True)  # makes the lookup part of the graph
 
     @property
@@ -106,30 +111,65 @@ class EmbeddingEngine(nn.Module):
         if features.keys() != self.specs.keys():
             missing, unknown = self.specs.keys() - features.keys(), features.keys() - self.specs.keys()
             raise ValueError(f"features: missing {sorted(missing)[:5]}, without a spec {sorted(unknown)[:5]}")
+        ranks = self.ranks
         found: dict[str, Tensor] = {}
         for group in self._groups:
             seen = occurrences(group.storage, group.columns, features)
-            pooled = _Pooled.apply(self._anchor, group.storage, seen, self.training)
-            parts = pooled.split(seen.sizes)
+            lookup = Lookup(group.storage, seen, self.updates if self.training else None, ranks)
+            parts = _Pooled.apply(self._anchor, lookup).split(seen.sizes)
             found |= {column.feature: part for column, part in zip(group.columns, parts, strict=True)}
         return {name: found[name] for name in self.specs}
 
+    @property
+    def ranks(self) -> Ranks:
+        """The ranks that share the rows. When they come up after the engine, each keeps the rows that are its own.
+
+        RuntimeError when they are no longer those that the rows were shared out to.
+        """
+        ranks = Ranks.of(self.group)
+        if ranks != self._ranks:
+            if self._ranks is not None and self._ranks.world > 1:
+                raise RuntimeError(f"the rows are shared by {self._ranks.world} ranks; save them, load them in {ranks}")
+            self._ranks = ranks
+            for storage in self.storages:
+                storage.settle(ranks)
+        return ranks
+
+    def save_parts(self, folder: Path) -> None:
+        """Write the rows to a new folder; all ranks call it. learning.fit checkpoints by this name."""
+        from goodrate.models.dynamic_table.checkpoint import save_tables
+
+        save_tables(self, folder)
+
+    def load_parts(self, folder: Path) -> None:
+        """Put back what save_parts wrote, on any number of ranks."""
+        from goodrate.models.dynamic_table.checkpoint import load_tables
+
+        load_tables(self, folder)
+
+    def finite(self) -> bool:
+        """Whether all weights are numbers, on all ranks."""
+        bad = [(~storage.weight[: len(storage)].isfinite()).sum() for storage in self.storages]
+        return not int(self.ranks.total(torch.stack(bad).sum()))
+
     def end_update(self) -> None:
-        """Called by the optimizer after a step."""
+        """Called by the optimizer after a step, on all ranks: counts, admits and evicts."""
         self.updates += 1
+        for storage in self.storages:
+            storage.end_update(self.updates, self.ranks)
 
 
 def _grouped(specs: Mapping[str, EmbeddingSpec], seed: int) -> list[_Group]:
     """Tables of equal spec into one storage, in the order of their features."""
     table_of = {feature: spec.table or feature for feature, spec in specs.items()}
-    kinds: dict[str, tuple[Any, ...]] = {}
+    kinds: dict[str, RowSpec] = {}
     for feature, spec in specs.items():
-        if kinds.setdefault(table_of[feature], spec.of_storage()) != spec.of_storage():
+        if kinds.setdefault(table_of[feature], spec.rows) != spec.rows:
             raise ValueError(f"feature {feature!r}: table {table_of[feature]!r} has another dim, init_scale or policy")
     groups = []
     for kind in dict.fromkeys(kinds.values()):
         names = [name for name, own in kinds.items() if own == kind]
-        storage = Storage(names, kind[0], kind[1], seed)
+        storage = Storage(names, kind, seed)
         columns = [
             Column(feature, names.index(table_of[feature]), spec.pooling)
             for feature, spec in specs.items()
@@ -140,36 +180,14 @@ def _grouped(specs: Mapping[str, EmbeddingSpec], seed: int) -> list[_Group]:
 
 
 class _Pooled(torch.autograd.Function):
-    """Rows of the storage, pooled; its backward pass leaves the rows' gradients in storage.pending."""
+    """A lookup as a part of the graph; its backward pass leaves the rows' gradients with the storage."""
 
     @staticmethod
-    def forward(ctx: Any, anchor: Tensor, storage: Storage, seen: Occurrences, training: bool) -> Tensor:  # type: ignore[override]
-        keys = distinct(seen.ids, seen.tags, seen.hashes)
-        rows = storage.find(keys.keys)
-        missing = rows < 0
-        if training and bool(missing.any()):
-            rows[missing] = storage.insert(keys.keys[missing])
-        ctx.storage, ctx.seen, ctx.keys, ctx.rows = storage, seen, keys, rows
-        return _pooled(storage.weight, keys.spread(rows), seen.offsets, seen.weights)
+    def forward(ctx: Any, anchor: Tensor, lookup: Lookup) -> Tensor:  # type: ignore[override]
+        ctx.lookup = lookup
+        return lookup.pooled()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, ...]:  # type: ignore[override]
-        seen, keys, rows = ctx.seen, ctx.keys, ctx.rows
-        bags = torch.repeat_interleave(seen.offsets.diff(), output_size=len(seen.ids))
-        gradients = keys.summed(gradient.contiguous(), bags, seen.weights)
-        known = rows >= 0
-        if not bool(known.all()):
-            rows, gradients = rows[known], gradients[known]
-        ctx.storage.pending.append((rows, gradients))
-        return None, None, None, None
-
-
-def _pooled(weight: Tensor, rows: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
-    """(B, dim) weighted sums of rows by bag; a row of -1 counts as zeros."""
-    known = rows >= 0
-    if not bool(known.all()):
-        offsets = F.pad(known.cumsum(0), (1, 0))[offsets]
-        rows, weights = rows[known], None if weights is None else weights[known]
-    if len(rows) == 0:
-        return torch.zeros(len(offsets) - 1, weight.shape[1], device=weight.device)
-    return F.embedding_bag(rows, weight, offsets, mode="sum", include_last_offset=True, per_sample_weights=weights)
+        ctx.lookup.accumulate(gradient)
+        return None, None

@@ -33,10 +33,10 @@ class HashIndex:
 
     def __init__(self, salts: Tensor) -> None:
         self._salts = salts
-        self._slots = self._emptied(MIN_CAPACITY)
+        self._slots = self._empty(MIN_CAPACITY)
         self._count = 0
 
-    def _emptied(self, capacity: int) -> Tensor:
+    def _empty(self, capacity: int) -> Tensor:
         """(capacity, 2): the id, and row << 16 | tag or -1."""
         return torch.full((capacity, 2), _EMPTY, dtype=torch.int64, device=self._salts.device)
 
@@ -51,6 +51,10 @@ class HashIndex:
     def to(self, device: torch.device) -> None:
         """Move to a device."""
         self._salts, self._slots = self._salts.to(device), self._slots.to(device)
+
+    def emptied(self) -> HashIndex:
+        """An index of the same tables without an entry."""
+        return HashIndex(self._salts)
 
     def find(self, ids: Tensor, tags: Tensor, hashes: Tensor) -> Tensor:
         """(U,) rows, -1 for what is not there. All (U,) int64."""
@@ -73,7 +77,7 @@ class HashIndex:
         packed = rows << _TAG_BITS | tags
         if 2 * (self._count + len(ids)) > len(self._slots):
             used = self._slots[self._slots[:, 1] != _EMPTY]
-            self._slots = self._emptied(capacity_for(self._count + len(ids)))
+            self._slots = self._empty(capacity_for(self._count + len(ids)))
             self._place(used[:, 0], used[:, 1], mixed(used[:, 0], self._salts[used[:, 1] & _TAG]))
         self._place(ids, packed, hashes)
         self._count += len(ids)

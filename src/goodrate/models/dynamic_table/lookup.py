@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from goodrate.models.dynamic_table.table import Keys, Storage
+from goodrate.models.dynamic_table.keys import Keys
+from goodrate.models.dynamic_table.sharding import Exchange, Ranks
+from goodrate.models.dynamic_table.table import Storage
 from goodrate.ragged import Ragged
 
 
@@ -105,3 +107,53 @@ def distinct(ids: Tensor, tags: Tensor, hashes: Tensor) -> Distinct:
     starts = first.nonzero()[:, 0]
     picks = order[starts]
     return Distinct(Keys(ids[picks], tags[picks], ordered[starts]), order, starts)
+
+
+class Lookup:
+    """One lookup: pooled rows forward, gradients of rows backward, the owners of the rows being other ranks or not."""
+
+    def __init__(self, storage: Storage, seen: Occurrences, update: int | None, ranks: Ranks) -> None:
+        """update: the number of the update that trains on it; None = read only."""
+        self._storage, self._seen, self._world = storage, seen, ranks.world
+        self._own = distinct(seen.ids, seen.tags, seen.hashes)
+        self._asked, self._exchange = self._own, None
+        if ranks.world > 1:
+            self._exchange = Exchange(self._own.keys, ranks)
+            ids, tags = self._exchange.ids, self._exchange.tags
+            self._asked = distinct(ids, tags, storage.hashed(ids, tags))
+        keys = self._asked.keys
+        self._rows = storage.find(keys) if update is None else storage.seen(keys, update)
+
+    def pooled(self) -> Tensor:
+        """(B, dim)"""
+        storage, seen = self._storage, self._seen
+        rows = self._asked.spread(self._rows)
+        if self._exchange is None:
+            return pooled(storage.weight, rows, seen.offsets, seen.weights)
+        one_each = torch.arange(len(rows) + 1, device=rows.device)
+        values = self._exchange.to_askers(pooled(storage.weight, rows, one_each, None))
+        places = self._own.spread(torch.arange(len(values), device=rows.device))
+        return pooled(values, places, seen.offsets, seen.weights)
+
+    def accumulate(self, gradient: Tensor) -> None:
+        """Leave the gradients of this rank's rows with the storage. gradient: (B, dim) of what was pooled."""
+        seen, rows = self._seen, self._rows
+        bags = torch.repeat_interleave(seen.offsets.diff(), output_size=len(seen.ids))
+        gradients = self._own.summed(gradient.contiguous(), bags, seen.weights)
+        if self._exchange is not None:  # the mean over ranks, as of dense gradients
+            gradients = self._asked.summed(self._exchange.to_owners(gradients)) / self._world
+        known = rows >= 0
+        if not bool(known.all()):
+            rows, gradients = rows[known], gradients[known]
+        self._storage.pending.append((rows, gradients))
+
+
+def pooled(weight: Tensor, rows: Tensor, offsets: Tensor, weights: Tensor | None) -> Tensor:
+    """(B, dim) weighted sums of rows by bag; a row of -1 counts as zeros."""
+    known = rows >= 0
+    if not bool(known.all()):
+        offsets = F.pad(known.cumsum(0), (1, 0))[offsets]
+        rows, weights = rows[known], None if weights is None else weights[known]
+    if len(rows) == 0:
+        return torch.zeros(len(offsets) - 1, weight.shape[1], device=weight.device)
+    return F.embedding_bag(rows, weight, offsets, mode="sum", include_last_offset=True, per_sample_weights=weights)

@@ -43,11 +43,10 @@ class SparseOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for storage in self.engine.storages:
-            rows, gradients = storage.gradients()
-            if len(rows):
+            if storage.pending:
                 storage.steps += 1
-                self._update(storage, rows, gradients, self.param_groups[0])
-            storage.pending.clear()
+                self._update(storage, *storage.gradients(), self.param_groups[0])
+                storage.pending.clear()
         self.engine.end_update()
         return loss
 
@@ -58,9 +57,9 @@ class SparseOptimizer(torch.optim.Optimizer):
 
     @torch.no_grad()
     def gradient_norm(self) -> float:
-        """Euclidean norm of all rows' gradients since the last step; not finite where one of them is not."""
-        squares = [float(storage.gradients()[1].double().square().sum()) for storage in self.engine.storages]
-        return math.sqrt(sum(squares)) if all(map(math.isfinite, squares)) else math.nan
+        """Euclidean norm of all rows' gradients since the last step, over all ranks; NaN or inf where one is."""
+        squares = [storage.gradients()[1].double().square().sum() for storage in self.engine.storages]
+        return math.sqrt(float(self.engine.ranks.total(torch.stack(squares).sum())))
 
 
 class SGD(SparseOptimizer):

@@ -10,24 +10,27 @@ from torch import Tensor
 
 from goodrate.models.dynamic_table.hash_index import MAX_TAGS, HashIndex
 from goodrate.models.dynamic_table.hashing import initial_values, mixed, salt_of
+from goodrate.models.dynamic_table.keys import Keys
+from goodrate.models.dynamic_table.policies import Eviction, IdleSteps, MaxRows, MinCount, MinNorm, Sketch, top_rows
+from goodrate.models.dynamic_table.sharding import Ranks
 
 _GROWTH, _LEAST_ROWS = 1.5, 256
 
 
 @dataclass(frozen=True)
-class Keys:
-    """U different keys of a table: ids, tags (which of the tables that share the storage) and hashes, (U,) int64."""
+class RowSpec:
+    """What tables must have in common to share a storage."""
 
-    ids: Tensor
-    tags: Tensor
-    hashes: Tensor
+    dim: int
+    init_scale: float
+    admission: MinCount | None = None
+    eviction: Eviction | None = None
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, pick: Tensor) -> Keys:
-        """The keys picked by a mask or by positions."""
-        return Keys(self.ids[pick], self.tags[pick], self.hashes[pick])
+    @property
+    def tracked(self) -> dict[str, float]:
+        """The slots that the eviction reads, with what a new row has in them."""
+        kinds = {IdleSteps: ("last_step",), MaxRows: ("last_step", "count")}
+        return {name: {"last_step": -1.0, "count": 0.0}[name] for name in kinds.get(type(self.eviction), ())}
 
 
 class Storage:
@@ -37,16 +40,20 @@ class Storage:
     uninitialised memory that the system has not handed out yet.
     """
 
-    def __init__(self, names: Sequence[str], dim: int, init_scale: float, seed: int) -> None:
+    def __init__(self, names: Sequence[str], spec: RowSpec, seed: int) -> None:
         if len(names) > MAX_TAGS:
             raise ValueError(f"{len(names)} tables of one spec; at most {MAX_TAGS} share a storage")
-        self.names, self.dim, self.init_scale, self.seed = tuple(names), dim, init_scale, seed
+        self.names, self.spec, self.dim, self.seed = tuple(names), spec, spec.dim, seed
         self.salts = torch.tensor([salt_of("table", name) for name in names], dtype=torch.int64)
         self.index = HashIndex(self.salts)
-        self.slots: dict[str, Tensor] = {"weight": torch.empty(0, dim)}
-        self._fills: dict[str, float] = {}
+        self.slots: dict[str, Tensor] = {"weight": torch.empty(0, spec.dim)}
+        self.fills: dict[str, float] = {}
         self.pending: list[tuple[Tensor, Tensor]] = []  # (rows, gradients) of each backward pass since the last step
         self.steps = 0  # optimizer steps that found gradients
+        self.sketch: Sketch | None = None
+        self._refused: list[Keys] = []  # keys without a row that training saw since the last step
+        for name, fill in spec.tracked.items():
+            self.add_slot(name, 1, fill, torch.int32)
 
     def __len__(self) -> int:
         """Live rows."""
@@ -79,7 +86,7 @@ class Storage:
         if name not in self.slots:
             slot = torch.empty(len(self.weight), width, dtype=dtype, device=self.device)
             slot[: len(self)] = fill
-            self.slots[name], self._fills[name] = slot, fill
+            self.slots[name], self.fills[name] = slot, fill
         elif self.slots[name].shape[1] != width:
             raise ValueError(f"slot {name!r} has width {self.slots[name].shape[1]}, not {width}")
         return self.slots[name]
@@ -97,15 +104,84 @@ class Storage:
         """(U,) rows, -1 for keys without one."""
         return self.index.find(keys.ids, keys.tags, keys.hashes)
 
+    def seen(self, keys: Keys, update: int) -> Tensor:
+        """(U,) rows of keys seen in training in this update; new ones where they are admitted, -1 elsewhere."""
+        rows = self.find(keys)
+        missing = (rows < 0).nonzero()[:, 0]
+        if len(missing):
+            new = keys[missing]
+            if self.sketch is not None:
+                admitted = self.sketch.admitted(new.tags, new.hashes)
+                self._refused.append(new[~admitted])
+                missing, new = missing[admitted], new[admitted]
+            rows[missing] = self.insert(new)
+        if self.spec.tracked:
+            self._touch(rows[rows >= 0], update)
+        return rows
+
+    def _touch(self, rows: Tensor, update: int) -> None:
+        """Note that an update saw these rows; again in the same update changes nothing."""
+        last = self.slots["last_step"]
+        if "count" in self.slots:
+            self.slots["count"][rows] += (last[rows] != update).int()
+        last[rows] = update
+
     def insert(self, keys: Keys) -> Tensor:
         """(U,) rows of keys that have none so far, at the values that their ids start with."""
         start, stop = len(self), len(self) + len(keys)
         self._reserve(stop)
         rows = self.index.insert(keys.ids, keys.tags, keys.hashes)
-        self.weight[start:stop] = initial_values(keys.hashes, self.dim, self.seed, self.init_scale)
-        for name, fill in self._fills.items():
+        self.weight[start:stop] = initial_values(keys.hashes, self.dim, self.seed, self.spec.init_scale)
+        for name, fill in self.fills.items():
             self.slots[name][start:stop] = fill
         return rows
+
+    def keep(self, rows: Tensor) -> None:
+        """Forget all rows but these, (n,) rising; index and slots are made anew in the size of what stays."""
+        keys = self.keys()[rows]
+        self.index = self.index.emptied()
+        self.index.insert(keys.ids, keys.tags, keys.hashes)
+        for name in self.slots:
+            self._resize(name, len(rows), rows)
+
+    def clear(self) -> None:
+        """Forget everything but the slots' names."""
+        self.keep(self.salts[:0])
+        self.pending, self._refused, self.steps = [], [], 0
+        if self.sketch is not None:
+            self.sketch.cells.zero_()
+
+    def settle(self, ranks: Ranks) -> None:
+        """Keep the rows of this rank's buckets; called when the number of ranks becomes known."""
+        if len(self):
+            self.keep(ranks.owned(self.keys().hashes).nonzero()[:, 0])
+        if self.spec.admission is not None:
+            self.sketch = Sketch(self.spec.admission, len(self.names), ranks.buckets, self.device)
+
+    def end_update(self, update: int, ranks: Ranks) -> None:
+        """Count the ids refused since the last update, and evict when it is time. update: how many are done."""
+        if self.sketch is not None:
+            refused, self._refused = self._refused, []
+            if refused:
+                keys = Keys(
+                    *(torch.cat([getattr(part, name) for part in refused]) for name in ("ids", "tags", "hashes"))
+                )
+                pairs = torch.stack([keys.tags, keys.hashes], 1).unique(dim=0)
+                self.sketch.count(pairs[:, 0], pairs[:, 1])
+            self.sketch.age(update)
+        if self.spec.eviction is not None and update % self.spec.eviction.every == 0:
+            stays = self._stays(self.spec.eviction, update, ranks)
+            if not bool(stays.all()):
+                self.keep(stays.nonzero()[:, 0])
+
+    def _stays(self, eviction: Eviction, update: int, ranks: Ranks) -> Tensor:
+        """(len,) bool by row."""
+        if isinstance(eviction, IdleSteps):
+            return self.slots["last_step"][: len(self), 0] >= update - eviction.steps
+        if isinstance(eviction, MinNorm):
+            return torch.linalg.vector_norm(self.weight[: len(self)], dim=1) >= eviction.norm
+        keys, scores = self.keys(), self.slots[eviction.by][: len(self), 0].long()
+        return top_rows(scores, keys.hashes, keys.tags, eviction.rows, len(self.names), ranks.total)
 
     def _reserve(self, rows: int) -> None:
         """Room for so many rows; slot by slot, so that only one is there twice."""
