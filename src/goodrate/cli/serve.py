@@ -9,7 +9,18 @@ import typer
 from rich.markup import escape
 
 from goodrate.api.serving import KEEP
-from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Judge, JudgeMs, Rules, Verdicts
+from goodrate.cli.options import (
+    AcrossTiers,
+    ContextEncoder,
+    Contexts,
+    Encoder,
+    Facts,
+    Judge,
+    JudgeMs,
+    Ranker,
+    Rules,
+    Verdicts,
+)
 from goodrate.cli.terminal import console, report_warnings, verb_app
 from goodrate.extras import require
 
@@ -29,6 +40,8 @@ Examples:
   goodrate serve shop-index --model runs/judge/judge --port 9000
 
   goodrate serve shop-index --model runs/judge/judge --judge-ms 200
+
+  goodrate serve shop-index --model runs/judge/judge --ranker runs/clicks/ranker
 """
 
 
@@ -48,18 +61,23 @@ def serve(
     contexts: Contexts = None,
     context_encoder: ContextEncoder = None,
     rules: Rules = None,
+    ranker: Ranker = None,
+    across_tiers: AcrossTiers = False,
     max_body: Annotated[float, typer.Option(min=0.001, help="Longest body that is read, in megabytes.")] = 8.0,
 ) -> None:
     """See HELP."""
+    from goodrate.api.ranker import ranker_choice
     from goodrate.api.ranking import unknown_ids_warning
     from goodrate.api.serving import Limits, listen, open_live, run, warm_up
 
     require("serve", "goodrate serve")
+    chosen = ranker_choice(ranker, across_tiers)
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
         with console.status("loading"):
             opened, pipeline = open_live(
-                index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts
-            )
+                index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts,
+                chosen,
+            )  # fmt: skip
             warm_up(opened)
         console.print(announcement(opened, host, listener.getsockname()[1]), highlight=False)
         if warning := unknown_ids_warning(opened):
@@ -75,6 +93,7 @@ def announcement(index: Index, host: str, port: int) -> str:
 
     address = f"[{host}]" if ":" in host else host
     judge = f"judge {index.judge.name}" if index.judge else "no judge"
+    judge += f", ranker {index.ranker.folder}" if index.ranker else ""
     lines = [f"{len(index):,} items, {judge}, at http://{address}:{port} (Ctrl-C stops)"]
     if host not in LOOPBACK:
         lines.append("others can reach this address and goodrate asks nobody who they are: put a proxy in front")

@@ -22,6 +22,7 @@ from goodrate.serving.limits import Limits
 from goodrate.serving.live import LivePipeline
 from goodrate.serving.pictures import PicturePolicy, with_pictures
 from goodrate.serving.pipeline import SearchPipeline
+from goodrate.serving.ranker import add_ranker
 from goodrate.serving.records import IndexUnavailable, NoJudge, UnknownItem
 from goodrate.serving.requests import JudgeBody, PairBody, RerankBody, SearchBody, SuggestBody
 
@@ -53,6 +54,7 @@ def create_app(pipeline: SearchPipeline | LivePipeline, limits: Limits | None = 
     _add_search(app, current)
     _add_judging(app, current)
     _add_health(app, current)
+    add_ranker(app, current)
 
     _add_safety(app, PicturePolicy(lambda: current().store))
     app.add_middleware(BodyLimit, limits=limits or Limits())  # the last is the outermost

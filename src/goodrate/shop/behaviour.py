@@ -11,6 +11,13 @@ PAGE = 20
 ATTRACTION = np.asarray([0.01, 0.08, 0.35, 0.8])  # chance of a click by label, once seen
 POSITION_EXPONENT = 0.7  # a position r is looked at with probability r ** -0.7
 BUY_SHARE = 0.15
+OPENED = 1_767_225_600  # 2026-01-01 00:00 UTC, in seconds since 1970: the first session is not before
+DAYS = 30  # over which sessions are spread
+
+
+def examination(positions: int = PAGE) -> np.ndarray:
+    """Chance (P,) that a shopper looks at the places 1 to P: what examination propensities are estimated against."""
+    return np.arange(1, positions + 1) ** (-POSITION_EXPONENT)
 
 
 def utility(world: World, truth: PairTruth) -> np.ndarray:
@@ -31,7 +38,7 @@ def simulate_sessions(world: World, truth: PairTruth, rng: np.random.Generator, 
     worth = utility(world, truth)
     pages = np.stack([_page(truth, rng) for _ in range(count)])
     position = np.tile(np.arange(1, PAGE + 1), (count, 1))
-    seen = rng.random(pages.shape) < position ** (-POSITION_EXPONENT)
+    seen = rng.random(pages.shape) < examination()
     clicked = seen & (rng.random(pages.shape) < worth[pages])
     bought = clicked & (rng.random(pages.shape) < BUY_SHARE)
     return {
@@ -41,3 +48,8 @@ def simulate_sessions(world: World, truth: PairTruth, rng: np.random.Generator, 
         "clicked": clicked.reshape(-1),
         "bought": bought.reshape(-1),
     }
+
+
+def session_times(seed: int, query: int, count: int) -> np.ndarray:
+    """When the sessions of a query began (count,), rising, in seconds since 1970; a function of its arguments."""
+    return np.sort(OPENED + np.random.default_rng([seed, 29, query]).integers(0, DAYS * 86_400, count))

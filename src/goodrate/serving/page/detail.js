@@ -12,6 +12,7 @@ export function fillDetail(detail, answer, result) {
     loadReason(reason, answer.correction?.used ? answer.correction.text : answer.query, result.item_id);
     if (verdict.tier) detail.append(probabilityTable(answer.labels, verdict.probabilities));
   }
+  if (result.utility !== null) detail.append(section("Ranker", make("p", {}, `Predicted chance of a click once it is seen: ${(100 * result.utility).toFixed(1)}%.`)));
   detail.append(channelTable(result.retrieval));
   const attributes = Object.entries(item.attributes ?? {});
   if (attributes.length) detail.append(section("Attributes", definitions(attributes.map(([name, value]) => [name, [value].flat().join(", ")]))));
