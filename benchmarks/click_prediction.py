@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict
 from goodrate.catalog.event_columns import EventColumns
 from goodrate.catalog.events import EventBatch, EventStream
 from lib.entity_spans import shared_folder
-from lib.queue import Job, Queue, Results, run_verb
-from lib.tables import add_table, arm_table, markdown  # noqa
-from lib.timing import peak_mib
+from lib.queue import ByArm, Job, Queue, Results, run_verb
+from lib.statistics import shared_seeds
+from lib.tables import add_table, arm_table, mean, shown
 
 QUEUE = Queue("click_prediction")
 IDS = tuple(f"c{n}" for n in range(1, 27))
@@ -40,16 +40,14 @@ class ClickSettings(BaseModel):
     ids: Literal["dynamic", "static", "hashed"] = "dynamic"
     min_count: int = 1
     modulus: int = 10_000
-    factors: int = 8
+    factors: int = 4
     hidden: list[int] = [64, 32]
     dropout: float = 0.2
-    batch: int = 512
+    batch: int = 256
     epochs: int = 1
-    sparse_lr: float = 0.01
-    dense_lr: float = 1e-3
-    init_scale: float = 0.01
-    numbers_as_ids: bool = True
-    weight_decay: float = 0.0
+    sparse_lr: float = 0.003
+    dense_lr: float = 0.005
+    init_scale: float = 0.001
     train: Literal["train", "screening train"] = "train"
     test: Literal["test", "dev"] = "test"
 
@@ -57,8 +55,8 @@ class ClickSettings(BaseModel):
 ARMS: dict[str, dict[str, Any]] = {
     "dynamic table": {},
     "static embeddings": {"ids": "static"},
-    "hash trick, mod 10,000": {"ids": "hashed"},
-    "dynamic table, MinCount(2)": {"min_count": 2},
+    "hash trick mod 10000": {"ids": "hashed"},
+    "dynamic table with MinCount(2)": {"min_count": 2},
 }
 
 
@@ -75,13 +73,6 @@ def part(name: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(events[first:end], path, row_group_size=5_000, compression="zstd")
     return path
-
-
-def number_ids(column: np.ndarray) -> np.ndarray:
-    """A coarse log scale as ids: floor(log(x)^2) above 2, the whole number below; -100 = missing."""
-    known = np.where(np.isnan(column), 0, column)
-    logs = np.floor(np.log(np.maximum(known, 2)) ** 2)
-    return np.where(np.isnan(column), -100, np.where(known > 2, logs + 2, known)).astype(np.int64)
 
 
 def vocabulary(train: str) -> dict[str, np.ndarray]:
@@ -116,26 +107,18 @@ def tensors_of(settings: ClickSettings) -> Callable[[EventBatch], dict[str, Any]
 
     def tensors(batch: EventBatch) -> dict[str, Any]:
         ids = {name: (mapped(name, values), offsets) for name, (values, offsets) in batch.ids.items()}
-        if settings.numbers_as_ids:
-            each = np.arange(batch.rows + 1)
-            ids |= {f"n_{name}": (number_ids(column), each) for name, column in batch.numbers.items()}
         return event_tensors(EventBatch(batch.rows, ids, batch.numbers, batch.labels))
 
     return tensors
 
 
 def engine_of(settings: ClickSettings, seed: int) -> Any:
-    """The table of an arm. Numbers as ids are a few hundred rows, the same in all arms."""
-    from goodrate.models.dynamic_table import EmbeddingEngine, EmbeddingSpec
+    """The table of an arm."""
+    from goodrate.models.dynamic_table import EmbeddingEngine, EmbeddingSpec, MinCount
 
-    names = [*IDS, *(f"n_{name}" for name in NUMBERS if settings.numbers_as_ids)]
-    admission = None
-    if settings.min_count > 1:
-        from goodrate.models.dynamic_table import MinCount  # type: ignore[attr-defined]
-
-        admission = MinCount(settings.min_count)
+    admission = MinCount(settings.min_count, cells=1 << 16) if settings.min_count > 1 else None
     spec = EmbeddingSpec(1 + settings.factors, init_scale=settings.init_scale, admission=admission)
-    return EmbeddingEngine(dict.fromkeys(names, spec), seed=seed)
+    return EmbeddingEngine(dict.fromkeys(IDS, spec), seed=seed)
 
 
 def measure(job: Job) -> dict[str, Any]:
@@ -154,7 +137,7 @@ def measure(job: Job) -> dict[str, Any]:
     model = DeepFM(engine, [*engine.specs], settings.factors, len(NUMBERS), settings.hidden, settings.dropout)
     optimizers = [
         SparseAdam(engine, settings.sparse_lr),
-        torch.optim.AdamW(model.parameters(), settings.dense_lr, weight_decay=settings.weight_decay),
+        torch.optim.Adam(model.parameters(), settings.dense_lr),
     ]
     stream = EventStream(part(settings.train), COLUMNS, epochs=settings.epochs, seed=job.seed)
     source = EventSource(stream, settings.batch, tensors=tensors)
@@ -162,26 +145,24 @@ def measure(job: Job) -> dict[str, Any]:
     plan = FitSettings(schedule="constant", warmup=0, clip_norm=float("inf"), precision="fp32", seed=job.seed)
     done = fit(model, source, optimizers, plan)
     seconds = {"wall": round(time.perf_counter() - wall, 2), "cpu": round(time.process_time() - cpu, 2)}
-    labels, scores, inside, after = predictions(model, settings.test, tensors)
-    rows = sum(len(table) for table in engine.tables.values())
-    return {
-        **qualities(labels, scores), "rows": rows, "table_mib": round(sum(s.nbytes for s in engine.storages) / 2**20, 2),
-        "updates": done.updates, "seconds": seconds, "events_per_cpu_second": round(stream_rows(settings) / seconds["cpu"]),
-        "peak_mib": peak_mib(), "same_seed_auc_halves": [inside, after],
-    }  # fmt: skip
-
-
-def stream_rows(settings: ClickSettings) -> int:
+    labels, scores = predictions(model, settings.test, tensors)
     first, end = PARTS[settings.train]
-    return (end - first) * settings.epochs
+    return {
+        **qualities(labels, scores),
+        "rows": sum(len(table) for table in engine.tables.values()),
+        "table_mib": round(sum(storage.nbytes for storage in engine.storages) / 2**20, 2),
+        "updates": done.updates,
+        "seconds": seconds,
+        "events_per_cpu_second": round((end - first) * settings.epochs / seconds["cpu"]),
+        "predicted": [round(float(score), 4) for score in scores],
+    }
 
 
 def predictions(
     model: Any, test: str, tensors: Callable[[EventBatch], dict[str, Any]]
-) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Labels and logits (N,) of the test events, and the AUC of their first and second half."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and logits (N,) of the test events, in their order."""
     import torch
-    from sklearn.metrics import roc_auc_score
 
     model.eval()
     labels, scores = [], []
@@ -189,28 +170,75 @@ def predictions(
         for batch in EventStream(part(test), COLUMNS).batches(2_000):
             scores.append(model(tensors(batch))["logits"].numpy())
             labels.append(batch.labels)
-    gold, given = np.concatenate(labels), np.concatenate(scores).astype(np.float64)
-    half = len(gold) // 2
-    return gold, given, float(roc_auc_score(gold[:half], given[:half])), float(roc_auc_score(gold[half:], given[half:]))
+    return np.concatenate(labels), np.concatenate(scores).astype(np.float64)
 
 
-def qualities(labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
-    """AUC with a bootstrap interval over events, log loss, and the log loss of the training share of clicks."""
+def qualities(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    """AUC and log loss (nats)."""
     from sklearn.metrics import log_loss, roc_auc_score
+
+    loss = log_loss(labels, 1 / (1 + np.exp(-logits)))
+    return {"auc": round(float(roc_auc_score(labels, logits)), 5), "log_loss": round(float(loss), 5)}
+
+
+def gold() -> np.ndarray:
+    """(N,) labels of the test events."""
+    return np.concatenate([b.labels for b in EventStream(part("test"), EventColumns(label="label")).batches(20_000)])
+
+
+def differences(by_arm: ByArm, other: str) -> Callable[[Results], str]:
+    """A cell: AUC minus that of another arm, logits averaged over the seeds, with an interval over events."""
+    from sklearn.metrics import roc_auc_score
 
     from goodrate.evaluation.significance import bootstrap_over_groups
 
-    probability = 1 / (1 + np.exp(-logits))
-    auc = bootstrap_over_groups(
-        lambda rows: float(roc_auc_score(labels[rows], logits[rows])), range(len(labels)), resamples=100
-    )
-    return {"auc": round(auc.value, 5), "auc_low": round(auc.low, 5), "auc_high": round(auc.high, 5),
-            "log_loss": round(float(log_loss(labels, probability)), 5), "clicks": int(labels.sum())}  # fmt: skip
+    labels = gold()
+
+    def scores(results: Results) -> np.ndarray:
+        return np.mean([result["predicted"] for result in results], axis=0)
+
+    def cell(results: Results) -> str:
+        ours, theirs = shared_seeds(results, by_arm.get(other, []))
+        if not ours or ours is theirs or ours[0]["arm"] == other:
+            return "-"
+        left, right = scores(ours), scores(theirs)
+        found = bootstrap_over_groups(
+            lambda rows: float(roc_auc_score(labels[rows], left[rows]) - roc_auc_score(labels[rows], right[rows])),
+            range(len(labels)), resamples=200,
+        )  # fmt: skip
+        return shown(found, "+.4f")
+
+    return cell
 
 
 def render() -> str:
-    """Tables."""
-    return arm_table(QUEUE.by_arm(), ARMS, {})
+    """Tables: one for the test, one line for the choice of settings."""
+    tested = {arm: [r for r in results if r["settings"]["test"] == "test"] for arm, results in QUEUE.by_arm().items()}
+    columns = {
+        "AUC": lambda results: spread_of(results, "auc"),
+        "log loss": lambda results: spread_of(results, "log_loss"),
+        "AUC minus static (logits averaged over seeds)": differences(tested, "static embeddings"),
+        "rows": lambda results: mean(results, "rows", ",.0f"),
+        "table, MiB": lambda results: mean(results, "table_mib", ".1f"),
+        "events trained a processor second": lambda results: mean(results, "events_per_cpu_second", ",.0f"),
+    }
+    share = float(gold().mean())
+    constant = -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    used = [{**one["settings"]} for results in tested.values() for one in results][:1]
+    named = ", ".join(
+        f"{name} {value}" for name, value in used[0].items() if name not in ("ids", "min_count", "modulus")
+    )
+    return "\n\n".join([
+        f"{len(gold()):,} test events, {share:.2%} clicked; the constant of the test's own share has AUC 0.5 and log "
+        f"loss {constant:.5f}. Means over seeds, lowest and highest in brackets. Settings: {named}.",
+        arm_table(tested, ARMS, columns),
+    ])  # fmt: skip
+
+
+def spread_of(results: Results, name: str) -> str:
+    """Mean, lowest and highest over the seeds."""
+    values = [result[name] for result in results]
+    return f"{np.mean(values):.4f} ({min(values):.4f} to {max(values):.4f})"
 
 
 app.command("run", help="Compute the results that are not there yet.")(run_verb(QUEUE, ClickSettings, ARMS, measure))

@@ -25,8 +25,6 @@ import typer
 
 from goodrate.api.index import Index
 from goodrate.catalog.impressions import Impressions
-from goodrate.evaluation.significance import bootstrap_interval
-from goodrate.ranking.ranker import Ranker
 from goodrate.ranking.ranker_features import FeatureSet
 from goodrate.recipes.click_features import PairReader
 from goodrate.recipes.click_ranker import Settings, Training
@@ -38,7 +36,6 @@ from goodrate.shop.behaviour import examination
 from goodrate.shop.export import session_frame
 from goodrate.shop.shop import Shop, ShopSettings, generate
 from lib.queue import RESULTS
-from lib.tables import add_table
 
 NAME = "click_ranker"
 NOISE, DEPTH = 0.6, 50

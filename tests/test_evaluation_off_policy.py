@@ -1,4 +1,4 @@
-"""Off-policy values against known ones: by hand, on a synthetic shop whose policies' values can be computed, from files."""
+"""Off-policy values against known ones: by hand, on a synthetic shop whose true values are known, from files."""
 
 from __future__ import annotations
 
@@ -184,13 +184,13 @@ BAD = {
     "no_column": ("reward,propensity\n1,.5\n", None, "no column 'target_propensity'"),
     "propensity": ("reward,propensity,target_propensity\n1,.5,.5\n0,0,.5\n", None,
                    "row 3, column propensity: expected a probability above 0"),
-    "reward": ("reward,propensity,target_propensity\nx,.5,.5\n", None, "row 2, column reward: expected a finite number"),
-    "target": ("reward,propensity,target_propensity\n1,.5,7\n", None, "row 2, column target_propensity: expected a prob"),
+    "reward": ("reward,propensity,target_propensity\nx,.5,.5\n", None, "row 2, column reward: expected a finite"),
+    "target": ("reward,propensity,target_propensity\n1,.5,7\n", None, "row 2, column target_propensity: expected"),
     "sum": ("reward,propensity,action\n1,.5,a\n", "action,probability\na,.5\nb,.4\n", "add up to 0.9; expected 1"),
-    "twice": ("reward,propensity,action\n1,.5,a\n", "action,probability\na,.5\na,.5\n", "row 3, column action: .*again"),
+    "twice": ("reward,propensity,action\n1,.5,a\n", "action,probability\na,.5\na,.5\n", "row 3, column action: .*aga"),
     "context": ("reward,propensity,action,page\n1,.5,a,9\n", "action,page,probability\na,1,1\n",
                 "row 2, column page: expected a value that target.csv has probabilities for"),
-    "no_action": ("reward,propensity,action\n1,.5,\n", "action,probability\na,1\n", "row 2, column action: expected an"),
+    "no_action": ("reward,propensity,action\n1,.5,\n", "action,probability\na,1\n", "row 2, column action: exp"),
 }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ VERBS = {
     "train": ("goodrate.cli.train", "Train a base, a judge or a retriever."),
     "curves": ("goodrate.cli.curves", "Draw what training runs logged."),
     "evaluate": ("goodrate.cli.evaluate", "Measure systems against judgements."),
+    "events": ("goodrate.cli.events", "Make one table of impressions of a log of clicks."),
     "evaluate-policy": ("goodrate.cli.evaluate_policy", "Estimate what a policy would earn, from another one's log."),
     "agreement": ("goodrate.cli.agreement", "Measure how far raters agree."),
     "tune": ("goodrate.cli.tune", "Choose the weights of a search on judgements."),

@@ -24,8 +24,8 @@ SUM_TOLERANCE = 1e-4
 @dataclass(frozen=True)
 class PolicyLog:
     """frame: reward, propensity, target_propensity (f64), and where the file has them action, predicted,
-    predicted_target, group, feature:* and context:* columns. probabilities: (C, A) of the target; context, action: (N,) places
-    in it; None without a table of the target. skipped: bad rows left out."""
+    predicted_target, group, feature:* and context:* columns. probabilities: (C, A) of the target; context, action: (N,)
+    places in it; None without a table of the target. skipped: bad rows left out."""
 
     frame: pl.DataFrame
     skipped: tuple[BadRow, ...] = ()
@@ -44,9 +44,10 @@ class PolicyLog:
             names = [name for name in frame.columns if name.startswith(("feature:", "context:"))]
             design = encoded(frame.select(names), len(frame))
             predicted = cross_fitted(design, self.action, reward, self.probabilities, self.context, seed)
+        groups = frame["group"] if "group" in frame.columns else None
         return off_policy_value(
             frame["reward"], frame["propensity"], frame["target_propensity"], predicted=predicted[0],
-            predicted_target=predicted[1], clip=clip, groups=frame["group"] if "group" in frame.columns else None, seed=seed,
+            predicted_target=predicted[1], clip=clip, groups=groups, seed=seed,
         )  # fmt: skip
 
 
