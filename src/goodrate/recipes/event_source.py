@@ -93,7 +93,8 @@ class _ReadWhenUsed(Mapping[str, Any]):
 
     def __init__(self, stream: EventStream, tensors: MicroBatchOf, lane: int, start: int, stop: int) -> None:
         self._read, self._tensors = lambda: stream.read(lane, start, stop), tensors
-        self.rows, self._values = stop - start, None
+        self.rows = stop - start
+        self._values: dict[str, Any] | None = None
         self._mask = torch.ones(self.rows, dtype=torch.bool)
 
     def _held(self) -> dict[str, Any]:
