@@ -65,10 +65,10 @@ def test_queries_and_events_become_impressions(tmp_path: Path) -> None:
     assert shown(found.frame) == [*EXPECTED, ("chair", "z", None, True)]
     assert found.frame["time"][1] == T0.replace(second=1) and found.frame["time"][2] == T0.replace(second=10)
     assert found.notes == (
-        "1 queries have no impression event: all of their hits count as seen",
+        "queries without an impression event: 1; all of their hits count as seen",
         "events of other actions are left out: product_hover 1",
-        "1 clicks are on items that no impression names: they count as seen, without position",
-        "1 impressions belong to queries without user_query: left out",
+        "clicked items that nothing says were shown: 1; they count as seen, without position",
+        "impressions of queries without user_query: 1; left out",
     )
 
 

@@ -132,7 +132,7 @@ def _shown(queries: pl.DataFrame, seen: pl.DataFrame) -> tuple[pl.DataFrame, lis
     ranked = ranked.explode("hits", "position").select("query_id", pl.col("hits").alias("item_id"), "position", "time")
     ranked = ranked.unique(["query_id", "item_id"], keep="first", maintain_order=True)
     if len(ranked):
-        notes.append(f"{len(hits):,} queries have no impression event: all of their hits count as seen")
+        notes.append(f"queries without an impression event: {len(hits):,}; all of their hits count as seen")
     return pl.concat([first, ranked]), notes
 
 
@@ -145,9 +145,7 @@ def _with_clicks(
     clicked = clicks.sort("time", maintain_order=True).unique(pair, keep="first", maintain_order=True)
     unseen = clicked.join(shown, on=pair, how="anti")
     if len(unseen):
-        notes.append(
-            f"{len(unseen):,} clicks are on items that no impression names: they count as seen, without position"
-        )
+        notes.append(f"clicked items that nothing says were shown: {len(unseen):,}; they count as seen, without position")
         added = unseen.select(*pair, pl.lit(None, pl.Int64).alias("position"), "time")
         shown = pl.concat([shown, added])
     marked = shown.join(
@@ -155,7 +153,7 @@ def _with_clicks(
     )
     known = marked.join(queries.select("query_id", "query"), on="query_id", how="inner", maintain_order="left")
     if len(known) < len(marked):
-        notes.append(f"{len(marked) - len(known):,} impressions belong to queries without user_query: left out")
+        notes.append(f"impressions of queries without user_query: {len(marked) - len(known):,}; left out")
     frame = known.sort("time", "query_id", "position", maintain_order=True).select(
         "query",
         "item_id",
