@@ -30,6 +30,8 @@ VERBS = {
     "curves": ("goodrate.cli.curves", "Draw what training runs logged."),
     "evaluate": ("goodrate.cli.evaluate", "Measure systems against judgements."),
     "compare": ("goodrate.cli.compare", "Have people compare two systems side by side, or shoppers, unasked."),
+    "events": ("goodrate.cli.events", "Make one table of impressions of a log of clicks."),
+    "evaluate-policy": ("goodrate.cli.evaluate_policy", "Estimate what a policy would earn, from another one's log."),
     "agreement": ("goodrate.cli.agreement", "Measure how far raters agree."),
     "tune": ("goodrate.cli.tune", "Choose the weights of a search on judgements."),
     "warm": ("goodrate.cli.warm", "Judge the results of known queries in advance."),
