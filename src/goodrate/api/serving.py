@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from goodrate.relevance.verdict_store import VerdictStore
     from goodrate.serving.live import LivePipeline
     from goodrate.serving.pipeline import SearchPipeline
+    from goodrate.serving.workbench.store import Workbench
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 WARM_UP = "warm up"  # the first query; nobody typed it
@@ -158,16 +159,27 @@ def rerank_by(
     return opened.rerank(noted(opened, judge), depth=opened.depth, judge_ms=opened.judge_ms), noted
 
 
-def run(pipeline: LivePipeline, listener: socket.socket, limits: Limits | None = None) -> None:
-    """Serve on a socket that listens already."""
+def open_workbench(folder: Path | None) -> Workbench | None:
+    """The workbench of a folder, which is made where there is none; None for no folder. Raises as Workbench does."""
+    from goodrate.serving.workbench.store import Workbench
+
+    return None if folder is None else Workbench(folder)
+
+
+def run(
+    pipeline: LivePipeline, listener: socket.socket, limits: Limits | None = None, workbench: Workbench | None = None
+) -> None:
+    """Serve on a socket that listens already. workbench: where what people say of the search is kept."""
     require("serve", "goodrate serve")
     try:
-        server(pipeline, limits or Limits()).run(sockets=[listener])
+        server(pipeline, limits or Limits(), workbench).run(sockets=[listener])
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the server has stopped") from stop
 
 
-def server(pipeline: LivePipeline | SearchPipeline, limits: Limits) -> uvicorn.Server:
+def server(
+    pipeline: LivePipeline | SearchPipeline, limits: Limits, workbench: Workbench | None = None
+) -> uvicorn.Server:
     """What answers, not running yet."""
     import uvicorn
 
@@ -175,7 +187,7 @@ def server(pipeline: LivePipeline | SearchPipeline, limits: Limits) -> uvicorn.S
     from goodrate.serving.protocol import header_deadline
 
     config = uvicorn.Config(
-        create_app(pipeline, limits), http=header_deadline(limits.header_seconds), ws="none",
+        create_app(pipeline, limits, workbench), http=header_deadline(limits.header_seconds), ws="none",
         log_level="warning", timeout_graceful_shutdown=limits.stop_seconds,
     )  # fmt: skip
     return uvicorn.Server(config)

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from goodrate.api.serving import KEEP
-from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Judge, JudgeMs, Rules, Verdicts
+from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Judge, JudgeMs, Rules, Verdicts, Workbench
 from goodrate.cli.terminal import console, report_warnings, verb_app
 from goodrate.extras import require
 
@@ -29,6 +29,8 @@ Examples:
   goodrate serve shop-index --model runs/judge/judge --port 9000
 
   goodrate serve shop-index --model runs/judge/judge --judge-ms 200
+
+  goodrate serve shop-index --model runs/judge/judge --workbench team
 """
 
 
@@ -49,13 +51,15 @@ def serve(
     context_encoder: ContextEncoder = None,
     rules: Rules = None,
     max_body: Annotated[float, typer.Option(min=0.001, help="Longest body that is read, in megabytes.")] = 8.0,
+    workbench: Workbench = None,
 ) -> None:
     """See HELP."""
     from goodrate.api.ranking import unknown_ids_warning
-    from goodrate.api.serving import Limits, listen, open_live, run, warm_up
+    from goodrate.api.serving import Limits, listen, open_live, open_workbench, run, warm_up
 
     require("serve", "goodrate serve")
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
+        team = open_workbench(workbench)
         with console.status("loading"):
             opened, pipeline = open_live(
                 index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts
@@ -66,7 +70,7 @@ def serve(
             console.print(escape(warning), highlight=False)
         if opened.judge:
             report_warnings(opened.judge)
-        run(pipeline, listener, Limits(body=int(max_body * 1_000_000)))
+        run(pipeline, listener, Limits(body=int(max_body * 1_000_000)), team)
 
 
 def announcement(index: Index, host: str, port: int) -> str:

@@ -24,11 +24,13 @@ from goodrate.serving.pictures import PicturePolicy, with_pictures
 from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.records import IndexUnavailable, NoJudge, UnknownItem
 from goodrate.serving.requests import JudgeBody, PairBody, RerankBody, SearchBody, SuggestBody
+from goodrate.serving.workbench.routes import WORKBENCH_PAGES, add_workbench
+from goodrate.serving.workbench.store import Workbench
 
 PAGE = Path(__file__).parent / "page"
 log = logging.getLogger(__name__)
 Current = Callable[[], SearchPipeline]
-PAGE_PATHS = ("/", "/index.html")
+PAGE_PATHS = ("/", "/index.html", *(f"/{name}/" for name in WORKBENCH_PAGES))
 # The page loads nothing from elsewhere but pictures of the catalogue (pictures.py) and runs no inline script; the
 # browser is told to hold it to that.
 SAFETY_HEADERS = {
@@ -40,8 +42,12 @@ SAFETY_HEADERS = {
 }
 
 
-def create_app(pipeline: SearchPipeline | LivePipeline, limits: Limits | None = None) -> FastAPI:
+def create_app(
+    pipeline: SearchPipeline | LivePipeline, limits: Limits | None = None, workbench: Workbench | None = None
+) -> FastAPI:
     """The application over a loaded pipeline, or over one that is made anew when its index changes.
+
+    workbench: where what people say of the search is kept; None: its pages say that there is none.
 
     Endpoints are plain functions, so that the framework runs them in its thread pool; the pipeline locks the models.
     /docs is off because it would load scripts from the internet; /openapi.json describes the API.
@@ -53,6 +59,7 @@ def create_app(pipeline: SearchPipeline | LivePipeline, limits: Limits | None = 
     _add_search(app, current)
     _add_judging(app, current)
     _add_health(app, current)
+    add_workbench(app, current, workbench)
 
     _add_safety(app, PicturePolicy(lambda: current().store))
     app.add_middleware(BodyLimit, limits=limits or Limits())  # the last is the outermost
@@ -127,10 +134,16 @@ def _add_judging(app: FastAPI, current: Current) -> None:
 
     @app.post("/v1/rerank")
     def rerank(body: RerankBody) -> dict[str, Any]:
-        """Order documents by relevance, in the shape of Cohere's and Jina's rerank."""
+        """Order documents by relevance, in the shape of Cohere's and Jina's rerank. A document {"item_id": ID} is the
+        item of the index; people's verdicts (/overrules) count for documents that name their item_id."""
         pipeline = current()
         name = pipeline.need_judge().name
-        verdicts = pipeline.judge_items(body.query, [text_item(text) for text in body.texts()])
+        ids, texts = body.item_ids(), body.texts()
+        items = [
+            pipeline.item(ids[place]) if document == {"item_id": ids[place]} else text_item(texts[place])
+            for place, document in enumerate(body.documents)
+        ]
+        verdicts = pipeline.judge_items(body.query, items, ids)
         return rerank_json(body.model or name, body.documents, verdicts, body.top_n, body.return_documents)
 
 

@@ -94,8 +94,13 @@ class RerankBody(BaseModel):
     return_documents: bool = False
     rank_fields: list[str] | None = None
 
+    def item_ids(self) -> list[str]:
+        """The item_id of each document, by which people's verdicts are found; "" for none."""
+        return [str(one.get("item_id") or "") if isinstance(one, dict) else "" for one in self.documents]
+
     def texts(self) -> list[str]:
-        """One text per document: the string, its rank_fields, or its "text" field.
+        """One text per document: the string, its rank_fields, or its "text" field; "" for one with an item_id alone,
+        which is the item of the index.
 
         Raises ValueError naming the document and the field that it lacks, or that is no text.
         """
@@ -106,6 +111,8 @@ class RerankBody(BaseModel):
     def _text(self, position: int, document: str | dict[str, Any]) -> str:
         if isinstance(document, str):
             return document
+        if document.keys() == {"item_id"} and isinstance(document["item_id"], str) and document["item_id"]:
+            return ""
         fields = self.rank_fields or ["text"]
         missing = [name for name in fields if name not in document]
         if missing:

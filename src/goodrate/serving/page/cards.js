@@ -1,6 +1,7 @@
 // One result: picture, facts, variants, what the judge says, and the details behind a button.
 import { make, money, percent } from "./dom.js";
 import { fillDetail, shade } from "./detail.js";
+import { overruleMark } from "./overrule.js";
 
 /** A result as a list item. place: its number, from 1. pictures: whether results of this answer have any. */
 export function resultCard(answer, result, place, pictures) {
@@ -66,7 +67,7 @@ function side(answer, verdict) {
   const chip = make("span", { className: `chip ${tier ?? ""}` }, tier ?? (verdict ? "No verdict" : "Not judged"));
   if (!tier) return make("div", { className: "side" }, chip);
   const label = make("div", { className: "label" }, `${verdict.label} ${percent(verdict.probabilities[verdict.label])}`);
-  return make("div", { className: "side" }, chip, oddsBar(answer.labels, verdict.probabilities), label);
+  return make("div", { className: "side" }, chip, oddsBar(answer.labels, verdict.probabilities), label, overruleMark(verdict));
 }
 
 function oddsBar(labels, probabilities) {

@@ -1,0 +1,48 @@
+"""The workbench over HTTP: each topic adds its routes here; its page lies in serving/page/NAME and is at /NAME/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from goodrate.serving.bodies import error_answer
+from goodrate.serving.pipeline import SearchPipeline
+from goodrate.serving.workbench.overrule_routes import add_overrules
+from goodrate.serving.workbench.overrules import Overrules
+from goodrate.serving.workbench.store import Workbench
+
+Part = TypeVar("Part")
+# name of a page -> what it is called in the line of links, in their order
+WORKBENCH_PAGES: dict[str, str] = {"overrules": "Overrules"}
+
+
+class NoWorkbench(LookupError):
+    """Something was to be kept and the server has no workbench."""
+
+
+def needed(part: Part | None) -> Part:
+    """A part of the workbench. Raises NoWorkbench where there is none."""
+    if part is None:
+        raise NoWorkbench("this server has no workbench; start it with: goodrate serve INDEX --workbench DIR")
+    return part
+
+
+def add_workbench(app: FastAPI, current: Callable[[], SearchPipeline], workbench: Workbench | None) -> None:
+    """The routes of all topics. Without a workbench they answer 501 and say how to have one."""
+    overrules = Overrules(workbench) if workbench is not None else None
+    if overrules is not None:
+        current().overrules = overrules.of_query
+    add_overrules(app, current, lambda: needed(overrules))
+
+    @app.exception_handler(NoWorkbench)
+    def _no_workbench(_: Request, error: NoWorkbench) -> JSONResponse:
+        return error_answer(501, str(error))
+
+    @app.get("/pages")
+    def pages() -> dict[str, Any]:
+        """The workbench's pages, none without a workbench."""
+        shown = WORKBENCH_PAGES if workbench is not None else {}
+        return {"pages": [{"path": f"{name}/", "title": title} for name, title in shown.items()]}
