@@ -22,6 +22,7 @@ VERBS = {
     "judge": ("goodrate.cli.judge", "Say of query-item pairs how relevant they are, and why."),
     "fit-judge": ("goodrate.cli.fit_judge", "Fit a judge to labels, few or many, without training a model."),
     "next-labels": ("goodrate.cli.next_labels", "Pick the pairs whose labels would teach a judge most."),
+    "grade": ("goodrate.cli.grade", "Have people grade pairs: make a queue, see how far it is, export."),
     "overrule": ("goodrate.cli.overrule", "Overrule what a judge says of entities, after a preview."),
     "teach": ("goodrate.cli.teach", "Write the reasons of labels, to train judges on."),
     "label": ("goodrate.cli.label", "Have a language model label query-item pairs."),

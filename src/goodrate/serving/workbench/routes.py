@@ -10,13 +10,16 @@ from fastapi.responses import JSONResponse
 
 from goodrate.serving.bodies import error_answer
 from goodrate.serving.pipeline import SearchPipeline
+from goodrate.serving.workbench.grading import Grading
+from goodrate.serving.workbench.grading_routes import add_grading
+from goodrate.serving.workbench.monitor_routes import HISTORY, add_monitor
 from goodrate.serving.workbench.overrule_routes import add_overrules
 from goodrate.serving.workbench.overrules import Overrules
 from goodrate.serving.workbench.store import Workbench
 
 Part = TypeVar("Part")
 # name of a page -> what it is called in the line of links, in their order
-WORKBENCH_PAGES: dict[str, str] = {"overrules": "Overrules"}
+WORKBENCH_PAGES: dict[str, str] = {"grade": "Grade", "overrules": "Overrules", "monitor": "Monitor"}
 
 
 class NoWorkbench(LookupError):
@@ -36,6 +39,9 @@ def add_workbench(app: FastAPI, current: Callable[[], SearchPipeline], workbench
     if overrules is not None:
         current().overrules = overrules.of_query
     add_overrules(app, current, lambda: needed(overrules))
+    grading = Grading(workbench) if workbench is not None else None
+    add_grading(app, current, lambda: needed(grading))
+    add_monitor(app, lambda: needed(workbench).folder / HISTORY)
 
     @app.exception_handler(NoWorkbench)
     def _no_workbench(_: Request, error: NoWorkbench) -> JSONResponse:
