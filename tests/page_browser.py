@@ -16,7 +16,6 @@ import pytest
 import uvicorn
 
 from goodrate.serving.http import create_app
-from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.workbench.store import Workbench
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -33,10 +32,11 @@ DRAWING = (
 class Served:
     """An app on a free local port, in a thread."""
 
-    def __init__(self, pipeline: SearchPipeline, workbench: Workbench | None = None, app: Any = None) -> None:
+    def __init__(self, pipeline: Any, workbench: Workbench | None = None, app: Any = None) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
-        self._server = uvicorn.Server(uvicorn.Config(app or create_app(pipeline, workbench=workbench), log_level="error"))
+        app = app or create_app(pipeline, workbench=workbench)
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
         self._thread.start()
         while not self._server.started:

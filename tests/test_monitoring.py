@@ -278,9 +278,9 @@ def summaries(values: list[float | None]) -> list[dict[str, Any]]:
 
 def test_the_plot_has_a_gap_where_a_rate_is_unknown() -> None:
     line = plot_lines(summaries([0.5, 0.75, None, 1.0]))[0]
-    # 720 wide, 40 left and 16 right of the plot; 240 high, 14 above and 34 below: 192 for a rate of 1
-    assert line.path == "M40.0 110.0 L261.3 62.0 M704.0 14.0" and len(line.points) == 3
-    assert line.points[0] == (40.0, 110.0, "run 1, 2026-03-01: 0.500")
+    # 720 wide, 62 left and 16 right of the plot; 240 high, 14 above and 34 below: 192 for a rate of 1
+    assert line.path == "M62.0 110.0 L276.0 62.0 M704.0 14.0" and len(line.points) == 3
+    assert line.points[0] == (62.0, 110.0, "run 1, 2026-03-01: 0.500")
 
 
 @contextmanager

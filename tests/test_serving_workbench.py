@@ -70,4 +70,7 @@ for number in range(1000000):
 
 
 def test_pages_are_named_only_with_a_workbench(tmp_path: Path) -> None:
-    assert TestClient(create_app(fake_pipeline())).get("/pages").json() == {"pages": []}
+    assert TestClient(create_app(fake_pipeline())).get("/pages").json() == {"search": True, "pages": []}
+    shown = TestClient(create_app(fake_pipeline(), workbench=Workbench(tmp_path))).get("/pages").json()["pages"]
+    assert {"path": "overrules/", "title": "Overrules"} in shown
+    assert {"path": "compare/", "title": "Side by side"} in shown

@@ -13,6 +13,7 @@ from goodrate.serving.limits import Limits as Limits
 
 if TYPE_CHECKING:
     import uvicorn
+    from fastapi import FastAPI
 
     from goodrate.api.index import Index
     from goodrate.relevance.judge import CalibratedJudge
@@ -177,17 +178,35 @@ def run(
         raise KeyboardInterrupt("the server has stopped") from stop
 
 
+def run_comparisons(folder: str | Path, listener: socket.socket) -> None:
+    """Serve the page /compare/ of a workbench, without an index. Raises FileNotFoundError where there is none."""
+    from goodrate.api.comparing import existing_workbench
+    from goodrate.serving.http import create_compare_app
+
+    require("serve", "goodrate compare serve")
+    with existing_workbench(folder) as workbench:
+        try:
+            _server_of(create_compare_app(workbench), Limits()).run(sockets=[listener])
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt("the server has stopped; every vote is kept") from stop
+
+
 def server(
     pipeline: LivePipeline | SearchPipeline, limits: Limits, workbench: Workbench | None = None
 ) -> uvicorn.Server:
     """What answers, not running yet."""
+    from goodrate.serving.http import create_app
+
+    return _server_of(create_app(pipeline, limits, workbench), limits)
+
+
+def _server_of(app: FastAPI, limits: Limits) -> uvicorn.Server:
     import uvicorn
 
-    from goodrate.serving.http import create_app
     from goodrate.serving.protocol import header_deadline
 
     config = uvicorn.Config(
-        create_app(pipeline, limits, workbench), http=header_deadline(limits.header_seconds), ws="none",
+        app, http=header_deadline(limits.header_seconds), ws="none",
         log_level="warning", timeout_graceful_shutdown=limits.stop_seconds,
     )  # fmt: skip
     return uvicorn.Server(config)

@@ -30,6 +30,7 @@ VERBS = {
     "train": ("goodrate.cli.train", "Train a base, a judge or a retriever."),
     "curves": ("goodrate.cli.curves", "Draw what training runs logged."),
     "evaluate": ("goodrate.cli.evaluate", "Measure systems against judgements."),
+    "compare": ("goodrate.cli.compare", "Have people compare two systems side by side, or shoppers, unasked."),
     "monitor": ("goodrate.cli.monitor", "Follow the Goodrates of a search over time."),
     "agreement": ("goodrate.cli.agreement", "Measure how far raters agree."),
     "tune": ("goodrate.cli.tune", "Choose the weights of a search on judgements."),

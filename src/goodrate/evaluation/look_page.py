@@ -18,7 +18,7 @@ WORDS = {
     "judged_share": "Results with a label",
 }  # fmt: skip
 SHOWN_QUERIES, SHOWN_ITEMS, SHOWN_VANISHED = 50, 10, 50
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720.0, 240.0, 40.0, 16.0, 14.0, 34.0  # of the plot, in its own units
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720.0, 240.0, 62.0, 16.0, 14.0, 34.0  # of the plot, in its own units
 MOST_NAMES = 8  # runs whose number stands below the plot
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -24,13 +24,16 @@ from goodrate.serving.pictures import PicturePolicy, with_pictures
 from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.records import IndexUnavailable, NoJudge, UnknownItem
 from goodrate.serving.requests import JudgeBody, PairBody, RerankBody, SearchBody, SuggestBody
-from goodrate.serving.workbench.routes import WORKBENCH_PAGES, add_workbench
+from goodrate.serving.workbench.comparison_routes import add_comparisons
+from goodrate.serving.workbench.comparisons import Comparisons, SetPictures
+from goodrate.serving.workbench.routes import WORKBENCH_PAGES, add_pages, add_workbench
 from goodrate.serving.workbench.store import Workbench
 
 PAGE = Path(__file__).parent / "page"
 log = logging.getLogger(__name__)
 Current = Callable[[], SearchPipeline]
 PAGE_PATHS = ("/", "/index.html", *(f"/{name}/" for name in WORKBENCH_PAGES))
+COMPARE_PATH = "/compare/"
 # The page loads nothing from elsewhere but pictures of the catalogue (pictures.py) and runs no inline script; the
 # browser is told to hold it to that.
 SAFETY_HEADERS = {
@@ -61,19 +64,44 @@ def create_app(
     _add_health(app, current)
     add_workbench(app, current, workbench)
 
-    _add_safety(app, PicturePolicy(lambda: current().store))
+    pictures = dict.fromkeys(PAGE_PATHS, PicturePolicy(lambda: current().store).sources)
+    if workbench is not None:
+        pictures[COMPARE_PATH] = SetPictures(Comparisons(workbench)).sources
+    _add_safety(app, pictures)
     app.add_middleware(BodyLimit, limits=limits or Limits())  # the last is the outermost
     app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     return app
 
 
-def _add_safety(app: FastAPI, pictures: PicturePolicy) -> None:
+def create_compare_app(workbench: Workbench, limits: Limits | None = None) -> FastAPI:
+    """The application of a workbench without an index: its page /compare/ alone."""
+    app = FastAPI(title="goodrate", version=version("goodrate"), docs_url=None, redoc_url=None)
+    app.router.route_class = StrictRoute
+    kept = Comparisons(workbench)
+    _add_errors(app)
+    add_comparisons(app, lambda: kept)
+    add_pages(app, {"compare": WORKBENCH_PAGES["compare"]}, search=False)
+
+    @app.get("/")
+    def start() -> RedirectResponse:
+        """To the one page."""
+        return RedirectResponse("compare/", 307)
+
+    _add_safety(app, {COMPARE_PATH: SetPictures(kept).sources})
+    app.add_middleware(BodyLimit, limits=limits or Limits())
+    app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
+    return app
+
+
+def _add_safety(app: FastAPI, pictures: Mapping[str, Callable[[], str]]) -> None:
+    """Safety headers for all answers. pictures: what img-src allows, by the path of a page with pictures."""
+
     @app.middleware("http")
     async def _safety(request: Request, call_next: Any) -> Response:
         response: Response = await call_next(request)
         response.headers.update(SAFETY_HEADERS)
-        if request.url.path in PAGE_PATHS:  # by path: an answer "not modified" renews the headers that a browser keeps
-            sources = await run_in_threadpool(pictures.sources)
+        if request.url.path in pictures:  # by path: an answer "not modified" renews the headers that a browser keeps
+            sources = await run_in_threadpool(pictures[request.url.path])
             policy = SAFETY_HEADERS["Content-Security-Policy"]
             response.headers["Content-Security-Policy"] = with_pictures(policy, sources)
         return response

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -10,6 +10,8 @@ from fastapi.responses import JSONResponse
 
 from goodrate.serving.bodies import error_answer
 from goodrate.serving.pipeline import SearchPipeline
+from goodrate.serving.workbench.comparison_routes import add_comparisons
+from goodrate.serving.workbench.comparisons import Comparisons
 from goodrate.serving.workbench.grading import Grading
 from goodrate.serving.workbench.grading_routes import add_grading
 from goodrate.serving.workbench.monitor_routes import HISTORY, add_monitor
@@ -19,7 +21,9 @@ from goodrate.serving.workbench.store import Workbench
 
 Part = TypeVar("Part")
 # name of a page -> what it is called in the line of links, in their order
-WORKBENCH_PAGES: dict[str, str] = {"grade": "Grade", "overrules": "Overrules", "monitor": "Monitor"}
+WORKBENCH_PAGES: dict[str, str] = {
+    "compare": "Side by side", "grade": "Grade", "overrules": "Overrules", "monitor": "Monitor",
+}  # fmt: skip
 
 
 class NoWorkbench(LookupError):
@@ -43,12 +47,19 @@ def add_workbench(app: FastAPI, current: Callable[[], SearchPipeline], workbench
     add_grading(app, current, lambda: needed(grading))
     add_monitor(app, lambda: needed(workbench).folder / HISTORY)
 
+    comparisons = Comparisons(workbench) if workbench is not None else None
+    add_comparisons(app, lambda: needed(comparisons))
+    add_pages(app, WORKBENCH_PAGES if workbench is not None else {})
+
     @app.exception_handler(NoWorkbench)
     def _no_workbench(_: Request, error: NoWorkbench) -> JSONResponse:
         return error_answer(501, str(error))
 
+
+def add_pages(app: FastAPI, shown: Mapping[str, str], search: bool = True) -> None:
+    """GET /pages, which the line of links is made of. search: whether there is a search at /."""
+
     @app.get("/pages")
     def pages() -> dict[str, Any]:
-        """The workbench's pages, none without a workbench."""
-        shown = WORKBENCH_PAGES if workbench is not None else {}
-        return {"pages": [{"path": f"{name}/", "title": title} for name, title in shown.items()]}
+        """The pages that this server has beside the search; "search": whether it has that."""
+        return {"search": search, "pages": [{"path": f"{name}/", "title": title} for name, title in shown.items()]}

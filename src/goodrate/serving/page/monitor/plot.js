@@ -1,5 +1,5 @@
 // A line for each rate over the runs, as SVG; a run without a value is a gap.
-const SIZE = { width: 720, height: 240, left: 48, right: 16, top: 14, bottom: 34 };
+const SIZE = { width: 720, height: 240, left: 62, right: 16, top: 14, bottom: 34 };
 const MOST_NAMES = 8; // runs whose number stands below
 
 function svg(tag, attributes, ...children) {
