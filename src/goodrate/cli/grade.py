@@ -95,7 +95,7 @@ QueryColumns = Annotated[
 Count = Annotated[int | None, typer.Option("-n", "--count", min=1, help="At most so many pairs.", show_default=False)]
 
 
-@app.callback(help=HELP)
+@app.callback(help=HELP, no_args_is_help=True)
 def grade() -> None:
     """See HELP."""
 

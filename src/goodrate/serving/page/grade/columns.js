@@ -3,8 +3,8 @@ import { make } from "../dom.js";
 
 const NONE = "none"; // a column that has it starts there: most queries ask for little
 const KEYS = "abcdefghijklmnopqrtuvwyz"; // not s and x: skip, cannot tell
-const NAMES = { category: "Kind of product", brand: "Brand", must: "Requirements", may: "Preferences", not: "Exclusions", quantity: "Number or amount", fits: "Fits what is named", alternative: "Cheaper than" };
-const WORDS = { none: "not asked for", match: "met", unknown: "not said", conflict: "not met" };
+const NAMES = { category: "Kind of product", brand: "Brand", must: "Requirements", may: "Preferences", not: "Exclusions", quantity: "Amount", fits: "Fit", alternative: "Price" };
+const WORDS = { none: "not asked", match: "met", unknown: "not said", conflict: "not met" };
 const OWN_WORDS = {
   category: { same: "the same", sibling: "neighbouring", accessory: "goes with it", other: "another" },
   not: { match: "free of it", conflict: "has it" },
