@@ -58,7 +58,8 @@ def head() -> str:
     """What stands above the commands."""
     return (
         f"Written by benchmarks/grading_walk.py: the embedded shop (seed 5, {ITEMS:,} items), the first {ASKED} of its "
-        f"queries, its truth as the judge, two simulated raters, who in one pair of six mark what is right for another pair.\n\n"
+        "queries, its truth as the judge, two simulated raters, who in one pair of six mark what is right for another "
+        "pair.\n\n"
     )
 
 

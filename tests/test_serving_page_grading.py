@@ -147,8 +147,8 @@ def test_the_second_rater_sees_nothing_of_the_first_and_agreement_is_told(
         page.get_by_text(f"Saved: {label}.").wait_for()
         until(page, f"document.querySelectorAll('#mine li').length == {len(grading.votes('Ada'))}")
     page.get_by_text("Nothing is left for you").wait_for()
+    until(page, "document.querySelector('#agreement td.n')?.textContent == '3'")
     row = page.locator("#agreement tbody tr")
-    row.wait_for()
     assert row.locator("td").all_inner_texts()[1:] == ["3", "100%", "1.00", "1.00", "1.00"]
     assert "3 of 3 pairs done, 3 by you" in page.locator("#progress").inner_text()
     clean(page, "grade_done")
