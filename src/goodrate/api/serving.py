@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from goodrate.api.index import Index
     from goodrate.relevance.judge import CalibratedJudge
     from goodrate.relevance.verdict_store import VerdictStore
+    from goodrate.serving.interleaving import Interleaving
     from goodrate.serving.live import LivePipeline
     from goodrate.serving.pipeline import SearchPipeline
     from goodrate.serving.workbench.store import Workbench
@@ -168,12 +169,14 @@ def open_workbench(folder: Path | None) -> Workbench | None:
 
 
 def run(
-    pipeline: LivePipeline, listener: socket.socket, limits: Limits | None = None, workbench: Workbench | None = None
-) -> None:
-    """Serve on a socket that listens already. workbench: where what people say of the search is kept."""
+    pipeline: LivePipeline, listener: socket.socket, limits: Limits | None = None, workbench: Workbench | None = None,
+    interleaving: Interleaving | None = None,
+) -> None:  # fmt: skip
+    """Serve on a socket that listens already. workbench: where what people say of the search is kept. interleaving: a
+    second system that answers with it."""
     require("serve", "goodrate serve")
     try:
-        server(pipeline, limits or Limits(), workbench).run(sockets=[listener])
+        server(pipeline, limits or Limits(), workbench, interleaving).run(sockets=[listener])
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the server has stopped") from stop
 
@@ -192,12 +195,13 @@ def run_comparisons(folder: str | Path, listener: socket.socket) -> None:
 
 
 def server(
-    pipeline: LivePipeline | SearchPipeline, limits: Limits, workbench: Workbench | None = None
-) -> uvicorn.Server:
+    pipeline: LivePipeline | SearchPipeline, limits: Limits, workbench: Workbench | None = None,
+    interleaving: Interleaving | None = None,
+) -> uvicorn.Server:  # fmt: skip
     """What answers, not running yet."""
     from goodrate.serving.http import create_app
 
-    return _server_of(create_app(pipeline, limits, workbench), limits)
+    return _server_of(create_app(pipeline, limits, workbench, interleaving), limits)
 
 
 def _server_of(app: FastAPI, limits: Limits) -> uvicorn.Server:

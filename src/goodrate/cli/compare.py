@@ -26,6 +26,8 @@ Examples:
   goodrate compare serve team
 
   goodrate compare report team --export votes.csv
+
+  goodrate compare interleaved team      # what clicks say, after goodrate serve --interleave
 """
 MAKE = """Search for the queries in two systems and keep both lists for people to vote on, blinded.
 
@@ -134,6 +136,27 @@ def report(
             Console().print(escape(line), highlight=False, soft_wrap=True)
     if export is not None:
         console.print(escape(f"{found.export(export):,} votes in {export}"), highlight=False)
+
+
+@app.command()
+def interleaved(
+    folder: Annotated[Path, typer.Argument(help="The workbench of goodrate serve --interleave.", metavar="DIR")],
+    name: Annotated[
+        str | None, typer.Option(help="Of system B, where the log has several.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of intervals.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Say which of two systems shoppers' clicks prefer, by the log of goodrate serve A --interleave B --workbench DIR.
+    Example: goodrate compare interleaved team"""
+    from goodrate.api.interleaving import interleaved_report
+
+    found = interleaved_report(folder, name, seed)
+    if as_json:
+        sys.stdout.write(dumps(found.as_dict(), indent=2) + "\n")
+    else:
+        for line in found.lines():
+            Console().print(escape(line), highlight=False, soft_wrap=True)
 
 
 command = typer.main.get_command(app)

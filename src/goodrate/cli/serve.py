@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from goodrate.api.index import Index
 
 app = verb_app()
+Interleave = Annotated[
+    str | None,
+    typer.Option(
+        metavar="B",
+        help="Answer together with a second system by team draft and log clicks into --workbench: a TOML file, or "
+        "INDEX,key=value,... (goodrate compare --help).",
+        show_default=False,
+    ),
+]
 
 HELP = """Serve search over HTTP with a web page.
 
@@ -31,6 +40,8 @@ Examples:
   goodrate serve shop-index --model runs/judge/judge --judge-ms 200
 
   goodrate serve shop-index --model runs/judge/judge --workbench team
+
+  goodrate serve shop-index --interleave shop-index,mode=lexical,name=words --workbench team
 """
 
 
@@ -52,8 +63,10 @@ def serve(
     rules: Rules = None,
     max_body: Annotated[float, typer.Option(min=0.001, help="Longest body that is read, in megabytes.")] = 8.0,
     workbench: Workbench = None,
+    interleave: Interleave = None,
 ) -> None:
     """See HELP."""
+    from goodrate.api.interleaving import open_interleaving
     from goodrate.api.ranking import unknown_ids_warning
     from goodrate.api.serving import Limits, listen, open_live, open_workbench, run, warm_up
 
@@ -61,6 +74,7 @@ def serve(
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
         team = open_workbench(workbench)
         with console.status("loading"):
+            interleaving = open_interleaving(str(index), interleave, team)
             opened, pipeline = open_live(
                 index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts
             )
@@ -70,7 +84,7 @@ def serve(
             console.print(escape(warning), highlight=False)
         if opened.judge:
             report_warnings(opened.judge)
-        run(pipeline, listener, Limits(body=int(max_body * 1_000_000)), team)
+        run(pipeline, listener, Limits(body=int(max_body * 1_000_000)), team, interleaving)
 
 
 def announcement(index: Index, host: str, port: int) -> str:

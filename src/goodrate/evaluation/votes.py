@@ -10,7 +10,7 @@ import polars as pl
 
 from goodrate.evaluation.agreement import Agreement, agreement
 from goodrate.evaluation.side_by_side import SideBySide, side_by_side
-from goodrate.evaluation.significance import Interval, bootstrap_over_groups
+from goodrate.evaluation.significance import Interval, bootstrap_ratio
 from goodrate.scale import RelevanceScale
 
 # Of the second system: what a person says when it is better is Good.
@@ -67,21 +67,13 @@ def vote_report(votes: pl.DataFrame, queries: int, identical: int, asked: int, s
     )
     scores, chance = by_query["place"].to_numpy(), by_query["chance"].to_numpy()
     weights = (queries - identical) * (1 / chance) / (1 / chance).sum()
-    gsb = weighted_mean(np.append(scores, np.zeros(identical)), np.append(weights, np.ones(identical)), seed)
+    every = np.append(weights, np.ones(identical))
+    gsb = bootstrap_ratio(np.append(weights * scores, np.zeros(identical)), every, seed)
     by_rater = votes.group_by("rater").len().sort("rater")
     return VoteReport(
         queries, identical, asked, side_by_side(scores, np.zeros(len(scores))), gsb, dict(by_rater.iter_rows()),
         _agreement(votes, seed),
     )  # fmt: skip
-
-
-def weighted_mean(values: np.ndarray, weights: np.ndarray, seed: int = 0) -> Interval:
-    """sum(w v) / sum(w) of (N,) values of one query each, with its interval over resampled queries."""
-
-    def mean(rows: np.ndarray) -> float:
-        return float(np.average(values[rows], weights=weights[rows]))
-
-    return bootstrap_over_groups(mean, np.arange(len(values)).tolist(), seed)
 
 
 def _agreement(votes: pl.DataFrame, seed: int) -> Agreement | None:

@@ -16,8 +16,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from goodrate.relevance.pairs import Item, text_item
-from goodrate.serving.answers import explain_json, rerank_json, search_json
+from goodrate.serving.answers import explain_json, rerank_json
 from goodrate.serving.bodies import BodyLimit, StrictRoute, error_answer
+from goodrate.serving.interleaving import Interleaving, add_traffic, search_answer
 from goodrate.serving.limits import Limits
 from goodrate.serving.live import LivePipeline
 from goodrate.serving.pictures import PicturePolicy, with_pictures
@@ -46,11 +47,13 @@ SAFETY_HEADERS = {
 
 
 def create_app(
-    pipeline: SearchPipeline | LivePipeline, limits: Limits | None = None, workbench: Workbench | None = None
-) -> FastAPI:
+    pipeline: SearchPipeline | LivePipeline, limits: Limits | None = None, workbench: Workbench | None = None,
+    interleaving: Interleaving | None = None,
+) -> FastAPI:  # fmt: skip
     """The application over a loaded pipeline, or over one that is made anew when its index changes.
 
-    workbench: where what people say of the search is kept; None: its pages say that there is none.
+    workbench: where what people say of the search is kept; None: its pages say that there is none. interleaving: a
+    second system that answers searches together with the pipeline.
 
     Endpoints are plain functions, so that the framework runs them in its thread pool; the pipeline locks the models.
     /docs is off because it would load scripts from the internet; /openapi.json describes the API.
@@ -59,10 +62,11 @@ def create_app(
     app.router.route_class = StrictRoute
     current = pipeline.current if isinstance(pipeline, LivePipeline) else lambda: pipeline
     _add_errors(app)
-    _add_search(app, current)
+    _add_search(app, current, interleaving)
     _add_judging(app, current)
     _add_health(app, current)
     add_workbench(app, current, workbench)
+    add_traffic(app, interleaving)
 
     pictures = dict.fromkeys(PAGE_PATHS, PicturePolicy(lambda: current().store).sources)
     if workbench is not None:
@@ -107,10 +111,9 @@ def _add_safety(app: FastAPI, pictures: Mapping[str, Callable[[], str]]) -> None
         return response
 
 
-def _add_search(app: FastAPI, current: Current) -> None:
+def _add_search(app: FastAPI, current: Current, interleaving: Interleaving | None) -> None:
     def answer(body: SearchBody) -> dict[str, Any]:
-        pipeline = current()
-        return search_json(pipeline.search(body.request()), pipeline.judge.scale if pipeline.judge else None)
+        return search_answer(current(), body, interleaving)
 
     @app.get("/search")
     def search(body: Annotated[SearchBody, Query()]) -> dict[str, Any]:

@@ -3,6 +3,7 @@ import { make, money, percent } from "./dom.js";
 import { fillDetail, shade } from "./detail.js";
 import { factsOf, picture } from "./items.js";
 import { overruleMark } from "./overrule.js";
+import { logClick } from "./visitor.js";
 
 /** A result as a list item. place: its number, from 1. pictures: whether results of this answer have any. */
 export function resultCard(answer, result, place, pictures) {
@@ -66,5 +67,8 @@ function toggle(button, detail, answer, result) {
   const open = button.getAttribute("aria-expanded") !== "true";
   button.setAttribute("aria-expanded", String(open));
   detail.hidden = !open;
-  if (open && !detail.childElementCount) fillDetail(detail, answer, result);
+  if (open && !detail.childElementCount) {
+    fillDetail(detail, answer, result);
+    logClick(answer, result);
+  }
 }

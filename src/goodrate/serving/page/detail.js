@@ -16,7 +16,7 @@ export function fillDetail(detail, answer, result) {
   const people = make("div", {});
   detail.append(people);
   fillOverrule(people, answer, result);
-  detail.append(channelTable(result.retrieval));
+  if (!answer.query_id) detail.append(channelTable(result.retrieval)); // an interleaved answer tells nobody who found what
   const attributes = Object.entries(item.attributes ?? {});
   if (attributes.length) detail.append(section("Attributes", definitions(attributes.map(([name, value]) => [name, [value].flat().join(", ")]))));
   if (item.description) detail.append(section("Description", make("p", { className: "description" }, item.description)));
