@@ -237,7 +237,7 @@ def test_the_export_is_read_as_judgements_with_its_raters(tmp_path: Path) -> Non
     grading = queue(tmp_path / "team", raters=2, pairs=[*PAIRS, QueuedPair("=lamp", "b1", "x", "top")])
     for place, (ada, bo) in enumerate([("3", "1"), ("2", "2"), (None, "0"), ("3", "3")], start=1):
         graded(grading, "Ada", place, ada, reason="=HYPERLINK(1)")
-        graded(grading, "Bo", place, bo)
+        graded(grading, "Bo" if place < 3 else " bo", place, bo)  # the same person
     done = api.export(tmp_path / "team", tmp_path / "out.csv", resolved=tmp_path / "resolved.csv")
     assert (done.labels, done.cannot_tell) == (7, 1)
     read = gr.read_judgements(tmp_path / "out.csv", "graded_0_3")
@@ -301,6 +301,12 @@ def test_queues_of_the_top_of_disagreement_and_of_next_labels(index: Index, tmp_
     assert [(one.query, one.item_id) for one in found] == [("desk", "b1"), ("lamp", "a1")]
     assert found[0].why == "people say excellent, the judge irrelevant (1.00)"
     assert len(api.disagreement_pairs(index, gr.open_judge(tmp_path / "judge"), theirs, count=1)) == 1
+    told: list[tuple[int, int]] = []
+    keeping = gr.open_judge(tmp_path / "judge", store=tmp_path / "verdicts.sqlite")
+    assert api.disagreement_pairs(index, keeping, theirs, progress=lambda *done: told.append(done)) == found
+    assert told == [(3, 3)]
+    assert api.disagreement_pairs(index, keeping, theirs, progress=lambda *done: told.append(done)) == found
+    assert told == [(3, 3)]  # nothing is judged twice
     (tmp_path / "picked.csv").write_text("query,item_id,label\nlamp,a2,\nlamp,a1,3\ndesk,b2,\n")
     assert [one.item_id for one in api.next_label_pairs(index, tmp_path / "picked.csv")] == ["a2", "b2"]
     left, told = api.unlabelled(found, theirs)

@@ -138,6 +138,8 @@ def test_runs_that_cannot_be_compared_are_refused() -> None:
     one = seen(PAGES, ["a", "b", "c", "e"])
     with pytest.raises(ValueError, match="no query in common"):
         drift(one, seen([row("z", 1, "z1", "related")], ["z"], 2), set)
+    other = drift(one, seen(PAGES, ["a", "b", "c", "e"], 2, judge="new"), lambda ids: set(ids))
+    assert other.facts == ("judge: None then, new now",) and other.queries == ()
     with pytest.raises(ValueError, match="cannot be compared"):
         drift(one, seen(PAGES, ["a", "b", "c", "e"], 2, scale="esci"), set)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from goodrate.evaluation.agreement_over_time import By as By
     from goodrate.evaluation.agreement_over_time import Period as Period
     from goodrate.relevance.judge import CalibratedJudge
+    from goodrate.relevance.pairs import Pair
+    from goodrate.relevance.verdicts import Verdict
     from goodrate.serving.workbench.grading import Grading, QueuedPair, Scheme
 
 Queue = Literal["next-labels", "disagreement", "top"]
+Told = Callable[[int, int], None]  # (pairs judged, of how many)
 TOP = 10
 EXPORTED = (
     "query", "item_id", "title", "label", "rater", "reason", "rule", "rule_label", "columns", "status", "seconds",
@@ -137,10 +140,12 @@ def next_label_pairs(index: Index, table: str | Path, map: Mapping[str, str] | N
 
 
 def disagreement_pairs(
-    index: Index, judge: CalibratedJudge, judgements: Judgements, count: int | None = None
-) -> list[QueuedPair]:
+    index: Index, judge: CalibratedJudge, judgements: Judgements, count: int | None = None,
+    progress: Told | None = None,
+) -> list[QueuedPair]:  # fmt: skip
     """Pairs that people labelled otherwise than the judge, the furthest apart first: by the gain of people's label
-    against the judge's expected gain, then by query and item. count: so many at most.
+    against the judge's expected gain, then by query and item. count: so many at most. progress: told of pairs judged,
+    and of how many. A judge that keeps verdicts is asked block by block: the same call goes on where it was broken off.
 
     Raises ValueError for labels on another scale than the judge's, and when no item is in the index.
     """
@@ -153,7 +158,7 @@ def disagreement_pairs(
     known = frame.select("query", "item_id", "label").rows()
     pairs = [pair for query, item, _ in known for pair in judge.pairs(query, [rows[item]])]
     found = []
-    for (query, item, label), verdict in zip(known, judge.pair_verdicts(pairs), strict=True):
+    for (query, item, label), verdict in zip(known, _verdicts(judge, pairs, progress), strict=True):
         if verdict.label is None or verdict.label == label:
             continue
         gain = judge.scale.gains[judge.scale.index(label)] / judge.scale.gains[-1]
@@ -161,6 +166,22 @@ def disagreement_pairs(
         one = QueuedPair(query, item, str(rows[item]["title"] or ""), "disagreement", why)
         found.append((-abs(gain - (verdict.expected_gain or 0.0)), query, item, one))
     return [one for _, _, _, one in sorted(found, key=lambda row: row[:3])][:count]
+
+
+def _verdicts(judge: CalibratedJudge, pairs: list[Pair], progress: Told | None) -> list[Verdict]:
+    """The verdicts of the pairs, stored as they come where the judge keeps them."""
+    from goodrate.api.judging import JudgeRun
+
+    if judge.store is None:
+        return judge.pair_verdicts(pairs)
+    run = JudgeRun.plan(judge, judge.store, pairs)
+    done = len(pairs) - run.pending
+    for block in run.blocks:
+        run.work(block)
+        done += len(block)
+        if progress is not None:
+            progress(done, len(pairs))
+    return run.verdicts()
 
 
 def top_pairs(index: Index, queries: Iterable[str | tuple[str, float]], k: int = TOP) -> list[QueuedPair]:
@@ -196,13 +217,16 @@ def votes_frame(workbench: str | Path) -> pl.DataFrame:
     from goodrate.serving.workbench.grading import LABEL
     from goodrate.strict_json import dumps
 
+    votes = open_grading(workbench).votes()
+    names = {row["rater_key"]: row["rater"] for row in votes}  # a person's name as it was written first
     rows = [
         {
-            **{name: row[name] for name in EXPORTED if name in row}, "columns": dumps(row["said"], sort_keys=True),
+            **{name: row[name] for name in EXPORTED if name in row}, "rater": names[row["rater_key"]],
+            "columns": dumps(row["said"], sort_keys=True),
             "status": "ok" if row["kind"] == LABEL else row["kind"],
             "time": datetime.fromtimestamp(row["time"], UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
-        for row in reversed(open_grading(workbench).votes())
+        for row in reversed(votes)
     ]  # fmt: skip
     schema = {name: pl.Float64 if name == "seconds" else pl.String for name in EXPORTED}
     return pl.DataFrame(rows, schema=schema)

@@ -11,7 +11,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from goodrate.cli.options import Encoder, Judge, Verdicts
-from goodrate.cli.terminal import console, parse_mapping, require_file_name, tell_judgements, uncollected, verb_app
+from goodrate.cli.terminal import (
+    console,
+    item_progress,
+    parse_mapping,
+    require_file_name,
+    tell_judgements,
+    uncollected,
+    verb_app,
+)
 from goodrate.strict_json import dumps
 
 if TYPE_CHECKING:
@@ -138,8 +146,7 @@ def make(
         opened = Index.open(index, encoder)
         opened = with_judge(opened, model, verdicts, must_keep=True) if model is not None else opened
     labels = _labels(judgements, model)
-    with console.status("finding pairs"):
-        found = _found(queue, opened, (pairs, queries), labels, k, mapping)
+    found = _found(queue, opened, (pairs, queries), labels, k, mapping)
     left, told = (found, "") if queue == "disagreement" else grading.unlabelled(found, labels)
     report = grading.make_queue(workbench, left[:count], rules, scale, raters, len(found), told)
     console.print(escape(str(report)), highlight=False)
@@ -159,9 +166,11 @@ def _found(
         return grading.next_label_pairs(index, files[0], mapping)
     if queue == "disagreement":
         assert index.judge is not None and labels is not None
-        return grading.disagreement_pairs(index, index.judge, labels)
+        with item_progress("pairs judged") as progress:
+            return grading.disagreement_pairs(index, index.judge, labels, progress=progress)
     assert files[1] is not None
-    return grading.top_pairs(index, read_query_log(files[1], 0, mapping), k)
+    with console.status("searching"):
+        return grading.top_pairs(index, read_query_log(files[1], 0, mapping), k)
 
 
 def _labels(path: Path | None, model: str | None) -> Judgements | None:

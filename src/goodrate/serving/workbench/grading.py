@@ -41,7 +41,7 @@ TOPIC = Topic(
         id INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE, pair INTEGER NOT NULL REFERENCES grading_pairs (place),
         rater TEXT NOT NULL, rater_key TEXT NOT NULL, kind TEXT NOT NULL, label TEXT, rule TEXT, rule_label TEXT,
         said TEXT NOT NULL, reason TEXT NOT NULL, seconds REAL NOT NULL, time REAL NOT NULL)""",
-        "CREATE INDEX grading_votes_of_pairs ON grading_votes (pair, rater_key, id)",
+        "CREATE INDEX grading_votes_of_pairs ON grading_votes (pair, rater_key, id, kind)",
         """CREATE TABLE grading_held (
         rater_key TEXT PRIMARY KEY, pair INTEGER NOT NULL REFERENCES grading_pairs (place), until REAL NOT NULL)""",
     ),
