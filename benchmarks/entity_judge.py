@@ -47,7 +47,7 @@ from goodrate.run_folder import RunFolder, code_versions, write_atomic
 from lib.queue import RESULTS, WORK
 from lib.tables import add_table, markdown
 from lib.timing import between, machine, spread
-from real_judges import NEGATIONS, Judged, cell, cosines_of
+from real_judges import NEGATIONS, Judged, cell, kept_cosines
 
 NAME = "entity_judge"
 CROSS, ENTITY = "cross", "entity"
@@ -256,7 +256,7 @@ def summarise(case: Case, seed: int) -> None:
     data = case.data
     words = case.kept("words", lambda: lexical_scores(case.catalog, data.pairs))
     judged = Judged(case.name, case.catalog, list(data.pairs), data.scale)
-    cosine = case.kept("cosine", lambda: cosines_of(judged, case.start))
+    cosine = case.kept("cosine", lambda: kept_cosines(judged, case.start))
     systems = {"words": (words, None), "cosine": (cosine, probabilities_out_of_fold(cosine, data))}
     told: dict[str, Any] = {}
     for arm in ARMS:

@@ -51,7 +51,7 @@ from goodrate.settings import complete
 from lib.queue import RESULTS, WORK
 from lib.tables import add_table, markdown
 from lib.timing import machine
-from real_judges import NEGATIONS, Judged, cell, cosines_of
+from real_judges import NEGATIONS, Judged, cell, kept_cosines
 from search_quality import DATA, judgements_format
 from search_quality import folder as folder_of_data
 
@@ -287,7 +287,7 @@ def summarise(case: Case, seed: int) -> None:
         print("no cosine yet: run an arm of a text encoder first")
         return
     cosine = case.kept(
-        "cosine", lambda: cosines_of(Judged(case.name, case.catalog, list(case.data.pairs), case.scale), case.start)
+        "cosine", lambda: kept_cosines(Judged(case.name, case.catalog, list(case.data.pairs), case.scale), case.start)
     )
     for arm in (*CROSS, *LM):
         parts = {fold: WORK / NAME / f"{case.name}-{arm}-{seed}-{fold}.json" for fold in range(case.data.folds)}

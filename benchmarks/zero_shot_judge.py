@@ -33,7 +33,7 @@ from goodrate.run_folder import code_versions, write_atomic
 from goodrate.scale import get_scale
 from lib.queue import RESULTS
 from lib.tables import add_table, markdown
-from real_judges import Judged, cell, cosines_of
+from real_judges import Judged, cell, kept_cosines
 from search_quality import DATA
 
 NAME = "zero_shot_judge"
@@ -68,7 +68,7 @@ def run(
         judged = Judged.read(name)
         scale, chosen = judged.scale.name, drawn(judged.pairs, pairs)
         labelled = LabelledPairs(chosen, judged.scale)
-        scores, seconds = {"cosine": cosines_of(replace(judged, pairs=chosen), encoder)}, {}
+        scores, seconds = {"cosine": kept_cosines(replace(judged, pairs=chosen), encoder)}, {}
         for form in FORMS:
             start = time.process_time()
             scores[form] = asked(loaded, model, form, chosen, scale)

@@ -17,10 +17,12 @@ import polars as pl
 import pytest
 
 import goodrate as gr
+from chat_server import chat_server
 
 ROOT = Path(__file__).parents[1]
 HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 LM_ID = "google/gemma-3-270m"
+ENDPOINT = "http://localhost:8000/v1"
 GRADES = {"irrelevant": "0", "mismatch": "1", "related": "2", "excellent": "3"}
 # Budgets of a test: the lines are the README's, the updates are not.
 SHORT = {
@@ -39,7 +41,7 @@ def block(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """catalog.csv, ratings.csv and pairs.csv of a small generated shop, an encoder, and the configs."""
+    """catalog.csv, ratings.csv, pairs.csv and log.csv of a small generated shop, an encoder, and the configs."""
     from goodrate.models.encoder import Encoder
     from goodrate.models.nano import nano_folder
 
@@ -51,14 +53,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ratings = ratings.with_columns(pl.col("rating").replace_strict(GRADES))
     ratings.write_csv(folder / "ratings.csv")
     ratings.select("query", "docid").head(12).write_csv(folder / "pairs.csv")
+    ratings.select("query").unique(maintain_order=True).head(5).write_csv(folder / "log.csv")
     Encoder.create(nano_folder() / "tokenizer.json", 32, 1).save(folder / "encoder")
     shutil.copytree(ROOT / "configs", folder / "configs")
     return folder
 
 
-def words_of(line: str) -> list[str]:
+def words_of(line: str, endpoint: str = "") -> list[str]:
     """A line as arguments, models local ones (no hub is reached in tests) and budgets short."""
-    words = [word.replace(HUB_ID, "encoder").replace(LM_ID, "nano") for word in shlex.split(line, comments=True)]
+    local = {HUB_ID: "encoder", LM_ID: "nano", ENDPOINT: endpoint}
+    words = [local.get(word, word) for word in shlex.split(line, comments=True)]
     return [*words[1:], *(SHORT.get(words[2], []) if words[1] == "train" else [])]
 
 
@@ -70,12 +74,15 @@ def environment() -> dict[str, str]:
 def test_the_block_runs_line_by_line(folder: Path) -> None:
     lines = block("")
     assert all(line.startswith("goodrate ") for line in lines) and lines[-1].startswith("goodrate serve ")
-    for line in lines[:-1]:
-        done = subprocess.run(
-            [sys.executable, "-c", "from goodrate.cli import main; main()", *words_of(line)],
-            cwd=folder, env=environment(), capture_output=True, text=True, timeout=900,
-        )  # fmt: skip
-        assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    with chat_server(lambda body, number: '{"label": "2", "reason": "it is what was asked for"}') as server:
+        for line in lines[:-1]:
+            done = subprocess.run(
+                [sys.executable, "-c", "from goodrate.cli import main; main()", *words_of(line, server.url)],
+                cwd=folder, env=environment(), capture_output=True, text=True, timeout=900,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    labels = pl.read_csv(folder / "labels.csv")
+    assert set(labels["rater"]) == {"model:NAME"} and len(labels) == len(pl.read_csv(folder / "to_label.csv"))
     verdicts = pl.read_csv(folder / "verdicts.csv")
     assert len(verdicts) == 12 and set(verdicts["status"]) == {"ok"} and verdicts["reason"].null_count() < 12
     assert (folder / "curves.png").is_file() and (folder / "runs/grpo/judge/judge.json").is_file()
