@@ -114,7 +114,7 @@ def added(members: Mapping[str, Member], weights: Mapping[str, float]) -> np.nda
     return weighted_sum([one.scores for one in used], list(weights.values()), means, spreads)
 
 
-def _surely(differences: np.ndarray) -> float:
+def surely(differences: np.ndarray) -> float:
     """The mean of the known differences less SURE standard errors; minus infinity for fewer than two."""
     known = differences[~np.isnan(differences)]
     if len(known) < 2:
@@ -155,7 +155,7 @@ class ScoreSums:
         before = self.data.ndcg(self.total(weights))[known]
         others = {name: self.without(name) for name in weights}
         harm = {
-            name: _surely(one.data.ndcg(one.total(one._weighed(chosen)))[known] - before)
+            name: surely(one.data.ndcg(one.total(one._weighed(chosen)))[known] - before)
             for name, one in others.items()
         }
         worst = max(harm, key=lambda name: harm[name])
@@ -173,16 +173,21 @@ class ScoreSums:
         """All members, (N, M)."""
         return np.stack([(one.scores - one.mean) / one.spread for one in self.members.values()], axis=1)
 
+    @cached_property
+    def fold_weights(self) -> list[dict[str, float]]:
+        """For each fold the weights by the labels of the others."""
+        return [self.fitted(self.data.fold != fold) for fold in range(self.data.folds)]
+
     def out_of_fold(self, train: np.ndarray | None = None) -> np.ndarray:
         """The sum (N,) in which each fold's pairs are added as the queries of the other folds say.
 
         train: (N,) bool, the pairs that weights may be fitted on; None for all.
         """
+        folds = [self.data.fold == fold for fold in range(self.data.folds)]
+        weights = self.fold_weights if train is None else [self.fitted(~inside & train) for inside in folds]
         total = np.empty(len(self.data.pairs))
-        allowed = np.ones(len(total), dtype=bool) if train is None else train
-        for fold in range(self.data.folds):
-            inside = self.data.fold == fold
-            total[inside] = self.total(self.fitted(~inside & allowed))[inside]
+        for inside, of_fold in zip(folds, weights, strict=True):
+            total[inside] = self.total(of_fold)[inside]
         return total
 
 
