@@ -15,47 +15,28 @@ from goodrate.recipes.label_stack import LabelStack, log_losses
 from goodrate.recipes.score_sum import PROBE, LabelledPairs, Member, ScoreSums, probabilities_out_of_fold, probe_scores
 from goodrate.recipes.untrained_members import COSINE, WORDS
 from goodrate.relevance import ensemble_judge, probe_judge
+from goodrate.relevance.calibration import softmax
 from goodrate.relevance.judge import open_judge
 from goodrate.relevance.judge_card import CARD_FILE
-from goodrate.relevance.label_head import LabelHead, fit_multinomial, tilted
+from goodrate.relevance.label_head import LabelHead, fit_multinomial
 from goodrate.relevance.odds import label_probabilities
 from goodrate.relevance.pairs import JudgedPair, Pair
 from goodrate.relevance.probe_head import ProbeHead
-from goodrate.scale import ESCI, FOUR_LEVEL
+from goodrate.scale import ESCI
 from tiny_models import causal_lm
 
-GAINS = ESCI.expected_gain(np.eye(4))
 
-
-def test_a_tilt_by_hand() -> None:
-    # weights 1 : u : u^2 of gains 0, 1/2, 1 with u = e^(t/2) = 2: shares 1/7, 2/7, 4/7 and gain 1/7 + 4/7
-    rows = tilted(np.zeros((1, 3)), np.asarray([5 / 7]), np.asarray([0.0, 0.5, 1.0]))
-    np.testing.assert_allclose(rows, [[1 / 7, 2 / 7, 4 / 7]], atol=1e-12)
-    # two labels: the gain alone tells them, whatever the logits
-    np.testing.assert_allclose(
-        tilted(np.asarray([[3.0, -2.0]]), np.asarray([0.3]), np.asarray([0.0, 1.0])), [[0.7, 0.3]]
+def test_parts_by_hand_say_what_speaks_for_each_label() -> None:
+    head = LabelHead(
+        np.asarray([1.0]),
+        np.asarray([2.0]),
+        np.asarray([[1.0, -1.0]]),
+        np.asarray([[0.0, 3.0], [0.0, 0.0]]),
+        np.zeros(2),
     )
-
-
-def test_a_tilt_has_the_gain_asked_for_and_keeps_the_odds_of_labels_of_one_gain() -> None:
-    rng = np.random.default_rng(0)
-    logits, wished = rng.normal(scale=4.0, size=(300, 4)), rng.uniform(1e-6, 1 - 1e-6, size=300)
-    rows = tilted(logits, wished, GAINS)
-    np.testing.assert_allclose(rows.sum(axis=1), 1.0)
-    np.testing.assert_allclose(rows @ GAINS, wished, atol=1e-9)
-    assert np.array_equal(np.argsort(rows @ GAINS), np.argsort(wished))
-    own = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(tilted(logits, own @ GAINS, GAINS), own, atol=1e-6)  # nothing to do
-    same = np.asarray([0.0, 0.5, 0.5, 1.0])
-    rows = tilted(logits, wished, same)
-    np.testing.assert_allclose(np.log(rows[:, 1] / rows[:, 2]), logits[:, 1] - logits[:, 2], atol=1e-9)
-
-
-def test_a_tilt_at_the_ends_and_of_what_is_unknown() -> None:
-    logits = np.asarray([[5.0, 0.0, 0.0, -30.0], [-30.0, 0.0, 9.0, 0.0], [np.nan] * 4, [0.0] * 4])
-    rows = tilted(logits, np.asarray([1.0, 0.0, 0.5, np.nan]), GAINS)
-    np.testing.assert_allclose(rows[:2], [[0, 0, 0, 1], [1, 0, 0, 0]], atol=1e-9)
-    assert np.isnan(rows[2:]).all() and tilted(np.zeros((0, 4)), np.zeros(0), GAINS).shape == (0, 4)
+    # member 0: 10 * (0, 3), less the mean 15; the probe, member 1: z = 2, 2 * (1, -1)
+    parts = head.parts(np.asarray([[5.0]]), np.asarray([[10.0, 7.0]]), probe=1)
+    assert parts.tolist() == [[[-15.0, 15.0]], [[2.0, -2.0]]]
 
 
 def test_the_multinomial_is_that_of_scikit_learn_and_takes_labels_that_never_occur() -> None:
@@ -117,17 +98,18 @@ def stack_of(turned: int | None = None) -> LabelStack:
     return LabelStack(ScoreSums(data, members), features)
 
 
-def test_a_label_head_tells_what_the_sum_cannot_and_leaves_its_order() -> None:
+def test_a_label_head_tells_what_the_sum_cannot_and_is_kept() -> None:
     stack = stack_of()
     data, total = stack.sums.data, stack.sums.out_of_fold()
     odds = probabilities_out_of_fold(total, data)
-    rows = stack.out_of_fold(odds)
-    np.testing.assert_allclose(ESCI.expected_gain(rows), ESCI.expected_gain(odds), atol=1e-9)
+    rows = stack.out_of_fold()
     assert (log_losses(odds, data) - log_losses(rows, data)).mean() > 0.2
     report = measured_report(stack.sums, {}, stack.features, with_curve=False)
     assert report.label_head and report.label_gain is not None and report.label_gain.low > 0
     np.testing.assert_array_equal(report.system(ENSEMBLE).probabilities, rows)
-    assert any(note.startswith("labels come of a label head") for note in report.notes)
+    np.testing.assert_array_equal(report.system(ENSEMBLE).scores, ESCI.expected_gain(rows))  # it orders by them, too
+    assert set(report.weights) == set(stack.sums.members)
+    assert any(note.startswith("labels, and by them the order, come of a label head") for note in report.notes)
     assert report.as_dict()["label_head"] is True
 
 
@@ -146,15 +128,14 @@ def test_a_label_head_that_knows_no_more_than_the_sum_is_not_kept() -> None:
 def test_a_fold_is_labelled_by_heads_that_never_saw_its_labels() -> None:
     """One fold's labels are turned round: neither its head may know nor those whose scores taught its stack."""
     plain, turned = stack_of(), stack_of(turned=0)
-    weights = {COSINE: 1.0, WORDS: 0.5, PROBE: 0.75}
-    assert plain.fitted(weights, 0).digest == turned.fitted(weights, 0).digest
-    assert plain.fitted(weights, 1).digest != turned.fitted(weights, 1).digest
+    assert plain.fitted(0).digest == turned.fitted(0).digest
+    assert plain.fitted(1).digest != turned.fitted(1).digest
 
 
 def test_the_map_is_the_heads_and_the_stack_in_one() -> None:
     """A feature that no label hangs on changes nothing; one that tells a label raises that label's logit."""
     stack = stack_of()
-    head = stack.fitted({COSINE: 1.0, WORDS: 0.5, PROBE: 0.75})
+    head = stack.fitted()
     assert head.members[2].tolist() == [0.0] * 4 and head.weight.shape == (6, 4)
     assert head.weight[0].argmax() == 1 and np.abs(head.weight[0]).max() > 5 * np.abs(head.weight[5]).max()
 
@@ -184,17 +165,13 @@ def folder(tmp_path: Path) -> Path:
     return judge
 
 
-def test_a_judge_labels_by_its_head_orders_by_its_sum_and_reads_features_once(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_judge_labels_by_its_head_and_reads_features_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judge: Any = open_judge(folder).inner
     pairs = [
         Pair(query, {"title": title}) for query in ("red lamp", "blue rug") for title in ("lamp", "rug", "red rug")
     ]
     features = judge.members[PROBE].reader.features(pairs)
-    total = (0.2 + features[:, 0] - 0.1) / 0.5
-    odds = label_probabilities(total, 2.0, (-1.0, 0.0, 1.0))
-    logits, gains = features @ judge.label_head.weight, FOUR_LEVEL.expected_gain(np.eye(4))
+    wished = softmax(features @ judge.label_head.weight)
     asked: list[int] = []
     real = type(judge.members[PROBE].reader).features
     monkeypatch.setattr(
@@ -202,11 +179,13 @@ def test_a_judge_labels_by_its_head_orders_by_its_sum_and_reads_features_once(
     )
     found = judge.assess([*pairs, Pair("lamp " * 400, {"title": "lamp"})])
     assert asked == [len(pairs)]
-    np.testing.assert_allclose(found.probabilities[:-1], tilted(logits, odds @ gains, gains), atol=1e-6)
-    np.testing.assert_allclose(found.probabilities[:-1] @ gains, odds @ gains, atol=1e-9)
-    assert not np.allclose(found.probabilities[:-1], odds, atol=0.01)
+    np.testing.assert_allclose(found.probabilities[:-1], wished, atol=1e-6)
     assert found.status[-1] != "ok" and np.isnan(found.probabilities[-1]).all()
     assert judge.assess([]).probabilities.shape == (0, 4)
+    labels = wished.argmax(axis=1)
+    (why, *_) = judge.explain(pairs, labels.tolist())
+    own = np.log(wished[0])  # the one member says all: the label's log odds beside the mean of all labels
+    assert why.steps[0].line == f"{PROBE} {own[labels[0]] - own.mean():+.2f}"
 
 
 def test_a_folder_without_a_head_judges_by_odds_and_the_identities_differ(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from goodrate.evaluation.classification import classify, likeliest
+from goodrate.evaluation.classification import classify
 from goodrate.evaluation.significance import Interval, bootstrap_interval, paired_bootstrap_difference
 from goodrate.recipes.label_stack import LabelStack, log_losses
 from goodrate.recipes.score_sum import (
@@ -25,6 +25,7 @@ from goodrate.recipes.score_sum import (
     surely,
 )
 from goodrate.relevance.calibration import reliability
+from goodrate.relevance.label_choice import chosen_labels
 from goodrate.relevance.pairs import JudgedPair
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class Report:
 
     rival: the best system that nobody trained. gain: nDCG@10 of the ensemble less that of the rival, over_cosine: less
     that of the first cosine. curve: labelled queries -> mean gain over the untrained sum. label_head: whether labels
-    come of one; label_gain: log loss of the odds less that of a label head over queries, None where none was tried.
+    and order come of one; label_gain: log loss of the odds less that of a label head over queries, None where none was
+    tried.
     """
 
     data: LabelledPairs
@@ -120,6 +122,8 @@ def measured_report(
     if features is not None and PROBE in weights:
         ensemble, headed, gained = _better_labels(ensemble, LabelStack(sums, features))
         notes.append(_label_note(headed, gained))
+    if headed:
+        weights = {name: weights.get(name, 0.0) for name in sums.members}  # the head reads them all
     rival = max(untrained, key=lambda one: float(np.nanmean(one.ndcg10)))
     gain = paired_bootstrap_difference(ensemble.ndcg10, rival.ndcg10)
     first = next(one for one in untrained if one.name == next(iter(sums.members)))
@@ -141,21 +145,24 @@ def _untrained(sums: ScoreSums, rivals: Mapping[str, np.ndarray]) -> list[System
 
 
 def _better_labels(ensemble: System, stack: LabelStack) -> tuple[System, bool, Interval]:
-    """The system with the labels of a label head where these surely have the smaller log loss, whether so, and by how
-    much: the odds' loss less the head's, over queries, out of fold.
+    """The system with the probabilities of a label head where these surely have the smaller log loss and do not surely
+    order worse, whether so, and by how much: the odds' loss less the head's, over queries, out of fold.
     """
     assert ensemble.probabilities is not None
-    headed = stack.out_of_fold(ensemble.probabilities)
-    less = log_losses(ensemble.probabilities, stack.sums.data) - log_losses(headed, stack.sums.data)
-    better = surely(less) > 0
-    return replace(ensemble, probabilities=headed) if better else ensemble, better, bootstrap_interval(less)
+    data = stack.sums.data
+    probabilities = stack.out_of_fold()
+    less = log_losses(ensemble.probabilities, data) - log_losses(probabilities, data)
+    scores = data.scale.expected_gain(probabilities)
+    headed = replace(_ordering(ensemble.name, scores, data), scores=scores, probabilities=probabilities)
+    better = surely(less) > 0 and not surely(ensemble.ndcg10 - headed.ndcg10) > 0
+    return headed if better else ensemble, better, bootstrap_interval(less)
 
 
 def _label_note(headed: bool, less: Interval) -> str:
-    """Whence the labels are, and why."""
+    """Whence labels and order are, and why."""
     told = f"log loss out of fold by {less.value:+.3f} nats less (95 % {less.low:+.3f} to {less.high:+.3f}) than odds"
     if headed:
-        return f"labels come of a label head: {told}"
+        return f"labels, and by them the order, come of a label head: {told}"
     return f"labels come of the sum's odds: a label head is not surely better ({told})"
 
 
@@ -226,7 +233,8 @@ def _row(system: System, data: LabelledPairs) -> dict[str, float]:
     if system.probabilities is None:
         return row
     scores = system.scores if system.scores is not None else data.scale.expected_gain(system.probabilities)
-    labels = classify(data.labels, likeliest(system.probabilities), data.scale, scores)
+    chosen = data.chosen(system.probabilities) if system.scores is not None else chosen_labels(system.probabilities)
+    labels = classify(data.labels, chosen, data.scale, scores)
     error = reliability(system.probabilities, data.labels).ece
     auc = labels.auc if system.scores is not None else math.nan
     return {**row, "auc_good": auc, "accuracy": labels.accuracy, "macro_f1": labels.macro_f1,

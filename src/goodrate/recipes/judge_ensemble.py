@@ -32,6 +32,7 @@ from goodrate.recipes.untrained_members import (
     write_member,
 )
 from goodrate.relevance import ensemble_judge, probe_judge
+from goodrate.relevance.label_choice import balanced_weights
 from goodrate.relevance.odds import fit_odds
 from goodrate.relevance.pairs import JudgedPair
 from goodrate.relevance.probe_head import gain_targets, ridge_heads
@@ -138,8 +139,9 @@ def _write_judge(
             scale=scale_entry(data.scale), members=tuple(weights), weights=tuple(weights.values()),
             means=tuple(one.mean for one in added), spreads=tuple(one.spread for one in added), slope=slope, cuts=cuts,
             labelled_pairs=len(data.pairs), beta_cum=chosen[0], tuning=chosen[1], warnings=report.warnings,
+            label_weights=balanced_weights(data.labels, len(data.scale)),
         )  # fmt: skip
-        head = LabelStack(sums, probe.features).fitted(weights) if probe and report.label_head else None
+        head = LabelStack(sums, probe.features).fitted() if probe and report.label_head else None
         ensemble_judge.write_ensemble_judge(beside, card, head)
 
 

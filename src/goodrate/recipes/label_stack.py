@@ -6,13 +6,12 @@ heads whose scores teach that fold's stack were fitted without it too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from goodrate.recipes.score_sum import ALPHA, PROBE, LabelledPairs, ScoreSums, kept
-from goodrate.relevance.label_head import LabelHead, fit_multinomial, tilted
+from goodrate.recipes.score_sum import ALPHA, PROBE, LabelledPairs, ScoreSums
+from goodrate.relevance.label_head import LabelHead, fit_multinomial
 from goodrate.relevance.probe_head import ProbeHead, ridge_heads
 
 TINY = 1e-12  # probability below which a loss grows no more
@@ -26,41 +25,34 @@ class LabelStack:
     features: np.ndarray
     _heads: dict[frozenset[int], ProbeHead] = field(default_factory=dict, repr=False)
 
-    def fitted(self, weights: Mapping[str, float], without: int | None = None) -> LabelHead:
-        """A head for the sum with those weights, from all pairs or from those outside one fold.
+    def fitted(self, without: int | None = None) -> LabelHead:
+        """A head from all pairs or from those outside one fold, for the standardised scores of all members.
 
         The probe's score is left out of the stack: heads on its features, one for each label, hold it.
         """
-        data = self.sums.data
+        data, names = self.sums.data, list(self.sums.members)
         outside = frozenset() if without is None else frozenset({without})
         rows, own = ~np.isin(data.fold, list(outside)), self._scores(outside)
         mean, spread = own[rows].mean(axis=0), own[rows].std(axis=0)
         spread = np.where(spread > TINY, spread, 1.0)
-        scores = self._standardised(weights)
-        free = [place for place, name in enumerate(weights) if name != PROBE]
-        inputs = np.hstack([scores[:, free], (own - mean) / spread])[rows]
+        free = [place for place, name in enumerate(names) if name != PROBE]
+        inputs = np.hstack([self.sums.standardised[:, free], (own - mean) / spread])[rows]
         fit, bias = fit_multinomial(inputs, data.labels[rows], len(data.scale))
-        ridge, members = self._ridge(outside), np.zeros((len(weights), len(data.scale)))
+        ridge, members = self._ridge(outside), np.zeros((len(names), len(data.scale)))
         members[free] = fit[: len(free)]
         mixed = fit[len(free) :] / spread[:, None]
         return LabelHead(
             ridge.mean, ridge.spread, ridge.weight @ mixed, members, bias + (np.asarray(ridge.bias) - mean) @ mixed
         )
 
-    def out_of_fold(self, probabilities: np.ndarray) -> np.ndarray:
-        """Label probabilities (N, L), each fold's from the others, with the expected gains of those that are given."""
-        scale = self.sums.data.scale
-        logits = np.empty(probabilities.shape)
-        for fold, weights in enumerate(self.sums.fold_weights):
-            inside, used = self.sums.data.fold == fold, kept(weights)
-            scores = self._standardised(used)[inside]
-            logits[inside] = self.fitted(used, fold).logits(self.features[inside], scores)
-        return tilted(logits, scale.expected_gain(probabilities), scale.expected_gain(np.eye(len(scale))))
-
-    def _standardised(self, weights: Mapping[str, float]) -> np.ndarray:
-        """The scores (N, M) of the members that have a weight."""
-        used = [self.sums.members[name] for name in weights]
-        return np.stack([(one.scores - one.mean) / one.spread for one in used], axis=1)
+    def out_of_fold(self) -> np.ndarray:
+        """Label probabilities (N, L), each fold's from the others."""
+        data = self.sums.data
+        rows = np.empty((len(data.labels), len(data.scale)))
+        for fold in range(data.folds):
+            inside = data.fold == fold
+            rows[inside] = self.fitted(fold).probabilities(self.features[inside], self.sums.standardised[inside])
+        return rows
 
     def _scores(self, outside: frozenset[int]) -> np.ndarray:
         """What ridge heads for the labels say, (N, L): of each pair those fitted without its fold and those outside."""

@@ -17,6 +17,7 @@ from goodrate.catalog.splits import query_folds
 from goodrate.evaluation.metrics import evaluate_run
 from goodrate.recipes.listwise_weights import listwise_weights
 from goodrate.relevance.ensemble_judge import weighted_sum
+from goodrate.relevance.label_choice import balanced_weights, chosen_labels
 from goodrate.relevance.odds import fit_odds, label_probabilities
 from goodrate.relevance.pairs import JudgedPair, gold_labels
 from goodrate.relevance.probe_head import gain_targets, ridge_heads
@@ -83,6 +84,16 @@ class LabelledPairs:
     def queries(self) -> list[str]:
         """The queries that an order can be better or worse on: those with labels that differ. Q of them."""
         return list(self._qrels)
+
+    def chosen(self, probabilities: np.ndarray) -> np.ndarray:
+        """Labels (N,) of probabilities (N, L), weighed by how frequent labels are in the other folds."""
+        chosen = np.empty(len(self.labels), dtype=np.int64)
+        for fold in range(self.folds):
+            inside = self.fold == fold
+            chosen[inside] = chosen_labels(
+                probabilities[inside], balanced_weights(self.labels[~inside], len(self.scale))
+            )
+        return chosen
 
     def ndcg(self, scores: np.ndarray, metric: str = NDCG) -> np.ndarray:
         """The metric (Q,) of ordering each query's judged items by scores (N,); NaN where it is undefined."""
@@ -155,21 +166,20 @@ class ScoreSums:
         before = self.data.ndcg(self.total(weights))[known]
         others = {name: self.without(name) for name in weights}
         harm = {
-            name: surely(one.data.ndcg(one.total(one._weighed(chosen)))[known] - before)
-            for name, one in others.items()
+            name: surely(one.data.ndcg(one.total(one._weighed(chosen)))[known] - before) for name, one in others.items()
         }
         worst = max(harm, key=lambda name: harm[name])
         return others[worst].fitted(chosen) if harm[worst] > 0 else weights
 
     def _weighed(self, chosen: np.ndarray) -> dict[str, float]:
         """Weights of all members; see listwise_weights."""
-        scores, targets = self._standardised[chosen], gain_targets(self.data.labels, self.data.scale)[chosen]
+        scores, targets = self.standardised[chosen], gain_targets(self.data.labels, self.data.scale)[chosen]
         usual = np.asarray(list(self.usual.values()))
         weights = listwise_weights(scores, targets, self.data.query_number[chosen], usual, STRENGTH)
         return dict(zip(self.members, weights.tolist(), strict=True))
 
     @cached_property
-    def _standardised(self) -> np.ndarray:
+    def standardised(self) -> np.ndarray:
         """All members, (N, M)."""
         return np.stack([(one.scores - one.mean) / one.spread for one in self.members.values()], axis=1)
 

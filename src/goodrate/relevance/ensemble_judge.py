@@ -1,7 +1,8 @@
 """A calibrated sum of other judges' scores, as a judge; labels follow from it by proportional odds.
 
 Its members are judge folders inside its own. A cosine and a probe, each right where the other is not, are the usual
-pair. The sum orders; the odds say how probable each label is, or a label head does that keeps the odds' expected gain.
+pair. The sum orders and its odds say how probable each label is; or a label head does both, which reads the members
+and the features of the probe among them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from goodrate.relevance.judge_card import JudgeCard, kind_module, read_judge_card, require_number, write_judge_card
-from goodrate.relevance.label_head import LabelHead, tilted
+from goodrate.relevance.label_head import LabelHead
 from goodrate.relevance.odds import check_odds, label_probabilities
 from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.probe_judge import ProbeJudge
@@ -137,7 +138,7 @@ class EnsembleJudge:
         return self._read(pairs)[0] * np.asarray(self.card.weights)[:, None]
 
     def scores(self, pairs: Sequence[Pair]) -> np.ndarray:
-        """The weighted sum of each pair, (N,)."""
+        """The weighted sum of each pair, (N,); what orders is the expected gain, which a label head gives anew."""
         return self.parts(pairs).sum(axis=0) if pairs else np.zeros(0)
 
     def assess(self, pairs: Sequence[Pair]) -> Assessment:
@@ -145,13 +146,11 @@ class EnsembleJudge:
         if not pairs:
             return Assessment.of(np.zeros((0, len(self.scale))))
         standardised, features = self._read(pairs)
-        total = (standardised * np.asarray(self.card.weights)[:, None]).sum(axis=0)
-        probabilities = label_probabilities(total, self.card.slope, self.card.cuts)
         if self.label_head:
             assert features is not None
-            logits, scale = self.label_head.logits(features, standardised.T), self.scale
-            probabilities = tilted(logits, scale.expected_gain(probabilities), scale.expected_gain(np.eye(len(scale))))
-        return Assessment.of(probabilities)
+            return Assessment.of(self.label_head.probabilities(features, standardised.T))
+        total = (standardised * np.asarray(self.card.weights)[:, None]).sum(axis=0)
+        return Assessment.of(label_probabilities(total, self.card.slope, self.card.cuts))
 
     def _read(self, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray | None]:
         """Standardised scores (M, N), and the features (N, D) that the label head reads: they are computed once."""
@@ -170,11 +169,21 @@ class EnsembleJudge:
         if not pairs:
             return []
         texts = next(iter(self.members.values())).reads([pair.item for pair in pairs])
-        parts = self.parts(pairs).T.tolist()
+        parts = self._parts_for(pairs, labels).tolist()
         return [self._explanation(pair, text, row) for pair, text, row in zip(pairs, texts, parts, strict=True)]
 
+    def _parts_for(self, pairs: Sequence[Pair], labels: Sequence[int]) -> np.ndarray:
+        """What each member adds to the sum, or with a label head to the log odds of the label given, (N, M)."""
+        if self.label_head is None:
+            return self.parts(pairs).T
+        standardised, features = self._read(pairs)
+        assert features is not None
+        probe = next(place for place, one in enumerate(self.members.values()) if isinstance(one, ProbeJudge))
+        parts = self.label_head.parts(features, standardised.T, probe)
+        return parts[:, np.arange(len(pairs)), np.asarray(labels)].T
+
     def _explanation(self, pair: Pair, text: str, parts: Sequence[float]) -> Explanation:
-        """parts: (M,) what each member adds, in spreads from its mean."""
+        """parts: (M,) what each member adds, in spreads from its mean, or for the label."""
         named = zip(self.members, parts, strict=True)
         shares = [ReasonStep(name, f"Part of {name}", f"{name} {part:+.2f}", f"{part:+.2f}") for name, part in named]
         steps = (*shares, *word_steps(pair.query, text))

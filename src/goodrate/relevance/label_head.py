@@ -1,10 +1,8 @@
-"""Labels of an ensemble from more than its sum: multinomial odds of features and members, held to the sum's order.
+"""Labels of an ensemble from more than its sum: multinomial odds of features and members.
 
 A stack: ridge heads on the features, one for each label, and the members' scores go into a multinomial logistic
-regression (Wolpert 1992, "Stacked generalization"). Each row is then tilted exponentially until its expected gain is
-the one that the sum gives: of all distributions with that expected gain the nearest to the stack's in Kullback-Leibler
-divergence (Csiszar 1975, I-projection). So the order stays the sum's, and the labels may differ at one place of it.
-Arithmetic only.
+regression (Wolpert 1992, "Stacked generalization"). A sum is one number, and labels that differ in kind more than in
+degree, such as a complement and a bad substitute, lie at the same place of it. Arithmetic only.
 """
 
 from __future__ import annotations
@@ -20,7 +18,6 @@ from goodrate.relevance.calibration import softmax
 
 PULL = 1.0  # towards 0 of the stack's weights on standardised inputs, in pairs
 BIAS_PULL = 1e-3  # of its biases: a label that never occurs keeps a finite one
-HALVINGS = 200  # more than a float64 has room for: the search ends where it moves no more
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,18 @@ class LabelHead:
     def logits(self, features: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Of features (N, D) and standardised members' scores (N, M): (N, L); a row of NaN for a NaN in either."""
         return self.bias + ((features - self.mean) / self.spread) @ self.weight + scores @ self.members
+
+    def probabilities(self, features: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        """Of labels, (N, L): softmax of the logits."""
+        return softmax(self.logits(features, scores))
+
+    def parts(self, features: np.ndarray, scores: np.ndarray, probe: int) -> np.ndarray:
+        """What each member says for each label beside the mean of all labels, (M, N, L). probe: the member whose
+        features those are.
+        """
+        own = scores.T[:, :, None] * self.members[:, None, :]
+        own[probe] += ((features - self.mean) / self.spread) @ self.weight
+        return own - own.mean(axis=2, keepdims=True)
 
     @property
     def digest(self) -> str:
@@ -102,23 +111,3 @@ def fit_multinomial(inputs: np.ndarray, labels: np.ndarray, num_labels: int) -> 
     found = minimize(loss, np.zeros(x.shape[1] * num_labels), jac=True, method="L-BFGS-B", options=options).x
     w = found.reshape(x.shape[1], num_labels)
     return w[:-1], w[-1]
-
-
-def tilted(logits: np.ndarray, expected: np.ndarray, gains: np.ndarray) -> np.ndarray:
-    """softmax(logits + t * gains) with each row's t such that its expected gain is the one asked for: (N, L).
-
-    logits (N, L); expected (N,) from the least to the largest of gains (L,). A row of NaN where either has a NaN.
-    >>> tilted(np.zeros((1, 3)), np.array([5 / 7]), np.array([0.0, 0.5, 1.0])).round(3).tolist()  # e^t/2 = 2
-    [[0.143, 0.286, 0.571]]
-    """
-    steps = np.diff(gains)
-    bound = 2.0 * (40.0 + float(np.ptp(np.nan_to_num(logits), axis=1).max(initial=0.0))) / steps[steps > 0].min()
-    low, high = np.full(len(logits), -bound), np.full(len(logits), bound)
-    for _ in range(HALVINGS):
-        middle = 0.5 * (low + high)
-        if ((middle == low) | (middle == high)).all():
-            break
-        below = softmax(logits + middle[:, None] * gains) @ gains < expected
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    rows = softmax(logits + (0.5 * (low + high))[:, None] * gains)
-    return np.where(np.isnan(expected)[:, None], np.nan, rows)
