@@ -30,7 +30,7 @@ from goodrate.models.encoder import Encoder
 from goodrate.models.layer_states import LayerStates
 from goodrate.recipes import judge_unlabelled
 from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
-from goodrate.recipes.ensemble_report import BM25, ENSEMBLE, Report, System, lexical_scores, measured_report
+from goodrate.recipes.ensemble_report import BM25, Report, System, lexical_scores, measured_report
 from goodrate.recipes.probe_setup import ProbeSetup
 from goodrate.recipes.score_sum import PROBE, LabelledPairs, Member, ScoreSums, probabilities_out_of_fold, probe_scores
 from goodrate.recipes.untrained_members import CHARACTERS as ENCODER_CHARACTERS
@@ -48,7 +48,7 @@ from lib.timing import between, machine, spread
 from search_quality import DATA, folder, judgements_format
 
 NAME = "real_judges"
-BY_ODDS = "ensemble, labels by odds"
+BY_ODDS = "ensemble, its sum alone"
 CHARACTERS = 160  # of an item that the probe reads
 COST_PAIRS, COST_ROUNDS = 60, 5
 NEGATIONS = ("without", "not", "no", "non")
@@ -270,15 +270,15 @@ def measured(
         probe = Member.of(probe_scores(features, data), USUAL[PROBE])
         sums = ScoreSums(data, {**members, PROBE: probe})
         report = measured_report(sums, rivals, features, with_curve=seed == 0)
-        reports.append(replace(report, systems=(*report.systems, labelled_by_odds(report))))
+        reports.append(replace(report, systems=(*report.systems, sum_alone(sums))))
     return summary(reports)
 
 
-def labelled_by_odds(report: Report) -> System:
-    """The ensemble with labels from its sum alone: a label head's control."""
-    ensemble = report.system(ENSEMBLE)
-    assert ensemble.scores is not None
-    return replace(ensemble, name=BY_ODDS, probabilities=probabilities_out_of_fold(ensemble.scores, report.data))
+def sum_alone(sums: ScoreSums) -> System:
+    """The ensemble without a label head: labels and order from its sum, out of fold."""
+    data, total = sums.data, sums.out_of_fold()
+    probabilities = probabilities_out_of_fold(total, data)
+    return System(BY_ODDS, data.ndcg(total), data.ndcg(total, "ndcg"), total, probabilities)
 
 
 def summary(reports: list[Report]) -> dict[str, Any]:
