@@ -12,13 +12,18 @@ from goodrate.serving.bodies import error_answer
 from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.workbench.comparison_routes import add_comparisons
 from goodrate.serving.workbench.comparisons import Comparisons
+from goodrate.serving.workbench.grading import Grading
+from goodrate.serving.workbench.grading_routes import add_grading
+from goodrate.serving.workbench.monitor_routes import HISTORY, add_monitor
 from goodrate.serving.workbench.overrule_routes import add_overrules
 from goodrate.serving.workbench.overrules import Overrules
 from goodrate.serving.workbench.store import Workbench
 
 Part = TypeVar("Part")
 # name of a page -> what it is called in the line of links, in their order
-WORKBENCH_PAGES: dict[str, str] = {"compare": "Side by side", "overrules": "Overrules"}
+WORKBENCH_PAGES: dict[str, str] = {
+    "compare": "Side by side", "grade": "Grade", "overrules": "Overrules", "monitor": "Monitor",
+}  # fmt: skip
 
 
 class NoWorkbench(LookupError):
@@ -38,6 +43,9 @@ def add_workbench(app: FastAPI, current: Callable[[], SearchPipeline], workbench
     if overrules is not None:
         current().overrules = overrules.of_query
     add_overrules(app, current, lambda: needed(overrules))
+    grading = Grading(workbench) if workbench is not None else None
+    add_grading(app, current, lambda: needed(grading))
+    add_monitor(app, lambda: needed(workbench).folder / HISTORY)
 
     comparisons = Comparisons(workbench) if workbench is not None else None
     add_comparisons(app, lambda: needed(comparisons))
