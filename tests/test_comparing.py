@@ -221,6 +221,13 @@ def test_systems_in_one_line_and_as_files(tmp_path: Path) -> None:
             read_system(text)
 
 
+def test_systems_that_find_the_same_need_no_votes(index: Path, tmp_path: Path) -> None:
+    found = compare(f"{index},name=one", f"{index},name=two", QUERIES, tmp_path)
+    assert (found.identical, found.asked) == (5, 0)
+    with pytest.raises(ValueError, match="'one against two' find the same for every query; GSB is 0"):
+        comparison_report(tmp_path)
+
+
 def run(*arguments: object) -> Any:
     return CliRunner().invoke(command, [str(one) for one in arguments], catch_exceptions=True)
 
@@ -241,3 +248,10 @@ def test_the_verb(index: Path, tmp_path: Path) -> None:
     assert parsed["good"] == 1 and parsed["gsb"]["value"] == 0.2 and parsed["agreement"] is None
     assert "no whole comparison 'x'" in str(run("report", out, "--name", "x").exception)
     assert isinstance(run("report", tmp_path / "none").exception, FileNotFoundError)
+
+
+def test_the_page_shows_what_the_script_wrote() -> None:
+    root = Path(__file__).parents[1]
+    page = (root / "docs" / "comparing.md").read_text()
+    parts = (root / "benchmarks" / "results" / "comparing_walk.txt").read_text().strip().split("\n\n")
+    assert len(parts) == 3 and all(part.strip() in page for part in parts)

@@ -21,6 +21,7 @@ from goodrate.evaluation.interleaving import preference, team_draft
 from goodrate.retrieval.store import Store
 from goodrate.serving.http import create_app
 from goodrate.serving.interleaving import Interleaving
+from goodrate.serving.parts import Parts
 from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.records import IndexUnavailable
 from goodrate.serving.traffic_log import TrafficLog
@@ -41,7 +42,7 @@ class Reversed(FakeSearcher):
 def app(folder: Path, other: Any = None, **settings: Any) -> TestClient:
     second = other or SearchPipeline(FakeStore(), Reversed())
     beside = Interleaving(("old", "new"), lambda: second, TrafficLog(folder), settings)
-    return TestClient(create_app(fake_pipeline(), interleaving=beside), raise_server_exceptions=False)
+    return TestClient(create_app(fake_pipeline(), Parts(interleaving=beside)), raise_server_exceptions=False)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -268,6 +269,6 @@ def test_real_indexes_answer_together(tmp_path: Path) -> None:
         open_interleaving("x", f"{folder},name=x", Workbench(tmp_path / "team"))
     new = f"{folder},rules={tmp_path / 'pins.toml'},name=pins"
     beside = open_interleaving("plain", new, Workbench(tmp_path / "team"))
-    web = TestClient(create_app(gr.Index.open(folder).pipeline, interleaving=beside))
+    web = TestClient(create_app(gr.Index.open(folder).pipeline, Parts(interleaving=beside)))
     firsts = Counter(search(web, str(number))["results"][0]["item_id"] for number in range(16))
     assert set(firsts) == {"a1", "a5"} and min(firsts.values()) > 2

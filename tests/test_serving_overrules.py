@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from goodrate.serving.http import create_app
 from goodrate.serving.live import LivePipeline
+from goodrate.serving.parts import Parts
 from goodrate.serving.workbench.overrules import Overrules
 from goodrate.serving.workbench.store import Workbench
 from serving_shop import fake_judge, fake_pipeline
@@ -27,7 +28,7 @@ def workbench(tmp_path: Path) -> Workbench:
 @pytest.fixture
 def client(workbench: Workbench, tmp_path: Path) -> TestClient:
     pipeline = fake_pipeline(fake_judge(tmp_path / "verdicts.sqlite"))
-    return TestClient(create_app(pipeline, workbench=workbench), raise_server_exceptions=False)
+    return TestClient(create_app(pipeline, Parts(workbench=workbench)), raise_server_exceptions=False)
 
 
 def found(client: TestClient, query: str = "red shoes", **more: Any) -> dict[str, dict[str, Any]]:
@@ -133,7 +134,7 @@ def test_it_needs_a_workbench_and_a_judge(workbench: Workbench) -> None:
     bare = TestClient(create_app(fake_pipeline(fake_judge())))
     assert bare.post("/overrules", json=KETTLE).status_code == 501
     assert "--workbench DIR" in bare.get("/overrules").json()["message"]
-    unjudged = TestClient(create_app(fake_pipeline(), workbench=workbench))
+    unjudged = TestClient(create_app(fake_pipeline(), Parts(workbench=workbench)))
     assert unjudged.post("/overrules", json=KETTLE).status_code == 501
     assert unjudged.get("/overrules").json() == {"labels": [], "overrules": []}
     assert unjudged.delete("/overrules/7", params={"by": "Bo"}).status_code == 404
@@ -142,7 +143,7 @@ def test_it_needs_a_workbench_and_a_judge(workbench: Workbench) -> None:
 def test_an_index_that_is_opened_anew_keeps_them_and_another_process_sees_them(workbench: Workbench) -> None:
     version = [1]
     live = LivePipeline(fake_pipeline(fake_judge()), lambda: fake_pipeline(fake_judge()), version=lambda: version[0])
-    client = TestClient(create_app(live, workbench=workbench))
+    client = TestClient(create_app(live, Parts(workbench=workbench)))
     with Workbench(workbench.folder) as other:
         Overrules(other).set("red shoes", "a5", "excellent", "Ada")
     first, version[0] = live.current(), 2

@@ -13,6 +13,7 @@ import pytest
 import page_browser
 from goodrate.serving.http import create_app
 from goodrate.serving.interleaving import Interleaving
+from goodrate.serving.parts import Parts
 from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.traffic_log import TrafficLog
 from page_browser import WIDE, Served, search
@@ -30,7 +31,7 @@ def page() -> Iterator[Any]:
 def test_an_opened_result_is_a_click(page: Any, tmp_path: Path) -> None:
     other = SearchPipeline(FakeStore(), FakeSearcher(), fake_judge())
     beside = Interleaving(("old", "new"), lambda: other, TrafficLog(tmp_path))
-    server = Served(None, app=create_app(fake_pipeline(), interleaving=beside))
+    server = Served(None, app=create_app(fake_pipeline(), Parts(interleaving=beside)))
     search(page, server, "red shoes")
     second = page.locator(".result").nth(1)
     second.get_by_role("button", name="Details").click()

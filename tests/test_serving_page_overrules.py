@@ -57,6 +57,7 @@ def test_a_verdict_is_set_marked_listed_and_undone(page: Any, served: Served) ->
     shot(page, f"overrule_form_{page.viewport_size['width']}", whole=False)
     form.get_by_role("button", name="Set").click()
     page.locator(".result").first.get_by_text("Set by Ada until 2999-12-31").wait_for()
+    page.get_by_text("Kept: “Red kettle” is excellent for “red shoes”").wait_for()
     first = page.locator(".result").first
     assert first.locator("h3").inner_text() == "Red kettle" and first.locator(".chip").inner_text() == "Good"
     first.get_by_role("button", name="Why").click()

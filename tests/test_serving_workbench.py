@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from goodrate.serving.http import create_app
+from goodrate.serving.parts import Parts
 from goodrate.serving.workbench.store import FILE, Topic, Workbench
 from serving_shop import fake_pipeline
 
@@ -71,6 +72,6 @@ for number in range(1000000):
 
 def test_pages_are_named_only_with_a_workbench(tmp_path: Path) -> None:
     assert TestClient(create_app(fake_pipeline())).get("/pages").json() == {"search": True, "pages": []}
-    shown = TestClient(create_app(fake_pipeline(), workbench=Workbench(tmp_path))).get("/pages").json()["pages"]
+    shown = TestClient(create_app(fake_pipeline(), Parts(workbench=Workbench(tmp_path)))).get("/pages").json()["pages"]
     assert {"path": "overrules/", "title": "Overrules"} in shown
     assert {"path": "compare/", "title": "Side by side"} in shown

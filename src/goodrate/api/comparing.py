@@ -171,6 +171,8 @@ def comparison_report(folder: str | Path, name: str | None = None, seed: int = 0
         kept = Comparisons(workbench)
         found = kept.named(name)
         votes = kept.votes(found["id"])
+    if not found["asked"]:
+        raise ValueError(f"{folder}: both systems of {found['name']!r} find the same for every query; GSB is 0")
     if not votes:
         raise ValueError(f"{folder}: nobody has voted on {found['name']!r} yet; goodrate compare serve {folder}")
     table = pl.DataFrame(votes, infer_schema_length=None)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from goodrate.cli.serve_options import AllowHost, Host, Insecure, Port, TokenFile
 from goodrate.cli.terminal import console, item_progress, require_file_name, require_folder, uncollected
 from goodrate.strict_json import dumps
 
@@ -97,20 +98,22 @@ def make(
 @app.command()
 def serve(
     folder: Folder,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    token_file: TokenFile = None,
+    insecure: Insecure = False,
+    allow_host: AllowHost = None,
 ) -> None:
     """Show the sets of a workbench to raters, without an index. Example: goodrate compare serve team"""
     from goodrate.api.comparing import comparison_names
-    from goodrate.api.serving import LOOPBACK, listen, run_comparisons
+    from goodrate.api.serving import Parts, access, listen, run_comparisons
 
+    allowed = access(host, token_file, insecure, allow_host or ())
     names = comparison_names(folder)
     with listen(host, port) as listener:
         address = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/compare/"
         console.print(escape(f"{', '.join(names)}, at {address} (Ctrl-C stops)"), highlight=False)
-        if host not in LOOPBACK:
-            console.print("others can reach this address and goodrate asks nobody who they are: put a proxy in front")
-        run_comparisons(folder, listener)
+        run_comparisons(folder, listener, Parts(access=allowed))
 
 
 @app.command()

@@ -16,7 +16,6 @@ from goodrate.catalog.normal_form import normal_text
 from goodrate.evaluation.interleaving import draft_seed, team_draft
 from goodrate.ranking.results import Result
 from goodrate.ranking.sorting import RELEVANCE
-from goodrate.serving.answers import search_json
 from goodrate.serving.bodies import error_answer
 from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.records import IndexUnavailable, SearchRequest, SearchResponse
@@ -100,16 +99,13 @@ def _blind(result: Result, place: int) -> Result:
     )
 
 
-def search_answer(pipeline: SearchPipeline, body: SearchBody, interleaving: Interleaving | None) -> dict[str, Any]:
-    """The answer of /search, with a query_id where it is interleaved and logged."""
-    query_id = None
+def answered(
+    pipeline: SearchPipeline, body: SearchBody, interleaving: Interleaving | None
+) -> tuple[SearchResponse, str | None]:
+    """The answer of a search, and its id where it is interleaved and logged."""
     if interleaving is None:
-        response = pipeline.search(body.request())
-    else:
-        response, query_id = interleaving.answer(pipeline, body.request(), body.client_id, body.session_id)
-    if query_id is not None:
-        return {**search_json(response, None), "query_id": query_id}
-    return search_json(response, pipeline.judge.scale if pipeline.judge else None)
+        return pipeline.search(body.request()), None
+    return interleaving.answer(pipeline, body.request(), body.client_id, body.session_id)
 
 
 class EventBody(BaseModel):

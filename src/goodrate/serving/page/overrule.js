@@ -5,7 +5,8 @@ import { raterName, rememberRater } from "./rater.js";
 
 const CHANGED = "goodrate:overruled"; // an event of the document: searches are to be made anew
 
-export const whenOverruled = (action) => document.addEventListener(CHANGED, action);
+/** action(text): called when somebody has overruled the judge, or undone that, with what happened. */
+export const whenOverruled = (action) => document.addEventListener(CHANGED, (event) => action(event.detail));
 
 /** "Set by NAME until DATE", for a result whose verdict is a person's; null for the judge's own. */
 export function overruleMark(verdict) {
@@ -26,7 +27,7 @@ function standing(one) {
   const own = one.judge ? `The judge says ${one.judge.label ?? "nothing: it failed"}.` : "The judge was not asked.";
   const wrong = make("p", { className: "warning", role: "alert" });
   const undo = make("button", { type: "button", className: "small" }, "Undo");
-  undo.onclick = () => change(wrong, () => sendJson(`overrules/${one.id}?${new URLSearchParams({ by: raterName() || one.by })}`, {}, "DELETE"));
+  undo.onclick = () => change(wrong, `Undone: the judge's verdict counts again for ${one.item_id}.`, () => sendJson(`overrules/${one.id}?${new URLSearchParams({ by: raterName() || one.by })}`, {}, "DELETE"));
   return make("div", {}, make("p", {}, `${own} ${one.by} says ${one.label}${one.reason ? `: ${one.reason}` : ""}.`), undo, wrong);
 }
 
@@ -53,15 +54,15 @@ function form(query, answer, result) {
     event.preventDefault();
     const said = { query, item_id: result.item_id, label: label.value, by: by.value.trim(), reason: reason.value.trim(), until: until.value || null };
     rememberRater(said.by);
-    change(wrong, () => sendJson("overrules", said));
+    change(wrong, `Kept: “${result.item.title || result.item_id}” is ${said.label} for “${query}”, and stands where that puts it.`, () => sendJson("overrules", said));
   };
   return asked;
 }
 
-async function change(wrong, send) {
+async function change(wrong, told, send) {
   try {
     await send();
-    document.dispatchEvent(new Event(CHANGED));
+    document.dispatchEvent(new CustomEvent(CHANGED, { detail: told }));
   } catch (error) {
     wrong.textContent = error.message;
   }

@@ -246,7 +246,10 @@ function start() {
   document.addEventListener("keydown", onKey);
   attachSuggestions(form.elements.query, byId("suggestions"), submit);
   attachSheet();
-  whenOverruled(() => run(scrollY));
+  whenOverruled(async (told) => {
+    await run(scrollY);
+    notice.prepend(make("p", { className: "told", role: "status" }, told));
+  });
   attachHistory(() => {
     byId("sheet").close();
     state = stateOf(location.search);
