@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import page_browser
+from goodrate.serving.parts import Parts
 from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.workbench.overrules import Overrules
 from goodrate.serving.workbench.store import Workbench
@@ -36,7 +37,7 @@ def workbench(tmp_path: Path) -> Workbench:
 
 @pytest.fixture
 def served(workbench: Workbench) -> Iterator[Served]:
-    server = Served(SearchPipeline(FakeStore(), FakeSearcher(), fake_judge()), workbench)
+    server = Served(SearchPipeline(FakeStore(), FakeSearcher(), fake_judge()), Parts(workbench=workbench))
     yield server
     server.stop()
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from goodrate.api.index import Index
+    from goodrate.api.ranker import RankerChoice
     from goodrate.relevance.judge import CalibratedJudge
     from goodrate.relevance.verdict_store import VerdictStore
     from goodrate.serving.access import Access
@@ -98,13 +99,14 @@ def open_live(
     index: Path, model: str | None = None, encoder: str | None = None, verdicts: Path | None = None,
     facts: Path | None = None, contexts: str | None = None, context_encoder: str | None = None,
     rules: Path | None = None, judge_ms: float | None = None, keep_verdicts: int | None = KEEP,
+    ranker: RankerChoice | None = None,
 ) -> tuple[Index, LivePipeline]:  # fmt: skip
     """An index folder with its encoder, a judge with its notes and stored verdicts, and what serves it.
 
     model: the judge's folder. verdicts: the file that keeps verdicts, verdicts.sqlite in the index unless said. facts,
     contexts, context_encoder: as Index.notes. rules: a file of ranking rules in place of the index's own. judge_ms: as
-    Index.rerank. keep_verdicts: how many the file holds at most; None = all. Raises what Index.open and open_judge do,
-    and ValueError for a file of verdicts that is another one.
+    Index.rerank. keep_verdicts: how many the file holds at most; None = all. ranker: orders results inside tiers.
+    Raises what Index.open, open_judge and RankerChoice.live do, and ValueError for a file of verdicts that is another.
     """
     from goodrate.api.index import Index
     from goodrate.api.judging import named_texts, require_facts
@@ -118,10 +120,10 @@ def open_live(
             raise ValueError(f"texts are given ({contexts or context_encoder}), and no judge to read them")
         if judge_ms is not None:
             raise ValueError(f"--judge-ms {judge_ms:g} is for a judge, and there is none: --model JUDGE")
-        opened = Index.open(index, encoder).but(rules=rules)
+        opened = Index.open(index, encoder).but(rules=rules, ranker=ranker)
         return opened, live(opened)
     texts = named_texts(model, contexts, context_encoder, index / CONTEXTS)
-    opened = Index.open(index, encoder).but(rules=rules, judge_ms=judge_ms)
+    opened = Index.open(index, encoder).but(rules=rules, judge_ms=judge_ms, ranker=ranker)
     store = ServingVerdictStore(verdicts_file(index, verdicts), keep_verdicts)
     reranked, noted = rerank_by(opened, model, store, facts, texts, context_encoder)
     files = [facts or index / FACTS, *([] if texts == ITEMS else [Path(texts or index / CONTEXTS)])]

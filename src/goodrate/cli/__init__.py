@@ -31,6 +31,8 @@ VERBS = {
     "curves": ("goodrate.cli.curves", "Draw what training runs logged."),
     "evaluate": ("goodrate.cli.evaluate", "Measure systems against judgements."),
     "compare": ("goodrate.cli.compare", "Have people compare two systems side by side, or shoppers, unasked."),
+    "events": ("goodrate.cli.events", "Make one table of impressions of a log of clicks."),
+    "evaluate-policy": ("goodrate.cli.evaluate_policy", "Estimate what a policy would earn, from another one's log."),
     "monitor": ("goodrate.cli.monitor", "Follow the Goodrates of a search over time."),
     "agreement": ("goodrate.cli.agreement", "Measure how far raters agree."),
     "tune": ("goodrate.cli.tune", "Choose the weights of a search on judgements."),

@@ -24,6 +24,7 @@ from goodrate.serving.observing import Observer, Observers
 from goodrate.serving.parts import Parts
 from goodrate.serving.pictures import PicturePolicy
 from goodrate.serving.pipeline import SearchPipeline
+from goodrate.serving.ranker import add_ranker
 from goodrate.serving.request_log import HEADER, RequestLog
 from goodrate.serving.rerank_routes import add_rerank
 from goodrate.serving.safety import Safety
@@ -59,6 +60,7 @@ def create_app(pipeline: SearchPipeline | LivePipeline, parts: Parts | None = No
     add_metrics(app, metrics)
     add_workbench(app, current, parts.workbench)
     add_traffic(app, parts.interleaving)
+    add_ranker(app, current)
 
     pictures = dict.fromkeys(PAGE_PATHS, PicturePolicy(lambda: current().store).sources)
     if parts.workbench is not None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from goodrate.ranking.live_ranker import LiveRanker
 from goodrate.ranking.ordering import Ordering
 from goodrate.ranking.results import Result, rank, shown_item, unretrieved
 from goodrate.ranking.rule_file import RankingRules
@@ -49,17 +50,19 @@ class SearchPipeline:
         language: str = "en",
         today: Callable[[], datetime.date] = datetime.date.today,
         judge_ms: float | None = None,
+        ranker: LiveRanker | None = None,
     ) -> None:
         """modes: those that the index supports, the default first. group_by: how results are grouped unless a request
         says otherwise. language: whose rules read measures in titles. today: the day by which ranking rules apply.
-        judge_ms: what a search may spend on verdicts unless it says otherwise; None = no limit.
+        judge_ms: what a search may spend on verdicts unless it says otherwise; None = no limit. ranker: orders results
+        inside their tiers.
         """
         self.store = store
         self.judge = judge
         self.modes = tuple(modes)
         self._searcher = searcher
         self._rules, self._group_by, self._language, self._today = rules or RankingRules(), group_by, language, today
-        self._judge_ms = judge_ms
+        self._judge_ms, self.ranker = judge_ms, ranker
         self.models = threading.Lock()
         self.pace = JudgePace()
         self.overrules: Callable[[str], Known] = lambda query: {}  # what people say of a query's items
@@ -71,7 +74,7 @@ class SearchPipeline:
         """
         request = self._checked(request)
         watch = Stopwatch()
-        depth = request.depth if self.judge is not None else 0
+        depth = request.depth if self.judge is not None or self.ranker is not None else 0
         with self._locked(watch):
             with watch.stage("retrieve"):
                 read = self._searcher.read(request.query, request.ignore)
@@ -83,7 +86,7 @@ class SearchPipeline:
             ordering = Ordering(rules, found.matching, self._group(request))
             with watch.stage("rank"):
                 items = [shown_item(row) for row in rows]
-                seen = rank(hits[:depth], items[:depth], verdicts)
+                seen = self._ranked(request, read, hits[:depth], rows[:depth], verdicts)
                 self._start(ordering, request, [*seen, *rank(hits[depth:], items[depth:], (), len(seen))], found)
             while not found.complete and not ordering.has(request.offset + request.k + 1):
                 before = found.given
@@ -118,6 +121,17 @@ class SearchPipeline:
             return
         pinned = found.fetch(ordering.missing_pins(results))
         ordering.start(results, [unretrieved(shown_item(row)) for row in pinned])
+
+    def _ranked(
+        self, request: SearchRequest, read: Any, hits: Sequence[Any], rows: Sequence[Item],
+        verdicts: Sequence[Verdict | None],
+    ) -> list[Result]:  # fmt: skip
+        """The results of the first hits by tier and gain, or by what the click ranker says inside a tier."""
+        items = [shown_item(row) for row in rows]
+        if self.ranker is None:
+            return rank(hits, items, verdicts)
+        utilities = self.ranker.utilities(_asked(request, read), rows, hits, verdicts)
+        return rank(hits, items, verdicts, utilities=utilities.tolist(), across_tiers=self.ranker.across_tiers)
 
     def _rules_for(self, request: SearchRequest, read: Any) -> RankingRules:
         """The ranking rules for a query, as it was typed or as it is searched for. Sorted results have no places."""
@@ -241,7 +255,7 @@ class SearchPipeline:
         """The verdict of each row, in order of retrieval; None where the time for verdicts was spent."""
         if self.judge is None or not rows:
             return []
-        query = request.query if read.typed else read.correction.text
+        query = _asked(request, read)
         if request.judge_ms is None:
             verdicts: list[Verdict | None] = [*self.judge.judge(query, rows)]
         else:
@@ -252,6 +266,11 @@ class SearchPipeline:
 def ids_of(items: Sequence[Item]) -> list[str]:
     """The id of each item, "" for a bare text."""
     return [str(item.get("id") or "") for item in items]
+
+
+def _asked(request: SearchRequest, read: Any) -> str:
+    """The whole query that is answered: as it was typed, or corrected."""
+    return request.query if read.typed else read.correction.text
 
 
 def window_sizes(request: SearchRequest, depth: int, rules: RankingRules) -> list[int]:

@@ -16,6 +16,7 @@ export function fillDetail(detail, answer, result) {
   const people = make("div", {});
   detail.append(people);
   fillOverrule(people, answer, result);
+  if (typeof result.utility === "number") detail.append(section("Ranker", make("p", {}, `Predicted chance of a click once it is seen: ${(100 * result.utility).toFixed(1)}%.`)));
   if (!answer.query_id) detail.append(channelTable(result.retrieval)); // an interleaved answer tells nobody who found what
   const attributes = Object.entries(item.attributes ?? {});
   if (attributes.length) detail.append(section("Attributes", definitions(attributes.map(([name, value]) => [name, [value].flat().join(", ")]))));
