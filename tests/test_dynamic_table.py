@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import copy
+import sys
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from goodrate.models.dynamic_table import SGD, Adagrad, EmbeddingEngine, EmbeddingSpec, RowWiseAdagrad, SparseAdam
+from goodrate.extras import MissingExtra
+from goodrate.models.dynamic_table import (
+    SGD,
+    Adagrad,
+    EmbeddingEngine,
+    EmbeddingSpec,
+    MaxRows,
+    RowWiseAdagrad,
+    SparseAdam,
+)
 from goodrate.models.dynamic_table.hashing import mixed
+from goodrate.models.dynamic_table.kernels import kernels_of
 from goodrate.models.dynamic_table.lookup import distinct
 from goodrate.ragged import Ragged
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, params=["torch", "numba"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test with either code."""
+    if request.param == "numba":
+        pytest.importorskip("numba")
+    monkeypatch.setattr("goodrate.models.dynamic_table.engine.kernels_of", lambda _: kernels_of(request.param))
+    return request.param
+
+
 EXTREMES = [0, -1, -2, 1, 2**52, 2**52 + 1, 2**53 + 1, 2**63 - 1, -(2**63), -(2**63) + 1, 65535, 65536, -65536]
 
 
@@ -67,7 +89,7 @@ def test_two_keys_of_one_hash_are_two_rows() -> None:
     tags = torch.tensor([0, 1] * 3)
     hashes = engine.storages[0].hashed(ids, tags)
     assert len(set(hashes.tolist())) == 1
-    found = distinct(ids, tags, hashes)
+    found = distinct(ids, tags, hashes, engine.storages[0].kernels)
     assert found.keys.tags.tolist() == [0, 1] and found.spread(torch.tensor([10, 20])).tolist() == [10, 20] * 3
     a, b = Ragged.single(ids[:1]), Ragged.single(ids[1:2])
     engine({"a": a, "b": b})
@@ -227,6 +249,66 @@ def test_features_and_specs_must_agree() -> None:
             EmbeddingSpec(**bad)
 
 
-def test_hash_is_one_to_one_on_a_table() -> None:
+def test_hash_is_one_to_one_on_a_table_and_one_in_either_code() -> None:
+    storage = EmbeddingEngine({"x": EmbeddingSpec(1), "y": EmbeddingSpec(1)}).storages[0]
+    extremes, tags = torch.tensor(EXTREMES), torch.arange(len(EXTREMES)) % 2
+    assert torch.equal(storage.hashed(extremes, tags), mixed(extremes, storage.salts[tags]))
     ids = torch.cat([torch.arange(-200_000, 200_000), torch.arange(0, 2**62, 2**44)])
     assert len(mixed(ids, 5).unique()) == len(ids.unique())
+
+
+@pytest.mark.parametrize("optimizer", [SGD, SparseAdam, Adagrad, RowWiseAdagrad])
+def test_numba_and_torch_are_equal(optimizer: Any, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.undo()
+    pytest.importorskip("numba")
+    specs = {"x": EmbeddingSpec(5, pooling="mean", eviction=MaxRows(60, every=2)), "y": EmbeddingSpec(5)}
+    ends: list[Any] = []
+    for index in ("torch", "numba"):
+        engine = EmbeddingEngine(specs, seed=1, index=index)  # type: ignore[arg-type]
+        assert (engine.storages[0].kernels is None) == (index == "torch")
+        rule = optimizer(engine, lr=0.1)
+        for step in range(6):
+            out = engine({"x": bags(30, 90, step), "y": bags(30, 90, 50 + step)})
+            (out["x"].square() + out["y"].sin()).sum().backward()
+            rule.step()
+        ids = torch.arange(90)
+        ends.append({(t, s): v.slot(ids, s) for t, v in engine.tables.items() for s in v.storage.slots})
+        ends[-1] |= {t: sorted(v.ids().tolist()) for t, v in engine.tables.items()}
+    for key, value in ends[0].items():
+        torch.testing.assert_close(ends[1][key], value, rtol=1e-5, atol=1e-6)
+
+
+def test_numba_that_is_not_there(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert EmbeddingEngine({"x": EmbeddingSpec(2)}).storages[0].kernels is None
+    with pytest.raises(MissingExtra, match=r'pip install "goodrate\[numba\]"'):
+        EmbeddingEngine({"x": EmbeddingSpec(2)}, index="numba")
+    with pytest.raises(ValueError, match="index 'cuda' is not one of auto, torch, numba"):
+        EmbeddingEngine({"x": EmbeddingSpec(2)}, index="cuda")  # type: ignore[arg-type]
+
+
+def test_a_keyed_jagged_tensor_is_taken_apart() -> None:
+    class Part:
+        """As torchrec's JaggedTensor."""
+
+        def __init__(self, values: list[int], offsets: list[int]) -> None:
+            self._values, self._offsets = torch.tensor(values), torch.tensor(offsets, dtype=torch.int32)
+
+        def values(self) -> Tensor:
+            return self._values
+
+        def offsets(self) -> Tensor:
+            return self._offsets
+
+        def weights_or_none(self) -> None:
+            return None
+
+    class Keyed:
+        def to_dict(self) -> dict[str, Part]:
+            return {"x": Part([1, 2, 3], [0, 2, 3])}
+
+    engine = EmbeddingEngine({"x": EmbeddingSpec(3)})
+    torch.testing.assert_close(engine(Keyed())["x"], engine({"x": Ragged.of([[1, 2], [3]])})["x"])
+    with pytest.raises(ValueError, match="expected Ragged columns by name, got list"):
+        engine([1])

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -82,6 +83,20 @@ def test_features_of_rows() -> None:
     assert (
         np.isnan(unknown.dense).all() and unknown.ids["item"][0] == text_ids(["z"])[0] and not unknown.known["brand"][0]
     )
+
+
+def test_a_frame_and_rows_have_the_same_features() -> None:
+    odd = [
+        {"id": "c", "brand": "\uff3a\uff4f\uff52  x", "category": "A > B", "price": 0.0, "rating": float("nan"),
+         "attributes": '{"reviews":"12"}'},
+        {"id": "d", "brand": "", "category": "", "price": 1e6, "rating": 5.0, "attributes": '{"reviews":"many"}'},
+    ]  # fmt: skip
+    rows = [*ITEMS, *odd]
+    of_rows, of_frame = item_features(rows, SMALL), item_features(pl.DataFrame(rows), SMALL)
+    np.testing.assert_array_equal(of_rows.dense, of_frame.dense)
+    assert of_rows.dense[2:, 2].tolist()[0] == pytest.approx(np.log(13.0)) and np.isnan(of_rows.dense[3, 2])
+    for name in ("item", "brand", "category"):
+        assert (of_rows.ids[name] == of_frame.ids[name]).all() and (of_rows.known[name] == of_frame.known[name]).all()
 
 
 def hit(rank: int, **scores: float) -> SimpleNamespace:

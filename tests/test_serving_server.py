@@ -15,6 +15,7 @@ import pytest
 
 from goodrate.api.serving import listen, server
 from goodrate.serving.limits import Limits
+from goodrate.serving.parts import Parts
 from serving_shop import fake_judge, fake_pipeline
 
 LIMITS = Limits(body=100_000, header_seconds=0.5, body_seconds=0.5, stop_seconds=1)
@@ -26,7 +27,7 @@ class Running:
     def __init__(self, limits: Limits, verdicts: Path | None = None) -> None:
         self._listener = listen("127.0.0.1", 0)
         self.port = self._listener.getsockname()[1]
-        self.server = server(fake_pipeline(fake_judge(verdicts)), limits)
+        self.server = server(fake_pipeline(fake_judge(verdicts)), Parts(limits))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._listener]}, daemon=True)
         self.thread.start()
         while not self.server.started:
@@ -130,7 +131,8 @@ def test_requests_under_way_are_finished_when_the_server_stops() -> None:
 
 RERANK = {"query": "a", "documents": ["b"]}
 BODIES = {"/search": {"query": "a"}, "/judge": {"pairs": [{"query": "a", "item_text": "b"}]}, "/v1/rerank": RERANK}
-BODIES |= {"/explain": {"query": "a", "item_text": "b"}}
+BODIES |= {"/explain": {"query": "a", "item_text": "b"}, "/rerank": {"query": "a", "texts": ["b"]}}
+BODIES |= {"/v2/rerank": RERANK, "/v1/score": {"text_1": "a", "text_2": ["b"]}}
 
 
 @pytest.mark.parametrize("path", sorted(BODIES))

@@ -50,6 +50,8 @@ class Ragged:
 
     def to(self, device: torch.device | str) -> Ragged:
         """The same column on a device."""
+        if self.values.device == torch.device(device):
+            return self
         weights = None if self.weights is None else self.weights.to(device)
         return Ragged(self.values.to(device), self.offsets.to(device), weights)
 

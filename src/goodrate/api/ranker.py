@@ -30,6 +30,10 @@ class RankerChoice:
             self._opened[labels] = LiveRanker(self.folder, judge.scale if judge else None, self.across_tiers)
         return self._opened[labels]
 
+    def notice(self) -> str:
+        """What a server says of it."""
+        return f"results stand by {self.folder} {'across' if self.across_tiers else 'inside'} their tiers"
+
 
 def ranker_choice(folder: Path | None, across_tiers: bool) -> RankerChoice | None:
     """The choice of a command line. Raises ValueError for --across-tiers without a ranker."""

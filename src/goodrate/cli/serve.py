@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
@@ -20,18 +22,33 @@ from goodrate.cli.options import (
     Ranker,
     Rules,
     Verdicts,
+    Workbench,
+)
+from goodrate.cli.serve_options import (
+    AllowHost,
+    Candidates,
+    Cors,
+    Host,
+    Insecure,
+    Interleave,
+    KeepVerdicts,
+    Log,
+    LogFormat,
+    MaxBody,
+    Otel,
+    Port,
+    TokenFile,
 )
 from goodrate.cli.terminal import console, report_warnings, verb_app
 from goodrate.extras import require
 
-if TYPE_CHECKING:
-    from goodrate.api.index import Index
-
 app = verb_app()
+log = logging.getLogger("goodrate.serve")
 
 HELP = """Serve search over HTTP with a web page.
 
-The page is at /, the API at /search, /judge, /explain, /v1/rerank and /healthz; /openapi.json describes it.
+The page is at /, the API at /search, /judge, /explain, /rerank, /score, /v1/embeddings, /metrics and /healthz;
+/openapi.json describes it.
 
 Examples:
 
@@ -42,62 +59,142 @@ Examples:
   goodrate serve shop-index --model runs/judge/judge --judge-ms 200
 
   goodrate serve shop-index --model runs/judge/judge --ranker runs/clicks/ranker
+
+  goodrate serve shop-index --model runs/judge/judge --workbench team
+
+  goodrate serve shop-index --interleave shop-index,mode=lexical,name=words --workbench team
+
+  goodrate serve shop-index --host 0.0.0.0 --token-file tokens.txt --log-format json
+
+  goodrate serve --candidates opensearch://localhost:9200/products --model runs/judge/judge
 """
 
 
 @app.command(help=HELP)
 def serve(
-    index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
+    index: Annotated[Path | None, typer.Argument(help="The folder that goodrate index made.")] = None,
     model: Judge = None,
     judge_ms: JudgeMs = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     encoder: Encoder = None,
     verdicts: Verdicts = None,
-    keep_verdicts: Annotated[
-        int, typer.Option(min=1, help="How many verdicts the file holds; those that are unused for longest go.")
-    ] = KEEP,
+    keep_verdicts: KeepVerdicts = KEEP,
     facts: Facts = None,
     contexts: Contexts = None,
     context_encoder: ContextEncoder = None,
     rules: Rules = None,
     ranker: Ranker = None,
     across_tiers: AcrossTiers = False,
-    max_body: Annotated[float, typer.Option(min=0.001, help="Longest body that is read, in megabytes.")] = 8.0,
+    candidates: Candidates = None,
+    max_body: MaxBody = 8.0,
+    token_file: TokenFile = None,
+    insecure: Insecure = False,
+    allow_host: AllowHost = None,
+    cors: Cors = None,
+    log_format: Log = LogFormat.text,
+    otel: Otel = False,
+    workbench: Workbench = None,
+    interleave: Interleave = None,
 ) -> None:
     """See HELP."""
+    from goodrate.api.interleaving import open_interleaving
     from goodrate.api.ranker import ranker_choice
-    from goodrate.api.ranking import unknown_ids_warning
-    from goodrate.api.serving import Limits, listen, open_live, run, warm_up
+    from goodrate.api.serving import Limits, Parts, access, listen, observed, open_workbench, run
 
     require("serve", "goodrate serve")
     chosen = ranker_choice(ranker, across_tiers)
+    allowed, tracer = access(host, token_file, insecure, allow_host or (), cors or ()), observed(log_format, otel)
+    of_index = {"--facts": facts, "--contexts": contexts, "--context-encoder": context_encoder, "--rules": rules}
+    of_index |= {"--ranker": ranker}
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
+        team = open_workbench(workbench)
         with console.status("loading"):
-            opened, pipeline = open_live(
-                index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts,
-                chosen,
-            )  # fmt: skip
-            warm_up(opened)
-        console.print(announcement(opened, host, listener.getsockname()[1]), highlight=False)
-        if warning := unknown_ids_warning(opened):
-            console.print(escape(warning), highlight=False)
-        if opened.judge:
-            report_warnings(opened.judge)
-        run(pipeline, listener, Limits(body=int(max_body * 1_000_000)))
+            interleaving = open_interleaving(str(index or candidates), interleave, team)
+            if candidates is not None:
+                served = _over_engine(candidates, index, model, encoder, verdicts, judge_ms, keep_verdicts, of_index)
+            else:
+                served = _over_index(
+                    index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts,
+                    chosen,
+                )  # fmt: skip
+        at = listener.getsockname()[1]
+        announced = announcement(served.items, served.judge, host, at, token_file is None)
+        _say([*announced, *served.notices], served.judge, log_format)
+        limits = Limits(body=int(max_body * 1_000_000))
+        run(
+            served.pipeline,
+            listener,
+            Parts(limits, served.encoder, allowed, tracer, team, interleaving),
+        )
 
 
-def announcement(index: Index, host: str, port: int) -> str:
-    """What is served and where, and a warning when others can reach it."""
-    from goodrate.api.serving import LOOPBACK
+class Served(NamedTuple):
+    """What is served. notices: lines to say before it is."""
+
+    pipeline: Any
+    items: int
+    judge: Any
+    encoder: Any
+    notices: tuple[str, ...] = ()
+
+
+def _over_index(index: Path | None, *opening: Any) -> Served:
+    """An index, with its judge; opening: as api.serving.open_live."""
+    from goodrate.api.ranking import unknown_ids_warning
+    from goodrate.api.serving import open_live, text_encoder, warm_up
+
+    if index is None:
+        raise ValueError("expected INDEX, the folder that goodrate index made, or --candidates URL")
+    opened, pipeline = open_live(index, *opening)
+    warm_up(opened)
+    told = [unknown_ids_warning(opened), opened.ranker.notice() if opened.ranker else None]
+    return Served(pipeline, len(opened), opened.judge, text_encoder(opened), tuple(line for line in told if line))
+
+
+def _over_engine(
+    url: str, index: Path | None, model: str | None, encoder: str | None, verdicts: Path | None,
+    judge_ms: float | None, keep_verdicts: int, of_index: Mapping[str, Any],
+) -> Served:  # fmt: skip
+    """A search engine, with a judge. of_index: options that are for an index alone."""
+    from goodrate.api.candidates import open_candidates
+
+    given = [str(index)] * (index is not None) + [name for name, value in of_index.items() if value is not None]
+    if given:
+        raise ValueError(f"--candidates takes the place of INDEX and what lies in it; leave out {given[0]}")
+    pipeline, loaded = open_candidates(url, model, encoder, verdicts, judge_ms, keep_verdicts)
+    lost = "no verdict is kept, and each search asks the judge anew: --verdicts FILE keeps them"
+    return Served(pipeline, pipeline.count(), pipeline.judge, loaded, (lost,) if model and verdicts is None else ())
+
+
+def _say(lines: list[str], judge: Any, log_format: LogFormat) -> None:
+    """Say what is served and what has to be known of the judge, in the form of the log."""
+    if log_format == LogFormat.json:
+        for line in lines:
+            log.info(line)
+        for warning in judge.warnings if judge else ():
+            log.warning("%s: %s", judge.name, warning)
+        return
+    for line in lines:
+        console.print(escape(line), highlight=False)
+    if judge:
+        report_warnings(judge)
+
+
+def announcement(items: int, judge: Any, host: str, port: int, anybody: bool = True) -> list[str]:
+    """What is served and where, and a warning when others can reach it. anybody: no tokens are asked for."""
+    from goodrate.api.serving import is_loopback
 
     address = f"[{host}]" if ":" in host else host
-    judge = f"judge {index.judge.name}" if index.judge else "no judge"
-    judge += f", ranker {index.ranker.folder}" if index.ranker else ""
-    lines = [f"{len(index):,} items, {judge}, at http://{address}:{port} (Ctrl-C stops)"]
-    if host not in LOOPBACK:
-        lines.append("others can reach this address and goodrate asks nobody who they are: put a proxy in front")
-    return escape("\n".join(lines))
+    said = f"judge {judge.name}" if judge else "no judge"
+    lines = [f"{items:,} items, {said}, at http://{address}:{port} (Ctrl-C stops)"]
+    if not is_loopback(host):
+        lines.append(
+            "others can reach this address and goodrate asks nobody who they are: put a proxy in front"
+            if anybody
+            else "others can reach this address; what is sent is not encrypted: put a proxy with TLS in front"
+        )
+    return lines
 
 
 command = typer.main.get_command(app)

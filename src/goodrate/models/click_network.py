@@ -31,13 +31,16 @@ class Examination(nn.Module):
     def __init__(self, positions: int, given: Sequence[float] | None = None) -> None:
         """given: propensities (P,) of all places; None = learned for so many, from 1/2 on."""
         super().__init__()
-        below = torch.zeros(positions - 1)
-        self.below = nn.Parameter(below) if given is None else None
-        self.register_buffer("given", None if given is None else torch.tensor(given).log(), persistent=False)
+        self.below = nn.Parameter(torch.zeros(positions - 1)) if given is None else None
+        self._given = None if given is None else torch.tensor(given).log()
 
     def forward(self, position: Tensor) -> Tensor:
         """(N,) of places (N,) int64 from 1 on; places beyond the last are like the last."""
-        each = self.given if self.below is None else torch.cat([self.below.new_zeros(1), F.logsigmoid(self.below)])
+        if self.below is not None:
+            each = torch.cat([self.below.new_zeros(1), F.logsigmoid(self.below)])
+        else:
+            assert self._given is not None
+            each = self._given.to(position.device)
         return each[position.clamp(max=len(each)) - 1]
 
 

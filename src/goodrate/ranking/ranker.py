@@ -185,11 +185,14 @@ def read_card(folder: Path) -> RankerCard:
         found = f"found kind {content.get('kind')!r}, format {content.get('format')!r}; train the ranker again"
         raise ValueError(f"{path}: expected kind 'click_ranker', format {FORMAT}; {found}")
     try:
-        told = content["features"].items()
-        features = FeatureSet(**{name: tuple(v) if isinstance(v, list) else v for name, v in told})
-        values = {name: content[name] for name in ("tables", "correction", "judge", "trained", "dim")}
-        card = RankerCard(features, *(tuple(content[name]) for name in ("mean", "spread")),
-                          hidden=tuple(content["hidden"]), **values)  # fmt: skip
+        told: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in content["features"].items()
+        }
+        features = FeatureSet(**told)
+        tuples = {name: tuple(content[name]) for name in ("mean", "spread", "hidden")}
+        others = {name: content[name] for name in ("tables", "correction", "judge", "trained", "dim")}
+        values: dict[str, Any] = {"features": features, **tuples, **others}
+        card = RankerCard(**values)
         complete = set(card.tables) == set(features.sparse) and len(card.mean) == len(features.dense)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not what goodrate train click_ranker writes ({error!r})") from error

@@ -16,13 +16,13 @@ import polars as pl
 
 from goodrate.catalog.normal_form import normal_form, normal_text
 from goodrate.ranking.feature_ids import HASHING, crossed, text_ids
-from goodrate.ranking.item_values import ATTRIBUTE
+from goodrate.ranking.item_values import ATTRIBUTE, number
 from goodrate.relevance.verdicts import Verdict
 
 SPARSE = ("query", "item", "brand", "category", "query_brand", "query_category")
 CHANNELS = ("identifier", "lexical", "synonym", "dense")
 OF_ITEMS = ("log_price", "rating", "log_rating_count")
-READ = ("id", "brand", "category", "price", "rating", "attributes")  # columns of the catalogue
+Columns = tuple[dict[str, list[str]], list[np.ndarray]]  # item, brand, category; price, rating, number of ratings
 
 
 @dataclass(frozen=True)
@@ -73,26 +73,27 @@ class ItemFeatures:
 
 
 def item_features(items: pl.DataFrame | Sequence[Mapping[str, Any]], features: FeatureSet) -> ItemFeatures:
-    """Features of catalogue rows. Brand and category are compared in normal form, item ids as they are."""
-    frame = items if isinstance(items, pl.DataFrame) else _frame(items)
-    texts = {"item": frame["id"], "brand": normal_form(frame["brand"]), "category": normal_form(frame["category"])}
-    price = frame["price"].to_numpy().astype(np.float64)
-    count = _rating_count(frame, features.rating_count)
+    """Features of catalogue rows. Brand and category are compared in normal form, item ids as they are.
+
+    items: a frame for a catalogue, rows for the few items of a search: equal features, and rows cost a tenth there.
+    """
+    read = _of_frame if isinstance(items, pl.DataFrame) else _of_rows
+    texts, (price, rating, count) = read(items, features.rating_count)
     with np.errstate(invalid="ignore", divide="ignore"):
         numbers = {
             "log_price": np.where(price > 0, np.log(price), np.nan),
-            "rating": frame["rating"].to_numpy().astype(np.float64),
+            "rating": rating,
             "log_rating_count": np.where(count >= 0, np.log1p(count), np.nan),
         }
     columns = [np.where(np.isfinite(numbers[name]), numbers[name], np.nan) for name in features.items]
-    dense = np.stack(columns, axis=1) if columns else np.zeros((len(frame), 0))
-    known = {name: (column != "").to_numpy() for name, column in texts.items()}
-    return ItemFeatures({name: text_ids(column.to_list()) for name, column in texts.items()}, known, dense)
+    dense = np.stack(columns, axis=1) if columns else np.zeros((len(price), 0))
+    known = {name: np.asarray([text != "" for text in column], dtype=bool) for name, column in texts.items()}
+    return ItemFeatures({name: text_ids(column) for name, column in texts.items()}, known, dense)
 
 
 def unknown_items(ids: Sequence[str], features: FeatureSet) -> ItemFeatures:
     """Features of items that the catalogue does not hold: their ids and nothing else."""
-    return item_features([{**dict.fromkeys(READ), "id": item} for item in ids], features)
+    return item_features([{"id": item} for item in ids], features)
 
 
 def query_ids(queries: Sequence[str]) -> np.ndarray:
@@ -139,24 +140,40 @@ def one_query(query: str, count: int) -> np.ndarray:
     return np.repeat(query_ids([query]), count)
 
 
-def _frame(items: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """The columns that are read, of rows."""
-    kinds = {"price": pl.Float64, "rating": pl.Float64}
-    columns = {
-        name: pl.Series(name, [item.get(name) for item in items], dtype=kinds.get(name, pl.String), strict=False)
-        for name in READ
-    }
-    texts = [columns[name].fill_null("") for name in ("id", "brand", "category", "attributes")]
-    return pl.DataFrame([*texts, columns["price"], columns["rating"]])
-
-
-def _rating_count(frame: pl.DataFrame, name: str | None) -> np.ndarray:
-    """How many ratings each item has (N,), NaN where it is not told."""
-    if name is None:
-        return np.full(len(frame), np.nan)
-    if name.startswith(ATTRIBUTE):
-        key = json.dumps(name.removeprefix(ATTRIBUTE), ensure_ascii=False)
-        texts = frame["attributes"].str.json_path_match(f"$[{key}]")
+def _of_frame(frame: Any, rating_count: str | None) -> Columns:
+    """Texts and numbers of a catalogue's frame."""
+    texts = {"item": frame["id"], "brand": normal_form(frame["brand"]), "category": normal_form(frame["category"])}
+    if rating_count is None:
+        count = pl.repeat(None, len(frame), dtype=pl.Float64, eager=True)
+    elif rating_count.startswith(ATTRIBUTE):
+        key = json.dumps(rating_count.removeprefix(ATTRIBUTE), ensure_ascii=False)
+        count = frame["attributes"].str.json_path_match(f"$[{key}]")
     else:
-        texts = frame[name].cast(pl.String)
-    return texts.cast(pl.Float64, strict=False).to_numpy().astype(np.float64)
+        count = frame[rating_count]
+    numbers = [_floats(column.cast(pl.Float64, strict=False)) for column in (frame["price"], frame["rating"], count)]
+    return {name: column.to_list() for name, column in texts.items()}, numbers
+
+
+def _floats(column: pl.Series) -> np.ndarray:
+    return column.to_numpy().astype(np.float64)
+
+
+def _of_rows(rows: Any, rating_count: str | None) -> Columns:
+    """Texts and numbers of rows, as _of_frame."""
+    texts = {"item": [row["id"] for row in rows]}
+    texts |= {name: [normal_text(row.get(name) or "") for row in rows] for name in ("brand", "category")}
+    numbers = [_numbers([row.get(name) for row in rows]) for name in ("price", "rating")]
+    return texts, [*numbers, _numbers([_told(row, rating_count) for row in rows])]
+
+
+def _numbers(values: Sequence[Any]) -> np.ndarray:
+    """Values (N,) as numbers, NaN for what is none."""
+    read = [number(value) for value in values]
+    return np.asarray([np.nan if value is None else value for value in read], dtype=np.float64)
+
+
+def _told(row: Mapping[str, Any], name: str | None) -> Any:
+    """What a row says under the name of a column, or of an attribute."""
+    if name is None or not name.startswith(ATTRIBUTE):
+        return None if name is None else row.get(name)
+    return json.loads(row.get("attributes") or "{}").get(name.removeprefix(ATTRIBUTE))

@@ -114,14 +114,14 @@ class PairReader:
         """The numbers of each pair (P, len(of_pairs))."""
         numbers = np.full((len(keys), len(self._features.of_pairs)), np.nan)
         query, item = np.divmod(keys, len(log.items))
-        starts = np.flatnonzero(np.diff(query, prepend=-1))
-        for done, (start, end) in enumerate(zip(starts, [*starts[1:], len(keys)], strict=True), start=1):
+        bounds = [*np.flatnonzero(np.diff(query, prepend=-1)).tolist(), len(keys)]
+        for done, (start, end) in enumerate(zip(bounds, bounds[1:], strict=False), start=1):
             text = log.queries[query[start]]
             names = [log.items[i] for i in item[start:end]]
             new = [n for n, i in zip(names, item[start:end], strict=True) if (text, n) not in self._found and known[i]]
             if new and numbers.shape[1]:
                 self._found |= zip([(text, name) for name in new], self._of_query(text, new), strict=True)
-                progress({"queries": done, "of": len(starts)})
+                progress({"queries": done, "of": len(bounds) - 1})
             for row, name in enumerate(names, start=start):
                 numbers[row] = self._found.get((text, name), np.nan)
         return numbers

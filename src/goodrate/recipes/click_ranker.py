@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from torch import nn
 
 from goodrate.catalog.impressions import Impressions, read_impressions
 from goodrate.learning.click_terms import Correction
@@ -17,7 +18,7 @@ from goodrate.learning.fit import FitResult, FitSettings, fit
 from goodrate.learning.source import seed_of
 from goodrate.models.click_network import ClickModel, Examination, PositionTower
 from goodrate.models.deepfm import DeepFM
-from goodrate.models.dynamic_table import EmbeddingEngine, EmbeddingSpec, SparseAdam
+from goodrate.models.dynamic_table import SGD, EmbeddingEngine, EmbeddingSpec, RowWiseAdagrad, SparseAdam
 from goodrate.ranking.propensities import ClickLog, check_propensities, estimated, from_randomised
 from goodrate.ranking.ranker import Ranker, RankerCard, scales, write_ranker
 from goodrate.ranking.ranker_features import CHANNELS, OF_ITEMS, SPARSE, FeatureSet
@@ -27,10 +28,11 @@ from goodrate.recipes.click_source import ClickSource, Reading, is_dev
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, write_rows
 from goodrate.relevance.judge import CalibratedJudge, open_judge
 from goodrate.relevance.verdict_store import VerdictStore
-from goodrate.run_folder import RunFolder
+from goodrate.run_folder import RunFolder, file_stamp
 
 SCALES = "scales"  # the stage that settles what the numbers are scaled by, and the propensities
 PLACES = 50  # of a page, below which all places are like the last one
+TABLE_OPTIMIZERS = {"sgd": SGD, "row_wise_adagrad": RowWiseAdagrad, "adam": SparseAdam}
 
 
 class Settings(BaseModel):
@@ -59,10 +61,14 @@ class Settings(BaseModel):
     items: list[str] = Field(default=list(OF_ITEMS), description="numbers of the item that are features")
     rating_count: str | None = Field(default=None, description="number of ratings of an item: attributes.NAME")
     dim: int = Field(default=8, gt=0, description="floats of an embedding")
-    hidden: list[int] = Field(default=[32], description="widths of the hidden layers")
+    hidden: list[int] = Field(default=[16], description="widths of the hidden layers")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="of the network's inputs and hidden layers")
     learning_rate: float = Field(default=3e-3, gt=0, description="of the dense weights")
-    table_rate: float = Field(default=3e-3, gt=0, description="of the embeddings")
+    place_rate: float = Field(default=0.03, gt=0, description="of what is learned of the places of a page")
+    table_optimizer: Literal["sgd", "row_wise_adagrad", "adam"] = Field(
+        default="sgd", description="of the embeddings; with sgd an id moves as far as its clicks are surprising"
+    )
+    table_rate: float = Field(default=4.0, gt=0, description="of the embeddings")
     weight_decay: float = Field(default=0.01, ge=0, description="of the dense weights")
     batch_size: int = Field(default=512, gt=0)
     epochs: int = Field(default=3, gt=0, description="passes over the log, and over what it has grown by")
@@ -167,16 +173,35 @@ def _read(settings: Settings) -> Impressions:
 
 
 def _growth(settings: Settings, known: int) -> Iterator[Impressions]:
-    """The log each time it has grown, for as long as the settings say."""
+    """The log each time it has grown, for as long as the settings say.
+
+    A log that cannot be read may be in the middle of a row: it is an error when nothing more comes.
+    """
     until = time.monotonic() + (settings.follow_seconds or np.inf)
+    seen = failed = None
     while settings.follow and time.monotonic() < until:
         time.sleep(min(settings.poll_seconds, max(0.0, until - time.monotonic())))
-        log = _read(settings)
+        stamp = _stamp(Path(settings.events))
+        if stamp == seen and failed is None:
+            continue
+        try:
+            log, seen, failed = _read(settings), stamp, None
+        except (ValueError, OSError):
+            if failed == stamp:
+                raise
+            failed = stamp
+            continue
         if len(log) < known:
             raise ValueError(f"{settings.events}: had {known:,} impressions and has {len(log):,}; a log grows")
         if len(log) > known:
             known = len(log)
             yield log
+
+
+def _stamp(events: Path) -> tuple[object, ...]:
+    """Another one after every change of the file, or of a file of the folder."""
+    files = sorted(events.iterdir()) if events.is_dir() else [events]
+    return tuple((file.name, file_stamp(file)) for file in files)
 
 
 def _reading(settings: Settings, folder: RunFolder, log: LogFeatures) -> Reading:
@@ -217,23 +242,31 @@ def new_model(settings: Settings, features: FeatureSet, reading: Reading) -> Cli
     engine = EmbeddingEngine(specs, settings.fit.seed)
     wanted = DeepFM(engine, features.sparse, settings.dim, len(features.dense), settings.hidden, settings.dropout)
     given = None if reading.propensities is None else reading.propensities.tolist()
-    of_place = {
-        "position_tower": lambda: {"tower": PositionTower(PLACES)},
-        "examination": lambda: {"examination": Examination(PLACES, given)},
-    }.get(settings.correction, dict)
-    return ClickModel(wanted, of_place())
+    of_place: dict[str, nn.Module] = {}
+    if settings.correction == "position_tower":
+        of_place["tower"] = PositionTower(PLACES)
+    if settings.correction == "examination":
+        of_place["examination"] = Examination(PLACES, given)
+    return ClickModel(wanted, of_place)
 
 
 def new_optimizers(settings: Settings, model: ClickModel) -> list[torch.optim.Optimizer]:
     """AdamW of the dense weights, and what goes with it for the tables."""
-    dense = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
-    return [dense, SparseAdam(model.wanted.embed, lr=settings.table_rate)]
+    groups: list[dict[str, Any]] = [{"params": model.wanted.parameters(), "weight_decay": settings.weight_decay}]
+    if model.places:  # few numbers that every impression tells of
+        groups.append({"params": model.places.parameters(), "weight_decay": 0.0, "lr": settings.place_rate})
+    dense = torch.optim.AdamW(groups, settings.learning_rate)
+    engine = model.wanted.embed
+    assert isinstance(engine, EmbeddingEngine)
+    return [dense, TABLE_OPTIMIZERS[settings.table_optimizer](engine, lr=settings.table_rate)]
 
 
 def table_rows(model: ClickModel) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Feature -> ids (N,) and rows (N, 1 + D) of its table."""
+    engine = model.wanted.embed
+    assert isinstance(engine, EmbeddingEngine)
     rows = {}
-    for name, table in model.wanted.embed.tables.items():
+    for name, table in engine.tables.items():
         ids = table.ids()
         rows[name] = ids.cpu().numpy(), table.slot(ids).detach().cpu().numpy()
     return rows

@@ -1,4 +1,4 @@
-"""What shoppers do: sessions with position bias over a utility that nobody sees (relevance, quality, price)."""
+"""What shoppers do: sessions with position bias over a utility that nobody sees (relevance, quality, price, appeal)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,18 @@ def examination(positions: int = PAGE) -> np.ndarray:
     return np.arange(1, positions + 1) ** (-POSITION_EXPONENT)
 
 
-def utility(world: World, truth: PairTruth) -> np.ndarray:
-    """Latent utility (N,) in 0..1: attraction of the label, raised by quality and lowered by price."""
+def utility(world: World, truth: PairTruth, appeal: float = 0.0) -> np.ndarray:
+    """Latent utility (N,) in 0..1: attraction of the label, raised by quality and lowered by price.
+
+    appeal: spread of the logarithm of what an item has beside that, the same for all queries and told by nothing in the
+    catalogue; its mean is 1.
+    """
     price = (world.price - world.price.min()) / max(1, int(np.ptp(world.price)))
-    return ATTRACTION[truth.label] * (0.6 + 0.4 * world.quality) * (1.0 - 0.2 * price)
+    plain: np.ndarray = ATTRACTION[truth.label] * (0.6 + 0.4 * world.quality) * (1.0 - 0.2 * price)
+    if not appeal:
+        return plain
+    drawn = np.random.default_rng([world.seed, 31]).normal(-(appeal**2) / 2, appeal, len(plain))
+    return np.minimum(plain * np.exp(drawn), 1.0)
 
 
 def _page(truth: PairTruth, rng: np.random.Generator) -> np.ndarray:
@@ -33,9 +41,11 @@ def _page(truth: PairTruth, rng: np.random.Generator) -> np.ndarray:
     return top[np.argsort(-(score[top] + rng.normal(0.0, 1.0, PAGE)), kind="stable")]
 
 
-def simulate_sessions(world: World, truth: PairTruth, rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
+def simulate_sessions(
+    world: World, truth: PairTruth, rng: np.random.Generator, count: int, appeal: float = 0.0
+) -> dict[str, np.ndarray]:
     """`count` sessions of one query, flat: session, item, position (1 = top), clicked, bought, (20 * count,)."""
-    worth = utility(world, truth)
+    worth = utility(world, truth, appeal)
     pages = np.stack([_page(truth, rng) for _ in range(count)])
     position = np.tile(np.arange(1, PAGE + 1), (count, 1))
     seen = rng.random(pages.shape) < examination()

@@ -45,6 +45,8 @@ class ShopSettings(BaseModel):
     """Judged items per query."""
     sessions: int = Field(default=12, ge=0)
     """Sessions per training query."""
+    appeal: float = Field(default=0.0, ge=0, le=2)
+    """Spread of what makes shoppers click an item and stands nowhere in the catalogue; 0: nothing does."""
     dev_share: float = Field(default=0.1, gt=0, lt=0.5)
     test_share: float = Field(default=0.2, gt=0, lt=0.5)
     knowledge_share: float | None = Field(default=None, gt=0, lt=1)
@@ -86,7 +88,7 @@ class Shop:
 
     def utility(self, query: int) -> np.ndarray:
         """The latent utility (N,) of every item for a query: the chance of a click once it is looked at."""
-        return utility(self.world, self.truth(query))
+        return utility(self.world, self.truth(query), self.settings.appeal)
 
     def rationale(self, query: int, item: int) -> Rationale:
         """The true steps of one pair."""
@@ -166,8 +168,9 @@ class Shop:
         per_query = [dict(NO_SESSIONS)]
         for q in self.queries_of("train") if self.settings.sessions else ():
             rng = np.random.default_rng([self.settings.seed, 19, int(q)])
-            part = simulate_sessions(self.world, self.truth(int(q)), rng, self.settings.sessions)
-            times = session_times(self.settings.seed, int(q), self.settings.sessions)[part["session"]]
+            count, appeal = self.settings.sessions, self.settings.appeal
+            part = simulate_sessions(self.world, self.truth(int(q)), rng, count, appeal)
+            times = session_times(self.settings.seed, int(q), count)[part["session"]]
             per_query.append({"query": np.full(len(part["item"]), q), **part, "time": times})
         return {name: np.concatenate([p[name] for p in per_query]) for name in per_query[0]}
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from goodrate.models.dynamic_table.kernels import IndexKind, Kernels, kernels_of
 from goodrate.models.dynamic_table.lookup import Column, Lookup, occurrences
 from goodrate.models.dynamic_table.policies import Eviction, MinCount
 from goodrate.models.dynamic_table.sharding import Ranks
@@ -17,7 +18,6 @@ from goodrate.models.dynamic_table.table import RowSpec, Storage, Table
 from goodrate.ragged import Ragged, ragged_features
 
 Pooling = Literal["sum", "mean", "none"]
-IndexKind = Literal["auto", "torch", "numba"]
 POOLINGS = ("sum", "mean", "none")
 
 
@@ -65,19 +65,20 @@ class EmbeddingEngine(nn.Module):
 
     Rows are no parameters: a sparse optimizer (SparseAdam(engine), ...) updates those that a step saw.
     specs: by feature. seed: of initial values, which depend on (seed, table, id, column) alone. index: which code
-    probes, with equal results. group: the torch.distributed group whose ranks share the rows; None = all.
+    probes and updates, with equal results; auto = numba where it is installed and rows are on a CPU. group: the
+    torch.distributed group whose ranks share the rows; None = all.
     """
 
     def __init__(
         self, specs: Mapping[str, EmbeddingSpec], seed: int = 0, index: IndexKind = "auto", group: Any = None
     ) -> None:
         super().__init__()
-        self.index, self.group = index, group
+        self.group = group
         if not specs:
             raise ValueError("an embedding engine needs one feature at least")
         self.specs, self.seed = dict(specs), seed
         self.updates = 0  # optimizer steps so far
-        self._groups = _grouped(self.specs, seed)
+        self._groups = _grouped(self.specs, seed, kernels_of(index))
         self._ranks: Ranks | None = None
         self._anchor = torch.zeros((), requires_grad=True)  # makes the lookup part of the graph
 
@@ -159,7 +160,7 @@ class EmbeddingEngine(nn.Module):
             storage.end_update(self.updates, self.ranks)
 
 
-def _grouped(specs: Mapping[str, EmbeddingSpec], seed: int) -> list[_Group]:
+def _grouped(specs: Mapping[str, EmbeddingSpec], seed: int, kernels: Kernels | None) -> list[_Group]:
     """Tables of equal spec into one storage, in the order of their features."""
     table_of = {feature: spec.table or feature for feature, spec in specs.items()}
     kinds: dict[str, RowSpec] = {}
@@ -169,7 +170,7 @@ def _grouped(specs: Mapping[str, EmbeddingSpec], seed: int) -> list[_Group]:
     groups = []
     for kind in dict.fromkeys(kinds.values()):
         names = [name for name, own in kinds.items() if own == kind]
-        storage = Storage(names, kind, seed)
+        storage = Storage(names, kind, seed, kernels)
         columns = [
             Column(feature, names.index(table_of[feature]), spec.pooling)
             for feature, spec in specs.items()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from goodrate.models.dynamic_table.hashing import mixed
+from goodrate.models.dynamic_table.kernels import Kernels
 
 MAX_TAGS = (1 << 16) - 1
 _TAG_BITS, _TAG = 16, (1 << 16) - 1
@@ -28,11 +29,11 @@ def capacity_for(count: int) -> int:
 class HashIndex:
     """Rows 0..len-1 of different (tag, id), numbered in the order of insertion.
 
-    salts: (T,) int64 by tag; the hash of a key is mixed(id, salts[tag]).
+    salts: (T,) int64 by tag; the hash of a key is mixed(id, salts[tag]). kernels: compiled ones, used on CPUs.
     """
 
-    def __init__(self, salts: Tensor) -> None:
-        self._salts = salts
+    def __init__(self, salts: Tensor, kernels: Kernels | None = None) -> None:
+        self._salts, self._kernels = salts, kernels
         self._slots = self._empty(MIN_CAPACITY)
         self._count = 0
 
@@ -54,11 +55,14 @@ class HashIndex:
 
     def emptied(self) -> HashIndex:
         """An index of the same tables without an entry."""
-        return HashIndex(self._salts)
+        return HashIndex(self._salts, self._kernels)
 
     def find(self, ids: Tensor, tags: Tensor, hashes: Tensor) -> Tensor:
         """(U,) rows, -1 for what is not there. All (U,) int64."""
         rows = torch.empty_like(ids)
+        if self._kernels and ids.device.type == "cpu":
+            self._kernels.find(self._slots.numpy(), ids.numpy(), tags.numpy(), hashes.numpy(), rows.numpy())
+            return rows
         todo: slice | Tensor = slice(None)
         slot = hashes & (len(self._slots) - 1)
         while len(ids):
@@ -67,8 +71,9 @@ class HashIndex:
             hit = (key == ids) & ((packed & _TAG) == tags)
             rows[todo] = torch.where(hit, packed >> _TAG_BITS, -1)
             rest = (~hit & (packed != _EMPTY)).nonzero()[:, 0]
-            todo = rest if isinstance(todo, slice) else todo[rest]
-            ids, tags, slot = ids[rest], tags[rest], (slot[rest] + 1) & (len(self._slots) - 1)
+            todo = rest if isinstance(todo, slice) else todo.index_select(0, rest)
+            ids, tags, slot = (part.index_select(0, rest) for part in (ids, tags, slot))
+            slot = (slot + 1) & (len(self._slots) - 1)
         return rows
 
     def insert(self, ids: Tensor, tags: Tensor, hashes: Tensor) -> Tensor:
@@ -85,6 +90,9 @@ class HashIndex:
 
     def _place(self, ids: Tensor, packed: Tensor, hashes: Tensor) -> None:
         """Write entries that are not there, each to the first empty slot from its hash on."""
+        if self._kernels and ids.device.type == "cpu":
+            self._kernels.place(self._slots.numpy(), ids.numpy(), packed.numpy(), hashes.numpy())
+            return
         slot = hashes & (len(self._slots) - 1)
         while len(ids):
             empty = (self._slots[:, 1].index_select(0, slot) == _EMPTY).nonzero()[:, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -20,4 +21,6 @@ class Keys:
 
     def __getitem__(self, pick: Tensor) -> Keys:
         """The keys picked by a mask or by positions."""
-        return Keys(self.ids[pick], self.tags[pick], self.hashes[pick])
+        if pick.dtype == torch.bool:
+            pick = pick.nonzero()[:, 0]
+        return Keys(*(part.index_select(0, pick) for part in (self.ids, self.tags, self.hashes)))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from goodrate.models.dynamic_table.kernels import Kernels
 from goodrate.models.dynamic_table.keys import Keys
 from goodrate.models.dynamic_table.sharding import Exchange, Ranks
 from goodrate.models.dynamic_table.table import Storage
@@ -38,6 +39,13 @@ class Occurrences:
     weights: Tensor | None
     sizes: tuple[int, ...]
 
+    def bags(self) -> Tensor | None:
+        """(V,) the bag of each occurrence; None where each is the bag of its own number."""
+        lengths = self.offsets.diff()
+        if len(lengths) == len(self.ids) and bool((lengths == 1).all()):
+            return None
+        return torch.repeat_interleave(lengths, output_size=len(self.ids))
+
 
 def occurrences(storage: Storage, columns: Sequence[Column], features: Mapping[str, Ragged]) -> Occurrences:
     """The ids of the columns one after the other."""
@@ -46,7 +54,9 @@ def occurrences(storage: Storage, columns: Sequence[Column], features: Mapping[s
         part.lengths() if c.pooling != "none" else torch.ones_like(part.values) for c, part in _pairs(columns, ragged)
     ]
     ids = torch.cat([part.values for part in ragged])
-    tags = torch.cat([torch.full_like(part.values, c.tag) for c, part in _pairs(columns, ragged)])
+    tags = torch.tensor([column.tag for column in columns], device=ids.device).repeat_interleave(
+        torch.tensor([len(part.values) for part in ragged], device=ids.device), output_size=len(ids)
+    )
     offsets = F.pad(torch.cat(lengths).cumsum(0), (1, 0))
     plain = all(c.pooling != "mean" and part.weights is None for c, part in _pairs(columns, ragged))
     weights = None if plain else torch.cat([_weights(c, part) for c, part in _pairs(columns, ragged)])
@@ -71,16 +81,20 @@ def _weights(column: Column, part: Ragged) -> Tensor:
 class Distinct:
     """The U different keys among V occurrences.
 
-    keys: U of them, sorted by hash. order: (V,) the occurrences by key, those of one key in their own order.
-    starts: (U,) where each key's occurrences begin in `order`.
+    keys: U of them, in the order of their hashes or of first sight. order: (V,) the occurrences by key, those of one
+    key in their own order.
+    starts: (U,) where each key's occurrences begin in `order`. key_of: (V,) the key of each occurrence, where known.
     """
 
     keys: Keys
     order: Tensor
     starts: Tensor
+    key_of: Tensor | None = None
 
     def spread(self, values: Tensor) -> Tensor:
         """(V,) by occurrence what is given by key."""
+        if self.key_of is not None:
+            return values.index_select(0, self.key_of)
         counts = self.starts.diff(append=self.starts.new_tensor([len(self.order)]))
         out = torch.empty(len(self.order), dtype=values.dtype, device=values.device)
         out[self.order] = values.repeat_interleave(counts, output_size=len(self.order))
@@ -88,16 +102,25 @@ class Distinct:
 
     def summed(self, gradients: Tensor, source: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
         """(U, dim) sums over each key's occurrences of gradients[source] * weights; source None: occurrence itself."""
-        picks = self.order if source is None else source[self.order]
-        scale = None if weights is None else weights[self.order]
+        picks = self.order if source is None else source.index_select(0, self.order)
+        scale = None if weights is None else weights.index_select(0, self.order)
         return F.embedding_bag(picks, gradients, self.starts, mode="sum", per_sample_weights=scale)
 
 
-def distinct(ids: Tensor, tags: Tensor, hashes: Tensor) -> Distinct:
-    """One sort by hash; keys that differ and have one hash (two tables can) are told apart by a second one."""
+def distinct(ids: Tensor, tags: Tensor, hashes: Tensor, kernels: Kernels | None = None) -> Distinct:
+    """Keys by one sort by hash; those that differ and have one hash (two tables can) are told apart by a second one.
+
+    kernels: compiled; then keys are in the order of first sight, found by hashing.
+    """
+    if kernels is not None:
+        key_of, order = torch.empty_like(ids), torch.empty_like(ids)
+        found = kernels.distinct(tags.numpy(), hashes.numpy(), key_of.numpy(), order.numpy())
+        starts, first = map(torch.from_numpy, found)
+        return Distinct(Keys(ids, tags, hashes)[first], order, starts, key_of)
     ordered, order = torch.sort(hashes, stable=True)
     same_hash = ordered[1:] == ordered[:-1]
-    same_tag = tags[order[1:]] == tags[order[:-1]]
+    sorted_tags = tags.index_select(0, order)
+    same_tag = sorted_tags[1:] == sorted_tags[:-1]
     if bool((same_hash & ~same_tag).any()):
         order = torch.sort(tags, stable=True).indices
         order = order[torch.sort(hashes[order], stable=True).indices]
@@ -105,8 +128,7 @@ def distinct(ids: Tensor, tags: Tensor, hashes: Tensor) -> Distinct:
     first = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
     torch.logical_not(same_hash & same_tag, out=first[1:])
     starts = first.nonzero()[:, 0]
-    picks = order[starts]
-    return Distinct(Keys(ids[picks], tags[picks], ordered[starts]), order, starts)
+    return Distinct(Keys(ids, tags, hashes)[order.index_select(0, starts)], order, starts)
 
 
 class Lookup:
@@ -115,12 +137,13 @@ class Lookup:
     def __init__(self, storage: Storage, seen: Occurrences, update: int | None, ranks: Ranks) -> None:
         """update: the number of the update that trains on it; None = read only."""
         self._storage, self._seen, self._world = storage, seen, ranks.world
-        self._own = distinct(seen.ids, seen.tags, seen.hashes)
+        in_order = ranks.world > 1  # keys of one owner must be neighbours
+        self._own = distinct(seen.ids, seen.tags, seen.hashes, None if in_order else storage.kernels)
         self._asked, self._exchange = self._own, None
         if ranks.world > 1:
             self._exchange = Exchange(self._own.keys, ranks)
             ids, tags = self._exchange.ids, self._exchange.tags
-            self._asked = distinct(ids, tags, storage.hashed(ids, tags))
+            self._asked = distinct(ids, tags, storage.hashed(ids, tags), storage.kernels)
         keys = self._asked.keys
         self._rows = storage.find(keys) if update is None else storage.seen(keys, update)
 
@@ -138,8 +161,7 @@ class Lookup:
     def accumulate(self, gradient: Tensor) -> None:
         """Leave the gradients of this rank's rows with the storage. gradient: (B, dim) of what was pooled."""
         seen, rows = self._seen, self._rows
-        bags = torch.repeat_interleave(seen.offsets.diff(), output_size=len(seen.ids))
-        gradients = self._own.summed(gradient.contiguous(), bags, seen.weights)
+        gradients = self._own.summed(gradient.contiguous(), seen.bags(), seen.weights)
         if self._exchange is not None:  # the mean over ranks, as of dense gradients
             gradients = self._asked.summed(self._exchange.to_owners(gradients)) / self._world
         known = rows >= 0

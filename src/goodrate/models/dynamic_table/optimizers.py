@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,7 +70,10 @@ class SGD(SparseOptimizer):
         super().__init__(engine, lr=lr)
 
     def _update(self, storage: Storage, rows: Tensor, gradients: Tensor, options: dict[str, Any]) -> None:
-        storage.weight.index_add_(0, rows, gradients, alpha=-options["lr"])
+        if kernels := storage.kernels:
+            kernels.sgd(*_arrays(storage.weight, rows, gradients), np.float32(options["lr"]))
+        else:
+            storage.weight.index_add_(0, rows, gradients.mul_(-options["lr"]))
 
 
 class SparseAdam(SparseOptimizer):
@@ -92,12 +96,17 @@ class SparseAdam(SparseOptimizer):
     def _update(self, storage: Storage, rows: Tensor, gradients: Tensor, options: dict[str, Any]) -> None:
         (beta1, beta2), step = options["betas"], storage.steps
         averages, squares = storage.slots["exp_avg"], storage.slots["exp_avg_sq"]
+        rate = options["lr"] * math.sqrt(1 - beta2**step) / (1 - beta1**step)
+        if kernels := storage.kernels:
+            numbers = map(np.float32, (rate, 1 - beta1, 1 - beta2, options["eps"]))
+            kernels.adam(*_arrays(storage.weight, averages, squares, rows, gradients), *numbers)
+            return
         average = averages.index_select(0, rows).lerp_(gradients, 1 - beta1)
         averages.index_copy_(0, rows, average)
         square = squares.index_select(0, rows).lerp_(gradients.square_(), 1 - beta2)
         squares.index_copy_(0, rows, square)
-        rate = options["lr"] * math.sqrt(1 - beta2**step) / (1 - beta1**step)
-        storage.weight.index_add_(0, rows, average.div_(square.sqrt_().add_(options["eps"])), alpha=-rate)
+        change = average.div_(square.sqrt_().add_(options["eps"])).mul_(-rate)
+        storage.weight.index_add_(0, rows, change)
 
 
 class Adagrad(SparseOptimizer):
@@ -118,10 +127,14 @@ class Adagrad(SparseOptimizer):
 
     def _update(self, storage: Storage, rows: Tensor, gradients: Tensor, options: dict[str, Any]) -> None:
         sums = storage.slots["sum"]
+        rate = options["lr"] / (1 + (storage.steps - 1) * options["lr_decay"])
+        if kernels := storage.kernels:
+            numbers = map(np.float32, (rate, options["eps"]))
+            kernels.adagrad(*_arrays(storage.weight, sums, rows, gradients), *numbers)
+            return
         total = sums.index_select(0, rows).addcmul_(gradients, gradients)
         sums.index_copy_(0, rows, total)
-        rate = options["lr"] / (1 + (storage.steps - 1) * options["lr_decay"])
-        storage.weight.index_add_(0, rows, gradients.div_(total.sqrt_().add_(options["eps"])), alpha=-rate)
+        storage.weight.index_add_(0, rows, gradients.div_(total.sqrt_().add_(options["eps"])).mul_(-rate))
 
 
 class RowWiseAdagrad(SparseOptimizer):
@@ -137,6 +150,16 @@ class RowWiseAdagrad(SparseOptimizer):
 
     def _update(self, storage: Storage, rows: Tensor, gradients: Tensor, options: dict[str, Any]) -> None:
         sums = storage.slots["row_sum"]
+        if kernels := storage.kernels:
+            numbers = map(np.float32, (options["lr"], options["eps"]))
+            kernels.row_wise_adagrad(*_arrays(storage.weight, sums, rows, gradients), *numbers)
+            return
         total = sums.index_select(0, rows).add_(gradients.square().mean(1, keepdim=True))
         sums.index_copy_(0, rows, total)
-        storage.weight.index_add_(0, rows, gradients.div_(total.sqrt_().add_(options["eps"])), alpha=-options["lr"])
+        scale = total.sqrt_().add_(options["eps"]).reciprocal_().mul_(-options["lr"])
+        storage.weight.index_add_(0, rows, gradients.mul_(scale))
+
+
+def _arrays(*tensors: Tensor) -> list[np.ndarray]:
+    """The same memory for numba."""
+    return [tensor.numpy() for tensor in tensors]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from goodrate.models.dynamic_table.hash_index import MAX_TAGS, HashIndex
 from goodrate.models.dynamic_table.hashing import initial_values, mixed, salt_of
+from goodrate.models.dynamic_table.kernels import Kernels
 from goodrate.models.dynamic_table.keys import Keys
 from goodrate.models.dynamic_table.policies import Eviction, IdleSteps, MaxRows, MinCount, MinNorm, Sketch, top_rows
 from goodrate.models.dynamic_table.sharding import Ranks
@@ -40,12 +41,13 @@ class Storage:
     uninitialised memory that the system has not handed out yet.
     """
 
-    def __init__(self, names: Sequence[str], spec: RowSpec, seed: int) -> None:
+    def __init__(self, names: Sequence[str], spec: RowSpec, seed: int, kernels: Kernels | None = None) -> None:
         if len(names) > MAX_TAGS:
             raise ValueError(f"{len(names)} tables of one spec; at most {MAX_TAGS} share a storage")
         self.names, self.spec, self.dim, self.seed = tuple(names), spec, spec.dim, seed
         self.salts = torch.tensor([salt_of("table", name) for name in names], dtype=torch.int64)
-        self.index = HashIndex(self.salts)
+        self.index = HashIndex(self.salts, kernels)
+        self._kernels = kernels
         self.slots: dict[str, Tensor] = {"weight": torch.empty(0, spec.dim)}
         self.fills: dict[str, float] = {}
         self.pending: list[tuple[Tensor, Tensor]] = []  # (rows, gradients) of each backward pass since the last step
@@ -65,6 +67,11 @@ class Storage:
         return self.slots["weight"]
 
     @property
+    def kernels(self) -> Kernels | None:
+        """The compiled kernels, where the rows are on a CPU and it is in use."""
+        return self._kernels if self.device.type == "cpu" else None
+
+    @property
     def device(self) -> torch.device:
         return self.weight.device
 
@@ -76,9 +83,18 @@ class Storage:
         self.index.to(device)
         self.slots = {name: slot.to(device) for name, slot in self.slots.items()}
         self.pending = [(rows.to(device), gradients.to(device)) for rows, gradients in self.pending]
+        self._refused = [
+            Keys(part.ids.to(device), part.tags.to(device), part.hashes.to(device)) for part in self._refused
+        ]
+        if self.sketch is not None:
+            self.sketch.cells = self.sketch.cells.to(device)
 
     def hashed(self, ids: Tensor, tags: Tensor) -> Tensor:
         """(V,) hashes of keys."""
+        if self.kernels:
+            hashes = torch.empty_like(ids)
+            self.kernels.mixed(ids.numpy(), tags.numpy(), self.salts.numpy(), hashes.numpy())
+            return hashes
         return mixed(ids, self.salts[0] if len(self.names) == 1 else self.salts[tags])
 
     def add_slot(self, name: str, width: int, fill: float = 0.0, dtype: torch.dtype = torch.float32) -> Tensor:
