@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from goodrate.catalog.event_times import EXPECTED, event_times
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.readers import as_text
 from goodrate.catalog.tables import ROW, read_table
+from goodrate.catalog.ubi import SIGNS, is_ubi, read_ubi
 
 COLUMNS = ("query", "item_id", "position", "clicked")
 MAPPED = "--set events_map.{0}"
@@ -47,22 +49,27 @@ class Impressions:
 
 
 def read_impressions(path: str | Path, mapping: dict[str, str] | None = None, skip_bad: int = 0) -> pl.DataFrame:
-    """Impressions of a csv, tsv, jsonl or parquet file, or of all such files of a folder by name: COLUMNS.
+    """Impressions of a csv, tsv, jsonl or parquet file, or of all such files of a folder by name: COLUMNS, and time
+    where a file has one.
 
-    mapping: our column -> the file's. Raises FileNotFoundError, and ValueError with file, row, column and what was
-    expected: a position below 1, a click that is neither 0 nor 1, an empty query or item.
+    mapping: our column -> the file's. Files of user behaviour insights are known by their columns (ubi.py); an item
+    that was clicked and of which nothing says where it stood is left out of theirs. Raises FileNotFoundError, and
+    ValueError with file, row, column and what was expected: a position below 1, a click that is neither 0 nor 1, an
+    empty query or item, a time that is none.
     """
     path = Path(path)
     files = sorted(p for p in path.iterdir() if p.is_file() and p.name[0] not in "._") if path.is_dir() else [path]
-    frames = [_read(file, mapping or {}, skip_bad) for file in files]
-    if not frames:
+    if not files:
         raise ValueError(f"{path} holds no event file")
-    return pl.concat(frames)
+    if mapping is None and is_ubi(read_table(files[0], SIGNS[0] | SIGNS[1]).columns):
+        return read_ubi(files, skip_bad=skip_bad).frame.filter(pl.col("position").is_not_null())
+    frames = [_read(file, mapping or {}, skip_bad) for file in files]
+    return pl.concat(frames, how="diagonal")
 
 
 def _read(path: Path, mapping: dict[str, str], skip_bad: int) -> pl.DataFrame:
     """The impressions of one file."""
-    column_of = {name: mapping.get(name, name) for name in COLUMNS}
+    column_of = {name: mapping.get(name, name) for name in (*COLUMNS, "time")}
     table = read_table(path, set(column_of.values()))
     require_columns(table.path, column_of, [*COLUMNS, *mapping], table.columns, MAPPED)
     raw = table.frame
@@ -75,6 +82,9 @@ def _read(path: Path, mapping: dict[str, str], skip_bad: int) -> pl.DataFrame:
         texts["position"].cast(pl.Float64, strict=False).alias("position"),
         pl.when(clicked.is_in(TRUE)).then(True).when(clicked.is_in(FALSE)).then(False).alias("clicked"),
     )
+    timed = column_of["time"] in raw.columns
+    if timed:
+        frame = frame.with_columns(event_times(raw.select(as_text(raw, column_of["time"]).alias("time")).to_series()))
     whole = (pl.col("position") >= 1) & (pl.col("position") <= 1e6) & (pl.col("position") % 1 == 0)
     bad = {
         "query": ("query to be filled, found nothing", pl.col("query") == ""),
@@ -84,7 +94,9 @@ def _read(path: Path, mapping: dict[str, str], skip_bad: int) -> pl.DataFrame:
     }
     problems = [BadRow(row, column_of[name], told) for name, (told, is_bad) in bad.items()
                 for row in frame.filter(is_bad)[ROW]]  # fmt: skip
+    if timed:
+        problems += [BadRow(row, column_of["time"], EXPECTED) for row in frame.filter(pl.col("time").is_null())[ROW]]
     problems += table.text_problems({name: column_of[name] for name in ("query", "item_id")})
     skipped = tolerate(table.path, [*table.problems, *problems], skip_bad)
     usable = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped]))
-    return usable.select(*COLUMNS).with_columns(pl.col("position").cast(pl.Int32))
+    return usable.select(*COLUMNS, *(["time"] if timed else [])).with_columns(pl.col("position").cast(pl.Int32))

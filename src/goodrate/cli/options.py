@@ -142,3 +142,10 @@ Verdicts = Annotated[
     Path | None,
     typer.Option(help="File that keeps verdicts. Default: verdicts.sqlite in INDEX.", show_default=False),
 ]
+Workbench = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for what people say of the search (workbench.sqlite): its pages are then there.",
+        show_default=False,
+    ),
+]

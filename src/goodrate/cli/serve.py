@@ -22,6 +22,7 @@ from goodrate.cli.options import (
     Ranker,
     Rules,
     Verdicts,
+    Workbench,
 )
 from goodrate.cli.serve_options import (
     AllowHost,
@@ -29,6 +30,7 @@ from goodrate.cli.serve_options import (
     Cors,
     Host,
     Insecure,
+    Interleave,
     KeepVerdicts,
     Log,
     LogFormat,
@@ -57,6 +59,10 @@ Examples:
   goodrate serve shop-index --model runs/judge/judge --judge-ms 200
 
   goodrate serve shop-index --model runs/judge/judge --ranker runs/clicks/ranker
+
+  goodrate serve shop-index --model runs/judge/judge --workbench team
+
+  goodrate serve shop-index --interleave shop-index,mode=lexical,name=words --workbench team
 
   goodrate serve shop-index --host 0.0.0.0 --token-file tokens.txt --log-format json
 
@@ -88,10 +94,13 @@ def serve(
     cors: Cors = None,
     log_format: Log = LogFormat.text,
     otel: Otel = False,
+    workbench: Workbench = None,
+    interleave: Interleave = None,
 ) -> None:
     """See HELP."""
+    from goodrate.api.interleaving import open_interleaving
     from goodrate.api.ranker import ranker_choice
-    from goodrate.api.serving import Limits, Parts, access, listen, observed, run
+    from goodrate.api.serving import Limits, Parts, access, listen, observed, open_workbench, run
 
     require("serve", "goodrate serve")
     chosen = ranker_choice(ranker, across_tiers)
@@ -99,7 +108,9 @@ def serve(
     of_index = {"--facts": facts, "--contexts": contexts, "--context-encoder": context_encoder, "--rules": rules}
     of_index |= {"--ranker": ranker}
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
+        team = open_workbench(workbench)
         with console.status("loading"):
+            interleaving = open_interleaving(str(index or candidates), interleave, team)
             if candidates is not None:
                 served = _over_engine(candidates, index, model, encoder, verdicts, judge_ms, keep_verdicts, of_index)
             else:
@@ -114,7 +125,7 @@ def serve(
         run(
             served.pipeline,
             listener,
-            Parts(limits=limits, encoder=served.encoder, access=allowed, tracer_provider=tracer),
+            Parts(limits, served.encoder, allowed, tracer, team, interleaving),
         )
 
 

@@ -30,9 +30,9 @@ def factorised_pairs(factors: Tensor) -> Tensor:
 class DeepFM(nn.Module):
     """First-order weights + factorised pairs + a multilayer perceptron, added up to one logit. arXiv 1703.04247.
 
-    embed: ids by feature -> (N, 1 + factors) by feature, such as an EmbeddingEngine: the first column is the first-order
-    weight, the others the vector. Unlike in the paper, numbers have no vectors of their own: they go into the linear
-    part and the perceptron, log-scaled, with a flag each that says what is missing.
+    embed: ids by feature -> (N, 1 + factors) by feature, such as an EmbeddingEngine: the first column is the
+    first-order weight, the others the vector. Unlike in the paper, numbers have no vectors of their own: they go into
+    the linear part and the perceptron, log-scaled, with a flag each that says what is missing.
     """
 
     def __init__(

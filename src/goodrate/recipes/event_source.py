@@ -1,7 +1,7 @@
-"""Streamed events as the source of a training: each worker of the stream is a micro-batch, read by the rank that uses it.
+"""Streamed events as the source of a training: each lane of the stream is a micro-batch, read by the rank that uses it.
 
-An update holds the next rows of every lane of the stream, whoever computes it: the number of processes changes who reads
-what, and no update. A rank opens the files of its own micro-batches only.
+An update holds the next rows of every lane of the stream, whoever computes it: the number of processes changes who
+reads what, and no update. A rank reads the rows of its own micro-batches only.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ class _ReadWhenUsed(Mapping[str, Any]):
 
     def __init__(self, stream: EventStream, tensors: MicroBatchOf, lane: int, start: int, stop: int) -> None:
         self._read, self._tensors = lambda: stream.read(lane, start, stop), tensors
-        self.rows, self._values = stop - start, None
+        self.rows = stop - start
+        self._values: dict[str, Any] | None = None
         self._mask = torch.ones(self.rows, dtype=torch.bool)
 
     def _held(self) -> dict[str, Any]:

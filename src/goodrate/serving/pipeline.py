@@ -16,6 +16,7 @@ from goodrate.ranking.rule_file import RankingRules
 from goodrate.ranking.sorting import RELEVANCE, SORTED_AMONG, check_sort, relevant, sorted_results
 from goodrate.ranking.variants import UNGROUPED, GroupOf, check_group_by, group_of
 from goodrate.relevance.judge import CalibratedJudge
+from goodrate.relevance.overrules import Known, overruled
 from goodrate.relevance.pairs import Item
 from goodrate.relevance.verdicts import Verdict
 from goodrate.retrieval.facets import checked_names
@@ -64,6 +65,7 @@ class SearchPipeline:
         self._judge_ms, self.ranker = judge_ms, ranker
         self.models = threading.Lock()
         self.pace = JudgePace()
+        self.overrules: Callable[[str], Known] = lambda query: {}  # what people say of a query's items
 
     def search(self, request: SearchRequest) -> SearchResponse:
         """Retrieve max(k, depth) items or more, judge the first `depth`, order them (ranking.ordering), return k.
@@ -162,17 +164,33 @@ class SearchPipeline:
             rows = self.store.items([hit.item_id for hit in hits]).to_dicts() if hits else []
             judge_within(judge, judge.pairs(query, rows), 60.0, self.pace)
 
-    def judge_items(self, query: str, items: Sequence[Item]) -> list[Verdict]:
-        """Verdicts for items that need not be in the index. Raises NoJudge without a judge."""
+    def judge_items(self, query: str, items: Sequence[Item], ids: Sequence[str] | None = None) -> list[Verdict]:
+        """Verdicts for items that need not be in the index. Raises NoJudge without a judge.
+
+        ids: by which people's verdicts are found, "" for none; None: the items' own.
+        """
         judge = self.need_judge()
         with self.models:
-            return judge.judge(query, items)
+            verdicts = judge.judge(query, items)
+        return [verdict for verdict in self._overruled(query, verdicts, ids or ids_of(items)) if verdict is not None]
 
     def explain(self, query: str, item: Item) -> Verdict:
         """A verdict with its reason. Raises NoJudge without a judge."""
         judge = self.need_judge()
+        by_people = self._overruled(query, [None], ids_of([item]))[0]
+        if by_people is not None:  # no reason is written for a label that does not count; the judge's verdict is given
+            return self.judge_items(query, [item])[0]
         with self.models:
             return judge.judge(query, [item], reasons=True)[0]
+
+    def _overruled(
+        self, query: str, verdicts: Sequence[Verdict | None], ids: Sequence[str]
+    ) -> Sequence[Verdict | None]:
+        """The verdicts with people's in place of the judge's."""
+        known = self.overrules(query)
+        if not known or self.judge is None:
+            return verdicts
+        return overruled(verdicts, ids, known, self.judge.scale, self.judge.beta_cum)
 
     def count(self) -> int:
         """How many items the index holds. Raises IndexUnavailable when it cannot be read."""
@@ -239,8 +257,15 @@ class SearchPipeline:
             return []
         query = _asked(request, read)
         if request.judge_ms is None:
-            return [*self.judge.judge(query, rows)]
-        return judge_within(self.judge, self.judge.pairs(query, rows), request.judge_ms / 1000, self.pace)
+            verdicts: list[Verdict | None] = [*self.judge.judge(query, rows)]
+        else:
+            verdicts = judge_within(self.judge, self.judge.pairs(query, rows), request.judge_ms / 1000, self.pace)
+        return [*self._overruled(query, verdicts, ids_of(rows))]
+
+
+def ids_of(items: Sequence[Item]) -> list[str]:
+    """The id of each item, "" for a bare text."""
+    return [str(item.get("id") or "") for item in items]
 
 
 def _asked(request: SearchRequest, read: Any) -> str:
