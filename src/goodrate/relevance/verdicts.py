@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from goodrate.relevance.label_choice import chosen_labels
 from goodrate.relevance.tiers import TIERS, cumpt
 from goodrate.scale import RelevanceScale
 
@@ -46,7 +47,8 @@ class Verdict:
     label: name on the scale, the most probable one. probabilities: one per label, worst first, calibrated; empty for a
     failure. expected_gain: 0..1, what orders results. tier: Good, Mid or Bad by cumulative mass, so it can differ from
     the label's own. item_cut: the item's text was too long and lost its end. explanation: None until asked for.
-    cached: it came from a verdict store. context: the retrieved text that the judge read.
+    cached: it came from a verdict store. context: the retrieved text that the judge read. overrule: who said so in the
+    judge's place and what the judge says (relevance.overrules), None for the judge's own.
     """
 
     label: str | None = None
@@ -58,6 +60,7 @@ class Verdict:
     explanation: Explanation | None = None
     cached: bool = False
     context: str | None = None
+    overrule: Mapping[str, Any] | None = None
 
     @property
     def reason(self) -> str | None:
@@ -65,7 +68,10 @@ class Verdict:
         return self.explanation.text if self.explanation else None
 
     def as_dict(self, scale: RelevanceScale) -> dict[str, Any]:
-        """For JSON and tables: probabilities by label name, the explanation's text and status beside the rest."""
+        """For JSON and tables: probabilities by label name, the explanation's text and status beside the rest.
+
+        overrule is there only where a person's verdict stands in the judge's place.
+        """
         why = self.explanation
         return {
             "label": self.label,
@@ -79,6 +85,7 @@ class Verdict:
             "inconsistent": why.inconsistent if why else None,
             "cached": self.cached,
             "context": self.context,
+            **({"overrule": dict(self.overrule)} if self.overrule else {}),
         }
 
     def steps_as_dicts(self) -> list[dict[str, str]]:
@@ -87,18 +94,23 @@ class Verdict:
 
 
 def verdicts_of(
-    probabilities: np.ndarray, status: Sequence[str], scale: RelevanceScale, beta_cum: float
-) -> list[Verdict]:
-    """The verdict of each row (N, L) of calibrated probabilities, worst label first; a failure for NaN or a status."""
+    probabilities: np.ndarray, status: Sequence[str], scale: RelevanceScale, beta_cum: float,
+    labels: np.ndarray | None = None,
+) -> list[Verdict]:  # fmt: skip
+    """The verdict of each row (N, L) of calibrated probabilities, worst label first; a failure for NaN or a status.
+
+    labels: (N,) positions of those chosen (relevance.label_choice); None = the most probable ones.
+    """
     rows = np.asarray(probabilities, dtype=np.float64)
     failed = np.isnan(rows.sum(axis=1)).tolist()
     names = [NO_PROBABILITIES if bad and name == OK else name for bad, name in zip(failed, status, strict=True)]
     usable = np.nan_to_num(rows)
-    labels, gains = usable.argmax(axis=1).tolist(), scale.expected_gain(usable).tolist()
+    chosen = chosen_labels(rows.reshape(-1, len(scale))) if labels is None else labels
+    gains = scale.expected_gain(usable).tolist()
     tiers = cumpt(rows, scale, beta_cum).tolist() if len(rows) else []
     return [
         Verdict(scale.labels[label], tuple(row), gain, TIERS[tier]) if name == OK else Verdict(status=name)
-        for label, row, gain, tier, name in zip(labels, usable.tolist(), gains, tiers, names, strict=True)
+        for label, row, gain, tier, name in zip(chosen.tolist(), usable.tolist(), gains, tiers, names, strict=True)
     ]
 
 
