@@ -31,8 +31,9 @@ def serve(index: Index, host: str = "127.0.0.1", port: int = 8000) -> None:
     /search, /judge, /explain, /v1/rerank and /healthz, the page at /. Raises ValueError when the address is taken.
     """
     with listen(host, port) as listener:
+        served = live(index)
         warm_up(index)
-        run(live(index), listener)
+        run(served, listener)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -79,7 +80,9 @@ def live(
     manifest = index.store.path / "store.json"
     version = (lambda: index.store.version) if follow_items else (lambda: None)
     read = [index.store.path / name for name in WORD_FILES] + ([index.rules_file] if index.rules_file else [])
-    return LivePipeline(index.pipeline, reopen, [manifest, *read, *files], version)
+    served = LivePipeline(index.pipeline, reopen, [manifest, *read, *files], version)
+    served.start()
+    return served
 
 
 def open_live(
@@ -165,6 +168,8 @@ def run(pipeline: LivePipeline, listener: socket.socket, limits: Limits | None =
         server(pipeline, limits or Limits()).run(sockets=[listener])
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the server has stopped") from stop
+    finally:
+        pipeline.stop()
 
 
 def server(pipeline: LivePipeline | SearchPipeline, limits: Limits) -> uvicorn.Server:

@@ -20,6 +20,7 @@ from goodrate.serving.answers import explain_json, rerank_json, search_json
 from goodrate.serving.bodies import BodyLimit, StrictRoute, error_answer
 from goodrate.serving.limits import Limits
 from goodrate.serving.live import LivePipeline
+from goodrate.serving.load import add_load, beside_searches
 from goodrate.serving.pictures import PicturePolicy, with_pictures
 from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.records import IndexUnavailable, NoJudge, UnknownItem
@@ -43,7 +44,7 @@ SAFETY_HEADERS = {
 def create_app(pipeline: SearchPipeline | LivePipeline, limits: Limits | None = None) -> FastAPI:
     """The application over a loaded pipeline, or over one that is made anew when its index changes.
 
-    Endpoints are plain functions, so that the framework runs them in its thread pool; the pipeline locks the models.
+    Endpoints are plain functions, so that the framework runs them in its thread pool; models have their own turns.
     /docs is off because it would load scripts from the internet; /openapi.json describes the API.
     """
     app = FastAPI(title="goodrate", version=version("goodrate"), docs_url=None, redoc_url=None)
@@ -53,6 +54,7 @@ def create_app(pipeline: SearchPipeline | LivePipeline, limits: Limits | None = 
     _add_search(app, current)
     _add_judging(app, current)
     _add_health(app, current)
+    add_load(app, limits or Limits())
 
     _add_safety(app, PicturePolicy(lambda: current().store))
     app.add_middleware(BodyLimit, limits=limits or Limits())  # the last is the outermost
@@ -136,8 +138,11 @@ def _add_judging(app: FastAPI, current: Current) -> None:
 
 def _add_health(app: FastAPI, current: Current) -> None:
     @app.get("/healthz")
-    def healthz() -> dict[str, Any]:
+    async def healthz() -> dict[str, Any]:
         """Whether the index answers, what is loaded, and how many verdicts could not be stored."""
+        return await beside_searches(health)
+
+    def health() -> dict[str, Any]:
         pipeline = current()
         judge = pipeline.judge
         return {
