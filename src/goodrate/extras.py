@@ -11,6 +11,8 @@ EXTRAS = {
     "teacher": ("httpx",),
     "tensorboard": ("tensorboard",),
     "xlsx": ("fastexcel",),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino",),
 }
 
 

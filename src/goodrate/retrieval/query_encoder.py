@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from goodrate.models.worker import ENCODING, JUDGING, ModelWorker
@@ -25,17 +23,17 @@ class SingleQueryEncoder:
         self.fingerprint, self.dimension = encoder.fingerprint, encoder.dimension
         self.tokenizer = getattr(encoder, "tokenizer", None)
 
-    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_queries(self, texts: list[str]) -> np.ndarray:
         """Vectors (N, D) of queries."""
         return self.worker.call(lambda: self._queries(texts), ENCODING)
 
-    def _queries(self, texts: Sequence[str]) -> np.ndarray:
+    def _queries(self, texts: list[str]) -> np.ndarray:
         from goodrate.models.precision import torch_threads
 
         with torch_threads(1):
             return self._encoder.encode_queries(texts)
 
-    def encode_items(self, texts: Sequence[str]) -> np.ndarray:
+    def encode_items(self, texts: list[str]) -> np.ndarray:
         """Vectors (N, D) of items."""
         if not self.worker.started or len(texts) <= ITEMS_AT_ONCE:
             return self.worker.call(lambda: self._encoder.encode_items(texts), JUDGING)
