@@ -16,6 +16,7 @@ import pytest
 from goodrate.api.serving import listen, server
 from goodrate.relevance.judge import CalibratedJudge
 from goodrate.serving.limits import Limits
+from goodrate.serving.parts import Parts
 from goodrate.serving.pipeline import SearchPipeline
 from serving_shop import FakeSearcher, FakeStore
 from test_serving_judge_desk import STEPS, Gate
@@ -32,7 +33,7 @@ class Loaded:
         self.pipeline.start()
         listener = listen("127.0.0.1", 0)
         self.port = listener.getsockname()[1]
-        self.server = server(self.pipeline, Limits(requests=REQUESTS, stop_seconds=1))
+        self.server = server(self.pipeline, Parts(limits=Limits(requests=REQUESTS, stop_seconds=1)))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listener]}, daemon=True)
         self.thread.start()
         wait_for(lambda: self.server.started)

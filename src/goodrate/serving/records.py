@@ -56,6 +56,10 @@ class Overloaded(Exception):
         self.seconds = seconds
 
 
+class NoEncoder(LookupError):
+    """Vectors were asked for and the index has no encoder."""
+
+
 @dataclass(frozen=True)
 class SearchResponse:
     """Results in their final order and how they came about. latency_ms: by stage, with "total".
