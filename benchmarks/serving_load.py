@@ -37,7 +37,7 @@ from lib.tables import add_table, markdown
 from lib.timing import machine
 
 NAME = "serving_load"
-ITEMS, WARM, CLIENTS, TOKENS = 5_000, 40, (1, 10, 50), 200
+ITEMS, WARM, CLIENTS, TOKENS = 5_000, 20, (1, 10, 50), 200
 KINDS = ("lexical", "hybrid", "cold", "warm")
 MIX = {"lexical": 0.4, "hybrid": 0.3, "warm": 0.28, "cold": 0.02}  # of the searches of the mixed run
 SHARE = 20  # other cases last the SHARE-th part of the mixed run

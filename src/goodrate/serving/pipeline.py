@@ -15,7 +15,7 @@ from goodrate.ranking.rule_file import RankingRules
 from goodrate.ranking.sorting import RELEVANCE, SORTED_AMONG, check_sort, relevant, sorted_results
 from goodrate.ranking.variants import UNGROUPED, GroupOf, check_group_by, group_of
 from goodrate.relevance.judge import CalibratedJudge
-from goodrate.relevance.pairs import Item
+from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.verdicts import Verdict
 from goodrate.retrieval.facets import checked_names
 from goodrate.retrieval.filters import filter_sql
@@ -163,8 +163,17 @@ class SearchPipeline:
 
     def judge_items(self, query: str, items: Sequence[Item]) -> list[Verdict]:
         """Verdicts for items that need not be in the index. Raises NoJudge without a judge."""
-        judge = self.need_judge()
-        return whole(self.desk.verdicts(judge, judge.pairs(query, items))[0])
+        return self.judge_pairs([(query, item) for item in items])
+
+    def judge_pairs(self, asked: Sequence[tuple[str, Item]]) -> list[Verdict]:
+        """A verdict for each (query, item), in their order. Raises NoJudge without a judge."""
+        judge, by_query = self.need_judge(), dict[str, list[int]]()
+        for place, (query, _) in enumerate(asked):
+            by_query.setdefault(query, []).append(place)
+        pairs: dict[int, Pair] = {}
+        for query, places in by_query.items():
+            pairs |= zip(places, judge.pairs(query, [asked[place][1] for place in places]), strict=True)
+        return whole(self.desk.verdicts(judge, [pairs[place] for place in range(len(asked))])[0])
 
     def explain(self, query: str, item: Item) -> Verdict:
         """A verdict with its reason. Raises NoJudge without a judge."""

@@ -12,7 +12,7 @@ from goodrate.relevance.pairs import Item, text_item
 from goodrate.serving.client_answers import rerank_json, score_json, tei_rerank_json
 from goodrate.serving.client_bodies import RerankBody, ScoreBody, cut
 from goodrate.serving.observing import Observer
-from goodrate.serving.pair_judging import judge_pairs, said_of
+from goodrate.serving.pair_judging import said_of
 from goodrate.serving.parts import Current
 
 WARNINGS = "X-Goodrate-Warnings"  # a JSON list of texts, for the shapes that have no other place
@@ -27,7 +27,7 @@ def add_rerank(app: FastAPI, current: Current, seen: Observer) -> None:
         name = pipeline.need_judge().name
         query, texts, said = cut(body.query, body.read())
         pairs: list[tuple[str, Item]] = [(query, text_item(text)) for text in texts]
-        verdicts = judge_pairs(pipeline, pairs)
+        verdicts = pipeline.judge_pairs(pairs)
         seen.judged(verdicts)
         said += said_of(pipeline, pairs, verdicts) + ([RAW] if body.raw_scores else [])
         _warn(response, said)
@@ -59,7 +59,7 @@ def add_rerank(app: FastAPI, current: Current, seen: Observer) -> None:
             short, (kept,), warnings = cut(query, [text])
             pairs.append((short, text_item(kept)))
             said |= dict.fromkeys(warnings)
-        verdicts = judge_pairs(pipeline, pairs)
+        verdicts = pipeline.judge_pairs(pairs)
         seen.judged(verdicts)
         said |= dict.fromkeys(said_of(pipeline, pairs, verdicts))
         _warn(response, list(said))
