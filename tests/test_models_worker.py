@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from goodrate.asker import ASKER, Asker, AskerGone, require_asker
+from goodrate.models.asker import ASKER, Asker, AskerGone, require_asker
 from goodrate.models.worker import ENCODING, EXPLAINING, JUDGING, ModelWorker
 from tiny_models import causal_lm
 

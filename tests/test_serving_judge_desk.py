@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from goodrate.asker import ASKER, Asker, AskerGone
+from goodrate.models.asker import ASKER, Asker, AskerGone
 from goodrate.models.steps import step_done
 from goodrate.relevance.judge import CalibratedJudge, calibrated_judge
 from goodrate.relevance.lm_judge import Card, LmJudge

@@ -158,7 +158,7 @@ def compared(source: Any, written: Any, joined: Judgements, catalog: Catalog, mo
         for (query, item), value in zip(keys, np.nan_to_num(found, nan=-1.0).tolist(), strict=True):
             run.setdefault(query, []).append((item, value))
         ndcg.append(float(evaluate_run(run, qrels, joined.scale, ["ndcg@10"])["ndcg@10"].mean() or 0.0))  # type: ignore[arg-type]
-    cosine = least_cosine(*(_encoder(one) for one in (source, written)), list(texts.values())[:MANY] + _some(pairs))
+    cosine = least_cosine(_encoder(source), _encoder(written), list(texts.values())[:MANY] + _some(pairs))
     one, many = (_medians(both, pairs[:count]) for count in (1, MANY))
     gap = float(np.nanmax(np.abs(scores[0] - scores[1])))
     same = cosine >= SAME

@@ -214,6 +214,7 @@ def text_encoder(index: Index) -> TextEncoder | None:
 def run(pipeline: LivePipeline, listener: socket.socket, parts: Parts | None = None) -> None:
     """Serve on a socket that listens already."""
     require("serve", "goodrate serve")
+    pipeline.start()
     try:
         server(pipeline, parts).run(sockets=[listener])
     except KeyboardInterrupt as stop:

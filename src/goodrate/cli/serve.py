@@ -65,6 +65,7 @@ def serve(
     rules: Rules = None,
     candidates: Candidates = None,
     max_body: MaxBody = 8.0,
+    max_requests: Annotated[int, typer.Option(min=1, help="Answered at once; more get 429, ask again later.")] = 128,
     token_file: TokenFile = None,
     insecure: Insecure = False,
     allow_host: AllowHost = None,
@@ -92,7 +93,7 @@ def serve(
             console.print(escape(notice), highlight=False)
         if served.judge:
             report_warnings(served.judge)
-        limits = Limits(body=int(max_body * 1_000_000))
+        limits = Limits(body=int(max_body * 1_000_000), requests=max_requests)
         run(
             served.pipeline,
             listener,

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import Any, NamedTuple, TypeVar
 
-from goodrate.asker import AskerGone, telling
+from goodrate.models.asker import AskerGone, telling
 
 T = TypeVar("T")
 ENCODING, JUDGING, EXPLAINING = range(3)  # urgency: the smaller goes first

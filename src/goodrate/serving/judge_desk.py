@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from goodrate.asker import ASKER, AskerGone, require_asker
+from goodrate.models.asker import ASKER, AskerGone, require_asker
 from goodrate.models.steps import between_steps
 from goodrate.models.worker import EXPLAINING, JUDGING, ModelWorker
 from goodrate.relevance.judge import CalibratedJudge

@@ -11,7 +11,7 @@ import anyio
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from goodrate.asker import ASKER, Asker, AskerGone
+from goodrate.models.asker import ASKER, Asker, AskerGone
 from goodrate.serving.bodies import error_answer
 from goodrate.serving.limits import Limits
 from goodrate.serving.records import Overloaded

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from goodrate.asker import require_asker
+from goodrate.models.asker import require_asker
 from goodrate.models.worker import JUDGING, ModelWorker
 from goodrate.ranking.ordering import Ordering
 from goodrate.ranking.results import Result, rank, shown_item, unretrieved
