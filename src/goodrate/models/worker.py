@@ -45,9 +45,13 @@ class ModelWorker:
         return self._thread is not None
 
     def start(self) -> None:
-        """Do the work in a thread of its own from here on, with as many torch threads as the caller's."""
+        """Do the work in a thread of its own from here on, with one torch thread fewer than the caller's.
+
+        The core that is left is for all that runs beside it. Torch's threads wait for each other after every step, and
+        one that has no core holds up all.
+        """
         torch = sys.modules.get("torch")
-        threads = torch.get_num_threads() if torch is not None else None
+        threads = max(1, torch.get_num_threads() - 1) if torch is not None else None
         with self._changed:
             if self._thread is None:
                 self._stopping = False

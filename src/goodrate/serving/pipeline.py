@@ -9,12 +9,14 @@ from typing import Any
 
 from goodrate.models.asker import require_asker
 from goodrate.models.worker import JUDGING, ModelWorker
+from goodrate.ranking.live_ranker import LiveRanker
 from goodrate.ranking.ordering import Ordering
 from goodrate.ranking.results import Result, rank, shown_item, unretrieved
 from goodrate.ranking.rule_file import RankingRules
 from goodrate.ranking.sorting import RELEVANCE, SORTED_AMONG, check_sort, relevant, sorted_results
 from goodrate.ranking.variants import UNGROUPED, GroupOf, check_group_by, group_of
 from goodrate.relevance.judge import CalibratedJudge
+from goodrate.relevance.overrules import Known, overruled
 from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.verdicts import Verdict
 from goodrate.retrieval.facets import checked_names
@@ -49,18 +51,21 @@ class SearchPipeline:
         language: str = "en",
         today: Callable[[], datetime.date] = datetime.date.today,
         judge_ms: float | None = None,
+        ranker: LiveRanker | None = None,
     ) -> None:
         """modes: those that the index supports, the default first. group_by: how results are grouped unless a request
         says otherwise. language: whose rules read measures in titles. today: the day by which ranking rules apply.
-        judge_ms: what a search may spend on verdicts unless it says otherwise; None = no limit.
+        judge_ms: what a search may spend on verdicts unless it says otherwise; None = no limit. ranker: orders results
+        inside their tiers.
         """
         self.store = store
         self.judge = judge
         self.modes = tuple(modes)
         self._searcher = searcher
         self._rules, self._group_by, self._language, self._today = rules or RankingRules(), group_by, language, today
-        self._judge_ms = judge_ms
+        self._judge_ms, self.ranker = judge_ms, ranker
         self.desk = JudgeDesk()
+        self.overrules: Callable[[str], Known] = lambda query: {}  # what people say of a query's items
 
     def start(self) -> None:
         """Have each model work in a thread of its own from here on."""
@@ -84,7 +89,7 @@ class SearchPipeline:
         request = self._checked(request)
         require_asker()
         watch = Stopwatch()
-        depth = request.depth if self.judge is not None else 0
+        depth = request.depth if self.judge is not None or self.ranker is not None else 0
         with watch.stage("retrieve"):
             read = self._searcher.read(request.query, request.ignore)
         rules = self._rules_for(request, read)
@@ -94,7 +99,7 @@ class SearchPipeline:
         ordering = Ordering(rules, found.matching, self._group(request))
         with watch.stage("rank"):
             items = [shown_item(row) for row in rows]
-            seen = rank(hits[:depth], items[:depth], verdicts)
+            seen = self._ranked(request, read, hits[:depth], rows[:depth], verdicts)
             self._start(ordering, request, [*seen, *rank(hits[depth:], items[depth:], (), len(seen))], found)
         while not found.complete and not ordering.has(request.offset + request.k + 1):
             require_asker()
@@ -131,6 +136,17 @@ class SearchPipeline:
         pinned = found.fetch(ordering.missing_pins(results))
         ordering.start(results, [unretrieved(shown_item(row)) for row in pinned])
 
+    def _ranked(
+        self, request: SearchRequest, read: Any, hits: Sequence[Any], rows: Sequence[Item],
+        verdicts: Sequence[Verdict | None],
+    ) -> list[Result]:  # fmt: skip
+        """The results of the first hits by tier and gain, or by what the click ranker says inside a tier."""
+        items = [shown_item(row) for row in rows]
+        if self.ranker is None:
+            return rank(hits, items, verdicts)
+        utilities = self.ranker.utilities(_asked(request, read), rows, hits, verdicts)
+        return rank(hits, items, verdicts, utilities=utilities.tolist(), across_tiers=self.ranker.across_tiers)
+
     def _rules_for(self, request: SearchRequest, read: Any) -> RankingRules:
         """The ranking rules for a query, as it was typed or as it is searched for. Sorted results have no places."""
         if not request.with_rules:
@@ -161,24 +177,45 @@ class SearchPipeline:
         rows = self.store.items([hit.item_id for hit in hits]).to_dicts() if hits else []
         self.desk.verdicts(judge, judge.pairs(query, rows), 60.0)
 
-    def judge_items(self, query: str, items: Sequence[Item]) -> list[Verdict]:
-        """Verdicts for items that need not be in the index. Raises NoJudge without a judge."""
-        return self.judge_pairs([(query, item) for item in items])
+    def judge_items(self, query: str, items: Sequence[Item], ids: Sequence[str] | None = None) -> list[Verdict]:
+        """Verdicts for items that need not be in the index. Raises NoJudge without a judge.
 
-    def judge_pairs(self, asked: Sequence[tuple[str, Item]]) -> list[Verdict]:
-        """A verdict for each (query, item), in their order. Raises NoJudge without a judge."""
+        ids: by which people's verdicts are found, "" for none; None: the items' own.
+        """
+        return self.judge_pairs([(query, item) for item in items], ids)
+
+    def judge_pairs(self, asked: Sequence[tuple[str, Item]], ids: Sequence[str] | None = None) -> list[Verdict]:
+        """A verdict for each (query, item), in their order. ids: as judge_items. Raises NoJudge without a judge."""
         judge, by_query = self.need_judge(), dict[str, list[int]]()
         for place, (query, _) in enumerate(asked):
             by_query.setdefault(query, []).append(place)
         pairs: dict[int, Pair] = {}
         for query, places in by_query.items():
             pairs |= zip(places, judge.pairs(query, [asked[place][1] for place in places]), strict=True)
-        return whole(self.desk.verdicts(judge, [pairs[place] for place in range(len(asked))])[0])
+        verdicts = self.desk.verdicts(judge, [pairs[place] for place in range(len(asked))])[0]
+        named = ids or ids_of([item for _, item in asked])
+        for query, places in by_query.items():
+            own = self._overruled(query, [verdicts[place] for place in places], [named[place] for place in places])
+            for place, verdict in zip(places, own, strict=True):
+                verdicts[place] = verdict
+        return whole(verdicts)
 
     def explain(self, query: str, item: Item) -> Verdict:
         """A verdict with its reason. Raises NoJudge without a judge."""
         judge = self.need_judge()
+        by_people = self._overruled(query, [None], ids_of([item]))[0]
+        if by_people is not None:  # no reason is written for a label that does not count; the judge's verdict is given
+            return self.judge_items(query, [item])[0]
         return self.desk.explained(judge, judge.pairs(query, [item])[0])
+
+    def _overruled(
+        self, query: str, verdicts: Sequence[Verdict | None], ids: Sequence[str]
+    ) -> Sequence[Verdict | None]:
+        """The verdicts with people's in place of the judge's."""
+        known = self.overrules(query)
+        if not known or self.judge is None:
+            return verdicts
+        return overruled(verdicts, ids, known, self.judge.scale, self.judge.beta_cum)
 
     def count(self) -> int:
         """How many items the index holds. Raises IndexUnavailable when it cannot be read."""
@@ -233,18 +270,28 @@ class SearchPipeline:
         """The verdict of each row, in order of retrieval; None where the time for verdicts was spent."""
         if self.judge is None or not rows:
             return []
-        query = request.query if read.typed else read.correction.text
+        query = _asked(request, read)
         seconds = None if request.judge_ms is None else request.judge_ms / 1000
         with watch.stage("judge"):
             verdicts, waited = self.desk.verdicts(self.judge, self.judge.pairs(query, rows), seconds)
         watch.move("judge", "wait", 1000 * waited)
-        return verdicts
+        return [*self._overruled(query, verdicts, ids_of(rows))]
 
 
 def whole(verdicts: Verdicts) -> list[Verdict]:
     """Verdicts that no time was set for."""
     assert all(verdict is not None for verdict in verdicts)
     return [verdict for verdict in verdicts if verdict is not None]
+
+
+def ids_of(items: Sequence[Item]) -> list[str]:
+    """The id of each item, "" for a bare text."""
+    return [str(item.get("id") or "") for item in items]
+
+
+def _asked(request: SearchRequest, read: Any) -> str:
+    """The whole query that is answered: as it was typed, or corrected."""
+    return request.query if read.typed else read.correction.text
 
 
 def window_sizes(request: SearchRequest, depth: int, rules: RankingRules) -> list[int]:
