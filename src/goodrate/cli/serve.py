@@ -29,6 +29,8 @@ Examples:
   goodrate serve shop-index --model runs/judge/judge --port 9000
 
   goodrate serve shop-index --model runs/judge/judge --judge-ms 200
+
+  goodrate serve shop-index --online-weights weights.toml --click-events clicks.jsonl
 """
 
 
@@ -48,24 +50,41 @@ def serve(
     contexts: Contexts = None,
     context_encoder: ContextEncoder = None,
     rules: Rules = None,
+    online_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Weights of channels that follow clicks on POST /clicks: a file of settings (TOML), made where it is "
+            "missing, with log and state beside it.",
+            show_default=False,
+        ),
+    ] = None,
+    click_events: Annotated[
+        Path | None,
+        typer.Option(help="A growing file of sessions, JSON lines, to learn from as well.", show_default=False),
+    ] = None,
     max_body: Annotated[float, typer.Option(min=0.001, help="Longest body that is read, in megabytes.")] = 8.0,
 ) -> None:
     """See HELP."""
     from goodrate.api.ranking import unknown_ids_warning
-    from goodrate.api.serving import Limits, listen, open_live, run, warm_up
+    from goodrate.api.serving import Limits, follow_clicks, listen, open_live, run, warm_up
 
     require("serve", "goodrate serve")
+    if click_events and not online_weights:
+        raise ValueError(f"--click-events {click_events} is for weights that follow clicks: --online-weights FILE")
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
         with console.status("loading"):
             opened, pipeline = open_live(
-                index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts
-            )
+                index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts,
+                online_weights,
+            )  # fmt: skip
             warm_up(opened)
         console.print(announcement(opened, host, listener.getsockname()[1]), highlight=False)
         if warning := unknown_ids_warning(opened):
             console.print(escape(warning), highlight=False)
         if opened.judge:
             report_warnings(opened.judge)
+        if click_events:
+            follow_clicks(pipeline, click_events)
         run(pipeline, listener, Limits(body=int(max_body * 1_000_000)))
 
 

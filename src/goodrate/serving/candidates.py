@@ -33,6 +33,10 @@ class CandidateSearch(Protocol):
         """Suggestions (text, kind, results) for what was typed so far."""
         ...
 
+    def features(self, query: str, channels: Sequence[str], where: str | None = None) -> tuple[list[str], Any]:
+        """Ids (K,) and what each channel says of them (K, C)."""
+        ...
+
     def facets(
         self, read: Any, asked: Sequence[str], where: str | None, mode: str, hits: Sequence[Any],
         without: Sequence[Any] = (),
@@ -112,7 +116,7 @@ class Candidates:
         searches = [] if self._waiting else self._sizes[:1]
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                with _unavailable():
+                with unavailable():
                     if searches:
                         self._search(searches[0])
                     rows = self._rows([hit.item_id for hit in self._waiting[:count]])
@@ -139,12 +143,12 @@ class Candidates:
         Raises IndexUnavailable.
         """
         there = self.matching(ids, self._searcher.condition(self._read, self._request.where)) if ids else set()
-        with _unavailable():
+        with unavailable():
             return self._rows([item for item in ids if item in there])
 
     def matching(self, ids: Sequence[str], where: str | None) -> set[str]:
         """Those of these ids that the index holds and a filter lets through. Raises IndexUnavailable."""
-        with self._watch.stage("rules"), _unavailable():
+        with self._watch.stage("rules"), unavailable():
             return self._store.matching(ids, where)
 
     def facets(self, without: Sequence[Any]) -> Any:
@@ -154,7 +158,7 @@ class Candidates:
         asked, where, mode = self._request.facets, self._request.where, str(self._request.mode)
         if not asked:
             return None
-        with self._watch.stage("facets"), _unavailable():
+        with self._watch.stage("facets"), unavailable():
             return self._searcher.facets(self._read, asked, where, mode, self._first, without)
 
     def _rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -164,7 +168,7 @@ class Candidates:
 
 
 @contextlib.contextmanager
-def _unavailable() -> Iterator[None]:
+def unavailable() -> Iterator[None]:
     """Name what is wrong with the index; what was asked was checked before."""
     try:
         yield

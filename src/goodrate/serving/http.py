@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from goodrate.relevance.pairs import Item, text_item
 from goodrate.serving.answers import explain_json, rerank_json, search_json
 from goodrate.serving.bodies import BodyLimit, StrictRoute, error_answer
+from goodrate.serving.clicks import add_clicks
 from goodrate.serving.limits import Limits
 from goodrate.serving.live import LivePipeline
 from goodrate.serving.pictures import PicturePolicy, with_pictures
@@ -53,6 +54,7 @@ def create_app(pipeline: SearchPipeline | LivePipeline, limits: Limits | None = 
     _add_search(app, current)
     _add_judging(app, current)
     _add_health(app, current)
+    add_clicks(app, current)
 
     _add_safety(app, PicturePolicy(lambda: current().store))
     app.add_middleware(BodyLimit, limits=limits or Limits())  # the last is the outermost
