@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from click.testing import CliRunner
 from fastapi.testclient import TestClient
 
 from goodrate.api.index import Index
 from goodrate.api.online_weights import ClickSession, OnlineSettings, OnlineWeights, learn_clicks, with_online_weights
 from goodrate.api.serving import live
 from goodrate.catalog.items import Catalog
+from goodrate.cli.serve import command
 from goodrate.ranking.online.click_loss import ClickLoss
 from goodrate.retrieval.calibration import Calibration
 from goodrate.retrieval.fusion import Hit
@@ -445,6 +447,18 @@ def test_a_killed_server_goes_on_with_what_it_had_answered(index: Index, tmp_pat
         learn_clicks(whole, *page)
     assert after["weights"] == pytest.approx(whole.online.weights, abs=1e-12) and after["sessions"] == 16
     whole.online.close()
+
+
+def test_the_options_of_serve_say_what_they_lack(index: Index, tmp_path: Path) -> None:
+    words = tmp_path / "words"
+    Store.create(words, None, None)
+    for arguments, said in (
+        (("--online-weights", str(tmp_path / "w.toml")), "searched by words alone: there is nothing to weigh"),
+        (("--click-events", "clicks.jsonl"), "is for weights that follow clicks: --online-weights FILE"),
+    ):
+        answer = CliRunner().invoke(command, [str(words), "--port", "0", *arguments])
+        assert isinstance(answer.exception, ValueError) and said in str(answer.exception)  # exit 2: test_bad_input.py
+    assert not (tmp_path / "w.toml").exists()
 
 
 def test_a_session_is_checked_when_it_is_made() -> None:
