@@ -32,10 +32,10 @@ import torch
 import typer
 
 from goodrate.learning.advantages import group_relative, to_tokens
-from goodrate.learning.fit import _on_device, accumulate
+from goodrate.learning.fit import accumulate
 from goodrate.learning.policy import PolicyScorer, micro_batches
 from goodrate.learning.policy_terms import PolicyTermSettings, policy_terms
-from goodrate.learning.records import Prompts, Rollout, Update
+from goodrate.learning.records import Prompts, Rollout, Update, on_device
 from goodrate.learning.rollout import Sampling, sample
 from goodrate.models.adapter import LoraSettings, add_adapter
 from goodrate.models.causal_lm import CausalLM
@@ -162,7 +162,7 @@ class Ours:
         assert len(update.micro_batches) == -(-PROMPTS // groups)
         self.model.network.train()
         context = lambda: autocast(self.case.precision, DEVICE)  # noqa: E731
-        accumulate(self.scorer, _on_device(update, DEVICE), lambda loss: loss.backward(), forward_context=context)
+        accumulate(self.scorer, on_device(update, DEVICE), lambda loss: loss.backward(), forward_context=context)
         torch.nn.utils.clip_grad_norm_(self.model.network.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -137,3 +137,33 @@ def test_a_taken_port_is_said_before_anything_is_loaded(index: Path) -> None:
 def test_a_folder_without_an_index_exits_2(tmp_path: Path) -> None:
     ended = run(str(tmp_path), "--port", "0")
     assert ended.returncode == 2 and "no index in" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_an_address_that_others_reach_is_refused_without_tokens(index: Path) -> None:
+    ended = run(str(index), "--host", "0.0.0.0", "--port", "0")
+    assert ended.returncode == 2 and "--token-file FILE" in ended.stderr and "--insecure" in ended.stderr
+
+
+def test_tokens_ids_and_json_lines_of_a_whole_server(index: Path, tmp_path: Path) -> None:
+    (tmp_path / "tokens.txt").write_text("search a-token-for-the-shop shop\n", encoding="utf-8")
+    asked = ["--host", "0.0.0.0", "--port", "0", "--token-file", str(tmp_path / "tokens.txt"), "--log-format", "json"]
+    process = subprocess.Popen([*COMMAND, str(index), *asked], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = ""
+    while "not encrypted" not in said:
+        line = process.stderr.readline()
+        assert line, said
+        said += line
+    port = int(re.search(r"http://0\.0\.0\.0:(\d+)", said).group(1))  # type: ignore[union-attr]
+    url = f"http://127.0.0.1:{port}"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        get(url, "/search", query="red shoes")
+    assert refused.value.code == 401
+    token = {"Authorization": "Bearer a-token-for-the-shop", "X-Request-ID": "mine-3"}
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/search?query=shoes", headers=token), timeout=120) as ok:
+        assert ok.headers["x-request-id"] == "mine-3" and json.load(ok)["results"]
+    process.send_signal(signal.SIGTERM)
+    lines = [json.loads(line) for line in process.stderr.read().splitlines() if line.startswith("{")]
+    assert process.wait(timeout=120) == -signal.SIGTERM
+    assert [(one["status"], one.get("user")) for one in lines] == [(401, None), (200, "shop")]
+    assert lines[1]["request_id"] == "mine-3"

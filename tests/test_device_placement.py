@@ -18,13 +18,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import tiny_models
 from goodrate.learning import losses
 from goodrate.learning.contrastive import TwoTower, contrastive_term, matryoshka_terms
-from goodrate.learning.fit import _on_device
 from goodrate.learning.graded_lists import terms_of
 from goodrate.learning.policy_terms import PolicyTermSettings, policy_terms
 from goodrate.learning.preferences import PreferenceTermSettings, preference_terms
 from goodrate.learning.ranking_source import QueryExample, RankingSettings, RankingSource
 from goodrate.learning.ranking_terms import RankingTermSettings, ranking_terms
-from goodrate.learning.records import Term, Update
+from goodrate.learning.records import Term, Update, on_device
 from goodrate.learning.reduction import reduced
 from goodrate.learning.token_examples import LANGUAGE_TERM
 from goodrate.models.causal_lm import CausalLM
@@ -152,7 +151,7 @@ def test_other_terms_stay_on_the_device(gpu: torch.device) -> None:
 
 def test_an_update_is_moved_whole() -> None:
     batch = {"ids": torch.ones(2), "queries": {"input_ids": torch.ones(2, 2)}, "temperature": 1.0, "prompts": ((1,),)}
-    moved = _on_device(Update([batch], [LANGUAGE_TERM]), torch.device("meta")).micro_batches[0]
+    moved = on_device(Update([batch], [LANGUAGE_TERM]), torch.device("meta")).micro_batches[0]
     assert moved["ids"].device.type == moved["queries"]["input_ids"].device.type == "meta"
     assert moved["temperature"] == 1.0 and moved["prompts"] == ((1,),)
 

@@ -30,6 +30,9 @@ DISTRIBUTIONS = {  # import -> what brings it, where the names differ
     "ir_measures": "ir-measures",
     "sklearn": "scikit-learn",
     "starlette": "fastapi",
+    "prometheus_client": "prometheus-client",
+    "opentelemetry.sdk": "opentelemetry-sdk",
+    "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http",
 }
 LINE = re.compile(r"(?P<name>[a-z0-9.-]+)==(?P<version>[^ ;]+)(?: ; (?P<marker>[^#]+?))?(?: +# via .+)?$")
 
@@ -67,12 +70,16 @@ def test_everything_imported_is_declared_and_everything_declared_is_imported() -
     hard = {distribution(requirement) for requirement in PROJECT["dependencies"]}
     optional = {name for packages in EXTRAS.values() for name in packages}
     assert hard & optional == set()
-    assert hard | optional == imported() | {"tensorboard"}  # accelerate imports TensorBoard for us
+    used = imported() | {"tensorboard"}  # accelerate imports TensorBoard for us
+    # a package of several distributions, such as opentelemetry, is known by its first name
+    known = {DISTRIBUTIONS.get(name, name) if "." not in name else name.partition(".")[0] for name in optional}
+    assert hard | known == used
 
 
 def test_extras_are_those_of_pyproject() -> None:
     declared = PROJECT["optional-dependencies"]
-    assert {name: tuple(map(distribution, declared[name])) for name in EXTRAS} == EXTRAS
+    asked = {name: tuple(DISTRIBUTIONS.get(one, one) for one in packages) for name, packages in EXTRAS.items()}
+    assert {name: tuple(map(distribution, declared[name])) for name in EXTRAS} == asked
     assert declared["all"] == [f"goodrate[{','.join(EXTRAS)}]"] and "goodrate[all]" in declared["test"]
 
 
@@ -161,7 +168,28 @@ for name in {sorted(_modules())!r}:
 
 
 def _modules() -> list[str]:
-    """Every module of the package except the HTTP application, which is made of fastapi and uvicorn."""
-    files = (file.relative_to(ROOT / "src").with_suffix("") for file in (ROOT / "src" / "goodrate").rglob("*.py"))
-    names = {".".join(file.parts).removesuffix(".__init__") for file in files}
-    return sorted(names - {f"goodrate.serving.{part}" for part in ("http", "bodies", "protocol")})
+    """Every module of the package except the HTTP application and its parts, which are loaded when they are used."""
+    optional = {"starlette", *(name.partition(".")[0] for names in EXTRAS.values() for name in names)}
+    files = {_module(file): file for file in (ROOT / "src" / "goodrate").rglob("*.py")}
+    served = {name: _imports_on_loading(file) for name, file in files.items() if name.startswith("goodrate.serving.")}
+    http = {name for name, imports in served.items() if optional & imports}
+    while more := {name for name, imports in served.items() if http & imports} - http:
+        http |= more
+    assert {"goodrate.serving.http", "goodrate.serving.protocol"} <= http
+    return sorted(set(files) - http)
+
+
+def _module(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+
+
+def _imports_on_loading(file: Path) -> set[str]:
+    """What a module imports as it is loaded: modules of goodrate, and the packages of others."""
+    found = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, node.module.partition(".")[0]}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+    return found - {"goodrate"}
+

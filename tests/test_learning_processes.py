@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,16 +12,10 @@ from torch import nn
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.learning.policy import PolicyScorer
 from goodrate.run_folder import RunFolder
+from ranks import launch
 from test_learning_fit import Noisy, OnePart, Walk
 from test_learning_rollout_source import source
 from tiny_models import causal_lm
-
-WORKER = """
-import sys
-sys.path[:0] = [{here!r}]
-import test_learning_processes
-test_learning_processes.{call}
-"""
 
 
 def train(out: str, seconds: float | None = None, source: type[Walk] = Walk) -> nn.Module:
@@ -42,28 +33,12 @@ def train(out: str, seconds: float | None = None, source: type[Walk] = Walk) -> 
     return model
 
 
-def launch(call: str) -> None:
-    """A call of this module in two gloo processes on this machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    code = WORKER.format(here=str(Path(__file__).parent), call=call)
-    common = {
-        **os.environ, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
-    ranks = [
-        subprocess.Popen([sys.executable, "-c", code], env={**common, "RANK": str(r), "LOCAL_RANK": str(r)})
-        for r in (0, 1)
-    ]
-    assert [rank.wait(timeout=600) for rank in ranks] == [0, 0]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("source", [Walk, OnePart])  # the second process has no micro-batch of its own
 def test_two_processes_are_one(source: type[Walk], tmp_path: Path) -> None:
     alone = train(str(tmp_path / "alone"), source=source).state_dict()
-    launch(f"train({str(tmp_path / 'two')!r}, source=test_learning_processes.{source.__name__})")
+    kind = f"test_learning_processes.{source.__name__}"
+    launch("test_learning_processes", f"train({str(tmp_path / 'two')!r}, source={kind})")
     first, second = (torch.load(tmp_path / "two" / f"rank{rank}.pt") for rank in (0, 1))
     for name, weight in alone.items():
         # Two summation orders of float32 gradients: equal to rounding, and the ranks to the bit.
@@ -76,7 +51,7 @@ def test_two_processes_are_one(source: type[Walk], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_stop_on_one_clock(tmp_path: Path) -> None:
-    launch(f"train({str(tmp_path)!r}, seconds=0.3)")
+    launch("test_learning_processes", f"train({str(tmp_path)!r}, seconds=0.3)")
     first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -97,7 +72,7 @@ def train_policy(out: str) -> None:
 @pytest.mark.slow
 def test_two_processes_share_the_sampling_and_learn_the_same(tmp_path: Path) -> None:
     train_policy(str(tmp_path / "alone"))
-    launch(f"train_policy({str(tmp_path / 'two')!r})")
+    launch("test_learning_processes", f"train_policy({str(tmp_path / 'two')!r})")
     alone, rows = torch.load(tmp_path / "alone" / "rankalone.pt")
     (first, of_first), (second, of_second) = (torch.load(tmp_path / "two" / f"rank{rank}.pt") for rank in (0, 1))
     assert of_first + of_second == rows and abs(of_first - of_second) < 0.1 * rows

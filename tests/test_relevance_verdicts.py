@@ -17,7 +17,8 @@ from goodrate.relevance.verdicts import (
     with_tiers,
 )
 from goodrate.scale import ESCI, FOUR_LEVEL, WANDS
-from goodrate.serving.answers import explain_json, rerank_json
+from goodrate.serving.answers import explain_json
+from goodrate.serving.client_answers import rerank_json
 
 NAN = float("nan")
 
@@ -84,4 +85,4 @@ def test_rerank_ties_go_by_index_and_failures_stand_last() -> None:
     answers = rerank_json("m", ["a", "b", "c"], [same, same, same], None, False)
     assert [one["index"] for one in answers["results"]] == [0, 1, 2]
     answers = rerank_json("m", ["a", "b", "c"], [Verdict(status="no_label"), bad, same], None, False)
-    assert [one["index"] for one in answers["results"]] == [2, 1, 0] and answers["goodrate"] == {"failed": 1}
+    assert [one["index"] for one in answers["results"]] == [2, 1, 0] and answers["goodrate"]["failed"] == 1

@@ -11,6 +11,9 @@ from fastapi.testclient import TestClient
 from goodrate.relevance.pairs import Pair, text_item
 from goodrate.relevance.protocol import Assessment
 from goodrate.serving.http import PAGE, create_app
+from goodrate.serving.limits import Limits
+from goodrate.serving.parts import Parts
+from goodrate.serving.safety import SAFETY_HEADERS
 from serving_shop import CATALOGUE, FakeJudge, fake_judge, fake_pipeline
 
 
@@ -110,7 +113,7 @@ def test_rerank_has_the_shape_that_cohere_and_jina_clients_read(client: TestClie
     assert [one["relevance_score"] for one in answer["results"]] == pytest.approx([6.2 / 7, 4.8 / 7, 0.1 / 7, 0.0])
     assert all(set(one) == {"index", "relevance_score"} for one in answer["results"])
     assert answer["model"] == "rerank-v3.5" and answer["id"] and answer["meta"]["api_version"]
-    assert answer["goodrate"] == {"failed": 1}
+    assert answer["goodrate"] == {"failed": 1, "cut": 0, "warnings": []}
     top = client.post("/v1/rerank", json=body | {"top_n": 2, "return_documents": True}).json()["results"]
     assert [one["document"] for one in top] == [{"text": "Road shoes", "sku": 7}, {"text": "Trail shoes"}]
 
@@ -145,7 +148,7 @@ def test_errors_have_one_shape_and_name_the_field(
     client: TestClient, path: str, body: dict[str, Any], status: int, said: str
 ) -> None:
     answer = client.post(path, json=body)
-    assert (answer.status_code, set(answer.json())) == (status, {"message", "errors"})
+    assert (answer.status_code, set(answer.json())) == (status, {"message", "errors", "detail"})
     assert said in answer.json()["message"]
 
 
@@ -154,9 +157,13 @@ def test_an_unforeseen_error_shows_nothing_of_the_inside() -> None:
         def assess(self, pairs: object) -> Assessment:
             raise RuntimeError("secret path /home/x")
 
-    broken = create_app(fake_pipeline(fake_judge(judge=Broken())))
-    answer = TestClient(broken, raise_server_exceptions=False).get("/search?query=a")
+    broken = TestClient(create_app(fake_pipeline(fake_judge(judge=Broken())), Parts(limits=Limits(body=1000))))
+    answer = broken.get("/search?query=a")
     assert answer.status_code == 500 and "secret" not in answer.text and answer.json()["message"]
+    too_long = broken.post("/v1/rerank", json={"query": "a", "documents": ["x" * 1000]})
+    assert too_long.status_code == 413
+    for one in (answer, too_long, broken.get("/absent"), broken.get("/search")):  # 500, 413, 404, 422
+        assert SAFETY_HEADERS.items() <= {name: one.headers.get(name) for name in SAFETY_HEADERS}.items()
 
 
 def test_health_and_page_come_with_safety_headers(client: TestClient, bare: TestClient) -> None:

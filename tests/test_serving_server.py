@@ -15,6 +15,7 @@ import pytest
 
 from goodrate.api.serving import listen, server
 from goodrate.serving.limits import Limits
+from goodrate.serving.parts import Parts
 from serving_shop import fake_judge, fake_pipeline
 
 LIMITS = Limits(body=100_000, header_seconds=0.5, body_seconds=0.5, stop_seconds=1)
@@ -26,7 +27,7 @@ class Running:
     def __init__(self, limits: Limits, verdicts: Path | None = None) -> None:
         self._listener = listen("127.0.0.1", 0)
         self.port = self._listener.getsockname()[1]
-        self.server = server(fake_pipeline(fake_judge(verdicts)), limits)
+        self.server = server(fake_pipeline(fake_judge(verdicts)), Parts(limits))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self._listener]}, daemon=True)
         self.thread.start()
         while not self.server.started:

@@ -16,7 +16,7 @@ from goodrate.cli import VERBS
 PACKAGE = Path(__file__).parents[1] / "src" / "goodrate"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # "" is goodrate/__init__.py
-FOUNDATION = {"", "extras", "scale", "settings", "run_folder", "folder_lock", "strict_json", "text_file"}
+FOUNDATION = {"", "extras", "scale", "settings", "run_folder", "folder_lock", "strict_json", "text_file", "ragged"}
 STAGES = {"catalog", "shop", "understanding", "retrieval", "relevance", "ranking", "evaluation"}
 PARTS = STAGES | {"models", "teaching", "examples", "learning", "recipes", "serving"}
 ROOMS = PARTS | {"api", "demo", "cli"}

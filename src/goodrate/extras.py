@@ -6,11 +6,14 @@ import importlib
 
 # extra -> the packages whose import it allows; pyproject.toml has their bounds
 EXTRAS = {
-    "serve": ("fastapi", "uvicorn"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client"),
     "plots": ("matplotlib",),
     "teacher": ("httpx",),
     "tensorboard": ("tensorboard",),
     "xlsx": ("fastexcel",),
+    "numba": ("numba",),
+    "candidates": ("httpx", "psycopg"),
+    "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
 }
 
 
@@ -27,6 +30,7 @@ def require(extra: str, feature: str) -> None:
         try:
             importlib.import_module(package)
         except ModuleNotFoundError as error:
-            if error.name != package:  # installed, and broken inside: the true cause says more
+            # installed, and broken inside: the true cause says more
+            if error.name is None or not f"{package}.".startswith(f"{error.name}."):
                 raise
             raise MissingExtra(f'{feature} needs {package}: pip install "goodrate[{extra}]"') from error

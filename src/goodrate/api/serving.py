@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from goodrate.extras import require
 from goodrate.serving.limits import KEEP as KEEP
 from goodrate.serving.limits import Limits as Limits
+from goodrate.serving.parts import Parts as Parts
 
 if TYPE_CHECKING:
     import uvicorn
@@ -17,22 +18,29 @@ if TYPE_CHECKING:
     from goodrate.api.index import Index
     from goodrate.relevance.judge import CalibratedJudge
     from goodrate.relevance.verdict_store import VerdictStore
+    from goodrate.serving.access import Access
     from goodrate.serving.live import LivePipeline
     from goodrate.serving.pipeline import SearchPipeline
+    from goodrate.serving.text_encoder import TextEncoder
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 WARM_UP = "warm up"  # the first query; nobody typed it
 Noted = Callable[["Index", "CalibratedJudge"], "CalibratedJudge"]  # gives a judge its notes of an index
 
 
-def serve(index: Index, host: str = "127.0.0.1", port: int = 8000) -> None:
+def serve(
+    index: Index, host: str = "127.0.0.1", port: int = 8000, token_file: str | Path | None = None,
+    insecure: bool = False,
+) -> None:  # fmt: skip
     """Answer HTTP requests until Ctrl-C or SIGTERM; requests under way are finished.
 
-    /search, /judge, /explain, /v1/rerank and /healthz, the page at /. Raises ValueError when the address is taken.
+    /search, /judge, /explain, /v1/rerank and /healthz, the page at /. token_file: who may ask (serving.access). Raises
+    ValueError when the address is taken, and for one that others reach without a token_file unless insecure.
     """
+    require("serve", "goodrate serve")
+    allowed = access(host, Path(token_file) if token_file else None, insecure)
     with listen(host, port) as listener:
         warm_up(index)
-        run(live(index), listener)
+        run(live(index), listener, Parts(encoder=text_encoder(index), access=allowed))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -167,6 +175,48 @@ def rerank_by(
     return opened.rerank(noted(opened, judge), depth=opened.depth, judge_ms=opened.judge_ms), noted
 
 
+def access(
+    host: str, token_file: Path | None = None, insecure: bool = False, hosts: Sequence[str] = (),
+    origins: Sequence[str] = (),
+) -> Access:  # fmt: skip
+    """Who may ask a server on this address for what. hosts: names by which it may be asked. origins: other sites whose
+    pages may ask. Raises ValueError for an address that others reach without tokens, unless insecure.
+    """
+    from goodrate.serving.access import access_for
+
+    return access_for(host, token_file, insecure, hosts, origins)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address to listen on."""
+    from goodrate.serving.access import is_loopback
+
+    return is_loopback(host)
+
+
+def observed(log_format: str = "text", otel: bool = False) -> Any:
+    """Begin to write the log as JSON lines, and to trace; the tracer provider, None without one."""
+    if log_format == "json":
+        from goodrate.serving.request_log import log_as_json
+
+        log_as_json()
+    if not otel:
+        return None
+    require("otel", "--otel")
+    from goodrate.serving.tracing import otlp_provider
+
+    return otlp_provider()
+
+
+def text_encoder(index: Index) -> TextEncoder | None:
+    """The encoder of an index, as /v1/embeddings gives its vectors; None for an index of words alone."""
+    from goodrate.serving.text_encoder import TextEncoder
+
+    if index.encoder is None:
+        return None
+    return TextEncoder(Path(index.store.manifest.encoder or "encoder").name, index.encoder)
+
+
 def follow_clicks(pipeline: LivePipeline, events: Path) -> None:
     """Learn weights from a growing file of sessions while the process runs."""
     from goodrate.serving.click_file import follow_events
@@ -174,24 +224,28 @@ def follow_clicks(pipeline: LivePipeline, events: Path) -> None:
     follow_events(pipeline.current, events)
 
 
-def run(pipeline: LivePipeline, listener: socket.socket, limits: Limits | None = None) -> None:
+def run(pipeline: LivePipeline, listener: socket.socket, parts: Parts | None = None) -> None:
     """Serve on a socket that listens already."""
     require("serve", "goodrate serve")
     try:
-        server(pipeline, limits or Limits()).run(sockets=[listener])
+        server(pipeline, parts).run(sockets=[listener])
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the server has stopped") from stop
 
 
-def server(pipeline: LivePipeline | SearchPipeline, limits: Limits) -> uvicorn.Server:
+def server(pipeline: LivePipeline | SearchPipeline, parts: Parts | None = None) -> uvicorn.Server:
     """What answers, not running yet."""
     import uvicorn
 
     from goodrate.serving.http import create_app
     from goodrate.serving.protocol import header_deadline
+    from goodrate.serving.request_log import is_json
 
+    parts = parts or Parts()
+    limits = parts.limits
     config = uvicorn.Config(
-        create_app(pipeline, limits), http=header_deadline(limits.header_seconds), ws="none",
-        log_level="warning", timeout_graceful_shutdown=limits.stop_seconds,
+        create_app(pipeline, parts), http=header_deadline(limits.header_seconds), ws="none",
+        log_level="warning", log_config=None if is_json() else uvicorn.config.LOGGING_CONFIG,
+        timeout_graceful_shutdown=limits.stop_seconds,
     )  # fmt: skip
     return uvicorn.Server(config)

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.markup import escape
 
 from goodrate.api.serving import KEEP
 from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Judge, JudgeMs, Rules, Verdicts
+from goodrate.cli.serve_options import (
+    AllowHost,
+    Candidates,
+    ClickEvents,
+    Cors,
+    Host,
+    Insecure,
+    KeepVerdicts,
+    Log,
+    LogFormat,
+    MaxBody,
+    OnlineWeights,
+    Otel,
+    Port,
+    TokenFile,
+)
 from goodrate.cli.terminal import console, report_warnings, verb_app
 from goodrate.extras import require
-
-if TYPE_CHECKING:
-    from goodrate.api.index import Index
 
 app = verb_app()
 
 HELP = """Serve search over HTTP with a web page.
 
-The page is at /, the API at /search, /judge, /explain, /v1/rerank and /healthz; /openapi.json describes it.
+The page is at /, the API at /search, /judge, /explain, /rerank, /score, /v1/embeddings, /metrics and /healthz;
+/openapi.json describes it.
 
 Examples:
 
@@ -30,73 +45,124 @@ Examples:
 
   goodrate serve shop-index --model runs/judge/judge --judge-ms 200
 
+  goodrate serve shop-index --host 0.0.0.0 --token-file tokens.txt --log-format json
+
   goodrate serve shop-index --online-weights weights.toml --click-events clicks.jsonl
+
+  goodrate serve --candidates opensearch://localhost:9200/products --model runs/judge/judge
 """
 
 
 @app.command(help=HELP)
 def serve(
-    index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
+    index: Annotated[Path | None, typer.Argument(help="The folder that goodrate index made.")] = None,
     model: Judge = None,
     judge_ms: JudgeMs = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     encoder: Encoder = None,
     verdicts: Verdicts = None,
-    keep_verdicts: Annotated[
-        int, typer.Option(min=1, help="How many verdicts the file holds; those that are unused for longest go.")
-    ] = KEEP,
+    keep_verdicts: KeepVerdicts = KEEP,
     facts: Facts = None,
     contexts: Contexts = None,
     context_encoder: ContextEncoder = None,
     rules: Rules = None,
-    online_weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="Weights of channels that follow clicks on POST /clicks: a file of settings (TOML), made where it is "
-            "missing, with log and state beside it.",
-            show_default=False,
-        ),
-    ] = None,
-    click_events: Annotated[
-        Path | None,
-        typer.Option(help="A growing file of sessions, JSON lines, to learn from as well.", show_default=False),
-    ] = None,
-    max_body: Annotated[float, typer.Option(min=0.001, help="Longest body that is read, in megabytes.")] = 8.0,
+    online_weights: OnlineWeights = None,
+    click_events: ClickEvents = None,
+    candidates: Candidates = None,
+    max_body: MaxBody = 8.0,
+    token_file: TokenFile = None,
+    insecure: Insecure = False,
+    allow_host: AllowHost = None,
+    cors: Cors = None,
+    log_format: Log = LogFormat.text,
+    otel: Otel = False,
 ) -> None:
     """See HELP."""
-    from goodrate.api.ranking import unknown_ids_warning
-    from goodrate.api.serving import Limits, follow_clicks, listen, open_live, run, warm_up
+    from goodrate.api.serving import Limits, Parts, access, follow_clicks, listen, observed, run
 
     require("serve", "goodrate serve")
     if click_events and not online_weights:
         raise ValueError(f"--click-events {click_events} is for weights that follow clicks: --online-weights FILE")
+    allowed, tracer = access(host, token_file, insecure, allow_host or (), cors or ()), observed(log_format, otel)
+    of_index = {"--facts": facts, "--contexts": contexts, "--context-encoder": context_encoder, "--rules": rules}
+    of_index |= {"--online-weights": online_weights, "--click-events": click_events}
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
         with console.status("loading"):
-            opened, pipeline = open_live(
-                index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts,
-                online_weights,
-            )  # fmt: skip
-            warm_up(opened)
-        console.print(announcement(opened, host, listener.getsockname()[1]), highlight=False)
-        if warning := unknown_ids_warning(opened):
-            console.print(escape(warning), highlight=False)
-        if opened.judge:
-            report_warnings(opened.judge)
+            if candidates is not None:
+                served = _over_engine(candidates, index, model, encoder, verdicts, judge_ms, keep_verdicts, of_index)
+            else:
+                served = _over_index(
+                    index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts,
+                    online_weights,
+                )  # fmt: skip
+        at = listener.getsockname()[1]
+        console.print(announcement(served.items, served.judge, host, at, token_file is None), highlight=False)
+        for notice in served.notices:
+            console.print(escape(notice), highlight=False)
+        if served.judge:
+            report_warnings(served.judge)
         if click_events:
-            follow_clicks(pipeline, click_events)
-        run(pipeline, listener, Limits(body=int(max_body * 1_000_000)))
+            follow_clicks(served.pipeline, click_events)
+        limits = Limits(body=int(max_body * 1_000_000))
+        run(
+            served.pipeline,
+            listener,
+            Parts(limits=limits, encoder=served.encoder, access=allowed, tracer_provider=tracer),
+        )
 
 
-def announcement(index: Index, host: str, port: int) -> str:
-    """What is served and where, and a warning when others can reach it."""
-    from goodrate.api.serving import LOOPBACK
+class Served(NamedTuple):
+    """What is served. notices: lines to say before it is."""
+
+    pipeline: Any
+    items: int
+    judge: Any
+    encoder: Any
+    notices: tuple[str, ...] = ()
+
+
+def _over_index(index: Path | None, *opening: Any) -> Served:
+    """An index, with its judge; opening: as api.serving.open_live."""
+    from goodrate.api.ranking import unknown_ids_warning
+    from goodrate.api.serving import open_live, text_encoder, warm_up
+
+    if index is None:
+        raise ValueError("expected INDEX, the folder that goodrate index made, or --candidates URL")
+    opened, pipeline = open_live(index, *opening)
+    warm_up(opened)
+    notice = unknown_ids_warning(opened)
+    return Served(pipeline, len(opened), opened.judge, text_encoder(opened), (notice,) if notice else ())
+
+
+def _over_engine(
+    url: str, index: Path | None, model: str | None, encoder: str | None, verdicts: Path | None,
+    judge_ms: float | None, keep_verdicts: int, of_index: Mapping[str, Any],
+) -> Served:  # fmt: skip
+    """A search engine, with a judge. of_index: options that are for an index alone."""
+    from goodrate.api.candidates import open_candidates
+
+    given = [str(index)] * (index is not None) + [name for name, value in of_index.items() if value is not None]
+    if given:
+        raise ValueError(f"--candidates takes the place of INDEX and what lies in it; leave out {given[0]}")
+    pipeline, loaded = open_candidates(url, model, encoder, verdicts, judge_ms, keep_verdicts)
+    lost = "no verdict is kept, and each search asks the judge anew: --verdicts FILE keeps them"
+    return Served(pipeline, pipeline.count(), pipeline.judge, loaded, (lost,) if model and verdicts is None else ())
+
+
+def announcement(items: int, judge: Any, host: str, port: int, anybody: bool = True) -> str:
+    """What is served and where, and a warning when others can reach it. anybody: no tokens are asked for."""
+    from goodrate.api.serving import is_loopback
 
     address = f"[{host}]" if ":" in host else host
-    judge = f"judge {index.judge.name}" if index.judge else "no judge"
-    lines = [f"{len(index):,} items, {judge}, at http://{address}:{port} (Ctrl-C stops)"]
-    if host not in LOOPBACK:
-        lines.append("others can reach this address and goodrate asks nobody who they are: put a proxy in front")
+    said = f"judge {judge.name}" if judge else "no judge"
+    lines = [f"{items:,} items, {said}, at http://{address}:{port} (Ctrl-C stops)"]
+    if not is_loopback(host):
+        lines.append(
+            "others can reach this address and goodrate asks nobody who they are: put a proxy in front"
+            if anybody
+            else "others can reach this address; what is sent is not encrypted: put a proxy with TLS in front"
+        )
     return escape("\n".join(lines))
 
 

@@ -1,12 +1,16 @@
-"""Checkpoints: one file, replaced whole, that holds all a run needs to continue as if it had not been killed."""
+"""Checkpoints: one file, replaced whole, that holds all a run needs to continue as if it had not been killed.
+
+Parts that are spread over the processes (the rows of a dynamic table) lie beside it, in a folder that the file names.
+"""
 
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +18,7 @@ from torch import Tensor, nn
 from goodrate.run_folder import write_atomic
 
 FILE = "checkpoint.pt"
+SPREAD = "spread"  # the fact that names the folder of the parts spread over processes
 
 
 class Stateful(Protocol):
@@ -22,6 +27,41 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+
+
+@runtime_checkable
+class Spread(Protocol):
+    """A module whose state is no parameter and is spread over the processes. All of them call all of this."""
+
+    def save_parts(self, folder: Path) -> None: ...
+
+    def load_parts(self, folder: Path) -> None: ...
+
+    def finite(self) -> bool: ...
+
+
+def spread_modules(model: nn.Module) -> dict[str, Spread]:
+    """The modules of a model that are spread over the processes, by the names of their folders."""
+    return {name or "model": module for name, module in model.named_modules() if isinstance(module, Spread)}
+
+
+def save_spread(folder: Path, model: nn.Module) -> None:
+    """Write the spread parts to a folder that is not there."""
+    for name, module in spread_modules(model).items():
+        module.save_parts(folder / name)
+
+
+def new_spread_name(folder: Path, update: int) -> str:
+    """A name for the parts of a checkpoint that no earlier one has."""
+    taken = {path.name for path in folder.glob(f"{SPREAD}-*")}
+    return next(name for i in range(len(taken) + 1) if (name := f"{SPREAD}-{update}-{i}") not in taken)
+
+
+def remove_spread(folder: Path, but: str | None) -> None:
+    """Remove the spread parts of all other checkpoints, whole or cut off."""
+    for path in folder.glob(f"{SPREAD}-*"):
+        if path.name != but:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _frozen(model: nn.Module) -> set[str]:
@@ -72,6 +112,10 @@ def load(folder: Path, model: nn.Module, stateful: Mapping[str, Stateful]) -> di
         load_model_state(model, payload["model"])
         for name, holder in stateful.items():
             holder.load_state_dict(payload["parts"][name])
+        for name, module in spread_modules(model).items():
+            if SPREAD not in payload["facts"]:
+                raise ValueError(f"it is of a model without {name}")
+            module.load_parts(folder / payload["facts"][SPREAD] / name)
     return payload["facts"]
 
 

@@ -7,8 +7,8 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from goodrate.folder_lock import one_writer
 from goodrate.learning import checkpoint
 from goodrate.learning.curves import write_curves
-from goodrate.learning.records import MicroBatch, Update
+from goodrate.learning.records import Update, on_device
 from goodrate.learning.reduction import denominators, reduced
 from goodrate.learning.schedule import Schedule, factor, run_progress
 from goodrate.learning.source import Source, seed_of
@@ -27,6 +27,7 @@ from goodrate.run_folder import RunFolder
 from goodrate.strict_json import dumps
 
 Record = dict[str, Any]
+T = TypeVar("T")
 WAY_OUT = "the last checkpoint is from before; train again in another folder with a lower learning_rate"
 TRAINED = "trained_tokens"  # a fact of an update; sampling, which a source does before, is not in its rate
 
@@ -57,6 +58,15 @@ class FitSettings(BaseModel):
         return self.model_copy(update={"seconds": max(1.0, self.seconds - seconds)}) if self.seconds else self
 
 
+@runtime_checkable
+class SparseGradients(Protocol):
+    """An optimizer over what is no parameter: clipping does not see its gradients."""
+
+    def gradient_norm(self) -> float:
+        """Of the gradients that the next step uses, over all processes; not finite where one is not."""
+        ...
+
+
 class Diverged(FloatingPointError, ValueError):
     """A loss, a gradient or a weight is no finite number. The last checkpoint is from before."""
 
@@ -78,6 +88,7 @@ def accumulate(
     backward: Callable[[Tensor], None],
     *,
     share: slice = slice(None),
+    passes: int = 1,
     forward_context: Callable[[], AbstractContextManager] = nullcontext,
     no_sync: Callable[[], AbstractContextManager] = nullcontext,
 ) -> dict[str, float]:
@@ -85,13 +96,15 @@ def accumulate(
 
     Denominators are those of the whole update, so the gradients of all shares add up to the update's gradient.
     backward: gets each micro-batch's scalar. no_sync: entered for all but the last, so that ranks talk once.
-    A share without a micro-batch computes the update's first one at weight zero: ranks meet in the backward pass.
+    A share of fewer micro-batches than `passes` computes the update's first one at weight zero for the rest: ranks
+    meet in the backward pass.
     """
     totals = dict.fromkeys([*(term.name for term in (*update.terms, *update.diagnostics)), "loss"], 0.0)
     whole = denominators(update)
-    own = update.micro_batches[share]
-    batches, weight = (own, 1.0) if own else (update.micro_batches[:1], 0.0)
-    for position, batch in enumerate(batches):
+    own = list(update.micro_batches[share])
+    idle = max(0, passes - len(own))
+    batches = [*((batch, 1.0) for batch in own), *[(update.micro_batches[0], 0.0)] * idle]
+    for position, (batch, weight) in enumerate(batches):
         with nullcontext() if position == len(batches) - 1 else no_sync():
             with forward_context():
                 outputs = model(batch)
@@ -111,25 +124,6 @@ def accumulate(
 
 def _exact(value: Tensor) -> Tensor:
     return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
-
-
-def _on_device(update: Update, device: torch.device) -> Update:
-    """The update with its tensors on the device."""
-    if device.type == "cpu":
-        return update
-
-    return replace(update, micro_batches=[_moved(batch, device) for batch in update.micro_batches])
-
-
-def _moved(batch: MicroBatch, device: torch.device) -> dict[str, Any]:
-    """Its tensors on the device, those of parts (a tokenizer's ids and mask) too."""
-
-    def one(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value.to(device)
-        return _moved(value, device) if isinstance(value, Mapping) else value
-
-    return {name: one(value) for name, value in batch.items()}
 
 
 def _leave_process_group() -> None:
@@ -154,6 +148,8 @@ class _Run:
         self.model = self.accelerator.prepare(model)
         self.optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.spread = checkpoint.spread_modules(self.accelerator.unwrap_model(self.model))
+        self._sparse = [optimizer for optimizer in optimizers if isinstance(optimizer, SparseGradients)]
         for group in self._groups():
             group.setdefault("initial_lr", group["lr"])
 
@@ -167,13 +163,22 @@ class _Run:
         own = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
         return dict(zip(values, self.accelerator.reduce(own, "sum").tolist(), strict=True))
 
-    def agreed(self, seconds: float) -> float:
-        """The first process's clock: all must stop at the same update and step at the same rate."""
+    def agreed(self, value: T) -> T:
+        """What the first process has, its clock for one: all must stop at the same update and step at the same rate."""
         if self.accelerator.num_processes == 1:
-            return seconds
+            return value
         from accelerate.utils import broadcast_object_list
 
-        return float(broadcast_object_list([seconds])[0])
+        return broadcast_object_list([value])[0]
+
+    def _sparse_norm(self, number: int) -> dict[str, float]:
+        """The norm of gradients that no parameter has, which are not clipped. Diverged when it is not finite."""
+        if not self._sparse:
+            return {}
+        norm = math.hypot(*(optimizer.gradient_norm() for optimizer in self._sparse))
+        if not math.isfinite(norm):
+            raise Diverged(f"update {number}: the sparse gradient is not finite; {WAY_OUT}")
+        return {"sparse_gradient_norm": norm}
 
     def step(self, update: Update, number: int, progress: float) -> Record:
         """One optimizer step; returns what happened. Diverged when loss or gradient is not a finite number."""
@@ -182,9 +187,10 @@ class _Run:
         self.model.train()
         values = accumulate(
             self.model,
-            _on_device(update, self.device),
+            on_device(update, self.device),
             lambda loss: self.accelerator.backward(loss * world),  # processes average their gradients; we sum
             share=slice(rank, None, world),
+            passes=-(-len(update.micro_batches) // world) if self.spread else 1,
             forward_context=lambda: autocast(self.precision, self.device),
             no_sync=lambda: self.accelerator.no_sync(self.model),
         )
@@ -194,13 +200,14 @@ class _Run:
         norm = float(self.accelerator.clip_grad_norm_(self.parameters, self.settings.clip_norm))
         if not math.isfinite(norm):
             raise Diverged(f"update {number}: the gradient is not finite; {WAY_OUT}")
+        norms = {"gradient_norm": norm, **self._sparse_norm(number)}
         rate = factor(progress, schedule=self.settings.schedule, warmup=self.settings.warmup)
         for group in self._groups():
             group["lr"] = group["initial_lr"] * rate
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return {**values, "gradient_norm": norm, "learning_rate": self._groups()[0]["lr"], **update.facts}
+        return {**values, **norms, "learning_rate": self._groups()[0]["lr"], **update.facts}
 
 
 def fit(
@@ -216,7 +223,8 @@ def fit(
 ) -> FitResult:
     """Train `model` in place on the updates of `source` until a budget or the source ends; resumes from `folder`.
 
-    model: its forward(micro_batch) gives the tensors that the terms read. stateful: what else is checkpointed.
+    model: its forward(micro_batch) gives the tensors that the terms read; what of it is spread over the processes
+    (checkpoint.Spread) is saved and resumed with it. stateful: what else is checkpointed.
     evaluate: called with the update count, its numbers are logged. on_update: sees every record (progress bars).
     Ctrl-C or a kill loses the updates since the last checkpoint, which a resumed run repeats: with an update budget it
     ends with the very same weights; with a time budget the learning rate follows the clock, only the data order stays.
@@ -257,14 +265,25 @@ def _finite(weight: Tensor) -> bool:
     return bool(weight.isfinite().all())
 
 
+def _broken(run: _Run, bare: nn.Module) -> list[str]:
+    """What of the model is not finite; the same on all processes for what is spread over them."""
+    spread = [name for name, module in run.spread.items() if not module.finite()]
+    return spread + [name for name, weight in bare.named_parameters() if weight.requires_grad and not _finite(weight)]
+
+
 def _save(run: _Run, folder: RunFolder | None, bare: nn.Module, states: Mapping[str, Any], facts: Record) -> None:
     """A checkpoint in place of the last one. Diverged, and the last one stays, when a weight is not finite."""
-    if folder and run.accelerator.is_main_process:
-        broken = [name for name, weight in bare.named_parameters() if weight.requires_grad and not _finite(weight)]
-        if broken:
-            last = f"after update {facts['update']} weights such as {broken[0]} are not finite"
-            raise Diverged(f"{folder.path}: the training diverged: {last}; {WAY_OUT}")
+    if folder is None or not (run.accelerator.is_main_process or run.spread):
+        return
+    if broken := _broken(run, bare):
+        last = f"after update {facts['update']} weights such as {broken[0]} are not finite"
+        raise Diverged(f"{folder.path}: the training diverged: {last}; {WAY_OUT}")
+    if run.spread:
+        facts = {**facts, checkpoint.SPREAD: run.agreed(checkpoint.new_spread_name(folder.path, facts["update"]))}
+        checkpoint.save_spread(folder.path / facts[checkpoint.SPREAD], bare)
+    if run.accelerator.is_main_process:
         checkpoint.save(folder.path, bare, states, facts)
+        checkpoint.remove_spread(folder.path, facts.get(checkpoint.SPREAD))
 
 
 class _Logs(ExitStack):
@@ -324,7 +343,7 @@ class _Loop:
     def _save_if_due(self) -> None:
         every = self._settings.checkpoint_updates
         by_count = every and self.done % every == 0
-        if by_count or time.monotonic() - self._saved >= self._settings.checkpoint_seconds:
+        if by_count or self._run.agreed(time.monotonic() - self._saved) >= self._settings.checkpoint_seconds:
             self.save()
 
     def run(

@@ -6,11 +6,13 @@ Shapes: P prompts, N rollouts, T tokens, S reasoning steps, K candidates, Q quer
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+from goodrate.ragged import Ragged
 
 View = Literal["plain", "hint", "context"]
 Unit = Literal["token", "pair", "group", "update"]
@@ -150,3 +152,22 @@ class Update:
         whole = [term.name for term in self.terms if term.unit == "update"]
         if whole and len(self.micro_batches) > 1:
             raise ValueError(f"term {whole[0]!r} must see the whole update, not {len(self.micro_batches)} parts of it")
+
+
+def on_device(update: Update, device: torch.device) -> Update:
+    """The update with its tensors on the device."""
+    if device.type == "cpu":
+        return update
+
+    return replace(update, micro_batches=[_moved(batch, device) for batch in update.micro_batches])
+
+
+def _moved(batch: MicroBatch, device: torch.device) -> dict[str, Any]:
+    """Its tensors and ragged columns on the device, those of parts (a tokenizer's ids and mask) too."""
+
+    def one(value: Any) -> Any:
+        if isinstance(value, Tensor | Ragged):
+            return value.to(device)
+        return _moved(value, device) if isinstance(value, Mapping) else value
+
+    return {name: one(value) for name, value in batch.items()}

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from goodrate.learning.fit import FitSettings, _on_device, accumulate, fit
+from goodrate.learning.fit import FitSettings, accumulate, fit
 from goodrate.learning.optimizers import OptimizerName, make_optimizers
+from goodrate.learning.records import on_device
 from goodrate.learning.token_examples import TokenExampleSource, Tokens, TokenScorer, UpdateOf, token_update
 from goodrate.models.adapter import Adapter, LoraSettings, add_adapter
 from goodrate.models.causal_lm import CausalLM
@@ -101,7 +102,7 @@ def _planned(
     rates = []
     for _ in range(2):  # the first pass warms up
         start = time.perf_counter()
-        update = _on_device(update_of(probe, settings.micro_tokens), device)
+        update = on_device(update_of(probe, settings.micro_tokens), device)
         accumulate(scored, update, Tensor.backward, forward_context=lambda: autocast(precision, device))
         rates.append(sum(len(example.token_ids) for example in probe) / (time.perf_counter() - start))
     scored.zero_grad(set_to_none=True)

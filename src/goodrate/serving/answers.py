@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -53,28 +51,3 @@ def _result_json(result: Result, scale: RelevanceScale | None) -> dict[str, Any]
 def explain_json(query: str, verdict: Verdict, scale: RelevanceScale) -> dict[str, Any]:
     """The answer of /explain: the verdict and its steps in words."""
     return {"query": query, "verdict": verdict.as_dict(scale), "steps": verdict.steps_as_dicts()}
-
-
-def rerank_json(
-    model: str, documents: Sequence[Any], verdicts: Sequence[Verdict], top_n: int | None, with_documents: bool
-) -> dict[str, Any]:
-    """The answer of /v1/rerank: indices into documents by expected gain, ties by index.
-
-    relevance_score is the expected gain, 0..1. A document that the judge failed on stands last with score 0, the only
-    number the shape allows; goodrate.failed counts them, so that a failure cannot pass for a low grade unseen.
-    """
-    scores = [verdict.expected_gain or 0.0 for verdict in verdicts]
-    failed = [verdict.label is None for verdict in verdicts]
-    order = sorted(range(len(scores)), key=lambda index: (failed[index], -scores[index], index))
-    results: list[dict[str, Any]] = [{"index": index, "relevance_score": scores[index]} for index in order[:top_n]]
-    if with_documents:
-        for result in results:
-            document = documents[result["index"]]
-            result["document"] = {"text": document} if isinstance(document, str) else document
-    return {
-        "id": str(uuid.uuid4()),
-        "model": model,
-        "results": results,
-        "meta": {"api_version": {"version": "1"}},
-        "goodrate": {"failed": sum(failed)},
-    }

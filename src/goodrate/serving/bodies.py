@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 
 def error_answer(status: int, message: str, problems: list[dict[str, str]] | None = None) -> JSONResponse:
-    """The one shape of an error: {"message": what is wrong, "errors": [{"field", "problem"}]}."""
-    return JSONResponse({"message": message, "errors": problems or []}, status_code=status)
+    """The one shape of an error: {"message": what is wrong, "errors": [{"field", "problem"}], "detail": the message}.
+
+    "detail" is where clients of Jina, LlamaIndex and Haystack look for it.
+    """
+    return JSONResponse({"message": message, "errors": problems or [], "detail": message}, status_code=status)
 
 
 class TooLong(Exception):

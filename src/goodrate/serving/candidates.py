@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from goodrate.serving.records import IndexUnavailable, SearchRequest
 from goodrate.serving.stopwatch import Stopwatch
@@ -33,15 +33,20 @@ class CandidateSearch(Protocol):
         """Suggestions (text, kind, results) for what was typed so far."""
         ...
 
-    def features(self, query: str, channels: Sequence[str], where: str | None = None) -> tuple[list[str], Any]:
-        """Ids (K,) and what each channel says of them (K, C)."""
-        ...
-
     def facets(
         self, read: Any, asked: Sequence[str], where: str | None, mode: str, hits: Sequence[Any],
         without: Sequence[Any] = (),
     ) -> Any:  # fmt: skip
         """The Facets of a search that found these hits. without: lists of ids, and filters, of items to leave out."""
+        ...
+
+
+@runtime_checkable
+class WeighedSearch(Protocol):
+    """What weights that follow clicks need besides."""
+
+    def features(self, query: str, channels: Sequence[str], where: str | None = None) -> tuple[list[str], Any]:
+        """Ids (K,) and what each channel says of them (K, C)."""
         ...
 
 

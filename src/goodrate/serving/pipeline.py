@@ -21,7 +21,7 @@ from goodrate.retrieval.facets import checked_names
 from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.opened import IndexReplaced
 from goodrate.retrieval.table import IndexDamaged
-from goodrate.serving.candidates import WINDOWS, Candidates, CandidateSearch, ItemStore, unavailable
+from goodrate.serving.candidates import WINDOWS, Candidates, CandidateSearch, ItemStore, WeighedSearch, unavailable
 from goodrate.serving.judge_budget import JudgePace, judge_within
 from goodrate.serving.online_weights import OnlineWeights
 from goodrate.serving.records import IndexUnavailable, NoJudge, SearchRequest, SearchResponse, UnknownItem
@@ -134,6 +134,7 @@ class SearchPipeline:
     def features(self, query: str, channels: Sequence[str], where: str | None = None) -> tuple[list[str], Any]:
         """Ids (K,) of a hybrid search and what each channel says of them (K, C). IndexUnavailable, ValueError."""
         filter_sql(where, self.store.columns)
+        assert isinstance(self._searcher, WeighedSearch), "only an index has channels to weigh"
         with self.models, unavailable():
             return self._searcher.features(query, channels, where)
 

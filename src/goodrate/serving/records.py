@@ -48,6 +48,10 @@ class NoJudge(LookupError):
     """A verdict was asked for and no judge is loaded."""
 
 
+class NoEncoder(LookupError):
+    """Vectors were asked for and the index has no encoder."""
+
+
 @dataclass(frozen=True)
 class SearchResponse:
     """Results in their final order and how they came about. latency_ms: by stage, with "total".

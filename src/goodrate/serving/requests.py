@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -82,36 +81,3 @@ class JudgeBody(StrictBody):
     """POST /judge."""
 
     pairs: list[PairBody] = Field(min_length=1, max_length=MAX_TEXTS)
-
-
-class RerankBody(BaseModel):
-    """POST /v1/rerank, as Cohere and Jina clients send it. Fields that only their models know are ignored."""
-
-    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)
-    documents: list[str | dict[str, Any]] = Field(min_length=1, max_length=MAX_TEXTS)
-    model: str | None = None
-    top_n: int | None = Field(None, ge=1)
-    return_documents: bool = False
-    rank_fields: list[str] | None = None
-
-    def texts(self) -> list[str]:
-        """One text per document: the string, its rank_fields, or its "text" field.
-
-        Raises ValueError naming the document and the field that it lacks, or that is no text.
-        """
-        return [
-            self._text(position, document)[:MAX_TEXT_CHARACTERS] for position, document in enumerate(self.documents)
-        ]
-
-    def _text(self, position: int, document: str | dict[str, Any]) -> str:
-        if isinstance(document, str):
-            return document
-        fields = self.rank_fields or ["text"]
-        missing = [name for name in fields if name not in document]
-        if missing:
-            raise ValueError(f"documents[{position}] has no field {missing[0]!r}; it has: {', '.join(document)}")
-        for name in fields:
-            if not isinstance(document[name], str | int | float) or isinstance(document[name], bool):
-                found = json.dumps(document[name])[:60]
-                raise ValueError(f"documents[{position}].{name}: expected a text or a number, found {found}")
-        return " ".join(str(document[name]) for name in fields)

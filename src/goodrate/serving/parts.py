@@ -1,0 +1,30 @@
+"""What an application is made of beside its pipeline: one record, so that a part that comes changes one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from goodrate.serving.limits import Limits
+
+if TYPE_CHECKING:
+    from goodrate.serving.access import Access
+    from goodrate.serving.pipeline import SearchPipeline
+    from goodrate.serving.text_encoder import TextEncoder
+
+Current: TypeAlias = "Callable[[], SearchPipeline]"  # the pipeline of now; raises IndexUnavailable while there is none
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The optional parts of an application (`http.create_app`); each has its own module, and None leaves it out.
+
+    encoder: gives vectors of texts. access: who may ask for what; None: whoever reaches the application may.
+    tracer_provider: OpenTelemetry's.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    encoder: TextEncoder | None = None
+    access: Access | None = None
+    tracer_provider: Any = None
