@@ -202,7 +202,9 @@ def test_what_teaches_nothing_is_not_learned_and_wrong_pages_are_refused(index: 
     assert not learn_clicks(weighed, query, shown, [])
     assert not learn_clicks(weighed, query, [shown[0]], clicked[:0])
     assert not learn_clicks(weighed, query, ["x1", "x2"], ["x1"])  # not in the index
+    assert not learn_clicks(weighed, "?!", shown, clicked)
     assert weighed.online is not None and weighed.online.sessions == 0
+    assert weighed.in_mode("dense").online is weighed.online
     for arguments, said in (
         ((shown, ["x"]), "'x' is not among the shown"),
         (([shown[0], shown[0]], []), "occurs twice"),

@@ -292,9 +292,11 @@ def shown_by(arm: Arm, side: Side, shop: Prepared, asked: np.ndarray, utility: n
         order = getattr(side, arm.order)[asked]
         absent = shop.new[asked[:, None], order] & (utility[asked[:, None], order] == 0)
         return np.where(absent, -1, order)
-    scores = np.einsum("bmc,bc->bm", side.features[asked], arm.weights(shop.category[asked]))
+    scores = (side.features[asked] @ arm.weights(shop.category[asked])[:, :, None])[:, :, 0]
     scores[~side.there[asked] | (shop.new[asked] & (utility[asked] == 0))] = -np.inf
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :PAGE]
+    first = np.sort(np.argpartition(-scores, 2 * PAGE, axis=1)[:, : 2 * PAGE], axis=1)
+    best = np.argsort(-np.take_along_axis(scores, first, axis=1), axis=1, kind="stable")[:, :PAGE]
+    order = np.take_along_axis(first, best, axis=1)
     return np.where(np.isfinite(np.take_along_axis(scores, order, axis=1)), order, -1)
 
 

@@ -140,11 +140,23 @@ def drift_tables(results: Results) -> list[str]:
     return [head, markdown(rows)]
 
 
+def summary(results: Results) -> list[list[str]]:
+    """Means over seeds: of all days, and of the week after a break."""
+    week = slice(BREAK, BREAK + WEEK)
+    columns = [(scenario.name, scenario.name, slice(None)) for scenario in SCENARIOS]
+    columns += [(f"{one.name}, days {BREAK} to {BREAK + WEEK - 1}", one.name, week) for one in SCENARIOS if one.breaks]
+    rows = [["nDCG@10 of true utility", *(head for head, _, _ in columns)]]
+    for name in ARMS:
+        rows.append([name, *(f"{days_of(results, of, name)[:, days].mean():.3f}" for _, of, days in columns)])
+    return rows
+
+
 def shop_tables(results: Results) -> list[str]:
     """nDCG over all days, over the week after the break, and the differences that matter."""
     if not results:
         return []
     tables = [f"### The shop\n\n{len(results)} seeds; mean and 95 % interval over seeds, differences paired."]
+    tables += [markdown(summary(results))]
     for scenario in SCENARIOS:
         rows = [["arm", "all days", *(f"minus {other}" for other in COMPARED)]]
         broken = [["arm", f"days {BREAK} to {BREAK + WEEK - 1}", *(f"minus {other}" for other in COMPARED)]]

@@ -209,6 +209,8 @@ class Searcher:
     ) -> tuple[list[str], np.ndarray]:  # fmt: skip
         """Of a hybrid search for a query: ids (K,) and what each channel says of them (K, C); see channel_features."""
         read = self.read(query)
+        if not any(sign.isalnum() for sign in read.text):
+            return [], np.zeros((0, len(channels)))
         found = self.found(read.text, CHANNEL_DEPTH, self.condition(read, where), "hybrid")
         return channel_features(self.with_further(found, channels), self.settings, self.calibration, channels)
 

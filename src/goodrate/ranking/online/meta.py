@@ -127,7 +127,7 @@ class AdaptiveRegret:
         """gradient: (n,) at the play."""
         told = bounded(gradient, self._longest)
         gain = (self.play - self.experts.plays) @ told / (self._longest * self._feasible.diameter)
-        gain = np.clip(gain, -1.0, 1.0)
+        gain = np.minimum(np.maximum(gain, -1.0), 1.0)
         self.lead, self.size = self.lead + gain, self.size + np.abs(gain)
         self.experts.update(told)
         self._next_round()
