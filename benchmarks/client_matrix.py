@@ -3,7 +3,8 @@
 python benchmarks/client_matrix.py --python VENV/bin/python     writes benchmarks/results/client_matrix.md, and the
                                                                 table in docs/clients.md anew
 
-VENV has the clients (docs/clients.md); the server runs with the interpreter of this script. Calls: tests/clients/calls.py.
+VENV has the clients (docs/clients.md); the server runs with the interpreter of this script. The calls themselves are in
+tests/clients/calls.py.
 """
 
 from __future__ import annotations

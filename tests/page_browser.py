@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from goodrate.serving.http import create_app
-from goodrate.serving.pipeline import SearchPipeline
+from goodrate.serving.parts import Parts
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 MARKS = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
@@ -32,10 +32,10 @@ DRAWING = (
 class Served:
     """An app on a free local port, in a thread."""
 
-    def __init__(self, pipeline: SearchPipeline) -> None:
+    def __init__(self, pipeline: Any, parts: Parts | None = None, app: Any = None) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
-        self._server = uvicorn.Server(uvicorn.Config(create_app(pipeline), log_level="error"))
+        self._server = uvicorn.Server(uvicorn.Config(app or create_app(pipeline, parts), log_level="error"))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
         self._thread.start()
         while not self._server.started:

@@ -152,7 +152,7 @@ def test_a_cosine_is_asked_measured_and_served(run: Run, folder: Path, index: Pa
     code, _, err = run(*measured, "--judged-only", "--systems", "judge")
     assert code == 0 and "48 of 48 judgements join" in err
     served, _ = open_live(index, str(judge), verdicts=tmp_path / "served.sqlite")
-    assert announcement(len(served), served.judge, "127.0.0.1", 1).startswith("12 items, judge judge, at http://127.0.0.1:1")
+    assert announcement(len(served), served.judge, "127.0.0.1", 1)[0].startswith("12 items, judge judge, at http://127.0.0.1:1")
     response = served.search("blue lamp", k=3)
     assert response.judged == 12 and all(result.verdict is not None for result in response)
     assert (tmp_path / "served.sqlite").is_file()

@@ -163,7 +163,8 @@ def test_tokens_ids_and_json_lines_of_a_whole_server(index: Path, tmp_path: Path
     with urllib.request.urlopen(urllib.request.Request(f"{url}/search?query=shoes", headers=token), timeout=120) as ok:
         assert ok.headers["x-request-id"] == "mine-3" and json.load(ok)["results"]
     process.send_signal(signal.SIGTERM)
-    lines = [json.loads(line) for line in process.stderr.read().splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in said.splitlines() + process.stderr.read().splitlines()]  # and nothing else
+    assert {one["logger"] for one in lines[:2]} == {"goodrate.serve"}
     assert process.wait(timeout=120) == -signal.SIGTERM
-    assert [(one["status"], one.get("user")) for one in lines] == [(401, None), (200, "shop")]
-    assert lines[1]["request_id"] == "mine-3"
+    assert [(one["status"], one.get("user")) for one in lines[2:]] == [(401, None), (200, "shop")]
+    assert lines[3]["request_id"] == "mine-3"

@@ -249,7 +249,10 @@ def test_features_and_specs_must_agree() -> None:
             EmbeddingSpec(**bad)
 
 
-def test_hash_is_one_to_one_on_a_table() -> None:
+def test_hash_is_one_to_one_on_a_table_and_one_in_either_code() -> None:
+    storage = EmbeddingEngine({"x": EmbeddingSpec(1), "y": EmbeddingSpec(1)}).storages[0]
+    extremes, tags = torch.tensor(EXTREMES), torch.arange(len(EXTREMES)) % 2
+    assert torch.equal(storage.hashed(extremes, tags), mixed(extremes, storage.salts[tags]))
     ids = torch.cat([torch.arange(-200_000, 200_000), torch.arange(0, 2**62, 2**44)])
     assert len(mixed(ids, 5).unique()) == len(ids.unique())
 
@@ -283,3 +286,29 @@ def test_numba_that_is_not_there(monkeypatch: pytest.MonkeyPatch, kind: str) -> 
         EmbeddingEngine({"x": EmbeddingSpec(2)}, index="numba")
     with pytest.raises(ValueError, match="index 'cuda' is not one of auto, torch, numba"):
         EmbeddingEngine({"x": EmbeddingSpec(2)}, index="cuda")  # type: ignore[arg-type]
+
+
+def test_a_keyed_jagged_tensor_is_taken_apart() -> None:
+    class Part:
+        """As torchrec's JaggedTensor."""
+
+        def __init__(self, values: list[int], offsets: list[int]) -> None:
+            self._values, self._offsets = torch.tensor(values), torch.tensor(offsets, dtype=torch.int32)
+
+        def values(self) -> Tensor:
+            return self._values
+
+        def offsets(self) -> Tensor:
+            return self._offsets
+
+        def weights_or_none(self) -> None:
+            return None
+
+    class Keyed:
+        def to_dict(self) -> dict[str, Part]:
+            return {"x": Part([1, 2, 3], [0, 2, 3])}
+
+    engine = EmbeddingEngine({"x": EmbeddingSpec(3)})
+    torch.testing.assert_close(engine(Keyed())["x"], engine({"x": Ragged.of([[1, 2], [3]])})["x"])
+    with pytest.raises(ValueError, match="expected Ragged columns by name, got list"):
+        engine([1])

@@ -10,7 +10,15 @@ import torch
 from torch import nn
 
 from goodrate.learning.fit import Diverged, FitSettings, fit
-from goodrate.models.dynamic_table import Adagrad, EmbeddingEngine, EmbeddingSpec, SparseAdam, load_tables, save_tables
+from goodrate.models.dynamic_table import (
+    Adagrad,
+    EmbeddingEngine,
+    EmbeddingSpec,
+    IdleSteps,
+    SparseAdam,
+    load_tables,
+    save_tables,
+)
 from goodrate.ragged import Ragged
 from goodrate.run_folder import RunFolder
 from ranks import launch
@@ -146,9 +154,23 @@ def test_weights_alone_are_loaded_for_reading(tmp_path: Path) -> None:
     assert torch.equal(reader.tables["a"].slot(ids), engine.tables["a"].slot(ids))
     whole = EmbeddingEngine(engine.specs, seed=1)
     load_tables(whole, tmp_path / "t")
-    SparseAdam(whole)  # made after loading: finds its moments
+    SparseAdam(whole)  # made after loading: it finds its moments
     assert torch.equal(whole.tables["b/ä"].slot(ids, "exp_avg"), engine.tables["b/ä"].slot(ids, "exp_avg"))
     assert whole.tables["b/ä"].slot(ids, "exp_avg").any()
+
+
+def test_weights_alone_keep_what_evictions_read(tmp_path: Path) -> None:
+    spec = {"a": EmbeddingSpec(2, eviction=IdleSteps(5, every=1))}
+    engine, reader = EmbeddingEngine(spec), EmbeddingEngine(spec)
+    for low in range(8):
+        engine({"a": Ragged.of([[low]])})["a"].sum().backward()
+        if low == 0:
+            optimizer = SparseAdam(engine)
+        optimizer.step()
+    save_tables(engine, tmp_path / "t")
+    assert load_tables(reader, tmp_path / "t", weights_only=True).rows == 5
+    SparseAdam(reader).step()
+    assert sorted(reader.tables["a"].ids().tolist()) == [4, 5, 6, 7]
 
 
 def test_tables_that_do_not_fit_are_refused_and_nothing_is_lost(tmp_path: Path) -> None:

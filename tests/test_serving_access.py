@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import goodrate as gr
-from goodrate.serving.access import Access, access_for, read_tokens
+from goodrate.serving.access import Access, access_for, read_tokens, role_for
 from goodrate.serving.http import create_app
 from goodrate.serving.parts import Parts
 from serving_shop import fake_judge, fake_pipeline
@@ -41,6 +41,19 @@ def tokens(tmp_path: Path) -> Path:
 @pytest.fixture
 def guarded(tokens: Path) -> TestClient:
     return client_of(access_for("0.0.0.0", tokens, insecure=False))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "role"),
+    [
+        ("GET", "/compare/", "edit"), ("GET", "/compare/sets/1", "edit"), ("GET", "/overrules", "edit"),
+        ("DELETE", "/overrules/3", "edit"), ("POST", "/grading/votes", "edit"), ("GET", "/monitoring", "edit"),
+        ("POST", "/ubi/events", "search"), ("GET", "/compared", "search"), ("PUT", "/search", "search"),
+        ("HEAD", "/readyz", None), ("POST", "/", "judge"), ("DELETE", "/search2", "edit"),
+    ],
+)  # fmt: skip
+def test_raters_data_is_for_raters_and_events_come_from_shoppers(method: str, path: str, role: str | None) -> None:
+    assert role_for(method, path) == role
 
 
 def bearer(token: str) -> dict[str, str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,8 @@ from fastapi.testclient import TestClient
 from goodrate.serving.http import create_app
 from goodrate.serving.parts import Parts
 from goodrate.serving.text_encoder import BATCH, TextEncoder
-from serving_shop import FakeJudge, fake_judge, fake_pipeline
+from serving_shop import CATALOGUE, FakeJudge, fake_judge, fake_pipeline
+from tiny_models import tokenizer_file
 
 DOCUMENTS = ["a kettle", "Trail shoes", "Road shoes", "polish"]
 # expected gains over 7: road 6.2, trail 4.8, kettle 0.1; polish cannot be judged and stands last
@@ -220,3 +223,30 @@ def test_an_index_of_words_has_no_vectors_to_give(path: str) -> None:
     bare = TestClient(create_app(fake_pipeline(fake_judge())))
     answer = bare.post(path, json={"input": "a", "inputs": "a", "texts": ["a"]})
     assert answer.status_code == 501 and "goodrate index --encoder DIR" in answer.json()["message"]
+
+
+def test_vectors_are_those_that_the_index_searches_by(tmp_path: Path) -> None:
+    from goodrate.api.index import Index
+    from goodrate.api.serving import text_encoder
+    from goodrate.models.encoder import Encoder
+
+    made = Encoder.create(tokenizer_file(tmp_path), hidden=16, layers=1, heads=2, query_prompt="query ")
+    index = Index.create(tmp_path / "index", CATALOGUE, made)
+    served = TestClient(create_app(index.pipeline, Parts(encoder=text_encoder(index))))
+    texts = ["red shoes", "a kettle that boils water"]
+    for said, expected in (({}, made.encode_items(texts)), ({"task": "query"}, made.encode_queries(texts))):
+        answer = served.post("/v1/embeddings", json={"input": texts, **said}).json()
+        given = np.asarray([one["embedding"] for one in answer["data"]])
+        np.testing.assert_allclose(given, expected, atol=1e-5)
+        assert answer["usage"]["total_tokens"] == sum(len(row) for row in made.tokenizer(texts)["input_ids"])
+    assert served.get("/v1/models").json()["data"][0]["id"] == "encoder"  # it was in memory: it has no name
+
+
+def test_the_table_of_clients_is_the_one_that_was_measured() -> None:
+    root = Path(__file__).parents[1]
+    table = (root / "benchmarks" / "results" / "client_matrix.md").read_text(encoding="utf-8")
+    page = (root / "docs" / "clients.md").read_text(encoding="utf-8")
+    assert table in page and "fails" not in table and "not installed" not in table
+    called = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
+    calls = (root / "tests" / "clients" / "calls.py").read_text(encoding="utf-8")
+    assert called == re.findall(r'^    Call\("([^"]+)"', calls, re.MULTILINE)

@@ -131,7 +131,8 @@ def test_requests_under_way_are_finished_when_the_server_stops() -> None:
 
 RERANK = {"query": "a", "documents": ["b"]}
 BODIES = {"/search": {"query": "a"}, "/judge": {"pairs": [{"query": "a", "item_text": "b"}]}, "/v1/rerank": RERANK}
-BODIES |= {"/explain": {"query": "a", "item_text": "b"}}
+BODIES |= {"/explain": {"query": "a", "item_text": "b"}, "/rerank": {"query": "a", "texts": ["b"]}}
+BODIES |= {"/v2/rerank": RERANK, "/v1/score": {"text_1": "a", "text_2": ["b"]}}
 
 
 @pytest.mark.parametrize("path", sorted(BODIES))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -62,9 +63,39 @@ def test_sessions_name_queries_and_items_by_id(shop: Shop, folder: Path) -> None
     assert len(frame) == 42 * 2 * 20  # training queries, sessions, positions
     assert frame["clicked"].dtype == pl.Boolean and frame["clicked"].sum() == shop.sessions["clicked"].sum()
     assert set(frame["item_id"]) <= set(shop.catalog.ids)
-    first = frame.row(0, named=True)
-    assert first["query_id"] == shop.query_id(int(shop.sessions["query"][0]))
-    assert first["item_id"] == shop.catalog.ids[int(shop.sessions["item"][0])]
+    held = shop.sessions
+    named = {
+        (shop.query_id(q), session, position): shop.catalog.ids[item]
+        for q, session, position, item in zip(
+            *(held[name].tolist() for name in ("query", "session", "position", "item")), strict=True
+        )
+    }
+    rows = frame.select("query_id", "session", "position", "item_id").rows()
+    assert {tuple(place): item for *place, item in rows} == named
+
+
+def test_sessions_are_impressions_in_order_of_time(shop: Shop, folder: Path) -> None:
+    frame = pl.read_parquet(folder / "sessions.parquet")
+    assert frame["time"].is_sorted() and str(frame["time"].dtype) == "Datetime(time_unit='ms', time_zone='UTC')"
+    pages = frame.group_by("query_id", "session").agg(pl.col("time").n_unique(), pl.col("position").sum())
+    assert pages["time"].max() == 1 and pages["position"].unique().to_list() == [210]  # a page at once, places 1 to 20
+    texts = dict(shop.query_frame().select("query_id", "query").rows())
+    assert [texts[key] for key in frame["query_id"]] == frame["query"].to_list()
+    about = json.loads((folder / "shop.json").read_text())
+    assert about["examination"][:2] == [1.0, 0.615572] and len(about["examination"]) == 20  # 2 ** -0.7
+
+
+def test_clicks_follow_utility_and_place(shop: Shop) -> None:
+    """Over many sessions a place is clicked as often as its examination times the utility of what stands there."""
+    from goodrate.shop.behaviour import examination, simulate_sessions
+
+    query = int(shop.queries_of("train")[0])
+    made = simulate_sessions(shop.world, shop.truth(query), np.random.default_rng(5), 4000)
+    worth = shop.utility(query)[made["item"]]
+    for place in (1, 5, 20):
+        here = made["position"] == place
+        expected = examination()[place - 1] * worth[here].mean()
+        assert made["clicked"][here].mean() == pytest.approx(expected, abs=4 * (expected / 4000) ** 0.5)
 
 
 def test_rationales_say_the_judged_label(shop: Shop, folder: Path) -> None:

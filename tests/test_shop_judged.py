@@ -130,7 +130,7 @@ def test_sessions_are_of_training_queries_only_and_whole_pages(shop: Shop) -> No
 def test_a_shop_without_sessions() -> None:
     empty = generate(ShopSettings(items=200, queries=30, sessions=0)).sessions
     assert {name: len(values) for name, values in empty.items()} == dict.fromkeys(
-        ("query", "session", "item", "position", "clicked", "bought"), 0
+        ("query", "session", "item", "position", "time", "clicked", "bought"), 0
     )
 
 

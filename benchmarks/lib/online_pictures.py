@@ -14,6 +14,7 @@ from lib.drift import HORIZON, HORIZONS, INTERVALS, JUMPS, LEARNERS, THIN, slope
 from lib.tables import markdown
 
 COLOURS = ("#1b6ca8", "#c8553d", "#2e8b57", "#8d6a9f", "#b8860b", "#444444", "#d62728", "#aaaaaa", "#17becf")
+MANY = (*COLOURS[:6], "#aaaaaa")
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 % point of t for so many seeds
 DRAWN = (
     "as it is", "reciprocal ranks", "tuned once", "tuned weekly", "projected descent", "dynamic", "adaptive",
@@ -46,7 +47,7 @@ def draw_drift(results: Results, path: Path) -> None:
     figure, axes = _figure(2, 3, (14, 7.5))
     rounds = np.arange(THIN, HORIZON + 1, THIN)
     for kind, axis in zip(("abrupt", "gradual"), axes[:2], strict=True):
-        for name, colour in zip(LEARNERS, COLOURS, strict=False):
+        for name, colour in zip(LEARNERS, MANY, strict=False):
             curves = np.array([one["learners"][name]["curves"][kind] for one in results])
             axis.plot(rounds, curves.mean(axis=0), color=colour, label=name)
         axis.set(title=f"cumulative loss, 9 targets, {kind}", xlabel="round")
@@ -59,7 +60,7 @@ def draw_drift(results: Results, path: Path) -> None:
         (axes[4], np.array(INTERVALS), "intervals", "most lost in an interval without a jump", "its length"),
     ]
     for axis, x, part, title, label in panels:
-        for (name, values), colour in zip(by_learner(results, part).items(), COLOURS, strict=False):
+        for (name, values), colour in zip(by_learner(results, part).items(), MANY, strict=False):
             axis.loglog(x, values.mean(axis=0), "o-", ms=3, color=colour, label=name)
         power = 0.25 if part == "by jumps" else 0.75
         middle = by_learner(results, part)["dynamic"].mean()
@@ -69,7 +70,7 @@ def draw_drift(results: Results, path: Path) -> None:
         if part in ticks:
             axis.set_xticks(ticks[part], [f"{tick:,}" for tick in ticks[part]])
             axis.minorticks_off()
-    for name, colour in zip(LEARNERS, COLOURS, strict=False):
+    for name, colour in zip(LEARNERS, MANY, strict=False):
         axes[5].semilogx(JUMPS, by_learner(results, "calls")[name].mean(axis=0), "o-", ms=3, color=colour)
     axes[5].set(title="linear minima a round", xlabel="jumps")
     for axis in axes:

@@ -21,7 +21,10 @@ NULL = "null"
 # Names of settings that a run may resume with other values of: they are about memory, speed, and what is logged and
 # saved when. The result is the same up to rounding; with dropout, whose masks are drawn by micro-batch, on average.
 MEMORY_AND_SPEED = frozenset(
-    {"micro_tokens", "log_every", "evaluate_every", "checkpoint_updates", "checkpoint_seconds", "tensorboard"}
+    {
+        "micro_tokens", "log_every", "evaluate_every", "checkpoint_updates", "checkpoint_seconds", "tensorboard",
+        "follow", "follow_seconds", "poll_seconds",
+    }  # fmt: skip
 )
 
 

@@ -14,6 +14,7 @@ from goodrate.relevance.judge import CalibratedJudge, as_calibrated
 from goodrate.relevance.query_notes import QueryNotes
 
 if TYPE_CHECKING:
+    from goodrate.api.ranker import RankerChoice
     from goodrate.catalog.items import Catalog
     from goodrate.models.encoder import Encoder
     from goodrate.ranking.results import Result as Result
@@ -42,17 +43,18 @@ class Index:
         self, store: Store, encoder: ItemEncoder | None = None, judge: CalibratedJudge | None = None,
         depth: int = DEPTH, mode: str | None = None,
         as_typed: bool = False, rules: RankingRules | str | Path | None = None, judge_ms: float | None = None,
-        online: OnlineWeights | None = None,
+        ranker: RankerChoice | None = None, online: OnlineWeights | None = None,
     ) -> None:  # fmt: skip
         """judge_ms: what a search may spend on verdicts; None = no limit, all `depth` items are judged.
         mode: hybrid, lexical or dense; None = the best that the index has. as_typed: "without X" and "under 50 euro"
         are plain words. rules: ranking rules or their file; None = ranking_rules.toml of the folder, if it is there.
-        online: weights of channels that clicks move. Raises ValueError for another encoder.
+        ranker: a click ranker that orders the results inside their tiers. online: weights of channels that clicks move.
+        Raises ValueError for another encoder.
         """
         if encoder is not None:
             store.require_encoder(encoder.fingerprint)
         self.store, self.encoder, self.judge, self.depth, self.mode = store, encoder, judge, depth, mode
-        self.as_typed, self._rules, self.judge_ms, self.online = as_typed, rules, judge_ms, online
+        self.as_typed, self._rules, self.judge_ms, self.ranker, self.online = as_typed, rules, judge_ms, ranker, online
 
     @classmethod
     def create(
@@ -78,16 +80,9 @@ class Index:
 
         Writes nothing and loads no encoder. Raises ValueError as create.
         """
-        from goodrate.retrieval.indexing import plan_catalog
-        from goodrate.retrieval.manifest import is_index, require_free
-        from goodrate.retrieval.store import Store
-        from goodrate.retrieval.syncing import IndexPlan, Missing
+        from goodrate.retrieval.indexing import plan_folder
 
-        catalog = _catalog(items)
-        if is_index(Path(path)):
-            return plan_catalog(Store.open(path), catalog)
-        require_free(Path(path))
-        return IndexPlan(tuple(catalog.ids), (), 0, Missing((), 0))
+        return plan_folder(Path(path), _catalog(items))
 
     @classmethod
     @contextlib.contextmanager
@@ -302,11 +297,17 @@ class Index:
         """The same index with these ranking rules, or those of this file, in place of its own."""
         return self.but(rules=rules)
 
+    def with_ranker(self, folder: str | Path, across_tiers: bool = False) -> Index:
+        """The same index, whose results stand by predicted utility inside each tier of its judge; see RankerChoice."""
+        from goodrate.api.ranker import RankerChoice
+
+        return self.but(ranker=RankerChoice(Path(folder), across_tiers))
+
     def but(self, **changes: Any) -> Index:
         """The same index but for some of what __init__ takes."""
         own = {"store": self.store, "encoder": self.encoder, "judge": self.judge, "depth": self.depth}
         asked = {"mode": self.mode, "as_typed": self.as_typed, "rules": self._rules, "judge_ms": self.judge_ms}
-        return Index(**{**own, **asked, "online": self.online, **changes})
+        return Index(**{**own, **asked, "ranker": self.ranker, "online": self.online, **changes})
 
     @property
     def rules_file(self) -> Path | None:
@@ -387,7 +388,7 @@ class Index:
         language = rules_language(made.language) or "en"
         return SearchPipeline(
             self.store, self.searcher, self.judge, self.modes, self.rules, made.group_by, language,
-            judge_ms=self.judge_ms, online=self.online,
+            judge_ms=self.judge_ms, ranker=self.ranker.live(self.judge) if self.ranker else None, online=self.online,
         )  # fmt: skip
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from goodrate.scale import LabelsBy, Merge, RelevanceScale, get_scale
 
 if TYPE_CHECKING:
+    from goodrate.api.events import ImpressionLog
     from goodrate.catalog.items import Catalog
     from goodrate.catalog.judgements import Judgements
+    from goodrate.evaluation.policy_log import PolicyLog
     from goodrate.relevance.pair_file import PairFile
 
 Scale = str | Mapping[str, Any] | RelevanceScale
@@ -64,7 +66,7 @@ def scale_of(scale: Scale) -> RelevanceScale:
     return get_scale(scale)
 
 
-def bad_row_lines(path: str | Path, read: Catalog | Judgements | PairFile) -> list[str]:
+def bad_row_lines(path: str | Path, read: Catalog | Judgements | PairFile | PolicyLog | ImpressionLog) -> list[str]:
     """The rows that were left out while reading a file, one line each, at most twenty."""
     from goodrate.catalog.problems import describe
 

@@ -14,14 +14,17 @@ from goodrate.serving.parts import Parts as Parts
 
 if TYPE_CHECKING:
     import uvicorn
+    from fastapi import FastAPI
 
     from goodrate.api.index import Index
+    from goodrate.api.ranker import RankerChoice
     from goodrate.relevance.judge import CalibratedJudge
     from goodrate.relevance.verdict_store import VerdictStore
     from goodrate.serving.access import Access
     from goodrate.serving.live import LivePipeline
     from goodrate.serving.pipeline import SearchPipeline
     from goodrate.serving.text_encoder import TextEncoder
+    from goodrate.serving.workbench.store import Workbench
 
 WARM_UP = "warm up"  # the first query; nobody typed it
 Noted = Callable[["Index", "CalibratedJudge"], "CalibratedJudge"]  # gives a judge its notes of an index
@@ -29,18 +32,20 @@ Noted = Callable[["Index", "CalibratedJudge"], "CalibratedJudge"]  # gives a jud
 
 def serve(
     index: Index, host: str = "127.0.0.1", port: int = 8000, token_file: str | Path | None = None,
-    insecure: bool = False,
+    insecure: bool = False, workbench: str | Path | None = None,
 ) -> None:  # fmt: skip
     """Answer HTTP requests until Ctrl-C or SIGTERM; requests under way are finished.
 
-    /search, /judge, /explain, /v1/rerank and /healthz, the page at /. token_file: who may ask (serving.access). Raises
-    ValueError when the address is taken, and for one that others reach without a token_file unless insecure.
+    /search, /judge, /explain, /v1/rerank and /healthz, the page at /. token_file: who may ask (serving.access).
+    workbench: a folder for what people say of the search (docs/comparing.md). Raises ValueError when the address is
+    taken, and for one that others reach without a token_file unless insecure.
     """
     require("serve", "goodrate serve")
     allowed = access(host, Path(token_file) if token_file else None, insecure)
     with listen(host, port) as listener:
+        team = open_workbench(workbench)
         warm_up(index)
-        run(live(index), listener, Parts(encoder=text_encoder(index), access=allowed))
+        run(live(index), listener, Parts(encoder=text_encoder(index), access=allowed, workbench=team))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -94,15 +99,15 @@ def open_live(
     index: Path, model: str | None = None, encoder: str | None = None, verdicts: Path | None = None,
     facts: Path | None = None, contexts: str | None = None, context_encoder: str | None = None,
     rules: Path | None = None, judge_ms: float | None = None, keep_verdicts: int | None = KEEP,
-    online_weights: Path | None = None,
+    ranker: RankerChoice | None = None, online_weights: Path | None = None,
 ) -> tuple[Index, LivePipeline]:  # fmt: skip
     """An index folder with its encoder, a judge with its notes and stored verdicts, and what serves it.
 
     model: the judge's folder. verdicts: the file that keeps verdicts, verdicts.sqlite in the index unless said. facts,
     contexts, context_encoder: as Index.notes. rules: a file of ranking rules in place of the index's own. judge_ms: as
-    Index.rerank. keep_verdicts: how many the file holds at most; None = all. online_weights: a file of weights that
-    clicks move (api.online_weights). Raises what Index.open and open_judge do, and ValueError for a file of verdicts
-    that is another one.
+    Index.rerank. keep_verdicts: how many the file holds at most; None = all. ranker: orders results inside tiers.
+    online_weights: a file of weights that clicks move (api.online_weights). Raises what Index.open, open_judge and
+    RankerChoice.live do, and ValueError for a file of verdicts that is another.
     """
     from goodrate.api.index import Index
     from goodrate.api.judging import named_texts, require_facts
@@ -116,10 +121,11 @@ def open_live(
             raise ValueError(f"texts are given ({contexts or context_encoder}), and no judge to read them")
         if judge_ms is not None:
             raise ValueError(f"--judge-ms {judge_ms:g} is for a judge, and there is none: --model JUDGE")
-        opened = with_weights(Index.open(index, encoder).but(rules=rules), online_weights)
+        opened = with_weights(Index.open(index, encoder).but(rules=rules, ranker=ranker), online_weights)
         return opened, live(opened)
     texts = named_texts(model, contexts, context_encoder, index / CONTEXTS)
-    opened = with_weights(Index.open(index, encoder).but(rules=rules, judge_ms=judge_ms), online_weights)
+    opened = Index.open(index, encoder).but(rules=rules, judge_ms=judge_ms, ranker=ranker)
+    opened = with_weights(opened, online_weights)
     store = ServingVerdictStore(verdicts_file(index, verdicts), keep_verdicts)
     reranked, noted = rerank_by(opened, model, store, facts, texts, context_encoder)
     files = [facts or index / FACTS, *([] if texts == ITEMS else [Path(texts or index / CONTEXTS)])]
@@ -224,6 +230,13 @@ def follow_clicks(pipeline: LivePipeline, events: Path) -> None:
     follow_events(pipeline.current, events)
 
 
+def open_workbench(folder: str | Path | None) -> Workbench | None:
+    """The workbench of a folder, which is made where there is none; None for no folder. Raises as Workbench does."""
+    from goodrate.serving.workbench.store import Workbench
+
+    return None if folder is None else Workbench(folder)
+
+
 def run(pipeline: LivePipeline, listener: socket.socket, parts: Parts | None = None) -> None:
     """Serve on a socket that listens already."""
     require("serve", "goodrate serve")
@@ -233,18 +246,35 @@ def run(pipeline: LivePipeline, listener: socket.socket, parts: Parts | None = N
         raise KeyboardInterrupt("the server has stopped") from stop
 
 
+def run_comparisons(folder: str | Path, listener: socket.socket, parts: Parts | None = None) -> None:
+    """Serve the page /compare/ of a workbench, without an index. Raises FileNotFoundError where there is none."""
+    from goodrate.api.comparing import existing_workbench
+    from goodrate.serving.http import create_compare_app
+
+    require("serve", "goodrate compare serve")
+    with existing_workbench(folder) as workbench:
+        try:
+            _server_of(create_compare_app(workbench, parts), (parts or Parts()).limits).run(sockets=[listener])
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt("the server has stopped; every vote is kept") from stop
+
+
 def server(pipeline: LivePipeline | SearchPipeline, parts: Parts | None = None) -> uvicorn.Server:
     """What answers, not running yet."""
+    from goodrate.serving.http import create_app
+
+    parts = parts or Parts()
+    return _server_of(create_app(pipeline, parts), parts.limits)
+
+
+def _server_of(app: FastAPI, limits: Limits) -> uvicorn.Server:
     import uvicorn
 
-    from goodrate.serving.http import create_app
     from goodrate.serving.protocol import header_deadline
     from goodrate.serving.request_log import is_json
 
-    parts = parts or Parts()
-    limits = parts.limits
     config = uvicorn.Config(
-        create_app(pipeline, parts), http=header_deadline(limits.header_seconds), ws="none",
+        app, http=header_deadline(limits.header_seconds), ws="none",
         log_level="warning", log_config=None if is_json() else uvicorn.config.LOGGING_CONFIG,
         timeout_graceful_shutdown=limits.stop_seconds,
     )  # fmt: skip

@@ -130,7 +130,22 @@ JudgeMs = Annotated[
         show_default=False,
     ),
 ]
+Ranker = Annotated[
+    Path | None,
+    typer.Option(help="A click ranker's folder: orders the results inside the tiers of --model.", show_default=False),
+]
+AcrossTiers = Annotated[
+    bool,
+    typer.Option("--across-tiers", help="Order by the ranker alone, what is Bad behind; needs no judge."),
+]
 Verdicts = Annotated[
     Path | None,
     typer.Option(help="File that keeps verdicts. Default: verdicts.sqlite in INDEX.", show_default=False),
+]
+Workbench = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for what people say of the search (workbench.sqlite): its pages are then there.",
+        show_default=False,
+    ),
 ]

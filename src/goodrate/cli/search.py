@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from goodrate.cli.options import Encoder, Judge, JudgeMs, Mode, Rules, Verdicts
+from goodrate.cli.options import AcrossTiers, Encoder, Judge, JudgeMs, Mode, Ranker, Rules, Verdicts
 from goodrate.cli.terminal import console as status_console
 from goodrate.cli.terminal import uncollected, verb_app
 from goodrate.strict_json import dumps
@@ -26,7 +26,7 @@ app = verb_app()
 # Channel -> the heading of its ranks.
 CHANNELS = {"identifier": "code", "lexical": "words", "synonym": "synonyms", "dense": "meaning"}
 COLUMNS = ("brand", "category", "price", "rating")  # shown when any result has one
-EXTRA = {"tier": "tier", "variant_count": "variants", "rules": "rules"}  # the same, behind the id
+EXTRA = {"tier": "tier", "utility": "utility", "variant_count": "variants", "rules": "rules"}  # the same, behind the id
 TITLE_CHARS = 120  # marketplaces have titles of 500
 
 GroupBy = Annotated[
@@ -71,6 +71,8 @@ Examples:
   goodrate search shop-index "desk lamp" --rules ranking_rules.toml --offset 10
 
   goodrate search shop-index "desk lamp" --model runs/judge/judge --judge-ms 200
+
+  goodrate search shop-index "desk lamp" --model runs/judge/judge --ranker runs/clicks/ranker
 """
 
 
@@ -97,20 +99,25 @@ def search(
     depth: Depth = 50,
     judge_ms: JudgeMs = None,
     verdicts: Verdicts = None,
+    ranker: Ranker = None,
+    across_tiers: AcrossTiers = False,
     as_typed: AsTyped = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """See HELP."""
     from goodrate.api.index import Index
+    from goodrate.api.ranker import ranker_choice
     from goodrate.api.serving import with_judge
 
+    chosen = ranker_choice(ranker, across_tiers)
     if rules is not None and no_rules:
         raise ValueError("--rules FILE and --no-rules exclude each other")
     if model is None and (judge_ms is not None or verdicts is not None):
         raise ValueError("--judge-ms and --verdicts are for a judge, and there is none: --model JUDGE")
     with uncollected(), status_console.status("loading"):
-        opened = Index.open(index, encoder, words_only=mode == "lexical").but(rules=rules, as_typed=as_typed)
-        opened = with_judge(opened, model, verdicts, depth, judge_ms) if model is not None else opened
+        opened = Index.open(index, encoder, words_only=mode == "lexical")
+        opened = opened.but(rules=rules, as_typed=as_typed, ranker=chosen)
+        opened = with_judge(opened, model, verdicts, depth, judge_ms) if model is not None else opened.but(depth=depth)
     if not no_rules:
         _warn(opened)
     start = time.perf_counter()
@@ -185,6 +192,7 @@ def _result(result: Result) -> dict[str, Any]:
     of_search = {"rank": result.rank, "score": round(result.score, 6), "excluded": result.excluded}
     verdict = result.verdict
     judged = {} if verdict is None else {"tier": verdict.tier, "label": verdict.label, "gain": verdict.expected_gain}
+    judged |= {} if result.utility is None else {"utility": round(result.utility, 6)}
     variants = {"variants": [asdict(variant) for variant in result.variants], "variant_count": result.variant_count}
     return {**of_search, **result.item, "channels": channels, "rules": list(result.rules), **judged, **variants}
 
@@ -217,8 +225,10 @@ def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:
     console.print(table)
 
 
-def _extra(value: list[str] | int | str | None) -> str:
-    """How many variants a result has, the names of its ranking rules, or its tier."""
+def _extra(value: list[str] | int | float | str | None) -> str:
+    """How many variants a result has, the names of its ranking rules, its tier, or what the ranker predicts."""
+    if isinstance(value, float):
+        return f"{value:.3f}"
     if value is None or isinstance(value, str):
         return value or ""
     return ", ".join(value) if isinstance(value, list) else f"+{value}" if value else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -10,7 +11,19 @@ import typer
 from rich.markup import escape
 
 from goodrate.api.serving import KEEP
-from goodrate.cli.options import ContextEncoder, Contexts, Encoder, Facts, Judge, JudgeMs, Rules, Verdicts
+from goodrate.cli.options import (
+    AcrossTiers,
+    ContextEncoder,
+    Contexts,
+    Encoder,
+    Facts,
+    Judge,
+    JudgeMs,
+    Ranker,
+    Rules,
+    Verdicts,
+    Workbench,
+)
 from goodrate.cli.serve_options import (
     AllowHost,
     Candidates,
@@ -18,6 +31,7 @@ from goodrate.cli.serve_options import (
     Cors,
     Host,
     Insecure,
+    Interleave,
     KeepVerdicts,
     Log,
     LogFormat,
@@ -31,6 +45,7 @@ from goodrate.cli.terminal import console, report_warnings, verb_app
 from goodrate.extras import require
 
 app = verb_app()
+log = logging.getLogger("goodrate.serve")
 
 HELP = """Serve search over HTTP with a web page.
 
@@ -44,6 +59,12 @@ Examples:
   goodrate serve shop-index --model runs/judge/judge --port 9000
 
   goodrate serve shop-index --model runs/judge/judge --judge-ms 200
+
+  goodrate serve shop-index --model runs/judge/judge --ranker runs/clicks/ranker
+
+  goodrate serve shop-index --model runs/judge/judge --workbench team
+
+  goodrate serve shop-index --interleave shop-index,mode=lexical,name=words --workbench team
 
   goodrate serve shop-index --host 0.0.0.0 --token-file tokens.txt --log-format json
 
@@ -67,6 +88,8 @@ def serve(
     contexts: Contexts = None,
     context_encoder: ContextEncoder = None,
     rules: Rules = None,
+    ranker: Ranker = None,
+    across_tiers: AcrossTiers = False,
     online_weights: OnlineWeights = None,
     click_events: ClickEvents = None,
     candidates: Candidates = None,
@@ -77,38 +100,38 @@ def serve(
     cors: Cors = None,
     log_format: Log = LogFormat.text,
     otel: Otel = False,
+    workbench: Workbench = None,
+    interleave: Interleave = None,
 ) -> None:
     """See HELP."""
-    from goodrate.api.serving import Limits, Parts, access, follow_clicks, listen, observed, run
+    from goodrate.api.interleaving import open_interleaving
+    from goodrate.api.ranker import ranker_choice
+    from goodrate.api.serving import Limits, Parts, access, listen, observed, open_workbench, run
 
     require("serve", "goodrate serve")
-    if click_events and not online_weights:
-        raise ValueError(f"--click-events {click_events} is for weights that follow clicks: --online-weights FILE")
+    chosen = ranker_choice(ranker, across_tiers)
     allowed, tracer = access(host, token_file, insecure, allow_host or (), cors or ()), observed(log_format, otel)
     of_index = {"--facts": facts, "--contexts": contexts, "--context-encoder": context_encoder, "--rules": rules}
-    of_index |= {"--online-weights": online_weights, "--click-events": click_events}
+    of_index |= {"--ranker": ranker, "--online-weights": online_weights, "--click-events": click_events}
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
+        team = open_workbench(workbench)
         with console.status("loading"):
+            interleaving = open_interleaving(str(index or candidates), interleave, team)
             if candidates is not None:
                 served = _over_engine(candidates, index, model, encoder, verdicts, judge_ms, keep_verdicts, of_index)
             else:
                 served = _over_index(
                     index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts,
-                    online_weights,
+                    chosen, online_weights, click_events=click_events,
                 )  # fmt: skip
         at = listener.getsockname()[1]
-        console.print(announcement(served.items, served.judge, host, at, token_file is None), highlight=False)
-        for notice in served.notices:
-            console.print(escape(notice), highlight=False)
-        if served.judge:
-            report_warnings(served.judge)
-        if click_events:
-            follow_clicks(served.pipeline, click_events)
+        announced = announcement(served.items, served.judge, host, at, token_file is None)
+        _say([*announced, *served.notices], served.judge, log_format)
         limits = Limits(body=int(max_body * 1_000_000))
         run(
             served.pipeline,
             listener,
-            Parts(limits=limits, encoder=served.encoder, access=allowed, tracer_provider=tracer),
+            Parts(limits, served.encoder, allowed, tracer, team, interleaving),
         )
 
 
@@ -122,17 +145,21 @@ class Served(NamedTuple):
     notices: tuple[str, ...] = ()
 
 
-def _over_index(index: Path | None, *opening: Any) -> Served:
-    """An index, with its judge; opening: as api.serving.open_live."""
+def _over_index(index: Path | None, *opening: Any, click_events: Path | None) -> Served:
+    """An index, with its judge; opening: as api.serving.open_live, online weights last."""
     from goodrate.api.ranking import unknown_ids_warning
-    from goodrate.api.serving import open_live, text_encoder, warm_up
+    from goodrate.api.serving import follow_clicks, open_live, text_encoder, warm_up
 
     if index is None:
         raise ValueError("expected INDEX, the folder that goodrate index made, or --candidates URL")
+    if click_events and opening[-1] is None:
+        raise ValueError(f"--click-events {click_events} is for weights that follow clicks: --online-weights FILE")
     opened, pipeline = open_live(index, *opening)
     warm_up(opened)
-    notice = unknown_ids_warning(opened)
-    return Served(pipeline, len(opened), opened.judge, text_encoder(opened), (notice,) if notice else ())
+    if click_events:
+        follow_clicks(pipeline, click_events)
+    told = [unknown_ids_warning(opened), opened.ranker.notice() if opened.ranker else None]
+    return Served(pipeline, len(opened), opened.judge, text_encoder(opened), tuple(line for line in told if line))
 
 
 def _over_engine(
@@ -150,7 +177,21 @@ def _over_engine(
     return Served(pipeline, pipeline.count(), pipeline.judge, loaded, (lost,) if model and verdicts is None else ())
 
 
-def announcement(items: int, judge: Any, host: str, port: int, anybody: bool = True) -> str:
+def _say(lines: list[str], judge: Any, log_format: LogFormat) -> None:
+    """Say what is served and what has to be known of the judge, in the form of the log."""
+    if log_format == LogFormat.json:
+        for line in lines:
+            log.info(line)
+        for warning in judge.warnings if judge else ():
+            log.warning("%s: %s", judge.name, warning)
+        return
+    for line in lines:
+        console.print(escape(line), highlight=False)
+    if judge:
+        report_warnings(judge)
+
+
+def announcement(items: int, judge: Any, host: str, port: int, anybody: bool = True) -> list[str]:
     """What is served and where, and a warning when others can reach it. anybody: no tokens are asked for."""
     from goodrate.api.serving import is_loopback
 
@@ -163,7 +204,7 @@ def announcement(items: int, judge: Any, host: str, port: int, anybody: bool = T
             if anybody
             else "others can reach this address; what is sent is not encrypted: put a proxy with TLS in front"
         )
-    return escape("\n".join(lines))
+    return lines
 
 
 command = typer.main.get_command(app)

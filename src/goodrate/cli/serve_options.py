@@ -40,6 +40,15 @@ AllowHost = Annotated[
     list[str] | None, typer.Option(help="A name by which the server may be asked, beside its address; repeatable.")
 ]
 Log = Annotated[LogFormat, typer.Option(help="json: a line for each request, with its id, and all else as JSON too.")]
+Interleave = Annotated[
+    str | None,
+    typer.Option(
+        metavar="B",
+        help="Answer together with a second system by team draft and log clicks into --workbench: a TOML file, or "
+        "INDEX,key=value,... (goodrate compare --help).",
+        show_default=False,
+    ),
+]
 Otel = Annotated[bool, typer.Option("--otel", help="Send traces to where OTEL_EXPORTER_OTLP_ENDPOINT says.")]
 OnlineWeights = Annotated[
     Path | None,

@@ -24,10 +24,10 @@ RECIPES = (
     "judge_human", "judge_entity",
     "judge_sft",
     "judge_dpo", "judge_grpo", "judge_guided", "judge_stepwise", "judge_curriculum", "judge_context", "step_judge",
-    "taosr1", "retriever_contrastive", "retriever_grpo",
+    "taosr1", "retriever_contrastive", "retriever_grpo", "click_ranker",
 )  # fmt: skip
 
-HELP = f"""Train a base, a judge or a retriever: {", ".join(RECIPES)}.
+HELP = f"""Train a base, a judge, a retriever or a click ranker: {", ".join(RECIPES)}.
 
 What to train on stands in the settings: data.catalog or data.index with data.judgements, or data.shop for a generated
 shop. Queries that are nearly the same stay on one side of the split. A run that was stopped goes on when it is started
@@ -48,6 +48,9 @@ Examples:
   goodrate train judge_grpo --config configs/judge_grpo.toml --set judge=runs/judge/judge --out runs/grpo
 
   goodrate train taosr1 --config configs/taosr1.toml --out runs/taosr1      # SFT, DPO, GRPO, one after the other
+
+  goodrate train click_ranker --set events=impressions.parquet --set index=shop-index --set judge=runs/judge/judge
+  --out runs/clicks
 """
 
 

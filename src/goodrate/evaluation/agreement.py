@@ -96,7 +96,7 @@ def agreement(ratings: pl.DataFrame, scale: RelevanceScale, seed: int = 0) -> Ag
     levels: tuple[Level, ...] = ("ordinal", "nominal") if several.any() else ()
     alpha: dict[str, Interval] = {level: _with_interval(values[several], level, queries, seed) for level in levels}
     raters = tuple(sorted(table["rater"].unique())) if "rater" in table.columns else ()
-    two = _rater_pairs(table, len(scale)) if raters else ()
+    two = rater_pairs(table, len(scale)) if raters else ()
     sizes = dict(sorted(counts["labels"].value_counts().rows()))
     differing = int(((values > 0).sum(axis=1) > 1).sum())
     return Agreement(scale, raters, len(table), sizes, int(several.sum()), differing, alpha, two, models)
@@ -109,10 +109,10 @@ def _models(table: pl.DataFrame) -> tuple[str, ...]:
 
 def _with_interval(value_counts: np.ndarray, level: Level, queries: list[str], seed: int) -> Interval:
     """Alpha with its interval over queries."""
-    return bootstrap_over_groups(lambda rows: _alpha(value_counts[rows], level), queries, seed, resamples=RESAMPLES)
+    return bootstrap_over_groups(lambda rows: alpha_of(value_counts[rows], level), queries, seed, resamples=RESAMPLES)
 
 
-def _alpha(value_counts: np.ndarray, level: Level) -> float:
+def alpha_of(value_counts: np.ndarray, level: Level) -> float:
     """Krippendorff's alpha of (N, L) label counts; NaN where only one label occurs: nothing could differ."""
     import krippendorff
 
@@ -122,7 +122,7 @@ def _alpha(value_counts: np.ndarray, level: Level) -> float:
     return float(krippendorff.alpha(value_counts=value_counts, value_domain=domain, level_of_measurement=level))
 
 
-def _rater_pairs(table: pl.DataFrame, labels: int) -> tuple[RaterPair, ...]:
+def rater_pairs(table: pl.DataFrame, labels: int) -> tuple[RaterPair, ...]:
     """Every two raters who share pairs, those who share most first."""
     own = table.select(*PAIR, "rater", "place")
     both = own.join(own, on=PAIR, suffix="_second").filter(pl.col("rater") < pl.col("rater_second"))

@@ -63,6 +63,34 @@ def bootstrap_interval(values: ArrayLike, seed: int = 0, level: float = 0.95, re
     return Interval(mean, float(low), float(high), len(array))
 
 
+def bootstrap_ratio(
+    numerators: ArrayLike, denominators: ArrayLike, seed: int = 0, level: float = 0.95, resamples: int = RESAMPLES
+) -> Interval:
+    """sum(numerators) / sum(denominators) of (N,) units with the percentile interval over resampled units.
+
+    Both are known numbers, denominators >= 0. Resamples whose denominators sum to 0 are left out; fewer than two units
+    have no interval (NaN bounds).
+    >>> bootstrap_ratio([1.0, 1.0], [2.0, 2.0]).high
+    0.5
+    """
+    top, bottom = (np.asarray(x, dtype=np.float64).reshape(-1) for x in (numerators, denominators))
+    value = float(top.sum() / bottom.sum()) if bottom.sum() else float("nan")
+    if len(top) < 2:
+        return Interval(value, float("nan"), float("nan"), len(top))
+    rng = np.random.default_rng(seed)
+    rows = max(1, BLOCK // len(top))
+    sums = []
+    for start in range(0, resamples, rows):
+        drawn = rng.integers(0, len(top), (min(rows, resamples - start), len(top)))
+        sums.append(np.column_stack([top[drawn].sum(axis=1), bottom[drawn].sum(axis=1)]))
+    found = np.concatenate(sums)
+    usable = found[found[:, 1] > 0]
+    if not len(usable):
+        return Interval(value, float("nan"), float("nan"), len(top))
+    low, high = np.quantile(usable[:, 0] / usable[:, 1], [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(low), float(high), len(top))
+
+
 def paired_bootstrap_difference(
     a: ArrayLike, b: ArrayLike, seed: int = 0, level: float = 0.95, resamples: int = RESAMPLES
 ) -> Interval:

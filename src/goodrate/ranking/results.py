@@ -1,4 +1,4 @@
-"""Results and their order by what the judge says: tier, then expected gain."""
+"""Results and their order by what the judge says: tier, then expected gain, or what a click ranker predicts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ class Result:
     retrieval_rank: None for an item that was not retrieved: a ranking rule put it there. excluded: the item has what
     the query asks to be without, and retrieval put it behind others for that. rules: names of the ranking rules that
     apply to it. variants: the others of its group when results are grouped; variant_count: how many they are, of which
-    the first are listed.
+    the first are listed. utility: the chance of a click once it is seen, as a click ranker predicts it; None without
+    one, and for what is not judged because it stands too deep.
     """
 
     rank: int
@@ -45,6 +46,7 @@ class Result:
     rules: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
     variant_count: int = 0
+    utility: float | None = None
 
     def __str__(self) -> str:
         tier = f"{self.verdict.tier or 'unjudged':9s}" if self.verdict else ""
@@ -63,20 +65,24 @@ def _finite(value: float | None) -> bool:
 
 
 def rank(
-    hits: Sequence[Any], items: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict | None], before: int = 0
-) -> list[Result]:
+    hits: Sequence[Any], items: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict | None], before: int = 0,
+    utilities: Sequence[float] = (), across_tiers: bool = False,
+) -> list[Result]:  # fmt: skip
     """Results by tier, then those without what the query excludes, then expected gain, then retrieval rank.
 
     hits: K, best first. items: K, same order. verdicts: one for each of the first hits, None where the judge was not
     asked. before: hits of the search that stand in front of these. An item without a label (not judged, or failed) has
-    no gain and keeps its retrieval order among its like.
+    no gain and keeps its retrieval order among its like. utilities: one of each hit, in place of the gain; none without
+    a click ranker. across_tiers: all tiers but Bad are one.
     """
     by_item = [*verdicts, *[None] * (len(hits) - len(verdicts))]
 
     def key(position: int) -> tuple[int, bool, float, int]:
         verdict = by_item[position]
         gain = verdict.expected_gain if verdict is not None and verdict.expected_gain is not None else 0.0
-        return -TIER_ORDER[verdict.tier if verdict else None], hits[position].excluded, -gain, position
+        tier = TIER_ORDER[verdict.tier if verdict else None]
+        placed = min(tier, 1) if across_tiers else tier
+        return -placed, hits[position].excluded, -(utilities[position] if len(utilities) else gain), position
 
     order = sorted(range(len(hits)), key=key)
     return [
@@ -88,6 +94,7 @@ def rank(
             channels={name: _part(part) for name, part in hits[position].channels.items()},
             verdict=by_item[position],
             excluded=hits[position].excluded,
+            utility=float(utilities[position]) if len(utilities) else None,
         )
         for place, position in enumerate(order, start=1)
     ]

@@ -41,6 +41,7 @@ RECIPES = {
     "taosr1": "goodrate.recipes.taosr1:TAOSR1",
     "retriever_contrastive": "goodrate.recipes.retriever_runs:RETRIEVER_CONTRASTIVE",
     "retriever_grpo": "goodrate.recipes.retriever_runs:RETRIEVER_GRPO",
+    "click_ranker": "goodrate.recipes.click_ranker:CLICK_RANKER",
 }
 
 

@@ -40,16 +40,20 @@ def verdict_key(pair: Pair, item_text: str, identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def open_table(path: Path, table: str, wait_seconds: float = WAIT_SECONDS) -> sqlite3.Connection:
+def open_table(
+    path: Path, table: str, wait_seconds: float = WAIT_SECONDS, what: str = "a verdict store", synced: bool = False
+) -> sqlite3.Connection:
     """A connection to the SQLite file at `path`, made where there is none, in which the table exists.
 
+    what: the kind of file, for messages. synced: whether each transaction is on the disk before it is acknowledged,
+    which a power cut then cannot take; a killed process takes nothing either way.
     Raises ValueError when the file is something else, OSError when it cannot be written or the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with full_disk_named(path), _other_file_named(path):
+    with full_disk_named(path), _other_file_named(path, what):
         connection = sqlite3.connect(path, timeout=wait_seconds, check_same_thread=False)
         _write_ahead(connection)
-        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
         with connection:
             connection.execute(table)
     return connection
@@ -85,7 +89,7 @@ def full_disk_named(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _other_file_named(path: Path) -> Iterator[None]:
+def _other_file_named(path: Path, what: str) -> Iterator[None]:
     """A ValueError where the file is no SQLite file, an OSError where others hold it or it cannot be written."""
     try:
         yield
@@ -97,7 +101,7 @@ def _other_file_named(path: Path) -> Iterator[None]:
             raise OSError(errno.EBUSY, "another process holds it locked", str(path)) from error
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
             raise OSError(errno.EACCES, f"cannot be opened for writing ({error})", str(path)) from error
-        raise ValueError(f"{path} is not a verdict store: {error}") from error
+        raise ValueError(f"{path} is not {what}: {error}") from error
 
 
 class VerdictStore:

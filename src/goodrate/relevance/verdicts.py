@@ -46,7 +46,8 @@ class Verdict:
     label: name on the scale, the most probable one. probabilities: one per label, worst first, calibrated; empty for a
     failure. expected_gain: 0..1, what orders results. tier: Good, Mid or Bad by cumulative mass, so it can differ from
     the label's own. item_cut: the item's text was too long and lost its end. explanation: None until asked for.
-    cached: it came from a verdict store. context: the retrieved text that the judge read.
+    cached: it came from a verdict store. context: the retrieved text that the judge read. overrule: who said so in the
+    judge's place and what the judge says (relevance.overrules), None for the judge's own.
     """
 
     label: str | None = None
@@ -58,6 +59,7 @@ class Verdict:
     explanation: Explanation | None = None
     cached: bool = False
     context: str | None = None
+    overrule: Mapping[str, Any] | None = None
 
     @property
     def reason(self) -> str | None:
@@ -65,7 +67,10 @@ class Verdict:
         return self.explanation.text if self.explanation else None
 
     def as_dict(self, scale: RelevanceScale) -> dict[str, Any]:
-        """For JSON and tables: probabilities by label name, the explanation's text and status beside the rest."""
+        """For JSON and tables: probabilities by label name, the explanation's text and status beside the rest.
+
+        overrule is there only where a person's verdict stands in the judge's place.
+        """
         why = self.explanation
         return {
             "label": self.label,
@@ -79,6 +84,7 @@ class Verdict:
             "inconsistent": why.inconsistent if why else None,
             "cached": self.cached,
             "context": self.context,
+            **({"overrule": dict(self.overrule)} if self.overrule else {}),
         }
 
     def steps_as_dicts(self) -> list[dict[str, str]]:

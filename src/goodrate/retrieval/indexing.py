@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ import polars as pl
 
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.rendering import render_items
+from goodrate.retrieval.manifest import is_index, require_free
 from goodrate.retrieval.store import WRITE_ROWS, Store, text_hashes
 from goodrate.retrieval.syncing import IndexPlan, Missing, Sync
 from goodrate.retrieval.turns import writing_turn
@@ -72,6 +74,14 @@ def plan_catalog(store: Store, catalog: Catalog) -> IndexPlan:
     changed = tuple(item for item in catalog.ids if item in before and item in touched)
     unchanged = len(catalog) - len(added) - len(changed)
     return IndexPlan(added, changed, unchanged, Missing.of(before, catalog))
+
+
+def plan_folder(path: Path, catalog: Catalog) -> IndexPlan:
+    """What indexing a catalogue into a folder would do; a folder without an index gets all items. Raises ValueError."""
+    if is_index(path):
+        return plan_catalog(Store.open(path), catalog)
+    require_free(path)
+    return IndexPlan(tuple(catalog.ids), (), 0, Missing((), 0))
 
 
 def _indexed(

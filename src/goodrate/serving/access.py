@@ -29,20 +29,24 @@ JUDGING = {
     "/judge", "/explain", "/rerank", "/v1/rerank", "/v2/rerank", "/score", "/v1/score", "/embeddings", "/v1/embeddings",
     "/embed", "/v1/embed", "/v2/embed",
 }  # fmt: skip
+SEEN = ("/search", "/ubi/events")  # POST, from the pages that shoppers see
+RATING = ("/compare", "/grading", "/overrules", "/monitoring")  # what raters said is for raters, read or written
 MAY, USER = "goodrate.role", "goodrate.user"  # of a request's scope
 
 
 def role_for(method: str, path: str) -> str | None:
     """The least role for a request; None = nobody is asked who he is. What writes and is not known needs "edit".
 
-    >>> [role_for("GET", path) for path in ("/search", "/explain", "/readyz")], role_for("POST", "/votes")
-    (['search', 'judge', None], 'edit')
+    >>> [role_for("GET", path) for path in ("/search", "/explain", "/readyz", "/overrules")], role_for("POST", "/votes")
+    (['search', 'judge', None, 'edit'], 'edit')
     """
     if path in PUBLIC:
         return None
     if path in JUDGING or (method == "POST" and path == "/"):
         return "judge"
-    return "search" if method in READING or path == "/search" else "edit"
+    if f"{path}/".startswith(tuple(f"{folder}/" for folder in RATING)):
+        return "edit"
+    return "search" if method in READING or path in SEEN else "edit"
 
 
 @dataclass(frozen=True)

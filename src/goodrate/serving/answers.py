@@ -44,6 +44,7 @@ def _result_json(result: Result, scale: RelevanceScale | None) -> dict[str, Any]
         "rules": list(result.rules),
         "variants": [asdict(variant) for variant in result.variants],
         "variant_count": result.variant_count,
+        "utility": result.utility,
         "verdict": result.verdict.as_dict(scale) if scale and result.verdict else None,
     }
 

@@ -44,8 +44,13 @@ class RerankBody(ClientBody):
         """What is to be ordered, as it was sent."""
         return self.texts if self.texts is not None else self.documents or []
 
+    def item_ids(self) -> list[str]:
+        """The item_id of each document, by which people's verdicts are found; "" for none."""
+        return [str(one.get("item_id") or "") if isinstance(one, dict) else "" for one in self.given()]
+
     def read(self) -> list[str]:
-        """One text per document: the string, its rank_fields, or its "text" field.
+        """One text per document: the string, its rank_fields, or its "text" field; "" for one with an item_id alone,
+        which is the item of the index.
 
         Raises ValueError naming the document and the field that it lacks, or that is no text.
         """
@@ -54,6 +59,8 @@ class RerankBody(ClientBody):
     def _text(self, position: int, document: str | dict[str, Any]) -> str:
         if isinstance(document, str):
             return document
+        if is_item_id(document):
+            return ""
         fields = self.rank_fields or ["text"]
         missing = [name for name in fields if name not in document]
         if missing:
@@ -63,6 +70,15 @@ class RerankBody(ClientBody):
                 found = json.dumps(document[name])[:60]
                 raise ValueError(f"documents[{position}].{name}: expected a text or a number, found {found}")
         return " ".join(str(document[name]) for name in fields)
+
+
+def is_item_id(document: str | dict[str, Any]) -> bool:
+    """Whether a document is the id of an item and nothing else.
+
+    >>> is_item_id({"item_id": "a5"}), is_item_id({"item_id": "a5", "text": "lamp"})
+    (True, False)
+    """
+    return isinstance(document, dict) and document.keys() == {"item_id"} and isinstance(document["item_id"], str)
 
 
 class ScoreBody(ClientBody):

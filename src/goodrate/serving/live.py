@@ -60,6 +60,7 @@ class LivePipeline:
             self._stamp = None  # until it can be opened, every request tries
             raise IndexUnavailable(f"the index was changed and cannot be opened: {error}") from error
         fresh.models, fresh.pace = self._pipeline.models, self._pipeline.pace  # the same models: one lock, one speed
+        fresh.overrules = self._pipeline.overrules
         self._pipeline, self._stamp = fresh, stamp
         self._not_before = time.monotonic() + REST * (time.monotonic() - start)
         log.info("the index was changed and is opened anew")

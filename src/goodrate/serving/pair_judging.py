@@ -10,17 +10,20 @@ from goodrate.relevance.verdicts import Verdict
 from goodrate.serving.pipeline import SearchPipeline
 
 
-def judge_pairs(pipeline: SearchPipeline, pairs: Sequence[tuple[str, Item]]) -> list[Verdict]:
+def judge_pairs(
+    pipeline: SearchPipeline, pairs: Sequence[tuple[str, Item]], ids: Sequence[str] | None = None
+) -> list[Verdict]:
     """A verdict for each (query, item), in their order; the items of one query are judged together.
 
-    Raises NoJudge without a judge.
+    ids: by which people's verdicts are found, "" for none; None: the items' own. Raises NoJudge without a judge.
     """
     by_query: dict[str, list[int]] = {}
     for place, (query, _) in enumerate(pairs):
         by_query.setdefault(query, []).append(place)
     given: dict[int, Verdict] = {}
     for query, places in by_query.items():
-        given |= zip(places, pipeline.judge_items(query, [pairs[place][1] for place in places]), strict=True)
+        named = None if ids is None else [ids[place] for place in places]
+        given |= zip(places, pipeline.judge_items(query, [pairs[place][1] for place in places], named), strict=True)
     return [given[place] for place in range(len(pairs))]
 
 

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from goodrate.ranking.live_ranker import LiveRanker
 from goodrate.ranking.ordering import Ordering
 from goodrate.ranking.results import Result, rank, shown_item, unretrieved
 from goodrate.ranking.rule_file import RankingRules
 from goodrate.ranking.sorting import RELEVANCE, SORTED_AMONG, check_sort, relevant, sorted_results
 from goodrate.ranking.variants import UNGROUPED, GroupOf, check_group_by, group_of
 from goodrate.relevance.judge import CalibratedJudge
+from goodrate.relevance.overrules import Known, overruled
 from goodrate.relevance.pairs import Item
 from goodrate.relevance.verdicts import Verdict
 from goodrate.retrieval.facets import checked_names
@@ -49,21 +51,23 @@ class SearchPipeline:
         language: str = "en",
         today: Callable[[], datetime.date] = datetime.date.today,
         judge_ms: float | None = None,
+        ranker: LiveRanker | None = None,
         online: OnlineWeights | None = None,
     ) -> None:
         """modes: those that the index supports, the default first. group_by: how results are grouped unless a request
         says otherwise. language: whose rules read measures in titles. today: the day by which ranking rules apply.
-        judge_ms: what a search may spend on verdicts unless it says otherwise; None = no limit. online: the weights of
-        the searcher, where clicks move them.
+        judge_ms: what a search may spend on verdicts unless it says otherwise; None = no limit. ranker: orders results
+        inside their tiers. online: the weights of the searcher, where clicks move them.
         """
         self.store = store
         self.judge, self.online = judge, online
         self.modes = tuple(modes)
         self._searcher = searcher
         self._rules, self._group_by, self._language, self._today = rules or RankingRules(), group_by, language, today
-        self._judge_ms = judge_ms
+        self._judge_ms, self.ranker = judge_ms, ranker
         self.models = threading.Lock()
         self.pace = JudgePace()
+        self.overrules: Callable[[str], Known] = lambda query: {}  # what people say of a query's items
 
     def search(self, request: SearchRequest) -> SearchResponse:
         """Retrieve max(k, depth) items or more, judge the first `depth`, order them (ranking.ordering), return k.
@@ -72,7 +76,7 @@ class SearchPipeline:
         """
         request = self._checked(request)
         watch = Stopwatch()
-        depth = request.depth if self.judge is not None else 0
+        depth = request.depth if self.judge is not None or self.ranker is not None else 0
         with self._locked(watch):
             with watch.stage("retrieve"):
                 read = self._searcher.read(request.query, request.ignore)
@@ -84,7 +88,7 @@ class SearchPipeline:
             ordering = Ordering(rules, found.matching, self._group(request))
             with watch.stage("rank"):
                 items = [shown_item(row) for row in rows]
-                seen = rank(hits[:depth], items[:depth], verdicts)
+                seen = self._ranked(request, read, hits[:depth], rows[:depth], verdicts)
                 self._start(ordering, request, [*seen, *rank(hits[depth:], items[depth:], (), len(seen))], found)
             while not found.complete and not ordering.has(request.offset + request.k + 1):
                 before = found.given
@@ -119,6 +123,17 @@ class SearchPipeline:
             return
         pinned = found.fetch(ordering.missing_pins(results))
         ordering.start(results, [unretrieved(shown_item(row)) for row in pinned])
+
+    def _ranked(
+        self, request: SearchRequest, read: Any, hits: Sequence[Any], rows: Sequence[Item],
+        verdicts: Sequence[Verdict | None],
+    ) -> list[Result]:  # fmt: skip
+        """The results of the first hits by tier and gain, or by what the click ranker says inside a tier."""
+        items = [shown_item(row) for row in rows]
+        if self.ranker is None:
+            return rank(hits, items, verdicts)
+        utilities = self.ranker.utilities(_asked(request, read), rows, hits, verdicts)
+        return rank(hits, items, verdicts, utilities=utilities.tolist(), across_tiers=self.ranker.across_tiers)
 
     def _rules_for(self, request: SearchRequest, read: Any) -> RankingRules:
         """The ranking rules for a query, as it was typed or as it is searched for. Sorted results have no places."""
@@ -158,17 +173,33 @@ class SearchPipeline:
             rows = self.store.items([hit.item_id for hit in hits]).to_dicts() if hits else []
             judge_within(judge, judge.pairs(query, rows), 60.0, self.pace)
 
-    def judge_items(self, query: str, items: Sequence[Item]) -> list[Verdict]:
-        """Verdicts for items that need not be in the index. Raises NoJudge without a judge."""
+    def judge_items(self, query: str, items: Sequence[Item], ids: Sequence[str] | None = None) -> list[Verdict]:
+        """Verdicts for items that need not be in the index. Raises NoJudge without a judge.
+
+        ids: by which people's verdicts are found, "" for none; None: the items' own.
+        """
         judge = self.need_judge()
         with self.models:
-            return judge.judge(query, items)
+            verdicts = judge.judge(query, items)
+        return [verdict for verdict in self._overruled(query, verdicts, ids or ids_of(items)) if verdict is not None]
 
     def explain(self, query: str, item: Item) -> Verdict:
         """A verdict with its reason. Raises NoJudge without a judge."""
         judge = self.need_judge()
+        by_people = self._overruled(query, [None], ids_of([item]))[0]
+        if by_people is not None:  # no reason is written for a label that does not count; the judge's verdict is given
+            return self.judge_items(query, [item])[0]
         with self.models:
             return judge.judge(query, [item], reasons=True)[0]
+
+    def _overruled(
+        self, query: str, verdicts: Sequence[Verdict | None], ids: Sequence[str]
+    ) -> Sequence[Verdict | None]:
+        """The verdicts with people's in place of the judge's."""
+        known = self.overrules(query)
+        if not known or self.judge is None:
+            return verdicts
+        return overruled(verdicts, ids, known, self.judge.scale, self.judge.beta_cum)
 
     def count(self) -> int:
         """How many items the index holds. Raises IndexUnavailable when it cannot be read."""
@@ -233,10 +264,22 @@ class SearchPipeline:
         """The verdict of each row, in order of retrieval; None where the time for verdicts was spent."""
         if self.judge is None or not rows:
             return []
-        query = request.query if read.typed else read.correction.text
+        query = _asked(request, read)
         if request.judge_ms is None:
-            return [*self.judge.judge(query, rows)]
-        return judge_within(self.judge, self.judge.pairs(query, rows), request.judge_ms / 1000, self.pace)
+            verdicts: list[Verdict | None] = [*self.judge.judge(query, rows)]
+        else:
+            verdicts = judge_within(self.judge, self.judge.pairs(query, rows), request.judge_ms / 1000, self.pace)
+        return [*self._overruled(query, verdicts, ids_of(rows))]
+
+
+def ids_of(items: Sequence[Item]) -> list[str]:
+    """The id of each item, "" for a bare text."""
+    return [str(item.get("id") or "") for item in items]
+
+
+def _asked(request: SearchRequest, read: Any) -> str:
+    """The whole query that is answered: as it was typed, or corrected."""
+    return request.query if read.typed else read.correction.text
 
 
 def window_sizes(request: SearchRequest, depth: int, rules: RankingRules) -> list[int]:

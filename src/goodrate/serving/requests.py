@@ -45,6 +45,8 @@ class SearchBody(StrictBody):
     facets: list[Annotated[str, Field(max_length=MAX_NAME)]] = Field(
         default_factory=list, max_length=MAX_FACETS, description='such as brand, attributes.color, or "auto"'
     )
+    client_id: str | None = Field(None, min_length=1, max_length=MAX_NAME, description="who searches, for the log")
+    session_id: str | None = Field(None, min_length=1, max_length=MAX_NAME, description="of that client, for the log")
 
     def request(self) -> SearchRequest:
         """The same search for the pipeline; a blank filter is no filter."""

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Response
 
 from goodrate.relevance.pairs import Item, text_item
 from goodrate.serving.client_answers import rerank_json, score_json, tei_rerank_json
-from goodrate.serving.client_bodies import RerankBody, ScoreBody, cut
+from goodrate.serving.client_bodies import RerankBody, ScoreBody, cut, is_item_id
 from goodrate.serving.observing import Observer
 from goodrate.serving.pair_judging import judge_pairs, said_of
 from goodrate.serving.parts import Current
@@ -26,8 +26,12 @@ def add_rerank(app: FastAPI, current: Current, seen: Observer) -> None:
         pipeline = current()
         name = pipeline.need_judge().name
         query, texts, said = cut(body.query, body.read())
-        pairs: list[tuple[str, Item]] = [(query, text_item(text)) for text in texts]
-        verdicts = judge_pairs(pipeline, pairs)
+        ids = body.item_ids()
+        pairs: list[tuple[str, Item]] = [
+            (query, pipeline.item(item) if is_item_id(document) else text_item(text))
+            for document, text, item in zip(body.given(), texts, ids, strict=True)
+        ]
+        verdicts = judge_pairs(pipeline, pairs, ids)
         seen.judged(verdicts)
         said += said_of(pipeline, pairs, verdicts) + ([RAW] if body.raw_scores else [])
         _warn(response, said)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 
 from goodrate.serving.bodies import error_answer
-from goodrate.serving.pictures import PicturePolicy, with_pictures
+from goodrate.serving.pictures import with_pictures
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
-PAGE_PATHS = ("/", "/index.html")
 # The page loads nothing from elsewhere but pictures of the catalogue (pictures.py) and runs no inline script; the
 # browser is told to hold it to that.
 SAFETY_HEADERS = {
@@ -30,7 +30,8 @@ SAFETY_HEADERS = {
 class Safety:
     """The outermost part: no answer leaves without the headers, and no error with anything of the inside."""
 
-    def __init__(self, app: ASGIApp, pictures: PicturePolicy) -> None:
+    def __init__(self, app: ASGIApp, pictures: Mapping[str, Callable[[], str]]) -> None:
+        """pictures: by the path of a page that shows some, what says where they may come from (img-src)."""
         self._app, self._pictures = app, pictures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,9 +57,9 @@ class Safety:
 
     async def _headers(self, path: str) -> dict[str, str]:
         """The headers of an answer. By path: an answer "not modified" renews the headers that a browser keeps."""
-        if path not in PAGE_PATHS:
+        if path not in self._pictures:
             return SAFETY_HEADERS
-        sources = await run_in_threadpool(self._pictures.sources)
+        sources = await run_in_threadpool(self._pictures[path])
         return {
             **SAFETY_HEADERS,
             "Content-Security-Policy": with_pictures(SAFETY_HEADERS["Content-Security-Policy"], sources),

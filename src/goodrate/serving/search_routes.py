@@ -7,18 +7,21 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query
 
 from goodrate.serving.answers import search_json
+from goodrate.serving.interleaving import Interleaving, answered
 from goodrate.serving.observing import Observer
 from goodrate.serving.parts import Current
 from goodrate.serving.requests import SearchBody, SuggestBody
 
 
-def add_search(app: FastAPI, current: Current, seen: Observer) -> None:
-    """Give an application its routes for searching."""
+def add_search(app: FastAPI, current: Current, seen: Observer, interleaving: Interleaving | None = None) -> None:
+    """Give an application its routes for searching. interleaving: a second system that answers with the pipeline."""
 
     def answer(body: SearchBody) -> dict[str, Any]:
         pipeline = current()
-        response = pipeline.search(body.request())
+        response, query_id = answered(pipeline, body, interleaving)
         seen.searched(response)
+        if query_id is not None:
+            return {**search_json(response, None), "query_id": query_id}
         return search_json(response, pipeline.judge.scale if pipeline.judge else None)
 
     @app.get("/search")

@@ -13,6 +13,7 @@ from goodrate.folder_lock import is_lock_file
 from goodrate.relevance.facts import to_jsonl
 from goodrate.relevance.rationale import write
 from goodrate.run_folder import new_folder
+from goodrate.shop.behaviour import examination
 from goodrate.shop.world import World
 from goodrate.strict_json import dumps
 
@@ -72,25 +73,30 @@ def manifest(shop: Shop) -> dict[str, Any]:
         "items": len(shop.world),
         "judged_pairs": int(shop.judged_items.size),
         "queries": {split: len(shop.queries_of(split)) for split in SPLITS},
+        "examination": examination().round(6).tolist(),
     }
 
 
 def session_frame(shop: Shop) -> pl.DataFrame:
-    """Behaviour by ids: query_id, session, item_id, position (1 = top), clicked, bought."""
+    """Impressions in order of time: query_id, query, session, item_id, position (1 = top), clicked, bought, time."""
     import polars as pl
 
     ids = np.asarray(shop.catalog.ids)
     sessions = shop.sessions
-    return pl.DataFrame(
+    queries = [int(q) for q in sessions["query"]]
+    frame = pl.DataFrame(
         {
-            "query_id": pl.Series([shop.query_id(int(q)) for q in sessions["query"]], dtype=pl.String),
+            "query_id": pl.Series([shop.query_id(q) for q in queries], dtype=pl.String),
+            "query": pl.Series([shop.queries[q].text for q in queries], dtype=pl.String),
             "session": sessions["session"],
             "item_id": pl.Series(ids[sessions["item"]].tolist(), dtype=pl.String),
             "position": sessions["position"],
             "clicked": sessions["clicked"],
             "bought": sessions["bought"],
+            "time": pl.Series(sessions["time"] * 1000).cast(pl.Datetime("ms", "UTC")),
         }
     )
+    return frame.sort("time", "query_id", "session", "position")
 
 
 def fact_entries(world: World) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from goodrate.relevance.rationale import Rationale
 from goodrate.relevance.rulebook import RuleBook, load_rulebook
-from goodrate.shop.behaviour import simulate_sessions
+from goodrate.shop.behaviour import session_times, simulate_sessions, utility
 from goodrate.shop.judged import choose_judged
 from goodrate.shop.knowledge import TEXT_SHARES, Chunk, KnowledgeText, draw_chunk, make_corpus
 from goodrate.shop.queries import FAMILIES, FAMILY_SHARES, Query, QueryWriter, Standard, make_standards
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SPLITS = ("train", "dev", "test")
 MANY_STANDARDS = 240
 NO_SESSIONS = {
-    **{name: np.zeros(0, dtype=np.int64) for name in ("query", "session", "item", "position")},
+    **{name: np.zeros(0, dtype=np.int64) for name in ("query", "session", "item", "position", "time")},
     **{name: np.zeros(0, dtype=bool) for name in ("clicked", "bought")},
 }
 
@@ -45,6 +45,8 @@ class ShopSettings(BaseModel):
     """Judged items per query."""
     sessions: int = Field(default=12, ge=0)
     """Sessions per training query."""
+    appeal: float = Field(default=0.0, ge=0, le=2)
+    """Spread of what makes shoppers click an item and stands nowhere in the catalogue; 0: nothing does."""
     dev_share: float = Field(default=0.1, gt=0, lt=0.5)
     test_share: float = Field(default=0.2, gt=0, lt=0.5)
     knowledge_share: float | None = Field(default=None, gt=0, lt=1)
@@ -83,6 +85,10 @@ class Shop:
     def truth(self, query: int, items: np.ndarray | None = None) -> PairTruth:
         """Step verdicts, rule and label of one query against some items, or all."""
         return judge_truth(self.world, self.book, self.queries[query], items)
+
+    def utility(self, query: int) -> np.ndarray:
+        """The latent utility (N,) of every item for a query: the chance of a click once it is looked at."""
+        return utility(self.world, self.truth(query), self.settings.appeal)
 
     def rationale(self, query: int, item: int) -> Rationale:
         """The true steps of one pair."""
@@ -158,12 +164,14 @@ class Shop:
 
     @cached_property
     def sessions(self) -> dict[str, np.ndarray]:
-        """Behaviour on the training queries as flat columns: query, session, item, position, clicked, bought."""
+        """Behaviour on the training queries as flat columns: query, session, item, position, clicked, bought, time."""
         per_query = [dict(NO_SESSIONS)]
         for q in self.queries_of("train") if self.settings.sessions else ():
             rng = np.random.default_rng([self.settings.seed, 19, int(q)])
-            part = simulate_sessions(self.world, self.truth(int(q)), rng, self.settings.sessions)
-            per_query.append({"query": np.full(len(part["item"]), q), **part})
+            count, appeal = self.settings.sessions, self.settings.appeal
+            part = simulate_sessions(self.world, self.truth(int(q)), rng, count, appeal)
+            times = session_times(self.settings.seed, int(q), count)[part["session"]]
+            per_query.append({"query": np.full(len(part["item"]), q), **part, "time": times})
         return {name: np.concatenate([p[name] for p in per_query]) for name in per_query[0]}
 
     def clicks(self) -> list[tuple[str, str, float]]:

@@ -28,6 +28,7 @@ from goodrate.strict_json import dumps, read_object
 
 FILE, FORMAT = "tables.json", 1
 _IDS, _COUNTS = "ids", "admission_counts"
+_TRACKED = ("last_step", "count")  # what evictions read
 _DTYPES = {"torch.float32": torch.float32, "torch.int32": torch.int32}
 
 
@@ -93,7 +94,7 @@ def _tensors(table: Table) -> dict[str, Tensor]:
 def load_tables(engine: EmbeddingEngine, folder: str | Path, *, weights_only: bool = False) -> Loaded:
     """Put the tables of a folder in place of the engine's, on any number of ranks; each reads its own ranges.
 
-    weights_only: without an optimizer's state (slots that the engine has keep their first values). Raises ValueError,
+    weights_only: without an optimizer's state, which starts anew where the engine has one. Raises ValueError,
     before the engine is touched, when the folder is of other features, seeds or slots, or a file is missing or cut.
     """
     folder, ranks = Path(folder), engine.ranks
@@ -141,11 +142,15 @@ def _slots_to_read(
         if lacking and not weights_only:
             raise ValueError(f"{path}: table {name!r} has no {lacking}: saved with another optimizer or eviction")
     if weights_only:
-        return {name: ["weight"] for name in saved}
+        return {name: [s for s in ("weight", *_TRACKED) if _both(saved, engine, name, s)] for name in saved}
     for name, table in engine.tables.items():
         for slot, (width, dtype) in saved[name]["slots"].items():
             table.storage.add_slot(slot, width, saved[name]["fills"].get(slot, 0.0), _DTYPES[dtype])
     return {name: list(saved[name]["slots"]) for name in saved}
+
+
+def _both(saved: Mapping[str, Any], engine: EmbeddingEngine, table: str, slot: str) -> bool:
+    return slot in saved[table]["slots"] and slot in engine.tables[table].storage.slots
 
 
 def _files(folder: Path, table: str, world: int, ranks: Ranks) -> list[tuple[Path, int]]:

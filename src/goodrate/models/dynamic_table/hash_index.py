@@ -60,7 +60,7 @@ class HashIndex:
     def find(self, ids: Tensor, tags: Tensor, hashes: Tensor) -> Tensor:
         """(U,) rows, -1 for what is not there. All (U,) int64."""
         rows = torch.empty_like(ids)
-        if self._kernels and not ids.is_cuda:
+        if self._kernels and ids.device.type == "cpu":
             self._kernels.find(self._slots.numpy(), ids.numpy(), tags.numpy(), hashes.numpy(), rows.numpy())
             return rows
         todo: slice | Tensor = slice(None)
@@ -71,8 +71,9 @@ class HashIndex:
             hit = (key == ids) & ((packed & _TAG) == tags)
             rows[todo] = torch.where(hit, packed >> _TAG_BITS, -1)
             rest = (~hit & (packed != _EMPTY)).nonzero()[:, 0]
-            todo = rest if isinstance(todo, slice) else todo[rest]
-            ids, tags, slot = ids[rest], tags[rest], (slot[rest] + 1) & (len(self._slots) - 1)
+            todo = rest if isinstance(todo, slice) else todo.index_select(0, rest)
+            ids, tags, slot = (part.index_select(0, rest) for part in (ids, tags, slot))
+            slot = (slot + 1) & (len(self._slots) - 1)
         return rows
 
     def insert(self, ids: Tensor, tags: Tensor, hashes: Tensor) -> Tensor:
@@ -89,7 +90,7 @@ class HashIndex:
 
     def _place(self, ids: Tensor, packed: Tensor, hashes: Tensor) -> None:
         """Write entries that are not there, each to the first empty slot from its hash on."""
-        if self._kernels and not ids.is_cuda:
+        if self._kernels and ids.device.type == "cpu":
             self._kernels.place(self._slots.numpy(), ids.numpy(), packed.numpy(), hashes.numpy())
             return
         slot = hashes & (len(self._slots) - 1)

@@ -12,7 +12,7 @@ from goodrate.models.dynamic_table import numba_kernels
 IndexKind = Literal["auto", "torch", "numba"]
 KINDS = ("auto", "torch", "numba")
 Kernels = Any  # the functions of numba_kernels, compiled
-_EXACT = ("find", "place", "distinct")
+_EXACT = ("mixed", "find", "place", "distinct")
 _RULES = ("sgd", "adam", "adagrad", "row_wise_adagrad")
 # Sums within a row may be reordered, so that they are vectorised; nothing is taken for finite.
 _FAST = {"reassoc", "contract", "nsz"}

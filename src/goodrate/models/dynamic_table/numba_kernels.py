@@ -12,6 +12,15 @@ _EMPTY = -1
 _TAG = np.int64(0xFFFF)
 
 
+def mixed(ids, tags, salts, hashes):  # type: ignore[no-untyped-def]
+    """hashes[i] = splitmix64's finalizer of ids[i] ^ salts[tags[i]], as hashing.mixed."""
+    for i in range(len(ids)):
+        h = np.uint64(ids[i] ^ salts[tags[i]])
+        h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        hashes[i] = np.int64(h ^ (h >> np.uint64(31)))
+
+
 def find(slots, ids, tags, hashes, rows):  # type: ignore[no-untyped-def]
     """rows[i] = row of key i, or -1."""
     mask = len(slots) - 1

@@ -83,9 +83,18 @@ class Storage:
         self.index.to(device)
         self.slots = {name: slot.to(device) for name, slot in self.slots.items()}
         self.pending = [(rows.to(device), gradients.to(device)) for rows, gradients in self.pending]
+        self._refused = [
+            Keys(part.ids.to(device), part.tags.to(device), part.hashes.to(device)) for part in self._refused
+        ]
+        if self.sketch is not None:
+            self.sketch.cells = self.sketch.cells.to(device)
 
     def hashed(self, ids: Tensor, tags: Tensor) -> Tensor:
         """(V,) hashes of keys."""
+        if self.kernels:
+            hashes = torch.empty_like(ids)
+            self.kernels.mixed(ids.numpy(), tags.numpy(), self.salts.numpy(), hashes.numpy())
+            return hashes
         return mixed(ids, self.salts[0] if len(self.names) == 1 else self.salts[tags])
 
     def add_slot(self, name: str, width: int, fill: float = 0.0, dtype: torch.dtype = torch.float32) -> Tensor:

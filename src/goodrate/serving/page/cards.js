@@ -1,6 +1,9 @@
 // One result: picture, facts, variants, what the judge says, and the details behind a button.
 import { make, money, percent } from "./dom.js";
 import { fillDetail, shade } from "./detail.js";
+import { factsOf, picture } from "./items.js";
+import { overruleMark } from "./overrule.js";
+import { logClick } from "./visitor.js";
 
 /** A result as a list item. place: its number, from 1. pictures: whether results of this answer have any. */
 export function resultCard(answer, result, place, pictures) {
@@ -14,27 +17,6 @@ export function resultCard(answer, result, place, pictures) {
   if (pictures) card.classList.add("pictured");
   if (answer.labels.length) card.classList.add("judged");
   return card;
-}
-
-/** A square that keeps its size while the picture loads, and stays a neutral one where there is none. */
-function picture(item) {
-  const frame = make("div", { className: "picture" });
-  if (!item.image) return frame;
-  const image = make("img", { loading: "lazy", decoding: "async", referrerPolicy: "no-referrer", width: 96, height: 96, alt: item.title });
-  image.onload = () => frame.classList.add("loaded");
-  image.onerror = () => image.remove();
-  image.src = item.image;
-  frame.append(image);
-  return frame;
-}
-
-function factsOf(item) {
-  return [
-    item.price === null ? null : make("span", { className: "price" }, money(item.price, item.currency)),
-    item.rating === null ? null : make("span", {}, make("span", { role: "img", "aria-label": "rated" }, "★"), ` ${item.rating.toFixed(1)}`),
-    item.brand ? make("span", {}, item.brand) : null,
-    item.category ? make("span", {}, item.category) : null,
-  ];
 }
 
 /** What moved the result: exclusions of the query and rules of the shop. */
@@ -66,7 +48,7 @@ function side(answer, verdict) {
   const chip = make("span", { className: `chip ${tier ?? ""}` }, tier ?? (verdict ? "No verdict" : "Not judged"));
   if (!tier) return make("div", { className: "side" }, chip);
   const label = make("div", { className: "label" }, `${verdict.label} ${percent(verdict.probabilities[verdict.label])}`);
-  return make("div", { className: "side" }, chip, oddsBar(answer.labels, verdict.probabilities), label);
+  return make("div", { className: "side" }, chip, oddsBar(answer.labels, verdict.probabilities), label, overruleMark(verdict));
 }
 
 function oddsBar(labels, probabilities) {
@@ -85,5 +67,8 @@ function toggle(button, detail, answer, result) {
   const open = button.getAttribute("aria-expanded") !== "true";
   button.setAttribute("aria-expanded", String(open));
   detail.hidden = !open;
-  if (open && !detail.childElementCount) fillDetail(detail, answer, result);
+  if (open && !detail.childElementCount) {
+    fillDetail(detail, answer, result);
+    logClick(answer, result);
+  }
 }

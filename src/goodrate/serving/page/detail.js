@@ -1,5 +1,6 @@
 // What is behind "Why": the judge's reason, label probabilities, retrieval channels, attributes, description.
 import { fetchJson, make, percent } from "./dom.js";
+import { fillOverrule } from "./overrule.js";
 
 // Colours run from worst to best whatever the number of labels: with 3 labels, 0, 2 (rounded) and 3.
 export const shade = (index, count) => `l${Math.round((3 * index) / (count - 1))}`;
@@ -12,7 +13,11 @@ export function fillDetail(detail, answer, result) {
     loadReason(reason, answer.correction?.used ? answer.correction.text : answer.query, result.item_id);
     if (verdict.tier) detail.append(probabilityTable(answer.labels, verdict.probabilities));
   }
-  detail.append(channelTable(result.retrieval));
+  const people = make("div", {});
+  detail.append(people);
+  fillOverrule(people, answer, result);
+  if (typeof result.utility === "number") detail.append(section("Ranker", make("p", {}, `Predicted chance of a click once it is seen: ${(100 * result.utility).toFixed(1)}%.`)));
+  if (!answer.query_id) detail.append(channelTable(result.retrieval)); // an interleaved answer tells nobody who found what
   const attributes = Object.entries(item.attributes ?? {});
   if (attributes.length) detail.append(section("Attributes", definitions(attributes.map(([name, value]) => [name, [value].flat().join(", ")]))));
   if (item.description) detail.append(section("Description", make("p", { className: "description" }, item.description)));

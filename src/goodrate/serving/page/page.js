@@ -4,6 +4,8 @@ import { resultCard } from "./cards.js";
 import { byId, counted, fetchJson, make } from "./dom.js";
 import { attachSheet, showFacets } from "./facets.js";
 import { attachHistory, keptScroll, push, replace } from "./history.js";
+import { whenOverruled } from "./overrule.js";
+import { showPages } from "./pages.js";
 import { findAll, findMore } from "./search.js";
 import { addressOf, filtersOf, PAGE, stateOf, toggled, withoutFilters } from "./state.js";
 import { attachSuggestions } from "./suggest.js";
@@ -244,6 +246,10 @@ function start() {
   document.addEventListener("keydown", onKey);
   attachSuggestions(form.elements.query, byId("suggestions"), submit);
   attachSheet();
+  whenOverruled(async (told) => {
+    await run(scrollY);
+    notice.prepend(make("p", { className: "told", role: "status" }, told));
+  });
   attachHistory(() => {
     byId("sheet").close();
     state = stateOf(location.search);
@@ -251,6 +257,7 @@ function start() {
   });
   run(keptScroll());
   describeServer();
+  showPages();
   if (!state.query) form.elements.query.focus();
 }
 

@@ -1,5 +1,6 @@
 // What the server is asked for one state of the page.
 import { fetchJson } from "./dom.js";
+import { visitor } from "./visitor.js";
 import { narrowed, PAGE, whereOf } from "./state.js";
 
 const MOST = 200; // results that the server gives at once
@@ -31,9 +32,10 @@ export async function findAll(state, signal) {
 }
 
 async function find(state, offset, k, signal, facets = []) {
-  const others = { k, ...(offset ? { offset } : {}), ...(state.sort ? { sort: state.sort } : {}) };
+  const others = { k, client_id: visitor(), ...(offset ? { offset } : {}), ...(state.sort ? { sort: state.sort } : {}) };
   const pairs = [...parametersOf(state, whereOf(state), others), ...facets.map((name) => ["facets", name])];
   const answer = await fetchJson("search", pairs, signal);
+  if (answer.query_id) answer.results.forEach((result) => { result.query_id = answer.query_id; });
   return { ...answer, more: answer.more ?? answer.results.length === k };
 }
 

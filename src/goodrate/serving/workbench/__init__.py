@@ -1,0 +1,1 @@
+"""The workbench: where people compare, grade and overrule what the search does, and what they said is kept."""
