@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from goodrate.serving.access import Guard
 from goodrate.serving.bodies import BodyLimit, StrictRoute
+from goodrate.serving.clicks import add_clicks
 from goodrate.serving.embedding_routes import add_embeddings
 from goodrate.serving.errors import add_errors
 from goodrate.serving.health_routes import add_health
@@ -57,6 +58,7 @@ def create_app(pipeline: SearchPipeline | LivePipeline, parts: Parts | None = No
     add_judging(app, current, seen)
     add_rerank(app, current, seen)
     add_embeddings(app, current, parts.encoder)
+    add_clicks(app, current)
     add_health(app, current)
     add_metrics(app, metrics)
     add_workbench(app, current, parts.workbench)

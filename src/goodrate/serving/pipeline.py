@@ -23,8 +23,9 @@ from goodrate.retrieval.facets import checked_names
 from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.opened import IndexReplaced
 from goodrate.retrieval.table import IndexDamaged
-from goodrate.serving.candidates import WINDOWS, Candidates, CandidateSearch, ItemStore
+from goodrate.serving.candidates import WINDOWS, Candidates, CandidateSearch, ItemStore, WeighedSearch, unavailable
 from goodrate.serving.judge_desk import JudgeDesk
+from goodrate.serving.online_weights import OnlineWeights
 from goodrate.serving.records import IndexUnavailable, NoJudge, SearchRequest, SearchResponse, UnknownItem
 from goodrate.serving.stopwatch import Stopwatch
 
@@ -52,14 +53,15 @@ class SearchPipeline:
         today: Callable[[], datetime.date] = datetime.date.today,
         judge_ms: float | None = None,
         ranker: LiveRanker | None = None,
+        online: OnlineWeights | None = None,
     ) -> None:
         """modes: those that the index supports, the default first. group_by: how results are grouped unless a request
         says otherwise. language: whose rules read measures in titles. today: the day by which ranking rules apply.
         judge_ms: what a search may spend on verdicts unless it says otherwise; None = no limit. ranker: orders results
-        inside their tiers.
+        inside their tiers. online: the weights of the searcher, where clicks move them.
         """
         self.store = store
-        self.judge = judge
+        self.judge, self.online = judge, online
         self.modes = tuple(modes)
         self._searcher = searcher
         self._rules, self._group_by, self._language, self._today = rules or RankingRules(), group_by, language, today
@@ -157,6 +159,13 @@ class SearchPipeline:
     def _group(self, request: SearchRequest) -> GroupOf | None:
         """What says which group an item is in; None for no grouping."""
         return group_of(request.group_by, self._language) if request.group_by else None
+
+    def features(self, query: str, channels: Sequence[str], where: str | None = None) -> tuple[list[str], Any]:
+        """Ids (K,) of a hybrid search and what each channel says of them (K, C). IndexUnavailable, ValueError."""
+        filter_sql(where, self.store.columns)
+        assert isinstance(self._searcher, WeighedSearch), "only an index has channels to weigh"
+        with unavailable():
+            return self._searcher.features(query, channels, where)
 
     def suggest(self, typed: str, k: int) -> list[Any]:
         """Suggestions for what was typed so far, at most k; none for an index without them."""
