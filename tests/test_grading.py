@@ -354,6 +354,16 @@ def test_wrong_options_are_refused(index: Index, tmp_path: Path, more: list[str]
     assert not (tmp_path / "team").exists()
 
 
+def test_a_workbench_without_a_queue_says_how_to_make_one(tmp_path: Path) -> None:
+    Workbench(tmp_path / "team").close()
+    for more in (
+        ["status", str(tmp_path / "team")],
+        ["export", str(tmp_path / "team"), "--out", str(tmp_path / "l.csv")],
+    ):
+        with pytest.raises(ValueError, match="no queue of pairs to grade; make one with: goodrate grade make"):
+            CliRunner().invoke(command, more, catch_exceptions=False)
+
+
 def test_a_rule_book_of_ones_own_is_kept_with_the_queue(tmp_path: Path) -> None:
     book = tmp_path / "own.toml"
     book.write_text(

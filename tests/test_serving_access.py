@@ -122,6 +122,13 @@ def test_a_wrong_token_file_is_said_by_line(tmp_path: Path, content: str, said: 
     assert said in str(raised.value) and SEARCH not in str(raised.value)
 
 
+@pytest.mark.parametrize("content", ["search möglichst-lange-tokens\n".encode("latin-1"), b"PAR1\xbe\xff\x00"])
+def test_a_token_file_that_is_no_text_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "tokens.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"tokens\.txt, line 1: .*not UTF-8"):
+        read_tokens(tmp_path / "tokens.txt")
+
+
 def test_tokens_are_kept_as_digests_with_their_names(tokens: Path) -> None:
     read = read_tokens(tokens)
     assert [(token.role, token.user) for token in read] == [("search", "search"), ("judge", "shop"), ("edit", "anna")]

@@ -213,8 +213,9 @@ def _require_numbers(card: RankerCard) -> None:
     sizes = [card.dim, *card.hidden, *(told[name] for told in card.tables.values() for name in TOLD)]
     if wrong := [size for size in sizes if type(size) is not int or size < 0]:
         raise TypeError(f"expected a size, found {wrong[0]!r}")
-    if wrong := [one for one in (*card.mean, *card.spread) if type(one) not in (int, float) or not math.isfinite(one)]:
-        raise TypeError(f"mean and spread: expected numbers, found {wrong[0]!r}")
+    scaled = (*card.mean, *card.spread)
+    if odd := [one for one in scaled if type(one) not in (int, float) or not math.isfinite(one)]:
+        raise TypeError(f"mean and spread: expected numbers, found {odd[0]!r}")
     if len(card.spread) != len(card.mean) or min(card.spread, default=1.0) <= 0:
         raise TypeError("spread: expected a number above 0 for each of mean")
 

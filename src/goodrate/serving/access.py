@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 from goodrate.serving.bodies import error_answer
+from goodrate.text_file import read_text
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -67,7 +68,7 @@ def read_tokens(path: str | Path) -> tuple[Token, ...]:
     without tokens.
     """
     tokens: dict[bytes, Token] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         words = line.partition("#")[0].split()
         if not words:
             continue

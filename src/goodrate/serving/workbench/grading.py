@@ -58,7 +58,7 @@ NEXT = f"""WITH latest AS ({LATEST}),
     ORDER BY skipped.id IS NOT NULL, skipped.id, place LIMIT 1"""
 
 
-class NoQueue(LookupError):
+class NoQueue(ValueError):
     """There is nothing to grade: no queue was made."""
 
 
