@@ -159,6 +159,17 @@ def test_the_report_says_which_system_is_better_whatever_the_sides(index: Path, 
     assert len(lines) == len(rows) and {one["comment"] for one in lines if one["rater"] == "Bo"} == {"=cmd()"}
 
 
+def test_raters_who_all_say_the_same_agree_to_an_unknown_degree(index: Path, tmp_path: Path) -> None:
+    made(index, tmp_path)
+    web = client(tmp_path)
+    number = web.get("/compare/sets").json()["sets"][0]["id"]
+    first = web.get(f"/compare/sets/{number}", params={"rater": "Ada"}).json()["queries"][0]["id"]
+    for rater in ("Ada", "Bo"):
+        web.post("/compare/votes", json={"query_id": first, "rater": rater, "better": "left"})
+    said = " ".join(comparison_report(tmp_path).lines())
+    assert "alpha unknown (one and the same vote throughout) on 1 queries" in said and "nan" not in said
+
+
 def votes_of(scores: dict[str, list[str]], chance: float = 1.0) -> pl.DataFrame:
     """Votes by query, the n-th of rater n."""
     rows = [(query, str(number), label, chance) for query, said in scores.items() for number, label in enumerate(said)]

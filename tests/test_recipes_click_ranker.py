@@ -128,6 +128,13 @@ def test_a_judge_is_read_and_known_by_its_labels(index: Path, tmp_path: Path) ->
         Index.open(index).with_ranker(folder, across_tiers=True).search("red lamp")
 
 
+def test_a_log_without_a_click_is_refused(index: Path, tmp_path: Path) -> None:
+    impressions("i03", 1, pages=1).with_columns(clicked=pl.lit(False)).write_parquet(tmp_path / "log.parquet")
+    with pytest.raises(ValueError, match=r"log\.parquet: none of the \d+ impressions to learn from was clicked"):
+        trained(index, tmp_path / "log.parquet", tmp_path / "run")
+    assert not (tmp_path / "run" / "ranker").exists()
+
+
 def test_the_same_run_again_changes_nothing_and_other_settings_are_refused(index: Path, tmp_path: Path) -> None:
     impressions("i07", 1, pages=4).write_csv(tmp_path / "log.csv")
     first = utilities(trained(index, tmp_path / "log.csv", tmp_path / "run"))

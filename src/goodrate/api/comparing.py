@@ -133,8 +133,10 @@ class Comparison:
         if found is None:
             return ["agreement: no query has the votes of two raters"]
         alpha = found.alpha["ordinal"]
+        told = f"{alpha.value:.2f} [{alpha.low:.2f}, {alpha.high:.2f}]"
+        unknown = "unknown (one and the same vote throughout)"
         lines = [
-            f"agreement: Krippendorff's alpha {alpha.value:.2f} [{alpha.low:.2f}, {alpha.high:.2f}] on "
+            f"agreement: Krippendorff's alpha {unknown if alpha.value != alpha.value else told} on "
             f"{found.several:,} queries with several votes"
         ]
         for two in found.rater_pairs:

@@ -210,6 +210,8 @@ def _reading(settings: Settings, folder: RunFolder, log: LogFeatures) -> Reading
         rows = np.flatnonzero(~is_dev(log, settings.dev_share))
         if not len(rows):
             raise ValueError(f"{settings.events}: no query is left to learn from; set a smaller dev_share")
+        if not log.log.clicked[rows].any():
+            raise ValueError(f"{settings.events}: none of the {len(rows):,} impressions to learn from was clicked")
         mean, spread = scales(log.dense(rows))
         given = _propensities(settings, log, rows)
         told = None if given is None else given.tolist()
