@@ -91,6 +91,20 @@ def test_what_is_clicked_once_seen_is_ranked_first(index: Path, tmp_path: Path, 
     assert card.correction == correction and card.trained["impressions"] == len(QUERIES) * 20 * COUNT
 
 
+def test_user_behaviour_insights_are_learned_from(index: Path, tmp_path: Path) -> None:
+    rows = []
+    for number, query in enumerate(QUERIES):
+        common = {"query_id": f"q{number}", "timestamp": f"2026-03-01T10:{number:02d}:00Z"}
+        rows.append({**common, "user_query": query, "query_response_hit_ids": ITEMS["id"].to_list()})
+        clicked = {"object": {"object_id": "i07"}, "position": {"ordinal": 8}}
+        rows.append({**common, "action_name": "click", "event_attributes": clicked})
+    (tmp_path / "ubi.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = trained(index, tmp_path / "ubi.jsonl", tmp_path / "run", table_optimizer="adam", table_rate=0.05)
+    told = utilities(folder)
+    assert Ranker.open(folder).card.trained["impressions"] == len(QUERIES) * COUNT
+    assert max(told, key=told.__getitem__) == "i07"
+
+
 def test_ranks_by_position_alone_are_worth_nothing() -> None:
     clicked, position = np.asarray([True, False, False, True]), np.asarray([1, 1, 2, 2])
     assert within_places(-position.astype(float), clicked, position) == 0.5

@@ -169,7 +169,7 @@ class Training:
 
 def _read(settings: Settings) -> Impressions:
     """The log as it is. Raises as read_impressions."""
-    return Impressions.of(read_impressions(settings.events, settings.events_map, settings.skip_bad))
+    return Impressions.of(read_impressions(settings.events, settings.events_map or None, settings.skip_bad))
 
 
 def _growth(settings: Settings, known: int) -> Iterator[Impressions]:
@@ -227,7 +227,7 @@ def _propensities(settings: Settings, log: LogFeatures, rows: np.ndarray) -> np.
     if settings.propensities is not None:
         return np.asarray(settings.propensities)
     if settings.randomised is not None:
-        random = Impressions.of(read_impressions(settings.randomised, settings.events_map, settings.skip_bad))
+        random = Impressions.of(read_impressions(settings.randomised, settings.events_map or None, settings.skip_bad))
         return from_randomised(random.position, random.clicked)
     if settings.correction != "ipw":
         return None
