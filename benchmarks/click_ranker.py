@@ -10,6 +10,7 @@ opinion of a pair is the true label plus normal noise (standard deviation 0.6 la
 tiers have errors, and they are the same for all arms. "tier + gain" is the order without a ranker, "oracle" that of the
 true utility inside the tiers. "told" orders by the utility that probabilities, quality and price tell, with the weights
 of the simulator: the most that numbers can give. An arm is a correction of position bias, perhaps with other features.
+nDCG, Good tier: of the true utility, over the results that the judge calls Good. clicks a page: expected, 10 places.
 appeal: spread of what makes an item liked and stands nowhere in the catalogue (docs/shop.md); 0 = nothing does. The
 rates were chosen with the correction "examination" on seeds 100 and 101, which are not among those reported.
 """
@@ -68,7 +69,7 @@ ARMS: dict[str, dict[str, Any] | None] = {
 }
 APPEALS = (0.0, 0.5)
 METRICS = {
-    "ndcg": "nDCG of utility, Good tier", "goodrate": "Goodrate@10", "clicks": "expected clicks, 10 places",
+    "ndcg": "nDCG, Good tier", "goodrate": "Goodrate@10", "clicks": "clicks a page",
 }  # fmt: skip
 app = typer.Typer(add_completion=False, help=__doc__)
 

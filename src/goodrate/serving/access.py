@@ -39,6 +39,8 @@ def role_for(method: str, path: str) -> str | None:
 
     >>> [role_for("GET", path) for path in ("/search", "/explain", "/readyz", "/overrules")], role_for("POST", "/votes")
     (['search', 'judge', None, 'edit'], 'edit')
+    >>> role_for("POST", "/ubi/events"), role_for("DELETE", "/overrules/1")
+    ('search', 'edit')
     """
     if path in PUBLIC:
         return None
