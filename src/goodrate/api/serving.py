@@ -44,8 +44,9 @@ def serve(
     allowed = access(host, Path(token_file) if token_file else None, insecure)
     with listen(host, port) as listener:
         team = open_workbench(workbench)
+        served = live(index)
         warm_up(index)
-        run(live(index), listener, Parts(encoder=text_encoder(index), access=allowed, workbench=team))
+        run(served, listener, Parts(encoder=text_encoder(index), access=allowed, workbench=team))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -92,7 +93,9 @@ def live(
     manifest = index.store.path / "store.json"
     version = (lambda: index.store.version) if follow_items else (lambda: None)
     read = [index.store.path / name for name in WORD_FILES] + ([index.rules_file] if index.rules_file else [])
-    return LivePipeline(index.pipeline, reopen, [manifest, *read, *files], version)
+    served = LivePipeline(index.pipeline, reopen, [manifest, *read, *files], version)
+    served.start()
+    return served
 
 
 def open_live(
@@ -224,10 +227,13 @@ def open_workbench(folder: str | Path | None) -> Workbench | None:
 def run(pipeline: LivePipeline, listener: socket.socket, parts: Parts | None = None) -> None:
     """Serve on a socket that listens already."""
     require("serve", "goodrate serve")
+    pipeline.start()
     try:
         server(pipeline, parts).run(sockets=[listener])
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the server has stopped") from stop
+    finally:
+        pipeline.stop()
 
 
 def run_comparisons(folder: str | Path, listener: socket.socket, parts: Parts | None = None) -> None:

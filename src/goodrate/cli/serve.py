@@ -88,6 +88,7 @@ def serve(
     across_tiers: AcrossTiers = False,
     candidates: Candidates = None,
     max_body: MaxBody = 8.0,
+    max_requests: Annotated[int, typer.Option(min=1, help="Answered at once; more get 429, ask again later.")] = 128,
     token_file: TokenFile = None,
     insecure: Insecure = False,
     allow_host: AllowHost = None,
@@ -121,7 +122,7 @@ def serve(
         at = listener.getsockname()[1]
         announced = announcement(served.items, served.judge, host, at, token_file is None)
         _say([*announced, *served.notices], served.judge, log_format)
-        limits = Limits(body=int(max_body * 1_000_000))
+        limits = Limits(body=int(max_body * 1_000_000), requests=max_requests)
         run(
             served.pipeline,
             listener,
