@@ -31,6 +31,7 @@ QUEUE = Queue("click_prediction")
 IDS = tuple(f"c{n}" for n in range(1, 27))
 NUMBERS = tuple(f"i{n}" for n in range(1, 14))
 COLUMNS = EventColumns(IDS, NUMBERS, label="label")
+CELLS = 1 << 16  # of the count-min sketch of a column's ids, 4 bytes each
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
@@ -117,7 +118,7 @@ def engine_of(settings: ClickSettings, seed: int) -> Any:
     """The table of an arm."""
     from goodrate.models.dynamic_table import EmbeddingEngine, EmbeddingSpec, MinCount
 
-    admission = MinCount(settings.min_count, cells=1 << 16) if settings.min_count > 1 else None
+    admission = MinCount(settings.min_count, cells=CELLS) if settings.min_count > 1 else None
     spec = EmbeddingSpec(1 + settings.factors, init_scale=settings.init_scale, admission=admission)
     return EmbeddingEngine(dict.fromkeys(IDS, spec), seed=seed)
 
@@ -223,6 +224,7 @@ def render() -> str:
         "AUC minus static (logits averaged over seeds)": differences(tested, "static embeddings"),
         "rows": lambda results: mean(results, "rows", ",.0f"),
         "table, MiB": lambda results: mean(results, "table_mib", ".1f"),
+        "counts of ids not admitted, MiB": counts_mib,
         "events trained a processor second": lambda results: mean(results, "events_per_cpu_second", ",.0f"),
     }
     share = float(gold().mean())
@@ -236,6 +238,11 @@ def render() -> str:
         f"loss {constant:.5f}. Means over seeds, lowest and highest in brackets. Settings: {named}.",
         arm_table(tested, ARMS, columns),
     ])  # fmt: skip
+
+
+def counts_mib(results: Results) -> str:
+    """The sketches of all columns, which the table's bytes leave out."""
+    return f"{4 * CELLS * len(IDS) / 2**20:.1f}" if results[0]["settings"]["min_count"] > 1 else "-"
 
 
 def spread_of(results: Results, name: str) -> str:

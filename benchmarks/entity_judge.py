@@ -25,7 +25,7 @@ import torch
 import typer
 
 from goodrate.api.overruling import effect
-from goodrate.evaluation.classification import area_under_curve, classify, likeliest
+from goodrate.evaluation.classification import area_under_curve, classify
 from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
 from goodrate.learning.fit import fit
 from goodrate.learning.records import MicroBatch, Term, Update
@@ -40,6 +40,7 @@ from goodrate.relevance.catalog_entities import sharing
 from goodrate.relevance.encoder_judge import field_texts
 from goodrate.relevance.entity_judge import EntityJudge
 from goodrate.relevance.entity_model import CrossEncoderVerdicts
+from goodrate.relevance.label_choice import chosen_labels
 from goodrate.relevance.overrides import Overrides
 from goodrate.relevance.pairs import JudgedPair, Pair
 from goodrate.run_folder import RunFolder, code_versions, write_atomic
@@ -293,7 +294,7 @@ def measured(
     good = data.scale.is_positive[data.labels[rows]]
     told["auc_good"] = float(area_under_curve(good, scores[rows]))
     if labels is not None:
-        said = classify(data.labels[rows], likeliest(labels[rows]), data.scale)
+        said = classify(data.labels[rows], chosen_labels(labels[rows]), data.scale)
         told |= {"accuracy": said.accuracy, "macro_f1": said.macro_f1, "failed": said.failed}
     return told
 

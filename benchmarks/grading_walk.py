@@ -160,9 +160,10 @@ def served(folder: Path) -> Iterator[str]:
     import uvicorn
 
     from goodrate.serving.http import create_app
+    from goodrate.serving.parts import Parts
 
     listener = socket.create_server(("127.0.0.1", 0))
-    app_of = create_app(Index.open(folder / "shop-index").pipeline, workbench=Workbench(folder / "team"))
+    app_of = create_app(Index.open(folder / "shop-index").pipeline, Parts(workbench=Workbench(folder / "team")))
     server = uvicorn.Server(uvicorn.Config(app_of, log_level="error"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -30,9 +30,9 @@ from goodrate.models.encoder import Encoder
 from goodrate.models.layer_states import LayerStates
 from goodrate.recipes import judge_unlabelled
 from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
-from goodrate.recipes.ensemble_report import BM25, Report, lexical_scores, measured_report
+from goodrate.recipes.ensemble_report import BM25, Report, System, lexical_scores, measured_report
 from goodrate.recipes.probe_setup import ProbeSetup
-from goodrate.recipes.score_sum import PROBE, LabelledPairs, Member, ScoreSums, probe_scores
+from goodrate.recipes.score_sum import PROBE, LabelledPairs, Member, ScoreSums, probabilities_out_of_fold, probe_scores
 from goodrate.recipes.untrained_members import CHARACTERS as ENCODER_CHARACTERS
 from goodrate.recipes.untrained_members import COSINE, USUAL, untrained_judges, untrained_members
 from goodrate.relevance.encoder_judge import EncoderJudge
@@ -48,6 +48,7 @@ from lib.timing import between, machine, spread
 from search_quality import DATA, folder, judgements_format
 
 NAME = "real_judges"
+BY_ODDS = "ensemble, its sum alone"
 CHARACTERS = 160  # of an item that the probe reads
 COST_PAIRS, COST_ROUNDS = 60, 5
 NEGATIONS = ("without", "not", "no", "non")
@@ -268,8 +269,16 @@ def measured(
         data = LabelledPairs(judged.pairs, judged.scale, seed=seed)
         probe = Member.of(probe_scores(features, data), USUAL[PROBE])
         sums = ScoreSums(data, {**members, PROBE: probe})
-        reports.append(measured_report(sums, rivals, features if seed == 0 else None))
+        report = measured_report(sums, rivals, features, with_curve=seed == 0)
+        reports.append(replace(report, systems=(*report.systems, sum_alone(sums))))
     return summary(reports)
+
+
+def sum_alone(sums: ScoreSums) -> System:
+    """The ensemble without a label head: labels and order from its sum, out of fold."""
+    data, total = sums.data, sums.out_of_fold()
+    probabilities = probabilities_out_of_fold(total, data)
+    return System(BY_ODDS, data.ndcg(total), data.ndcg(total, "ndcg"), total, probabilities)
 
 
 def summary(reports: list[Report]) -> dict[str, Any]:
@@ -298,6 +307,8 @@ def summary(reports: list[Report]) -> dict[str, Any]:
     return {
         "queries": len(first.data.queries), "negations": int(negation.sum()), "rival": first.rival, "systems": systems,
         "weights": [report.weights for report in reports], "curve": first.curve,
+        "label head": [report.label_head for report in reports],
+        "label gain": first.label_gain.as_dict() if first.label_gain else None,
         "adds": {name: one.as_dict() for name, one in first.adds.items()}, "tier precision": precision_of_good(reports),
     }  # fmt: skip
 
@@ -353,7 +364,9 @@ def _parts(one: dict[str, Any], arm: str, values: dict[str, Any]) -> list[str]:
         members.append([name, f"{np.mean(weights):.2f}", cell(adds, "+.3f")])
     tiers, curve = values["tier precision"], ", ".join(f"{n}: {gain:+.3f}" for n, gain in values["curve"].items())
     told = (f"Of what is shown as Good {tiers['precision']:.3f} is (it is {tiers['shown']:.2f} of all pairs). Labelled "
-            f"queries: gain over the untrained sum. {curve}")  # fmt: skip
+            f"queries: gain over the untrained sum. {curve}\n\nA label head in {sum(values.get('label head', []))} of "
+            f"{one['seeds']} deals; log loss of the odds less its own, first deal: "
+            f"{cell(values.get('label gain'), '+.3f')}")  # fmt: skip
     return [title, markdown(rows), markdown(members), told]
 
 

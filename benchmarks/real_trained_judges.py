@@ -28,7 +28,7 @@ import numpy as np
 import typer
 
 from goodrate.api.training import run_from_settings, settings_with_data
-from goodrate.evaluation.classification import classify, likeliest
+from goodrate.evaluation.classification import classify
 from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
 from goodrate.examples.judge_prompts import judge_prompts
 from goodrate.models.adapter import LoraSettings
@@ -44,6 +44,7 @@ from goodrate.relevance.calibration import reliability
 from goodrate.relevance.cross_encoder_judge import pair_tokens
 from goodrate.relevance.encoder_judge import EncoderJudge
 from goodrate.relevance.judge_format import JudgeFormat
+from goodrate.relevance.label_choice import chosen_labels
 from goodrate.relevance.lm_judge import LmJudge
 from goodrate.run_folder import code_versions, new_folder, write_atomic
 from goodrate.settings import complete
@@ -335,7 +336,7 @@ def row(
     good = classify(data.labels[rows], np.zeros(int(rows.sum()), dtype=int), data.scale, scores[rows])
     told["auc_good"] = good.auc if name != "words" else None
     if labels is not None:
-        said = classify(data.labels[rows], likeliest(labels[rows]), data.scale)
+        said = classify(data.labels[rows], chosen_labels(labels[rows]), data.scale)
         told |= {"accuracy": said.accuracy, "macro_f1": said.macro_f1, "good_f1": said.good_f1}
         told["ece"] = reliability(labels[rows], data.labels[rows]).ece
     return told

@@ -67,7 +67,7 @@ def test_queries_and_events_become_impressions(tmp_path: Path) -> None:
     assert found.notes == (
         "queries without an impression event: 1; all of their hits count as seen",
         "events of other actions are left out: product_hover 1",
-        "clicked items that nothing says were shown: 1; they count as seen, without position",
+        "clicked items that nothing shows: 1; they count as seen, without position",
         "impressions of queries without user_query: 1; left out",
     )
 

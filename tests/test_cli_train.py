@@ -247,12 +247,12 @@ def test_a_written_shop_is_the_shop_of_its_settings(tmp_path: Path) -> None:
 def test_agreement_by_hand() -> None:
     import numpy as np
 
-    from goodrate.evaluation.classification import FAILED, likeliest
+    from goodrate.relevance.label_choice import FAILED, chosen_labels
     from goodrate.scale import FOUR_LEVEL
 
     nan = float("nan")
     probabilities = np.array([[0.1, 0.9, 0, 0], [nan] * 4, [0, 0, 0.4, 0.6], [0, 0, 0.6, 0.4]])
-    predicted = likeliest(probabilities)
+    predicted = chosen_labels(probabilities)
     assert predicted.tolist() == [1, FAILED, 3, 2]
     numbers = agreement(np.array([1, 0, 3, 3]), predicted, FOUR_LEVEL)
     # 2 of 4 right; F1 of label 0: 0 (the failure is no hit), of 1: 1, of 3: precision 1, recall 1/2, so 2/3

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DISTRIBUTIONS = {  # import -> what brings it, where the names differ
     "huggingface_hub": "huggingface-hub",
+    "anyio": "fastapi",
     "ir_measures": "ir-measures",
     "sklearn": "scikit-learn",
     "starlette": "fastapi",
@@ -70,7 +71,8 @@ def test_everything_imported_is_declared_and_everything_declared_is_imported() -
     hard = {distribution(requirement) for requirement in PROJECT["dependencies"]}
     optional = {name for packages in EXTRAS.values() for name in packages}
     assert hard & optional == set()
-    used = imported() | {"tensorboard"}  # accelerate imports TensorBoard for us
+    # accelerate imports TensorBoard for us, and torch what it writes ONNX with
+    used = imported() | {"tensorboard", "onnx", "onnxscript"}
     # a package of several distributions, such as opentelemetry, is known by its first name
     known = {DISTRIBUTIONS.get(name, name) if "." not in name else name.partition(".")[0] for name in optional}
     assert hard | known == used

@@ -25,6 +25,7 @@ from goodrate.relevance.partial_rules import deciding_rule
 from goodrate.relevance.rulebook import RuleBook, combinations, named_rulebook
 from goodrate.scale import GRADED_0_3
 from goodrate.serving.http import create_app
+from goodrate.serving.parts import Parts
 from goodrate.serving.workbench.grading import CANNOT_TELL, LABEL, SKIP, Grading, QueuedPair, Vote
 from goodrate.serving.workbench.store import Workbench
 from serving_shop import fake_pipeline
@@ -114,7 +115,7 @@ def test_two_raters_grade_each_pair_and_neither_sees_the_other(tmp_path: Path) -
     grading = queue(tmp_path, raters=2)
     graded(grading, "Ada", 1, "3", reason="as asked")
     assert next_item(grading, "Ada") == "a2" and next_item(grading, "Bo") == "a1"
-    client = TestClient(create_app(fake_pipeline(), workbench=Workbench(tmp_path)))
+    client = TestClient(create_app(fake_pipeline(), Parts(workbench=Workbench(tmp_path))))
     told = client.get("/grading/next", params={"rater": "Bo"}).json()
     assert told["pair"]["item_id"] == "a1" and "as asked" not in json.dumps(told)
     assert set(told["pair"]) == {"pair", "query", "item_id", "title", "skipped", "item"}
@@ -175,10 +176,10 @@ def test_a_name_that_is_no_persons_is_refused(tmp_path: Path, name: str) -> None
 def test_http_refuses_what_is_wrong_in_words(tmp_path: Path) -> None:
     client = TestClient(create_app(fake_pipeline()), raise_server_exceptions=False)
     assert client.get("/grading").status_code == 501
-    empty = TestClient(create_app(fake_pipeline(), workbench=Workbench(tmp_path / "empty")))
+    empty = TestClient(create_app(fake_pipeline(), Parts(workbench=Workbench(tmp_path / "empty"))))
     assert empty.get("/grading").status_code == 404 and "goodrate grade make" in empty.get("/grading").json()["message"]
     queue(tmp_path)
-    there = TestClient(create_app(fake_pipeline(), workbench=Workbench(tmp_path)))
+    there = TestClient(create_app(fake_pipeline(), Parts(workbench=Workbench(tmp_path))))
     body = {"pair": 1, "rater": "Ada", "kind": "label", "label": "3"}
     assert there.post("/grading/votes", json={**body, "label": "7"}).status_code == 400
     assert there.post("/grading/votes", json={**body, "pair": 9}).status_code == 404

@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from goodrate.api.interleaving import interleaved_report, open_interleaving
 from goodrate.catalog.items import Catalog
+from goodrate.catalog.ubi import read_ubi
 from goodrate.cli.compare import command
 from goodrate.evaluation.interleaving import preference, team_draft
 from goodrate.retrieval.store import Store
@@ -146,6 +147,15 @@ def test_events_are_kept_as_they_come(tmp_path: Path) -> None:
     bare = TestClient(create_app(fake_pipeline()))
     refused = bare.post("/ubi/events", json={"action_name": "click", "query_id": "q"})
     assert refused.status_code == 501 and "--interleave B" in refused.json()["message"]
+
+
+def test_the_log_is_read_as_any_shops_ubi(tmp_path: Path) -> None:
+    web = app(tmp_path)
+    answer = search(web, k=3)
+    click(web, answer, answer["results"][1]["item_id"])
+    read = read_ubi([tmp_path / "queries.jsonl", tmp_path / "events.jsonl"]).frame.sort("position")
+    assert read["item_id"].to_list() == [one["item_id"] for one in answer["results"]]
+    assert read["clicked"].cast(pl.Int64).to_list() == [0, 1, 0] and set(read["query"]) == {"red shoes"}
 
 
 def test_a_line_that_a_killed_process_left_spoils_no_other(tmp_path: Path) -> None:

@@ -186,6 +186,19 @@ def test_a_deepfm_adds_its_three_parts() -> None:
     torch.testing.assert_close(model(batch)["logits"], torch.tensor([0.75 + 11 + 0.125 + 2]))
 
 
+def test_a_training_goes_on_with_what_was_added(tmp_path: Path) -> None:
+    write_events(tmp_path, rows=90)
+    source = EventSource(EventStream(tmp_path, COLUMNS, follow=0.0, workers=2), rows=100)
+    first, end = source.next(0), source.next(1)
+    assert first is not None and first.facts["events"] == 90 and end is None
+    state = source.state_dict()
+    (tmp_path / "a.parquet").rename(tmp_path / "c.parquet")  # the same 30 rows under a new name are new rows
+    later = EventSource(EventStream(tmp_path, COLUMNS, follow=0.0, workers=2), rows=100)
+    later.load_state_dict(state)
+    added = later.next(2)
+    assert added is not None and added.facts["events"] == 30 and later.next(3) is None
+
+
 def test_a_growing_folder_with_several_processes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_events(tmp_path)
     stream = EventStream(tmp_path, COLUMNS, follow=0.0)

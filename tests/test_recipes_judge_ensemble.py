@@ -15,7 +15,7 @@ from calling import Run, called
 from goodrate.catalog.splits import query_folds, query_groups
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.encoder import Encoder
-from goodrate.recipes import judge_unlabelled
+from goodrate.recipes import ensemble_report, judge_unlabelled
 from goodrate.recipes.score_sum import (
     PROBE,
     LabelledPairs,
@@ -27,9 +27,11 @@ from goodrate.recipes.score_sum import (
 )
 from goodrate.recipes.untrained_members import CONSTRAINTS, COSINE, WORDS
 from goodrate.relevance import probe_judge
+from goodrate.relevance.ensemble_judge import LABELS_FILE
 from goodrate.relevance.feature_cache import FeatureCache, feature_key
 from goodrate.relevance.judge import open_judge
 from goodrate.relevance.judge_card import CARD_FILE, read_judge_card
+from goodrate.relevance.odds import label_probabilities
 from goodrate.relevance.pairs import JudgedPair, Pair
 from goodrate.relevance.probe_head import ProbeHead, gain_targets, ridge_heads
 from goodrate.scale import ESCI, FOUR_LEVEL, WANDS
@@ -196,7 +198,9 @@ def fit(
     return call
 
 
-def test_one_command_fits_a_judge_that_opens_and_says_what_it_is_worth(fit: Run, made: Path, tmp_path: Path) -> None:
+def test_one_command_fits_a_judge_that_opens_and_says_what_it_is_worth(
+    fit: Run, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out_folder = tmp_path / "run"
     options = ("--encoder", made / "encoder", "--model", made / "lm", "--out", out_folder, "--layers", "1,2")
     code, out, err = fit(*options)
@@ -223,8 +227,19 @@ def test_one_command_fits_a_judge_that_opens_and_says_what_it_is_worth(fit: Run,
 
     before = (out_folder / "judge" / CARD_FILE).read_text()
     assert fit(*options)[0] == 0 and (out_folder / "judge" / CARD_FILE).read_text() == before  # the same again
+    assert (out_folder / "judge" / LABELS_FILE).exists() == report["label_head"]
+    monkeypatch.setattr(ensemble_report, "_adds", lambda *_: {})  # a random network's probe would be left out
+    answers = iter([1.0, 0.0])  # surely better labels, and no surely worse order
+    monkeypatch.setattr(ensemble_report, "surely", lambda _: next(answers))
     code, _, err = fit(*options[:4], "--out", tmp_path / "more", "--layers", "1,2", "--features", out_folder)
     assert code == 0 and "of 128 pairs" not in err, err  # nothing is read again
+    assert "labels, and by them the order, come of a label head: log loss out of fold" in err
+    headed: Any = open_judge(tmp_path / "more" / "judge").inner
+    assert PROBE in headed.members and headed.label_head.digest == headed.card.label_head
+    pairs = [Pair("red lamp", {"title": "red lamp"}), Pair("red lamp", {"title": "blue rug"})]
+    by_odds = label_probabilities(headed.scores(pairs), headed.card.slope, headed.card.cuts)
+    rows = headed.assess(pairs).probabilities
+    assert not np.allclose(rows, by_odds)
     code, _, err = fit(*options[:4], "--out", tmp_path / "none", "--features", tmp_path)
     assert code == 2 and "no features.safetensors there" in err
     code, _, err = fit(*options[:-2])

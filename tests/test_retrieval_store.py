@@ -351,3 +351,27 @@ def test_items_that_were_found_are_read_where_they_lie_and_never_wrong_after_a_w
     assert store.items(["i3", "i7"])["title"].to_list() == ["chair 3", "lamp 7"]
     with pytest.raises(ValueError, match="i5"):
         store.items(["i5"])
+
+
+def test_items_are_found_by_id_without_a_scan_and_never_wrong_after_a_write(tmp_path: Path) -> None:
+    store = text_store(tmp_path, catalog(random_titles(300)))
+
+    def plan() -> str:
+        table = store._opened._table()
+        return str(table.search().where("id IN ('i0007', 'i0290')").select(["id"]).explain_plan(verbose=True))
+
+    assert "ScalarIndexQuery" in plan() and "id_idx" in plan()
+    store.upsert(catalog(["new lamp", "newer lamp"], first=299), None)  # one is replaced, one is new
+    store.update(catalog(["other lamp"], first=7))
+    assert store.items(["i0300", "i0007", "i0299"])["title"].to_list() == ["newer lamp", "other lamp", "new lamp"]
+    store.remove(["i0007", "i0299"])
+    assert set(store.known_items(["i0300", "i0007", "i0299", "i0006"])["id"]) == {"i0300", "i0006"}
+    assert "ScalarIndexQuery" in plan() and len(store) == 299
+
+
+def test_an_index_without_one_over_its_ids_is_read_and_gets_it_with_the_next_write(tmp_path: Path) -> None:
+    store = text_store(tmp_path, catalog(random_titles(50)))
+    store._opened._table().drop_index("id_idx")
+    assert store.items(["i0007"])["id"].to_list() == ["i0007"]
+    store.upsert(catalog(["new lamp"], first=50), None)
+    assert "id_idx" in {index.name for index in store._opened._table().list_indices()}

@@ -21,7 +21,8 @@ from goodrate.relevance.verdicts import Explanation
 from goodrate.scale import FOUR_LEVEL
 from goodrate.serving import judge_budget
 from goodrate.serving.http import create_app
-from goodrate.serving.judge_budget import FIRST, JudgePace, judge_within
+from goodrate.serving.judge_budget import FIRST, JudgePace
+from goodrate.serving.judge_desk import JudgeDesk
 from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.records import SearchRequest
 from serving_shop import CATALOGUE, FakeSearcher, FakeStore, Hit, fake_judge, fake_pipeline, hit_at
@@ -61,11 +62,12 @@ def pairs_of(count: int) -> list[Pair]:
 
 
 def test_the_time_is_held_once_the_speed_is_known() -> None:
-    inner, pace = TimedJudge(), JudgePace()
-    judge = CalibratedJudge(inner)
-    judge_within(judge, pairs_of(20), 60.0, pace, inner.clock)  # learns the speed
+    inner = TimedJudge()
+    judge, desk = CalibratedJudge(inner), JudgeDesk(inner.clock)
+    desk.verdicts(judge, pairs_of(20), 60.0)  # learns the speed
     before = inner.now
-    verdicts = judge_within(judge, pairs_of(50), 0.2, pace, inner.clock)
+    verdicts, waited = desk.verdicts(judge, pairs_of(50), 0.2)
+    assert waited == 0
     done = [verdict is not None for verdict in verdicts]
     assert inner.now - before <= 0.2 + 1e-9
     assert done == sorted(done, reverse=True)  # the best candidates, without a gap
@@ -77,10 +79,10 @@ def test_the_time_is_held_once_the_speed_is_known() -> None:
 def test_without_a_known_speed_it_begins_small_and_without_time_it_judges_nothing() -> None:
     inner = TimedJudge()
     judge = CalibratedJudge(inner)
-    assert judge_within(judge, pairs_of(3), 0.0, JudgePace(), inner.clock) == [None] * 3 and inner.batches == []
-    judge_within(judge, pairs_of(50), 0.035, JudgePace(), inner.clock)
+    assert JudgeDesk(inner.clock).verdicts(judge, pairs_of(3), 0.0) == ([None] * 3, 0.0) and inner.batches == []
+    JudgeDesk(inner.clock).verdicts(judge, pairs_of(50), 0.035)
     assert [len(batch) for batch in inner.batches] == [FIRST // 2]
-    assert len(judge_within(judge, pairs_of(5), 60.0, JudgePace(), inner.clock)) == 5
+    assert None not in JudgeDesk(inner.clock).verdicts(judge, pairs_of(5), 60.0)[0]
 
 
 def test_a_slow_hour_is_forgotten() -> None:
@@ -125,17 +127,21 @@ class TenFound(FakeSearcher):
 
 
 @pytest.fixture
-def clocked(monkeypatch: pytest.MonkeyPatch) -> TimedJudge:
-    """A judge of 10 ms a pair whose clock is that of judging within a time."""
-    judge = TimedJudge(start=0.0, each=0.01)
-    monkeypatch.setattr(judge_budget.judge_within, "__kwdefaults__", None)
-    monkeypatch.setattr(judge_budget.judge_within, "__defaults__", (judge.clock,))
-    return judge
+def clocked() -> TimedJudge:
+    """A judge of 10 ms a pair."""
+    return TimedJudge(start=0.0, each=0.01)
+
+
+def timed(judge: CalibratedJudge, clock: TimedJudge, judge_ms: float | None = None) -> SearchPipeline:
+    """A pipeline whose judge's clock is that of its time for verdicts; one pair is known to take 10 ms."""
+    pipeline = SearchPipeline(TenItems(), TenFound(), judge, judge_ms=judge_ms)
+    pipeline.desk = JudgeDesk(clock.clock)
+    pipeline.desk.pace.took(1, 0.01)
+    return pipeline
 
 
 def test_unjudged_results_stand_below_good_and_mid_and_above_bad(clocked: TimedJudge) -> None:
-    pipeline = SearchPipeline(TenItems(), TenFound(), CalibratedJudge(clocked), judge_ms=45)
-    pipeline.pace.took(1, 0.01)
+    pipeline = timed(CalibratedJudge(clocked), clocked, judge_ms=45)
     response = pipeline.search(SearchRequest("q", k=10, depth=10))
     # 45 ms: 2 of the 4 that fit, 1 of 2, 1 of 1: places 0 to 3 are judged good, bad, bad, good
     assert [r.item["id"] for r in response] == ["0", "3", "4", "5", "6", "7", "8", "9", "1", "2"]
@@ -149,13 +155,12 @@ def test_unjudged_results_stand_below_good_and_mid_and_above_bad(clocked: TimedJ
 
 def test_stored_verdicts_cost_nothing_wherever_they_stand(clocked: TimedJudge, tmp_path: Path) -> None:
     judge = CalibratedJudge(clocked, store=VerdictStore(tmp_path / "v.sqlite"))
-    pipeline = SearchPipeline(TenItems(), TenFound(), judge)
+    pipeline = timed(judge, clocked)
     judge.judge("q", TenItems().items(["6", "9"]).to_dicts())
     clocked.batches.clear()
     response = pipeline.search(SearchRequest("q", k=10, depth=10, judge_ms=0))
     assert clocked.batches == [] and (response.judged, response.cached, response.live, response.left) == (2, 2, 0, 8)
     assert [r.item["id"] for r in response] == ["6", "0", "1", "2", "3", "4", "5", "7", "8", "9"]
-    pipeline.pace.took(1, 0.01)
     again = pipeline.search(SearchRequest("q", k=10, depth=10, judge_ms=25))
     assert clocked.batches == [["good 0"], ["bad 1"]] and (again.cached, again.live, again.left) == (2, 2, 6)
     # what was judged within the time is stored: a page that is asked for again comes further
@@ -172,8 +177,7 @@ def test_a_failure_is_an_answer_and_is_not_asked_for_again(tmp_path: Path) -> No
 
 
 def test_sorting_by_price_keeps_what_was_not_judged_in_time(clocked: TimedJudge) -> None:
-    pipeline = SearchPipeline(TenItems(), TenFound(), CalibratedJudge(clocked))
-    pipeline.pace.took(1, 0.01)
+    pipeline = timed(CalibratedJudge(clocked), clocked)
     response = pipeline.search(SearchRequest("q", k=10, depth=10, sort="price", judge_ms=45))
     # scores fall from 8 to -1: half of the best are 4 and more, places 0 to 4; 1 and 2 are judged bad
     assert [r.item["id"] for r in response][:3] == ["0", "3", "4"] and "1" not in [r.item["id"] for r in response]
@@ -196,6 +200,6 @@ def test_a_server_measures_its_judge_before_the_first_search(tmp_path: Path) -> 
     judge = fake_judge(tmp_path / "v.sqlite")
     pipeline = fake_pipeline(judge)
     pipeline.judge_some("shoes")
-    assert pipeline.pace.fits(60.0) > FIRST
+    assert pipeline.desk.pace.fits(60.0) > FIRST
     assert judge.store is not None and judge.store.counts() == {}  # nobody asked: nothing is stored
     fake_pipeline().judge_some("shoes")  # without a judge there is nothing to measure

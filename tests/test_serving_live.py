@@ -122,7 +122,7 @@ def test_many_requests_make_a_changed_pipeline_once_and_rest(tmp_path: Path) -> 
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(made) == 1 and served.current() is made[0] and made[0].models is first.models
+    assert len(made) == 1 and served.current() is made[0] and made[0].desk is first.desk
     served._not_before = float("inf")  # it took long: what was made is used for a while
     (tmp_path / "file").write_text("333")
     assert served.current() is made[0]

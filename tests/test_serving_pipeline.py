@@ -1,10 +1,8 @@
-"""The pipeline: order by tier and gain, what is unknown, depth, latency, threads."""
+"""The pipeline: order by tier and gain, what is unknown, depth, latency."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -93,29 +91,13 @@ def test_nothing_found_and_wrong_input() -> None:
             pipeline.search(request)
     with pytest.raises(UnknownItem, match="'zz'"):
         pipeline.item("zz")
-    assert pipeline.search(SearchRequest("shoes")).results, "a failed search must release the lock"
+    assert pipeline.search(SearchRequest("shoes")).results, "a failed search holds up no other"
 
 
 def test_the_default_mode_is_the_first_that_the_index_has() -> None:
     searcher = FakeSearcher()
     SearchPipeline(FakeStore(), searcher, modes=("lexical",)).search(SearchRequest("shoes"))
     assert searcher.asked[0][3] == "lexical"
-
-
-def test_models_are_never_called_by_two_threads_at_once() -> None:
-    inside = threading.Semaphore(1)
-
-    class Watched(FakeSearcher):
-        def find(self, *arguments: object, **named: object) -> list[Hit]:
-            assert inside.acquire(blocking=False), "two threads in the models"
-            threading.Event().wait(0.005)
-            inside.release()
-            return super().find(*arguments, **named)  # type: ignore[arg-type]
-
-    pipeline = SearchPipeline(FakeStore(), Watched(), fake_judge())
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda n: pipeline.search(SearchRequest(f"q{n}")), range(16)))
-    assert [answer.request.query for answer in answers] == [f"q{n}" for n in range(16)]
 
 
 verdicts = st.builds(

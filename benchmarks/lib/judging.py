@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from goodrate.evaluation.classification import FAILED, classify, likeliest
+from goodrate.evaluation.classification import FAILED, classify
 from goodrate.examples.prompts import JudgePrompt
 from goodrate.examples.shop_pairs import ShopPairs, sample_shop_pairs
 from goodrate.recipes.judge_rollouts import pass_at, sample_rollouts
@@ -33,7 +33,7 @@ def judge_measures(
     judge = open_judge(folder)
     probabilities = judge.pair_probabilities(test.pairs)
     return {
-        **label_scores(shop, test, likeliest(probabilities)), **reason_scores(shop, test, judge),
+        **label_scores(shop, test, judge.labels(probabilities)), **reason_scores(shop, test, judge),
         "tiers": tier_scores(shop, judge, probabilities, test.gold),
         "pass_at": sampled_pass_at(folder, prompts, seed),
     }  # fmt: skip

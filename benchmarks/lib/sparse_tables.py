@@ -65,7 +65,7 @@ def conditions(part: Mapping[str, Any]) -> str:
     machine = part["machine"]
     busy = f"load {part['load_at_start']} at the start"
     made = f"commit {part['commit']}, {part['minutes']} minutes"
-    return f"{machine['cpu']}, {machine['cores']} cores, one thread, {busy}, {made}."
+    return f"{machine['cpu']}, {machine['cores']} cores shared with other work, one thread, {busy}, {made}."
 
 
 def page(document: Mapping[str, Any]) -> str:

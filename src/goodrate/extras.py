@@ -11,6 +11,8 @@ EXTRAS = {
     "teacher": ("httpx",),
     "tensorboard": ("tensorboard",),
     "xlsx": ("fastexcel",),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino",),
     "numba": ("numba",),
     "candidates": ("httpx", "psycopg"),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),

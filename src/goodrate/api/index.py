@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from goodrate.retrieval.search_words import SearchWords
     from goodrate.retrieval.store import Store
     from goodrate.retrieval.syncing import IndexPlan
+    from goodrate.serving.online_weights import OnlineWeights
     from goodrate.serving.pipeline import SearchPipeline
     from goodrate.serving.records import SearchResponse as SearchResponse
 
@@ -42,18 +43,18 @@ class Index:
         self, store: Store, encoder: ItemEncoder | None = None, judge: CalibratedJudge | None = None,
         depth: int = DEPTH, mode: str | None = None,
         as_typed: bool = False, rules: RankingRules | str | Path | None = None, judge_ms: float | None = None,
-        ranker: RankerChoice | None = None,
+        ranker: RankerChoice | None = None, online: OnlineWeights | None = None,
     ) -> None:  # fmt: skip
         """judge_ms: what a search may spend on verdicts; None = no limit, all `depth` items are judged.
         mode: hybrid, lexical or dense; None = the best that the index has. as_typed: "without X" and "under 50 euro"
         are plain words. rules: ranking rules or their file; None = ranking_rules.toml of the folder, if it is there.
-        ranker: a click ranker that orders the results inside their tiers.
+        ranker: a click ranker that orders the results inside their tiers. online: weights of channels that clicks move.
         Raises ValueError for another encoder.
         """
         if encoder is not None:
             store.require_encoder(encoder.fingerprint)
         self.store, self.encoder, self.judge, self.depth, self.mode = store, encoder, judge, depth, mode
-        self.as_typed, self._rules, self.judge_ms, self.ranker = as_typed, rules, judge_ms, ranker
+        self.as_typed, self._rules, self.judge_ms, self.ranker, self.online = as_typed, rules, judge_ms, ranker, online
 
     @classmethod
     def create(
@@ -306,7 +307,7 @@ class Index:
         """The same index but for some of what __init__ takes."""
         own = {"store": self.store, "encoder": self.encoder, "judge": self.judge, "depth": self.depth}
         asked = {"mode": self.mode, "as_typed": self.as_typed, "rules": self._rules, "judge_ms": self.judge_ms}
-        return Index(**{**own, **asked, "ranker": self.ranker, **changes})
+        return Index(**{**own, **asked, "ranker": self.ranker, "online": self.online, **changes})
 
     @property
     def rules_file(self) -> Path | None:
@@ -334,7 +335,7 @@ class Index:
         """What finds items in it, without a judge."""
         from goodrate.retrieval.search import Searcher
 
-        return Searcher(self.store, self.encoder, as_typed=self.as_typed, words=self.words)
+        return Searcher(self.store, self.encoder, as_typed=self.as_typed, words=self.words, weights=self.online)
 
     def use_settings(self, settings: SearchSettings) -> None:
         """Search with these weights from here on: they are written into the index in its turn."""
@@ -387,7 +388,7 @@ class Index:
         language = rules_language(made.language) or "en"
         return SearchPipeline(
             self.store, self.searcher, self.judge, self.modes, self.rules, made.group_by, language,
-            judge_ms=self.judge_ms, ranker=self.ranker.live(self.judge) if self.ranker else None,
+            judge_ms=self.judge_ms, ranker=self.ranker.live(self.judge) if self.ranker else None, online=self.online,
         )  # fmt: skip
 
 

@@ -72,13 +72,14 @@ def overrule(
 
 def effect(before: EntityJudge, after: EntityJudge, pairs: Sequence[JudgedPair]) -> Effect:
     """What changes between two judges; pairs that either fails on are left out."""
+    from goodrate.relevance.label_choice import chosen_labels
     from goodrate.relevance.pairs import gold_labels
 
     rows = [one.assess(pairs).probabilities for one in (before, after)]
     known = ~np.isnan(rows[0]).any(axis=1) & ~np.isnan(rows[1]).any(axis=1)
     gold = gold_labels(pairs)[known]
     gains = [before.scale.expected_gain(row[known]) for row in rows]
-    right = [row[known].argmax(axis=1) == gold for row in rows]
+    right = [chosen_labels(row[known]) == gold for row in rows]
     target = before.scale.gain_array[gold] / before.scale.gains[-1]
     errors = [np.abs(gain - target) for gain in gains]
     changed = np.abs(gains[0] - gains[1]) > LEAST

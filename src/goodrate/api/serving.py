@@ -44,8 +44,9 @@ def serve(
     allowed = access(host, Path(token_file) if token_file else None, insecure)
     with listen(host, port) as listener:
         team = open_workbench(workbench)
+        served = live(index)
         warm_up(index)
-        run(live(index), listener, Parts(encoder=text_encoder(index), access=allowed, workbench=team))
+        run(served, listener, Parts(encoder=text_encoder(index), access=allowed, workbench=team))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -92,21 +93,24 @@ def live(
     manifest = index.store.path / "store.json"
     version = (lambda: index.store.version) if follow_items else (lambda: None)
     read = [index.store.path / name for name in WORD_FILES] + ([index.rules_file] if index.rules_file else [])
-    return LivePipeline(index.pipeline, reopen, [manifest, *read, *files], version)
+    served = LivePipeline(index.pipeline, reopen, [manifest, *read, *files], version)
+    served.start()
+    return served
 
 
 def open_live(
     index: Path, model: str | None = None, encoder: str | None = None, verdicts: Path | None = None,
     facts: Path | None = None, contexts: str | None = None, context_encoder: str | None = None,
     rules: Path | None = None, judge_ms: float | None = None, keep_verdicts: int | None = KEEP,
-    ranker: RankerChoice | None = None,
+    ranker: RankerChoice | None = None, online_weights: Path | None = None,
 ) -> tuple[Index, LivePipeline]:  # fmt: skip
     """An index folder with its encoder, a judge with its notes and stored verdicts, and what serves it.
 
     model: the judge's folder. verdicts: the file that keeps verdicts, verdicts.sqlite in the index unless said. facts,
     contexts, context_encoder: as Index.notes. rules: a file of ranking rules in place of the index's own. judge_ms: as
     Index.rerank. keep_verdicts: how many the file holds at most; None = all. ranker: orders results inside tiers.
-    Raises what Index.open, open_judge and RankerChoice.live do, and ValueError for a file of verdicts that is another.
+    online_weights: a file of weights that clicks move (api.online_weights). Raises what Index.open, open_judge and
+    RankerChoice.live do, and ValueError for a file of verdicts that is another.
     """
     from goodrate.api.index import Index
     from goodrate.api.judging import named_texts, require_facts
@@ -120,14 +124,22 @@ def open_live(
             raise ValueError(f"texts are given ({contexts or context_encoder}), and no judge to read them")
         if judge_ms is not None:
             raise ValueError(f"--judge-ms {judge_ms:g} is for a judge, and there is none: --model JUDGE")
-        opened = Index.open(index, encoder).but(rules=rules, ranker=ranker)
+        opened = with_weights(Index.open(index, encoder).but(rules=rules, ranker=ranker), online_weights)
         return opened, live(opened)
     texts = named_texts(model, contexts, context_encoder, index / CONTEXTS)
     opened = Index.open(index, encoder).but(rules=rules, judge_ms=judge_ms, ranker=ranker)
+    opened = with_weights(opened, online_weights)
     store = ServingVerdictStore(verdicts_file(index, verdicts), keep_verdicts)
     reranked, noted = rerank_by(opened, model, store, facts, texts, context_encoder)
     files = [facts or index / FACTS, *([] if texts == ITEMS else [Path(texts or index / CONTEXTS)])]
     return reranked, live(reranked, noted, files, follow_items=texts == ITEMS)
+
+
+def with_weights(index: Index, file: Path | None) -> Index:
+    """The index with weights that clicks move; None: as it is."""
+    from goodrate.api.online_weights import with_online_weights
+
+    return index if file is None else with_online_weights(index, file)
 
 
 def with_judge(
@@ -214,6 +226,13 @@ def text_encoder(index: Index) -> TextEncoder | None:
     return TextEncoder(Path(index.store.manifest.encoder or "encoder").name, index.encoder)
 
 
+def follow_clicks(pipeline: LivePipeline, events: Path) -> None:
+    """Learn weights from a growing file of sessions while the process runs."""
+    from goodrate.serving.click_file import follow_events
+
+    follow_events(pipeline.current, events)
+
+
 def open_workbench(folder: str | Path | None) -> Workbench | None:
     """The workbench of a folder, which is made where there is none; None for no folder. Raises as Workbench does."""
     from goodrate.serving.workbench.store import Workbench
@@ -224,10 +243,13 @@ def open_workbench(folder: str | Path | None) -> Workbench | None:
 def run(pipeline: LivePipeline, listener: socket.socket, parts: Parts | None = None) -> None:
     """Serve on a socket that listens already."""
     require("serve", "goodrate serve")
+    pipeline.start()
     try:
         server(pipeline, parts).run(sockets=[listener])
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("the server has stopped") from stop
+    finally:
+        pipeline.stop()
 
 
 def run_comparisons(folder: str | Path, listener: socket.socket, parts: Parts | None = None) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from goodrate.retrieval.search_settings import SearchSettings
     from goodrate.scale import RelevanceScale
 
-DENSE_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.5, 2.0)
+# From words alone to next to meaning alone: whichever half of a hybrid search is the better one is among them.
+DENSE_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.5, 2.0, 4.0, 8.0, 100.0)
 ATTRIBUTE_WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0)
 METRIC = "ndcg@10"
 Tick = Callable[[], None]

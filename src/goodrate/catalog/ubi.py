@@ -145,7 +145,7 @@ def _with_clicks(
     clicked = clicks.sort("time", maintain_order=True).unique(pair, keep="first", maintain_order=True)
     unseen = clicked.join(shown, on=pair, how="anti")
     if len(unseen):
-        notes.append(f"clicked items that nothing says were shown: {len(unseen):,}; they count as seen, without position")
+        notes.append(f"clicked items that nothing shows: {len(unseen):,}; they count as seen, without position")
         added = unseen.select(*pair, pl.lit(None, pl.Int64).alias("position"), "time")
         shown = pl.concat([shown, added])
     marked = shown.join(

@@ -27,6 +27,7 @@ VERBS = {
     "teach": ("goodrate.cli.teach", "Write the reasons of labels, to train judges on."),
     "label": ("goodrate.cli.label", "Have a language model label query-item pairs."),
     "trim": ("goodrate.cli.trim", "Cut a language model's vocabulary to that of a shop."),
+    "export": ("goodrate.cli.export", "Write an encoder or its judge for a faster runtime."),
     "train": ("goodrate.cli.train", "Train a base, a judge or a retriever."),
     "curves": ("goodrate.cli.curves", "Draw what training runs logged."),
     "evaluate": ("goodrate.cli.evaluate", "Measure systems against judgements."),

@@ -15,7 +15,7 @@ from goodrate.cli.terminal import column_names, console, parse_mapping, verb_app
 from goodrate.strict_json import dumps
 
 if TYPE_CHECKING:
-    from goodrate.evaluation.off_policy import PolicyValue
+    from goodrate.api.policies import PolicyValue
 
 app = verb_app()
 

@@ -27,6 +27,7 @@ from goodrate.cli.options import (
 from goodrate.cli.serve_options import (
     AllowHost,
     Candidates,
+    ClickEvents,
     Cors,
     Host,
     Insecure,
@@ -35,6 +36,7 @@ from goodrate.cli.serve_options import (
     Log,
     LogFormat,
     MaxBody,
+    OnlineWeights,
     Otel,
     Port,
     TokenFile,
@@ -66,6 +68,8 @@ Examples:
 
   goodrate serve shop-index --host 0.0.0.0 --token-file tokens.txt --log-format json
 
+  goodrate serve shop-index --online-weights weights.toml --click-events clicks.jsonl
+
   goodrate serve --candidates opensearch://localhost:9200/products --model runs/judge/judge
 """
 
@@ -86,8 +90,11 @@ def serve(
     rules: Rules = None,
     ranker: Ranker = None,
     across_tiers: AcrossTiers = False,
+    online_weights: OnlineWeights = None,
+    click_events: ClickEvents = None,
     candidates: Candidates = None,
     max_body: MaxBody = 8.0,
+    max_requests: Annotated[int, typer.Option(min=1, help="Answered at once; more get 429, ask again later.")] = 128,
     token_file: TokenFile = None,
     insecure: Insecure = False,
     allow_host: AllowHost = None,
@@ -106,7 +113,7 @@ def serve(
     chosen = ranker_choice(ranker, across_tiers)
     allowed, tracer = access(host, token_file, insecure, allow_host or (), cors or ()), observed(log_format, otel)
     of_index = {"--facts": facts, "--contexts": contexts, "--context-encoder": context_encoder, "--rules": rules}
-    of_index |= {"--ranker": ranker}
+    of_index |= {"--ranker": ranker, "--online-weights": online_weights, "--click-events": click_events}
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
         team = open_workbench(workbench)
         with console.status("loading"):
@@ -116,12 +123,12 @@ def serve(
             else:
                 served = _over_index(
                     index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts,
-                    chosen,
+                    chosen, online_weights, click_events=click_events,
                 )  # fmt: skip
         at = listener.getsockname()[1]
         announced = announcement(served.items, served.judge, host, at, token_file is None)
         _say([*announced, *served.notices], served.judge, log_format)
-        limits = Limits(body=int(max_body * 1_000_000))
+        limits = Limits(body=int(max_body * 1_000_000), requests=max_requests)
         run(
             served.pipeline,
             listener,
@@ -139,15 +146,19 @@ class Served(NamedTuple):
     notices: tuple[str, ...] = ()
 
 
-def _over_index(index: Path | None, *opening: Any) -> Served:
-    """An index, with its judge; opening: as api.serving.open_live."""
+def _over_index(index: Path | None, *opening: Any, click_events: Path | None) -> Served:
+    """An index, with its judge; opening: as api.serving.open_live, online weights last."""
     from goodrate.api.ranking import unknown_ids_warning
-    from goodrate.api.serving import open_live, text_encoder, warm_up
+    from goodrate.api.serving import follow_clicks, open_live, text_encoder, warm_up
 
     if index is None:
         raise ValueError("expected INDEX, the folder that goodrate index made, or --candidates URL")
+    if click_events and opening[-1] is None:
+        raise ValueError(f"--click-events {click_events} is for weights that follow clicks: --online-weights FILE")
     opened, pipeline = open_live(index, *opening)
     warm_up(opened)
+    if click_events:
+        follow_clicks(pipeline, click_events)
     told = [unknown_ids_warning(opened), opened.ranker.notice() if opened.ranker else None]
     return Served(pipeline, len(opened), opened.judge, text_encoder(opened), tuple(line for line in told if line))
 

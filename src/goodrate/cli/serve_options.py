@@ -50,3 +50,15 @@ Interleave = Annotated[
     ),
 ]
 Otel = Annotated[bool, typer.Option("--otel", help="Send traces to where OTEL_EXPORTER_OTLP_ENDPOINT says.")]
+OnlineWeights = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights of channels that follow clicks on POST /clicks: a file of settings (TOML), made where it is "
+        "missing, with log and state beside it.",
+        show_default=False,
+    ),
+]
+ClickEvents = Annotated[
+    Path | None,
+    typer.Option(help="A growing file of sessions, JSON lines, to learn from as well.", show_default=False),
+]

@@ -11,7 +11,7 @@ import numpy as np
 
 from goodrate.api.index import Index
 from goodrate.demo.settings import DemoSettings
-from goodrate.evaluation.classification import Classification, classify, likeliest, with_intervals
+from goodrate.evaluation.classification import Classification, classify, with_intervals
 from goodrate.evaluation.report import Report, evaluate_systems
 from goodrate.evaluation.systems import SystemRuns, Task, judge_runs, random_runs, search_runs
 from goodrate.examples.shop_pairs import sample_shop_pairs
@@ -82,7 +82,7 @@ def measure_judge(shop: Shop, judge_folder: Path, seed: int) -> dict[str, Any]:
     test = sample_shop_pairs(shop, "test", JUDGED_PAIRS, seed)
     judge, scale, gold = open_judge(judge_folder), shop.book.scale, test.gold
     probabilities = judge.pair_probabilities(test.pairs)
-    predicted = likeliest(probabilities)
+    predicted = judge.labels(probabilities)
     intervals = with_intervals(gold, predicted, scale, test.queries.tolist(), seed=seed, resamples=300)
     families = np.asarray([shop.queries[q].family for q in test.queries.tolist()])
     tail = np.asarray([shop.queries[q].tail for q in test.queries.tolist()])

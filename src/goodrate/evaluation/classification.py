@@ -10,15 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from goodrate.evaluation.significance import Interval, bootstrap_over_groups
+from goodrate.relevance.label_choice import FAILED
 from goodrate.scale import RelevanceScale
-
-FAILED = -1  # a prediction that a judge failed to give: wrong everywhere, and counted
-
-
-def likeliest(probabilities: np.ndarray) -> np.ndarray:
-    """The most probable label (N,), FAILED where the judge gave none: NaN would count as the worst label."""
-    failed = np.isnan(probabilities).any(axis=1)
-    return np.where(failed, FAILED, np.nan_to_num(probabilities).argmax(axis=1))
 
 
 @dataclass(frozen=True)

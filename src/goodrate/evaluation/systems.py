@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from goodrate.evaluation.classification import FAILED, likeliest
+from goodrate.evaluation.classification import FAILED
 from goodrate.evaluation.metrics import Qrels, Run
 from goodrate.retrieval.table import id_condition
 
@@ -114,7 +114,7 @@ def judge_runs(
         if not ordered:
             continue  # no candidate: the query is missing
         p = judge.probabilities(query, [rows[item] for item in items])
-        predicted = likeliest(p)
+        predicted = judge.labels(p)
         broken = predicted == FAILED
         gains = np.where(broken, -1.0, judge.scale.expected_gain(np.nan_to_num(p)))
         failed += int(broken.sum())

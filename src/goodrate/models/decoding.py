@@ -13,6 +13,7 @@ from torch import Tensor
 from goodrate.models.cached_forward import cached_states
 from goodrate.models.head import head_logits
 from goodrate.models.shared_prefix import Prefill, SharedPrefix, fits, prefill, states_behind
+from goodrate.models.steps import step_done
 
 BATCH = 64  # rows decoded together
 BLOCK = 512  # words that are summed together
@@ -225,6 +226,7 @@ def _write(
         open_ = ~written.stopped[rows]
         if not open_.any() or step + 1 == settings.max_new_tokens:
             break
+        step_done()
         if open_.mean() <= KEPT:
             rows, tokens = rows[open_], tokens[open_]
             going.keep(torch.from_numpy(open_.nonzero()[0]).to(device))

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from goodrate.models.encoder_folder import EncoderRules, read_rules, write_rules
+from goodrate.models.exported import ExportedNetwork, is_exported
 from goodrate.models.precision import autocast, default_device, evaluating, resolve_precision
-from goodrate.models.pretrained import got_from_hub, read_network, read_tokenizer, require_pad
+from goodrate.models.pretrained import got_from_hub, read_config, read_network, read_tokenizer, require_pad
 from goodrate.models.quiet import no_bars
 from goodrate.strict_json import read_object
 
@@ -57,9 +58,12 @@ class Encoder:
         no_bars()
         folder = _local_folder(folder_or_hub_id)
         rules, weights = read_rules(folder)
-        network = read_network(AutoModel, str(weights), dtype=torch.float32, **_no_pooler(weights))
         tokenizer = read_tokenizer(str(weights))
-        require_pad(str(weights), tokenizer, network)
+        if is_exported(weights):  # what it was made of was looked at
+            network, precision = ExportedNetwork(weights, read_config(weights)), "fp32"
+        else:
+            network = read_network(AutoModel, str(weights), dtype=torch.float32, **_no_pooler(weights))
+            require_pad(str(weights), tokenizer, network)
         encoder = cls(network.to(device or default_device()).eval(), tokenizer, rules, precision)
         return encoder if longest is None else encoder.cut(min(longest, encoder.dimension))
 
@@ -137,14 +141,21 @@ class Encoder:
     def fingerprint(self) -> str:
         """sha256 over weights, configuration, tokenizer and rules (64 hex): equal exactly when the vectors are.
 
-        Read anew at each call, because training changes the weights (0.2 s for 90 MB).
+        Read anew at each call, because training changes the weights (0.2 s for 90 MB). An exported network whose
+        vectors were found to be those of its source (models.exported) has the source's.
         """
+        if isinstance(self.network, ExportedNetwork) and (source := self.network.stands_for(self.facts_hash())):
+            return source
         digest = hashlib.sha256()
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).tobytes())
         digest.update(json.dumps(self._facts(), sort_keys=True, default=str).encode())
         return digest.hexdigest()
+
+    def facts_hash(self) -> str:
+        """sha256 (64 hex) of what decides the vectors besides the weights."""
+        return hashlib.sha256(json.dumps(self._facts(), sort_keys=True, default=str).encode()).hexdigest()
 
     def _facts(self) -> list[Any]:
         """What decides the vectors besides the weights."""
@@ -180,8 +191,11 @@ class Encoder:
 
     def save(self, folder: str | Path) -> None:
         """Write a folder that sentence-transformers (and load) reads."""
-        folder = Path(folder)
         self.network.save_pretrained(str(folder))
+        self.save_beside(Path(folder))
+
+    def save_beside(self, folder: Path) -> None:
+        """Write all but the network: tokenizer and rules."""
         self.tokenizer.save_pretrained(str(folder))
         write_rules(folder, self.rules, self.full_dimension)
 

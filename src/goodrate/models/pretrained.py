@@ -12,7 +12,9 @@ from typing import Any
 
 from goodrate.models.quiet import no_length_warning, no_load_report
 
-MODEL_FILES = re.compile(r".*\.(safetensors|bin|model)|(adapter_)?config\.json|tokenizer.*\.json|vocab.*|merges\.txt")
+MODEL_FILES = re.compile(
+    r".*\.(safetensors|bin|model)|((adapter_)?config|tokenizer.*|goodrate_export)\.json|vocab.*|merges\.txt"
+)
 
 
 def folder_hash(folder: Path) -> str:
@@ -57,6 +59,14 @@ def read_network(auto_class: Any, name: str, may_lack: str | None = None, **opti
     if loaded["missing_keys"]:
         log.warning("%s: the weights lack %s; made at random", name, ", ".join(sorted(loaded["missing_keys"])))
     return network
+
+
+def read_config(folder: str | Path) -> Any:
+    """The configuration of a model folder. Raises ValueError for one that no network follows."""
+    from transformers import AutoConfig
+
+    with readable(folder):
+        return AutoConfig.from_pretrained(str(folder))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from goodrate.catalog.splits import evenly, split_by_group
-from goodrate.evaluation.classification import FAILED, likeliest
+from goodrate.evaluation.classification import FAILED
 from goodrate.examples.contexts import with_contexts
 from goodrate.examples.data import TrainingData
 from goodrate.recipes.encoder_baseline import fitted_judge
@@ -165,7 +165,7 @@ def tune_folder(folder: Path, pairs: Sequence[JudgedPair]) -> str:
 
 @dataclass(frozen=True)
 class _Answers:
-    """What a system says of the dev pairs: probabilities (N, L), likeliest labels and tiers (N,)."""
+    """What a system says of the dev pairs: probabilities (N, L), labels and tiers (N,)."""
 
     probabilities: np.ndarray
     labels: np.ndarray
@@ -184,7 +184,7 @@ class _Answers:
 def _answers(judge: CalibratedJudge, pairs: Sequence[JudgedPair], data: TrainingData) -> _Answers:
     """Those of a judge, with the texts that it reads."""
     probabilities = judge.pair_probabilities(with_contexts(pairs, data.contexts, judge.contexts))
-    return _Answers(probabilities, likeliest(probabilities), cumpt(probabilities, judge.scale, judge.beta_cum))
+    return _Answers(probabilities, judge.labels(probabilities), cumpt(probabilities, judge.scale, judge.beta_cum))
 
 
 def _constant(data: TrainingData, count: int) -> dict[str, _Answers]:

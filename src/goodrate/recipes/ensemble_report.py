@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from goodrate.evaluation.classification import classify, likeliest
+from goodrate.evaluation.classification import classify
 from goodrate.evaluation.significance import Interval, bootstrap_interval, paired_bootstrap_difference
+from goodrate.recipes.label_stack import LabelStack, log_losses
 from goodrate.recipes.score_sum import (
     PROBE,
     LabelledPairs,
@@ -21,8 +22,10 @@ from goodrate.recipes.score_sum import (
     kept,
     probabilities_out_of_fold,
     probe_scores,
+    surely,
 )
 from goodrate.relevance.calibration import reliability
+from goodrate.relevance.label_choice import chosen_labels
 from goodrate.relevance.pairs import JudgedPair
 
 if TYPE_CHECKING:
@@ -52,7 +55,9 @@ class Report:
     without a member, by name, out of fold.
 
     rival: the best system that nobody trained. gain: nDCG@10 of the ensemble less that of the rival, over_cosine: less
-    that of the first cosine. curve: labelled queries -> mean gain over the untrained sum.
+    that of the first cosine. curve: labelled queries -> mean gain over the untrained sum. label_head: whether labels
+    and order come of one; label_gain: log loss of the odds less that of a label head over queries, None where none was
+    tried.
     """
 
     data: LabelledPairs
@@ -66,6 +71,8 @@ class Report:
     curve: dict[int, float]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
+    label_head: bool = False
+    label_gain: Interval | None = None
 
     def rows(self) -> dict[str, dict[str, float]]:
         """A row for each system."""
@@ -86,6 +93,7 @@ class Report:
             "adds": {name: one.as_dict() for name, one in self.adds.items()}, "rival": self.rival,
             "gain": self.gain.as_dict(), "over_cosine": self.over_cosine.as_dict(), "systems": systems,
             "curve": {str(count): value for count, value in self.curve.items()}, "warnings": list(self.warnings),
+            "label_head": self.label_head, "label_gain": self.label_gain.as_dict() if self.label_gain else None,
         }  # fmt: skip
 
     def system(self, name: str) -> System:
@@ -93,33 +101,69 @@ class Report:
         return next(one for one in self.systems if one.name == name)
 
 
-def measured_report(sums: ScoreSums, rivals: Mapping[str, np.ndarray], features: np.ndarray | None) -> Report:
+def measured_report(
+    sums: ScoreSums, rivals: Mapping[str, np.ndarray], features: np.ndarray | None, with_curve: bool = True
+) -> Report:
     """Measure everything; the ensemble's numbers are out of fold, its weights are those of all queries.
 
     A probe that adds nothing out of fold is left out: it is what costs. rivals: scores (N,) of other systems that
-    nobody trained; they need not be comparable between queries. features: (N, D) of the probe, for the learning curve.
+    nobody trained; they need not be comparable between queries. features: (N, D) of the probe, for labels and curve.
     """
     data, bare = sums.data, sums.without(PROBE)
-    untrained = [_random(data), *(_ordering(name, scores, data) for name, scores in rivals.items())]
-    untrained += [_scored(name, one.scores, data) for name, one in bare.members.items() if one.scores.std() > 0]
-    if len(bare.members) > 1:
-        untrained.append(_scored(SUM, bare.total(bare.usual), data))
+    untrained = _untrained(sums, rivals)
     trained = [_scored(PROBE, sums.members[PROBE].scores, data)] if PROBE in sums.members else []
     ensemble = _scored(ENSEMBLE, sums.out_of_fold(), data)
     adds, chosen, notes = _adds(sums, ensemble), sums, []
     if PROBE in adds and not (adds[PROBE].value or 0.0) > 0:
         notes.append("the probe adds nothing out of fold; the judge does without it")
         chosen = bare
+    weights = kept(chosen.fitted())
+    headed, gained = False, None
+    if features is not None and PROBE in weights:
+        ensemble, headed, gained = _better_labels(ensemble, LabelStack(sums, features))
+        notes.append(_label_note(headed, gained))
+    if headed:
+        weights = {name: weights.get(name, 0.0) for name in sums.members}  # the head reads them all
     rival = max(untrained, key=lambda one: float(np.nanmean(one.ndcg10)))
     gain = paired_bootstrap_difference(ensemble.ndcg10, rival.ndcg10)
     first = next(one for one in untrained if one.name == next(iter(sums.members)))
     assert ensemble.probabilities is not None
-    curve = learning_curve(sums, features) if features is not None else {}
+    curve = learning_curve(sums, features) if features is not None and with_curve else {}
     return Report(
-        data, (_constant(data), *untrained, *trained, ensemble), kept(chosen.fitted()), adds, rival.name, gain,
+        data, (_constant(data), *untrained, *trained, ensemble), weights, adds, rival.name, gain,
         paired_bootstrap_difference(ensemble.ndcg10, first.ndcg10), ensemble.probabilities, curve,
-        (*notes, *_notes(data, curve)), _warnings(gain, rival.name),
+        (*notes, *_notes(data, curve)), _warnings(gain, rival.name), headed, gained,
     )  # fmt: skip
+
+
+def _untrained(sums: ScoreSums, rivals: Mapping[str, np.ndarray]) -> list[System]:
+    """Chance, the rivals, the members that nobody trained and their sum."""
+    data, bare = sums.data, sums.without(PROBE)
+    systems = [_random(data), *(_ordering(name, scores, data) for name, scores in rivals.items())]
+    systems += [_scored(name, one.scores, data) for name, one in bare.members.items() if one.scores.std() > 0]
+    return [*systems, _scored(SUM, bare.total(bare.usual), data)] if len(bare.members) > 1 else systems
+
+
+def _better_labels(ensemble: System, stack: LabelStack) -> tuple[System, bool, Interval]:
+    """The system with the probabilities of a label head where these surely have the smaller log loss and do not surely
+    order worse, whether so, and by how much: the odds' loss less the head's, over queries, out of fold.
+    """
+    assert ensemble.probabilities is not None
+    data = stack.sums.data
+    probabilities = stack.out_of_fold()
+    less = log_losses(ensemble.probabilities, data) - log_losses(probabilities, data)
+    scores = data.scale.expected_gain(probabilities)
+    headed = replace(_ordering(ensemble.name, scores, data), scores=scores, probabilities=probabilities)
+    better = surely(less) > 0 and not surely(ensemble.ndcg10 - headed.ndcg10) > 0
+    return headed if better else ensemble, better, bootstrap_interval(less)
+
+
+def _label_note(headed: bool, less: Interval) -> str:
+    """Whence labels and order are, and why."""
+    told = f"log loss out of fold by {less.value:+.3f} nats less (95 % {less.low:+.3f} to {less.high:+.3f}) than odds"
+    if headed:
+        return f"labels, and by them the order, come of a label head: {told}"
+    return f"labels come of the sum's odds: a label head is not surely better ({told})"
 
 
 def _adds(sums: ScoreSums, ensemble: System) -> dict[str, Interval]:
@@ -189,7 +233,8 @@ def _row(system: System, data: LabelledPairs) -> dict[str, float]:
     if system.probabilities is None:
         return row
     scores = system.scores if system.scores is not None else data.scale.expected_gain(system.probabilities)
-    labels = classify(data.labels, likeliest(system.probabilities), data.scale, scores)
+    chosen = data.chosen(system.probabilities) if system.scores is not None else chosen_labels(system.probabilities)
+    labels = classify(data.labels, chosen, data.scale, scores)
     error = reliability(system.probabilities, data.labels).ece
     auc = labels.auc if system.scores is not None else math.nan
     return {**row, "auc_good": auc, "accuracy": labels.accuracy, "macro_f1": labels.macro_f1,

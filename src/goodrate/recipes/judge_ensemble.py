@@ -19,6 +19,7 @@ from goodrate.models.encoder import Encoder
 from goodrate.recipes import score_sum
 from goodrate.recipes.encoder_baseline import FIELDS
 from goodrate.recipes.ensemble_report import BM25, Report, lexical_scores, measured_report
+from goodrate.recipes.label_stack import LabelStack
 from goodrate.recipes.probe_setup import ProbeSetup
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data, write_rows
 from goodrate.recipes.score_sum import ALPHA, PROBE, LabelledPairs, Member, ScoreSums, probe_scores
@@ -31,6 +32,7 @@ from goodrate.recipes.untrained_members import (
     write_member,
 )
 from goodrate.relevance import ensemble_judge, probe_judge
+from goodrate.relevance.label_choice import balanced_weights
 from goodrate.relevance.odds import fit_odds
 from goodrate.relevance.pairs import JudgedPair
 from goodrate.relevance.probe_head import gain_targets, ridge_heads
@@ -137,8 +139,10 @@ def _write_judge(
             scale=scale_entry(data.scale), members=tuple(weights), weights=tuple(weights.values()),
             means=tuple(one.mean for one in added), spreads=tuple(one.spread for one in added), slope=slope, cuts=cuts,
             labelled_pairs=len(data.pairs), beta_cum=chosen[0], tuning=chosen[1], warnings=report.warnings,
+            label_weights=balanced_weights(data.labels, len(data.scale)),
         )  # fmt: skip
-        ensemble_judge.write_ensemble_judge(beside, card)
+        head = LabelStack(sums, probe.features).fitted() if probe and report.label_head else None
+        ensemble_judge.write_ensemble_judge(beside, card, head)
 
 
 def _write_probe(folder: Path, data: LabelledPairs, probe: Probe, slope: float, cuts: tuple[float, ...]) -> None:

@@ -17,6 +17,7 @@ from goodrate.catalog.splits import query_folds
 from goodrate.evaluation.metrics import evaluate_run
 from goodrate.recipes.listwise_weights import listwise_weights
 from goodrate.relevance.ensemble_judge import weighted_sum
+from goodrate.relevance.label_choice import balanced_weights, chosen_labels
 from goodrate.relevance.odds import fit_odds, label_probabilities
 from goodrate.relevance.pairs import JudgedPair, gold_labels
 from goodrate.relevance.probe_head import gain_targets, ridge_heads
@@ -84,6 +85,16 @@ class LabelledPairs:
         """The queries that an order can be better or worse on: those with labels that differ. Q of them."""
         return list(self._qrels)
 
+    def chosen(self, probabilities: np.ndarray) -> np.ndarray:
+        """Labels (N,) of probabilities (N, L), weighed by how frequent labels are in the other folds."""
+        chosen = np.empty(len(self.labels), dtype=np.int64)
+        for fold in range(self.folds):
+            inside = self.fold == fold
+            chosen[inside] = chosen_labels(
+                probabilities[inside], balanced_weights(self.labels[~inside], len(self.scale))
+            )
+        return chosen
+
     def ndcg(self, scores: np.ndarray, metric: str = NDCG) -> np.ndarray:
         """The metric (Q,) of ordering each query's judged items by scores (N,); NaN where it is undefined."""
         run = {query: [(row, float(scores[int(row)])) for row in items] for query, items in self._qrels.items()}
@@ -114,7 +125,7 @@ def added(members: Mapping[str, Member], weights: Mapping[str, float]) -> np.nda
     return weighted_sum([one.scores for one in used], list(weights.values()), means, spreads)
 
 
-def _surely(differences: np.ndarray) -> float:
+def surely(differences: np.ndarray) -> float:
     """The mean of the known differences less SURE standard errors; minus infinity for fewer than two."""
     known = differences[~np.isnan(differences)]
     if len(known) < 2:
@@ -155,34 +166,38 @@ class ScoreSums:
         before = self.data.ndcg(self.total(weights))[known]
         others = {name: self.without(name) for name in weights}
         harm = {
-            name: _surely(one.data.ndcg(one.total(one._weighed(chosen)))[known] - before)
-            for name, one in others.items()
+            name: surely(one.data.ndcg(one.total(one._weighed(chosen)))[known] - before) for name, one in others.items()
         }
         worst = max(harm, key=lambda name: harm[name])
         return others[worst].fitted(chosen) if harm[worst] > 0 else weights
 
     def _weighed(self, chosen: np.ndarray) -> dict[str, float]:
         """Weights of all members; see listwise_weights."""
-        scores, targets = self._standardised[chosen], gain_targets(self.data.labels, self.data.scale)[chosen]
+        scores, targets = self.standardised[chosen], gain_targets(self.data.labels, self.data.scale)[chosen]
         usual = np.asarray(list(self.usual.values()))
         weights = listwise_weights(scores, targets, self.data.query_number[chosen], usual, STRENGTH)
         return dict(zip(self.members, weights.tolist(), strict=True))
 
     @cached_property
-    def _standardised(self) -> np.ndarray:
+    def standardised(self) -> np.ndarray:
         """All members, (N, M)."""
         return np.stack([(one.scores - one.mean) / one.spread for one in self.members.values()], axis=1)
+
+    @cached_property
+    def fold_weights(self) -> list[dict[str, float]]:
+        """For each fold the weights by the labels of the others."""
+        return [self.fitted(self.data.fold != fold) for fold in range(self.data.folds)]
 
     def out_of_fold(self, train: np.ndarray | None = None) -> np.ndarray:
         """The sum (N,) in which each fold's pairs are added as the queries of the other folds say.
 
         train: (N,) bool, the pairs that weights may be fitted on; None for all.
         """
+        folds = [self.data.fold == fold for fold in range(self.data.folds)]
+        weights = self.fold_weights if train is None else [self.fitted(~inside & train) for inside in folds]
         total = np.empty(len(self.data.pairs))
-        allowed = np.ones(len(total), dtype=bool) if train is None else train
-        for fold in range(self.data.folds):
-            inside = self.data.fold == fold
-            total[inside] = self.total(self.fitted(~inside & allowed))[inside]
+        for inside, of_fold in zip(folds, weights, strict=True):
+            total[inside] = self.total(of_fold)[inside]
         return total
 
 

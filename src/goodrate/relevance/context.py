@@ -22,6 +22,7 @@ from goodrate.catalog.rendering import render_items
 from goodrate.catalog.tables import ROW, read_table
 from goodrate.retrieval.indexing import index_catalog
 from goodrate.retrieval.manifest import is_index
+from goodrate.retrieval.query_encoder import SingleQueryEncoder
 from goodrate.retrieval.search import Searcher
 from goodrate.retrieval.store import Store
 from goodrate.retrieval.turns import writing_turn
@@ -123,7 +124,8 @@ class ContextFinder:
         self._scratch = tempfile.TemporaryDirectory() if folder is None else None
         where = Path(self._scratch.name if self._scratch else str(folder))
         # As typed: a text about what a query excludes is as telling as another.
-        self._searcher = Searcher(_indexed(texts, where, encoder), encoder, as_typed=True) if texts else None
+        turns = SingleQueryEncoder(encoder) if encoder is not None else None  # many searches may ask at once
+        self._searcher = Searcher(_indexed(texts, where, encoder), turns, as_typed=True) if texts else None
         self._find = functools.lru_cache(maxsize=100_000)(self._search)
 
     def find(self, query: str, count: int = 1) -> tuple[ContextText, ...]:

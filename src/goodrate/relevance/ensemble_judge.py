@@ -1,32 +1,38 @@
 """A calibrated sum of other judges' scores, as a judge; labels follow from it by proportional odds.
 
 Its members are judge folders inside its own. A cosine and a probe, each right where the other is not, are the usual
-pair. The sum orders; the odds say how probable each label is.
+pair. The sum orders and its odds say how probable each label is; or a label head does both, which reads the members
+and the features of the probe among them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from goodrate.relevance.judge_card import JudgeCard, kind_module, read_judge_card, require_number, write_judge_card
+from goodrate.relevance.label_head import LabelHead
 from goodrate.relevance.odds import check_odds, label_probabilities
 from goodrate.relevance.pairs import Item, Pair
+from goodrate.relevance.probe_judge import ProbeJudge
 from goodrate.relevance.protocol import Assessment, Judge
 from goodrate.relevance.reason_words import word_steps
 from goodrate.relevance.verdicts import Explanation, ReasonStep
 from goodrate.scale import RelevanceScale
+
+LABELS_FILE = "labels.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card(JudgeCard):
     """members: folders beside judge.json. weights, means, spreads: of each, for sum_m w_m * (s_m - mean_m) / spread_m.
 
-    slope, cuts (L - 1): from that sum to labels. labelled_pairs: how many set weights and odds.
+    slope, cuts (L - 1): from that sum to labels. labelled_pairs: how many set weights and odds. label_head: the digest
+    of the one in LABELS_FILE, None without one.
     """
 
     kind: ClassVar[str] = "ensemble"
@@ -38,6 +44,7 @@ class Card(JudgeCard):
     slope: float
     cuts: tuple[float, ...]
     labelled_pairs: int = 0
+    label_head: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,13 +68,27 @@ def open_kind(folder: Path, card: JudgeCard) -> EnsembleJudge:
         if own.scale != card.scale:
             raise ValueError(f"{folder / name} judges on scale {own.scale!r}, {folder} on {card.scale!r}")
         members[name] = kind_module(own.kind).open_kind(folder / name, own)
-    return EnsembleJudge(members, card)
+    return EnsembleJudge(members, card, _label_head(folder, card, members) if card.label_head else None)
 
 
-def write_ensemble_judge(folder: Path, card: Card) -> None:
-    """Write the card; the members' folders are written by their own kinds."""
+def _label_head(folder: Path, card: Card, members: Mapping[str, Judge]) -> LabelHead:
+    """The head that the card names. ValueError for another one, or without a single probe whose features it reads."""
+    path = folder / LABELS_FILE
+    probes = [one for one in members.values() if isinstance(one, ProbeJudge)]
+    if len(probes) != 1:
+        raise ValueError(f"{path}: a label head reads the features of one probe; the members hold {len(probes)}")
+    head = LabelHead.load(path, probes[0].reader.dimension, len(members), len(card.relevance_scale))
+    if head.digest != card.label_head:
+        raise ValueError(f"{path} is another label head than {folder} was made with; fit the judge anew")
+    return head
+
+
+def write_ensemble_judge(folder: Path, card: Card, label_head: LabelHead | None = None) -> None:
+    """Write the label head and the card, which names it; the members' folders are written by their own kinds."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_judge_card(folder, card)
+    if label_head:
+        label_head.save(folder / LABELS_FILE)
+    write_judge_card(folder, replace(card, label_head=label_head.digest if label_head else None))
 
 
 def member_scores(judge: Judge, pairs: Sequence[Pair]) -> np.ndarray:
@@ -89,10 +110,10 @@ def weighted_sum(
 
 
 class EnsembleJudge:
-    """Judges by name with a card."""
+    """Judges by name with a card, and a label head that reads the features of the probe among them."""
 
-    def __init__(self, members: Mapping[str, Judge], card: Card) -> None:
-        self.members, self.card = dict(members), card
+    def __init__(self, members: Mapping[str, Judge], card: Card, label_head: LabelHead | None = None) -> None:
+        self.members, self.card, self.label_head = dict(members), card, label_head
 
     @property
     def scale(self) -> RelevanceScale:
@@ -101,10 +122,12 @@ class EnsembleJudge:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Its members, how they are added, and how the sum becomes labels."""
+        """Its members, how they are added, and how that becomes labels."""
         card = self.card
         added = [list(card.weights), list(card.means), list(card.spreads), card.slope, list(card.cuts)]
-        return {"members": {name: dict(one.identity) for name, one in self.members.items()}, "added": added}
+        members = {name: dict(one.identity) for name, one in self.members.items()}
+        labels = {"labels": card.label_head} if card.label_head else {}
+        return {"members": members, "added": added, **labels}
 
     def reads(self, items: Sequence[Item]) -> list[str]:
         """What the members read of each item, joined."""
@@ -112,29 +135,55 @@ class EnsembleJudge:
 
     def parts(self, pairs: Sequence[Pair]) -> np.ndarray:
         """What each member adds to the score of each pair: (M, N)."""
-        card = self.card
-        scores = [member_scores(one, pairs) for one in self.members.values()]
-        each = zip(scores, card.weights, card.means, card.spreads, strict=True)
-        return np.stack([weighted_sum([s], [w], [m], [d]) for s, w, m, d in each])
+        return self._read(pairs)[0] * np.asarray(self.card.weights)[:, None]
 
     def scores(self, pairs: Sequence[Pair]) -> np.ndarray:
-        """The weighted sum of each pair, (N,)."""
+        """The weighted sum of each pair, (N,); what orders is the expected gain, which a label head gives anew."""
         return self.parts(pairs).sum(axis=0) if pairs else np.zeros(0)
 
     def assess(self, pairs: Sequence[Pair]) -> Assessment:
-        """Labels by the sum; a pair that a member fails on is a failure."""
-        return Assessment.of(label_probabilities(self.scores(pairs), self.card.slope, self.card.cuts))
+        """Labels by the sum, or by the label head where there is one; a pair that a member fails on is a failure."""
+        if not pairs:
+            return Assessment.of(np.zeros((0, len(self.scale))))
+        standardised, features = self._read(pairs)
+        if self.label_head:
+            assert features is not None
+            return Assessment.of(self.label_head.probabilities(features, standardised.T))
+        total = (standardised * np.asarray(self.card.weights)[:, None]).sum(axis=0)
+        return Assessment.of(label_probabilities(total, self.card.slope, self.card.cuts))
+
+    def _read(self, pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Standardised scores (M, N), and the features (N, D) that the label head reads: they are computed once."""
+        scores, features = [], None
+        for one in self.members.values():
+            if self.label_head and isinstance(one, ProbeJudge):
+                features = one.features(pairs)
+                scores.append(one.head.scores(features))
+            else:
+                scores.append(member_scores(one, pairs))
+        each = zip(scores, self.card.means, self.card.spreads, strict=True)
+        return np.stack([(score - mean) / spread for score, mean, spread in each]), features
 
     def explain(self, pairs: Sequence[Pair], labels: Sequence[int]) -> list[Explanation]:
         """What each member adds, and the query's words that the item has and lacks."""
         if not pairs:
             return []
         texts = next(iter(self.members.values())).reads([pair.item for pair in pairs])
-        parts = self.parts(pairs).T.tolist()
+        parts = self._parts_for(pairs, labels).tolist()
         return [self._explanation(pair, text, row) for pair, text, row in zip(pairs, texts, parts, strict=True)]
 
+    def _parts_for(self, pairs: Sequence[Pair], labels: Sequence[int]) -> np.ndarray:
+        """What each member adds to the sum, or with a label head to the log odds of the label given, (N, M)."""
+        if self.label_head is None:
+            return self.parts(pairs).T
+        standardised, features = self._read(pairs)
+        assert features is not None
+        probe = next(place for place, one in enumerate(self.members.values()) if isinstance(one, ProbeJudge))
+        parts = self.label_head.parts(features, standardised.T, probe)
+        return parts[:, np.arange(len(pairs)), np.asarray(labels)].T
+
     def _explanation(self, pair: Pair, text: str, parts: Sequence[float]) -> Explanation:
-        """parts: (M,) what each member adds, in spreads from its mean."""
+        """parts: (M,) what each member adds, in spreads from its mean, or for the label."""
         named = zip(self.members, parts, strict=True)
         shares = [ReasonStep(name, f"Part of {name}", f"{name} {part:+.2f}", f"{part:+.2f}") for name, part in named]
         steps = (*shares, *word_steps(pair.query, text))

@@ -12,6 +12,7 @@ import numpy as np
 
 from goodrate.relevance.calibration import softmax
 from goodrate.relevance.judge_card import JudgeCard, kind_module, read_judge_card
+from goodrate.relevance.label_choice import chosen_labels
 from goodrate.relevance.notices import notices
 from goodrate.relevance.pairs import Item, Pair, text_item
 from goodrate.relevance.protocol import Assessment, Judge
@@ -33,7 +34,7 @@ class CalibratedJudge:
 
     inner: the judge of its kind. name: for reports. folder: where it was read from. contexts: how many retrieved texts
     of a query it reads. notes: what it is told of a query beside its words. store: keeps verdicts; None = none kept.
-    warnings: what its folder says has to be known before it is used.
+    warnings: what its folder says has to be known before it is used. label_weights: as its card's.
     """
 
     inner: Judge
@@ -45,6 +46,7 @@ class CalibratedJudge:
     notes: QueryNotes | None = None
     store: VerdictStore | None = None
     warnings: tuple[str, ...] = ()
+    label_weights: tuple[float, ...] = ()
 
     @property
     def scale(self) -> RelevanceScale:
@@ -54,7 +56,15 @@ class CalibratedJudge:
     @property
     def identity(self) -> Mapping[str, Any]:
         """All that decides a verdict besides the pair. Not beta_cum: tiers are drawn anew from stored probabilities."""
-        return {**self.inner.identity, "temperature": self.temperature}
+        weights = {"label_weights": list(self.label_weights)} if self.label_weights else {}
+        return {**self.inner.identity, "temperature": self.temperature, **weights}
+
+    def labels(self, probabilities: np.ndarray) -> np.ndarray:
+        """The label position (N,) of each row (N, L) of its calibrated probabilities; -1 for a row of NaN.
+
+        Weights are of probabilities before calibration, so that a temperature moves no label.
+        """
+        return chosen_labels(probabilities, tuple(weight ** (1.0 / self.temperature) for weight in self.label_weights))
 
     # ---- for a query and its items, as people ask
 
@@ -123,7 +133,7 @@ class CalibratedJudge:
 
     def _verdicts(self, pairs: Sequence[Pair], assessment: Assessment) -> list[Verdict]:
         rows = calibrated(assessment.probabilities, self.temperature)
-        verdicts = verdicts_of(rows, assessment.status, self.scale, self.beta_cum)
+        verdicts = verdicts_of(rows, assessment.status, self.scale, self.beta_cum, self.labels(rows))
         each = zip(pairs, verdicts, assessment.item_cut, assessment.explanations, strict=True)
         return [
             replace(verdict, item_cut=cut, context=pair.context, explanation=why if verdict.status == OK else None)
@@ -183,7 +193,7 @@ def calibrated_judge(
     """A judge with the scalars of its card."""
     name = folder.name if folder else card.kind
     scalars = card.temperature, card.beta_cum, card.contexts
-    return CalibratedJudge(judge, *scalars, name, folder, notes, store, card.warnings)
+    return CalibratedJudge(judge, *scalars, name, folder, notes, store, card.warnings, card.label_weights)
 
 
 def verdict_keys(judge: CalibratedJudge, pairs: Sequence[Pair]) -> list[str]:
@@ -211,7 +221,7 @@ def _renewed(verdict: Verdict, pair: Pair, judge: CalibratedJudge) -> Verdict:
     if explanation is not None:
         because = getattr(judge.inner, "because", {})  # LM judges alone have written such rows
         explanation = replace(explanation, steps=steps_of_text(explanation.text, because, pair.context))
-    label = judge.scale.labels[max(range(len(p)), key=p.__getitem__)]
+    label = judge.scale.labels[int(judge.labels(np.asarray([p]))[0])]
     gain = float(judge.scale.expected_gain([p])[0])
     return replace(verdict, label=label, expected_gain=gain, explanation=explanation)
 

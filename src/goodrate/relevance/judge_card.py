@@ -14,7 +14,7 @@ from goodrate.run_folder import write_atomic
 from goodrate.scale import RelevanceScale, get_scale
 
 CARD_FILE = "judge.json"
-ABOUT = ("tuning", "previous", "warnings")  # written where there is something to say
+ABOUT = ("label_weights", "tuning", "previous", "warnings")  # written where there is something to say
 # kind -> the module that has its Card (a JudgeCard) and open_kind(folder, card), which gives its Judge.
 KINDS = {
     "lm": "goodrate.relevance.lm_judge",
@@ -35,9 +35,11 @@ class JudgeCard:
     """What every judge folder says.
 
     scale: name of its labels' scale, or all that the file of one of the user's own says. temperature, beta_cum: set on
-    dev data. contexts: how many retrieved texts of a query it reads; 0 = none. tuning: in words, on what the two
-    scalars were set, or why they were not. previous: their values before they were set last. warnings: what has to be
-    known before this judge is used, such as that it is no better than a constant; every command that opens it says so.
+    dev data. contexts: how many retrieved texts of a query it reads; 0 = none. label_weights: (L,) by which
+    probabilities are weighed where a label is chosen; none = the most probable label (relevance.label_choice). tuning:
+    in words, on what the two scalars were set, or why they were not. previous: their values before they were set last.
+    warnings: what has to be known before this judge is used, such as that it is no better than a constant; every
+    command that opens it says so.
     """
 
     kind: ClassVar[str] = ""
@@ -45,6 +47,7 @@ class JudgeCard:
     temperature: float = 1.0
     beta_cum: float = 0.5
     contexts: int = 0
+    label_weights: tuple[float, ...] = ()
     tuning: str = ""
     previous: dict[str, float] | None = None
     warnings: tuple[str, ...] = ()
@@ -54,6 +57,10 @@ class JudgeCard:
         require_number("temperature", self.temperature, above=0)
         require_number("beta_cum", self.beta_cum, above=0, below=1)
         require_count("contexts", self.contexts, least=0)
+        if self.label_weights and len(self.label_weights) != len(self.relevance_scale):
+            raise ValueError(f"label_weights {self.label_weights}: expected one for each label of the scale, or none")
+        for weight in self.label_weights:
+            require_number("label_weights", weight, above=0)
 
     @property
     def relevance_scale(self) -> RelevanceScale:

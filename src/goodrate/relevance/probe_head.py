@@ -13,15 +13,18 @@ from goodrate.scale import RelevanceScale
 
 @dataclass(frozen=True)
 class ProbeHead:
-    """score = bias + ((features - mean) / spread) @ weight. mean, spread, weight: (D,) float64."""
+    """score = bias + ((features - mean) / spread) @ weight. mean, spread, weight: (D,) float64.
+
+    Of L targets at once: weight (D, L), bias (L,); only heads of one target are saved.
+    """
 
     mean: np.ndarray
     spread: np.ndarray
     weight: np.ndarray
-    bias: float
+    bias: float | np.ndarray
 
     def scores(self, features: np.ndarray) -> np.ndarray:
-        """The score (N,) of each row of features (N, D)."""
+        """The score (N,), or (N, L), of each row of features (N, D)."""
         return self.bias + ((features - self.mean) / self.spread) @ self.weight
 
     def save(self, path: Path) -> None:
@@ -51,21 +54,24 @@ class ProbeHead:
 
 
 def ridge_heads(features: np.ndarray, targets: np.ndarray, alphas: Sequence[float]) -> list[ProbeHead]:
-    """A head for each alpha: argmin_w |y - mean(y) - Z w|^2 + alpha |w|^2 with Z the standardised features.
+    """A head for each alpha > 0: argmin_w |y - mean(y) - Z w|^2 + alpha |w|^2 with Z the standardised features.
 
-    features (N, D), targets (N,). One eigendecomposition serves all alphas: of Z'Z, or of ZZ' where N < D. A feature
-    that never changes has spread 1 and so no influence.
+    features (N, D), targets (N,) or (N, L). One Gram matrix serves all alphas and targets: Z'Z, or ZZ' where N < D. A
+    feature that never changes has spread 1 and so no influence.
     """
+    from scipy.linalg import solve
+
     x = np.asarray(features, dtype=np.float64)
     mean, spread = x.mean(axis=0), x.std(axis=0)
     spread = np.where(spread > 1e-12, spread, 1.0)
-    z, bias = (x - mean) / spread, float(np.mean(targets))
-    y = np.asarray(targets, dtype=np.float64) - bias
+    z, y = (x - mean) / spread, np.asarray(targets, dtype=np.float64)
+    bias = y.mean(axis=0)
     wide = len(z) < z.shape[1]
-    values, vectors = np.linalg.eigh(z @ z.T if wide else z.T @ z)
-    projected = vectors.T @ (y if wide else z.T @ y)
-    solved = [vectors @ (projected / (np.maximum(values, 0.0) + alpha)) for alpha in alphas]
-    return [ProbeHead(mean, spread, z.T @ one if wide else one, bias) for one in solved]
+    gram, right = (z @ z.T, y - bias) if wide else (z.T @ z, z.T @ (y - bias))
+    solved = [solve(gram + alpha * np.eye(len(gram)), right, assume_a="pos") for alpha in alphas]
+    return [
+        ProbeHead(mean, spread, z.T @ one if wide else one, float(bias) if y.ndim == 1 else bias) for one in solved
+    ]
 
 
 def gain_targets(labels: np.ndarray, scale: RelevanceScale) -> np.ndarray:

@@ -189,14 +189,17 @@ class ProbeJudge:
         """The card's fields of each item, cut."""
         return self.reader.reads(items)
 
+    def features(self, pairs: Sequence[Pair]) -> np.ndarray:
+        """What the head reads of each pair, (N, D) float64; a row of NaN for one that is too long."""
+        usable = self.reader.fits(pairs)
+        rows = np.full((len(pairs), self.reader.dimension), np.nan)
+        if usable.any():
+            rows[usable] = self.reader.features([pair for pair, good in zip(pairs, usable, strict=True) if good])
+        return rows
+
     def scores(self, pairs: Sequence[Pair]) -> np.ndarray:
         """The head's score of each pair, (N,): a guess at its gain, of the largest; NaN for one that is too long."""
-        usable = self.reader.fits(pairs)
-        scores = np.full(len(pairs), np.nan)
-        if usable.any():
-            kept = [pair for pair, good in zip(pairs, usable, strict=True) if good]
-            scores[usable] = self.head.scores(self.reader.features(kept))
-        return scores
+        return self.head.scores(self.features(pairs))
 
     def assess(self, pairs: Sequence[Pair]) -> Assessment:
         """Labels by the score."""

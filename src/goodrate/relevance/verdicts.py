@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from goodrate.relevance.label_choice import chosen_labels
 from goodrate.relevance.tiers import TIERS, cumpt
 from goodrate.scale import RelevanceScale
 
@@ -93,18 +94,23 @@ class Verdict:
 
 
 def verdicts_of(
-    probabilities: np.ndarray, status: Sequence[str], scale: RelevanceScale, beta_cum: float
-) -> list[Verdict]:
-    """The verdict of each row (N, L) of calibrated probabilities, worst label first; a failure for NaN or a status."""
+    probabilities: np.ndarray, status: Sequence[str], scale: RelevanceScale, beta_cum: float,
+    labels: np.ndarray | None = None,
+) -> list[Verdict]:  # fmt: skip
+    """The verdict of each row (N, L) of calibrated probabilities, worst label first; a failure for NaN or a status.
+
+    labels: (N,) positions of those chosen (relevance.label_choice); None = the most probable ones.
+    """
     rows = np.asarray(probabilities, dtype=np.float64)
     failed = np.isnan(rows.sum(axis=1)).tolist()
     names = [NO_PROBABILITIES if bad and name == OK else name for bad, name in zip(failed, status, strict=True)]
     usable = np.nan_to_num(rows)
-    labels, gains = usable.argmax(axis=1).tolist(), scale.expected_gain(usable).tolist()
+    chosen = chosen_labels(rows.reshape(-1, len(scale))) if labels is None else labels
+    gains = scale.expected_gain(usable).tolist()
     tiers = cumpt(rows, scale, beta_cum).tolist() if len(rows) else []
     return [
         Verdict(scale.labels[label], tuple(row), gain, TIERS[tier]) if name == OK else Verdict(status=name)
-        for label, row, gain, tier, name in zip(labels, usable.tolist(), gains, tiers, names, strict=True)
+        for label, row, gain, tier, name in zip(chosen.tolist(), usable.tolist(), gains, tiers, names, strict=True)
     ]
 
 

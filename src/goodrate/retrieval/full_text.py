@@ -22,8 +22,8 @@ from goodrate.run_folder import write_atomic
 # queries): 0.77 as one text, 0.83 without attributes, 0.82 with weight 1, 0.84 with 0.25. One data set: no finer.
 ATTRIBUTE_WEIGHT = 0.25
 COLUMNS = ("text", "attribute_text", "identifiers")
-TAGS = "tags"  # of filters; their index is kept with those of the full text
-INDEXED = (*COLUMNS, TAGS)
+TAGS, ID = "tags", "id"  # of filters, and of items by id; their indexes are kept with those of the full text
+INDEXED = (*COLUMNS, TAGS, ID)
 OUTDATED_SHARE = 0.01  # of the items: a shop of 50,000 builds again after 500 removals, not after each
 NEW_SHARE = 0.01  # of the items: so many new texts are scanned by every search until there are more
 MAX_FILES = 16  # commits whose files lie beside the big one until they are compacted
@@ -54,7 +54,7 @@ def build(table: Any, folder: Path, language: str) -> None:
 
     language: see languages.word_settings.
     """
-    from lancedb.index import FTS, LabelList
+    from lancedb.index import FTS, BTree, LabelList
 
     # Stop words stay: "the north face" and "on running" are brands. Positions are only needed for phrases.
     words_config = FTS(remove_stop_words=False, with_position=False, **word_settings(language))
@@ -66,7 +66,22 @@ def build(table: Any, folder: Path, language: str) -> None:
         config = codes_config if column == "identifiers" else words_config
         table.create_index(column, config=config, replace=True)
     table.create_index(TAGS, config=LabelList(), replace=True)
+    table.create_index(ID, config=BTree(), replace=True)
     _write_outdated(folder, 0)
+
+
+def mend_ids(table: Any) -> None:
+    """Make the index over the ids anew where it is damaged: writers find by it what they replace and remove."""
+    from lancedb.index import BTree
+
+    try:
+        _look_up(table, f"{ID} = 'lamp'")
+    except (ValueError, RuntimeError, OSError):
+        table.create_index(ID, config=BTree(), replace=True)
+
+
+def _look_up(table: Any, condition: str) -> None:
+    table.search().where(condition).select([ID]).limit(1).to_arrow()
 
 
 def update(table: Any, folder: Path, language: str) -> None:
@@ -108,7 +123,7 @@ def _write_outdated(folder: Path, texts: int) -> None:
 
 
 def _is_usable(table: Any) -> bool:
-    """Whether every column has its full text and a search can read it."""
+    """Whether every column has its index and a search can read it."""
     from lancedb import query as full_text
 
     match: Any = full_text.MatchQuery
@@ -117,7 +132,8 @@ def _is_usable(table: Any) -> bool:
     try:
         for column in COLUMNS:
             table.search(match("lamp", column)).select(["id"]).limit(1).to_arrow()
-        table.search().where(f"array_has({TAGS}, 'lamp')").select(["id"]).limit(1).to_arrow()
+        for condition in (f"array_has({TAGS}, 'lamp')", f"{ID} = 'lamp'"):
+            _look_up(table, condition)
     except (ValueError, RuntimeError, OSError):
         return False
     return True

@@ -29,6 +29,7 @@ from goodrate.retrieval.rewriting.suggestions import Suggestion
 from goodrate.retrieval.search_settings import DENSE_SHARE, HEAD, SYNONYM_WEIGHT, SearchSettings, read_settings
 from goodrate.retrieval.search_words import SearchWords
 from goodrate.retrieval.store import Store
+from goodrate.retrieval.weighing import FURTHER, ChannelWeights, with_further
 
 MODES = ("hybrid", "lexical", "dense")
 CHANNELS = ("identifier", "lexical", "dense")
@@ -62,17 +63,18 @@ class Searcher:
     channels: those that hybrid asks; None = all that the index has. as_typed: take every word as it stands: no
     "without X" and "under 50 euro" as an exclusion and a price by the rules of the index's language, no correction, no
     synonym. words: those of the index; None = it corrects and expands nothing, and knows no floor. settings: None =
-    those of the index folder.
+    those of the index folder. weights: of the channels of hybrid searches; None = as the settings say.
     """
 
     def __init__(
         self, store: Store, encoder: ItemEncoder | None, channels: Sequence[str] | None = None,
         as_typed: bool = False, words: SearchWords | None = None, settings: SearchSettings | None = None,
+        weights: ChannelWeights | None = None,
     ) -> None:  # fmt: skip
         if encoder is not None:
             store.require_encoder(encoder.fingerprint)
         self.store = store
-        self.encoder = encoder
+        self.encoder, self.weights = encoder, weights
         self._rules = None if as_typed else rules_language(store.manifest.language)
         self._words = words if words is not None and not as_typed else SearchWords()
         self._known = words if words is not None else SearchWords()
@@ -166,9 +168,7 @@ class Searcher:
                 break
         return count_facets(table, places, asked, complete)
 
-    def _rows(
-        self, query: str, where: str | None, mode: str, hits: Sequence[FusedHit]
-    ) -> tuple[np.ndarray, bool]:
+    def _rows(self, query: str, where: str | None, mode: str, hits: Sequence[FusedHit]) -> tuple[np.ndarray, bool]:
         """Row numbers of what facets are counted over, and whether that is all that matches."""
         texts = [] if mode == "dense" else [query, *(other.text for other in self._words.expand(query))]
         found = [self.store.facets.of_text(text, where, FACET_ROWS) for text in texts]
@@ -192,7 +192,27 @@ class Searcher:
         found = self.found(query, k, where, mode)
         if mode != "hybrid" and len(found) == 1:
             return _single(*found.popitem(), k)
-        return fused(found, self.settings, self.calibration, k, max(k, CHANNEL_DEPTH))
+        factors = self.weights.factors() if self.weights is not None and mode == "hybrid" else None
+        every = self.with_further(found, list(factors)) if factors is not None else found
+        return fused(every, self.settings, self.calibration, k, max(k, CHANNEL_DEPTH), factors)
+
+    def with_further(
+        self, found: Mapping[str, Sequence[Hit]], channels: Sequence[str]
+    ) -> dict[str, Sequence[Hit]]:  # fmt: skip
+        """What was found, with those channels of weighing.FURTHER that are named."""
+        ids = list(dict.fromkeys(hit.item_id for hits in found.values() for hit in hits))
+        named = set(channels) & set(FURTHER)
+        return with_further(found, self.store.known_items(ids), channels) if named and ids else dict(found)
+
+    def features(
+        self, query: str, channels: Sequence[str], where: str | None = None
+    ) -> tuple[list[str], np.ndarray]:  # fmt: skip
+        """Of a hybrid search for a query: ids (K,) and what each channel says of them (K, C); see channel_features."""
+        read = self.read(query)
+        if not any(sign.isalnum() for sign in read.text):
+            return [], np.zeros((0, len(channels)))
+        found = self.found(read.text, CHANNEL_DEPTH, self.condition(read, where), "hybrid")
+        return channel_features(self.with_further(found, channels), self.settings, self.calibration, channels)
 
     def found(self, query: str, k: int, where: str | None, mode: str) -> dict[str, list[Hit]]:
         """What each channel of a mode finds, best first: at least k hits each, where there are so many.
@@ -245,23 +265,70 @@ class Searcher:
 
 def fused(
     found: Mapping[str, Sequence[Hit]], settings: SearchSettings, calibration: Calibration, k: int | None = None,
-    depth: int = CHANNEL_DEPTH,
+    depth: int = CHANNEL_DEPTH, factors: Mapping[str, float] | None = None,
 ) -> list[FusedHit]:  # fmt: skip
-    """One ranking of what the channels found, as an index is searched. depth: hits that a channel was asked for."""
+    """One ranking of what the channels found, as an index is searched. depth: hits that a channel was asked for.
+
+    factors: what a channel's part is multiplied with, 1 where none is given; synonyms have that of words. The best hit
+    of a further channel (weighing.FURTHER) is then worth as much as the best item of all others.
+    """
+    factor = {name: (factors or {}).get("lexical" if name == "synonym" else name, 1.0) for name in found}
+    further = {name: factor[name] for name in found if name in FURTHER}
+    weights = {name: one * factor.get(name, 1.0) for name, one in _weights(found, settings, calibration).items()}
     if settings.fusion == "ranks":
-        weights = {"identifier": IDENTIFIER_WEIGHT, "synonym": SYNONYM_WEIGHT, "dense": settings.dense_weight}
-        return reciprocal_rank_fusion(found, k=k, weights=weights)
-    typed, meant = (max((hit.score for hit in found.get(name, ())), default=0.0) for name in ("lexical", "synonym"))
-    # A synonym that is rarer than the word that was typed is not worth more for it.
-    synonym = SYNONYM_WEIGHT * (min(1.0, typed / meant) if typed > 0 and meant > 0 else 1.0)
-    weights = {"synonym": synonym, "dense": calibration.dense_gain(settings.dense_weight)}
+        return reciprocal_rank_fusion(found, k=k, weights=weights | further)
+    if further:
+        unit = best_sum(found, settings, calibration)
+        weights |= {name: unit * share for name, share in further.items()}
     ordered = score_fusion(found, weights, from_lowest=CHANNELS[2:], deciding=CHANNELS[:1])
     if settings.fusion == "scores" or settings.dense_weight == 0 or not found.get("dense"):
         return ordered[:k]
     words = 1 - DENSE_SHARE
     shares = {"lexical": words, "synonym": words * SYNONYM_WEIGHT, "dense": DENSE_SHARE}
+    shares = {name: share * factor.get(name, 1.0) for name, share in shares.items()} | further
     chosen = relative_fusion(found, shares, depth, from_lowest=CHANNELS[2:], deciding=CHANNELS[:1])
     return listed(chosen, ordered, HEAD)[:k]
+
+
+def best_sum(found: Mapping[str, Sequence[Hit]], settings: SearchSettings, calibration: Calibration) -> float:
+    """What the best item has of words, synonyms and meaning together, without factors; 1 where that is nothing."""
+    told = {name: found[name] for name in ("lexical", "synonym", "dense") if name in found}
+    alone = settings if settings.fusion == "ranks" else settings.model_copy(update={"fusion": "scores"})
+    hits = fused(told, alone, calibration, 1)
+    return hits[0].score if hits and hits[0].score > 0 else 1.0
+
+
+def channel_features(
+    found: Mapping[str, Sequence[Hit]], settings: SearchSettings, calibration: Calibration, channels: Sequence[str]
+) -> tuple[list[str], np.ndarray]:
+    """Ids (K,) and features (K, C) of what the channels found, identifiers aside: <weights, features> orders as fused
+    does with weighing.factors_of(channels, weights), but for identifiers and for what is chosen for the head of a list.
+
+    A feature is a channel's part, synonyms with words, of what the best item has of words and meaning together.
+    """
+    told = {name: hits for name, hits in found.items() if name != "identifier"}
+    alone = settings if settings.fusion == "ranks" else settings.model_copy(update={"fusion": "scores"})
+    hits, unit = fused(told, alone, calibration), best_sum(told, settings, calibration)
+    place = {name: at for at, name in enumerate(channels)} | {"synonym": tuple(channels).index("lexical")}
+    features = np.zeros((len(hits), len(channels)))
+    for row, hit in enumerate(hits):
+        for name, part in hit.channels.items():
+            if name in place:
+                features[row, place[name]] += part.share * hit.score / unit
+    return [hit.item_id for hit in hits], features
+
+
+def _weights(
+    found: Mapping[str, Sequence[Hit]], settings: SearchSettings, calibration: Calibration
+) -> dict[str, float]:  # fmt: skip
+    """What the scores, or the ranks, of each channel are multiplied with."""
+    if settings.fusion == "ranks":
+        own = {"lexical": 1.0, "synonym": SYNONYM_WEIGHT, "dense": settings.dense_weight}
+        return {"identifier": IDENTIFIER_WEIGHT, **own}
+    typed, meant = (max((hit.score for hit in found.get(name, ())), default=0.0) for name in ("lexical", "synonym"))
+    # A synonym that is rarer than the word that was typed is not worth more for it.
+    synonym = SYNONYM_WEIGHT * (min(1.0, typed / meant) if typed > 0 and meant > 0 else 1.0)
+    return {"lexical": 1.0, "synonym": synonym, "dense": calibration.dense_gain(settings.dense_weight)}
 
 
 def _single(channel: str, hits: list[Hit], k: int) -> list[FusedHit]:

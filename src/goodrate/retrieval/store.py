@@ -185,6 +185,7 @@ class Store:
         frame = catalog.frame.with_columns(pl.Series(name, values, pl.String) for name, values in columns.items())
         frame = frame.with_columns(normal_form(frame["title"]).alias("title_normal"), *item_tags(catalog.frame))
         with self._opened.writing() as table:
+            full_text.mend_ids(table)
             for start in range(0, len(frame), WRITE_ROWS):
                 part = slice(start, start + WRITE_ROWS)
                 merge = table.merge_insert("id").when_matched_update_all()
@@ -208,6 +209,7 @@ class Store:
         """Delete items by id; returns how many were there."""
         removed, distinct = 0, list(dict.fromkeys(ids))
         with self._opened.writing() as table:
+            full_text.mend_ids(table)
             for start in range(0, len(distinct), ID_ROWS):
                 removed += table.delete(id_condition(distinct[start : start + ID_ROWS])).num_deleted_rows
             full_text.add_outdated(self.path, removed)
@@ -359,8 +361,7 @@ class Store:
         if self.dimension is None or vector.shape != (self.dimension,):
             raise ValueError(f"the query vector has shape {vector.shape}; this index expects ({self.dimension},)")
         return self._search(
-            lambda table: vector_index.nearest(table, vector, exact),
-            "_distance", lambda distance: 1.0 - distance, k, where,
+            lambda table: vector_index.nearest(table, vector, exact), "_distance", lambda far: 1.0 - far, k, where,
         )  # fmt: skip
 
     def _search(

@@ -30,7 +30,7 @@ JUDGING = {
     "/embed", "/v1/embed", "/v2/embed",
 }  # fmt: skip
 SEEN = ("/search", "/ubi/events")  # POST, from the pages that shoppers see
-RATING = ("/compare", "/grading", "/overrules", "/monitoring")  # what raters said is for raters, read or written
+RATING = ("/compare", "/grade", "/grading", "/overrules", "/monitor", "/monitoring")  # for raters, read or written
 MAY, USER = "goodrate.role", "goodrate.user"  # of a request's scope
 
 
@@ -39,6 +39,8 @@ def role_for(method: str, path: str) -> str | None:
 
     >>> [role_for("GET", path) for path in ("/search", "/explain", "/readyz", "/overrules")], role_for("POST", "/votes")
     (['search', 'judge', None, 'edit'], 'edit')
+    >>> role_for("POST", "/ubi/events"), role_for("DELETE", "/overrules/1")
+    ('search', 'edit')
     """
     if path in PUBLIC:
         return None

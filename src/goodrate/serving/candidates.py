@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from goodrate.serving.records import IndexUnavailable, SearchRequest
 from goodrate.serving.stopwatch import Stopwatch
@@ -38,6 +38,15 @@ class CandidateSearch(Protocol):
         without: Sequence[Any] = (),
     ) -> Any:  # fmt: skip
         """The Facets of a search that found these hits. without: lists of ids, and filters, of items to leave out."""
+        ...
+
+
+@runtime_checkable
+class WeighedSearch(Protocol):
+    """What weights that follow clicks need besides."""
+
+    def features(self, query: str, channels: Sequence[str], where: str | None = None) -> tuple[list[str], Any]:
+        """Ids (K,) and what each channel says of them (K, C)."""
         ...
 
 
@@ -112,7 +121,7 @@ class Candidates:
         searches = [] if self._waiting else self._sizes[:1]
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                with _unavailable():
+                with unavailable():
                     if searches:
                         self._search(searches[0])
                     rows = self._rows([hit.item_id for hit in self._waiting[:count]])
@@ -139,12 +148,12 @@ class Candidates:
         Raises IndexUnavailable.
         """
         there = self.matching(ids, self._searcher.condition(self._read, self._request.where)) if ids else set()
-        with _unavailable():
+        with unavailable():
             return self._rows([item for item in ids if item in there])
 
     def matching(self, ids: Sequence[str], where: str | None) -> set[str]:
         """Those of these ids that the index holds and a filter lets through. Raises IndexUnavailable."""
-        with self._watch.stage("rules"), _unavailable():
+        with self._watch.stage("rules"), unavailable():
             return self._store.matching(ids, where)
 
     def facets(self, without: Sequence[Any]) -> Any:
@@ -154,7 +163,7 @@ class Candidates:
         asked, where, mode = self._request.facets, self._request.where, str(self._request.mode)
         if not asked:
             return None
-        with self._watch.stage("facets"), _unavailable():
+        with self._watch.stage("facets"), unavailable():
             return self._searcher.facets(self._read, asked, where, mode, self._first, without)
 
     def _rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -164,7 +173,7 @@ class Candidates:
 
 
 @contextlib.contextmanager
-def _unavailable() -> Iterator[None]:
+def unavailable() -> Iterator[None]:
     """Name what is wrong with the index; what was asked was checked before."""
     try:
         yield

@@ -19,7 +19,7 @@ def add_embeddings(app: FastAPI, current: Current, encoder: TextEncoder | None) 
     """Give an application its routes for vectors. encoder: that of the index; None: they answer that there is none."""
 
     def vectors(texts: Sequence[str], query: bool, dimensions: int | None) -> np.ndarray:
-        return _need(encoder).vectors(texts, query, dimensions, current().models)
+        return _need(encoder).vectors(texts, query, dimensions)
 
     def tokens(texts: Sequence[str]) -> int:
         return _need(encoder).tokens(texts)

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 
 from goodrate.serving.access import tell_all
+from goodrate.serving.load import beside_searches
 from goodrate.serving.parts import Current
 
 
@@ -14,17 +15,20 @@ def add_health(app: FastAPI, current: Current) -> None:
     """Give an application its routes about itself."""
 
     @app.get("/readyz")
-    def readyz() -> dict[str, str]:
+    async def readyz() -> dict[str, str]:
         """Whether a search would be answered; 503 with the reason while it would not."""
-        current().count()
+        await beside_searches(lambda: current().count())
         return {"status": "ready"}
 
     @app.get("/healthz")
-    def healthz(request: Request) -> dict[str, Any]:
+    async def healthz(request: Request) -> dict[str, Any]:
         """Whether the index answers, what is loaded, and how many verdicts could not be stored."""
+        return await beside_searches(lambda: health(tell_all(request.scope)))
+
+    def health(everything: bool) -> dict[str, Any]:
         pipeline = current()
         items = pipeline.count()
-        if not tell_all(request.scope):
+        if not everything:
             return {"status": "ok"}
         judge = pipeline.judge
         return {

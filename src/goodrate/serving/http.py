@@ -13,12 +13,14 @@ from starlette.middleware.cors import CORSMiddleware
 
 from goodrate.serving.access import Guard
 from goodrate.serving.bodies import BodyLimit, StrictRoute
+from goodrate.serving.clicks import add_clicks
 from goodrate.serving.embedding_routes import add_embeddings
 from goodrate.serving.errors import add_errors
 from goodrate.serving.health_routes import add_health
 from goodrate.serving.interleaving import add_traffic
 from goodrate.serving.judging_routes import add_judging
 from goodrate.serving.live import LivePipeline
+from goodrate.serving.load import add_load
 from goodrate.serving.metrics import Measured, Metrics, add_metrics
 from goodrate.serving.observing import Observer, Observers
 from goodrate.serving.parts import Parts
@@ -42,7 +44,7 @@ COMPARE_PATH = "/compare/"
 def create_app(pipeline: SearchPipeline | LivePipeline, parts: Parts | None = None) -> FastAPI:
     """The application over a loaded pipeline, or over one that is made anew when its index changes.
 
-    Endpoints are plain functions, so that the framework runs them in its thread pool; the pipeline locks the models.
+    Endpoints are plain functions, so that the framework runs them in its thread pool; models have their own turns.
     /docs is off because it would load scripts from the internet; /openapi.json describes the API.
     """
     parts = parts or Parts()
@@ -56,6 +58,7 @@ def create_app(pipeline: SearchPipeline | LivePipeline, parts: Parts | None = No
     add_judging(app, current, seen)
     add_rerank(app, current, seen)
     add_embeddings(app, current, parts.encoder)
+    add_clicks(app, current)
     add_health(app, current)
     add_metrics(app, metrics)
     add_workbench(app, current, parts.workbench)
@@ -93,6 +96,7 @@ def _add_layers(
     app: FastAPI, parts: Parts, metrics: Metrics | None, pictures: Mapping[str, Callable[[], str]]
 ) -> None:  # fmt: skip
     """What stands around the routes, from the inside out."""
+    add_load(app, parts.limits)
     app.add_middleware(BodyLimit, limits=parts.limits)
     if parts.access is not None:
         app.add_middleware(Guard, access=parts.access)

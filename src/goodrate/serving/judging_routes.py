@@ -9,7 +9,7 @@ from fastapi import FastAPI, Query
 from goodrate.relevance.pairs import Item, text_item
 from goodrate.serving.answers import explain_json
 from goodrate.serving.observing import Observer
-from goodrate.serving.pair_judging import judge_pairs, said_of
+from goodrate.serving.pair_judging import said_of
 from goodrate.serving.parts import Current
 from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.requests import JudgeBody, PairBody
@@ -27,7 +27,7 @@ def add_judging(app: FastAPI, current: Current, seen: Observer) -> None:
         pipeline = current()
         scale = pipeline.need_judge().scale
         pairs = [(pair.query, item_of(pipeline, pair)) for pair in body.pairs]
-        verdicts = judge_pairs(pipeline, pairs)
+        verdicts = pipeline.judge_pairs(pairs)
         seen.judged(verdicts)
         return {
             "labels": list(scale.labels),

@@ -11,9 +11,11 @@ KEEP = 1_000_000  # verdicts that a server's file holds unless it is told otherw
 @dataclass(frozen=True)
 class Limits:
     """body: bytes of a request's body. Seconds: until the headers are there, until the body is, and how long requests
-    under way may go on when the server is told to stop."""
+    under way may go on when the server is told to stop. requests: that are answered at once; for more the answer is
+    "later" (429)."""
 
     body: int = 8 * MEGABYTE
     header_seconds: float = 10.0
     body_seconds: float = 15.0
     stop_seconds: int = 20
+    requests: int = 128

@@ -45,6 +45,14 @@ class LivePipeline:
                 self._renew(stamp)
             return self._pipeline
 
+    def start(self) -> None:
+        """Have each model work in a thread of its own from here on."""
+        self._pipeline.start()
+
+    def stop(self) -> None:
+        """End the threads of the models."""
+        self._pipeline.stop()
+
     def _now(self) -> Stamp | None:
         """What the folder holds; None, which is always another one, when the index does not say."""
         try:
@@ -59,7 +67,7 @@ class LivePipeline:
         except (OSError, ValueError, RuntimeError) as error:
             self._stamp = None  # until it can be opened, every request tries
             raise IndexUnavailable(f"the index was changed and cannot be opened: {error}") from error
-        fresh.models, fresh.pace = self._pipeline.models, self._pipeline.pace  # the same models: one lock, one speed
+        fresh.desk = self._pipeline.desk  # the same judge
         fresh.overrules = self._pipeline.overrules
         self._pipeline, self._stamp = fresh, stamp
         self._not_before = time.monotonic() + REST * (time.monotonic() - start)

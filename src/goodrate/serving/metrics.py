@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from goodrate.relevance.verdicts import Verdict
+from goodrate.serving.load import beside_searches
 from goodrate.serving.parts import Current
 from goodrate.serving.records import SearchResponse
 
@@ -81,8 +82,9 @@ def add_metrics(app: FastAPI, metrics: Metrics) -> None:
     """Give an application /metrics."""
 
     @app.get("/metrics", include_in_schema=False)
-    def read() -> Response:
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    async def read() -> Response:
+        text = await beside_searches(lambda: generate_latest(metrics.registry))
+        return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 class Measured:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from goodrate.models.asker import require_asker
+from goodrate.models.worker import JUDGING, ModelWorker
 from goodrate.ranking.live_ranker import LiveRanker
 from goodrate.ranking.ordering import Ordering
 from goodrate.ranking.results import Result, rank, shown_item, unretrieved
@@ -17,26 +17,28 @@ from goodrate.ranking.sorting import RELEVANCE, SORTED_AMONG, check_sort, releva
 from goodrate.ranking.variants import UNGROUPED, GroupOf, check_group_by, group_of
 from goodrate.relevance.judge import CalibratedJudge
 from goodrate.relevance.overrules import Known, overruled
-from goodrate.relevance.pairs import Item
+from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.verdicts import Verdict
 from goodrate.retrieval.facets import checked_names
 from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.opened import IndexReplaced
 from goodrate.retrieval.table import IndexDamaged
-from goodrate.serving.candidates import WINDOWS, Candidates, CandidateSearch, ItemStore
-from goodrate.serving.judge_budget import JudgePace, judge_within
+from goodrate.serving.candidates import WINDOWS, Candidates, CandidateSearch, ItemStore, WeighedSearch, unavailable
+from goodrate.serving.judge_desk import JudgeDesk
+from goodrate.serving.online_weights import OnlineWeights
 from goodrate.serving.records import IndexUnavailable, NoJudge, SearchRequest, SearchResponse, UnknownItem
 from goodrate.serving.stopwatch import Stopwatch
 
 MODES = ("hybrid", "lexical", "dense")
+Verdicts = list[Verdict | None]
 ACTING = ("not", "price")  # kinds of spans that change results
 
 
 class SearchPipeline:
     """Search over one index, with or without a judge. Safe to call from many threads.
 
-    Models are called under one lock: torch uses all threads for one call already, and fast tokenizers refuse to be
-    used by two threads at once ("Already borrowed").
+    Words are searched in the thread that asks. Models have turns of their own (models.worker): queries those of their
+    encoder, verdicts and reasons those of the judge's desk. So a search that needs no model waits for none.
     """
 
     def __init__(
@@ -51,21 +53,35 @@ class SearchPipeline:
         today: Callable[[], datetime.date] = datetime.date.today,
         judge_ms: float | None = None,
         ranker: LiveRanker | None = None,
+        online: OnlineWeights | None = None,
     ) -> None:
         """modes: those that the index supports, the default first. group_by: how results are grouped unless a request
         says otherwise. language: whose rules read measures in titles. today: the day by which ranking rules apply.
         judge_ms: what a search may spend on verdicts unless it says otherwise; None = no limit. ranker: orders results
-        inside their tiers.
+        inside their tiers. online: the weights of the searcher, where clicks move them.
         """
         self.store = store
-        self.judge = judge
+        self.judge, self.online = judge, online
         self.modes = tuple(modes)
         self._searcher = searcher
         self._rules, self._group_by, self._language, self._today = rules or RankingRules(), group_by, language, today
         self._judge_ms, self.ranker = judge_ms, ranker
-        self.models = threading.Lock()
-        self.pace = JudgePace()
+        self.desk = JudgeDesk()
         self.overrules: Callable[[str], Known] = lambda query: {}  # what people say of a query's items
+
+    def start(self) -> None:
+        """Have each model work in a thread of its own from here on."""
+        for worker in self._workers():
+            worker.start()
+
+    def stop(self) -> None:
+        """End the threads of the models; a reason that is being written is broken off."""
+        for worker in self._workers():
+            worker.stop()
+
+    def _workers(self) -> list[ModelWorker]:
+        encoder = getattr(getattr(self._searcher, "encoder", None), "worker", None)
+        return [self.desk.worker] + ([encoder] if encoder is not None else [])
 
     def search(self, request: SearchRequest) -> SearchResponse:
         """Retrieve max(k, depth) items or more, judge the first `depth`, order them (ranking.ordering), return k.
@@ -73,26 +89,26 @@ class SearchPipeline:
         Raises ValueError for an empty query, an unknown mode or a wrong filter, IndexUnavailable when the index fails.
         """
         request = self._checked(request)
+        require_asker()
         watch = Stopwatch()
         depth = request.depth if self.judge is not None or self.ranker is not None else 0
-        with self._locked(watch):
-            with watch.stage("retrieve"):
-                read = self._searcher.read(request.query, request.ignore)
-            rules = self._rules_for(request, read)
-            found = Candidates(self._searcher, self.store, request, read, window_sizes(request, depth, rules), watch)
-            hits, rows = found.more(first_hits(request, depth, rules))
-            with watch.stage("judge"):
-                verdicts = self._verdicts(request, read, rows[:depth])
-            ordering = Ordering(rules, found.matching, self._group(request))
+        with watch.stage("retrieve"):
+            read = self._searcher.read(request.query, request.ignore)
+        rules = self._rules_for(request, read)
+        found = Candidates(self._searcher, self.store, request, read, window_sizes(request, depth, rules), watch)
+        hits, rows = found.more(first_hits(request, depth, rules))
+        verdicts = self._verdicts(request, read, rows[:depth], watch)
+        ordering = Ordering(rules, found.matching, self._group(request))
+        with watch.stage("rank"):
+            items = [shown_item(row) for row in rows]
+            seen = self._ranked(request, read, hits[:depth], rows[:depth], verdicts)
+            self._start(ordering, request, [*seen, *rank(hits[depth:], items[depth:], (), len(seen))], found)
+        while not found.complete and not ordering.has(request.offset + request.k + 1):
+            require_asker()
+            before = found.given
+            hits, rows = found.more(WINDOWS[0])
             with watch.stage("rank"):
-                items = [shown_item(row) for row in rows]
-                seen = self._ranked(request, read, hits[:depth], rows[:depth], verdicts)
-                self._start(ordering, request, [*seen, *rank(hits[depth:], items[depth:], (), len(seen))], found)
-            while not found.complete and not ordering.has(request.offset + request.k + 1):
-                before = found.given
-                hits, rows = found.more(WINDOWS[0])
-                with watch.stage("rank"):
-                    ordering.add(rank(hits, [shown_item(row) for row in rows], (), before))
+                ordering.add(rank(hits, [shown_item(row) for row in rows], (), before))
         facets = found.facets([rule.ids or rule.where for rule in rules.bury if rule.to == "out"])
         with watch.stage("rank"):
             results, more = ordering.page(request.offset, request.k, found.complete)
@@ -144,35 +160,54 @@ class SearchPipeline:
         """What says which group an item is in; None for no grouping."""
         return group_of(request.group_by, self._language) if request.group_by else None
 
+    def features(self, query: str, channels: Sequence[str], where: str | None = None) -> tuple[list[str], Any]:
+        """Ids (K,) of a hybrid search and what each channel says of them (K, C). IndexUnavailable, ValueError."""
+        filter_sql(where, self.store.columns)
+        assert isinstance(self._searcher, WeighedSearch), "only an index has channels to weigh"
+        with unavailable():
+            return self._searcher.features(query, channels, where)
+
     def suggest(self, typed: str, k: int) -> list[Any]:
         """Suggestions for what was typed so far, at most k; none for an index without them."""
         return self._searcher.suggest(typed, k)
 
     def search_once(self, query: str) -> None:
         """Retrieve one item and forget it: what is set up on first use is then set up."""
-        with self.models:
-            self._searcher.find(self._searcher.read(query), 1, mode=self.modes[0])
+        self._searcher.find(self._searcher.read(query), 1, mode=self.modes[0])
 
     def judge_some(self, query: str, count: int = 8) -> None:
         """Judge the first items of a search and store nothing: how long the judge takes is known from then on."""
         if self.judge is None:
             return
         judge = replace(self.judge, store=None)
-        with self.models:
-            judge.judge(query, ["lamp", "chair"])  # what is set up on first use is not measured
-            hits = self._searcher.find(self._searcher.read(query), count, mode=self.modes[0])
-            rows = self.store.items([hit.item_id for hit in hits]).to_dicts() if hits else []
-            judge_within(judge, judge.pairs(query, rows), 60.0, self.pace)
+        setting_up = judge.pairs(query, ["lamp", "chair"])  # what is done on first use is not measured
+        self.desk.worker.call(lambda: judge.pair_verdicts(setting_up), JUDGING)
+        hits = self._searcher.find(self._searcher.read(query), count, mode=self.modes[0])
+        rows = self.store.items([hit.item_id for hit in hits]).to_dicts() if hits else []
+        self.desk.verdicts(judge, judge.pairs(query, rows), 60.0)
 
     def judge_items(self, query: str, items: Sequence[Item], ids: Sequence[str] | None = None) -> list[Verdict]:
         """Verdicts for items that need not be in the index. Raises NoJudge without a judge.
 
         ids: by which people's verdicts are found, "" for none; None: the items' own.
         """
-        judge = self.need_judge()
-        with self.models:
-            verdicts = judge.judge(query, items)
-        return [verdict for verdict in self._overruled(query, verdicts, ids or ids_of(items)) if verdict is not None]
+        return self.judge_pairs([(query, item) for item in items], ids)
+
+    def judge_pairs(self, asked: Sequence[tuple[str, Item]], ids: Sequence[str] | None = None) -> list[Verdict]:
+        """A verdict for each (query, item), in their order. ids: as judge_items. Raises NoJudge without a judge."""
+        judge, by_query = self.need_judge(), dict[str, list[int]]()
+        for place, (query, _) in enumerate(asked):
+            by_query.setdefault(query, []).append(place)
+        pairs: dict[int, Pair] = {}
+        for query, places in by_query.items():
+            pairs |= zip(places, judge.pairs(query, [asked[place][1] for place in places]), strict=True)
+        verdicts = self.desk.verdicts(judge, [pairs[place] for place in range(len(asked))])[0]
+        named = ids or ids_of([item for _, item in asked])
+        for query, places in by_query.items():
+            own = self._overruled(query, [verdicts[place] for place in places], [named[place] for place in places])
+            for place, verdict in zip(places, own, strict=True):
+                verdicts[place] = verdict
+        return whole(verdicts)
 
     def explain(self, query: str, item: Item) -> Verdict:
         """A verdict with its reason. Raises NoJudge without a judge."""
@@ -180,8 +215,7 @@ class SearchPipeline:
         by_people = self._overruled(query, [None], ids_of([item]))[0]
         if by_people is not None:  # no reason is written for a label that does not count; the judge's verdict is given
             return self.judge_items(query, [item])[0]
-        with self.models:
-            return judge.judge(query, [item], reasons=True)[0]
+        return self.desk.explained(judge, judge.pairs(query, [item])[0])
 
     def _overruled(
         self, query: str, verdicts: Sequence[Verdict | None], ids: Sequence[str]
@@ -241,31 +275,27 @@ class SearchPipeline:
             raise NoJudge("this server has no judge; start it with: goodrate serve DIR --model JUDGE")
         return self.judge
 
-    @contextlib.contextmanager
-    def _locked(self, watch: Stopwatch) -> Iterator[None]:
-        """Hold the model lock; the wait for other requests is a stage of its own."""
-        with watch.stage("wait"):
-            self.models.acquire()
-        try:
-            yield
-        finally:
-            self.models.release()
-
-    def _verdicts(self, request: SearchRequest, read: Any, rows: Sequence[Item]) -> list[Verdict | None]:
+    def _verdicts(self, request: SearchRequest, read: Any, rows: Sequence[Item], watch: Stopwatch) -> Verdicts:
         """The verdict of each row, in order of retrieval; None where the time for verdicts was spent."""
         if self.judge is None or not rows:
             return []
         query = _asked(request, read)
-        if request.judge_ms is None:
-            verdicts: list[Verdict | None] = [*self.judge.judge(query, rows)]
-        else:
-            verdicts = judge_within(self.judge, self.judge.pairs(query, rows), request.judge_ms / 1000, self.pace)
+        seconds = None if request.judge_ms is None else request.judge_ms / 1000
+        with watch.stage("judge"):
+            verdicts, waited = self.desk.verdicts(self.judge, self.judge.pairs(query, rows), seconds)
+        watch.move("judge", "wait", 1000 * waited)
         return [*self._overruled(query, verdicts, ids_of(rows))]
+
+
+def whole(verdicts: Verdicts) -> list[Verdict]:
+    """Verdicts that no time was set for."""
+    assert all(verdict is not None for verdict in verdicts)
+    return [verdict for verdict in verdicts if verdict is not None]
 
 
 def ids_of(items: Sequence[Item]) -> list[str]:
     """The id of each item, "" for a bare text."""
-    return [str(item.get("id") or "") for item in items]
+    return ["" if isinstance(item, str) else str(item.get("id") or "") for item in items]
 
 
 def _asked(request: SearchRequest, read: Any) -> str:

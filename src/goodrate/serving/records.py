@@ -48,6 +48,14 @@ class NoJudge(LookupError):
     """A verdict was asked for and no judge is loaded."""
 
 
+class Overloaded(Exception):
+    """More waits for a model than it will get to in good time. seconds: after which asking again may help."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
 class NoEncoder(LookupError):
     """Vectors were asked for and the index has no encoder."""
 

@@ -12,7 +12,7 @@ from goodrate.relevance.pairs import Item, text_item
 from goodrate.serving.client_answers import rerank_json, score_json, tei_rerank_json
 from goodrate.serving.client_bodies import RerankBody, ScoreBody, cut, is_item_id
 from goodrate.serving.observing import Observer
-from goodrate.serving.pair_judging import judge_pairs, said_of
+from goodrate.serving.pair_judging import said_of
 from goodrate.serving.parts import Current
 
 WARNINGS = "X-Goodrate-Warnings"  # a JSON list of texts, for the shapes that have no other place
@@ -31,7 +31,7 @@ def add_rerank(app: FastAPI, current: Current, seen: Observer) -> None:
             (query, pipeline.item(item) if is_item_id(document) else text_item(text))
             for document, text, item in zip(body.given(), texts, ids, strict=True)
         ]
-        verdicts = judge_pairs(pipeline, pairs, ids)
+        verdicts = pipeline.judge_pairs(pairs, ids)
         seen.judged(verdicts)
         said += said_of(pipeline, pairs, verdicts) + ([RAW] if body.raw_scores else [])
         _warn(response, said)
@@ -63,7 +63,7 @@ def add_rerank(app: FastAPI, current: Current, seen: Observer) -> None:
             short, (kept,), warnings = cut(query, [text])
             pairs.append((short, text_item(kept)))
             said |= dict.fromkeys(warnings)
-        verdicts = judge_pairs(pipeline, pairs)
+        verdicts = pipeline.judge_pairs(pairs)
         seen.judged(verdicts)
         said |= dict.fromkeys(said_of(pipeline, pairs, verdicts))
         _warn(response, list(said))

@@ -23,6 +23,11 @@ class Stopwatch:
         finally:
             self.stages[name] = self.stages.get(name, 0.0) + 1000 * (time.perf_counter() - start)
 
+    def move(self, stage: str, to: str, milliseconds: float) -> None:
+        """Count a part of a stage's time as another's."""
+        self.stages[stage] -= milliseconds
+        self.stages[to] = self.stages.get(to, 0.0) + milliseconds
+
     def report(self) -> dict[str, float]:
         """All stages and the total since the start."""
         return {**self.stages, "total": 1000 * (time.perf_counter() - self._start)}

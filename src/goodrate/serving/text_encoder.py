@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -17,19 +16,16 @@ class TextEncoder:
     """name: what clients call it. Safe to call from many threads."""
 
     def __init__(self, name: str, encoder: Any) -> None:
-        """encoder: gives vectors (N, D) of queries and of items (retrieval.indexing)."""
+        """encoder: gives vectors (N, D) of queries and of items; one that has turns (retrieval.query_encoder)."""
         self.name, self._encoder = name, encoder
         # Tokenizers refuse to be used by two threads at once, and searches use the encoder's own.
         self._tokenizer = copy.deepcopy(getattr(encoder, "tokenizer", None))
         self._counting = threading.Lock()
 
-    def vectors(
-        self, texts: Sequence[str], query: bool, dimensions: int | None, turn: AbstractContextManager[Any]
-    ) -> np.ndarray:
+    def vectors(self, texts: Sequence[str], query: bool, dimensions: int | None) -> np.ndarray:
         """L2-normalised vectors (N, D) float32. dimensions: keep the first floats alone; None = all.
 
-        turn: entered for each batch; searches take their turns in between. Raises ValueError when the encoder's vectors
-        are shorter.
+        Searches take their turns between batches. Raises ValueError when the encoder's vectors are shorter.
         """
         longest = int(self._encoder.dimension)
         if dimensions is not None and dimensions > longest:
@@ -37,8 +33,7 @@ class TextEncoder:
         encode = self._encoder.encode_queries if query else self._encoder.encode_items
         parts = []
         for start in range(0, len(texts), BATCH):
-            with turn:
-                parts.append(np.asarray(encode(list(texts[start : start + BATCH])), dtype=np.float32))
+            parts.append(np.asarray(encode(list(texts[start : start + BATCH])), dtype=np.float32))
         vectors = np.concatenate(parts)
         if dimensions is None or dimensions == longest:
             return vectors

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from goodrate.models.dynamic_table.freed_memory import give_back
 from goodrate.models.dynamic_table.hash_index import MAX_TAGS, HashIndex
 from goodrate.models.dynamic_table.hashing import initial_values, mixed, salt_of
 from goodrate.models.dynamic_table.kernels import Kernels
@@ -159,6 +160,7 @@ class Storage:
         self.index.insert(keys.ids, keys.tags, keys.hashes)
         for name in self.slots:
             self._resize(name, len(rows), rows)
+        give_back()
 
     def clear(self) -> None:
         """Forget everything but the slots' names."""
@@ -206,6 +208,7 @@ class Storage:
         capacity = max(rows, int(len(self.weight) * _GROWTH), _LEAST_ROWS)
         for name in self.slots:
             self._resize(name, capacity, slice(len(self)))
+        give_back()
 
     def _resize(self, name: str, capacity: int, keep: slice | Tensor) -> None:
         """A slot of another capacity that begins with the rows to keep."""

@@ -1,0 +1,82 @@
+"""An append-only log whose lines are whole or absent, with one writer at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from goodrate import strict_json
+
+REQUIRED = ("session", "gradient", "events_read")
+log = logging.getLogger(__name__)
+
+
+class ClickLog:
+    """Lines of JSON, on disk when `append` comes back.
+
+    Raises ValueError when another process has it open.
+    """
+
+    def __init__(self, path: Path, lock: Path) -> None:
+        import filelock
+
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = filelock.FileLock(lock)
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise ValueError(f"{path} is written by another process; one server at a time learns into it") from None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.path.stat().st_size if self.path.is_file() else 0
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """Write a line. OSError, with nothing of it left where that is possible, when it cannot be written."""
+        content = (strict_json.dumps(line) + "\n").encode()
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            before = os.fstat(handle).st_size
+            if before and os.pread(handle, 1, before - 1) != b"\n":
+                content = b"\n" + content  # a kill cut the last line; it stays unreadable, the new one does not
+            try:
+                written = os.write(handle, content)
+                if written < len(content):
+                    raise OSError(28, "no space left on device")
+                os.fsync(handle)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(handle, before)
+                raise
+        finally:
+            os.close(handle)
+
+    def lines(self, start: int = 0) -> Iterator[dict[str, Any]]:
+        """The whole lines from a byte on, or all where the log is shorter. A line that is cut off was never learned.
+
+        Raises ValueError for a line of something else.
+        """
+        if not self.path.is_file():
+            return
+        with self.path.open("rb") as file:
+            file.seek(start if start <= self.size else 0)
+            for raw in file:
+                try:
+                    line = strict_json.parse(raw.decode())
+                except ValueError:
+                    if raw.strip():
+                        log.warning("%s: a line that was cut off is left out", self.path)
+                    continue
+                if not isinstance(line, dict) or any(name not in line for name in REQUIRED):
+                    raise ValueError(f"{self.path}: expected lines with {', '.join(REQUIRED)}, found {str(line)[:80]}")
+                yield line
+
+    def close(self) -> None:
+        """Let another process write."""
+        self._lock.release()
