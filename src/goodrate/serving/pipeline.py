@@ -286,7 +286,7 @@ def whole(verdicts: Verdicts) -> list[Verdict]:
 
 def ids_of(items: Sequence[Item]) -> list[str]:
     """The id of each item, "" for a bare text."""
-    return [str(item.get("id") or "") for item in items]
+    return ["" if isinstance(item, str) else str(item.get("id") or "") for item in items]
 
 
 def _asked(request: SearchRequest, read: Any) -> str:
