@@ -120,7 +120,7 @@ class Comparison:
         gsb, counts = found.gsb, found.counts
         better = f"B ({self.b}) against A ({self.a})"
         lines = [
-            f"{better}: GSB {gsb.value:+.3f} [{gsb.low:+.3f}, {gsb.high:+.3f}] over {found.queries:,} queries",
+            f"{better}: GSB {gsb.bracketed()} over {found.queries:,} queries",
             f"Good {counts.good:,}, Same {counts.same:,}, Bad {counts.bad:,} of {found.voted:,} queries with votes, of "
             f"{found.asked:,} that are asked; {found.identical:,} have the same list and count as Same",
             f"sign test: p = {counts.p:.3g}",
@@ -134,7 +134,7 @@ class Comparison:
             return ["agreement: no query has the votes of two raters"]
         alpha = found.alpha["ordinal"]
         lines = [
-            f"agreement: Krippendorff's alpha {alpha.value:.2f} [{alpha.low:.2f}, {alpha.high:.2f}] on "
+            f"agreement: Krippendorff's alpha {alpha.bracketed('.2f')} on "
             f"{found.several:,} queries with several votes"
         ]
         for two in found.rater_pairs:
