@@ -21,6 +21,7 @@ from goodrate.catalog.items import Catalog
 from goodrate.catalog.ubi import read_ubi
 from goodrate.cli.compare import command
 from goodrate.evaluation.interleaving import preference, team_draft
+from goodrate.ranking.live_ranker import LiveRanker
 from goodrate.retrieval.store import Store
 from goodrate.serving import appending
 from goodrate.serving.http import create_app
@@ -31,6 +32,7 @@ from goodrate.serving.records import IndexUnavailable
 from goodrate.serving.traffic_log import TrafficLog
 from goodrate.serving.workbench.store import Workbench
 from serving_shop import CATALOGUE, ITEMS, FakeSearcher, FakeStore, fake_judge, fake_pipeline, hit_at
+from small_rankers import small_ranker
 
 IDS = [item[0] for item in ITEMS]
 
@@ -307,3 +309,29 @@ def test_real_indexes_answer_together(tmp_path: Path) -> None:
     web = TestClient(create_app(gr.Index.open(folder).pipeline, Parts(interleaving=beside)))
     firsts = Counter(search(web, str(number))["results"][0]["item_id"] for number in range(16))
     assert set(firsts) == {"a1", "a5"} and min(firsts.values()) > 2
+
+
+def test_a_rankers_prediction_does_not_tell_teams(tmp_path: Path) -> None:
+    folder = small_ranker(tmp_path / "ranker", "a1")
+    ranked = SearchPipeline(FakeStore(), FakeSearcher(), ranker=LiveRanker(folder, None, across_tiers=True))
+    assert [one["utility"] is None for one in search(TestClient(create_app(ranked)))["results"]] == [False] * 5
+    beside = Interleaving(("old", "new"), lambda: SearchPipeline(FakeStore(), Reversed()), TrafficLog(tmp_path / "log"))
+    answer = search(TestClient(create_app(ranked, Parts(interleaving=beside))))
+    assert answer["query_id"] and [one["utility"] for one in answer["results"]] == [None] * 5
+
+
+@pytest.mark.parametrize(
+    "odd", ["text", {"object": "text"}, {"object": ["a1"]}, {"object": {"object_id": {"id": "a1"}}}, {"object": [[]]}]
+)
+def test_an_event_of_another_form_spoils_no_report(tmp_path: Path, odd: Any) -> None:
+    web = app(tmp_path)
+    answer = search(web)
+    click(web, answer, "a1")
+    event = {"action_name": "click", "query_id": answer["query_id"], "event_attributes": odd}
+    if isinstance(odd, dict):
+        assert web.post("/ubi/events", json=event).status_code == 200
+    else:
+        assert web.post("/ubi/events", json=event).status_code == 422
+        (tmp_path / "events.jsonl").open("a").write(json.dumps(event) + "\n")
+    found = interleaved_report(tmp_path)
+    assert found.preference.clicks == 1 and found.unread + found.preference.ignored == 1

@@ -66,8 +66,32 @@ def test_a_cut_table_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="weight.npy"):
         open_table(tmp_path, told)
     np.save(tmp_path / "weight.npy", np.ones((99, 4), dtype=np.float32))
-    with pytest.raises(ValueError, match=r"holds \(99, 4\), the ranker's card says \(100, 4\)"):
+    with pytest.raises(ValueError, match=r"holds float32 \(99, 4\), the ranker's card says float32 \(100, 4\)"):
         open_table(tmp_path, told)
+
+
+def test_a_table_of_other_numbers_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    ids, rows = np.arange(100), np.ones((100, 4), dtype=np.float32)
+    told = write_table(tmp_path, ids, rows)
+    for name, array in (("ids", ids.astype(np.float64)), ("weight", rows.astype(np.float64))):
+        whole = (tmp_path / f"{name}.npy").read_bytes()
+        np.save(tmp_path / f"{name}.npy", array)
+        with pytest.raises(ValueError, match=f"{name}.npy: holds float64"):
+            open_table(tmp_path, told)
+        (tmp_path / f"{name}.npy").write_bytes(whole)
+    np.save(tmp_path / "offsets.npy", np.full(129, 10**9))
+    with pytest.raises(ValueError, match="offsets.npy: does not end at the last of 100 rows"):
+        open_table(tmp_path, told)
+    with pytest.raises(ValueError, match="a weight is not finite; train the ranker again"):
+        write_table(tmp_path / "run_away", ids, np.where(ids[:, None] == 3, np.nan, rows))
+
+
+def test_a_weight_that_is_no_number_never_orders_results(tmp_path: Path) -> None:
+    folder = small_ranker(tmp_path / "ranker", features=SMALL)
+    path = folder / "tables" / "item" / "weight.npy"
+    np.save(path, np.full_like(np.load(path), np.nan))
+    with pytest.raises(ValueError, match="a weight is not finite"):
+        Ranker.open(folder).utilities("lamp", ITEMS, [hit(1, lexical=2.0), hit(2, lexical=1.0)], [None, None])
 
 
 def test_features_of_rows() -> None:
@@ -171,6 +195,12 @@ def test_a_folder_of_other_features_or_cut_files_is_refused(tmp_path: Path) -> N
         ({"features": {**card["features"], "more": 1}}, "not what goodrate train click_ranker writes"),
         ({"format": 7}, "expected kind 'click_ranker', format 1; found kind 'click_ranker', format 7"),
         ({"hidden": [5]}, "weights of another network"),
+        ({"hidden": ["3"]}, "expected a size, found '3'"),
+        ({"mean": ["x"] * len(card["mean"])}, "mean and spread: expected numbers, found 'x'"),
+        ({"spread": [0.0] * len(card["mean"])}, "spread: expected a number above 0 for each"),
+        ({"spread": card["spread"][1:]}, "spread: expected a number above 0 for each"),
+        ({"tables": {name: {**own, "buckets": "x"} for name, own in card["tables"].items()}}, "found 'x'"),
+        ({"tables": [1]}, "its features are others|not what goodrate train click_ranker writes"),
     ):
         (folder / CARD).write_text(json.dumps({**card, **changed}))
         with pytest.raises(ValueError, match=told):

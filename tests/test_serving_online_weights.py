@@ -32,6 +32,7 @@ from goodrate.retrieval.weighing import WEIGHED, factors_of, start_of, with_furt
 from goodrate.serving import appending
 from goodrate.serving.click_file import read_events
 from goodrate.serving.http import create_app
+from goodrate.serving.records import IndexUnavailable
 from goodrate.settings import to_toml
 
 
@@ -331,6 +332,43 @@ def test_states_of_other_settings_gaps_and_second_servers_are_refused(index: Ind
         with_online_weights(words, tmp_path / "other.toml")
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sessions": "a"}, {"sessions": -5}, {"log_bytes": 1.5}, {"log_bytes": -1}, {"events_read": None},
+        {"waiting": [["x"]]}, {"waiting": [[1.0]]}, {"learner": {}}, {"learner": []}, {"steps": True},
+    ],
+)  # fmt: skip
+def test_a_state_of_other_numbers_is_refused_with_the_way_out(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    file = settings(tmp_path / "w.toml")
+    OnlineWeights(file).close()
+    path = tmp_path / "w.state.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **wrong}))
+    with pytest.raises(ValueError, match=r"w\.state\.json: not a state of online weights .* to begin anew"):
+        OnlineWeights(file)
+
+
+def test_learned_numbers_that_are_no_weights_are_refused(tmp_path: Path) -> None:
+    file = settings(tmp_path / "w.toml", learner="adaptive")
+    OnlineWeights(file).close()
+    path = tmp_path / "w.state.json"
+    state = json.loads(path.read_text())
+    for play in ([[0.5, 0.5]], [[9.0, 0.5, 0.0, 0.0]], [["x", 0.5, 0.0, 0.0]]):
+        changed = {**state["learner"], "experts": {**state["learner"]["experts"], "plays": play}}
+        path.write_text(json.dumps({**state, "learner": changed}))
+        with pytest.raises(ValueError, match=r"w\.state\.json: not a state of online weights .* to begin anew"):
+            OnlineWeights(file)
+
+
+@pytest.mark.parametrize("wrong", [{"session": "1"}, {"session": 1.0}, {"events_read": "x"}, {"events_read": -1}])
+def test_a_line_of_other_numbers_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    file = settings(tmp_path / "w.toml")
+    line = {"session": 1, "gradient": [0.0] * 4, "events_read": 0, **wrong}
+    (tmp_path / "w.log.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(ValueError, match=r"w\.log\.jsonl: expected lines with session, gradient, events_read"):
+        OnlineWeights(file)
+
+
 def test_over_http_clicks_are_learned_and_what_is_wrong_is_said(index: Index, tmp_path: Path) -> None:
     weighed = with_online_weights(index, settings(tmp_path / "w.toml"))
     client = TestClient(create_app(live(weighed)), raise_server_exceptions=False)
@@ -347,7 +385,8 @@ def test_over_http_clicks_are_learned_and_what_is_wrong_is_said(index: Index, tm
     assert told["learned"] == 6 and told["steps"] == 3 and told["frozen"] is None
     assert client.get("/weights").json()["weights"] == told["weights"]
     filtered = {**sessions[0], "where": "price > 0 AND"}
-    assert client.post("/clicks", json={"sessions": [filtered]}).status_code == 400
+    assert client.post("/clicks", json={"sessions": [sessions[1], filtered]}).status_code == 400
+    assert client.post("/clicks", json={"sessions": [{**sessions[0], "query": "  "}]}).status_code == 422
     wrong = {**sessions[0], "clicked": ["nothing"]}
     refused = client.post("/clicks", json={"sessions": [sessions[1], wrong]})
     assert refused.status_code == 400 and "'nothing' is not among the shown" in refused.json()["message"]
@@ -422,6 +461,24 @@ def told(url: str, body: Any = None) -> Any:
     asked = urllib.request.Request(url, data, {"content-type": "application/json"})
     with urllib.request.urlopen(asked, timeout=120) as answer:
         return json.load(answer)
+
+
+def test_a_file_waits_for_an_index_that_cannot_be_read(index: Index, tmp_path: Path, monkeypatch: Any) -> None:
+    weighed = with_online_weights(index, settings(tmp_path / "w.toml"))
+    events = tmp_path / "clicks.jsonl"
+    events.write_text("".join(line_of(page) for page in shoppers(weighed, 2)))
+    pipeline = weighed.pipeline
+
+    def gone(*_: Any) -> Any:
+        raise IndexUnavailable("the index is being changed")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(pipeline, "features", gone)
+        with pytest.raises(IndexUnavailable):
+            read_events(lambda: pipeline, events)
+    assert read_events(lambda: pipeline, events) == 2 and read_events(lambda: pipeline, events) == 0
+    assert weighed.online is not None
+    weighed.online.close()
 
 
 def test_a_killed_server_goes_on_with_what_it_had_answered(index: Index, tmp_path: Path) -> None:

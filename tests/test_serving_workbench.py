@@ -75,3 +75,18 @@ def test_pages_are_named_only_with_a_workbench(tmp_path: Path) -> None:
     shown = TestClient(create_app(fake_pipeline(), Parts(workbench=Workbench(tmp_path)))).get("/pages").json()["pages"]
     assert {"path": "overrules/", "title": "Overrules"} in shown
     assert {"path": "compare/", "title": "Side by side"} in shown
+
+
+@pytest.mark.parametrize("number", [-(2**63) - 1, -1, 2**63, 10**30])
+def test_a_number_that_no_row_can_have_is_refused(tmp_path: Path, number: int) -> None:
+    app = create_app(fake_pipeline(), Parts(workbench=Workbench(tmp_path)))
+    client = TestClient(app, raise_server_exceptions=False)
+    asked = [
+        client.get(f"/compare/sets/{number}", params={"rater": "Ada"}),
+        client.get(f"/compare/queries/{number}", params={"rater": "Ada"}),
+        client.post("/compare/votes", json={"query_id": number, "rater": "Ada", "better": "same"}),
+        client.post("/grading/votes", json={"pair": number, "rater": "Ada", "kind": "skip"}),
+        client.delete(f"/overrules/{number}", params={"by": "Ada"}),
+    ]
+    assert [one.status_code for one in asked] == [422] * 5
+    assert client.get(f"/monitoring/{number}").status_code == 404

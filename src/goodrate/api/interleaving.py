@@ -142,7 +142,7 @@ def _clicks(folder: Path) -> tuple[pl.DataFrame, int]:
 
 def _read(path: Path, schema: dict[str, Any]) -> tuple[pl.DataFrame, int]:
     """The rows of a file of JSON lines, of each what the schema names, and how many lines cannot be read: what a power
-    cut or a full disk left of one. Raises ValueError when that are all.
+    cut or a full disk left of one, and events of another form, which anybody can send. ValueError when that are all.
     """
     import polars as pl
 
@@ -153,14 +153,28 @@ def _read(path: Path, schema: dict[str, Any]) -> tuple[pl.DataFrame, int]:
         return pl.read_ndjson(data, schema=schema) if data else pl.DataFrame(schema=schema), 0
     except pl.exceptions.PolarsError:
         lines = data.splitlines()
-    usable = [line for line in lines if _is_object(line)]
+    usable = [line for line in lines if _is_record(line, schema)]
     if not usable:
-        raise ValueError(f"{path}: no line can be read as JSON")
+        raise ValueError(f"{path}: no line can be read as JSON of {', '.join(schema)}")
     return pl.read_ndjson(b"\n".join(usable), schema=schema), len(lines) - len(usable)
 
 
-def _is_object(line: bytes) -> bool:
+def _is_record(line: bytes, schema: dict[str, Any]) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
         return False
+    return isinstance(record, dict) and all(_fits(record.get(name), kind) for name, kind in schema.items())
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a JSON value can stand in a column of texts, or of lists or structs of them."""
+    import polars as pl
+
+    if value is None:
+        return True
+    if isinstance(kind, pl.Struct):
+        return isinstance(value, dict) and all(_fits(value.get(own.name), own.dtype) for own in kind.fields)
+    if isinstance(kind, pl.List):
+        return isinstance(value, list) and all(_fits(one, kind.inner) for one in value)
+    return not isinstance(value, dict | list)

@@ -15,7 +15,8 @@ import numpy as np
 
 from goodrate.ranking.feature_ids import spread
 
-PARTS = ("ids", "weight", "offsets")
+TOLD = ("rows", "dim", "buckets", "longest")  # what a ranker's card says of a table
+PARTS = {"ids": np.int64, "weight": np.float32, "offsets": np.int64}
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,12 @@ class MappedTable:
 
 
 def write_table(folder: Path, ids: np.ndarray, weight: np.ndarray) -> dict[str, int]:
-    """Write a table of distinct ids (N,) int64 with rows (N, D); returns what open_table is told of it."""
+    """Write a table of distinct ids (N,) int64 with rows (N, D); returns what open_table is told of it.
+
+    Raises ValueError for a number that is not finite: a training that ran away.
+    """
+    if not np.isfinite(weight).all():
+        raise ValueError(f"{folder}: a weight is not finite; train the ranker again with a lower learning_rate")
     buckets = 1 << max(0, int(len(ids) - 1).bit_length())
     bucket = _bucket(ids, buckets)
     order = np.lexsort((ids, bucket))  # by id within a bucket: equal rows give equal files
@@ -67,11 +73,13 @@ def open_table(folder: Path, told: Mapping[str, int]) -> MappedTable:
     """The table of a folder. told: what write_table returned. Raises ValueError for files that are cut or others."""
     rows, buckets = told["rows"], told["buckets"]
     shapes = {"ids": (rows,), "weight": (rows, told["dim"]), "offsets": (buckets + 1,)}
-    parts = {name: _mapped(folder / f"{name}.npy", shapes[name]) for name in PARTS}
+    parts = {name: _mapped(folder / f"{name}.npy", shapes[name], kind) for name, kind in PARTS.items()}
+    if parts["offsets"][0] != 0 or parts["offsets"][-1] != rows:
+        raise ValueError(f"{folder / 'offsets.npy'}: does not end at the last of {rows} rows; write the ranker again")
     return MappedTable(**parts, longest=told["longest"])
 
 
-def _mapped(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _mapped(path: Path, shape: tuple[int, ...], kind: type) -> np.ndarray:
     """The array of a file, read where it is used. ValueError naming the file when it is cut off or another one."""
     try:
         array: np.ndarray = np.load(path, mmap_mode="r" if shape[0] else None)
@@ -79,8 +87,9 @@ def _mapped(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         raise FileNotFoundError(f"{path}: no such file; the folder lacks a part, write the ranker again") from None
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path}: cut off or no table of a ranker ({error}); write the ranker again") from error
-    if array.shape != shape:
-        raise ValueError(f"{path}: holds {array.shape}, the ranker's card says {shape}; write the ranker again")
+    if array.shape != shape or array.dtype != kind:
+        found, expected = f"{array.dtype} {array.shape}", f"{np.dtype(kind)} {shape}"
+        raise ValueError(f"{path}: holds {found}, the ranker's card says {expected}; write the ranker again")
     return array
 
 

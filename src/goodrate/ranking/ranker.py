@@ -9,6 +9,7 @@ Nothing of the training is in it, and no torch is needed: it opens in millisecon
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from goodrate.ranking.mapped_table import MappedTable, open_table, write_table
+from goodrate.ranking.mapped_table import TOLD, MappedTable, open_table, write_table
 from goodrate.ranking.ranker_features import (
     FeatureSet,
     ItemFeatures,
@@ -32,6 +33,7 @@ from goodrate.strict_json import dumps, read_object
 
 CARD, NETWORK, TABLES = "ranker.json", "network.safetensors", "tables"
 FORMAT = 1
+ANEW = "train the ranker again with a lower learning_rate"
 LIMIT = 5.0  # standard deviations: a number further out counts as this far
 Weights = dict[str, np.ndarray]
 
@@ -96,13 +98,17 @@ class Ranker:
     ) -> np.ndarray:
         """The chance (N,) of a click on each item, once it is seen.
 
-        items: catalogue rows. hits: FusedHit of each. verdicts: one of each, or none at all.
+        items: catalogue rows. hits: FusedHit of each. verdicts: one of each, or none at all. Raises ValueError for
+        files that were damaged so that a chance is none.
         """
         if not items:
             return np.zeros(0)
         own = item_features(items, self.features)
         pairs = pair_features(hits, verdicts, self.features)
-        return self.of_features(one_query(query, len(items)), own, np.arange(len(items)), pairs)
+        utilities = self.of_features(one_query(query, len(items)), own, np.arange(len(items)), pairs)
+        if not np.isfinite(utilities).all():
+            raise ValueError(f"{self.folder / TABLES if self.folder else TABLES}: a weight is not finite; {ANEW}")
+        return utilities
 
     def of_features(self, query: np.ndarray, items: ItemFeatures, rows: np.ndarray, pairs: np.ndarray) -> np.ndarray:
         """The same of features: query ids (N,), places (N,) in the items, numbers (N, len(of_pairs)) of the pairs."""
@@ -192,11 +198,23 @@ def read_card(folder: Path) -> RankerCard:
         values: dict[str, Any] = {"features": features, **tuples, **others}
         card = RankerCard(**values)
         complete = set(card.tables) == set(features.sparse) and len(card.mean) == len(features.dense)
+        _require_numbers(card)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not what goodrate train click_ranker writes ({error!r})") from error
     if features.fingerprint != content.get("fingerprint") or not complete:
         raise ValueError(f"{path}: its features are others than this goodrate makes; train the ranker again")
     return card
+
+
+def _require_numbers(card: RankerCard) -> None:
+    """TypeError for a card whose sizes are no whole numbers, or whose scales are no finite ones."""
+    sizes = [card.dim, *card.hidden, *(told[name] for told in card.tables.values() for name in TOLD)]
+    if wrong := [size for size in sizes if type(size) is not int or size < 0]:
+        raise TypeError(f"expected a size, found {wrong[0]!r}")
+    if wrong := [one for one in (*card.mean, *card.spread) if type(one) not in (int, float) or not math.isfinite(one)]:
+        raise TypeError(f"mean and spread: expected numbers, found {wrong[0]!r}")
+    if len(card.spread) != len(card.mean) or min(card.spread, default=1.0) <= 0:
+        raise TypeError("spread: expected a number above 0 for each of mean")
 
 
 def _read_weights(path: Path, card: RankerCard) -> Weights:
@@ -215,5 +233,5 @@ def _read_weights(path: Path, card: RankerCard) -> Weights:
     if linear != (1, inputs) or shapes != [(after, before) for before, after in pairwise(sizes)]:
         raise ValueError(f"{path}: weights of another network than {CARD} tells; write the ranker again")
     if not all(np.isfinite(weight).all() for weight in weights.values()):
-        raise ValueError(f"{path}: a weight is not finite; train the ranker again with a lower learning_rate")
+        raise ValueError(f"{path}: a weight is not finite; {ANEW}")
     return weights

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from goodrate import strict_json
 from goodrate.serving.clicks import SessionBody, learn, need_online
 from goodrate.serving.pipeline import SearchPipeline
+from goodrate.serving.records import IndexUnavailable
 
 SECONDS = 2.0  # between two looks at the file
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def read_events(current: Callable[[], SearchPipeline], path: Path, stop: threadi
 
     A line is what POST /clicks takes as one session. Lines that are none are left out with a warning that names the
     line's first byte. A file that is shorter than what was read is another one and is read from its beginning. While
-    the log of the weights cannot be written nothing is read.
+    the log of the weights cannot be written nothing is read, nor while the index cannot be (IndexUnavailable).
     """
     online, learned = need_online(current()), 0
     if not path.is_file():
@@ -48,6 +49,8 @@ def _line(pipeline: SearchPipeline, path: Path, raw: bytes, end: int) -> bool:
     try:
         body = SessionBody.model_validate(strict_json.parse(raw.decode()))
         return learn(pipeline, body.session(), end)
+    except IndexUnavailable:
+        raise  # the line is sound, and is read when the index is
     except (ValidationError, ValueError) as error:
         if raw.strip():
             log.warning("%s: line at byte %d left out: %s", path, end - len(raw), str(error).splitlines()[0])

@@ -27,7 +27,7 @@ class ShownBody(StrictBody):
 class SessionBody(StrictBody):
     """One page that somebody saw. where: the filter of the search."""
 
-    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARACTERS)
+    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARACTERS, pattern=r"\S")
     shown: list[ShownBody] = Field(min_length=1, max_length=MAX_RESULTS)
     clicked: list[Id] = Field(max_length=MAX_RESULTS)
     where: str | None = Field(None, max_length=MAX_CHARACTERS)
@@ -53,9 +53,11 @@ def add_clicks(app: FastAPI, current: Callable[[], SearchPipeline]) -> None:
         """Learn from pages that were seen: {"learned": how many, "weights": where they are now, ...}."""
         pipeline = current()
         need_online(pipeline)
-        sessions = [one.session() for one in body.sessions]  # all are checked before the first is learned from
-        learned = sum(learn(pipeline, session) for session in sessions)
-        return {"learned": learned, **need_online(pipeline).as_dict()}
+        sessions = [one.session() for one in body.sessions]
+        found = [_found(pipeline, session) for session in sessions]  # all are checked before the first is learned from
+        online = need_online(pipeline)
+        learned = sum(online.learn(one, *own) for one, own in zip(sessions, found, strict=True) if own is not None)
+        return {"learned": learned, **online.as_dict()}
 
     @app.get("/weights")
     def weights() -> dict[str, Any]:
@@ -74,8 +76,13 @@ def need_online(pipeline: SearchPipeline) -> OnlineWeights:
 
 def learn(pipeline: SearchPipeline, session: ClickSession, events_read: int | None = None) -> bool:
     """Learn from one session; whether there was anything to learn."""
+    found = _found(pipeline, session)
+    return found is not None and need_online(pipeline).learn(session, *found, events_read)
+
+
+def _found(pipeline: SearchPipeline, session: ClickSession) -> tuple[list[str], Any] | None:
+    """What the search finds for a session and what each channel says of it; None where there is nothing to learn."""
     online = need_online(pipeline)
     if not session.clicked or not (online.settings.active and online.settings.learning):
-        return False
-    ids, features = pipeline.features(session.query, online.channels, session.where)
-    return online.learn(session, ids, features, events_read)
+        return None
+    return pipeline.features(session.query, online.channels, session.where)

@@ -93,10 +93,11 @@ def _by_id(response: SearchResponse) -> dict[str, Result]:
 
 
 def _blind(result: Result, place: int) -> Result:
-    """The result without what would tell its team: who found it, who judged it, which rule moved it."""
-    return replace(
-        result, rank=place, retrieval_rank=None, score=0.0, channels={}, verdict=None, excluded=False, rules=()
-    )
+    """The result without what would tell its team: who found it, judged it, moved it, or predicts a click on it."""
+    return Result(
+        rank=place, item=result.item, retrieval_rank=None, score=0.0, channels={}, verdict=None,
+        variants=result.variants, variant_count=result.variant_count,
+    )  # fmt: skip
 
 
 def answered(

@@ -72,6 +72,19 @@ class OnlineSettings(BaseModel):
         return channels
 
 
+class SavedState(BaseModel):
+    """What FILE.state.json holds beside the settings."""
+
+    model_config = ConfigDict(strict=True)
+
+    sessions: Annotated[int, Field(ge=0)]
+    steps: Annotated[int, Field(ge=0)]
+    waiting: list[list[float]]
+    events_read: Annotated[int, Field(ge=0)]
+    log_bytes: Annotated[int, Field(ge=0)]
+    learner: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class ClickSession:
     """One page that somebody saw. shown: item ids, positions: their places from 1, clicked: those that were clicked."""
@@ -232,14 +245,15 @@ class OnlineWeights:
         """What the state and the rest of the log say."""
         path, log_bytes = self._beside(".state.json"), 0
         if path.is_file():
-            state = strict_json.read_object(path)
-            self._require_same(path, state.get("settings"))
+            held = strict_json.read_object(path)
+            self._require_same(path, held.get("settings"))
             try:
-                self._learner.load_state_dict(state["learner"])
-                self.sessions, self.steps, self._waiting = state["sessions"], state["steps"], state["waiting"]
-                self.events_read, log_bytes = state["events_read"], state["log_bytes"]
-            except (KeyError, TypeError) as error:
-                raise ValueError(f"{path}: not a state of online weights ({error}); {self._anew()}") from None
+                state = SavedState.model_validate(held)
+                self._take_state(state)
+            except (KeyError, TypeError, ValueError, IndexError) as error:
+                said = " ".join(str(error).split())[:200]
+                raise ValueError(f"{path}: not a state of online weights ({said}); {self._anew()}") from None
+            log_bytes = state.log_bytes
         else:
             write_atomic(path, strict_json.dumps(self._state()) + "\n")
         for line in self._log.lines(log_bytes):
@@ -256,6 +270,18 @@ class OnlineWeights:
                     f" one for each of {', '.join(self.channels)}; {self._anew()}"
                 )
             self._take(line)
+
+    def _take_state(self, state: SavedState) -> None:
+        """Hold what a state says. Raises what the learner does, and ValueError for numbers of other channels."""
+        count = len(self.channels)
+        if wrong := [one for one in state.waiting if not _is_gradient(one, count)]:
+            raise ValueError(f"waiting: expected gradients of {count} numbers, found {wrong[0]}")
+        self._learner.load_state_dict(state.learner)
+        play = np.asarray(self._learner.play, dtype=np.float64)
+        if play.shape != (count,) or not np.isfinite(play).all() or abs(play.sum() - 1) > 1e-6 or play.min() < -1e-9:
+            raise ValueError(f"learner: expected {count} weights that sum to 1, found {play.tolist()}")
+        self.sessions, self.steps, self._waiting = state.sessions, state.steps, state.waiting
+        self.events_read = state.events_read
 
     def _require_same(self, path: Path, known: Any) -> None:
         """ValueError when the state was learned otherwise."""

@@ -61,10 +61,20 @@ class WeightsLog:
                     if raw.strip():
                         log.warning("%s: a line that was cut off is left out", self.path)
                     continue
-                if not isinstance(line, dict) or any(name not in line for name in REQUIRED):
-                    raise ValueError(f"{self.path}: expected lines with {', '.join(REQUIRED)}, found {str(line)[:80]}")
+                if not _is_session(line):
+                    raise ValueError(
+                        f"{self.path}: expected lines with {', '.join(REQUIRED)}, counts as whole numbers; found "
+                        f"{str(line)[:80]}"
+                    )
                 yield line
 
     def close(self) -> None:
         """Let another process write."""
         self._lock.release()
+
+
+def _is_session(line: Any) -> bool:
+    """Whether a value is what a log holds."""
+    return isinstance(line, dict) and "gradient" in line and all(
+        type(line.get(name)) is int and line[name] >= 0 for name in ("session", "events_read")
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import Field
 
 from goodrate.serving.bodies import error_answer
-from goodrate.serving.requests import MAX_NAME, StrictBody
+from goodrate.serving.requests import MAX_NAME, RowId, StrictBody
 from goodrate.serving.workbench.comparisons import Comparisons, UnknownComparison
 
 MAX_COMMENT = 2000
@@ -21,7 +21,7 @@ Rater = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=r"\S")]
 class VoteBody(StrictBody):
     """POST /compare/votes."""
 
-    query_id: int
+    query_id: RowId
     rater: Rater
     better: Literal["left", "same", "right"]
     comment: str = Field("", max_length=MAX_COMMENT)
@@ -40,13 +40,13 @@ def add_comparisons(app: FastAPI, comparisons: Callable[[], Comparisons]) -> Non
         return {"sets": comparisons().sets()}
 
     @app.get("/compare/sets/{number}")
-    def asked(number: int, rater: Annotated[Rater, Query()]) -> dict[str, Any]:
+    def asked(number: RowId, rater: Annotated[Rater, Query()]) -> dict[str, Any]:
         """The queries of a comparison in their order, and which of them a rater has voted on."""
         queries = comparisons().asked(number, rater.strip())
         return {"queries": [{**one, "voted": bool(one["voted"])} for one in queries]}
 
     @app.get("/compare/queries/{number}")
-    def shown(number: int, rater: Annotated[Rater, Query()]) -> dict[str, Any]:
+    def shown(number: RowId, rater: Annotated[Rater, Query()]) -> dict[str, Any]:
         """Both lists of a query, and what the rater said of it."""
         return asdict(comparisons().shown(number, rater.strip()))
 

@@ -14,7 +14,7 @@ from goodrate.relevance.partial_rules import columns_json, rules_json
 from goodrate.serving.bodies import error_answer
 from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.records import UnknownItem
-from goodrate.serving.requests import MAX_NAME, StrictBody
+from goodrate.serving.requests import MAX_NAME, RowId, StrictBody
 from goodrate.serving.workbench.grading import Grading, NoQueue, UnknownPair, Vote
 
 MAX_REASON = 2000
@@ -25,7 +25,7 @@ Rater = Annotated[str, Field(min_length=1, max_length=100, pattern=r"\S")]
 class VoteBody(StrictBody):
     """POST /grading/votes."""
 
-    pair: int
+    pair: RowId
     rater: Rater
     kind: Literal["label", "cannot_tell", "skip"]
     label: str | None = Field(None, max_length=MAX_NAME)

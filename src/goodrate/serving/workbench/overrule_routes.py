@@ -12,7 +12,7 @@ from pydantic import Field
 
 from goodrate.serving.bodies import error_answer
 from goodrate.serving.pipeline import SearchPipeline
-from goodrate.serving.requests import MAX_NAME, MAX_QUERY_CHARACTERS, StrictBody
+from goodrate.serving.requests import MAX_NAME, MAX_QUERY_CHARACTERS, RowId, StrictBody
 from goodrate.serving.workbench.overrules import Overrules, UnknownOverrule
 
 MAX_REASON = 2000
@@ -68,7 +68,7 @@ def add_overrules(
         return made.as_dict()
 
     @app.delete("/overrules/{number}")
-    def undo(number: int, by: Annotated[Name, Query()]) -> dict[str, Any]:
+    def undo(number: RowId, by: Annotated[Name, Query()]) -> dict[str, Any]:
         """Undo one: the judge's verdict counts again. by: who does so."""
         return overrules().undo(number, by.strip()).as_dict()
 
