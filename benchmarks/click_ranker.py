@@ -67,7 +67,7 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "examination, numbers alone": {"correction": "examination", "sparse": ["query"]},
     "naive, numbers alone": {"correction": "naive", "sparse": ["query"]},
 }
-APPEALS = (0.0, 0.5)
+UNBIASED = ("position_tower", "examination", "ipw")
 METRICS = {
     "ndcg": "nDCG, Good tier", "goodrate": "Goodrate@10", "clicks": "clicks a page",
 }  # fmt: skip
@@ -303,20 +303,24 @@ def appeal_table(held: list[dict[str, Any]], compared: list[Row]) -> str:
             means = [f"{np.nanmean(values[metric]):.3f}" for metric in METRICS]
             rows.append([arm, str(len(own)), *means, *minus.get(arm, ["", ""])])
     first = next(one for one in held if one["shop"]["seed"] == 0)
-    return f"{first['impressions']:,} impressions, {first['clicks']:,} clicks (seed 0).\n\n{markdown(rows)}"
+    said = f"{first['impressions']:,} impressions, {first['clicks']:,} clicks (seed 0).\n\n{markdown(rows)}"
+    against = [row for row in differences(held, "", control="naive") if row.method in UNBIASED]
+    minus_naive = [["arm", *(f"{METRICS[name]}, minus naive" for name in names)]]
+    minus_naive += [[row.method, *(shown(row.differences[METRICS[n]], "+.3f") for n in names)] for row in against]
+    return f"{said}\n\n{markdown(minus_naive)}"
 
 
-def differences(held: list[dict[str, Any]], group: str) -> list[Row]:
-    """Each arm minus tier + gain on the queries of the seeds that both have, with 95 % intervals over queries."""
+def differences(held: list[dict[str, Any]], group: str, control: str = CONTROL) -> list[Row]:
+    """Each arm minus another on the queries of the seeds that both have, with 95 % intervals over queries."""
     rows = []
     for arm in ARMS:
         own = [one for one in held if one["arm"] == arm]
         seeds = {one["shop"]["seed"] for one in own}
-        if own and arm != CONTROL:
-            base = stacked([one for one in held if one["arm"] == CONTROL and one["shop"]["seed"] in seeds])
+        if own and arm != control:
+            base = stacked([one for one in held if one["arm"] == control and one["shop"]["seed"] in seeds])
             values = stacked(own)
             each = {METRICS[m]: bootstrap_interval(values[m] - base[m]) for m in ("ndcg", "clicks")}
-            rows.append(Row(group, arm, CONTROL, len(seeds), each))
+            rows.append(Row(group, arm, control, len(seeds), each))
     return rows
 
 

@@ -2,6 +2,7 @@
 
     python benchmarks/off_policy.py run
     python benchmarks/off_policy.py table --write
+    python benchmarks/off_policy.py example    an invented log, and what the verb says: results/off_policy_example.txt
 
 Two policies showed fashion items at three places in one week: uniformly random, and Bernoulli Thompson sampling (bts).
 The random log evaluates bts, whose share of each item at each place is counted in its own log (it moves over the week;
@@ -12,9 +13,14 @@ earned itself are what an estimate should hold.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import typer
 
@@ -99,6 +105,31 @@ def render() -> str:
 def _thousand(value: dict[str, Any]) -> str:
     scaled = {name: value[name] * 1000 for name in ("value", "low", "high")}
     return shown(Interval(**scaled, units=value["units"]), ".1f")
+
+
+@app.command("example")
+def example(rows: int = 5_000, seed: int = 0) -> None:
+    """What goodrate evaluate-policy prints of a log whose target's value is known."""
+    rates, logging, target = (
+        np.array([0.04, 0.05, 0.08, 0.10]),
+        np.array([0.4, 0.3, 0.2, 0.1]),
+        np.array([0.1, 0.2, 0.35, 0.35]),
+    )
+    draws = np.random.default_rng(seed)
+    action = draws.choice(len(rates), rows, p=logging)
+    log = pl.DataFrame({
+        "reward": (draws.random(rows) < rates[action]).astype(int), "propensity": logging[action],
+        "target_propensity": target[action],
+    })  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        log.write_csv(Path(folder) / "log.csv")
+        done = subprocess.run(
+            [sys.executable, "-c", "from goodrate.cli import main; main()", "evaluate-policy", "log.csv"],
+            cwd=folder, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "120"},
+        )  # fmt: skip
+    said = "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+    told = f"$ goodrate evaluate-policy log.csv\n{said}\n\nTrue value of the target: {rates @ target:.4f}\n"
+    write_atomic(RESULTS / f"{NAME}_example.txt", told)
 
 
 add_table(app, NAME, render, "The table.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +23,7 @@ from goodrate.cli.compare import command
 from goodrate.evaluation.interleaving import preference, team_draft
 from goodrate.ranking.live_ranker import LiveRanker
 from goodrate.retrieval.store import Store
+from goodrate.serving import appending
 from goodrate.serving.http import create_app
 from goodrate.serving.interleaving import Interleaving
 from goodrate.serving.parts import Parts
@@ -254,6 +257,27 @@ def test_the_estimate_by_hand() -> None:
         preference(shown, pl.DataFrame([("q9", "x")], ["query_id", "item_id"], orient="row"))
 
 
+def test_what_a_full_disk_leaves_of_a_line_spoils_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = TrafficLog(tmp_path)
+    whole = os.write
+    event = {"action_name": "click", "query_id": "q1", "event_attributes": {"object": {"object_id": "x"}}}
+
+    def full(handle: int, data: bytes) -> int:
+        if len(data) < 40:
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return whole(handle, data[:20])
+
+    monkeypatch.setattr(appending.os, "write", full)
+    with pytest.raises(OSError, match=r"[Nn]o space left"):
+        log.events([event])
+    monkeypatch.setattr(appending.os, "write", whole)
+    log.events([event])
+    log.events([event])
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert [len(line) == 20 for line in lines] == [True, False, False]
+    assert [json.loads(line)["query_id"] for line in lines[1:]] == ["q1", "q1"]
+
+
 def test_several_experiments_in_one_log_are_named(tmp_path: Path) -> None:
     log = TrafficLog(tmp_path)
     for query, name in (("q1", "one"), ("q2", "two")):
@@ -265,6 +289,7 @@ def test_several_experiments_in_one_log_are_named(tmp_path: Path) -> None:
         interleaved_report(tmp_path)
     found = interleaved_report(tmp_path, "two").preference
     assert (found.b_wins, found.impressions, found.ignored) == (1, 1, 0)
+    assert "preference +0.500 [no interval] over 1 sessions" in interleaved_report(tmp_path, "two").lines()[0]
     with pytest.raises(FileNotFoundError, match=r"no such file: .*queries\.jsonl"):
         interleaved_report(tmp_path / "none")
 

@@ -29,7 +29,7 @@ from goodrate.retrieval.search import channel_features, fused
 from goodrate.retrieval.search_settings import SearchSettings
 from goodrate.retrieval.store import Store
 from goodrate.retrieval.weighing import WEIGHED, factors_of, start_of, with_further
-from goodrate.serving import click_log
+from goodrate.serving import appending
 from goodrate.serving.click_file import read_events
 from goodrate.serving.http import create_app
 from goodrate.serving.records import IndexUnavailable
@@ -250,7 +250,7 @@ def test_a_log_that_cannot_be_written_freezes_the_weights(
         learn_clicks(weighed, *page)
     before, content = online.weights, (tmp_path / "w.log.jsonl").read_bytes()
     whole = os.write
-    monkeypatch.setattr(click_log.os, "write", lambda handle, data: whole(handle, data[:20]))  # the disk is full
+    monkeypatch.setattr(appending.os, "write", lambda handle, data: whole(handle, data[:20]))  # the disk is full
     assert not learn_clicks(weighed, *pages[5]) and not learn_clicks(weighed, *pages[6])
     assert online.weights == before and online.sessions == 5
     assert online.frozen is not None and "no space left on device" in online.frozen

@@ -14,6 +14,7 @@ from goodrate.api.grading import make_queue
 from goodrate.api.index import Index
 from goodrate.api.monitoring import monitor, watch
 from goodrate.relevance.human_judge import write_human_judge
+from goodrate.serving.parts import Parts
 from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.workbench.grading import LABEL, Grading, QueuedPair, Vote
 from goodrate.serving.workbench.store import Workbench
@@ -45,7 +46,7 @@ def workbench(tmp_path: Path) -> Workbench:
 
 @pytest.fixture
 def served(workbench: Workbench) -> Iterator[Served]:
-    server = Served(SearchPipeline(FakeStore(), FakeSearcher(), fake_judge()), workbench)
+    server = Served(SearchPipeline(FakeStore(), FakeSearcher(), fake_judge()), Parts(workbench=workbench))
     yield server
     server.stop()
 

@@ -21,7 +21,7 @@ DRAWN = (
     "adaptive, by category",
 )  # fmt: skip
 LINE = {"adaptive": 2.2}  # what is served
-COMPARED = ("as it is", "tuned weekly", "projected descent")
+COMPARED = ("as it is", "tuned weekly", "projected descent", "adaptive")
 Results = Sequence[dict[str, Any]]
 
 
@@ -65,7 +65,8 @@ def draw_drift(results: Results, path: Path) -> None:
         power = 0.25 if part == "by jumps" else 0.75
         middle = by_learner(results, part)["dynamic"].mean()
         guide = middle * 0.6 * (x / np.exp(np.log(x).mean())) ** power
-        axis.loglog(x, guide, "k--", lw=1, label=f"slope {power:g}")
+        dashed = axis.loglog(x, guide, "k--", lw=1, label=f"slope of the bound, {power:g}")
+        axis.legend(handles=dashed, fontsize=8, loc="lower right")
         axis.set(title=title, xlabel=label)
         if part in ticks:
             axis.set_xticks(ticks[part], [f"{tick:,}" for tick in ticks[part]])
@@ -152,12 +153,23 @@ def summary(results: Results) -> list[list[str]]:
     return rows
 
 
+def by_day(results: Results) -> list[list[str]]:
+    """Means over seeds, from the last day before a break to the second after it."""
+    days = range(BREAK - 1, BREAK + 3)
+    rows = [["nDCG@10 of true utility", *(f"day {day}" for day in days)]]
+    for scenario in (one for one in SCENARIOS if one.breaks):
+        for name in ("tuned once", *COMPARED):
+            values = days_of(results, scenario.name, name).mean(axis=0)
+            rows.append([f"{scenario.name}: {name}", *(f"{values[day]:.3f}" for day in days)])
+    return rows
+
+
 def shop_tables(results: Results) -> list[str]:
     """nDCG over all days, over the week after the break, and the differences that matter."""
     if not results:
         return []
     tables = [f"### The shop\n\n{len(results)} seeds; mean and 95 % interval over seeds, differences paired."]
-    tables += [markdown(summary(results))]
+    tables += [markdown(summary(results)), markdown(by_day(results))]
     for scenario in SCENARIOS:
         rows = [["arm", "all days", *(f"minus {other}" for other in COMPARED)]]
         broken = [["arm", f"days {BREAK} to {BREAK + WEEK - 1}", *(f"minus {other}" for other in COMPARED)]]

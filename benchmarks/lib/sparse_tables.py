@@ -35,8 +35,10 @@ def memory_table(records: Records) -> str:
     rows = [["rule", "live ids", "bytes an id: tensors", "of that the index", "resident memory", "predicted"]]
     for r in records:
         if "live" in r:
-            numbers = (r["bytes_per_id"], r["index_bytes_per_id"], r["rss_bytes_per_id"], r["predicted"])
-            rows.append([r["rule"], f"{r['live']:,}", *(f"{n:,.0f}" for n in numbers)])
+            # A few MB of rows lie in pages that the process held before.
+            resident = r["rss_bytes_per_id"] if r["live"] >= 10**5 else None
+            numbers = (r["bytes_per_id"], r["index_bytes_per_id"], resident, r["predicted"])
+            rows.append([r["rule"], f"{r['live']:,}", *("-" if n is None else f"{n:,.0f}" for n in numbers)])
     return markdown(rows)
 
 

@@ -120,7 +120,7 @@ class Comparison:
         gsb, counts = found.gsb, found.counts
         better = f"B ({self.b}) against A ({self.a})"
         lines = [
-            f"{better}: GSB {gsb.value:+.3f} [{gsb.low:+.3f}, {gsb.high:+.3f}] over {found.queries:,} queries",
+            f"{better}: GSB {gsb.bracketed()} over {found.queries:,} queries",
             f"Good {counts.good:,}, Same {counts.same:,}, Bad {counts.bad:,} of {found.voted:,} queries with votes, of "
             f"{found.asked:,} that are asked; {found.identical:,} have the same list and count as Same",
             f"sign test: p = {counts.p:.3g}",
@@ -133,12 +133,9 @@ class Comparison:
         if found is None:
             return ["agreement: no query has the votes of two raters"]
         alpha = found.alpha["ordinal"]
-        told = f"{alpha.value:.2f} [{alpha.low:.2f}, {alpha.high:.2f}]"
         unknown = "unknown (one and the same vote throughout)"
-        lines = [
-            f"agreement: Krippendorff's alpha {unknown if alpha.value != alpha.value else told} on "
-            f"{found.several:,} queries with several votes"
-        ]
+        told = unknown if alpha.value != alpha.value else alpha.bracketed(".2f")
+        lines = [f"agreement: Krippendorff's alpha {told} on {found.several:,} queries with several votes"]
         for two in found.rater_pairs:
             kappa = two.kappa["none"]
             shown = "unknown (both gave one and the same vote throughout)" if kappa != kappa else f"{kappa:.2f}"

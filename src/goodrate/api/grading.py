@@ -174,14 +174,7 @@ def _verdicts(judge: CalibratedJudge, pairs: list[Pair], progress: Told | None) 
 
     if judge.store is None:
         return judge.pair_verdicts(pairs)
-    run = JudgeRun.plan(judge, judge.store, pairs)
-    done = len(pairs) - run.pending
-    for block in run.blocks:
-        run.work(block)
-        done += len(block)
-        if progress is not None:
-            progress(done, len(pairs))
-    return run.verdicts()
+    return JudgeRun.plan(judge, judge.store, pairs).finish(progress)
 
 
 def top_pairs(index: Index, queries: Iterable[str | tuple[str, float]], k: int = TOP) -> list[QueuedPair]:

@@ -60,14 +60,13 @@ class Interleaved:
     def lines(self) -> list[str]:
         """The report in words."""
         found = self.preference
-        value = found.value
         ignored = f"; {found.ignored:,} clicks on what was not shown are left out" if found.ignored else ""
         one = self.unread == 1
         unread = (
             f"{self.unread:,} line{'' if one else 's'} of the log cannot be read and {'is' if one else 'are'} left out"
         )
         return [
-            f"B ({self.b}) against A ({self.a}): preference {value.value:+.3f} [{value.low:+.3f}, {value.high:+.3f}] "
+            f"B ({self.b}) against A ({self.a}): preference {found.value.bracketed()} "
             f"over {found.sessions:,} sessions with clicks (0 = none, +0.5 = always B)",
             f"B wins {found.b_wins:,}, ties {found.ties:,}, A wins {found.a_wins:,} of {found.impressions:,} lists that"
             f" were shown; {found.clicks:,} clicked items{ignored}",

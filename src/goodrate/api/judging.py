@@ -234,6 +234,16 @@ class JudgeRun:
 
         stored_verdicts(self.judge, self.store, [self.pairs[place] for place in block], **self.options)
 
+    def finish(self, told: Callable[[int, int], None] | None = None) -> list[Verdict]:
+        """Judge what is left, block by block, and give all verdicts. told: how many pairs have one, and of how many."""
+        done = len(self.pairs) - self.pending
+        for block in self.blocks:
+            self.work(block)
+            done += len(block)
+            if told is not None:
+                told(done, len(self.pairs))
+        return self.verdicts()
+
     def verdicts(self) -> list[Verdict]:
         """All verdicts in the order of the pairs, from the store."""
         from goodrate.relevance.judge import stored_verdicts

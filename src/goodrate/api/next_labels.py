@@ -134,14 +134,7 @@ def _judged(
     from goodrate.relevance.verdict_store import VerdictStore
 
     with VerdictStore(path) as store:
-        run = JudgeRun.plan(judge, store, pairs)
-        done = len(pairs) - run.pending
-        for block in run.blocks:
-            run.work(block)
-            done += len(block)
-            if progress is not None:
-                progress(done, len(pairs))
-        verdicts = run.verdicts()
+        verdicts = JudgeRun.plan(judge, store, pairs).finish(progress)
     kept = [(pair, verdict.probabilities) for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.label]
     if not kept:
         raise ValueError(f"the judge has no verdict on any of {len(pairs):,} pairs: {verdicts[0].status}")

@@ -26,6 +26,15 @@ class Interval:
         """For JSON: NaN becomes null."""
         return {key: None if value != value else value for key, value in asdict(self).items()}
 
+    def bracketed(self, form: str = "+.3f") -> str:
+        """The value, and its interval where it has one.
+
+        >>> Interval(0.25, 0.125, 0.5, 9).bracketed(), Interval(0.25, float("nan"), float("nan"), 1).bracketed()
+        ('+0.250 [+0.125, +0.500]', '+0.250 [no interval]')
+        """
+        bounds = f"{self.low:{form}}, {self.high:{form}}" if self.low == self.low else "no interval"
+        return f"{self.value:{form}} [{bounds}]"
+
 
 def defined(values: ArrayLike) -> np.ndarray:
     """The values (N,) float64 that are not NaN."""

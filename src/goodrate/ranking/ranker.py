@@ -191,9 +191,7 @@ def read_card(folder: Path) -> RankerCard:
         found = f"found kind {content.get('kind')!r}, format {content.get('format')!r}; train the ranker again"
         raise ValueError(f"{path}: expected kind 'click_ranker', format {FORMAT}; {found}")
     try:
-        told: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in content["features"].items()
-        }
+        told: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content["features"].items()}
         features = FeatureSet(**told)
         tuples = {name: tuple(content[name]) for name in ("mean", "spread", "hidden")}
         others = {name: content[name] for name in ("tables", "correction", "judge", "trained", "dim")}

@@ -31,7 +31,7 @@ JUDGING = {
     "/embed", "/v1/embed", "/v2/embed",
 }  # fmt: skip
 SEEN = ("/search", "/ubi/events")  # POST, from the pages that shoppers see
-RATING = ("/compare", "/grading", "/overrules", "/monitoring")  # what raters said is for raters, read or written
+RATING = ("/compare", "/grade", "/grading", "/overrules", "/monitor", "/monitoring")  # for raters, read or written
 MAY, USER = "goodrate.role", "goodrate.user"  # of a request's scope
 
 

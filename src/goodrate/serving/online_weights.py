@@ -29,7 +29,7 @@ from goodrate.ranking.online.sets import Near, Simplex
 from goodrate.ranking.online.state import Learner
 from goodrate.retrieval.weighing import BASE, WEIGHED, factors_of, start_of
 from goodrate.run_folder import write_atomic
-from goodrate.serving.click_log import ClickLog
+from goodrate.serving.weights_log import WeightsLog
 from goodrate.settings import load, to_toml
 
 STATE_EVERY = 100  # sessions
@@ -128,7 +128,7 @@ class OnlineWeights:
         self.sessions, self.steps, self.events_read = 0, 0, 0
         self.frozen: str | None = None
         self._lock = threading.Lock()
-        self._log = ClickLog(self._beside(".log.jsonl"), self._beside(".lock"))
+        self._log = WeightsLog(self._beside(".log.jsonl"), self._beside(".lock"))
         try:
             self._restore()
         except BaseException:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from goodrate.serving.appending import append_lines, opened_for_lines
+
 QUERIES, EVENTS = "queries.jsonl", "events.jsonl"
 APPLICATION = "goodrate"
 
@@ -26,7 +28,7 @@ class TrafficLog:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._files = {name: self._opened(name) for name in (QUERIES, EVENTS)}
+        self._files = {name: opened_for_lines(self.folder / name) for name in (QUERIES, EVENTS)}
 
     def query(
         self, query_id: str, user_query: str, hits: Sequence[str], client_id: str | None = None,
@@ -47,17 +49,7 @@ class TrafficLog:
     def _write(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:
         lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
         with self._lock:
-            while lines:  # a write of one call is whole but on a full disk, which raises
-                lines = lines[os.write(self._files[name], lines) :]
-
-    def _opened(self, name: str) -> int:
-        """The file, at its end. What a process that died left of a line is ended, so that the next line is whole."""
-        path = self.folder / name
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        size = os.fstat(handle).st_size
-        if size and os.pread(handle, 1, size - 1) != b"\n":
-            os.write(handle, b"\n")
-        return handle
+            append_lines(self._files[name], lines)
 
     def close(self) -> None:
         """Close both files."""

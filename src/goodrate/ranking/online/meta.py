@@ -22,7 +22,33 @@ def expert_paths(horizon: int, constants: Constants = USUAL) -> np.ndarray:
     return paths[(constants.block * np.sqrt(horizon / paths) >= 1) | (paths == 1)]
 
 
-class DynamicRegret:
+class _Mixture:
+    """What plays the weighted mean of its experts' plays. _NAMES: what it holds beside them."""
+
+    experts: BlockedDescent
+    _NAMES: tuple[str, ...]
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(E,) of the experts, summing to 1."""
+        raise NotImplementedError
+
+    @property
+    def play(self) -> np.ndarray:
+        """(n,)."""
+        return np.asarray(self.weights @ self.experts.plays)
+
+    @property
+    def oracle_calls(self) -> int:
+        """Of all experts so far."""
+        return self.experts.oracle_calls
+
+    def state_dict(self) -> dict[str, Any]:
+        """See state.Learner."""
+        return {**held(self, self._NAMES), "experts": self.experts.state_dict()}
+
+
+class DynamicRegret(_Mixture):
     """O(T^(3/4) (1 + P)^(1/4)) behind any comparators of path length P, with O(log T) linear minima a round.
 
     play = sum of weight * play of BOGD_IP experts for path lengths 1, 2, 4, ...; weights by Hedge on the linear
@@ -50,16 +76,6 @@ class DynamicRegret:
         """(E,) of the experts, summing to 1."""
         return _softmax(self.log_weights)
 
-    @property
-    def play(self) -> np.ndarray:
-        """(n,)."""
-        return np.asarray(self.weights @ self.experts.plays)
-
-    @property
-    def oracle_calls(self) -> int:
-        """Of all experts."""
-        return self.experts.oracle_calls
-
     def update(self, gradient: np.ndarray) -> None:
         """gradient: (n,) at the play."""
         told = bounded(gradient, self._longest)
@@ -67,17 +83,13 @@ class DynamicRegret:
         self.log_weights -= self.log_weights.max()
         self.experts.update(told)
 
-    def state_dict(self) -> dict[str, Any]:
-        """See state.Learner."""
-        return {**held(self, self._NAMES), "experts": self.experts.state_dict()}
-
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See state.Learner."""
         restore(self, self._NAMES, state)
         self.experts.load_state_dict(state["experts"])
 
 
-class AdaptiveRegret:
+class AdaptiveRegret(_Mixture):
     """~O(tau^(3/4)) behind the best point of every interval of tau rounds, whatever tau; no horizon is needed.
 
     Round t, from 1, has one BOGD_IP for each interval [j 2^k, (j + 1) 2^k - 1], j >= 1, that holds it, made for 2^k
@@ -113,16 +125,6 @@ class AdaptiveRegret:
             logs = high + np.log(-np.expm1(low - high))
         return _softmax(logs) if np.isfinite(logs).any() else np.full(len(logs), 1 / len(logs))
 
-    @property
-    def play(self) -> np.ndarray:
-        """(n,)."""
-        return np.asarray(self.weights @ self.experts.plays)
-
-    @property
-    def oracle_calls(self) -> int:
-        """Of all experts so far."""
-        return self.experts.oracle_calls
-
     def update(self, gradient: np.ndarray) -> None:
         """gradient: (n,) at the play."""
         told = bounded(gradient, self._longest)
@@ -143,10 +145,6 @@ class AdaptiveRegret:
         self.lead, self.size = np.append(self.lead, more), np.append(self.size, more)
         self.lead[begun] = self.size[begun] = 0.0
         self.experts.begin(begun, schedule, start)
-
-    def state_dict(self) -> dict[str, Any]:
-        """See state.Learner."""
-        return {**held(self, self._NAMES), "experts": self.experts.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """See state.Learner."""

@@ -1,8 +1,7 @@
-"""An append-only log whose lines are whole or absent, with one writer at a time."""
+"""The log of the sessions that moved weights: its lines are whole or absent, and one process at a time writes it."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -10,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from goodrate import strict_json
+from goodrate.serving.appending import append_lines, opened_for_lines
 
 REQUIRED = ("session", "gradient", "events_read")
 log = logging.getLogger(__name__)
 
 
-class ClickLog:
+class WeightsLog:
     """Lines of JSON, on disk when `append` comes back.
 
     Raises ValueError when another process has it open.
@@ -39,21 +39,9 @@ class ClickLog:
 
     def append(self, line: Mapping[str, Any]) -> None:
         """Write a line. OSError, with nothing of it left where that is possible, when it cannot be written."""
-        content = (strict_json.dumps(line) + "\n").encode()
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        handle = opened_for_lines(self.path)
         try:
-            before = os.fstat(handle).st_size
-            if before and os.pread(handle, 1, before - 1) != b"\n":
-                content = b"\n" + content  # a kill cut the last line; it stays unreadable, the new one does not
-            try:
-                written = os.write(handle, content)
-                if written < len(content):
-                    raise OSError(28, "no space left on device")
-                os.fsync(handle)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(handle, before)
-                raise
+            append_lines(handle, (strict_json.dumps(line) + "\n").encode(), alone=True)
         finally:
             os.close(handle)
 
