@@ -13,6 +13,7 @@ import pytest
 
 from goodrate.api.policies import evaluate_policy
 from goodrate.evaluation.off_policy import off_policy_value
+from goodrate.evaluation.policy_log import read_policy_log
 from goodrate.evaluation.reward_model import cross_fitted, encoded
 
 ACTIONS = 4
@@ -171,6 +172,12 @@ def test_a_log_and_a_target_from_files(tmp_path: Path) -> None:
     )
     assert plain.ips.value == pytest.approx(table.ips.value) and plain.dr is None and table.dr is not None
     assert table.groups == 1_000 and table.dr.low < truth < table.dr.high
+
+
+def test_a_reward_may_be_true_or_false(tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("reward,propensity,target_propensity\nTrue,0.5,0.5\nfalse,0.5,0.25\n1,0.5,1\n")
+    assert read_policy_log(log).frame["reward"].to_list() == [1.0, 0.0, 1.0]
 
 
 def test_an_action_that_the_target_does_not_name_has_no_chance(tmp_path: Path) -> None:

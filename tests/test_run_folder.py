@@ -44,6 +44,14 @@ def test_the_same_run_resumes_and_another_is_refused(tmp_path: Path) -> None:
         again.begin(Run(seed=2, note="x"), seed=2)
 
 
+@pytest.mark.parametrize(("name", "what"), list(run_folder.OTHER_FOLDERS.items()))
+def test_a_run_does_not_begin_among_the_files_of_something_else(name: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(ValueError, match=f"is {what}, for its {name}; choose another --out"):
+        RunFolder(tmp_path).begin(Run(), seed=1)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_asking_whether_a_folder_is_this_run_writes_nothing(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "new")
     folder.require_same(Run(seed=1))

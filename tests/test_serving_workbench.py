@@ -90,3 +90,9 @@ def test_a_number_that_no_row_can_have_is_refused(tmp_path: Path, number: int) -
     ]
     assert [one.status_code for one in asked] == [422] * 5
     assert client.get(f"/monitoring/{number}").status_code == 404
+
+
+def test_a_workbench_on_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "votes.txt").write_text("x")
+    with pytest.raises(ValueError, match="is a file; a workbench is a folder"):
+        Workbench(tmp_path / "votes.txt")

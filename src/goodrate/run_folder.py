@@ -26,6 +26,13 @@ RECORDED_PACKAGES = (
     "goodrate", "torch", "transformers", "tokenizers", "accelerate", "peft", "sentence-transformers", "lancedb",
     "polars", "numpy", "ir-measures", "scikit-learn",
 )  # fmt: skip
+OTHER_FOLDERS = {  # a file that tells what else a folder is
+    "store.json": "a search index",
+    "judge.json": "a judge",
+    "ranker.json": "a click ranker",
+    "modules.json": "a text encoder",
+    "workbench.sqlite": "a workbench",
+}
 RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")  # of torchrun and MPIs, as in accelerate
 
 
@@ -167,6 +174,12 @@ class RunFolder:
         write_atomic(self.path / "settings.toml", to_toml(settings))
         write_atomic(self.path / "versions.json", dumps(versions, indent=2, sort_keys=True) + "\n")
 
+    def _require_no_other(self) -> None:
+        """ValueError for a folder that is something else: a run would lie among its files."""
+        for name, what in OTHER_FOLDERS.items():
+            if (self.path / name).exists():
+                raise ValueError(f"{self.path} is {what}, for its {name}; choose another --out for the run")
+
     def require_same(self, settings: BaseModel) -> None:
         """ValueError naming the settings that differ from those the folder was made with; nothing is written.
 
@@ -176,6 +189,7 @@ class RunFolder:
         """
         resolved = self.path / "settings.toml"
         if not resolved.is_file():
+            self._require_no_other()
             return
         held = _flat(read_toml(resolved))
         asked = _flat(json.loads(settings.model_dump_json()))

@@ -82,7 +82,7 @@ def read_policy_log(
     frame = raw.select(
         ROW,
         *(as_text(raw, column_of[n]).str.strip_chars().alias(n) for n in sorted(texts)),
-        *(as_text(raw, column_of[n]).cast(pl.Float64, strict=False).alias(n) for n in sorted(present - texts)),
+        *(_number(as_text(raw, column_of[n])).alias(n) for n in sorted(present - texts)),
         *(as_text(raw, name).fill_null("").alias(f"context:{name}") for name in shared),
         *(pl.col(name).alias(f"feature:{name}") for name in features if name not in shared),
         *([pl.col(group).alias("group")] if group else []),
@@ -93,6 +93,13 @@ def read_policy_log(
     if frame.is_empty():
         raise ValueError(f"{table.path} has no usable row")
     return PolicyLog(frame, skipped) if wanted is None else wanted.joined(frame, skipped)
+
+
+def _number(text: pl.Expr) -> pl.Expr:
+    """A number of its text; true is 1, false is 0, as a click is often written."""
+    lower = text.str.strip_chars().str.to_lowercase()
+    truth = pl.when(lower == "true").then(1.0).when(lower == "false").then(0.0)
+    return truth.otherwise(lower.cast(pl.Float64, strict=False))
 
 
 def _number_problems(frame: pl.DataFrame) -> list[BadRow]:

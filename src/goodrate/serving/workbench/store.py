@@ -35,6 +35,8 @@ class Workbench:
     def __init__(self, folder: str | Path) -> None:
         """Raises ValueError when the file is something else, OSError when it cannot be written or the disk is full."""
         self.folder = Path(folder)
+        if self.folder.is_file():
+            raise ValueError(f"{folder} is a file; a workbench is a folder, which is made where there is none")
         self.path = self.folder / FILE
         self._lock = threading.RLock()
         self._connection = open_table(self.path, VERSIONS, what="a workbench", synced=True)
