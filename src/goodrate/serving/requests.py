@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from annotated_types import Interval
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from goodrate.retrieval.filters import MAX_CHARACTERS
@@ -21,7 +20,7 @@ MAX_DEPTH = 500
 MAX_JUDGE_MS = 600_000
 MAX_TEXTS = 1000
 MAX_TEXT_CHARACTERS = 20_000
-RowId = Annotated[int, Interval(ge=0, lt=2**63)]  # what a file of SQLite can hold
+RowId = Annotated[int, Field(ge=0, lt=2**63)]  # what a file of SQLite can hold
 
 
 class StrictBody(BaseModel):
