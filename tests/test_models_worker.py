@@ -71,6 +71,22 @@ def test_an_error_is_that_of_who_asked(started: bool) -> None:
 
 
 @pytest.mark.parametrize("started", [False, True])
+def test_what_is_no_exception_is_that_of_who_asked_too_and_the_turns_go_on(started: bool) -> None:
+    class Panic(BaseException):
+        """As libraries in Rust raise it."""
+
+    def panic() -> None:
+        raise Panic
+
+    turns = worker(started)
+    for _ in range(2):
+        with pytest.raises(Panic):
+            turns.call(panic, JUDGING)
+    assert turns.call(lambda: 1, JUDGING) == 1
+    turns.stop()
+
+
+@pytest.mark.parametrize("started", [False, True])
 def test_what_nobody_waits_for_is_not_begun(started: bool) -> None:
     turns, asker, begun, told = worker(started), Asker(), [], []
 

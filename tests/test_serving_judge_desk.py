@@ -172,6 +172,26 @@ def test_an_error_is_that_of_one_request(busy: Busy) -> None:
     assert sizes(busy) == [{"broken": 2, "whole": 3}, {"broken": 2}, {"whole": 3}]
 
 
+@pytest.mark.parametrize("started", [True, False])
+def test_a_judge_that_panics_leaves_nobody_waiting(started: bool) -> None:
+    class Panic(BaseException):
+        """As libraries in Rust raise it."""
+
+    class Panicking(FakeJudge):
+        def assess(self, pairs: Sequence[Pair]) -> Assessment:
+            if pairs[0].query == "broken":
+                raise Panic
+            return super().assess(pairs)
+
+    desk, judge = JudgeDesk(), CalibratedJudge(Panicking())
+    if started:
+        desk.worker.start()
+    with pytest.raises(Panic):
+        desk.verdicts(judge, pairs_of("broken", 3))
+    assert len(desk.verdicts(judge, pairs_of("whole", 3))[0]) == 3
+    desk.worker.stop()
+
+
 def test_too_much_is_refused_with_a_time_to_come_again(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge_desk, "MOST_PAIRS", 20)
     busy.desk.pace.took(1, 0.5)

@@ -144,12 +144,14 @@ class ModelWorker:
 
 
 def _run(task: _Task) -> None:
-    """Do one thing, unless it was dropped."""
+    """Do one thing, unless it was dropped. Whatever it raises is its asker's, a panic of a library (BaseException) too;
+    Ctrl-C goes on to whoever does the work.
+    """
     if not task.future.set_running_or_notify_cancel():
         return
     try:
         task.future.set_result(task.work())
     except BaseException as error:
         task.future.set_exception(error)
-        if not isinstance(error, Exception):
+        if isinstance(error, KeyboardInterrupt):
             raise

@@ -67,7 +67,7 @@ class _Asked:
         if not self.waiting:
             self.finish()
 
-    def finish(self, error: Exception | None = None) -> None:
+    def finish(self, error: BaseException | None = None) -> None:
         """Nothing more comes: whoever waits goes on with what is there."""
         self.waiting = []
         if not self.future.done() and self.future.set_running_or_notify_cancel():
@@ -206,12 +206,16 @@ class JudgeDesk:
         start = self.clock()
         try:
             verdicts = iter(parts[0][0].judge.pair_verdicts(pairs))
-        except Exception as error:
-            if len(parts) == 1:
-                parts[0][0].finish(error)
+        except BaseException as error:  # a panic of a library is no Exception, and nobody may wait for good
+            stopped = isinstance(error, KeyboardInterrupt)
+            if len(parts) > 1 and not stopped:
+                for part in parts:
+                    self._judge([part])
                 return
-            for part in parts:
-                self._judge([part])
+            for asked, _ in parts:
+                asked.finish(error)
+            if stopped:
+                raise
             return
         took = self.clock() - start
         self.pace.took(len(pairs), took)
