@@ -58,11 +58,12 @@ class Encoder:
         no_bars()
         folder = _local_folder(folder_or_hub_id)
         rules, weights = read_rules(folder)
-        tokenizer = read_tokenizer(str(weights))
-        if is_exported(weights):  # what it was made of was looked at
+        if exported := is_exported(weights):
             network, precision = ExportedNetwork(weights, read_config(weights)), "fp32"
         else:
             network = read_network(AutoModel, str(weights), dtype=torch.float32, **_no_pooler(weights))
+        tokenizer = read_tokenizer(str(weights))
+        if not exported:  # what an exported network was made of was looked at
             require_pad(str(weights), tokenizer, network)
         encoder = cls(network.to(device or default_device()).eval(), tokenizer, rules, precision)
         return encoder if longest is None else encoder.cut(min(longest, encoder.dimension))
