@@ -45,8 +45,8 @@ class ShopSettings(BaseModel):
     """Judged items per query."""
     sessions: int = Field(default=12, ge=0)
     """Sessions per training query."""
-    appeal: float = Field(default=0.0, ge=0, le=2)
-    """Spread of what makes shoppers click an item and stands nowhere in the catalogue; 0: nothing does."""
+    appeal: float | None = Field(default=None, ge=0, le=2)
+    """Spread of what makes shoppers click an item and stands nowhere in the catalogue; null or 0: nothing does."""
     dev_share: float = Field(default=0.1, gt=0, lt=0.5)
     test_share: float = Field(default=0.2, gt=0, lt=0.5)
     knowledge_share: float | None = Field(default=None, gt=0, lt=1)
@@ -88,7 +88,7 @@ class Shop:
 
     def utility(self, query: int) -> np.ndarray:
         """The latent utility (N,) of every item for a query: the chance of a click once it is looked at."""
-        return utility(self.world, self.truth(query), self.settings.appeal)
+        return utility(self.world, self.truth(query), self.settings.appeal or 0.0)
 
     def rationale(self, query: int, item: int) -> Rationale:
         """The true steps of one pair."""
@@ -168,7 +168,7 @@ class Shop:
         per_query = [dict(NO_SESSIONS)]
         for q in self.queries_of("train") if self.settings.sessions else ():
             rng = np.random.default_rng([self.settings.seed, 19, int(q)])
-            count, appeal = self.settings.sessions, self.settings.appeal
+            count, appeal = self.settings.sessions, self.settings.appeal or 0.0
             part = simulate_sessions(self.world, self.truth(int(q)), rng, count, appeal)
             times = session_times(self.settings.seed, int(q), count)[part["session"]]
             per_query.append({"query": np.full(len(part["item"]), q), **part, "time": times})
