@@ -46,10 +46,18 @@ def test_a_card_from_before_there_were_kinds_is_an_lms(tmp_path: Path) -> None:
         ({"max_new_tokens": 0}, "max_new_tokens 0: expected a whole number from 1"),
         ({"rules": -1}, "rules -1: expected a whole number from 0"),
         ({"contexts": 1.5}, "contexts 1.5: expected a whole number from 0"),
-        ({"temprature": 1}, "unknown key 'temprature'; known: kind, scale, temperature, beta_cum, contexts, label_weights, tuning, "),
+        (
+            {"temprature": 1},
+            "unknown key 'temprature'; "
+            "known: kind, scale, temperature, beta_cum, contexts, label_weights, tuning, ",
+        ),
         ({"scale": "stars"}, "unknown scale 'stars'"),
         ({"kind": "oracle"}, "unknown kind of judge 'oracle'; known: lm, encoder, human"),
-        ({"kind": "human"}, "unknown key 'chat_frame'; known: kind, scale, temperature, beta_cum, contexts, label_weights, tuning, "),
+        (
+            {"kind": "human"},
+            "unknown key 'chat_frame'; "
+            "known: kind, scale, temperature, beta_cum, contexts, label_weights, tuning, ",
+        ),
         ({"label_token_ids": [-1, -2, -3, -4]}, "expected 4 different ids"),
         ({"max_new_tokens": 10**9}, "max_new_tokens 1000000000: expected a whole number from 1 to 1,000,000"),
         ({"stop_token_id": -5}, "stop_token_id -5: expected a whole number from 0"),
