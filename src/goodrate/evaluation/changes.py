@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from goodrate.evaluation.html_report import rendered
 from goodrate.evaluation.report import Report, SystemReport, numbers
 from goodrate.evaluation.side_by_side import side_by_side
 from goodrate.evaluation.significance import paired_bootstrap_difference, paired_randomisation
@@ -113,10 +114,6 @@ def _page(
     report: Report, total: int,
 ) -> str:  # fmt: skip
     """The page as HTML."""
-    import jinja2
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     sides = side_by_side(right, left)
     facts: dict[str, Any] = {
         "old": names[0], "new": names[1], "metric": metric.replace("ndcg", "nDCG"), "queries": len(left),
@@ -125,4 +122,4 @@ def _page(
         "p": paired_randomisation(right, left, report.seed), "scale": report.scale.name,
         "judged_only": report.judged_only,
     }  # fmt: skip
-    return template.render(changed=changed, total=total, open=OPEN, **facts)
+    return rendered(TEMPLATE, changed=changed, total=total, open=OPEN, **facts)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from goodrate.evaluation.drift import Drift, QueryChange
+from goodrate.evaluation.html_report import rendered
 from goodrate.evaluation.monitored import TIERS, Look
 from goodrate.run_folder import write_atomic
 
@@ -106,13 +107,10 @@ def write_page(
     changes: against which earlier run (before), None for none. failures: what was below a bound, in words. All texts
     are escaped, so that no title or query is read as HTML.
     """
-    import jinja2
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     size = {"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM}
-    page = template.render(
-        last=last, runs=runs, lines=plot_lines(runs), named=_named(runs), ticks=[(t / 4, _y(t / 4)) for t in range(5)],
+    page = rendered(
+        TEMPLATE, last=last, runs=runs, lines=plot_lines(runs), named=_named(runs),
+        ticks=[(t / 4, _y(t / 4)) for t in range(5)],
         size=size, words=WORDS, tiers=TIERS, changes=changes, failures=failures,
         changed=_shown(changes, before, last), flows=_flow_table(changes), shown_vanished=SHOWN_VANISHED,
     )  # fmt: skip
