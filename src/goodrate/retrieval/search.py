@@ -293,9 +293,13 @@ def fused(
 def best_sum(found: Mapping[str, Sequence[Hit]], settings: SearchSettings, calibration: Calibration) -> float:
     """What the best item has of words, synonyms and meaning together, without factors; 1 where that is nothing."""
     told = {name: found[name] for name in ("lexical", "synonym", "dense") if name in found}
-    alone = settings if settings.fusion == "ranks" else settings.model_copy(update={"fusion": "scores"})
-    hits = fused(told, alone, calibration, 1)
+    hits = fused(told, _one_sum(settings), calibration, 1)
     return hits[0].score if hits and hits[0].score > 0 else 1.0
+
+
+def _one_sum(settings: SearchSettings) -> SearchSettings:
+    """The settings by which one sum orders the whole list: without a head chosen otherwise."""
+    return settings if settings.fusion == "ranks" else settings.model_copy(update={"fusion": "scores"})
 
 
 def channel_features(
@@ -307,8 +311,7 @@ def channel_features(
     A feature is a channel's part, synonyms with words, of what the best item has of words and meaning together.
     """
     told = {name: hits for name, hits in found.items() if name != "identifier"}
-    alone = settings if settings.fusion == "ranks" else settings.model_copy(update={"fusion": "scores"})
-    hits, unit = fused(told, alone, calibration), best_sum(told, settings, calibration)
+    hits, unit = fused(told, _one_sum(settings), calibration), best_sum(told, settings, calibration)
     place = {name: at for at, name in enumerate(channels)} | {"synonym": tuple(channels).index("lexical")}
     features = np.zeros((len(hits), len(channels)))
     for row, hit in enumerate(hits):
