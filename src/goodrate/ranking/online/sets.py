@@ -79,8 +79,8 @@ class Simplex:
 
 
 @dataclass(frozen=True)
-class L1Ball:
-    """Points whose absolute values sum to at most `radius`."""
+class _Ball:
+    """A norm of points is at most `radius`."""
 
     dimension: int
     radius: float = 1.0
@@ -93,6 +93,11 @@ class L1Ball:
     def centre(self) -> np.ndarray:
         """0."""
         return np.zeros(self.dimension)
+
+
+@dataclass(frozen=True)
+class L1Ball(_Ball):
+    """Points whose absolute values sum to at most `radius`."""
 
     def linear_minimum(self, gradients: np.ndarray) -> np.ndarray:
         """The corner against the largest coordinate of the gradient."""
@@ -110,20 +115,8 @@ class L1Ball:
 
 
 @dataclass(frozen=True)
-class L2Ball:
+class L2Ball(_Ball):
     """Points at most `radius` from 0."""
-
-    dimension: int
-    radius: float = 1.0
-
-    @property
-    def diameter(self) -> float:
-        """2 R."""
-        return 2 * self.radius
-
-    def centre(self) -> np.ndarray:
-        """0."""
-        return np.zeros(self.dimension)
 
     def linear_minimum(self, gradients: np.ndarray) -> np.ndarray:
         """Against the gradient; 0 for a gradient of 0."""
