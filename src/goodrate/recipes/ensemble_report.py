@@ -26,6 +26,7 @@ from goodrate.recipes.score_sum import (
 )
 from goodrate.relevance.calibration import reliability
 from goodrate.relevance.label_choice import chosen_labels
+from goodrate.relevance.label_head import LabelHead
 from goodrate.relevance.pairs import JudgedPair
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ class Report:
     without a member, by name, out of fold.
 
     rival: the best system that nobody trained. gain: nDCG@10 of the ensemble less that of the rival, over_cosine: less
-    that of the first cosine. curve: labelled queries -> mean gain over the untrained sum. label_head: whether labels
-    and order come of one; label_gain: log loss of the odds less that of a label head over queries, None where none was
-    tried.
+    that of the first cosine. curve: labelled queries -> mean gain over the untrained sum. head: the label head that
+    labels and orders, None for the sum's odds; label_gain: log loss of the odds less that of a label head over queries,
+    None where none was tried.
     """
 
     data: LabelledPairs
@@ -71,8 +72,13 @@ class Report:
     curve: dict[int, float]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
-    label_head: bool = False
+    head: LabelHead | None = None
     label_gain: Interval | None = None
+
+    @property
+    def label_head(self) -> bool:
+        """Whether labels and order come of a label head."""
+        return self.head is not None
 
     def rows(self) -> dict[str, dict[str, float]]:
         """A row for each system."""
@@ -118,11 +124,11 @@ def measured_report(
         notes.append("the probe adds nothing out of fold; the judge does without it")
         chosen = bare
     weights = kept(chosen.fitted())
-    headed, gained = False, None
+    head, gained = None, None
     if features is not None and PROBE in weights:
-        ensemble, headed, gained = _better_labels(ensemble, LabelStack(sums, features))
-        notes.append(_label_note(headed, gained))
-    if headed:
+        ensemble, head, gained = _better_labels(ensemble, LabelStack(sums, features))
+        notes.append(_label_note(head is not None, gained))
+    if head:
         weights = {name: weights.get(name, 0.0) for name in sums.members}  # the head reads them all
     rival = max(untrained, key=lambda one: float(np.nanmean(one.ndcg10)))
     gain = paired_bootstrap_difference(ensemble.ndcg10, rival.ndcg10)
@@ -132,7 +138,7 @@ def measured_report(
     return Report(
         data, (_constant(data), *untrained, *trained, ensemble), weights, adds, rival.name, gain,
         paired_bootstrap_difference(ensemble.ndcg10, first.ndcg10), ensemble.probabilities, curve,
-        (*notes, *_notes(data, curve)), _warnings(gain, rival.name), headed, gained,
+        (*notes, *_notes(data, curve)), _warnings(gain, rival.name), head, gained,
     )  # fmt: skip
 
 
@@ -144,9 +150,9 @@ def _untrained(sums: ScoreSums, rivals: Mapping[str, np.ndarray]) -> list[System
     return [*systems, _scored(SUM, bare.total(bare.usual), data)] if len(bare.members) > 1 else systems
 
 
-def _better_labels(ensemble: System, stack: LabelStack) -> tuple[System, bool, Interval]:
+def _better_labels(ensemble: System, stack: LabelStack) -> tuple[System, LabelHead | None, Interval]:
     """The system with the probabilities of a label head where these surely have the smaller log loss and do not surely
-    order worse, whether so, and by how much: the odds' loss less the head's, over queries, out of fold.
+    order worse, the head of all pairs then, and by how much: the odds' loss less the head's, over queries, out of fold.
     """
     assert ensemble.probabilities is not None
     data = stack.sums.data
@@ -155,7 +161,7 @@ def _better_labels(ensemble: System, stack: LabelStack) -> tuple[System, bool, I
     scores = data.scale.expected_gain(probabilities)
     headed = replace(_ordering(ensemble.name, scores, data), scores=scores, probabilities=probabilities)
     better = surely(less) > 0 and not surely(ensemble.ndcg10 - headed.ndcg10) > 0
-    return headed if better else ensemble, better, bootstrap_interval(less)
+    return headed if better else ensemble, stack.fitted() if better else None, bootstrap_interval(less)
 
 
 def _label_note(headed: bool, less: Interval) -> str:

@@ -19,7 +19,6 @@ from goodrate.models.encoder import Encoder
 from goodrate.recipes import score_sum
 from goodrate.recipes.encoder_baseline import FIELDS
 from goodrate.recipes.ensemble_report import BM25, Report, lexical_scores, measured_report
-from goodrate.recipes.label_stack import LabelStack
 from goodrate.recipes.probe_setup import ProbeSetup
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data, write_rows
 from goodrate.recipes.score_sum import ALPHA, PROBE, LabelledPairs, Member, ScoreSums, probe_scores
@@ -141,8 +140,7 @@ def _write_judge(
             labelled_pairs=len(data.pairs), beta_cum=chosen[0], tuning=chosen[1], warnings=report.warnings,
             label_weights=balanced_weights(data.labels, len(data.scale)),
         )  # fmt: skip
-        head = LabelStack(sums, probe.features).fitted() if probe and report.label_head else None
-        ensemble_judge.write_ensemble_judge(beside, card, head)
+        ensemble_judge.write_ensemble_judge(beside, card, report.head)
 
 
 def _write_probe(folder: Path, data: LabelledPairs, probe: Probe, slope: float, cuts: tuple[float, ...]) -> None:
