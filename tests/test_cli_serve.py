@@ -9,7 +9,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -24,9 +23,10 @@ from goodrate.catalog.items import Catalog
 from goodrate.cli.serve import command
 from goodrate.relevance.verdict_store import TABLE
 from goodrate.retrieval.store import Store
+from served_process import GOODRATE, started
 from serving_shop import CATALOGUE, fake_judge
 
-COMMAND = [sys.executable, "-c", "from goodrate.cli import main; main()", "serve"]
+COMMAND = [*GOODRATE, "serve"]
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +38,8 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(index: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    process = subprocess.Popen([*COMMAND, str(index), "--port", "0"], stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    said = ""
-    while not (found := re.search(r"http://127\.0\.0\.1:\d+", said)):
-        line = process.stderr.readline()
-        assert line, f"the server ended: {said}"
-        said += line
-    yield found.group(), process
+    address, process = started("serve", index)
+    yield address, process
     process.kill()
     process.wait(timeout=120)
 

@@ -4,9 +4,6 @@ is there after kill -9."""
 from __future__ import annotations
 
 import json
-import re
-import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -18,23 +15,8 @@ from goodrate.api.interleaving import interleaved_report
 from goodrate.catalog.items import Catalog
 from goodrate.cli.serve import command
 from goodrate.retrieval.store import Store
+from served_process import started
 from serving_shop import CATALOGUE
-
-GOODRATE = [sys.executable, "-c", "from goodrate.cli import main; main()"]
-
-
-def started(*arguments: object) -> tuple[str, subprocess.Popen[str]]:
-    """The address of a server, and its process."""
-    process = subprocess.Popen(
-        [*GOODRATE, *map(str, arguments), "--port", "0"], stderr=subprocess.PIPE, text=True
-    )  # fmt: skip
-    assert process.stderr is not None
-    said = ""
-    while not (found := re.search(r"http://127\.0\.0\.1:\d+", said)):
-        line = process.stderr.readline()
-        assert line, f"the server ended: {said}"
-        said += line
-    return found.group(), process
 
 
 def asked(address: str, body: dict[str, Any] | None = None) -> Any:
