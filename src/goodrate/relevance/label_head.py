@@ -36,7 +36,11 @@ class LabelHead:
 
     def logits(self, features: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Of features (N, D) and standardised members' scores (N, M): (N, L); a row of NaN for a NaN in either."""
-        return self.bias + ((features - self.mean) / self.spread) @ self.weight + scores @ self.members
+        return self.bias + self._of_features(features) + scores @ self.members
+
+    def _of_features(self, features: np.ndarray) -> np.ndarray:
+        """What the features add to the logits, (N, L)."""
+        return ((features - self.mean) / self.spread) @ self.weight
 
     def probabilities(self, features: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Of labels, (N, L): softmax of the logits."""
@@ -47,7 +51,7 @@ class LabelHead:
         features those are.
         """
         own = scores.T[:, :, None] * self.members[:, None, :]
-        own[probe] += ((features - self.mean) / self.spread) @ self.weight
+        own[probe] += self._of_features(features)
         return own - own.mean(axis=2, keepdims=True)
 
     @property
