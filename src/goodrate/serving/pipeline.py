@@ -100,9 +100,9 @@ class SearchPipeline:
         verdicts = self._verdicts(request, read, rows[:depth], watch)
         ordering = Ordering(rules, found.matching, self._group(request))
         with watch.stage("rank"):
-            items = [shown_item(row) for row in rows]
             seen = self._ranked(request, read, hits[:depth], rows[:depth], verdicts)
-            self._start(ordering, request, [*seen, *rank(hits[depth:], items[depth:], (), len(seen))], found)
+            rest = [shown_item(row) for row in rows[depth:]]
+            self._start(ordering, request, [*seen, *rank(hits[depth:], rest, (), len(seen))], found)
         while not found.complete and not ordering.has(request.offset + request.k + 1):
             require_asker()
             before = found.given
