@@ -123,7 +123,7 @@ def serve(
             else:
                 served = _over_index(
                     index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts,
-                    chosen, online_weights, click_events=click_events,
+                    chosen, online_weights=online_weights, click_events=click_events,
                 )  # fmt: skip
         at = listener.getsockname()[1]
         announced = announcement(served.items, served.judge, host, at, token_file is None)
@@ -146,16 +146,18 @@ class Served(NamedTuple):
     notices: tuple[str, ...] = ()
 
 
-def _over_index(index: Path | None, *opening: Any, click_events: Path | None) -> Served:
-    """An index, with its judge; opening: as api.serving.open_live, online weights last."""
+def _over_index(
+    index: Path | None, *opening: Any, online_weights: Path | None, click_events: Path | None
+) -> Served:  # fmt: skip
+    """An index, with its judge; opening: as api.serving.open_live."""
     from goodrate.api.ranking import unknown_ids_warning
     from goodrate.api.serving import follow_clicks, open_live, text_encoder, warm_up
 
     if index is None:
         raise ValueError("expected INDEX, the folder that goodrate index made, or --candidates URL")
-    if click_events and opening[-1] is None:
+    if click_events and online_weights is None:
         raise ValueError(f"--click-events {click_events} is for weights that follow clicks: --online-weights FILE")
-    opened, pipeline = open_live(index, *opening)
+    opened, pipeline = open_live(index, *opening, online_weights)
     warm_up(opened)
     if click_events:
         follow_clicks(pipeline, click_events)
