@@ -122,8 +122,9 @@ def serve(
                 served = _over_engine(candidates, index, model, encoder, verdicts, judge_ms, keep_verdicts, of_index)
             else:
                 served = _over_index(
-                    index, model, encoder, verdicts, facts, contexts, context_encoder, rules, judge_ms, keep_verdicts,
-                    chosen, online_weights=online_weights, click_events=click_events,
+                    index, click_events, model=model, encoder=encoder, verdicts=verdicts, facts=facts,
+                    contexts=contexts, context_encoder=context_encoder, rules=rules, judge_ms=judge_ms,
+                    keep_verdicts=keep_verdicts, ranker=chosen, online_weights=online_weights,
                 )  # fmt: skip
         at = listener.getsockname()[1]
         announced = announcement(served.items, served.judge, host, at, token_file is None)
@@ -146,18 +147,16 @@ class Served(NamedTuple):
     notices: tuple[str, ...] = ()
 
 
-def _over_index(
-    index: Path | None, *opening: Any, online_weights: Path | None, click_events: Path | None
-) -> Served:  # fmt: skip
+def _over_index(index: Path | None, click_events: Path | None, **opening: Any) -> Served:
     """An index, with its judge; opening: as api.serving.open_live."""
     from goodrate.api.ranking import unknown_ids_warning
     from goodrate.api.serving import follow_clicks, open_live, text_encoder, warm_up
 
     if index is None:
         raise ValueError("expected INDEX, the folder that goodrate index made, or --candidates URL")
-    if click_events and online_weights is None:
+    if click_events and opening["online_weights"] is None:
         raise ValueError(f"--click-events {click_events} is for weights that follow clicks: --online-weights FILE")
-    opened, pipeline = open_live(index, *opening, online_weights)
+    opened, pipeline = open_live(index, **opening)
     warm_up(opened)
     if click_events:
         follow_clicks(pipeline, click_events)
