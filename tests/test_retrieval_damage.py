@@ -152,12 +152,17 @@ def test_a_damaged_full_text_is_mended_by_the_next_writer(index: Path, how: Call
     assert len(store.search_text("lamp", COUNT)) == COUNT
 
 
-def test_a_panic_of_the_engine_and_a_full_disk_have_names(tmp_path: Path) -> None:
-    class PanicException(BaseException):
-        """As pyo3 raises it."""
+# As pyo3 raises them: in a call that waits for its answer, and in a task whose answer is asked for later.
+PANICS = [type("PanicException", (BaseException,), {}), type("RustPanic", (Exception,), {})]
 
+
+@pytest.mark.parametrize("panic", PANICS)
+def test_a_panic_of_the_engine_is_damage(tmp_path: Path, panic: type[BaseException]) -> None:
     with pytest.raises(IndexDamaged, match="items.lance is damaged: index out of bounds"), damage_named(tmp_path):
-        raise PanicException("index out of bounds")
+        raise panic("index out of bounds")
+
+
+def test_a_full_disk_has_its_name_and_a_wrong_question_is_no_damage(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left on device.*items.lance"), damage_named(tmp_path):
         raise RuntimeError("lance error: LanceError(IO): No space left on device (os error 28)")
     with pytest.raises(ValueError, match="^k must be at least 1$"), damage_named(tmp_path):

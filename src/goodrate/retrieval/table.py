@@ -26,6 +26,8 @@ _DAMAGE = re.compile(
     r"Not found: |Table '\w+' was not found|LanceError\(IO\)|a Lance file|[Cc]orrupt|failed to fill|os error"
     r"|No field named id\b|FTS field path|column vector does not exist"  # a table that has lost its columns
 )
+# The engine read nonsense and gave up: in a call that waits for its answer, or in a task behind one that does not.
+_PANICS = ("PanicException", "RustPanic")
 # A full disk, no permission, too many open files, a read-only file system, a quota: the files are as they were.
 _REFUSED = re.compile(r"\(os error (28|13|24|30|122)\)")
 
@@ -49,7 +51,7 @@ def damage_named(folder: Path) -> Iterator[None]:
 
 def _is_of_files(error: BaseException) -> bool:
     """Whether the engine means its files, not the question."""
-    if type(error).__name__ == "PanicException":
+    if type(error).__name__ in _PANICS:
         return True
     return isinstance(error, (ValueError, RuntimeError, OSError)) and bool(_DAMAGE.search(str(error)))
 
