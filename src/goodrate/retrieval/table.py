@@ -24,6 +24,7 @@ TABLE = TABLE_FOLDER.removesuffix(".lance")
 # What the engine says when a file is missing, cut or overwritten; everything else is about what was asked of it.
 _DAMAGE = re.compile(
     r"Not found: |Table '\w+' was not found|LanceError\(IO\)|a Lance file|[Cc]orrupt|failed to fill|os error"
+    r"|failed to decode|metadata region|in data file"
     r"|No field named id\b|FTS field path|column vector does not exist"  # a table that has lost its columns
 )
 # The engine read nonsense and gave up: in a call that waits for its answer, or in a task behind one that does not.
