@@ -13,6 +13,7 @@ import polars as pl
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.rendering import render_items
 from goodrate.retrieval.manifest import is_index, require_free
+from goodrate.retrieval.pictures import keep_pictures
 from goodrate.retrieval.store import WRITE_ROWS, Store, text_hashes
 from goodrate.retrieval.syncing import IndexPlan, Missing, Sync
 from goodrate.retrieval.turns import writing_turn
@@ -62,6 +63,8 @@ def index_catalog(
     """
     store.require_encoder(encoder.fingerprint if encoder else None)
     with writing_turn(store.path):
+        if catalog.pictures is not None:
+            keep_pictures(store, catalog.pictures)
         return _indexed(store, catalog, encoder, progress or (lambda done, total: None), sync)
 
 
