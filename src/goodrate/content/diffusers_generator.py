@@ -123,11 +123,11 @@ class DiffusersGenerator:
     def _normalised(self, latents: Tensor) -> Tensor:
         """(latents - mean) * scaling / deviation, by what the VAE says of itself."""
         vae = self.pipeline.vae
-        scale = getattr(vae.config, "scaling_factor", None) or 1.0
+        scale = vae.config.get("scaling_factor") or 1.0
         mean, deviation = (_per_channel(vae, name, latents) for name in ("latents_mean", "latents_std"))
         if mean is not None and deviation is not None:
             return (latents - mean) * scale / deviation
-        return (latents - (getattr(vae.config, "shift_factor", None) or 0.0)) * scale
+        return (latents - (vae.config.get("shift_factor") or 0.0)) * scale
 
     @property
     def _flow(self) -> bool:
@@ -146,7 +146,7 @@ class DiffusersGenerator:
         if self._flow:
             alpha, sigma = 1 - time, time
         else:
-            kept = self.pipeline.scheduler.alphas_cumprod.to(time.device)[self._steps(time)]
+            kept = self.pipeline.scheduler.alphas_cumprod.to(time)[self._steps(time)]
             alpha, sigma = kept.sqrt(), (1 - kept).sqrt()
         return alpha.reshape(-1, *[1] * (axes - 1)), sigma.reshape(-1, *[1] * (axes - 1))
 
@@ -199,7 +199,7 @@ class DiffusersGenerator:
     def _patches(self) -> tuple[int, int]:
         """Side and frames of a packed token."""
         config = self.network.config
-        return int(config.patch_size), int(getattr(config, "patch_size_t", None) or 1)
+        return int(config.patch_size), int(config.get("patch_size_t") or 1)
 
     @torch.no_grad()
     def sample(
@@ -261,7 +261,5 @@ def _load(source: str) -> Any:
 
 def _per_channel(vae: Any, name: str, latents: Tensor) -> Tensor | None:
     """What a VAE says of each channel, in its weights or its configuration; None where it says nothing."""
-    value = getattr(vae, name, None)
-    if value is None:
-        value = getattr(vae.config, name, None)
+    value = dict(vae.named_buffers()).get(name, vae.config.get(name))
     return None if value is None else torch.as_tensor(value).to(latents).reshape(1, -1, 1, 1, 1)

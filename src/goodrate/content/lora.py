@@ -36,11 +36,14 @@ def add_lora(network: nn.Module, settings: LoraSettings, seed: int) -> None:
 
 
 def _targets(network: nn.Module, settings: LoraSettings) -> list[str]:
-    if settings.target_modules != "all-linear":
-        return list(settings.target_modules)
     linear = [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear)]
-    attention = [name for name in linear if name.endswith(ATTENTION)]
-    return attention or linear
+    if settings.target_modules == "all-linear":
+        return [name for name in linear if name.endswith(ATTENTION)] or linear
+    named = list(settings.target_modules)
+    if not any(name == end or name.endswith(f".{end}") for name in linear for end in named):
+        ends = sorted({".".join(name.split(".")[-2:]) for name in linear})
+        raise ValueError(f"lora.target_modules {named}: no linear layer ends so; such as {', '.join(ends[:8])}")
+    return named
 
 
 @contextmanager
