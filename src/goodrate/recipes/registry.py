@@ -42,6 +42,7 @@ RECIPES = {
     "retriever_contrastive": "goodrate.recipes.retriever_runs:RETRIEVER_CONTRASTIVE",
     "retriever_grpo": "goodrate.recipes.retriever_runs:RETRIEVER_GRPO",
     "click_ranker": "goodrate.recipes.click_ranker:CLICK_RANKER",
+    "video_generator": "goodrate.recipes.video_generator:VIDEO_GENERATOR",
 }
 
 

@@ -21,7 +21,7 @@ from goodrate.run_folder import write_atomic
 
 MANIFEST = "store.json"
 TABLE_FOLDER = "items.lance"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 class Manifest(BaseModel):
