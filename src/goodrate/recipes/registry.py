@@ -42,6 +42,7 @@ RECIPES = {
     "retriever_contrastive": "goodrate.recipes.retriever_runs:RETRIEVER_CONTRASTIVE",
     "retriever_grpo": "goodrate.recipes.retriever_runs:RETRIEVER_GRPO",
     "click_ranker": "goodrate.recipes.click_ranker:CLICK_RANKER",
+    "product_vision_language": "goodrate.recipes.product_vision_language:PRODUCT_VISION_LANGUAGE",
 }
 
 
