@@ -43,6 +43,7 @@ RECIPES = {
     "retriever_grpo": "goodrate.recipes.retriever_runs:RETRIEVER_GRPO",
     "click_ranker": "goodrate.recipes.click_ranker:CLICK_RANKER",
     "video_generator": "goodrate.recipes.video_generator:VIDEO_GENERATOR",
+    "product_vision_language": "goodrate.recipes.product_vision_language:PRODUCT_VISION_LANGUAGE",
 }
 
 
