@@ -75,6 +75,11 @@ class PictureProbeDescriber:
             digest.update(dumps(told).encode() + head.weights.tobytes() + head.bias.tobytes())
         return digest.hexdigest()[:16]
 
+    @property
+    def attributes(self) -> dict[str, tuple[str, ...]]:
+        """What it learned: attribute -> values."""
+        return {head.attribute: head.values for head in self.heads}
+
     def describe(
         self, items: Catalog, images: Sequence[Picture], attributes: Mapping[str, Sequence[str]]
     ) -> list[list[AttributeGuess]]:
