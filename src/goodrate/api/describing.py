@@ -110,7 +110,7 @@ def describe(
     name = source or describer.name
     column = layer_of(unstated, name, describer.fingerprint)
     whole = items.frame.with_columns(replaced(items.frame[INFERRED], column, {name}))
-    filled = Catalog(whole, items.skipped, items.notes, items.skipped_ids, plain=True)
+    filled = Catalog(whole, items.skipped, items.notes, items.skipped_ids, plain=True, pictures=items.pictures)
     table = _table(items, column)
     if store is not None:
         _into_index(store, items.ids, column, name, act_from)

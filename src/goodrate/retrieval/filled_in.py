@@ -35,7 +35,8 @@ def layered(store: Store, catalog: Catalog, sources: Collection[str] | None = No
         return catalog
     before = catalog.frame.select("id").join(held, on="id", how="left", maintain_order="left")[INFERRED]
     column = replaced(before.fill_null(NONE), catalog.frame[INFERRED], own)
-    return Catalog(catalog.frame.with_columns(column), catalog.skipped, catalog.notes, catalog.skipped_ids, plain=True)
+    frame, skipped = catalog.frame.with_columns(column), (catalog.skipped, catalog.notes, catalog.skipped_ids)
+    return Catalog(frame, *skipped, plain=True, pictures=catalog.pictures)
 
 
 def fill_in(store: Store, ids: Collection[str], column: pl.Series, source: str, refresh: bool = True) -> None:

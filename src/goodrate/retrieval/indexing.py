@@ -14,6 +14,7 @@ from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.rendering import render_items
 from goodrate.retrieval.filled_in import layered
 from goodrate.retrieval.manifest import is_index, require_free
+from goodrate.retrieval.pictures import keep_pictures
 from goodrate.retrieval.store import WRITE_ROWS, Store, text_hashes
 from goodrate.retrieval.syncing import IndexPlan, Missing, Sync
 from goodrate.retrieval.turns import writing_turn
@@ -63,6 +64,8 @@ def index_catalog(
     """
     store.require_encoder(encoder.fingerprint if encoder else None)
     with writing_turn(store.path):
+        if catalog.pictures is not None:
+            keep_pictures(store, catalog.pictures)
         return _indexed(store, catalog, encoder, progress or (lambda done, total: None), sync)
 
 
