@@ -44,6 +44,7 @@ RECIPES = {
     "video_reward": "goodrate.recipes.video_reward:VIDEO_REWARD",
     "patch_reward": "goodrate.recipes.patch_reward:PATCH_REWARD",
     "click_ranker": "goodrate.recipes.click_ranker:CLICK_RANKER",
+    "video_generator": "goodrate.recipes.video_generator:VIDEO_GENERATOR",
 }
 
 
