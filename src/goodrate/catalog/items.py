@@ -11,7 +11,7 @@ import polars as pl
 
 from goodrate.catalog.html_text import without_html
 from goodrate.catalog.problems import BadRow
-from goodrate.catalog.rendering import compact_attributes, merged_objects, render_item, render_items
+from goodrate.catalog.rendering import INFERRED, compact_attributes, merged_objects, render_item, render_items
 from goodrate.catalog.tables import json_objects
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ ITEM_COLUMNS: dict[str, type[pl.DataType]] = {
     "rating": pl.Float64,  # null = unknown
     "currency": pl.String,  # of the price, an ISO code such as EUR; "" = unknown
     "image": pl.String,  # an address or a path; "" = none
+    "clip": pl.String,  # a path of an animation below the folder of clips; "" = none
     "parent_id": pl.String,  # the group of variants that the item belongs to; "" = none
     "attributes": pl.String,  # a JSON object, name -> scalar or list
+    INFERRED: pl.String,  # what models fill in (catalog.inferred), a JSON list; "[]" = nothing
 }
 
 
@@ -103,7 +105,9 @@ class Catalog:
     @cached_property
     def content_hash(self) -> str:
         """12 hex digits over all items and their order; the same on every machine."""
-        return hashlib.sha256(self.frame.write_ndjson().encode()).hexdigest()[:12]
+        plain = (self.frame[INFERRED] == "[]").all()
+        told = self.frame.drop(INFERRED) if plain else self.frame
+        return hashlib.sha256(told.write_ndjson().encode()).hexdigest()[:12]
 
 
 def _normalised(frame: pl.DataFrame) -> pl.DataFrame:
@@ -121,7 +125,7 @@ def _normalised(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _column(frame: pl.DataFrame, name: str, dtype: type[pl.DataType]) -> pl.Expr:
     """One column in its type, or its empty value."""
-    empty = {"attributes": "{}"}.get(name, "" if dtype is pl.String else None)
+    empty = {"attributes": "{}", INFERRED: "[]"}.get(name, "" if dtype is pl.String else None)
     if name not in frame.columns:
         return pl.lit(empty, dtype=dtype).alias(name)
     value = pl.col(name).cast(dtype)

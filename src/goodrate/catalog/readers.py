@@ -21,13 +21,14 @@ from goodrate.catalog.formats import (
 )  # fmt: skip
 from goodrate.catalog.html_text import without_html
 from goodrate.catalog.images import Pictures, check_pictures, without_picture
+from goodrate.catalog.inferred import checked
 from goodrate.catalog.item_ids import without_point_zero
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.lists import LISTS, list_attributes, path_texts
 from goodrate.catalog.prices import EMPTY, PLAIN, PriceOptions, read_prices
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.raw_table import EXTRAS, ROW, RawTable, Wanted
-from goodrate.catalog.rendering import merged_objects
+from goodrate.catalog.rendering import INFERRED, merged_objects
 from goodrate.catalog.tables import frame_wanted, read_wanted
 
 NUMBERS = ("price", "rating")
@@ -124,6 +125,9 @@ def _items(
     attributes, bad = _attributes(raw, present.get("attributes"), layout)
     frame, more, notes = _plain_texts(frame.with_columns(list_attributes(attributes).alias("attributes")))
     problems += [*_identity_problems(frame), *more, *bad]
+    if INFERRED in present:
+        read, bad = checked(frame[INFERRED], frame[ROW])
+        frame, problems = frame.with_columns(read), problems + bad
     if "price" in present:
         frame, bad, told = _with_prices(frame, table, present["price"], layout.price_factor, prices)
         problems, notes = problems + bad, (*told, *notes)
