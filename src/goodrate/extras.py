@@ -15,6 +15,7 @@ EXTRAS = {
     "openvino": ("openvino",),
     "numba": ("numba",),
     "candidates": ("httpx", "psycopg"),
+    "video": ("diffusers",),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
 }
 
