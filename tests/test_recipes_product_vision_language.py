@@ -95,6 +95,7 @@ def test_the_describer_fills_in_what_the_picture_shows(trained: Path) -> None:
         assert [g.value for g in own] == [g.value for g in other]
         assert [g.confidence for g in own] == pytest.approx([g.confidence for g in other], abs=5e-3)  # bf16
     assert len(describer.describe(items, [None] * 12, {"color": list(COLORS), "taste": []})) == 12
+    assert describer.attributes == {"color": sorted(COLORS)}
     assert open_describer(trained).fingerprint == describer.fingerprint and describer.name == "vision-language lm"
     with pytest.raises(ValueError, match="12 items and 1 images"):
         describer.describe(items, [None], {"color": ["red"]})
