@@ -18,6 +18,7 @@ _NAMES = {
     "Index": "goodrate.api.index",
     "Judgements": "goodrate.catalog.judgements",
     "Verdict": "goodrate.relevance.verdicts",
+    "describe": "goodrate.api.describing",
     "evaluate": "goodrate.api.evaluating",
     "export": "goodrate.api.exporting",
     "generate_shop": "goodrate.api.shops",
@@ -34,12 +35,13 @@ _NAMES = {
     "warm": "goodrate.api.warming",
 }
 __all__ = [
-    "CalibratedJudge", "Catalog", "FunctionJudge", "Index", "Judgements", "Verdict", "__version__", "evaluate",
-    "export", "generate_shop", "label", "next_labels", "open_judge", "read_catalog", "read_judgements", "serve",
-    "train", "trim", "tune", "understand", "warm",
+    "CalibratedJudge", "Catalog", "FunctionJudge", "Index", "Judgements", "Verdict", "__version__", "describe",
+    "evaluate", "export", "generate_shop", "label", "next_labels", "open_judge", "read_catalog", "read_judgements",
+    "serve", "train", "trim", "tune", "understand", "warm",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from goodrate.api.describing import describe
     from goodrate.api.evaluating import evaluate
     from goodrate.api.exporting import export
     from goodrate.api.index import Index

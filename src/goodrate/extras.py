@@ -14,6 +14,7 @@ EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
     "numba": ("numba",),
+    "captions": ("pycocoevalcap.bleu.bleu", "pycocoevalcap.cider.cider", "pycocoevalcap.rouge.rouge"),
     "candidates": ("httpx", "psycopg"),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
 }
