@@ -16,6 +16,7 @@ EXTRAS = {
     "numba": ("numba",),
     "captions": ("pycocoevalcap.bleu.bleu", "pycocoevalcap.cider.cider", "pycocoevalcap.rouge.rouge"),
     "candidates": ("httpx", "psycopg"),
+    "video": ("diffusers",),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
 }
 

@@ -32,6 +32,7 @@ ITEM_COLUMNS: dict[str, type[pl.DataType]] = {
     "rating": pl.Float64,  # null = unknown
     "currency": pl.String,  # of the price, an ISO code such as EUR; "" = unknown
     "image": pl.String,  # an address or a path; "" = none
+    "clip": pl.String,  # a path of an animation below the folder of clips; "" = none
     "parent_id": pl.String,  # the group of variants that the item belongs to; "" = none
     "attributes": pl.String,  # a JSON object, name -> scalar or list
     INFERRED: pl.String,  # what models fill in (catalog.inferred), a JSON list; "[]" = nothing

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from goodrate.folder_lock import one_writer
 from goodrate.models.precision import evaluating
 from goodrate.models.vision.pixels import to_pixels
+from goodrate.run_folder import write_atomic
 
 BLOCK = 32  # pictures computed between two writings: what an interruption can cost
 
@@ -33,11 +35,11 @@ class TokenCache:
         self._folder = folder / encoder.fingerprint
         self._rows, self._keys = self._folder / "rows.f16", self._folder / "keys.txt"
 
-    def tokens(
+    def kept(
         self, pictures: Sequence[bytes | np.ndarray], progress: Callable[[int, int], None] | None = None
-    ) -> np.ndarray:
-        """(N, count, dimension) float16 of pictures, in order. Raises ValueError naming the place of one that cannot
-        be read. progress: told (done, of how many) that had to be computed."""
+    ) -> KeptTokens:
+        """Tokens of pictures, in order, computed where they are not there yet. Raises ValueError naming the place of a
+        picture that cannot be read. progress: told (done, of how many) that had to be computed."""
         keys = [picture_key(picture) for picture in pictures]
         with one_writer(self._folder, wait_s=3600):
             place = self._known()
@@ -45,14 +47,15 @@ class TokenCache:
             missing = sorted(first.values())
             for start in range(0, len(missing), BLOCK):
                 block = missing[start : start + BLOCK]
-                self._append([keys[n] for n in block], self._computed(pictures, block), len(place))
+                rows = encoded(self._encoder, [pictures[n] for n in block], block)
+                self._append([keys[n] for n in block], rows, list(place))
                 place |= {keys[n]: len(place) + i for i, n in enumerate(block)}
                 if progress:
                     progress(start + len(block), len(missing))
-        if not keys:
-            return np.empty((0, *self._shape), dtype=np.float16)
+        if not place:
+            return KeptTokens(np.empty((0, *self._shape), dtype=np.float16), np.empty(0, dtype=np.int64))
         held = np.memmap(self._rows, dtype=np.float16, mode="r", shape=(len(place), *self._shape))
-        return np.asarray(held[[place[key] for key in keys]])
+        return KeptTokens(held, np.asarray([place[key] for key in keys], dtype=np.int64))
 
     def _known(self) -> dict[str, int]:
         """The row of each key."""
@@ -61,18 +64,31 @@ class TokenCache:
         keys = self._keys.read_text().split("\n")[:-1]  # what follows the last line's end was cut off
         return {key: row for row, key in enumerate(keys)}
 
-    def _append(self, keys: Sequence[str], rows: np.ndarray, known: int) -> None:
-        """Behind the rows that are known."""
+    def _append(self, keys: Sequence[str], rows: np.ndarray, known: Sequence[str]) -> None:
+        """Behind the rows that are known; what was cut off behind them is written over."""
         with self._rows.open("r+b" if self._rows.is_file() else "wb") as file:
-            file.seek(known * int(np.prod(self._shape)) * 2)
+            file.seek(len(known) * int(np.prod(self._shape)) * 2)
             file.write(np.ascontiguousarray(rows, dtype=np.float16).tobytes())
             file.truncate()
-        whole = "".join(f"{key}\n" for key in self._known())
-        self._keys.write_text(whole + "".join(f"{key}\n" for key in keys))
+        write_atomic(self._keys, "".join(f"{key}\n" for key in (*known, *keys)))
 
-    def _computed(self, pictures: Sequence[bytes | np.ndarray], block: Sequence[int]) -> np.ndarray:
-        """Tokens of some of the pictures."""
-        return encoded(self._encoder, [pictures[n] for n in block], block)
+
+@dataclass(frozen=True)
+class KeptTokens:
+    """Tokens of N pictures where they lie. held: (rows, count, dimension) float16. row: (N,) that of each picture."""
+
+    held: np.ndarray
+    row: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, places: Sequence[int]) -> torch.Tensor:
+        """Tokens (n, count, dimension) float32 of some pictures; zeros for a place below 0, which has no picture."""
+        asked = np.asarray(places, dtype=np.int64)
+        out = np.zeros((len(asked), *self.held.shape[1:]), dtype=np.float32)
+        out[asked >= 0] = self.held[self.row[asked[asked >= 0]]]
+        return torch.from_numpy(out)
 
 
 def encoded(encoder: Any, pictures: Sequence[bytes | np.ndarray], names: Sequence[object] | None = None) -> np.ndarray:

@@ -1,5 +1,6 @@
 // What is behind "Why": the judge's reason, label probabilities, retrieval channels, attributes, description.
 import { fetchJson, make, percent } from "./dom.js";
+import { clip } from "./clip.js";
 import { fillOverrule } from "./overrule.js";
 
 // Colours run from worst to best whatever the number of labels: with 3 labels, 0, 2 (rounded) and 3.
@@ -13,6 +14,7 @@ export function fillDetail(detail, answer, result) {
     loadReason(reason, answer.correction?.used ? answer.correction.text : answer.query, result.item_id);
     if (verdict.tier) detail.append(probabilityTable(answer.labels, verdict.probabilities));
   }
+  if (item.clip) detail.append(section("Clip", clip(item)));
   const people = make("div", {});
   detail.append(people);
   fillOverrule(people, answer, result);
