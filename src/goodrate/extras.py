@@ -14,7 +14,7 @@ EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
     "numba": ("numba",),
-    "captions": ("pycocoevalcap.bleu.bleu", "pycocoevalcap.cider.cider", "pycocoevalcap.rouge.rouge"),
+    "captions": ("pycocoevalcap",),
     "candidates": ("httpx", "psycopg"),
     "video": ("diffusers",),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
