@@ -25,6 +25,7 @@ RECIPES = (
     "judge_sft",
     "judge_dpo", "judge_grpo", "judge_guided", "judge_stepwise", "judge_curriculum", "judge_context", "step_judge",
     "taosr1", "retriever_contrastive", "retriever_grpo", "click_ranker", "video_generator",
+    "video_reward", "patch_reward", "video_dpo",
 )  # fmt: skip
 
 HELP = f"""Train a base, a judge, a retriever, a click ranker or a video generator: {", ".join(RECIPES)}.
