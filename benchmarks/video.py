@@ -25,7 +25,7 @@ import torch
 import typer
 from pydantic import BaseModel, ConfigDict, Field
 
-from goodrate.content.labelled_clips import LabelledClips, joined, motion, read_labelled_clips, shop_clips
+from goodrate.content.labelled_clips import joined, motion, shop_clips
 from goodrate.content.reward_model import DEFECTIVE, RewardModel, defect_scores
 from goodrate.content.video_generator import ShopGenerator
 from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
@@ -49,7 +49,7 @@ ARMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }  # fmt: skip
 ROWS = {
     BASE: "base", "sft": "SFT on winners", "video": "video term alone", "patch": "patch term alone",
-    "both": "both (HALO)", "dense": "DenseDPO form", "combined": "one combined reward", "random": "both, random patches",
+    "both": "both (HALO)", "dense": "DenseDPO form", "combined": "one combined reward", "random": "random patches",
 }  # fmt: skip
 MEASURES = {
     "quality": "oracle quality", "defect_rate": "patch-defect rate", "worst_patch": "worst patch",
@@ -138,8 +138,10 @@ class Case:
         """Rendered clips with injected defects, and the first samples of every prompt with the oracle's labels."""
         path, s = self.folder / "labelled.npz", self.settings
         if not path.is_file():
-            drawn = shop_clips(self.world, self.parts[0], s.rendered, self.seed, frames=s.frames, size=s.size, grid=GRID,
-                               spread=self.shop.spread)  # fmt: skip
+            drawn = shop_clips(
+                self.world, self.parts[0], s.rendered, self.seed, frames=s.frames, size=s.size, grid=GRID,
+                spread=self.shop.spread,
+            )  # fmt: skip
             clips = self.samples()[:, :2]
             items = [item for item in self.prompts for _ in range(clips.shape[1])]
             joined([drawn, self.truth.labelled(clips.reshape(-1, *clips.shape[2:]), items)]).write(path)

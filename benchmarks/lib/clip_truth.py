@@ -2,7 +2,7 @@
 
 A clip is compared with the turntable of the item, at the one of ANGLES where the whole clip is nearest, tube by tube.
 Labels on the scale of labelled clips: visual_quality from the root mean square difference of levels, 4 at none and 1
-from FAR on; temporal_consistency the same of the changes from frame to frame; dynamic_degree from the clip's own motion;
+from FAR on; temporal_consistency the same of the changes from frame to frame; dynamic_degree of the clip's own motion;
 caption_alignment from the share of OTHERS, drawn items of the shop, whose turntable is further from the clip.
 """
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from goodrate.content.inspection import Inspection
 
 DEFECTIVE = 2.0  # a tube that scores lower is marked
@@ -34,20 +36,22 @@ def inspect_film(
 
 
 def read_captions(path: str | Path) -> dict[str, str]:
-    """Captions by file, of a table with the columns file and caption (csv, tsv, jsonl, parquet).
+    """Captions by file, of a csv, tsv, jsonl or parquet file with the columns file and caption.
 
-    Raises as any reader of tables, and ValueError naming the column that is missing.
+    Raises FileNotFoundError, ValueError naming the file and the column or row that is missing or wrong.
     """
+    from goodrate.catalog.problems import require_columns, tolerate
+    from goodrate.catalog.readers import as_text
     from goodrate.catalog.tables import read_table
 
-    frame = read_table(path)
-    missing = [name for name in ("file", "caption") if name not in frame.columns]
-    if missing:
-        raise ValueError(f"{path}: no column {missing[0]!r}; expected file and caption, found {', '.join(frame.columns)}")
-    return {str(file): str(text or "") for file, text in frame.select("file", "caption").iter_rows()}
+    table = read_table(path, {"file", "caption"})
+    require_columns(table.path, {"file": "file", "caption": "caption"}, ["file", "caption"], table.columns)
+    tolerate(table.path, table.problems, 0)
+    columns = (as_text(table.frame, name).fill_null("") for name in ("file", "caption"))
+    return dict(table.frame.select(*columns).iter_rows())
 
 
-def _write_picture(path: Path, picture: object) -> None:
+def _write_picture(path: Path, picture: np.ndarray) -> None:
     import io
 
     from PIL import Image

@@ -84,7 +84,9 @@ def read_frames(path: str | Path, frames: int, size: int) -> np.ndarray:
     if not path.is_dir():
         whole = read_clip(path, frames=frames, size=size)
         if frames > 1 and _is_still(path):
-            raise ValueError(f"{path} is one picture; expected a clip: .webp or .gif with frames, or a folder of frames")
+            raise ValueError(
+                f"{path} is one picture; expected a clip: .webp or .gif with frames, or a folder of frames"
+            )
         return whole
     files = sorted((file for file in path.iterdir() if file.suffix.lower() in PICTURES), key=_counted)
     if not 1 < len(files) <= MOST_FRAMES:
