@@ -20,6 +20,7 @@ _NAMES = {
     "Verdict": "goodrate.relevance.verdicts",
     "evaluate": "goodrate.api.evaluating",
     "export": "goodrate.api.exporting",
+    "film": "goodrate.api.filming",
     "generate_shop": "goodrate.api.shops",
     "label": "goodrate.api.labelling",
     "next_labels": "goodrate.api.next_labels",
@@ -35,13 +36,14 @@ _NAMES = {
 }
 __all__ = [
     "CalibratedJudge", "Catalog", "FunctionJudge", "Index", "Judgements", "Verdict", "__version__", "evaluate",
-    "export", "generate_shop", "label", "next_labels", "open_judge", "read_catalog", "read_judgements", "serve",
+    "export", "film", "generate_shop", "label", "next_labels", "open_judge", "read_catalog", "read_judgements", "serve",
     "train", "trim", "tune", "understand", "warm",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from goodrate.api.evaluating import evaluate
     from goodrate.api.exporting import export
+    from goodrate.api.filming import film
     from goodrate.api.index import Index
     from goodrate.api.judging import open_judge
     from goodrate.api.labelling import label

@@ -33,14 +33,19 @@ def clip_bytes(frames: np.ndarray, ending: str = ".webp", *, scale: int = 1, fra
     return file.getvalue()
 
 
+def check_ending(path: str | Path) -> None:
+    """ValueError, naming the file, for an ending other than .webp and .gif."""
+    if Path(path).suffix.lower() not in ENDINGS:
+        raise ValueError(f"{path}: a clip ends in {' or '.join(ENDINGS)}")
+
+
 def write_clip(path: str | Path, frames: np.ndarray, *, scale: int | None = None, frame_ms: int = FRAME_MS) -> None:
     """Write an animation, whole or not at all. scale: None enlarges until a side has SHOWN_SIDE pixels.
 
     Raises ValueError for an ending other than .webp and .gif, naming the file.
     """
     path = Path(path)
-    if path.suffix.lower() not in ENDINGS:
-        raise ValueError(f"{path}: a clip ends in {' or '.join(ENDINGS)}")
+    check_ending(path)
     times = scale or max(1, -(-SHOWN_SIDE // min(frames.shape[1:3])))
     write_atomic(path, clip_bytes(frames, path.suffix, scale=times, frame_ms=frame_ms))
 

@@ -46,6 +46,7 @@ RECIPES = {
     "video_dpo": "goodrate.recipes.video_dpo:VIDEO_DPO",
     "click_ranker": "goodrate.recipes.click_ranker:CLICK_RANKER",
     "video_generator": "goodrate.recipes.video_generator:VIDEO_GENERATOR",
+    "product_vision_language": "goodrate.recipes.product_vision_language:PRODUCT_VISION_LANGUAGE",
 }
 
 
