@@ -14,7 +14,7 @@ from goodrate.cli.terminal import column_names, console, require_folder
 
 if TYPE_CHECKING:
     from goodrate.api.describing import Described
-    from goodrate.catalog.items import Catalog
+    from goodrate import Catalog
 
 Vision = Annotated[
     str | None,
