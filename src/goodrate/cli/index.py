@@ -23,7 +23,7 @@ from goodrate.cli.options import (
     Sync,
     SyncLimit,
 )  # fmt: skip
-from goodrate.cli.picture_index import encode_images
+from goodrate.cli.picture_index import encode_images, remembered
 from goodrate.cli.terminal import console, item_progress, parse_mapping, require_folder, verb_app
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def index(
         _remove(out, remove, wait)
     if catalog is not None:
         reading = {"format": format, "map": parse_mapping(map), "skip_bad": skip_bad, "decimal": decimal,
-                   "currency": currency, "images": images}  # fmt: skip
+                   "currency": currency, "images": images or remembered(out)}  # fmt: skip
         made = {"encoder": encoder, "fields": _names(encode), "dimensions": dimensions, "language": language}
         removal = {"sync": sync} | ({} if sync_limit is None else {"sync_limit": sync_limit})
         write = partial(_preview, out) if dry_run else partial(_index, out, catalog, wait, made, queries)
