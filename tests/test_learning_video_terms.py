@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import torch
@@ -39,24 +42,43 @@ class Cells(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(drawn(*SHAPE, seed=5))
-        self.caption = nn.Embedding(7, 1)
+        self.caption = nn.Parameter(torch.zeros(()))
 
-    def forward(self, noisy: Tensor, time: Tensor, captions: Tensor) -> Tensor:
-        bias = self.caption(captions).mean(dim=(1, 2)) + time
+    def forward(self, noisy: Tensor, time: Tensor, lengths: Tensor) -> Tensor:
+        bias = self.caption * lengths + time
         return self.scale * noisy + bias[:, None, None, None, None]
 
 
-def flow(clean: Tensor, noise: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
-    at = time[:, None, None, None, None]
-    return (1 - at) * clean + at * noise, noise - clean
+class Generator:
+    """Flow matching around such a network."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    def conditions(self, captions: Sequence[str]) -> Tensor:
+        return tensor([float(len(text)) for text in captions])
+
+    def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        at = time[:, None, None, None, None]
+        return (1 - at) * latents + at * noise
+
+    def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        return noise - latents
+
+    def predict(self, noisy: Tensor, time: Tensor, conditions: Tensor) -> Tensor:
+        return self.network(noisy, time, conditions)
 
 
-def batch(count: int = PAIRS) -> dict[str, Tensor]:
+def paired(network: nn.Module, reference: nn.Module | None = None) -> PairedErrors:
+    return PairedErrors(Generator(network), Generator(freeze_reference(reference or network)), GRID)
+
+
+def batch(count: int = PAIRS) -> dict[str, Any]:
     draw = torch.Generator().manual_seed(3)
     return {
         "winner": torch.randn(count, *SHAPE, generator=draw), "loser": torch.randn(count, *SHAPE, generator=draw),
         "noise": torch.randn(count, *SHAPE, generator=draw), "time": torch.rand(count, generator=draw),
-        "captions": torch.randint(0, 7, (count, 5), generator=draw), "pair": torch.ones(count, dtype=torch.bool),
+        "captions": ["a red lamp", "", "a blue chair"][:count], "pair": torch.ones(count, dtype=torch.bool),
         "sign": torch.randn(count, 4, generator=draw).sign(), "weight": torch.ones(count, 4),
     }  # fmt: skip
 
@@ -147,7 +169,7 @@ def test_a_combined_reward_is_a_number_a_clip() -> None:
 @pytest.mark.parametrize("form", ["video", "patch", "dense", "both"])
 def test_policy_as_reference_gives_log_two_for_every_part(form: str) -> None:
     network = Cells()
-    model = PairedErrors(network, freeze_reference(network), flow, GRID)
+    model = paired(network)
     terms, others = video_terms(VideoTermSettings(form=form, patch_weight=0.5))  # type: ignore[arg-type]
     values = accumulate(model, Update([batch()], terms, diagnostics=others), lambda loss: loss.backward())
     weights = {term.name: term.weight for term in terms}
@@ -157,7 +179,7 @@ def test_policy_as_reference_gives_log_two_for_every_part(form: str) -> None:
 
 def test_a_patch_without_weight_moves_nothing_under_it() -> None:
     network = Cells()
-    model = PairedErrors(network, freeze_reference(network), flow, GRID)
+    model = paired(network)
     given = batch()
     given["weight"] = tensor([[0.0, 1.0, 1.0, 1.0]]).repeat(PAIRS, 1)
     terms, _ = video_terms(VideoTermSettings(form="patch"))
@@ -166,21 +188,50 @@ def test_a_patch_without_weight_moves_nothing_under_it() -> None:
     assert gradient is not None and not gradient[..., :3, :3].any() and gradient[..., 3:, :].abs().min() > 0
 
 
-def test_steps_lower_the_errors_of_what_is_preferred() -> None:
-    """The loser's better patch is pushed up against the video term's will: its delta falls in the loser."""
+def gaps_after_steps(settings: VideoTermSettings) -> Tensor:
+    """(P,) delta of the winner less that of the loser after 30 steps; the loser has the better lower right patch."""
     network = Cells()
-    model = PairedErrors(network, freeze_reference(network), flow, GRID)
+    model = paired(network)
     given = batch(1)
     given["sign"] = tensor([[1.0, 1.0, 1.0, -1.0]])
-    terms, _ = video_terms(VideoTermSettings(beta=10.0, patch_weight=4.0))
+    terms, _ = video_terms(settings)
     optimizer = torch.optim.SGD([network.scale], 0.5)
     for _ in range(30):
         optimizer.zero_grad()
         accumulate(model, Update([given], terms), lambda loss: loss.backward())
         optimizer.step()
     outputs = model(given)
-    gap = (outputs["winner"] - outputs["loser"])[0]
-    assert (gap[:3] < 0).all() and gap[3] > 0
+    return (outputs["winner"] - outputs["loser"])[0]
+
+
+def test_the_patch_term_repairs_what_the_video_term_takes_over() -> None:
+    """A winner with one bad patch: the video term learns that patch too, both terms together unlearn it."""
+    video = gaps_after_steps(VideoTermSettings(form="video", beta=10.0))
+    both = gaps_after_steps(VideoTermSettings(beta=10.0, patch_weight=4.0))
+    assert (video < 0).all()
+    assert (both[:3] < 0).all() and both[3] > 0
+
+
+def test_an_adapter_that_is_off_is_the_reference() -> None:
+    """The same outputs as from a frozen copy, without one."""
+    network, moved = Cells(), Cells()
+    with torch.no_grad():
+        moved.scale.mul_(1.1)
+
+    @contextmanager
+    def off() -> Iterator[None]:
+        held = moved.scale.detach().clone()
+        with torch.no_grad():
+            moved.scale.copy_(network.scale)
+        yield
+        with torch.no_grad():
+            moved.scale.copy_(held)
+
+    alone = PairedErrors(Generator(moved), None, GRID, off)
+    assert [name for name, _ in alone.named_parameters()] == ["policy.scale", "policy.caption"]
+    expected = paired(moved, network)(batch())
+    for name, value in alone(batch()).items():
+        torch.testing.assert_close(value, expected[name])
 
 
 @pytest.mark.parametrize("form", ["both", "dense", "sft"])
@@ -192,11 +243,10 @@ def test_a_split_into_micro_batches_changes_nothing(form: str) -> None:
     found = []
     for micro_batches in ([whole], parts):
         network = Cells()
-        model = PairedErrors(network, freeze_reference(Cells()), flow, GRID)
+        model = paired(network, Cells())
         with torch.no_grad():
             network.scale.mul_(1.1)
-            network.caption.weight.copy_(drawn(7, 1))
-            model.reference.caption.weight.copy_(drawn(7, 1))
+            network.caption.fill_(0.1)
         accumulate(model, Update(micro_batches, terms), lambda loss: loss.backward())
         found.append(network.scale.grad)
     torch.testing.assert_close(*found)

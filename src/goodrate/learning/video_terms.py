@@ -8,8 +8,9 @@ and for both networks, or the difference of errors measures the noise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,8 +20,28 @@ from goodrate.learning.losses import dense_dpo, patch_dpo, video_dpo
 from goodrate.learning.records import MicroBatch, Outputs, Term
 
 Form = Literal["both", "video", "patch", "dense", "sft"]
-# (clean, noise, time (N,)) -> what the network reads and what it should predict
-Noising = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class Denoises(Protocol):
+    """What of a video generator the errors need; content.video_generator.VideoGenerator has it."""
+
+    network: nn.Module
+
+    def conditions(self, captions: Sequence[str]) -> Any:
+        """What the network reads of N captions."""
+        ...
+
+    def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        """Latents and noise (N, C, T, H, W) mixed at the times (N,), 0 (clean) to 1 (noise)."""
+        ...
+
+    def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+        """What the network should predict there."""
+        ...
+
+    def predict(self, noisy: Tensor, time: Tensor, conditions: Any) -> Tensor:
+        """What it predicts."""
+        ...
 
 
 class VideoTermSettings(BaseModel):
@@ -68,29 +89,34 @@ def combined_reward(video: Tensor, patches: Tensor, share: float) -> Tensor:
 class PairedErrors(nn.Module):
     """Policy and frozen reference on both clips of every pair: forward gives the errors that the terms read.
 
-    Micro-batch: winner, loser, noise (N, C, T, H, W), time (N,), captions (N, L). Outputs: winner, loser (N, P) error
-    of the policy less that of the reference; error (N, P) of the policy on the winner.
+    Micro-batch: winner, loser, noise (N, C, T, H, W), time (N,), captions (N). Outputs: winner, loser (N, P) error of
+    the policy less that of the reference; error (N, P) of the policy on the winner.
     """
 
-    def __init__(self, policy: nn.Module, reference: nn.Module, noising: Noising, grid: int) -> None:
+    def __init__(
+        self, policy: Denoises, reference: Denoises | None, grid: int,
+        adapter_off: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:  # fmt: skip
+        """reference: frozen; None = the policy itself inside adapter_off()."""
         super().__init__()
-        self.policy, self.reference = policy, reference
-        self._noising, self._grid = noising, grid
+        self.policy = policy.network  # registers the weights; the generator reads the same module
+        if reference is not None:
+            self.reference = reference.network
+        self._generators, self._grid, self._adapter_off = (policy, reference or policy), grid, adapter_off
 
     def forward(self, batch: MicroBatch) -> dict[str, Tensor]:
-        """Two forwards, each of 2 N clips."""
-        clean = torch.cat([batch["winner"], batch["loser"]])
-        noise, time, captions = (torch.cat([batch[name]] * 2) for name in ("noise", "time", "captions"))
-        noisy, target = self._noising(clean, noise, time)
-        own = self._errors(self.policy, noisy, target, time, captions)
-        with torch.no_grad():
-            reference = self._errors(self.reference, noisy, target, time, captions)
-        winner, loser = (own - reference).chunk(2)
-        return {"winner": winner, "loser": loser, "error": own.chunk(2)[0]}
+        """Four forwards of N clips."""
+        policy, reference = self._generators
+        with torch.no_grad(), self._adapter_off():
+            fixed = {name: self._errors(reference, batch, name) for name in ("winner", "loser")}
+        errors = {name: self._errors(policy, batch, name) for name in fixed}
+        return {name: errors[name] - fixed[name] for name in errors} | {"error": errors["winner"]}
 
-    def _errors(self, network: nn.Module, noisy: Tensor, target: Tensor, time: Tensor, captions: Tensor) -> Tensor:
-        predicted = network(noisy, time, captions).float()  # bf16 would round away what the two networks differ in
-        return patch_errors((predicted - target) ** 2, self._grid)
+    def _errors(self, generator: Denoises, batch: MicroBatch, name: str) -> Tensor:
+        clean, noise, time = batch[name], batch["noise"], batch["time"]
+        conditions = generator.conditions(batch["captions"])
+        predicted = generator.predict(generator.noised(clean, noise, time), time, conditions)
+        return patch_errors((predicted.float() - generator.target(clean, noise, time)) ** 2, self._grid)
 
 
 def video_terms(settings: VideoTermSettings) -> tuple[list[Term], list[Term]]:

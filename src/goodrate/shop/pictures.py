@@ -37,6 +37,14 @@ class View:
 STUDIO = View()
 
 
+def photo_view(world: World, item: int, photo: int = 0) -> View:
+    """How one of an item's photos is taken, drawn from a stream of its own: turned by up to 40 degrees, a fifth darker
+    to a sixth brighter, with up to two things around it. Photo 0 is the catalogue's."""
+    rng = np.random.default_rng([world.seed, 53, item, photo])
+    angle, light = float(rng.uniform(-40, 40)), float(rng.uniform(0.8, 1.15))
+    return View(angle, light, int(rng.integers(0, 3)), int(rng.integers(2**31)))
+
+
 def draw_item(
     world: World, item: int, *, size: int = 64, view: View = STUDIO, shown: np.ndarray | None = None
 ) -> np.ndarray:

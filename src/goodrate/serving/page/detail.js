@@ -22,6 +22,8 @@ export function fillDetail(detail, answer, result) {
   if (!answer.query_id) detail.append(channelTable(result.retrieval)); // an interleaved answer tells nobody who found what
   const attributes = Object.entries(item.attributes ?? {});
   if (attributes.length) detail.append(section("Attributes", definitions(attributes.map(([name, value]) => [name, [value].flat().join(", ")]))));
+  const filled = Object.entries(item.inferred_attributes ?? {});
+  if (filled.length) detail.append(section("Inferred, not stated by the shop", definitions(filled.map(([name, one]) => [name, `${one.value} (${percent(one.confidence)} sure, ${one.source})`]))));
   if (item.description) detail.append(section("Description", make("p", { className: "description" }, item.description)));
 }
 
