@@ -25,7 +25,7 @@ RECIPES = (
     "judge_sft",
     "judge_dpo", "judge_grpo", "judge_guided", "judge_stepwise", "judge_curriculum", "judge_context", "step_judge",
     "taosr1", "retriever_contrastive", "retriever_grpo", "click_ranker",
-    "product_vision_language", "video_generator",
+    "product_vision_language", "video_generator", "video_reward", "patch_reward", "video_dpo",
 )  # fmt: skip
 
 HELP = f"""Train a base, a judge, a retriever, a click ranker, a model that sees products or one that films them:
