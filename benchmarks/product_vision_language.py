@@ -68,11 +68,11 @@ class Arm(BaseModel):
     shared: bool = False
     lora: bool = False
     blind: bool = False
-    items: int = 400
+    items: int = 200
     size: int = 32
-    encoder_updates: int = 300
-    updates: int = 200
-    batch: int = 16
+    encoder_updates: int = 150
+    updates: int = 120
+    batch: int = 12
     rate: float = 2e-3
 
 
@@ -97,7 +97,7 @@ def shop_settings(arm: Arm, seed: int, vision: Path) -> Settings:
         lora=LoraSettings(rank=8, alpha=16.0) if arm.lora else None,
         tasks=TaskSettings(wording="house", questions=8),
         cache=str(QUEUE.work / "tokens"), learning_rate=arm.rate, batch_size=arm.batch, epochs=1000,
-        dev_questions=600, fit=FitSettings(updates=arm.updates, seed=seed),
+        dev_questions=240, fit=FitSettings(updates=arm.updates, seed=seed),
     )  # fmt: skip
 
 
