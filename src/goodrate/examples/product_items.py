@@ -151,7 +151,8 @@ def catalog_products(
     possible: dict[str, set[str]] = {}
     for kind, own in zip(kinds, stated, strict=True):
         possible.setdefault(kind, set()).update(own)
-    products, held = [], []
+    products: list[Product] = []
+    held: list[bytes | np.ndarray] = []
     for row, own, picture, kind in zip(rows, stated, pictures, kinds, strict=True):
         if picture is None:
             continue
