@@ -2,7 +2,8 @@
 
 python benchmarks/video.py prepare --seeds 0             the base generator, its samples, the reward models
 python benchmarks/video.py run --seeds 0 --arms base,video,both,random
-python benchmarks/video.py strips --seeds 0              docs/pictures/video_rewards.png
+python benchmarks/video.py strips                        docs/pictures/video_rewards.png
+python benchmarks/video.py look                          results/video_look.txt, docs/pictures/inspect_film.png
 python benchmarks/video.py table --write                 benchmarks/results/video.md
 
 A shop of three categories on turntables. The generator learns the clips of four fifths of the items; everything is
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import chdir
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ import torch
 import typer
 from pydantic import BaseModel, ConfigDict, Field
 
+from goodrate.content.clip_file import write_clip
 from goodrate.content.labelled_clips import joined, motion, shop_clips
 from goodrate.content.reward_model import DEFECTIVE, RewardModel, defect_scores
 from goodrate.content.video_generator import ShopGenerator
@@ -32,10 +35,10 @@ from goodrate.evaluation.significance import bootstrap_interval, paired_bootstra
 from goodrate.recipes import patch_reward, video_dpo, video_generator, video_reward
 from goodrate.recipes.clip_data import ClipData, ShopClips, shop_items
 from goodrate.recipes.clip_pairs import PairSettings, paired_clips, sampled
-from goodrate.run_folder import RunFolder
-from goodrate.shop.clips import caption
+from goodrate.run_folder import RunFolder, write_atomic
+from goodrate.shop.clips import caption, inject_drawn
 from lib.clip_truth import ClipTruth
-from lib.queue import ROOT, Job, Queue, experiment
+from lib.queue import RESULTS, ROOT, Job, Queue, experiment
 from lib.tables import add_table, markdown, shown
 
 NAME = "video"
@@ -274,6 +277,37 @@ def strips(seed: int = 0, count: int = 3, out: Path = ROOT / "docs" / "pictures"
     drawn = [np.concatenate(list(clips[item]), axis=1) for item in range(count) for clips in rows]
     picture = np.concatenate(drawn, axis=0).repeat(4, axis=0).repeat(4, axis=1)
     Image.fromarray(picture).save(out)
+
+
+@app.command(help="What inspect-film says of held-out items, clean and with a defect, by the patch reward model.")
+def look(seed: int = 0, count: int = 6, change: list[str] | None = typer.Option(None, "--set")) -> None:  # noqa: B008
+    from typer.testing import CliRunner
+
+    from goodrate.cli.inspect_film import app as verb
+    from goodrate.settings import load
+
+    case = Case(load(Settings, None, change or []), seed)
+    folder = case.folder / "look"
+    folder.mkdir(exist_ok=True)
+    clean = shop_clips_of(case)
+    told, names = [], []
+    for number in range(count):
+        rng = np.random.default_rng([seed, number])
+        clip, defects = inject_drawn(clean[number], rng, count=number % 2, grid=GRID)
+        names.append(f"clip{number}.webp")
+        write_clip(folder / names[-1], clip)
+        found = [f"{d.kind} in row {d.row + 1}, column {d.column + 1}, frames {d.first_frame + 1} to {d.last_frame + 1}"
+                 for d in defects]  # fmt: skip
+        told.append(f"{names[-1]}  {', '.join(found) or 'nothing'}")
+    picture = ROOT / "docs" / "pictures" / "inspect_film.png"
+    model = case.reward("patch")
+    with chdir(folder):
+        command = [*names, "--model", str(model), "--picture", str(picture), "--fail-below", "2"]
+        run = CliRunner(env={"COLUMNS": "100"}).invoke(verb, command)
+    said = [line.rstrip() for line in run.output.splitlines() if str(picture) not in line]
+    shown = ["$ goodrate inspect-film *.webp --model runs/patch/model --picture looked-at.png --fail-below 2", *said]
+    text = [*shown, f"exit code {run.exit_code}", "", "injected:", *told]
+    write_atomic(RESULTS / "video_look.txt", "\n".join(text) + "\n")
 
 
 def render() -> str:
