@@ -7,7 +7,7 @@ import logging
 import threading
 from collections import OrderedDict
 from io import BytesIO
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
 
@@ -15,6 +15,7 @@ from goodrate.catalog.images import PictureError, is_address, open_picture
 from goodrate.retrieval.pictures import pictures_of
 from goodrate.serving.candidates import unavailable
 from goodrate.serving.parts import Current
+from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.records import UnknownItem
 
 log = logging.getLogger(__name__)
@@ -44,9 +45,9 @@ def add_images(app: FastAPI, current: Current) -> None:
         return Response(small, media_type=kind, headers={"etag": tag})
 
 
-def _content(pipeline: object, item_id: str) -> bytes:
+def _content(pipeline: SearchPipeline, item_id: str) -> bytes:
     """The bytes of an item's picture. Raises UnknownItem when there is no such item, or no picture of it here."""
-    store = getattr(pipeline, "store", None)
+    store: Any = pipeline.store
     if not hasattr(store, "manifest"):  # items of another engine name pictures on the web alone
         raise UnknownItem(f"no picture of {item_id!r} is here")
     with unavailable():
