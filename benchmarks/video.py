@@ -69,11 +69,11 @@ class Settings(BaseModel):
     base: str | None = Field(default=None, description="folder of a generator of this very shop; null = train one")
     categories: list[str] = ["kettle", "pan", "chair", "lamp", "backpack", "jacket", "desk", "tent"]
     items: int = 300
-    held: int = 20
+    held: int = 16
     frames: int = 8
     size: int = 16
     base_updates: int = 300
-    rendered: int = Field(default=240, description="clips with injected defects")
+    rendered: int = Field(default=160, description="clips with injected defects")
     prompts: int = Field(default=24, description="captions whose samples are labelled and paired")
     samples: int = 2
     steps: int = 4
