@@ -15,6 +15,7 @@ EXTRAS = {
     "openvino": ("openvino",),
     "numba": ("numba",),
     "candidates": ("httpx", "psycopg"),
+    "ray": ("ray",),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from goodrate.cli.options import AcrossTiers, Encoder, Judge, JudgeMs, Mode, Ranker, Rules, Verdicts
+from goodrate.cli.options import AcrossTiers, Encoder, IndexArgument, Judge, JudgeMs, Mode, Ranker, Rules, Verdicts
 from goodrate.cli.terminal import console as status_console
 from goodrate.cli.terminal import uncollected, verb_app
 from goodrate.strict_json import dumps
@@ -78,7 +77,7 @@ Examples:
 
 @app.command(help=HELP)
 def search(
-    index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
+    index: IndexArgument,
     query: Annotated[str, typer.Argument(help="What a shopper would type.")],
     k: Annotated[int, typer.Option("-k", "--k", min=1, max=1_000_000, help="How many results.")] = 10,
     where: Where = None,

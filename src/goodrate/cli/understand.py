@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
-from goodrate.cli.options import ColumnMap, Config, Currency, Decimal, Format, Overrides, SkipBad
+from goodrate.cli.options import ColumnMap, Config, Currency, Decimal, Format, Overrides, RayAddress, SkipBad
 from goodrate.cli.terminal import column_names, console, parse_mapping, require_folder, verb_app
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ Examples:
   goodrate understand products.csv --types products --expert google/gemma-3-270m --queries queries.csv --out found
 
   goodrate understand new-products.csv --tagger found/tagger --out found-new
+
+  goodrate understand new-products.csv --tagger found/tagger --out found-new --ray local:4
 
   goodrate index found/catalog.parquet --out index
 """
@@ -65,19 +67,21 @@ def understand(
     decimal: Decimal = None,
     currency: Currency = None,
     skip_bad: SkipBad = 0,
+    ray: RayAddress = None,
 ) -> None:
     """See HELP."""
     from goodrate.api import understanding as api
+    from goodrate.api.bulk import workers
     from goodrate.api.reading import read_catalog
 
     require_folder("--out", out)
     with console.status(f"reading {catalog.name}"):
         items = read_catalog(catalog, format, parse_mapping(map), skip_bad, decimal, currency)
         asked = api.read_queries(queries) if queries else []
-    with _progress() as progress:
+    with _progress() as progress, workers(ray) as cluster:
         found = api.understand(
             items, out, types=types, expert=expert, tagger=tagger, queries=asked, fields=column_names(fields),
-            settings=config, overrides=overrides or (), progress=progress,
+            settings=config, overrides=overrides or (), progress=progress, cluster=cluster,
         )  # fmt: skip
     _report(found, len(items))
 
