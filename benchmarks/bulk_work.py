@@ -4,8 +4,8 @@ python benchmarks/bulk_work.py run --encoder /path/to/all-MiniLM-L6-v2     one J
 python benchmarks/bulk_work.py table --write                               benchmarks/results/bulk_work.md
 
 Items are those of a small embedded shop. judge: pairs for a judge of kind words, which costs next to nothing, so that
-the way of the pairs is what is measured. encode: an index of items with the encoder. Each arm is one goodrate command in
-a process of its own, with one thread a process; processor seconds are those of it and of all that it starts, sampled
+the way of the pairs is what is measured. encode: an index of items with the encoder. Each arm is one goodrate command
+in a process of its own, with one thread a process; processor seconds are those of it and of all that it starts, sampled
 five times a second, so that a process that lives shorter is missed. "same": whether the file of verdicts, or every
 vector, is what the run without Ray gave.
 """

@@ -126,7 +126,7 @@ def _join(place: Place) -> None:
     """Start local workers, or join a cluster. ValueError where that fails."""
     import ray
 
-    told = {"log_to_driver": False, "logging_level": logging.ERROR}
+    told: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if place.address is None:
         cpus = place.workers or os.cpu_count() or 1
         ray.init(LOCAL, num_cpus=cpus, include_dashboard=False, object_store_memory=OBJECTS, **told)
