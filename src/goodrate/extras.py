@@ -15,8 +15,8 @@ EXTRAS = {
     "openvino": ("openvino",),
     "numba": ("numba",),
     "candidates": ("httpx", "psycopg"),
-    "ray": ("ray",),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
+    "ray": ("ray",),
 }
 
 
