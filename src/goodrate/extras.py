@@ -18,6 +18,7 @@ EXTRAS = {
     "candidates": ("httpx", "psycopg"),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
     "video": ("diffusers",),
+    "ray": ("ray",),
 }
 
 

@@ -23,6 +23,7 @@ from goodrate.cli.options import (
     Rules,
     Verdicts,
     Workbench,
+    index_place,
 )
 from goodrate.cli.serve_options import (
     AllowHost,
@@ -79,7 +80,10 @@ Examples:
 
 @app.command(help=HELP)
 def serve(
-    index: Annotated[Path | None, typer.Argument(help="The folder that goodrate index made.")] = None,
+    index: Annotated[
+        Path | None,
+        typer.Argument(help="The folder that goodrate index made, or s3://BUCKET/PATH.", callback=index_place),
+    ] = None,
     model: Judge = None,
     judge_ms: JudgeMs = None,
     host: Host = "127.0.0.1",
