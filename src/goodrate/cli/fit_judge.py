@@ -80,6 +80,9 @@ def fit_judge(
     features: Annotated[
         Path | None, typer.Option(help="An --out before this one: its pairs are not read again.", show_default=False)
     ] = None,
+    neighbours: Annotated[
+        bool, typer.Option("--neighbours", help="Compare items with what a query finds too; encodes the catalogue.")
+    ] = False,
     language: Annotated[
         str | None, typer.Option(help="Of queries: rules for exclusions. Default: that of the index, or en.")
     ] = None,
@@ -93,6 +96,8 @@ def fit_judge(
     require_folder("--out", out)
     if no_labels == (judgements is not None):
         raise ValueError("give --judgements FILE, or --no-labels")
+    if no_labels and neighbours:
+        raise ValueError("--neighbours goes with --judgements: without labels nothing says whether it helps")
     named = {"index": str(catalog)} if catalog.is_dir() else {"catalog": str(catalog)}
     data: dict[str, Any] = {
         **named, "judgements": str(judgements) if judgements else None, "scale": scale, "catalog_format": format,
@@ -105,7 +110,7 @@ def fit_judge(
         recipe, settings = "judge_unlabelled", unlabelled_settings(data, encoder or [], model, characters, language)
     else:
         recipe = "judge_ensemble"
-        read = _numbers(layers), characters, folds, _kept(features), language
+        read = _numbers(layers), characters, folds, _kept(features), language, neighbours
         settings = fit_settings(data, encoder or [], model, *read)
     with _pair_progress() as progress:
         result = run_from_settings(recipe, settings, out, progress)

@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from goodrate.cli.options import ColumnMap, Currency, Decimal, DryRun, Format, SkipBad, Sync, SyncLimit
+from goodrate.cli.options import (
+    ColumnMap,
+    Currency,
+    Decimal,
+    DryRun,
+    Format,
+    ImageEncoder,
+    Images,
+    SkipBad,
+    Sync,
+    SyncLimit,
+)  # fmt: skip
+from goodrate.cli.picture_index import encode_images
 from goodrate.cli.terminal import console, item_progress, parse_mapping, require_folder, verb_app
 
 if TYPE_CHECKING:
@@ -53,6 +65,8 @@ Examples:
 
   goodrate index products.csv --out shop-index --group-by parent_id
 
+  goodrate index products.csv --out shop-index --images pictures/ --image-encoder ./vision-model
+
   goodrate index --out shop-index --remove sku-17,sku-18
 """
 
@@ -92,6 +106,8 @@ def index(
     remove: Annotated[
         str | None, typer.Option(help="Ids to take out: a,b,c, or @FILE with one a line.", show_default=False)
     ] = None,
+    images: Images = None,
+    image_encoder: ImageEncoder = None,
     sync: Sync = False,
     sync_limit: SyncLimit = None,
     dry_run: DryRun = False,
@@ -106,11 +122,13 @@ def index(
         _remove(out, remove, wait)
     if catalog is not None:
         reading = {"format": format, "map": parse_mapping(map), "skip_bad": skip_bad, "decimal": decimal,
-                   "currency": currency}  # fmt: skip
+                   "currency": currency, "images": images}  # fmt: skip
         made = {"encoder": encoder, "fields": _names(encode), "dimensions": dimensions, "language": language}
         removal = {"sync": sync} | ({} if sync_limit is None else {"sync_limit": sync_limit})
         write = partial(_preview, out) if dry_run else partial(_index, out, catalog, wait, made, queries)
         write(_read(catalog, reading), removal)
+        if not dry_run:
+            encode_images(out, image_encoder, wait)
     if group_by is not None:
         _group(out, group_by, wait)
 

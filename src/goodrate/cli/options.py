@@ -26,6 +26,14 @@ Decimal = Annotated[
 Currency = Annotated[
     str | None, typer.Option(help="Of prices, where none is written: EUR, GBP, USD, ...", show_default=False)
 ]
+Images = Annotated[
+    Path | None,
+    typer.Option(help="The items' pictures: paths of the column image, or files called like ids.", show_default=False),
+]
+ImageEncoder = Annotated[
+    str | None,
+    typer.Option(help="The vision model that encodes pictures: a folder or hub id.", show_default=False),
+]
 IndexFolder = Annotated[Path | None, typer.Option(help="Items by item_id: an index.", show_default=False)]
 PairMap = Annotated[
     str | None, typer.Option(help="Our names for the columns of PAIRS: query=q,item_id=sku.", show_default=False)

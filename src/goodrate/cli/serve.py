@@ -28,6 +28,7 @@ from goodrate.cli.serve_options import (
     AllowHost,
     Candidates,
     ClickEvents,
+    Clips,
     Cors,
     Host,
     Insecure,
@@ -66,6 +67,8 @@ Examples:
 
   goodrate serve shop-index --interleave shop-index,mode=lexical,name=words --workbench team
 
+  goodrate serve shop-index --clips clips      # the page plays what the column clip of the catalogue names
+
   goodrate serve shop-index --host 0.0.0.0 --token-file tokens.txt --log-format json
 
   goodrate serve shop-index --online-weights weights.toml --click-events clicks.jsonl
@@ -103,14 +106,15 @@ def serve(
     otel: Otel = False,
     workbench: Workbench = None,
     interleave: Interleave = None,
+    clips: Clips = None,
 ) -> None:
     """See HELP."""
     from goodrate.api.interleaving import open_interleaving
     from goodrate.api.ranker import ranker_choice
-    from goodrate.api.serving import Limits, Parts, access, listen, observed, open_workbench, run
+    from goodrate.api.serving import Limits, Parts, access, clips_folder, listen, observed, open_workbench, run
 
     require("serve", "goodrate serve")
-    chosen = ranker_choice(ranker, across_tiers)
+    chosen, moving = ranker_choice(ranker, across_tiers), clips_folder(clips)
     allowed, tracer = access(host, token_file, insecure, allow_host or (), cors or ()), observed(log_format, otel)
     of_index = {"--facts": facts, "--contexts": contexts, "--context-encoder": context_encoder, "--rules": rules}
     of_index |= {"--ranker": ranker, "--online-weights": online_weights, "--click-events": click_events}
@@ -133,7 +137,7 @@ def serve(
         run(
             served.pipeline,
             listener,
-            Parts(limits, served.encoder, allowed, tracer, team, interleaving),
+            Parts(limits, served.encoder, allowed, tracer, team, interleaving, moving),
         )
 
 

@@ -14,7 +14,7 @@ from goodrate.relevance.calibration import softmax
 from goodrate.relevance.judge_card import JudgeCard, kind_module, read_judge_card
 from goodrate.relevance.label_choice import chosen_labels
 from goodrate.relevance.notices import notices
-from goodrate.relevance.pairs import Item, Pair, text_item
+from goodrate.relevance.pairs import Item, Pair, as_asked, text_item
 from goodrate.relevance.protocol import Assessment, Judge
 from goodrate.relevance.reason_words import steps_of_text
 from goodrate.relevance.verdicts import OK, Verdict, verdicts_of, with_tiers
@@ -93,7 +93,7 @@ class CalibratedJudge:
 
     def pair_probabilities(self, pairs: Sequence[Pair]) -> np.ndarray:
         """Calibrated probabilities (N, L), worst label first; NaN where the judge failed. Nothing is stored."""
-        return calibrated(self.inner.assess(pairs).probabilities, self.temperature)
+        return calibrated(self.inner.assess(as_asked(pairs)).probabilities, self.temperature)
 
     def pair_verdicts(self, pairs: Sequence[Pair], reasons: bool = False) -> list[Verdict]:
         """One verdict per pair, in order; stored ones are taken over, new ones are stored. Warns as `judge` does."""
@@ -111,7 +111,7 @@ class CalibratedJudge:
 
     def fresh_verdicts(self, pairs: Sequence[Pair], reasons: bool = False) -> list[Verdict]:
         """One verdict per pair, judged now, whatever is stored."""
-        assessment = self.inner.assess(pairs)
+        assessment = self.inner.assess(as_asked(pairs))
         verdicts = self._verdicts(pairs, assessment)
         return self.explained(pairs, verdicts) if reasons else verdicts
 
@@ -121,7 +121,7 @@ class CalibratedJudge:
             row for row, verdict in enumerate(verdicts) if verdict.label is not None and verdict.explanation is None
         ]
         labels = [self.scale.index(verdicts[row].label) for row in rows]
-        explanations = self.inner.explain([pairs[row] for row in rows], labels) if rows else []
+        explanations = self.inner.explain(as_asked([pairs[row] for row in rows]), labels) if rows else []
         complete = list(verdicts)
         for row, explanation in zip(rows, explanations, strict=True):
             complete[row] = replace(verdicts[row], explanation=explanation)

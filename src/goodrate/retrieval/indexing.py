@@ -12,7 +12,9 @@ import polars as pl
 
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.rendering import render_items
+from goodrate.retrieval.filled_in import layered
 from goodrate.retrieval.manifest import is_index, require_free
+from goodrate.retrieval.pictures import keep_pictures
 from goodrate.retrieval.store import WRITE_ROWS, Store, text_hashes
 from goodrate.retrieval.syncing import IndexPlan, Missing, Sync
 from goodrate.retrieval.turns import writing_turn
@@ -62,12 +64,15 @@ def index_catalog(
     """
     store.require_encoder(encoder.fingerprint if encoder else None)
     with writing_turn(store.path):
+        if catalog.pictures is not None:
+            keep_pictures(store, catalog.pictures)
         return _indexed(store, catalog, encoder, progress or (lambda done, total: None), sync)
 
 
 def plan_catalog(store: Store, catalog: Catalog) -> IndexPlan:
     """What index_catalog would do; nothing is written and nothing encoded."""
     before = store.stored_hashes()
+    catalog = layered(store, catalog)
     write, encode = _pending(store, catalog, before, _rendered(store, catalog, before, keep=False)[0])
     touched = {*write, *encode}
     added = tuple(item for item in catalog.ids if item not in before)
@@ -89,6 +94,7 @@ def _indexed(
 ) -> IndexReport:
     """What index_catalog does, in its turn."""
     before = store.stored_hashes()
+    catalog = layered(store, catalog)
     missing = Missing.of(before, catalog)
     if sync is not None:
         missing.check(store.path, sync.limit)
@@ -99,13 +105,14 @@ def _indexed(
     total = len(write) + len(encode)
     report(0, total)
     if write:
-        store.update(_subset(catalog, write), refresh=False, hashes=[hashes[item] for item in write])
+        store.update(_subset(catalog, write), refresh=False, hashes=[hashes[item] for item in write], layered=True)
         report(len(write), total)
     size = ENCODE_ROWS if encoder else WRITE_ROWS
     for start in range(0, len(encode), size):
         ids = encode[start : start + size]
         vectors = None if encoder is None else encoder.encode_items(texts[start : start + size].to_list())
-        store.upsert(_subset(catalog, ids), vectors, refresh=False, hashes=[hashes[item] for item in ids])
+        own = [hashes[item] for item in ids]
+        store.upsert(_subset(catalog, ids), vectors, refresh=False, hashes=own, layered=True)
         report(len(write) + start + len(ids), total)
     removed = store.remove(missing.ids) if sync is not None and missing.ids else 0
     if not removed:  # removing brings the full text up to date
