@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-from killing import forked  # noqa: E402
+from killing import forked, imported  # noqa: E402
 from scenarios import SCENARIOS, make_inputs  # noqa: E402
 
 NEW_NAMESPACE, NEW_USER = 0x20000, 0x10000000
@@ -128,9 +128,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    import torch
-
-    torch.set_num_threads(1)
+    imported()
     bad = False
     with tempfile.TemporaryDirectory() as work:
         os.chmod(work, 0o777)

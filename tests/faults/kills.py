@@ -21,8 +21,8 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
-from killing import Ended, forked  # noqa: E402
-from methods import METHODS, make_policies  # noqa: E402
+from killing import Ended, forked, imported  # noqa: E402
+from methods import METHODS, POLICIES, make_policies  # noqa: E402
 from scenarios import SCENARIOS, Scenario, make_inputs  # noqa: E402
 
 from chat_server import chat_server  # noqa: E402
@@ -118,15 +118,13 @@ def main() -> None:
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     names = [name for name in given.only.split(",") if not done(given.out / f"{name}.json", given.kills)]
-    import torch
-
-    torch.set_num_threads(1)
+    imported()
     with tempfile.TemporaryDirectory() as work, chat_server(lambda body, n: '{"label": "related"}') as teacher:
         inputs = Path(work, "inputs")
         inputs.mkdir()
         (inputs / "teacher.url").write_text(teacher.url)
         forked(lambda: make_inputs(inputs), Path(work, "inputs.txt"))
-        if set(names) & set(METHODS):
+        if set(names) & POLICIES:
             made = forked(lambda: make_policies(inputs), Path(work, "policies.txt"))
             assert made.code == 0, made.said
         faults = 0
