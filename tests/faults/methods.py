@@ -113,7 +113,7 @@ def _click_ranker(folder: Path) -> None:
     import test_recipes_click_ranker as clicks
 
     gr.train("click_ranker", out=folder / "run", events=folder / "log.parquet", index=folder / "ix",
-             **{**clicks.FAST, "epochs": 6, "fit.checkpoint_updates": 2})  # fmt: skip
+             **{**clicks.FAST, "epochs": 6, "fit": {"checkpoint_updates": 2}})  # fmt: skip
 
 
 # ---- logs: whatever was acknowledged is there
