@@ -51,6 +51,23 @@ GroupBy = Annotated[
     ),
 ]
 
+Encode = Annotated[
+    str | None,
+    typer.Option(help="What the encoder reads. Default: as trained, or title,description.", show_default=False),
+]
+Dimensions = Annotated[
+    int | None,
+    typer.Option(min=1, help="Keep only so many floats of a vector (Matryoshka encoders).", show_default=False),
+]
+Language = Annotated[
+    str | None,
+    typer.Option(help="Of texts and queries: de, fr, ja, ..., none. English unless said.", show_default=False),
+]
+Queries = Annotated[
+    Path | None,
+    typer.Option(help="A query log (columns query and count) for suggestions.", show_default=False),
+]
+
 HELP = """Put a catalogue into a search index: items, full text and, with an encoder, vectors.
 
 Run it again after the catalogue has changed: only new and changed items are encoded, and --sync removes those that the
@@ -107,22 +124,10 @@ def index(
     decimal: Decimal = None,
     currency: Currency = None,
     skip_bad: SkipBad = 0,
-    encode: Annotated[
-        str | None,
-        typer.Option(help="What the encoder reads. Default: as trained, or title,description.", show_default=False),
-    ] = None,
-    dimensions: Annotated[
-        int | None,
-        typer.Option(min=1, help="Keep only so many floats of a vector (Matryoshka encoders).", show_default=False),
-    ] = None,
-    language: Annotated[
-        str | None,
-        typer.Option(help="Of texts and queries: de, fr, ja, ..., none. English unless said.", show_default=False),
-    ] = None,
-    queries: Annotated[
-        Path | None,
-        typer.Option(help="A query log (columns query and count) for suggestions.", show_default=False),
-    ] = None,
+    encode: Encode = None,
+    dimensions: Dimensions = None,
+    language: Language = None,
+    queries: Queries = None,
     group_by: GroupBy = None,
     ann: Ann = None,
     remove: Annotated[
