@@ -56,6 +56,8 @@ Examples:
 
   goodrate train video_generator --set shop.items=600 --out runs/film      # clips of the generated shop
 
+  goodrate train video_reward --out runs/video      # then patch_reward --set reward=runs/video/model, then video_dpo
+
   goodrate train product_vision_language --set products.catalog=items.csv --set products.images=photos
   --out runs/sight
 """
