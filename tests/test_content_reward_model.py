@@ -32,7 +32,7 @@ QUALITY, CONSISTENCY, DYNAMIC, ALIGNMENT = range(4)
 
 @pytest.fixture(scope="module")
 def clips() -> LabelledClips:
-    return shop_clips(make_world(0, num_items=40), 60, 0, frames=FRAMES, size=SIZE, items=20)
+    return shop_clips(make_world(0, num_items=40), range(20), 60, 0, frames=FRAMES, size=SIZE)
 
 
 def example(*defects: Defect, wrong: dict[str, str] | None = None) -> ClipExample:
@@ -75,7 +75,7 @@ def test_tubes_are_crops_over_all_frames_row_by_row(clips: LabelledClips) -> Non
 
 
 def test_shop_clips_are_those_of_their_seed_and_survive_a_file(clips: LabelledClips, tmp_path: Path) -> None:
-    again = shop_clips(make_world(0, num_items=40), 60, 0, frames=FRAMES, size=SIZE, items=20)
+    again = shop_clips(make_world(0, num_items=40), range(20), 60, 0, frames=FRAMES, size=SIZE)
     assert (again.clips == clips.clips).all() and again.captions == clips.captions
     assert (defect_scores(clips.patches) < 2).any() and (motion(clips.clips) == 0).any()
     assert ((clips.video >= 1) & (clips.video <= 4)).all()
@@ -192,7 +192,7 @@ def test_a_patch_model_does_not_start_from_a_patch_model(trained: tuple[Path, Pa
     file, _, patch = trained
     with pytest.raises(ValueError, match="is a patch reward model; expected one of whole clips"):
         gr.train("patch_reward", out=tmp_path / "again", reward=patch / "model", clips={"file": str(file)})
-    small = shop_clips(make_world(0, num_items=30), 8, 0, frames=2, size=8)
+    small = shop_clips(make_world(0, num_items=30), range(8), 8, 0, frames=2, size=8)
     small.write(tmp_path / "small.npz")
     with pytest.raises(ValueError, match="reads 4 frames of 16 x 16; the clips have 2 of 8 x 8"):
         gr.train("patch_reward", out=tmp_path / "other", reward=trained[1] / "model",

@@ -31,8 +31,8 @@ class Manifest(BaseModel):
     id: another one for each making. fingerprint, dimension: of its encoder, both or neither. encoder: where that lies,
     see remembered_place. encoded_fields: what the encoder reads of an item; without it, everything. language: of texts
     and queries, see languages. group_by: how results are grouped (ranking.variants), None = not. images: the folder of
-    its items' pictures, remembered like the encoder. inferred_from: the confidence from which a filled-in attribute is
-    found, filtered and counted (filled_in).
+    its items' pictures, image_encoder: of their vectors; both remembered like the encoder. inferred_from: the
+    confidence from which a filled-in attribute is found, filtered and counted (filled_in).
     """
 
     model_config = ConfigDict(strict=True, frozen=True)
@@ -48,6 +48,7 @@ class Manifest(BaseModel):
     language: str = "en"
     group_by: str | None = None
     images: str | None = None
+    image_encoder: str | None = None
     inferred_from: Annotated[float, Field(ge=0, le=1)] = INFERRED_FROM
     columns: list[str] = list(ITEM_COLUMNS)
     filters: list[str] = list(DECLARED_COLUMNS)

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from goodrate.serving.api_description import with_allow
 from goodrate.serving.bodies import error_answer
 from goodrate.serving.records import IndexUnavailable, NoEncoder, NoJudge, UnknownItem
 
@@ -41,8 +42,10 @@ def add_errors(app: FastAPI) -> None:
         return error_answer(501, str(error))
 
     @app.exception_handler(HTTPException)
-    def _http(_: Request, error: HTTPException) -> JSONResponse:
-        return error_answer(error.status_code, str(error.detail))
+    def _http(request: Request, error: HTTPException) -> JSONResponse:
+        answer = error_answer(error.status_code, str(error.detail))
+        answer.headers.update(with_allow(error.status_code, error.headers, request))
+        return answer
 
 
 def _problem(detail: Mapping[str, Any]) -> dict[str, str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 from goodrate.retrieval.filters import MAX_CHARACTERS
 from goodrate.serving.candidates import WINDOWS
@@ -20,13 +21,29 @@ MAX_DEPTH = 500
 MAX_JUDGE_MS = 600_000
 MAX_TEXTS = 1000
 MAX_TEXT_CHARACTERS = 20_000
-RowId = Annotated[int, Field(ge=0, lt=2**63)]  # what a file of SQLite can hold
+RowId = Annotated[int, Field(ge=0, le=2**63 - 1)]  # what a file of SQLite can hold
 
 
 class StrictBody(BaseModel):
     """Our own bodies: a misspelt field is an error, not a default."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, values: Any) -> Any:
+        """false would else be read as 0."""
+        told = values if isinstance(values, dict) else {}
+        wrong = [name for name, field in cls.model_fields.items() if type(told.get(name)) is bool and _number(field)]
+        if wrong:
+            raise ValueError(f"{wrong[0]}: expected a number, found {str(told[wrong[0]]).lower()}")
+        return values
+
+
+def _number(field: FieldInfo) -> bool:
+    """Whether a field takes a number and no truth value."""
+    kinds = {field.annotation, *get_args(field.annotation)}
+    return bool(kinds & {int, float}) and bool not in kinds
 
 
 class SearchBody(StrictBody):
