@@ -16,8 +16,8 @@ EXTRAS = {
     "numba": ("numba",),
     "captions": ("pycocoevalcap",),
     "candidates": ("httpx", "psycopg"),
-    "video": ("diffusers",),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
+    "video": ("diffusers",),
     "ray": ("ray",),
 }
 

@@ -25,7 +25,7 @@ from goodrate.cli.options import (
     SyncLimit,
     index_place,
 )  # fmt: skip
-from goodrate.cli.picture_index import encode_images
+from goodrate.cli.picture_index import encode_images, remembered
 from goodrate.cli.terminal import console, item_progress, parse_mapping, require_folder, verb_app
 
 if TYPE_CHECKING:
@@ -68,6 +68,23 @@ GroupBy = Annotated[
         "remembers it.",
         show_default=False,
     ),
+]
+
+Encode = Annotated[
+    str | None,
+    typer.Option(help="What the encoder reads. Default: as trained, or title,description.", show_default=False),
+]
+Dimensions = Annotated[
+    int | None,
+    typer.Option(min=1, help="Keep only so many floats of a vector (Matryoshka encoders).", show_default=False),
+]
+Language = Annotated[
+    str | None,
+    typer.Option(help="Of texts and queries: de, fr, ja, ..., none. English unless said.", show_default=False),
+]
+Queries = Annotated[
+    Path | None,
+    typer.Option(help="A query log (columns query and count) for suggestions.", show_default=False),
 ]
 
 HELP = """Put a catalogue into a search index: items, full text and, with an encoder, vectors.
@@ -150,7 +167,7 @@ def index(
         _remove(out, remove, wait)
     if catalog is not None:
         reading = {"format": format, "map": parse_mapping(map), "skip_bad": skip_bad, "decimal": decimal,
-                   "currency": currency, "images": images}  # fmt: skip
+                   "currency": currency, "images": images or remembered(out)}  # fmt: skip
         made = {"encoder": encoder, "fields": _names(encode), "dimensions": dimensions, "language": language}
         removal = {"sync": sync} | ({} if sync_limit is None else {"sync_limit": sync_limit})
         write = partial(_preview, out) if dry_run else partial(_index, out, catalog, wait, made, queries, ray)

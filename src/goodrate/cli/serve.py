@@ -135,11 +135,7 @@ def serve(
         announced = announcement(served.items, served.judge, host, at, token_file is None)
         _say([*announced, *served.notices], served.judge, log_format)
         limits = Limits(body=int(max_body * 1_000_000), requests=max_requests)
-        run(
-            served.pipeline,
-            listener,
-            Parts(limits, served.encoder, allowed, tracer, team, interleaving, moving),
-        )
+        run(served.pipeline, listener, Parts(limits, served.encoder, allowed, tracer, team, interleaving, moving))
 
 
 class Served(NamedTuple):
