@@ -38,21 +38,6 @@ Out = Annotated[
     Path,
     typer.Option(help="The folder of the index, or s3://BUCKET/PATH; made when it is not there.", callback=index_place),
 ]
-Encode = Annotated[
-    str | None,
-    typer.Option(help="What the encoder reads. Default: as trained, or title,description.", show_default=False),
-]
-Dimensions = Annotated[
-    int | None,
-    typer.Option(min=1, help="Keep only so many floats of a vector (Matryoshka encoders).", show_default=False),
-]
-Language = Annotated[
-    str | None,
-    typer.Option(help="Of texts and queries: de, fr, ja, ..., none. English unless said.", show_default=False),
-]
-Queries = Annotated[
-    Path | None, typer.Option(help="A query log (columns query and count) for suggestions.", show_default=False)
-]
 Ann = Annotated[
     str | None,
     typer.Option(
