@@ -2,20 +2,23 @@
 
 python benchmarks/video.py prepare --seeds 0             the base generator, its samples, the reward models
 python benchmarks/video.py run --seeds 0 --arms base,video,both,random
-python benchmarks/video.py strips --seeds 0              docs/pictures/video_rewards.png
+python benchmarks/video.py strips                        docs/pictures/video_rewards.png
+python benchmarks/video.py look                          results/video_look.txt, docs/pictures/inspect_film.png
+python benchmarks/video.py cost                          benchmarks/results/video_cost.json
 python benchmarks/video.py table --write                 benchmarks/results/video.md
 
-A shop of three categories on turntables. The generator learns the clips of four fifths of the items; everything is
-measured on the captions of the others, which neither it nor a reward model has seen. Reward models learn from rendered
-clips with injected defects and from the base's own clips, labelled by the oracle (lib/clip_truth.py), which stands for
-the teacher of the paper. Every arm starts from the base and sees the same samples. Each step is kept: run it again and
-it goes on.
+A shop of eight categories on turntables. Everything is measured on the captions of held-out items, which no reward
+model and no arm has seen; the base, which all arms start from, has learned from the clips of nearly all items. Reward
+models learn from rendered clips with injected defects and from the base's own clips, labelled by the oracle
+(lib/clip_truth.py), which stands for the teacher of the paper. All arms choose from the same samples. Each step is
+kept: run it again and it goes on.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import chdir
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,18 +28,20 @@ import torch
 import typer
 from pydantic import BaseModel, ConfigDict, Field
 
+from goodrate.content.clip_file import write_clip
 from goodrate.content.labelled_clips import joined, motion, shop_clips
 from goodrate.content.reward_model import DEFECTIVE, RewardModel, defect_scores
 from goodrate.content.video_generator import ShopGenerator
 from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
 from goodrate.recipes import patch_reward, video_dpo, video_generator, video_reward
-from goodrate.recipes.clip_data import ClipData, ShopClips, shop_items
+from goodrate.recipes.clip_data import ShopClips, shop_items
 from goodrate.recipes.clip_pairs import PairSettings, paired_clips, sampled
-from goodrate.run_folder import RunFolder
-from goodrate.shop.clips import caption
+from goodrate.run_folder import RunFolder, write_atomic
+from goodrate.shop.clips import caption, inject_drawn
 from lib.clip_truth import ClipTruth
-from lib.queue import ROOT, Job, Queue, experiment
+from lib.queue import RESULTS, ROOT, Job, Queue, experiment
 from lib.tables import add_table, markdown, shown
+from lib.video_cost import cost_table, measure_cost
 
 NAME = "video"
 GRID = 2
@@ -61,25 +66,25 @@ class Settings(BaseModel):
     """What decides the numbers beside the seed."""
 
     model_config = ConfigDict(extra="forbid")
-    categories: list[str] = ["pan", "chair", "lamp"]
-    items: int = 150
-    held_share: float = 0.2
+    base: str | None = Field(default=None, description="folder of a generator of this very shop; null = train one")
+    categories: list[str] = ["kettle", "pan", "chair", "lamp", "backpack", "jacket", "desk", "tent"]
+    items: int = 300
+    held: int = 16
     frames: int = 8
     size: int = 16
-    width: int = 48
-    layers: int = 2
-    base_batch: int = 16
     base_updates: int = 300
-    rendered: int = Field(default=300, description="clips with injected defects")
-    prompts: int = Field(default=64, description="captions whose samples are labelled and paired")
-    samples: int = 4
-    reward_epochs: int = 6
+    rendered: int = Field(default=160, description="clips with injected defects")
+    prompts: int = Field(default=24, description="captions whose samples are labelled and paired")
+    samples: int = 2
+    steps: int = 4
+    guidance: float = 1.0
+    reward_epochs: int = 5
+    reward_batch: int = 16
     beta: float = 1000.0
     patch_weight: float = 0.5
     learning_rate: float = 1e-4
-    steps: int = 6
-    updates: int = 30
-    batch_size: int = 16
+    updates: int = 20
+    batch_size: int = 8
 
 
 queue = Queue(NAME)
@@ -99,11 +104,9 @@ class Case:
 
     @cached_property
     def parts(self) -> tuple[list[int], list[int]]:
-        """Items to learn from and held out, as the recipe video_generator parts them."""
-        items = shop_items(self.shop, self.world)
-        told = ClipData(np.asarray(items)[:, None], tuple((str(item),) for item in items))
-        learned, held = told.split(self.settings.held_share, self.seed)
-        return learned.frames[:, 0].tolist(), held.frames[:, 0].tolist()
+        """Items to learn from, and those whose captions everything is measured on; the base has seen clips of both."""
+        items = np.random.default_rng([self.seed, 71]).permutation(shop_items(self.shop, self.world)).tolist()
+        return items[self.settings.held :], items[: self.settings.held]
 
     @cached_property
     def truth(self) -> ClipTruth:
@@ -119,9 +122,10 @@ class Case:
     def base(self) -> Path:
         """The folder of the base generator."""
         s = self.settings
-        network = {"frames": s.frames, "size": s.size, "width": s.width, "layers": s.layers, "caption_length": 16}
+        if s.base is not None:
+            return Path(s.base)
         chosen = video_generator.Settings.model_validate({
-            "shop": self.shop.model_dump(), "network": network, "dev_share": s.held_share, "batch_size": s.base_batch,
+            "shop": self.shop.model_dump(), "network": {"frames": s.frames, "size": s.size, "caption_length": 16},
             "fit": {"updates": s.base_updates, "precision": "fp32", "seed": self.seed, "checkpoint_seconds": 30},
         })  # fmt: skip
         return _once(video_generator, chosen, self.folder / "base", "generator")
@@ -142,7 +146,7 @@ class Case:
                 self.world, self.parts[0], s.rendered, self.seed, frames=s.frames, size=s.size, grid=GRID,
                 spread=self.shop.spread,
             )  # fmt: skip
-            clips = self.samples()[:, :2]
+            clips = self.samples()
             items = [item for item in self.prompts for _ in range(clips.shape[1])]
             joined([drawn, self.truth.labelled(clips.reshape(-1, *clips.shape[2:]), items)]).write(path)
         return path
@@ -150,8 +154,11 @@ class Case:
     def reward(self, name: str) -> Path:
         """The folder of a reward model: video, held (another seed, seen by no arm), patch, scratch."""
         s = self.settings
-        told: dict[str, Any] = {"clips": {"file": str(self.labelled())}, "epochs": s.reward_epochs,
-                                "fit": {"precision": "fp32", "seed": self.seed + 100 * (name == "held")}}  # fmt: skip
+        fit = {"precision": "fp32", "seed": self.seed + 100 * (name == "held")}
+        told: dict[str, Any] = {
+            "clips": {"file": str(self.labelled())}, "epochs": s.reward_epochs, "batch_size": s.reward_batch,
+            "fit": fit,
+        }  # fmt: skip
         if name in ("video", "held"):
             return _once(video_reward, video_reward.Settings.model_validate(told), self.folder / name, "model")
         video = str(self.reward("video"))
@@ -159,7 +166,8 @@ class Case:
         return _once(patch_reward, patch_reward.Settings.model_validate(told), self.folder / name, "model")
 
     def pairs(self, changes: Mapping[str, Any]) -> PairSettings:
-        return PairSettings(samples=self.settings.samples, steps=self.settings.steps, **changes)
+        s = self.settings
+        return PairSettings(samples=s.samples, steps=s.steps, guidance=s.guidance, **changes)
 
     def generator(self, arm: str, out: Path) -> Path:
         """The folder of an arm's generator."""
@@ -204,14 +212,14 @@ def _progress(out: Path, record: Mapping[str, Any]) -> None:
 
 
 def measure(job: Job) -> Mapping[str, Any]:
-    """Train the arm, sample every held-out caption twice, and ask oracle and held-out reward model."""
+    """Train the arm, sample every held-out caption, and ask oracle and held-out reward model."""
     assert isinstance(job.settings, Settings)
     case, folder = Case(job.settings, job.seed), queue.work_folder(job)
     generator = ShopGenerator.open(case.generator(job.arm, folder))
     items = case.parts[1]
-    clips = sampled(generator, case.told(items), PairSettings(samples=2, steps=job.settings.steps), 12345)
+    clips = sampled(generator, case.told(items), case.pairs({}), 12345)
     np.savez_compressed(folder.parent / f"{folder.name}.npz", clips=clips)
-    flat, of = clips.reshape(-1, *clips.shape[2:]), [item for item in items for _ in range(2)]
+    flat, of = clips.reshape(-1, *clips.shape[2:]), [item for item in items for _ in range(clips.shape[1])]
     video, patches = case.truth.labels(flat, of)
     defects = defect_scores(patches)
     held = RewardModel.open(case.reward("held")).scores(flat, case.told(of)).mean(axis=1)
@@ -220,7 +228,8 @@ def measure(job: Job) -> Mapping[str, Any]:
         "quality": video[:, [0, 1, 3]].mean(axis=1), "defect_rate": (defects < DEFECTIVE).mean(axis=1),
         "worst_patch": defects.min(axis=1), "alignment": video[:, 3], "motion": motion(flat) * 255, "held_reward": held,
     }  # fmt: skip
-    each = {name: values.reshape(-1, 2).mean(axis=1) for name, values in by_clip.items()} | {"diversity": spread}
+    each = {name: values.reshape(len(items), -1).mean(axis=1) for name, values in by_clip.items()}
+    each["diversity"] = spread
     told = {name: [round(float(v), 4) for v in values] for name, values in each.items()}
     for name in MODELS:
         case.reward(name)
@@ -276,12 +285,49 @@ def strips(seed: int = 0, count: int = 3, out: Path = ROOT / "docs" / "pictures"
     Image.fromarray(picture).save(out)
 
 
+@app.command(help="What inspect-film says of held-out items, clean and with a defect, by the patch reward model.")
+def look(seed: int = 0, count: int = 6, change: list[str] | None = typer.Option(None, "--set")) -> None:  # noqa: B008
+    from typer.testing import CliRunner
+
+    from goodrate.cli.inspect_film import app as verb
+    from goodrate.settings import load
+
+    case = Case(load(Settings, None, change or []), seed)
+    folder = case.folder / "look"
+    folder.mkdir(exist_ok=True)
+    clean = shop_clips_of(case)
+    told, names = [], []
+    for number in range(count):
+        rng = np.random.default_rng([seed, number])
+        clip, defects = inject_drawn(clean[number], rng, count=number % 2, grid=GRID)
+        names.append(f"clip{number}.webp")
+        write_clip(folder / names[-1], clip)
+        found = [f"{d.kind} in row {d.row + 1}, column {d.column + 1}, frames {d.first_frame + 1} to {d.last_frame + 1}"
+                 for d in defects]  # fmt: skip
+        told.append(f"{names[-1]}  {', '.join(found) or 'nothing'}")
+    picture = ROOT / "docs" / "pictures" / "inspect_film.png"
+    model = case.reward("patch")
+    with chdir(folder):
+        command = [*names, "--model", str(model), "--picture", str(picture), "--fail-below", "2"]
+        run = CliRunner(env={"COLUMNS": "100"}).invoke(verb, command)
+    said = [line.rstrip() for line in run.output.splitlines() if str(picture) not in line]
+    shown = ["$ goodrate inspect-film *.webp --model runs/patch/model --picture looked-at.png --fail-below 2", *said]
+    text = [*shown, f"exit code {run.exit_code}", "", "injected:", *told]
+    write_atomic(RESULTS / "video_look.txt", "\n".join(text) + "\n")
+
+
+@app.command(help="What an update of both terms costs: processor time and bytes kept for the backward pass.")
+def cost() -> None:
+    measure_cost()
+
+
 def render() -> str:
     """The tables of all results: by settings the arms, their differences to the base and to the video term alone."""
     parts = []
     for by_arm in queue.by_settings(Settings).values():
         one = next(iter(by_arm.values()))[0]
         parts += [_arms(by_arm), _reward_table(one), _said(one)]
+    parts += cost_table()
     return "\n\n".join(parts)
 
 

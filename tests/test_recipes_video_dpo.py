@@ -208,3 +208,30 @@ def test_what_cannot_be_trained_is_named(start: dict[str, str], tmp_path: Path) 
     with pytest.raises(ValueError, match="is no diffusers pipeline"):
         gr.train("video_dpo", out=tmp_path / "d", **{**start, **FAST, "lora": {"rank": 2}})
     assert RewardModel.open(start["video_reward"]).card.kind == "video"
+
+
+def test_an_adapter_of_a_pipeline_trains_against_its_own_start(tmp_path: Path, start: dict[str, str]) -> None:
+    """LoRA in a diffusers pipeline; the reference is the same network with the adapter off."""
+    pytest.importorskip("diffusers")
+    from goodrate.content.diffusers_generator import DiffusersGenerator
+    from tiny_pipelines import FAMILIES
+
+    build, frames, size, _ = FAMILIES["wan"]
+    build().save_pretrained(tmp_path / "pipeline")
+    DiffusersGenerator.open(tmp_path / "pipeline", frames=frames, size=size).save(tmp_path / "start")
+    video = new_reward_model(frames, size[0], 4, 0)
+    video.save(tmp_path / "video")
+    dataclasses.replace(video, card=dataclasses.replace(video.card, kind="patch", grid=2)).save(tmp_path / "patch")
+    named = {name: str(tmp_path / name.partition("_")[0]) for name in ("video_reward", "patch_reward")}
+    pairs = {"samples": 2, "steps": 2, "margin": 0.0, "patch_margin": 0.0}
+    settings = Settings.model_validate({
+        **named, "generator": str(tmp_path / "start"), "captions": start["captions"], "prompts": 2, "held": 1,
+        "pairs": pairs, "lora": {"rank": 2}, "fit": {"updates": 2, "log_every": 1, "warmup": 0.0, "precision": "fp32"},
+        "learning_rate": 0.01,
+    })  # fmt: skip
+    result = run(settings, None, tmp_path / "run", lambda record: None)
+    log = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert log[0]["video"] == pytest.approx(np.log(2), abs=1e-6) and log[1]["video"] != log[0]["video"]
+    trained = DiffusersGenerator.open(result.folder)
+    adapter = [weight for name, weight in trained.network.named_parameters() if "lora_B" in name]
+    assert adapter and any(weight.abs().max() > 0 for weight in adapter)

@@ -17,7 +17,7 @@ from goodrate.shop.clips import caption, turntable
 from goodrate.shop.pictures import View
 from goodrate.shop.world import World
 
-ANGLES, OTHERS, FAR = (-8.0, 0.0, 8.0), 6, 0.25
+ANGLES, OTHERS, POOL, FAR = (-8.0, 0.0, 8.0), 6, 12, 0.25
 
 
 class ClipTruth:
@@ -38,7 +38,8 @@ class ClipTruth:
     def _others(self, item: int) -> list[int]:
         """Drawn by the item, of other captions."""
         told = caption(self._world, item)
-        drawn = np.random.default_rng([7, item]).permutation(self._items).tolist()
+        pool = np.random.default_rng(7).permutation(self._items)[:POOL]  # few, so that few are rendered
+        drawn = np.random.default_rng([7, item]).permutation(pool).tolist()
         return [other for other in drawn if caption(self._world, other) != told][:OTHERS]
 
     def labels(self, clips: np.ndarray, items: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:

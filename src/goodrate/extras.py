@@ -16,8 +16,9 @@ EXTRAS = {
     "numba": ("numba",),
     "captions": ("pycocoevalcap",),
     "candidates": ("httpx", "psycopg"),
-    "video": ("diffusers",),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
+    "video": ("diffusers",),
+    "ray": ("ray",),
 }
 
 

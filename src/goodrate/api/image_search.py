@@ -98,6 +98,22 @@ def _first(index: Index, ranking: Any, k: int, where: str | None) -> list[tuple[
     return found[:k]
 
 
+def remembered_images(path: Path) -> Path | None:
+    """The folder of pictures that the index in a folder remembers; None for none, and for no index.
+
+    Raises FileNotFoundError where it is gone, ValueError for a damaged index.
+    """
+    from goodrate.retrieval.manifest import encoder_place, is_index, read_manifest
+
+    place = read_manifest(path).images if is_index(path) else None
+    if place is None:
+        return None
+    try:
+        return Path(encoder_place(path, place))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}, where {path} has its pictures; --images DIR names another folder") from None
+
+
 def picture_encoder(index: Index, encoder: str | Path | PictureEncoder | None = None) -> PictureEncoder:
     """What encodes pictures: as given, of a folder, or as the index remembers. Raises ValueError where it does not."""
     from goodrate.retrieval.manifest import encoder_place

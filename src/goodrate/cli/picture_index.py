@@ -19,6 +19,16 @@ TOLD = 20  # pictures that cannot be used, one line each
 TAKEN = ("index", "k", "where", "image", "image_encoder", "as_json")  # parameters that mean something with --image
 
 
+def remembered(out: Path) -> Path | None:
+    """The folder of pictures that an index remembers, which is said; None where it has none."""
+    from goodrate.api.image_search import remembered_images
+
+    folder = remembered_images(out)
+    if folder is not None:
+        console.print(f"pictures from {escape(str(folder))}, as before; --images DIR names another", highlight=False)
+    return folder
+
+
 def encode_images(out: Path, encoder: str | None, wait: float) -> None:
     """Encode new and changed pictures of an index, where an encoder is named or remembered, and say what was done."""
     from goodrate.api.image_search import index_pictures

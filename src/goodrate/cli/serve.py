@@ -23,6 +23,7 @@ from goodrate.cli.options import (
     Rules,
     Verdicts,
     Workbench,
+    index_place,
 )
 from goodrate.cli.serve_options import (
     AllowHost,
@@ -79,7 +80,10 @@ Examples:
 
 @app.command(help=HELP)
 def serve(
-    index: Annotated[Path | None, typer.Argument(help="The folder that goodrate index made.")] = None,
+    index: Annotated[
+        Path | None,
+        typer.Argument(help="The folder that goodrate index made, or s3://BUCKET/PATH.", callback=index_place),
+    ] = None,
     model: Judge = None,
     judge_ms: JudgeMs = None,
     host: Host = "127.0.0.1",
@@ -134,11 +138,7 @@ def serve(
         announced = announcement(served.items, served.judge, host, at, token_file is None)
         _say([*announced, *served.notices], served.judge, log_format)
         limits = Limits(body=int(max_body * 1_000_000), requests=max_requests)
-        run(
-            served.pipeline,
-            listener,
-            Parts(limits, served.encoder, allowed, tracer, team, interleaving, moving),
-        )
+        run(served.pipeline, listener, Parts(limits, served.encoder, allowed, tracer, team, interleaving, moving))
 
 
 class Served(NamedTuple):
