@@ -78,8 +78,8 @@ def _step_judge(folder: Path) -> None:
 def _curriculum(folder: Path) -> None:
     import test_recipes_judge_methods as steps
     from goodrate.learning.fit import FitSettings
-    from goodrate.recipes import judge_curriculum
     from goodrate.learning.rollout_source import RolloutSettings
+    from goodrate.recipes import judge_curriculum
 
     stage = judge_curriculum.CurriculumStage
     rollouts = RolloutSettings(prompts=4, group_size=4, temperature=0.7, max_new_tokens=90, oversampling=3)
