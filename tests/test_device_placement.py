@@ -83,6 +83,9 @@ LOSSES: dict[str, Callable[[torch.device], Tensor]] = {
     "ranknet": lambda d: losses.ranknet(on(d, 2, 3), on(d, 2, 3), yes(d, 2, 3)),
     "lambda_loss": lambda d: losses.lambda_loss(on(d, 2, 3), on(d, 2, 3), yes(d, 2, 3)),
     "dpo": lambda d: losses.dpo(on(d, 2), on(d, 2), on(d, 2), on(d, 2), beta=0.1),
+    "video_dpo": lambda d: losses.video_dpo(on(d, 2), on(d, 2), beta=0.1),
+    "patch_dpo": lambda d: losses.patch_dpo(*(on(d, 2, 4) for _ in "wlso"), beta=0.1),
+    "dense_dpo": lambda d: losses.dense_dpo(*(on(d, 2, 4) for _ in "wll"), beta=0.1),
     "soft_cross_entropy": lambda d: losses.soft_cross_entropy(on(d, 2, 3), on(d, 2, 3)),
     "info_nce": lambda d: losses.info_nce(on(d, 2, 3), places(d, 2), yes(d, 2, 3), temperature=0.1),
 }

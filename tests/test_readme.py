@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -29,6 +30,20 @@ SHORT = {
     "judge_sft": ["--set", "fit.updates=80", "--set", "batch_size=8", "--set", "data.take=400"],
     "judge_grpo": ["--set", "fit.updates=1", "--set", "rollouts.prompts=4", "--set", "rollouts.group_size=4"],
 }
+# The lines one after another without starting Python for each, which takes longer than most of them.
+ONE_PROCESS = """
+import json, sys
+from goodrate.cli import main
+for words in json.load(sys.stdin):
+    sys.argv = ["goodrate", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            print("failed:", *words, file=sys.stderr)
+            raise
+    print("line done", flush=True)
+"""
 
 
 def block(language: str) -> list[str]:
@@ -75,12 +90,12 @@ def test_the_block_runs_line_by_line(folder: Path) -> None:
     lines = block("")
     assert all(line.startswith("goodrate ") for line in lines) and lines[-1].startswith("goodrate serve ")
     with chat_server(lambda body, number: '{"label": "2", "reason": "it is what was asked for"}') as server:
-        for line in lines[:-1]:
-            done = subprocess.run(
-                [sys.executable, "-c", "from goodrate.cli import main; main()", *words_of(line, server.url)],
-                cwd=folder, env=environment(), capture_output=True, text=True, timeout=900,
-            )  # fmt: skip
-            assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        done = subprocess.run(
+            [sys.executable, "-c", ONE_PROCESS], input=json.dumps([words_of(line, server.url) for line in lines[:-1]]),
+            cwd=folder, env=environment(), capture_output=True, text=True, timeout=900,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        assert done.stdout.count("line done") == len(lines) - 1
     labels = pl.read_csv(folder / "labels.csv")
     assert set(labels["rater"]) == {"model:NAME"} and len(labels) == len(pl.read_csv(folder / "to_label.csv"))
     verdicts = pl.read_csv(folder / "verdicts.csv")

@@ -246,6 +246,21 @@ def test_one_command_fits_a_judge_that_opens_and_says_what_it_is_worth(
     assert code == 2 and "holds another run (layers" in err
 
 
+def test_what_a_query_finds_is_a_member_where_it_is_asked_for(
+    fit: Run, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = fit("--encoder", made / "encoder", "--out", tmp_path / "run", "--neighbours")
+    assert code == 0, err
+    report = json.loads((tmp_path / "run" / "fit.json").read_text())
+    assert [*report["adds"]] == ["cosine", "neighbours", "words", "constraints"] and "neighbours" in out
+    inner: Any = open_judge(tmp_path / "run" / "judge").inner
+    if {"cosine", "neighbours"} <= set(inner.members):
+        assert inner.members["neighbours"].vectors is inner.members["cosine"].vectors
+    given = ("fit-judge", made / "items.csv", "--no-labels", "--neighbours", "--out", tmp_path / "no")
+    code, _, err = called(monkeypatch, capsys, *given)
+    assert code == 2 and "--neighbours goes with --judgements" in err
+
+
 def test_words_order_this_catalogue_and_the_judge_is_not_called_better_than_them(
     fit: Run, made: Path, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from goodrate.models.encoder import Encoder
-from goodrate.relevance import encoder_judge
+from goodrate.relevance import text_vectors
 from goodrate.relevance.encoder_judge import (
     Card,
     EncoderJudge,
@@ -128,9 +128,9 @@ def test_queries_and_items_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> 
     judge.assess(pairs)
     judge.assess(pairs[:1])
     assert encoder.queries == [["lamp", "chair"], ["lamp"]] and encoder.items == [["lamp", "red lamp"]]
-    monkeypatch.setattr(encoder_judge, "REMEMBERED", 2)
+    monkeypatch.setattr(text_vectors, "REMEMBERED", 2)
     assert judge.cosines([Pair("lamp", ROW)]).tolist() == [0.6]  # there was no room: all others are forgotten
-    assert list(judge._vectors) == ["LED lamp ; Bright."]
+    assert list(judge.vectors._items) == ["LED lamp ; Bright."]
     assert judge.cosines(pairs).tolist() == [1.0, 0.8, 0.0] and encoder.items[1:] == [["LED lamp ; Bright."]] + [
         ["lamp", "red lamp"]
     ]

@@ -10,8 +10,7 @@ import polars as pl
 import pytest
 
 from goodrate.catalog.items import Catalog
-from goodrate.retrieval import full_text, indexing
-from goodrate.retrieval import store as store_module
+from goodrate.retrieval import full_text, indexing, row_columns
 from goodrate.retrieval.full_text import ATTRIBUTE_WEIGHT
 from goodrate.retrieval.indexing import index_catalog
 from goodrate.retrieval.store import Store
@@ -299,16 +298,16 @@ def test_many_small_writes_are_compacted(tmp_path: Path) -> None:
 def test_an_item_is_rendered_once_and_a_price_needs_no_vector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rendered: list[str] = []
     scanned: set[str] = set()
-    render, scan = indexing.render_items, Store._scan
+    render, scan = indexing.render_items, Store.scan
 
     def noted(frame: pl.DataFrame, fields: list[str]) -> list[str]:
         rendered.extend(frame["id"])
         return render(frame, fields)
 
-    for module in (indexing, store_module):
+    for module in (indexing, row_columns):
         monkeypatch.setattr(module, "render_items", noted)
     monkeypatch.setattr(
-        Store, "_scan", lambda self, columns, *where: (scanned.update(columns), scan(self, columns, *where))[1]
+        Store, "scan", lambda self, columns, *where: (scanned.update(columns), scan(self, columns, *where))[1]
     )
     monkeypatch.setattr(indexing, "WRITE_ROWS", 10)
     items = catalog(random_titles(60), price=[1.0] * 60)

@@ -62,7 +62,7 @@ def expect(index: Path, first: int, count: int) -> None:
     """The index holds exactly these items, each once; words, filters and facets find all of them."""
     store = Store.open(index)
     ids = [f"i{n:03d}" for n in range(first, first + count)]
-    assert sorted(store._scan(["id"])["id"].to_list()) == ids
+    assert sorted(store.scan(["id"])["id"].to_list()) == ids
     assert sorted(hit.item_id for hit in store.search_text("lamp", 999)) == ids
     red = [f"i{n:03d}" for n in range(first, first + count) if n % 2]
     assert sorted(hit.item_id for hit in store.search_text("lamp", 999, "attributes.colour = 'red'")) == red

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from goodrate.api.shops import example_pairs
 from goodrate.catalog.judgements import read_judgements
@@ -20,6 +22,7 @@ from goodrate.relevance.facts import FactBook
 from goodrate.relevance.rationale import parse
 from goodrate.scale import FOUR_LEVEL
 from goodrate.shop import export
+from goodrate.shop.pictures import draw_item, photo_view, picture_share
 from goodrate.shop.shop import Shop, ShopSettings, generate
 
 SETTINGS = ShopSettings(items=300, queries=60, judged=12, sessions=2)
@@ -138,7 +141,7 @@ def test_a_failure_while_writing_leaves_the_older_shop_whole(
     out = export.write_shop(shop, tmp_path / "out")
     before = {entry.name: entry.read_bytes() for entry in out.iterdir()}
 
-    def broken(made: Shop) -> Iterator[tuple[str, bytes]]:
+    def broken(made: Shop, _size: int | None) -> Iterator[tuple[str, bytes]]:
         yield "shop.json", b"{}"
         raise OSError(28, "No space left on device")
 
@@ -208,3 +211,29 @@ def test_shown_labels_take_turns(shop: Shop) -> None:
 def test_wrong_input_is_one_clear_message(arguments: list[str], message: str) -> None:
     error = CliRunner().invoke(command, arguments).exception
     assert isinstance(error, ValueError) and message in str(error)
+
+
+def test_pictures_go_with_the_shop_and_with_what_they_tell(shop: Shop, tmp_path: Path) -> None:
+    out = tmp_path / "pictured"
+    assert CliRunner().invoke(command, ["--out", str(out), *SMALL, "--pictures", "--picture-size", "16"]).exit_code == 0
+    names = [f"{item}.png" for item in shop.catalog.ids]
+    assert sorted(path.name for path in (out / "images").iterdir()) == names
+    items = read_catalog(out / "catalog.parquet", images=out)
+    assert items.frame.drop("image").equals(shop.catalog.frame.drop("image"))
+    shown = picture_share(shop.world, 0)
+    drawn = draw_item(shop.world, 7, size=16, view=photo_view(shop.world, 7), shown=shown[7])
+    assert np.array_equal(np.asarray(Image.open(BytesIO(items.picture(7) or b""))), drawn)
+    truth = pl.read_csv(out / "pictured.csv")
+    assert truth["in_picture"].to_numpy().reshape(shown.shape).tolist() == shown.tolist()
+    assert truth["in_text"].to_numpy().reshape(shown.shape).tolist() == shop.world.stated.tolist()
+    assert truth.row(12 * 7) == ("p000007", "color", shop.world.taxonomy.values[0][shop.world.values[7, 0]],
+                                 bool(shop.world.stated[7, 0]), bool(shown[7, 0]))  # fmt: skip
+    assert json.loads((out / "shop.json").read_text())["picture_size"] == 16
+    # replaced by a shop without pictures; pictures of others are no older shop
+    assert CliRunner().invoke(command, ["--out", str(out), *SMALL]).exit_code == 0
+    assert sorted(entry.name for entry in out.iterdir()) == sorted(export.FILES)
+    (out / "images").mkdir()
+    (out / "images" / "holiday.png").write_bytes(b"mine")
+    with pytest.raises(ValueError, match="holds other files, such as 'images'"):
+        export.write_shop(shop, out)
+    assert (out / "images" / "holiday.png").read_bytes() == b"mine"

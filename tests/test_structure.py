@@ -17,8 +17,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "goodrate"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # "" is goodrate/__init__.py
 FOUNDATION = {"", "extras", "scale", "settings", "run_folder", "folder_lock", "strict_json", "text_file", "ragged"}
-STAGES = {"catalog", "shop", "understanding", "retrieval", "relevance", "ranking", "evaluation"}
-PARTS = STAGES | {"models", "teaching", "examples", "learning", "recipes", "serving"}
+STAGES = {"catalog", "shop", "understanding", "retrieval", "relevance", "ranking", "evaluation", "content"}
+PARTS = STAGES | {"models", "teaching", "examples", "learning", "recipes", "serving", "bulk"}
 ROOMS = PARTS | {"api", "demo", "cli"}
 # room -> rooms it may import, besides itself and the foundation
 ALLOWED = {
@@ -29,6 +29,7 @@ ALLOWED = {
     "examples": STAGES | {"models", "teaching"},
     "recipes": STAGES | {"models", "examples", "learning"},
     "serving": STAGES | {"models"},
+    "bulk": STAGES | {"models", "teaching"},
     "api": PARTS,
     "demo": PARTS | {"api"},
     "cli": {"api", "demo"},
@@ -92,6 +93,8 @@ def test_imports_follow_the_table() -> None:
         ("learning/fit.py", "from goodrate import retrieval", True),
         ("recipes/judge_sft.py", "from goodrate.serving.pipeline import SearchPipeline", True),
         ("learning/fit.py", "from goodrate.examples.prompts import JudgePrompt", True),
+        ("content/generator.py", "from goodrate.recipes.clip_source import ClipSource", True),
+        ("recipes/clip_source.py", "from goodrate.content.generator import VideoDenoiser", False),
         ("recipes/judge_sft.py", "from goodrate.examples.prompts import JudgePrompt", False),
         ("serving/http.py", "from goodrate.models.encoder import Encoder", False),
         ("retrieval/search.py", "from goodrate import scale", False),

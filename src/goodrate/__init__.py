@@ -18,8 +18,12 @@ _NAMES = {
     "Index": "goodrate.api.index",
     "Judgements": "goodrate.catalog.judgements",
     "Verdict": "goodrate.relevance.verdicts",
+    "describe": "goodrate.api.describing",
     "evaluate": "goodrate.api.evaluating",
     "export": "goodrate.api.exporting",
+    "film": "goodrate.api.filming",
+    "index_pictures": "goodrate.api.image_search",
+    "search_image": "goodrate.api.image_search",
     "generate_shop": "goodrate.api.shops",
     "label": "goodrate.api.labelling",
     "next_labels": "goodrate.api.next_labels",
@@ -34,14 +38,17 @@ _NAMES = {
     "warm": "goodrate.api.warming",
 }
 __all__ = [
-    "CalibratedJudge", "Catalog", "FunctionJudge", "Index", "Judgements", "Verdict", "__version__", "evaluate",
-    "export", "generate_shop", "label", "next_labels", "open_judge", "read_catalog", "read_judgements", "serve",
-    "train", "trim", "tune", "understand", "warm",
+    "CalibratedJudge", "Catalog", "FunctionJudge", "Index", "Judgements", "Verdict", "__version__", "describe",
+    "evaluate", "export", "film", "generate_shop", "index_pictures", "label", "next_labels", "open_judge",
+    "read_catalog", "read_judgements", "search_image", "serve", "train", "trim", "tune", "understand", "warm",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from goodrate.api.describing import describe
     from goodrate.api.evaluating import evaluate
     from goodrate.api.exporting import export
+    from goodrate.api.filming import film
+    from goodrate.api.image_search import index_pictures, search_image
     from goodrate.api.index import Index
     from goodrate.api.judging import open_judge
     from goodrate.api.labelling import label

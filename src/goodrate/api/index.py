@@ -98,9 +98,9 @@ class Index:
         """
         from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields
         from goodrate.retrieval.manifest import is_index, require_free
-        from goodrate.retrieval.turns import WAIT_S, writing_turn
+        from goodrate.retrieval.turns import WAIT_S, located, writing_turn
 
-        path = Path(path)
+        path = located(path)
         check_fields(fields if fields is not None else RENDERED_FIELDS)
         if not is_index(path):  # refused, and the encoder read, before there is a folder
             require_free(path)

@@ -21,21 +21,23 @@ CATALOG_FORMATS = "esci, wands, chorus, merchant or shopify"  # catalog.formats.
 
 def read_catalog(
     source: Any, format: str | None = None, map: Mapping[str, str] | None = None, skip_bad: int = 0,
-    decimal: str | None = None, currency: str | None = None,
+    decimal: str | None = None, currency: str | None = None, images: str | Path | None = None,
 ) -> Catalog:  # fmt: skip
     """The items of a file (csv, tsv, json, jsonl, parquet, xlsx, xml; also .gz or .zst), or a polars or pandas frame.
 
     format: esci, wands, chorus, merchant, shopify, or None. map: our column -> theirs, such as {"id": "sku",
     "title": "name"}; columns that are not ours become attributes. skip_bad: bad rows to leave out (Catalog.skipped
     lists them). decimal: point or comma, where the column of prices does not say which; currency: of prices that have
-    none written, such as EUR. Catalog.notes tells how it was read. Raises FileNotFoundError, or ValueError with file,
-    row, column and what was expected.
+    none written, such as EUR. images: the folder of the items' pictures, which are checked: paths of the column image,
+    or files that are called like ids (docs/images.md). Catalog.notes tells how it was read. Raises FileNotFoundError,
+    or ValueError with file, row, column and what was expected.
     """
     from goodrate.catalog import readers
     from goodrate.catalog.prices import PriceOptions
 
     read = readers.read_catalog if isinstance(source, (str, Path)) else readers.frame_catalog
-    return read(source, format, dict(map) if map else None, skip_bad, PriceOptions(decimal, currency))
+    prices, folder = PriceOptions(decimal, currency), None if images is None else Path(images)
+    return read(source, format, dict(map) if map else None, skip_bad, prices, folder)
 
 
 def read_judgements(

@@ -32,21 +32,22 @@ Noted = Callable[["Index", "CalibratedJudge"], "CalibratedJudge"]  # gives a jud
 
 def serve(
     index: Index, host: str = "127.0.0.1", port: int = 8000, token_file: str | Path | None = None,
-    insecure: bool = False, workbench: str | Path | None = None,
+    insecure: bool = False, workbench: str | Path | None = None, clips: str | Path | None = None,
 ) -> None:  # fmt: skip
     """Answer HTTP requests until Ctrl-C or SIGTERM; requests under way are finished.
 
     /search, /judge, /explain, /v1/rerank and /healthz, the page at /. token_file: who may ask (serving.access).
-    workbench: a folder for what people say of the search (docs/comparing.md). Raises ValueError when the address is
-    taken, and for one that others reach without a token_file unless insecure.
+    workbench: a folder for what people say of the search (docs/comparing.md). clips: the folder of the items' clips
+    (docs/film.md). Raises ValueError when the address is taken, and for one that others reach without a token_file
+    unless insecure.
     """
     require("serve", "goodrate serve")
-    allowed = access(host, Path(token_file) if token_file else None, insecure)
+    allowed, moving = access(host, Path(token_file) if token_file else None, insecure), clips_folder(clips)
     with listen(host, port) as listener:
         team = open_workbench(workbench)
         served = live(index)
         warm_up(index)
-        run(served, listener, Parts(encoder=text_encoder(index), access=allowed, workbench=team))
+        run(served, listener, Parts(encoder=text_encoder(index), access=allowed, workbench=team, clips=moving))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -163,7 +164,14 @@ def with_judge(
 
 
 def verdicts_file(index: Path, named: Path | None = None) -> Path:
-    """Where the verdicts of an index's searches are kept, unless another file is named."""
+    """Where the verdicts of an index's searches are kept, unless another file is named.
+
+    Raises ValueError for an index on S3, where no SQLite file can be written.
+    """
+    from goodrate.retrieval.remote import address
+
+    if named is None and address(index) is not None:
+        raise ValueError(f"{address(index)}: verdicts are not kept on S3; name a file for them: --verdicts FILE")
     return named or index / "verdicts.sqlite"
 
 
@@ -231,6 +239,13 @@ def follow_clicks(pipeline: LivePipeline, events: Path) -> None:
     from goodrate.serving.click_file import follow_events
 
     follow_events(pipeline.current, events)
+
+
+def clips_folder(folder: str | Path | None) -> Path | None:
+    """The folder of clips, as it is. FileNotFoundError where there is none of that name."""
+    if folder is not None and not Path(folder).is_dir():
+        raise FileNotFoundError(f"{folder} is no folder; --clips names the one that the catalogue's clips lie in")
+    return None if folder is None else Path(folder)
 
 
 def open_workbench(folder: str | Path | None) -> Workbench | None:

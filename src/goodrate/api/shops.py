@@ -28,12 +28,21 @@ def generate_shop(**settings: Any) -> Shop:
     return generate(ShopSettings(**settings))
 
 
-def write_shop(shop: Shop, out: str | Path) -> dict[str, int]:
-    """Write the shop's files to a folder, in the place of an older shop. Returns bytes by file name."""
+def write_shop(shop: Shop, out: str | Path, picture_size: int | None = None) -> dict[str, int]:
+    """Write the shop's files to a folder, in the place of an older shop. Returns bytes by the name of file or folder.
+
+    picture_size: pixels a side of pictures of all items (docs/images.md); None: without pictures.
+    """
     from goodrate.shop import export
 
-    export.write_shop(shop, Path(out))
-    return {name: (Path(out) / name).stat().st_size for name in export.FILES}
+    folder = export.write_shop(shop, Path(out), picture_size)
+    sizes = {name: (folder / name).stat().st_size for name in export.FILES}
+    if picture_size is not None:
+        from goodrate.shop.picture_export import IMAGES, PICTURED
+
+        drawn = sum(path.stat().st_size for path in (folder / IMAGES).iterdir())
+        sizes |= {PICTURED: (folder / PICTURED).stat().st_size, f"{IMAGES}/": drawn}
+    return sizes
 
 
 def example_pairs(shop: Shop, count: int) -> dict[str, list[dict[str, Any]]]:

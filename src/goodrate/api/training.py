@@ -111,17 +111,18 @@ def settings_with_data(recipe: str) -> type[BaseModel]:
 def fit_settings(
     data: dict[str, Any], encoders: list[str], language_model: str | None, layers: list[int] | None = None,
     characters: int = 160, folds: int = 5, features: str | None = None, language: str | None = None,
+    neighbours: bool = False,
 ) -> BaseModel:  # fmt: skip
     """Settings of judge_ensemble from what its verb is told. data: of DataSettings. No encoders: that of data["index"].
 
-    features: run folder before this one. language: of queries; None = that of the index, or English. Raises ValueError
-    when there is no encoder, or a value that is no setting's.
+    features: run folder before this one. language: of queries; None = that of the index, or English. neighbours:
+    whether what a query finds is a member. Raises ValueError when there is no encoder, or a value that is no setting's.
     """
     from goodrate.settings import complete
 
     own = {"encoders": named_encoders(data, encoders), "language_model": language_model, "layers": layers}
     own["language"] = language or _index_language(data)
-    more = {"characters": characters, "folds": folds, "features": features, "data": data}
+    more = {"characters": characters, "folds": folds, "features": features, "neighbours": neighbours, "data": data}
     return complete(settings_with_data("judge_ensemble"), {**own, **more})
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from goodrate.catalog.html_text import without_html
 from goodrate.catalog.problems import BadRow
-from goodrate.catalog.rendering import compact_attributes, merged_objects, render_item, render_items
+from goodrate.catalog.rendering import INFERRED, compact_attributes, merged_objects, render_item, render_items
 from goodrate.catalog.tables import json_objects
+
+if TYPE_CHECKING:
+    from goodrate.catalog.images import Pictures
 
 __all__ = ["ITEM_COLUMNS", "PATH_SEPARATOR", "VALUE_SEPARATOR", "Catalog", "render_item", "render_items"]
 
@@ -29,8 +32,10 @@ ITEM_COLUMNS: dict[str, type[pl.DataType]] = {
     "rating": pl.Float64,  # null = unknown
     "currency": pl.String,  # of the price, an ISO code such as EUR; "" = unknown
     "image": pl.String,  # an address or a path; "" = none
+    "clip": pl.String,  # a path of an animation below the folder of clips; "" = none
     "parent_id": pl.String,  # the group of variants that the item belongs to; "" = none
     "attributes": pl.String,  # a JSON object, name -> scalar or list
+    INFERRED: pl.String,  # what models fill in (catalog.inferred), a JSON list; "[]" = nothing
 }
 
 
@@ -41,16 +46,17 @@ class Catalog:
     that are not ours become attributes, as they do in files.
     skipped: rows that the reader left out because --skip-bad allowed it. notes: how the reader took what can be read in
     several ways, a line each. skipped_ids: those of skipped rows that have one. plain: the texts were read before, and
-    what looks like HTML in them is meant; otherwise they become text, as those of files do.
+    what looks like HTML in them is meant; otherwise they become text, as those of files do. pictures: where the
+    pictures lie that the column image names; None: that was not asked.
     """
 
     def __init__(
         self, frame: pl.DataFrame, skipped: tuple[BadRow, ...] = (), notes: tuple[str, ...] = (),
-        skipped_ids: tuple[str, ...] = (), plain: bool = False,
+        skipped_ids: tuple[str, ...] = (), plain: bool = False, pictures: Pictures | None = None,
     ) -> None:  # fmt: skip
         typed = _normalised(frame)
         self.frame = typed if plain else without_html(typed)[0]
-        self.skipped, self.notes, self.skipped_ids = skipped, notes, skipped_ids
+        self.skipped, self.notes, self.skipped_ids, self.pictures = skipped, notes, skipped_ids, pictures
         if self.frame["id"].n_unique() < len(self.frame):
             doubled = self.frame.filter(pl.col("id").is_duplicated())["id"][0]
             raise ValueError(f"item id {doubled!r} occurs more than once; ids must be unique")
@@ -80,13 +86,17 @@ class Catalog:
         """Some of the items, by place: items[:5]."""
         if not isinstance(place, slice):
             raise TypeError(f"a catalogue is cut with a slice such as items[:5], not {place!r}; rows([id]) finds by id")
-        return Catalog(self.frame[place], notes=self.notes, plain=True)
+        return Catalog(self.frame[place], notes=self.notes, plain=True, pictures=self.pictures)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self.to_rows())
 
     def __repr__(self) -> str:
         return f"Catalog of {len(self):,} items"
+
+    def picture(self, place: int) -> bytes | None:
+        """The bytes of an item's picture, by its place; None where it has none here. Raises images.PictureError."""
+        return None if self.pictures is None else self.pictures.content(self.frame["image"][place])
 
     def text(self) -> list[str]:
         """Every item as one line of text, in catalogue order."""
@@ -95,7 +105,9 @@ class Catalog:
     @cached_property
     def content_hash(self) -> str:
         """12 hex digits over all items and their order; the same on every machine."""
-        return hashlib.sha256(self.frame.write_ndjson().encode()).hexdigest()[:12]
+        plain = (self.frame[INFERRED] == "[]").all()
+        told = self.frame.drop(INFERRED) if plain else self.frame
+        return hashlib.sha256(told.write_ndjson().encode()).hexdigest()[:12]
 
 
 def _normalised(frame: pl.DataFrame) -> pl.DataFrame:
@@ -113,7 +125,7 @@ def _normalised(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _column(frame: pl.DataFrame, name: str, dtype: type[pl.DataType]) -> pl.Expr:
     """One column in its type, or its empty value."""
-    empty = {"attributes": "{}"}.get(name, "" if dtype is pl.String else None)
+    empty = {"attributes": "{}", INFERRED: "[]"}.get(name, "" if dtype is pl.String else None)
     if name not in frame.columns:
         return pl.lit(empty, dtype=dtype).alias(name)
     value = pl.col(name).cast(dtype)

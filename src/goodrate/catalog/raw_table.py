@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from goodrate.catalog.images import kept_name
 from goodrate.catalog.problems import BadRow
 
 ROW = "__row__"
@@ -30,7 +31,8 @@ class Wanted:
 
     columns: names that stay columns; ignored: patterns (as of a shell: seo_*) of names that are left out; the others go
     to EXTRAS. rename: their name -> the one that columns and ignored mean. reshape: changes the rows (with ROW) of a
-    flat table before all that, and says what it left out. pictures: columns that are left out where they hold bytes.
+    flat table before all that, and says what it left out. pictures: columns that are left out where they hold bytes, or
+    that become the names of those bytes in `kept`, which is filled.
     """
 
     columns: Collection[str]
@@ -38,6 +40,7 @@ class Wanted:
     rename: Callable[[str], str] = str
     reshape: Reshape | None = None
     pictures: Collection[str] = ()
+    kept: dict[str, bytes] | None = None
 
     def dropped(self, names: Iterable[str]) -> set[str]:
         """Those of the names that are left out."""
@@ -104,19 +107,22 @@ def numbered(frame: pl.DataFrame, first: int, missing: Iterable[int] = ()) -> pl
 def typed_table(path: Path, frame: pl.DataFrame, wanted: Wanted, first: int = 1) -> RawTable:
     """A frame whose columns have types, as a table. first: the number of its first row."""
     frame = frame.rename(dict(zip(frame.columns, wanted.names(frame.columns), strict=True)))
-    frame = frame.drop(column.name for column in frame if column.name in wanted.pictures and _is_picture(column))
-    no_texts = tuple(bad for column in frame if column.name in wanted.columns for bad in _no_texts(column))
+    drawn = [column for column in frame if column.name in wanted.pictures and _is_picture(column)]
+    frame = frame.drop(column.name for column in drawn)
+    if wanted.kept is not None:
+        frame = frame.with_columns(_kept(column, wanted.kept) for column in drawn)
+    no_texts = tuple(bad for column in frame if column.name in wanted.columns for bad in _no_texts(column, first))
     plain = [_plain(path, column, column.name in wanted.columns) for column in frame]
     frame = pl.DataFrame([column for column in plain if column is not None])
     return replace(tabular(path, numbered(frame, first=first), frame.columns, wanted), no_texts=no_texts)
 
 
-def _no_texts(column: pl.Series) -> list[NoText]:
-    """The values of a typed column when its type holds neither texts nor numbers."""
+def _no_texts(column: pl.Series, first: int) -> list[NoText]:
+    """The values of a typed column when its type holds neither texts nor numbers. first: number of the first row."""
     found = {pl.Boolean: "true or false", pl.Struct: "an object", pl.List: "a list", pl.Array: "a list"}
     word = found.get(column.dtype.base_type())
     filled = column.is_not_null() if word else pl.Series([], dtype=pl.Boolean)
-    return [NoText(row, column.name, word) for row in (filled.arg_true() + 1).to_list()] if word else []
+    return [NoText(row, column.name, word) for row in (filled.arg_true() + first).to_list()] if word else []
 
 
 def _plain(path: Path, column: pl.Series, required: bool) -> pl.Series | None:
@@ -140,6 +146,18 @@ def _plain(path: Path, column: pl.Series, required: bool) -> pl.Series | None:
 def _is_picture(column: pl.Series) -> bool:
     """Whether a column holds bytes that are no text."""
     return _holds_bytes(column.dtype) and _decoded(column) is None
+
+
+def _kept(column: pl.Series, kept: dict[str, bytes]) -> pl.Series:
+    """The names of the bytes of a column, or of its objects' field `bytes`, which go into `kept` by those names."""
+    held = column
+    if isinstance(column.dtype, pl.Struct) and "bytes" in [field.name for field in column.dtype.fields]:
+        held = column.struct.field("bytes")
+    if held.dtype != pl.Binary:
+        return pl.Series(column.name, [None] * len(column), dtype=pl.String)
+    names = [kept_name(content) if content else None for content in held]
+    kept.update((name, content) for name, content in zip(names, held, strict=True) if name is not None)
+    return pl.Series(column.name, names, dtype=pl.String)
 
 
 def _as_json(column: pl.Series) -> pl.Series:

@@ -20,13 +20,15 @@ from goodrate.catalog.formats import (
     resolve_columns,
 )  # fmt: skip
 from goodrate.catalog.html_text import without_html
+from goodrate.catalog.images import Pictures, check_pictures, without_picture
+from goodrate.catalog.inferred import checked
 from goodrate.catalog.item_ids import without_point_zero
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.lists import LISTS, list_attributes, path_texts
 from goodrate.catalog.prices import EMPTY, PLAIN, PriceOptions, read_prices
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.raw_table import EXTRAS, ROW, RawTable, Wanted
-from goodrate.catalog.rendering import merged_objects
+from goodrate.catalog.rendering import INFERRED, merged_objects
 from goodrate.catalog.tables import frame_wanted, read_wanted
 
 NUMBERS = ("price", "rating")
@@ -36,16 +38,17 @@ MAPPED = "--map {0}, in training --set data.catalog_map.{0}"
 
 def read_catalog(
     path: str | Path, format: str | None = None, mapping: dict[str, str] | None = None, skip_bad: int = 0,
-    prices: PriceOptions = AS_WRITTEN,
+    prices: PriceOptions = AS_WRITTEN, images: Path | None = None,
 ) -> Catalog:  # fmt: skip
     """The items of a file that ends in one of tables.READERS, plain or .gz or .zst.
 
     format: one of ITEM_FORMATS, or None for a file whose columns have our names. mapping: our name -> their column.
     skip_bad: how many bad rows to leave out; they are listed in Catalog.skipped. prices: what the file does not say of
-    them. Columns that are not ours become attributes. Raises FileNotFoundError, or ValueError with file, row, column
-    and what was expected.
+    them. images: the folder of their pictures, which are checked (catalog.images); an item whose picture cannot be
+    used counts for skip_bad and stays, without it. Columns that are not ours become attributes. Raises
+    FileNotFoundError, or ValueError with file, row, column and what was expected.
     """
-    return _catalog(partial(read_wanted, path), format, mapping, skip_bad, prices)
+    return _catalog(partial(read_wanted, path), format, mapping, skip_bad, prices, images)
 
 
 def is_catalog(path: str | Path, format: str | None = None, mapping: dict[str, str] | None = None) -> bool:
@@ -58,21 +61,22 @@ def is_catalog(path: str | Path, format: str | None = None, mapping: dict[str, s
 
 def frame_catalog(
     frame: Any, format: str | None = None, mapping: dict[str, str] | None = None, skip_bad: int = 0,
-    prices: PriceOptions = AS_WRITTEN,
+    prices: PriceOptions = AS_WRITTEN, images: Path | None = None,
 ) -> Catalog:  # fmt: skip
     """The items of a polars or pandas frame, checked like those of a file: see read_catalog. Rows count from 1."""
-    return _catalog(partial(frame_wanted, "frame", frame), format, mapping, skip_bad, prices)
+    return _catalog(partial(frame_wanted, "frame", frame), format, mapping, skip_bad, prices, images)
 
 
 def _catalog(
     read: Callable[[Wanted], RawTable], format: str | None, mapping: dict[str, str] | None, skip_bad: int,
-    prices: PriceOptions,
+    prices: PriceOptions, images: Path | None,
 ) -> Catalog:  # fmt: skip
     """The items of a table. read: the table, given what is wanted of it."""
     layout, locale = find_format(format, ITEM_FORMATS)
     candidates = resolve_columns(list(ITEM_COLUMNS), layout, mapping)
     columns = {name for names in candidates.values() for name in names} | set(layout.locale_columns)
-    wanted = Wanted(columns, layout.ignored, layout.rename, layout.reshape, candidates["image"])
+    kept: dict[str, bytes] | None = None if images is None else {}
+    wanted = Wanted(columns, layout.ignored, layout.rename, layout.reshape, candidates["image"], kept)
     table = fill_row_by_row(read(wanted), candidates, layout)
     column_of = {ours: next((n for n in names if n in table.columns), names[0]) for ours, names in candidates.items()}
     needed = {name: column_of[name] for name in ("id", "title", *(mapping or {}))}
@@ -82,13 +86,28 @@ def _catalog(
     ids, told = without_point_zero(frame["id"])
     notes = (*table.notes, *column_notes(table, candidates, layout, format), *told, *notes)
     frame = frame.with_columns(ids)
-    skipped = tolerate(table.path, [*table.problems, *problems], skip_bad)
+    problems = [*table.problems, *problems]
+    if images is not None:
+        frame, pictured = _with_pictures(frame, images, table.path, kept or {})
+        tolerate(table.path, [*problems, *pictured], skip_bad)
+        notes = (*notes, *without_picture(pictured))
+    skipped = tolerate(table.path, problems, skip_bad)
     bad = pl.col(ROW).is_in([problem.row for problem in skipped])
     usable = frame.filter(~bad) if skipped else frame
     if usable.is_empty():
         raise ValueError(f"{table.path} has no usable row")
     skipped_ids = tuple(frame.filter(bad & (pl.col("id") != ""))["id"]) if skipped else ()
-    return Catalog(usable.select(*ITEM_COLUMNS), skipped, notes, skipped_ids, plain=True)
+    pictures = None if images is None else Pictures(images, kept or {})
+    return Catalog(usable.select(*ITEM_COLUMNS), skipped, notes, skipped_ids, plain=True, pictures=pictures)
+
+
+def _with_pictures(
+    frame: pl.DataFrame, folder: Path, source: Path, kept: dict[str, bytes]
+) -> tuple[pl.DataFrame, list[BadRow]]:
+    """The frame with pictures as paths from their folder, none where they cannot be used, and what is wrong."""
+    images, problems = check_pictures(frame, ROW, folder, source, kept)
+    bad = pl.col(ROW).is_in([problem.row for problem in problems])
+    return frame.with_columns(images).with_columns(image=pl.when(~bad).then("image")), problems
 
 
 def _items(
@@ -106,6 +125,9 @@ def _items(
     attributes, bad = _attributes(raw, present.get("attributes"), layout)
     frame, more, notes = _plain_texts(frame.with_columns(list_attributes(attributes).alias("attributes")))
     problems += [*_identity_problems(frame), *more, *bad]
+    if INFERRED in present:
+        read, bad = checked(frame[INFERRED], frame[ROW])
+        frame, problems = frame.with_columns(read), problems + bad
     if "price" in present:
         frame, bad, told = _with_prices(frame, table, present["price"], layout.price_factor, prices)
         problems, notes = problems + bad, (*told, *notes)

@@ -13,7 +13,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from goodrate.cli.options import AcrossTiers, Encoder, Judge, JudgeMs, Mode, Ranker, Rules, Verdicts
+from goodrate.cli.options import (
+    AcrossTiers,
+    Encoder,
+    ImageEncoder,
+    IndexArgument,
+    Judge,
+    JudgeMs,
+    Mode,
+    Ranker,
+    Rules,
+    Verdicts,
+)
+from goodrate.cli.picture_index import refuse_others, search_by_image
 from goodrate.cli.terminal import console as status_console
 from goodrate.cli.terminal import uncollected, verb_app
 from goodrate.strict_json import dumps
@@ -68,6 +80,8 @@ Examples:
 
   goodrate search shop-index "desk lamp" --group-by parent_id --sort price
 
+  goodrate search shop-index --image photo.jpg --where "price < 50"
+
   goodrate search shop-index "desk lamp" --rules ranking_rules.toml --offset 10
 
   goodrate search shop-index "desk lamp" --model runs/judge/judge --judge-ms 200
@@ -78,8 +92,9 @@ Examples:
 
 @app.command(help=HELP)
 def search(
-    index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
-    query: Annotated[str, typer.Argument(help="What a shopper would type.")],
+    context: typer.Context,
+    index: IndexArgument,
+    query: Annotated[str | None, typer.Argument(help="What a shopper would type.", show_default=False)] = None,
     k: Annotated[int, typer.Option("-k", "--k", min=1, max=1_000_000, help="How many results.")] = 10,
     where: Where = None,
     mode: SearchMode = None,
@@ -101,23 +116,25 @@ def search(
     verdicts: Verdicts = None,
     ranker: Ranker = None,
     across_tiers: AcrossTiers = False,
+    image: Annotated[
+        Path | None, typer.Option(help="Search by this picture, without a query.", show_default=False)
+    ] = None,
+    image_encoder: ImageEncoder = None,
     as_typed: AsTyped = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """See HELP."""
-    from goodrate.api.index import Index
-    from goodrate.api.ranker import ranker_choice
-    from goodrate.api.serving import with_judge
-
-    chosen = ranker_choice(ranker, across_tiers)
+    if image is not None:
+        refuse_others(context)
+        search_by_image(index, image, k, where, image_encoder, as_json)
+        return
+    if query is None:
+        raise ValueError("give a QUERY, or --image FILE to search by a picture")
     if rules is not None and no_rules:
         raise ValueError("--rules FILE and --no-rules exclude each other")
-    if model is None and (judge_ms is not None or verdicts is not None):
-        raise ValueError("--judge-ms and --verdicts are for a judge, and there is none: --model JUDGE")
-    with uncollected(), status_console.status("loading"):
-        opened = Index.open(index, encoder, words_only=mode == "lexical")
-        opened = opened.but(rules=rules, as_typed=as_typed, ranker=chosen)
-        opened = with_judge(opened, model, verdicts, depth, judge_ms) if model is not None else opened.but(depth=depth)
+    judging = {"model": model, "verdicts": verdicts, "judge_ms": judge_ms}
+    ordering = {"rules": rules, "as_typed": as_typed, "depth": depth}
+    opened = _opened(index, encoder, mode == "lexical", ordering, judging, ranker, across_tiers)
     if not no_rules:
         _warn(opened)
     start = time.perf_counter()
@@ -133,6 +150,23 @@ def search(
         _print(query, rows, _summary(response, rows, len(opened), milliseconds))
         if response.facets is not None:
             _print_facets(response.facets)
+
+
+def _opened(
+    path: Path, encoder: str | None, words_only: bool, ordering: dict[str, Any], judging: dict[str, Any],
+    ranker: Path | None, across_tiers: bool,
+) -> Index:  # fmt: skip
+    """The index with what orders its results: rules, ranker, judge. ValueError for a judge's option without one."""
+    from goodrate.api.index import Index
+    from goodrate.api.ranker import ranker_choice
+    from goodrate.api.serving import with_judge
+
+    if judging["model"] is None and (judging["judge_ms"] is not None or judging["verdicts"] is not None):
+        raise ValueError("--judge-ms and --verdicts are for a judge, and there is none: --model JUDGE")
+    chosen = ranker_choice(ranker, across_tiers)
+    with uncollected(), status_console.status("loading"):
+        opened = Index.open(path, encoder, words_only=words_only).but(**ordering, ranker=chosen)
+        return with_judge(opened, depth=ordering["depth"], **judging) if judging["model"] is not None else opened
 
 
 def _warn(index: Index) -> None:

@@ -23,11 +23,13 @@ from goodrate.cli.options import (
     Rules,
     Verdicts,
     Workbench,
+    index_place,
 )
 from goodrate.cli.serve_options import (
     AllowHost,
     Candidates,
     ClickEvents,
+    Clips,
     Cors,
     Host,
     Insecure,
@@ -66,6 +68,8 @@ Examples:
 
   goodrate serve shop-index --interleave shop-index,mode=lexical,name=words --workbench team
 
+  goodrate serve shop-index --clips clips      # the page plays what the column clip of the catalogue names
+
   goodrate serve shop-index --host 0.0.0.0 --token-file tokens.txt --log-format json
 
   goodrate serve shop-index --online-weights weights.toml --click-events clicks.jsonl
@@ -76,7 +80,10 @@ Examples:
 
 @app.command(help=HELP)
 def serve(
-    index: Annotated[Path | None, typer.Argument(help="The folder that goodrate index made.")] = None,
+    index: Annotated[
+        Path | None,
+        typer.Argument(help="The folder that goodrate index made, or s3://BUCKET/PATH.", callback=index_place),
+    ] = None,
     model: Judge = None,
     judge_ms: JudgeMs = None,
     host: Host = "127.0.0.1",
@@ -103,14 +110,15 @@ def serve(
     otel: Otel = False,
     workbench: Workbench = None,
     interleave: Interleave = None,
+    clips: Clips = None,
 ) -> None:
     """See HELP."""
     from goodrate.api.interleaving import open_interleaving
     from goodrate.api.ranker import ranker_choice
-    from goodrate.api.serving import Limits, Parts, access, listen, observed, open_workbench, run
+    from goodrate.api.serving import Limits, Parts, access, clips_folder, listen, observed, open_workbench, run
 
     require("serve", "goodrate serve")
-    chosen = ranker_choice(ranker, across_tiers)
+    chosen, moving = ranker_choice(ranker, across_tiers), clips_folder(clips)
     allowed, tracer = access(host, token_file, insecure, allow_host or (), cors or ()), observed(log_format, otel)
     of_index = {"--facts": facts, "--contexts": contexts, "--context-encoder": context_encoder, "--rules": rules}
     of_index |= {"--ranker": ranker, "--online-weights": online_weights, "--click-events": click_events}
@@ -130,11 +138,7 @@ def serve(
         announced = announcement(served.items, served.judge, host, at, token_file is None)
         _say([*announced, *served.notices], served.judge, log_format)
         limits = Limits(body=int(max_body * 1_000_000), requests=max_requests)
-        run(
-            served.pipeline,
-            listener,
-            Parts(limits, served.encoder, allowed, tracer, team, interleaving),
-        )
+        run(served.pipeline, listener, Parts(limits, served.encoder, allowed, tracer, team, interleaving, moving))
 
 
 class Served(NamedTuple):

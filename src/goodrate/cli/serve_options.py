@@ -50,6 +50,10 @@ Interleave = Annotated[
     ),
 ]
 Otel = Annotated[bool, typer.Option("--otel", help="Send traces to where OTEL_EXPORTER_OTLP_ENDPOINT says.")]
+Clips = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the clips that the catalogue's column clip names: the page plays them."),
+]
 OnlineWeights = Annotated[
     Path | None,
     typer.Option(

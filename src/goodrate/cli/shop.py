@@ -26,6 +26,8 @@ Examples:
 
   goodrate shop --out my-shop --set seed=3 --set items=1000 --set queries=400
 
+  goodrate shop --out my-shop --set items=500 --pictures
+
 The folder holds catalog.parquet, queries.csv, judgements.csv, sessions.parquet, rationales.jsonl, facts.jsonl,
 contexts.jsonl and shop.json with the settings that make the same shop again. docs/shop.md says what is in it.
 """
@@ -40,6 +42,10 @@ def shop(
         list[str] | None, typer.Option("--set", help="A setting, such as seed=1 or items=1000.", show_default=False)
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings as a TOML file.", show_default=False)] = None,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Draw a picture of every item, too; see docs/images.md.")
+    ] = False,
+    picture_size: Annotated[int, typer.Option(min=8, max=1024, help="Of --pictures, pixels a side.")] = 128,
     show: Annotated[int, typer.Option(min=0, help="Print N example pairs of each query family, with their truth.")] = 0,
 ) -> None:
     """See HELP."""
@@ -56,7 +62,7 @@ def shop(
     if out is None:
         return
     with console.status(f"writing {out}"):
-        sizes = write_shop(generated, out)
+        sizes = write_shop(generated, out, picture_size if pictures else None)
     table = Table("file", Column("bytes", justify="right"), title=f"{out}", title_justify="left", box=None)
     for name, size in sizes.items():
         table.add_row(name, f"{size:,}")

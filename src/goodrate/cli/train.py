@@ -24,10 +24,12 @@ RECIPES = (
     "judge_human", "judge_entity",
     "judge_sft",
     "judge_dpo", "judge_grpo", "judge_guided", "judge_stepwise", "judge_curriculum", "judge_context", "step_judge",
-    "taosr1", "retriever_contrastive", "retriever_grpo", "click_ranker",
+    "taosr1", "retriever_contrastive", "retriever_grpo", "video_reward", "patch_reward", "video_dpo", "click_ranker",
+    "video_generator", "product_vision_language",
 )  # fmt: skip
 
-HELP = f"""Train a base, a judge, a retriever or a click ranker: {", ".join(RECIPES)}.
+HELP = f"""Train a base, a judge, a retriever, a click ranker, a model that sees products or one that films them:
+{", ".join(RECIPES)}.
 
 What to train on stands in the settings: data.catalog or data.index with data.judgements, or data.shop for a generated
 shop. Queries that are nearly the same stay on one side of the split. A run that was stopped goes on when it is started
@@ -51,6 +53,13 @@ Examples:
 
   goodrate train click_ranker --set events=impressions.parquet --set index=shop-index --set judge=runs/judge/judge
   --out runs/clicks
+
+  goodrate train video_generator --set shop.items=600 --out runs/film      # clips of the generated shop
+
+  goodrate train video_reward --out runs/video      # then patch_reward --set reward=runs/video/model, then video_dpo
+
+  goodrate train product_vision_language --set products.catalog=items.csv --set products.images=photos
+  --out runs/sight
 """
 
 

@@ -27,6 +27,9 @@ LOSS_UNITS: dict[str, Unit] = {
     "ranknet": "group",
     "lambda_loss": "group",
     "dpo": "pair",
+    "video_dpo": "pair",
+    "patch_dpo": "pair",
+    "dense_dpo": "pair",
     "info_nce": "update",
 }
 
@@ -79,6 +82,34 @@ def dpo(
     Arguments are sequence log probabilities (sums over the completion). arXiv 2305.18290.
     """
     return -F.logsigmoid(beta * ((chosen - reference_chosen) - (rejected - reference_rejected)))
+
+
+def video_dpo(winner: Tensor, loser: Tensor, *, beta: float) -> Tensor:
+    """-log sigmoid(-(beta / 2) (winner - loser)), one value per pair (N,): DPO of a diffusion model.
+
+    winner, loser: (N,) mean squared error of the policy less that of the reference, at one time and one noise for both
+    videos and both networks. Diffusion-DPO, arXiv 2311.12908.
+    """
+    return -F.logsigmoid(-beta / 2 * (winner - loser))
+
+
+def patch_dpo(winner: Tensor, loser: Tensor, sign: Tensor, weight: Tensor, *, beta: float) -> Tensor:
+    """The same for each patch, its weighted mean per pair (N,): the patch term of Gran-DPO (after arXiv 2502.06812).
+
+    winner, loser: (N, P) as in video_dpo, of one patch. sign: (N, P) 1 where the winner's patch is the better one, -1
+    where the loser's is. weight: (N, P) in 0..1. Divided by the weights' sum, 1 at least: no weight at all gives 0.
+    """
+    values = -F.logsigmoid(-beta / 2 * sign * (winner - loser))
+    return (weight * values).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+
+
+def dense_dpo(winner: Tensor, loser: Tensor, label: Tensor, *, beta: float) -> Tensor:
+    """-log sigmoid(-(beta / 2) mean_p l_p (winner_p - loser_p)), one value per pair (N,): one sigmoid for all patches.
+
+    label: (N, P) in -1..1, sign times weight. DenseDPO (arXiv 2506.03517) with patches in place of segments; the mean
+    in place of its sum, so that beta is on the scale of video_dpo, which it equals where every label is 1.
+    """
+    return -F.logsigmoid(-beta / 2 * (label * (winner - loser)).mean(dim=1))
 
 
 def info_nce(scores: Tensor, positive: Tensor, allowed: Tensor, *, temperature: float) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from goodrate.catalog.inferred import INFERRED, NONE, shown
 from goodrate.relevance.verdicts import Verdict
 
 # An unjudged item is unknown: it stands above what the judge called Bad and below what it called Good or Mid.
@@ -55,9 +56,12 @@ class Result:
 
 
 def shown_item(row: Mapping[str, Any]) -> dict[str, Any]:
-    """An item for JSON: attributes read, and a price or rating that is not a finite number given as none."""
+    """An item for JSON: attributes read, those that models fill in apart from the shop's own (catalog.inferred.shown),
+    and a price or rating that is not a finite number given as none.
+    """
     numbers = {name: row[name] if _finite(row[name]) else None for name in ("price", "rating")}
-    return {**row, **numbers, "attributes": json.loads(row["attributes"] or "{}")}
+    own = json.loads(row["attributes"] or "{}")
+    return {**row, **numbers, "attributes": own, INFERRED: shown(row.get(INFERRED) or NONE, own, row)}
 
 
 def _finite(value: float | None) -> bool:

@@ -56,6 +56,7 @@ class Settings(BaseModel):
     fields: list[str] = Field(default=list(FIELDS), description="what is read of an item")
     characters: int = Field(160, ge=20, description="of an item that the probe reads")
     encoder_characters: int = Field(CHARACTERS, ge=20, description="of an item that an encoder reads")
+    neighbours: bool = Field(False, description="also compare an item with what the query finds; encodes the catalogue")
     language: str = Field("en", description="of queries: rules for exclusions and measures (en, de; others have none)")
     opening: str | None = Field(None, description="what the probe reads before every pair; null = an invented log")
     features: str | None = Field(None, description="run folder before this one, whose pairs need not be read again")
@@ -89,8 +90,9 @@ def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -
     for folder, chosen in remembered:
         folder.begin(chosen, data.choice.split_seed)
     judges = untrained_judges(
-        encoders, data.catalog, data.scale, settings.language, settings.fields, settings.encoder_characters
-    )
+        encoders, data.catalog, data.scale, settings.language, settings.fields, settings.encoder_characters,
+        settings.neighbours,
+    )  # fmt: skip
     members = untrained_members(judges, pairs)
     probe = _probe(settings, data, pairs, out, progress) if settings.language_model else None
     if probe:

@@ -41,7 +41,12 @@ RECIPES = {
     "taosr1": "goodrate.recipes.taosr1:TAOSR1",
     "retriever_contrastive": "goodrate.recipes.retriever_runs:RETRIEVER_CONTRASTIVE",
     "retriever_grpo": "goodrate.recipes.retriever_runs:RETRIEVER_GRPO",
+    "video_reward": "goodrate.recipes.video_reward:VIDEO_REWARD",
+    "patch_reward": "goodrate.recipes.patch_reward:PATCH_REWARD",
+    "video_dpo": "goodrate.recipes.video_dpo:VIDEO_DPO",
     "click_ranker": "goodrate.recipes.click_ranker:CLICK_RANKER",
+    "video_generator": "goodrate.recipes.video_generator:VIDEO_GENERATOR",
+    "product_vision_language": "goodrate.recipes.product_vision_language:PRODUCT_VISION_LANGUAGE",
 }
 
 

@@ -49,9 +49,9 @@ class Card(JudgeCard):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        from goodrate.catalog.rendering import check_fields
+        from goodrate.catalog.rendering import JUDGE_FIELDS, check_fields
 
-        check_fields(self.fields)
+        check_fields(self.fields, JUDGE_FIELDS)
         check_odds(self.slope, self.cuts, len(self.relevance_scale))
         if self.language not in languages():
             raise ValueError(f"language {self.language!r}: no rules for it; known: {', '.join(languages())}")

@@ -41,9 +41,9 @@ class Card(JudgeCard):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        from goodrate.catalog.rendering import check_fields
+        from goodrate.catalog.rendering import JUDGE_FIELDS, check_fields
 
-        check_fields(self.fields)
+        check_fields(self.fields, JUDGE_FIELDS)
         require_count("max_tokens", self.max_tokens, least=1)
         require_count("labelled_pairs", self.labelled_pairs, least=0, most=10**12)
 

@@ -12,19 +12,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from goodrate.catalog.normal_form import composed_text
 from goodrate.relevance.judge_card import CARD_FILE, JudgeCard, require_count, write_judge_card
 from goodrate.relevance.odds import check_odds, label_probabilities
 from goodrate.relevance.pairs import Item, Pair, rendered
 from goodrate.relevance.protocol import Assessment
 from goodrate.relevance.reason_words import word_steps
+from goodrate.relevance.text_vectors import TextVectors, shared_vectors
 from goodrate.relevance.verdicts import Explanation, ReasonStep
 from goodrate.scale import RelevanceScale
 
 if TYPE_CHECKING:
     from goodrate.models.encoder import Encoder
-
-REMEMBERED = 200_000  # item vectors that a loaded judge keeps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +45,9 @@ class Card(JudgeCard):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        from goodrate.catalog.rendering import check_fields
+        from goodrate.catalog.rendering import JUDGE_FIELDS, check_fields
 
-        check_fields(self.fields)
+        check_fields(self.fields, JUDGE_FIELDS)
         require_count("characters", self.characters, least=0)
         check_odds(self.slope, self.cuts, len(self.relevance_scale))
 
@@ -59,17 +57,22 @@ def open_kind(folder: Path, card: JudgeCard) -> EncoderJudge:
 
     Raises FileNotFoundError when its encoder is missing, ValueError when it is another one than the card was made with.
     """
+    assert isinstance(card, Card)
+    return EncoderJudge(open_vectors(folder, card.encoder, card.fingerprint), card)
+
+
+def open_vectors(folder: Path, name: str, fingerprint: str) -> TextVectors:
+    """Those of the encoder that a judge folder names, shared with other judges that have it open. As open_kind."""
     from goodrate.models.encoder import Encoder
 
-    assert isinstance(card, Card)
-    beside = folder / card.encoder
+    beside = folder / name
     try:
-        encoder = Encoder.load(str(beside) if beside.is_dir() else card.encoder, precision="auto")
+        encoder = Encoder.load(str(beside) if beside.is_dir() else name, precision="auto")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{folder / CARD_FILE} names an encoder that is missing: {error}") from error
-    if encoder.fingerprint != card.fingerprint:
-        raise ValueError(f"{folder}: {card.encoder} is another encoder than this judge was made with; make it anew")
-    return EncoderJudge(encoder, card)
+    if encoder.fingerprint != fingerprint:
+        raise ValueError(f"{folder}: {name} is another encoder than this judge was made with; make it anew")
+    return shared_vectors(encoder)
 
 
 def write_encoder_judge(folder: Path, card: Card) -> None:
@@ -81,9 +84,14 @@ def write_encoder_judge(folder: Path, card: Card) -> None:
 class EncoderJudge:
     """A text encoder with a card. Vectors of item texts are kept while it is loaded."""
 
-    def __init__(self, encoder: Encoder, card: Card) -> None:
-        self.encoder, self.card = encoder, card
-        self._vectors: dict[str, np.ndarray] = {}
+    def __init__(self, encoder: Encoder | TextVectors, card: Card) -> None:
+        self.vectors = encoder if isinstance(encoder, TextVectors) else TextVectors(encoder)
+        self.card = card
+
+    @property
+    def encoder(self) -> Encoder:
+        """What encodes queries and items."""
+        return self.vectors.encoder
 
     @property
     def scale(self) -> RelevanceScale:
@@ -124,18 +132,11 @@ class EncoderJudge:
 
     def query_vectors(self, queries: Sequence[str]) -> np.ndarray:
         """Vectors (Q, D) of queries."""
-        return self.encoder.encode_queries([composed_text(query) for query in queries])
+        return self.vectors.queries(queries)
 
     def item_vectors(self, items: Sequence[Item]) -> np.ndarray:
-        """Vectors (N, D) of items; those of the last REMEMBERED texts are kept."""
-        texts = self.reads(items)
-        new = [text for text in dict.fromkeys(texts) if text not in self._vectors]
-        if len(self._vectors) + len(new) > REMEMBERED:
-            self._vectors.clear()
-            new = list(dict.fromkeys(texts))
-        if new:
-            self._vectors.update(zip(new, self.encoder.encode_items(new), strict=True))
-        return np.stack([self._vectors[text] for text in texts])
+        """Vectors (N, D) of items."""
+        return self.vectors.items(self.reads(items))
 
 
 def field_texts(items: Sequence[Item], fields: Sequence[str]) -> list[str]:

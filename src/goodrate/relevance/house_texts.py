@@ -6,6 +6,7 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from goodrate.catalog.rendering import INFERRED
 from goodrate.relevance.pairs import RENDERERS, item_texts
 from goodrate.relevance.prompts import TEMPLATES, judge_prompt, with_hint
 from goodrate.relevance.rationale import CHECKS, ORDERS, RELATIONS, STRENGTHS, USES, Rationale, Want, write
@@ -46,7 +47,8 @@ def item_prompts(items: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     In lower case, too, which is how shoppers write: of the queries of a real shop a quarter then lacked a token, with
     it one in ninety (docs/trim.md).
     """
-    forms = [item_texts(items, form) for form in RENDERERS]
+    filled = any(item.get(INFERRED) not in (None, "", "[]") for item in items)
+    forms = [item_texts(items, form) for form in RENDERERS if filled or not form.endswith("_filled")]
     parts = [[judge_prompt("", text, template="nano")[1] for text in texts] for texts in zip(*forms, strict=True)]
     return [[*texts, texts[-1].lower()] for texts in parts]
 

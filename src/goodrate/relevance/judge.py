@@ -243,18 +243,29 @@ def stored_verdicts(
     by_key = dict(zip(keys, pairs, strict=True))
     stored = store.get_many(by_key)
     pending = store.pending(keys, reasons, retry_failed, missing)
-    again = sorted(key for key in pending if key not in stored or stored[key].status != OK)
-    unexplained = sorted(pending - set(again))
-    fresh = judge.fresh_verdicts([by_key[key] for key in again], reasons) if again else []
-    new = dict(zip(again, fresh, strict=True))
-    if unexplained:
-        waiting = [by_key[key] for key in unexplained]
-        unreasoned = _completed([stored[key] for key in unexplained], waiting, judge)
-        new.update(zip(unexplained, judge.explained(waiting, unreasoned), strict=True))
+    new = new_verdicts(judge, {key: (by_key[key], stored.get(key)) for key in sorted(pending)}, reasons)
     if new:
         store.put_many(new)
     verdicts = {**{key: replace(verdict, cached=True) for key, verdict in stored.items()}, **new}
     return _completed([verdicts[key] for key in keys], pairs, judge)
+
+
+def new_verdicts(
+    judge: CalibratedJudge, work: Mapping[str, tuple[Pair, Verdict | None]], reasons: bool = False
+) -> dict[str, Verdict]:
+    """The verdict of each key's pair, judged now. work: in the order of judging, each with what is stored.
+
+    A stored verdict that is no failure is not judged again: it gets its explanation.
+    """
+    again = [key for key, (_, stored) in work.items() if stored is None or stored.status != OK]
+    explained = [key for key, (_, stored) in work.items() if stored is not None and stored.status == OK]
+    fresh = judge.fresh_verdicts([work[key][0] for key in again], reasons) if again else []
+    new = dict(zip(again, fresh, strict=True))
+    if explained:
+        waiting = [work[key][0] for key in explained]
+        unreasoned = _completed([verdict for key in explained if (verdict := work[key][1])], waiting, judge)
+        new.update(zip(explained, judge.explained(waiting, unreasoned), strict=True))
+    return new
 
 
 def kept_verdicts(judge: CalibratedJudge, store: VerdictStore, pairs: Sequence[Pair]) -> list[Verdict | None]:

@@ -23,6 +23,7 @@ KINDS = {
     "probe": "goodrate.relevance.probe_judge",
     "zero_shot": "goodrate.relevance.zero_shot_judge",
     "words": "goodrate.relevance.words_judge",
+    "neighbourhood": "goodrate.relevance.neighbourhood_judge",
     "constraints": "goodrate.relevance.constraint_judge",
     "ensemble": "goodrate.relevance.ensemble_judge",
     "cross_encoder": "goodrate.relevance.cross_encoder_judge",

@@ -22,8 +22,10 @@ class JudgeFormat(BaseModel):
     )
     order: Literal["label_first", "reason_first"] = Field(default="label_first", description="where the label stands")
     template: str = Field(default="checklist", description="id of the prompt template: checklist, nano or v1")
-    item_form: Literal["listing", "text", "short"] = Field(
-        default="listing", description="how a row becomes the item's text; short has the description before attributes"
+    item_form: Literal["listing", "text", "short", "listing_filled", "text_filled", "short_filled"] = Field(
+        default="listing",
+        description="how a row becomes the item's text; short has the description before attributes; with _filled the "
+        "attributes that models fill in are read, too",
     )
     item_tokens: int = Field(default=0, ge=0, description="most tokens of an item's text; 0 = as many as fit")
     chat: bool | None = Field(

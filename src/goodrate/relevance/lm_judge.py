@@ -35,7 +35,8 @@ class Card(JudgeCard):
 
     rule_book_hash: of the book that its rationales cite ("" none). stop_token_id ends a completion of at most
     max_new_tokens. item_form: how a catalogue row becomes the text that it was trained on: "listing"
-    (relevance.listing, typed fields), "text" (catalog.rendering, running text) or "short" (the same, attributes last).
+    (relevance.listing, typed fields), "text" (catalog.rendering, running text) or "short" (the same, attributes last);
+    "listing_filled" and its like have what models fill in, too.
     item_tokens: most tokens of that text, 0 = as many as fit. rules: how many retrieved rules of its book stand in a
     prompt. chat_frame: the texts before and after every prompt that the model's chat template gave when it was
     trained; empty = it was trained without. start_token_ids: what stood before every prompt, such as Gemma's <bos>.

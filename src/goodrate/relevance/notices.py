@@ -11,7 +11,8 @@ from goodrate.relevance.verdicts import OK, Verdict
 
 LARGE_SHARE, LEAST = 0.1, 5  # of the verdicts that fail before it is said, and how many of them at least
 BY_DESIGN = ("no_label",)  # people have labelled some pairs and not the others
-FORMS = {"listing": "title ; brand .. ; category .. ; price .. ; <attribute> <value> ; .. ; description"}
+_LISTING = "title ; brand .. ; category .. ; price .. ; <attribute> <value> ; .. ; description"
+FORMS = {"listing": _LISTING, "listing_filled": _LISTING}
 
 
 def notices(judge: Any, pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> list[str]:

@@ -60,7 +60,8 @@ def text_item(text: str) -> Item:
 
 
 def item_texts(items: Sequence[Item], form: str) -> list[str]:
-    """Each item as a judge reads it. form: "listing" (typed fields), "text" (running text), "short" (to be cut).
+    """Each item as a judge reads it. form: "listing" (typed fields), "text" (running text), "short" (to be cut), each
+    also with "_filled" behind it: with the attributes that models fill in (catalog.inferred).
 
     Raises ValueError with the accepted forms.
     >>> item_texts([{"title": "lamp", "price": 40.0}, text_item("a red  lamp")], "listing")
@@ -98,21 +99,27 @@ def _listings(items: Sequence[Item]) -> list[str]:
     return listings(items)
 
 
-def _running_texts(items: Sequence[Item]) -> list[str]:
-    from goodrate.catalog.rendering import render_rows
+def _filled_listings(items: Sequence[Item]) -> list[str]:
+    from goodrate.relevance.listing import filled_listings
 
-    return render_rows(items)
+    return filled_listings(items)
 
 
-def _short_texts(items: Sequence[Item]) -> list[str]:
-    """What says most comes first: the text is meant to be cut."""
-    from goodrate.catalog.rendering import render_rows
+def _rendered(items: Sequence[Item], *fields: str) -> list[str]:
+    from goodrate.catalog.rendering import RENDERED_FIELDS, render_rows
 
-    return render_rows(items, ("title", "brand", "category", "description", "attributes"))
+    return render_rows(items, fields or RENDERED_FIELDS)
 
+
+# What says most comes first: the text is meant to be cut.
+_SHORT = ("title", "brand", "category", "description", "attributes")
+_FILLED = "inferred_attributes"
 
 RENDERERS: dict[str, Callable[[Sequence[Item]], list[str]]] = {
     "listing": _listings,
-    "text": _running_texts,
-    "short": _short_texts,
+    "text": _rendered,
+    "short": lambda items: _rendered(items, *_SHORT),
+    "listing_filled": _filled_listings,
+    "text_filled": lambda items: _rendered(items, "title", "brand", "category", "attributes", _FILLED, "description"),
+    "short_filled": lambda items: _rendered(items, *_SHORT, _FILLED),
 }

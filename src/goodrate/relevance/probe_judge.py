@@ -75,9 +75,9 @@ class Card(JudgeCard):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        from goodrate.catalog.rendering import check_fields
+        from goodrate.catalog.rendering import JUDGE_FIELDS, check_fields
 
-        check_fields(self.fields)
+        check_fields(self.fields, JUDGE_FIELDS)
         check_odds(self.slope, self.cuts, len(self.relevance_scale))
         require_count("characters", self.characters, least=1)
 

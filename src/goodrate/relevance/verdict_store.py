@@ -163,14 +163,14 @@ class VerdictStore:
     def _read(self, row: tuple[Any, ...]) -> Verdict:
         """The verdict of a row. ValueError naming file and key for one that goodrate has not written."""
         try:
-            return _verdict(row)
+            return verdict_of_row(row)
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{self.path}: the row with key {row[0]!r} cannot be read: {error}") from error
 
     def put_many(self, verdicts: Mapping[str, Verdict]) -> None:
         """Write verdicts by key in one transaction. A failure does not replace a verdict that is there."""
         now = time.time()
-        rows = [_row(key, verdict, now) for key, verdict in verdicts.items()]
+        rows = [verdict_row(key, verdict, now) for key, verdict in verdicts.items()]
         with self._lock, full_disk_named(self.path), self._connection:
             self._connection.executemany(UPSERT, rows)
             self.bound.after(self._connection, len(rows))
@@ -271,7 +271,8 @@ def _new_row(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return (key, status, None, probabilities, None, _explanation_json(explanation), cut, written, written)
 
 
-def _row(key: str, verdict: Verdict, now: float) -> tuple[Any, ...]:
+def verdict_row(key: str, verdict: Verdict, now: float = 0.0) -> tuple[Any, ...]:
+    """A verdict as plain values in the order of COLUMNS. now: when it was written, in seconds."""
     probabilities = json.dumps(verdict.probabilities) if verdict.probabilities else None
     written = (verdict.status, verdict.label, probabilities, verdict.expected_gain)
     return (key, *written, _explanation_json(verdict.explanation), int(verdict.item_cut), now, now)
@@ -281,7 +282,8 @@ def _explanation_json(explanation: Explanation | None) -> str | None:
     return None if explanation is None else json.dumps(asdict(explanation), ensure_ascii=False)
 
 
-def _verdict(row: tuple[Any, ...]) -> Verdict:
+def verdict_of_row(row: tuple[Any, ...]) -> Verdict:
+    """The verdict of verdict_row. Raises ValueError, TypeError or KeyError for values that goodrate has not written."""
     _, status, label, probabilities, gain, explanation, cut, *_ = row
     return Verdict(
         label=label,

@@ -65,9 +65,9 @@ class Card(JudgeCard):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        from goodrate.catalog.rendering import check_fields
+        from goodrate.catalog.rendering import JUDGE_FIELDS, check_fields
 
-        check_fields(self.fields)
+        check_fields(self.fields, JUDGE_FIELDS)
         require_count("characters", self.characters, least=1)
         if self.form not in FORMS:
             raise ValueError(f"form {self.form!r} is not one of {', '.join(FORMS)}")

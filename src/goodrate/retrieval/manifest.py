@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from goodrate import strict_json
+from goodrate.catalog.inferred import INFERRED_FROM
 from goodrate.catalog.items import ITEM_COLUMNS
 from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields
 from goodrate.folder_lock import is_lock_file
@@ -21,7 +22,7 @@ from goodrate.run_folder import write_atomic
 
 MANIFEST = "store.json"
 TABLE_FOLDER = "items.lance"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 
 class Manifest(BaseModel):
@@ -29,7 +30,9 @@ class Manifest(BaseModel):
 
     id: another one for each making. fingerprint, dimension: of its encoder, both or neither. encoder: where that lies,
     see remembered_place. encoded_fields: what the encoder reads of an item; without it, everything. language: of texts
-    and queries, see languages. group_by: how results are grouped (ranking.variants), None = not.
+    and queries, see languages. group_by: how results are grouped (ranking.variants), None = not. images: the folder of
+    its items' pictures, image_encoder: of their vectors; both remembered like the encoder. inferred_from: the
+    confidence from which a filled-in attribute is found, filtered and counted (filled_in).
     """
 
     model_config = ConfigDict(strict=True, frozen=True)
@@ -44,6 +47,9 @@ class Manifest(BaseModel):
     encoded_fields: list[str] = list(RENDERED_FIELDS)
     language: str = "en"
     group_by: str | None = None
+    images: str | None = None
+    image_encoder: str | None = None
+    inferred_from: Annotated[float, Field(ge=0, le=1)] = INFERRED_FROM
     columns: list[str] = list(ITEM_COLUMNS)
     filters: list[str] = list(DECLARED_COLUMNS)
 

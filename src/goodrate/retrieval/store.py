@@ -6,7 +6,6 @@ rows that the full-text index does not know yet are scanned by the engine.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,21 @@ import numpy as np
 import polars as pl
 
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
-from goodrate.catalog.normal_form import normal_form
-from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields, lexical_texts, render_items
+from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields
 from goodrate.retrieval import full_text, vector_index
 from goodrate.retrieval.facet_rows import FacetRows
+from goodrate.retrieval.filled_in import layered as with_layer
 from goodrate.retrieval.filter_columns import IndexColumns
 from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.fusion import Hit
-from goodrate.retrieval.identifiers import item_identifiers
 from goodrate.retrieval.languages import check_language
 from goodrate.retrieval.manifest import MANIFEST, Manifest, is_index
 from goodrate.retrieval.opened import OpenedIndex
 from goodrate.retrieval.places import Places
+from goodrate.retrieval.remote import located
+from goodrate.retrieval.row_columns import text_hashes as text_hashes
+from goodrate.retrieval.row_columns import with_row_columns
 from goodrate.retrieval.table import IndexDamaged, create_table, id_condition, rows
-from goodrate.retrieval.tags import item_tags
 from goodrate.retrieval.turns import writing_turn
 
 WRITE_ROWS = 10_000  # rows a commit: bounds the memory of a large upsert
@@ -37,11 +37,6 @@ ID_ROWS = 1000  # ids in one condition
 # Hits fetched beyond k, so that ties at the edge are usually settled by one search. Alike items tie often: with 16 the
 # generated shop needed two searches a query, with 100 one and half the time; a real catalogue ran as fast with either.
 TIE_MARGIN = 100
-
-
-def text_hashes(texts: Sequence[str]) -> list[str]:
-    """A hash of what the encoder reads of each item: equal hash and encoder, equal vector."""
-    return [hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts]
 
 
 class Store:
@@ -81,7 +76,7 @@ class Store:
         Raises ValueError when there is an index already, when only one of fingerprint and dimension is given, or for a
         field that items do not have.
         """
-        path = Path(path)
+        path = located(path)
         if (encoder_fingerprint is None) != (dimension is None):
             raise ValueError("an index has both an encoder fingerprint and a dimension, or neither")
         check_fields(encoded_fields)
@@ -107,7 +102,7 @@ class Store:
         Raises FileNotFoundError when there is no index, ValueError for another format, a version that is not kept, or
         a file that is missing, cut or not what goodrate writes.
         """
-        return cls(OpenedIndex(Path(path), version))
+        return cls(OpenedIndex(located(path), version))
 
     def __len__(self) -> int:
         return self._opened.read(lambda table: table.count_rows())
@@ -158,32 +153,37 @@ class Store:
         self._opened.reload()
 
     def upsert(
-        self, catalog: Catalog, vectors: np.ndarray | None, refresh: bool = True, hashes: Sequence[str] | None = None
-    ) -> None:
+        self, catalog: Catalog, vectors: np.ndarray | None, refresh: bool = True, hashes: Sequence[str] | None = None,
+        layered: bool = False,
+    ) -> None:  # fmt: skip
         """Add items and replace those whose id is there; doing it again changes nothing.
 
         vectors: (N, D) float32 in catalogue order, None when the index has none. refresh: bring the full-text index up
         to date at once; callers that write in parts do that at the end. hashes: text_hashes of the items, where they
-        are known. Raises ValueError for a wrong shape or NaN.
+        are known. layered: the catalogue has all that is filled in; without it, what others filled in before stays
+        (filled_in.layered). Raises ValueError for a wrong shape or NaN.
         """
         vectors = self._checked(vectors, len(catalog))
-        self._merge(catalog, vectors, refresh, hashes, insert=True)
+        with self._opened.writing():
+            catalog = catalog if layered else with_layer(self, catalog)
+            self._merge(catalog, vectors, refresh, hashes, self.manifest.inferred_from, insert=True)
 
-    def update(self, catalog: Catalog, refresh: bool = True, hashes: Sequence[str] | None = None) -> None:
+    def update(
+        self, catalog: Catalog, refresh: bool = True, hashes: Sequence[str] | None = None, layered: bool = False,
+        inferred_from: float | None = None,
+    ) -> None:  # fmt: skip
         """Replace items that are there and leave their vectors as they are; ids that are not there are left out."""
-        self._merge(catalog, None, refresh, hashes, insert=False)
+        with self._opened.writing():
+            least = self.manifest.inferred_from if inferred_from is None else inferred_from
+            catalog = catalog if layered else with_layer(self, catalog)
+            self._merge(catalog, None, refresh, hashes, least, insert=False)
 
     def _merge(
-        self, catalog: Catalog, vectors: np.ndarray | None, refresh: bool, hashes: Sequence[str] | None, insert: bool
-    ) -> None:
+        self, catalog: Catalog, vectors: np.ndarray | None, refresh: bool, hashes: Sequence[str] | None,
+        inferred_from: float, insert: bool,
+    ) -> None:  # fmt: skip
         """Write items in parts. The engine keeps what a row has in columns that are not given."""
-        if hashes is None:
-            hashes = text_hashes(render_items(catalog.frame, self.encoded_fields))
-        core, attributes = lexical_texts(catalog.frame)
-        codes = item_identifiers(catalog.frame)
-        columns = {"text": core, "attribute_text": attributes, "identifiers": codes, "text_hash": hashes}
-        frame = catalog.frame.with_columns(pl.Series(name, values, pl.String) for name, values in columns.items())
-        frame = frame.with_columns(normal_form(frame["title"]).alias("title_normal"), *item_tags(catalog.frame))
+        frame = with_row_columns(catalog.frame, self.encoded_fields, inferred_from, hashes)
         with self._opened.writing() as table:
             full_text.mend_ids(table)
             for start in range(0, len(frame), WRITE_ROWS):
@@ -253,7 +253,7 @@ class Store:
         if named.is_empty():
             return set()
         # a filter alone is answered by its index; with ids beside it the engine reads the column of every item
-        found = self._of_ids(["id"], ids) if condition is None else self._scan(["id"], condition)
+        found = self._of_ids(["id"], ids) if condition is None else self.scan(["id"], condition)
         return set(named.filter(named.is_in(found["id"].implode())))
 
     def texts(self, ids: Sequence[str]) -> list[str]:
@@ -266,30 +266,30 @@ class Store:
 
     def all_items(self) -> Catalog:
         """Every item, ordered by id."""
-        return Catalog(self._unique(self._scan(list(ITEM_COLUMNS))).sort("id"), plain=True)
+        return Catalog(self._unique(self.scan(list(ITEM_COLUMNS))).sort("id"), plain=True)
 
     def images(self) -> pl.Series:
         """The pictures' addresses or paths of the items that have one, in no particular order."""
-        return self._scan(["image"], "image != ''")["image"]
+        return self.scan(["image"], "image != ''")["image"]
 
     def vectors(self) -> tuple[list[str], np.ndarray]:
         """All ids in order and their vectors (N, D) float32. Raises ValueError when the index has none."""
         if self.dimension is None:
             raise ValueError(f"{self.path} has no vectors: it was made without an encoder")
-        found = self._unique(self._scan(["id", "vector"])).sort("id")
+        found = self._unique(self.scan(["id", "vector"])).sort("id")
         return found["id"].to_list(), found["vector"].to_numpy().reshape(-1, self.dimension)
 
     def sample(self, count: int, draw: np.random.Generator) -> pl.DataFrame:
         """id, title and vector of at most `count` random items, ordered by id."""
-        ids = np.sort(self._scan(["id"])["id"].to_numpy())
+        ids = np.sort(self.scan(["id"])["id"].to_numpy())
         chosen = draw.choice(ids, min(count, len(ids)), replace=False).tolist() if len(ids) else []
         columns = ["id", "title", "vector"]
-        parts = [self._scan(columns, id_condition(chosen[at : at + ID_ROWS])) for at in range(0, len(chosen), ID_ROWS)]
+        parts = [self.scan(columns, id_condition(chosen[at : at + ID_ROWS])) for at in range(0, len(chosen), ID_ROWS)]
         return pl.concat(parts).sort("id") if parts else pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
 
     def stored_hashes(self) -> dict[str, str]:
         """id -> hash of the text that was encoded, for all items."""
-        return dict(self._unique(self._scan(["id", "text_hash"])).rows())
+        return dict(self._unique(self.scan(["id", "text_hash"])).rows())
 
     def _of_ids(self, columns: list[str], ids: Sequence[str]) -> pl.DataFrame:
         """Columns of the items with these ids."""
@@ -298,7 +298,7 @@ class Store:
         if placed is not None:
             return placed
         parts = [distinct[start : start + ID_ROWS] for start in range(0, len(distinct), ID_ROWS)]
-        found = [self._scan(columns, id_condition(part)) for part in parts]
+        found = [self.scan(columns, id_condition(part)) for part in parts]
         empty = pl.DataFrame(schema={name: ITEM_COLUMNS.get(name, pl.String) for name in columns})
         return self._unique(pl.concat([empty, *found]))
 
@@ -315,7 +315,7 @@ class Store:
             f"goodrate index --out {self.path} mends it"
         )
 
-    def _scan(self, columns: list[str], where: str | None = None) -> pl.DataFrame:
+    def scan(self, columns: list[str], where: str | None = None) -> pl.DataFrame:
         """Columns of the matching rows, in no particular order."""
 
         def read(table: Any) -> pl.DataFrame:

@@ -15,9 +15,11 @@ from goodrate.serving.access import Guard
 from goodrate.serving.api_description import add_description
 from goodrate.serving.bodies import BodyLimit, StrictRoute
 from goodrate.serving.clicks import add_clicks
+from goodrate.serving.clip_routes import add_clips
 from goodrate.serving.embedding_routes import add_embeddings
 from goodrate.serving.errors import add_errors
 from goodrate.serving.health_routes import add_health
+from goodrate.serving.image_routes import add_images
 from goodrate.serving.interleaving import add_traffic
 from goodrate.serving.judging_routes import add_judging
 from goodrate.serving.live import LivePipeline
@@ -65,6 +67,8 @@ def create_app(pipeline: SearchPipeline | LivePipeline, parts: Parts | None = No
     add_workbench(app, current, parts.workbench)
     add_traffic(app, parts.interleaving)
     add_ranker(app, current)
+    add_images(app, current)
+    add_clips(app, current, parts.clips)
     add_description(app)
 
     pictures = dict.fromkeys(PAGE_PATHS, PicturePolicy(lambda: current().store).sources)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from goodrate.serving.limits import Limits
@@ -24,7 +25,7 @@ class Parts:
 
     encoder: gives vectors of texts. access: who may ask for what; None: whoever reaches the application may.
     tracer_provider: OpenTelemetry's. workbench: where what people say of the search is kept. interleaving: a second
-    system that answers searches together with the pipeline.
+    system that answers searches together with the pipeline. clips: the folder that the items' clips lie in.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -33,3 +34,4 @@ class Parts:
     tracer_provider: Any = None
     workbench: Workbench | None = None
     interleaving: Interleaving | None = None
+    clips: Path | None = None

@@ -14,6 +14,7 @@ from goodrate.relevance.facts import to_jsonl
 from goodrate.relevance.rationale import write
 from goodrate.run_folder import new_folder
 from goodrate.shop.behaviour import examination
+from goodrate.shop.picture_export import is_picture_file, picture_contents, with_images
 from goodrate.shop.world import World
 from goodrate.strict_json import dumps
 
@@ -34,29 +35,34 @@ FILES = (
 )
 
 
-def write_shop(shop: Shop, out: Path) -> Path:
+def write_shop(shop: Shop, out: Path, picture_size: int | None = None) -> Path:
     """Write the shop's files to the folder `out`, beside it first, and return it.
 
+    picture_size: pixels a side of pictures of all items, which go with it (picture_export); None: no pictures.
     The full truth is not written: it follows from the settings in shop.json in about a second. An older shop at `out`
     is replaced; a folder that holds anything else is refused with a ValueError, and nothing in it is touched.
     """
     _refuse_other(out)
     with new_folder(out) as folder:
-        for name, content in contents(shop):
+        for name, content in contents(shop, picture_size):
+            (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(content)
     return out
 
 
-def contents(shop: Shop) -> Iterator[tuple[str, bytes]]:
-    """(file name, bytes) of every file, in the order of FILES. The same bytes for the same settings."""
-    yield "shop.json", (dumps(manifest(shop), indent=2) + "\n").encode()
-    yield "catalog.parquet", _parquet(shop.catalog.frame)
+def contents(shop: Shop, picture_size: int | None = None) -> Iterator[tuple[str, bytes]]:
+    """(file name, bytes) of every file, in the order of FILES, then pictures. The same bytes for the same settings."""
+    pictured = {} if picture_size is None else {"picture_size": picture_size}
+    yield "shop.json", (dumps({**manifest(shop), **pictured}, indent=2) + "\n").encode()
+    yield "catalog.parquet", _parquet(shop.catalog.frame if picture_size is None else with_images(shop.catalog.frame))
     yield "queries.csv", shop.query_frame().write_csv().encode()
     yield "judgements.csv", shop.judgement_frame().write_csv().encode()
     yield "sessions.parquet", _parquet(session_frame(shop))
     yield "rationales.jsonl", "".join(_rationale_lines(shop)).encode()
     yield "facts.jsonl", to_jsonl(fact_entries(shop.world)).encode()
     yield "contexts.jsonl", "".join(dumps({"id": t.id, "text": t.text}) + "\n" for t in shop.corpus).encode()
+    if picture_size is not None:
+        yield from picture_contents(shop.world, shop.catalog.ids, picture_size)
 
 
 def manifest(shop: Shop) -> dict[str, Any]:
@@ -140,6 +146,7 @@ def _refuse_other(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; choose a folder")
     held = [entry for entry in out.iterdir() if not is_lock_file(entry)] if out.is_dir() else []
-    strangers = sorted(entry.name for entry in held if entry.name not in FILES)
+    written = (out / FILES[0]).is_file()  # only then are pictures those of an older shop
+    strangers = sorted(e.name for e in held if e.name not in FILES and not (written and is_picture_file(e)))
     if strangers:
         raise ValueError(f"{out} holds other files, such as {strangers[0]!r}; choose a new or an empty folder")

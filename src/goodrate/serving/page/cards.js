@@ -13,7 +13,7 @@ export function resultCard(answer, result, place, pictures) {
   why.onclick = () => toggle(why, detail, answer, result);
   const title = make("h3", {}, item.title || result.item_id);
   const body = make("div", { className: "body" }, title, make("div", { className: "facts" }, ...factsOf(item)), marks(result), why, variantsOf(result));
-  const card = make("li", { className: "result", tabIndex: -1 }, make("span", { className: "place" }, String(place)), pictures ? picture(item) : null, body, side(answer, verdict), detail);
+  const card = make("li", { className: "result", tabIndex: -1 }, make("span", { className: "place" }, String(place)), pictures ? picture({ ...item, id: result.item_id }) : null, body, side(answer, verdict), detail);
   if (pictures) card.classList.add("pictured");
   if (answer.labels.length) card.classList.add("judged");
   return card;

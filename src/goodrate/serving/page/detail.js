@@ -1,5 +1,6 @@
 // What is behind "Why": the judge's reason, label probabilities, retrieval channels, attributes, description.
 import { fetchJson, make, percent } from "./dom.js";
+import { clip } from "./clip.js";
 import { fillOverrule } from "./overrule.js";
 
 // Colours run from worst to best whatever the number of labels: with 3 labels, 0, 2 (rounded) and 3.
@@ -13,6 +14,7 @@ export function fillDetail(detail, answer, result) {
     loadReason(reason, answer.correction?.used ? answer.correction.text : answer.query, result.item_id);
     if (verdict.tier) detail.append(probabilityTable(answer.labels, verdict.probabilities));
   }
+  if (item.clip) detail.append(section("Clip", clip(item)));
   const people = make("div", {});
   detail.append(people);
   fillOverrule(people, answer, result);
@@ -20,6 +22,8 @@ export function fillDetail(detail, answer, result) {
   if (!answer.query_id) detail.append(channelTable(result.retrieval)); // an interleaved answer tells nobody who found what
   const attributes = Object.entries(item.attributes ?? {});
   if (attributes.length) detail.append(section("Attributes", definitions(attributes.map(([name, value]) => [name, [value].flat().join(", ")]))));
+  const filled = Object.entries(item.inferred_attributes ?? {});
+  if (filled.length) detail.append(section("Inferred, not stated by the shop", definitions(filled.map(([name, one]) => [name, `${one.value} (${percent(one.confidence)} sure, ${one.source})`]))));
   if (item.description) detail.append(section("Description", make("p", { className: "description" }, item.description)));
 }
 

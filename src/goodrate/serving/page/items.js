@@ -1,6 +1,12 @@
 // What a person sees of an item who is asked about it: a picture and facts, as data and never as HTML.
 import { make, money } from "./dom.js";
 
+const PICTURE = 192; // pixels a side that are asked for, for 96 on fine screens
+
+/** Where an item's picture is: an address as the catalogue has it, a path as the server's own /image/. */
+export const pictureAddress = (item, size = PICTURE) =>
+  /^([a-z][a-z0-9+.-]+:|\/\/)/i.test(item.image) ? item.image : new URL(`image/${encodeURIComponent(item.id)}?size=${size}`, import.meta.url).href;
+
 /** A square that keeps its size while the picture loads, and stays a neutral one where there is none. */
 export function picture(item) {
   const frame = make("div", { className: "picture" });
@@ -8,7 +14,7 @@ export function picture(item) {
   const image = make("img", { loading: "lazy", decoding: "async", referrerPolicy: "no-referrer", width: 96, height: 96, alt: item.title ?? "" });
   image.onload = () => frame.classList.add("loaded");
   image.onerror = () => image.remove();
-  image.src = item.image;
+  image.src = pictureAddress(item);
   frame.append(image);
   return frame;
 }

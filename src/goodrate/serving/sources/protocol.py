@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-COLUMNS = ("title", "description", "brand", "category", "price", "rating", "currency", "image", "parent_id")
+COLUMNS = ("title", "description", "brand", "category", "price", "rating", "currency", "image", "clip", "parent_id")
 
 
 class SourceUnavailable(OSError):

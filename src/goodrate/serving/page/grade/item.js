@@ -1,5 +1,8 @@
 // The item of a pair: picture, title, facts, attributes, description.
 import { make, money } from "../dom.js";
+import { pictureAddress } from "../items.js";
+
+const LARGE = 768; // pixels a side: a grader looks at one item
 
 export function itemCard(pair) {
   const { item } = pair;
@@ -19,7 +22,7 @@ function picture(item) {
   if (!item.image) return null;
   const image = make("img", { decoding: "async", referrerPolicy: "no-referrer", alt: item.title });
   image.onerror = () => image.remove();
-  image.src = item.image;
+  image.src = pictureAddress(item, LARGE);
   return make("div", { className: "shot" }, image);
 }
 
