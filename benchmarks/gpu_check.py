@@ -8,7 +8,8 @@
 Correctness: every recipe for a few updates on the embedded shop, in fp32 and in the device's own precision. The loss is
 finite, the KL to the start is 0 at the first update, and in fp32 loss and gradient of the first update are those of the
 CPU, which a second process computes from the same judges. Speed: an update of GRPO beside TRL's, judging, encoding, the
-log-probability kernel; judging and encoding on the CPU too. What is not installed (trl, peft) is skipped and said.
+log-probability kernel, sampling by vLLM; judging and encoding on the CPU too. What is not installed (trl, peft, vllm)
+is skipped and said.
 The exit code is 1 when a recipe or a timing failed. Sections that would begin after --minutes are left out and named.
 """
 
@@ -34,6 +35,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # run as a file from anywhere
 
 import gpu_recipes  # noqa: E402
 import gpu_speed  # noqa: E402
+import gpu_vllm  # noqa: E402
 from goodrate.run_folder import code_versions, write_atomic  # noqa: E402
 
 LOSS_GAP, GRADIENT_GAP = 2e-3, 0.02  # of fp32 on two devices: absolute, and of the gradient's norm
@@ -94,7 +96,7 @@ def compare(report: Report, reference: Path) -> None:
         report.add("recipes", name, ours)
 
 
-SECTIONS = ("policy 0.6B", "logprobs", "judging", "encoding")
+SECTIONS = ("policy 0.6B", "logprobs", "judging", "encoding", "vllm")
 
 
 def timed(names: list[str], report: Report, small: bool) -> None:
@@ -117,6 +119,7 @@ def sections(small: bool) -> Mapping[str, Callable[[], Result]]:
         "logprobs": gpu_speed.logprobs,
         "judging": lambda: gpu_speed.judging(800, 3, True),
         "encoding": lambda: gpu_speed.encoding(2048, 3),
+        "vllm": gpu_vllm.sampling,
     }
 
 

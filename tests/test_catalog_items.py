@@ -23,7 +23,7 @@ def catalog(*titles: str) -> Catalog:
 def test_missing_columns_get_their_empty_value_and_rows_keep_the_asked_order() -> None:
     items = catalog("lamp", "desk", "chair")
     assert items.frame.schema == ITEM_COLUMNS
-    assert items.frame.row(0) == ("i0", "lamp", "", "", "", None, None, "", "", "", "{}", "[]")
+    assert items.frame.row(0) == ("i0", "lamp", "", "", "", None, None, "", "", "", "", "{}", "[]")
     assert items.rows(["i2", "i0", "i2"])["title"].to_list() == ["chair", "lamp", "chair"]
     with pytest.raises(ValueError, match="1 of 2 ids are not in the catalogue, such as 'x'"):
         items.rows(["i0", "x"])

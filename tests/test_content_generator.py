@@ -36,6 +36,13 @@ def test_a_true_prediction_gives_clip_and_noise_back(prediction: diffusion.Predi
     noisy = diffusion.noised(prediction, clean, noise, time)
     parts = diffusion.parted(prediction, noisy, diffusion.target(prediction, clean, noise), time)
     assert torch.allclose(parts[0], clean, atol=1e-5) and torch.allclose(parts[1], noise, atol=1e-5)
+    said = diffusion.said_of(prediction, noisy, clean, time)
+    assert torch.allclose(said, diffusion.target(prediction, clean, noise), atol=1e-4)
+    # nearly clean, the error counts as at time 0.05: times 1 / 0.05, or 1 / tan(0.05 pi / 2) for the noise
+    nearly = diffusion.said_of(prediction, clean, clean + 0.1, torch.full((3,), 0.001))
+    slope = -1 / 0.05 if prediction == "velocity" else -1 / math.tan(0.05 * math.pi / 2)
+    least = diffusion.said_of(prediction, clean, clean, torch.full((3,), 0.001))
+    assert torch.allclose(nearly - least, torch.full_like(clean, 0.1 * slope), atol=1e-3)
 
 
 def test_the_two_ways_to_noise_by_hand() -> None:

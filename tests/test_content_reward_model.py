@@ -32,7 +32,7 @@ QUALITY, CONSISTENCY, DYNAMIC, ALIGNMENT = range(4)
 
 @pytest.fixture(scope="module")
 def clips() -> LabelledClips:
-    return shop_clips(make_world(0, num_items=40), 60, 0, frames=FRAMES, size=SIZE, items=20)
+    return shop_clips(make_world(0, num_items=40), range(20), 60, 0, frames=FRAMES, size=SIZE)
 
 
 def example(*defects: Defect, wrong: dict[str, str] | None = None) -> ClipExample:
@@ -75,7 +75,7 @@ def test_tubes_are_crops_over_all_frames_row_by_row(clips: LabelledClips) -> Non
 
 
 def test_shop_clips_are_those_of_their_seed_and_survive_a_file(clips: LabelledClips, tmp_path: Path) -> None:
-    again = shop_clips(make_world(0, num_items=40), 60, 0, frames=FRAMES, size=SIZE, items=20)
+    again = shop_clips(make_world(0, num_items=40), range(20), 60, 0, frames=FRAMES, size=SIZE)
     assert (again.clips == clips.clips).all() and again.captions == clips.captions
     assert (defect_scores(clips.patches) < 2).any() and (motion(clips.clips) == 0).any()
     assert ((clips.video >= 1) & (clips.video <= 4)).all()
@@ -97,10 +97,11 @@ def test_shop_clips_are_those_of_their_seed_and_survive_a_file(clips: LabelledCl
         ({"video": None}, "no array 'video'"),
         ({"clips": np.zeros((60, 4, 16, 16, 3))}, "expected uint8"),
         ({"patches": np.ones((60, 3, 4))}, "patches is"),
+        ({"patches": np.ones((60, 9, 4))}, "3 x 3 patches do not divide clips of 16 x 16"),
         ({"group": np.zeros(59)}, "group is"),
         ({"video": np.full((60, 4), 5.0)}, "a label outside 1 to 4"),
     ],
-    ids=["missing", "dtype", "tubes", "count", "range"],
+    ids=["missing", "dtype", "tubes", "grid", "count", "range"],
 )
 def test_a_file_of_other_arrays_is_refused_by_name(
     clips: LabelledClips, tmp_path: Path, change: dict[str, Any], message: str
@@ -192,7 +193,7 @@ def test_a_patch_model_does_not_start_from_a_patch_model(trained: tuple[Path, Pa
     file, _, patch = trained
     with pytest.raises(ValueError, match="is a patch reward model; expected one of whole clips"):
         gr.train("patch_reward", out=tmp_path / "again", reward=patch / "model", clips={"file": str(file)})
-    small = shop_clips(make_world(0, num_items=30), 8, 0, frames=2, size=8)
+    small = shop_clips(make_world(0, num_items=30), range(8), 8, 0, frames=2, size=8)
     small.write(tmp_path / "small.npz")
     with pytest.raises(ValueError, match="reads 4 frames of 16 x 16; the clips have 2 of 8 x 8"):
         gr.train("patch_reward", out=tmp_path / "other", reward=trained[1] / "model",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -187,21 +188,50 @@ def test_a_patch_without_weight_moves_nothing_under_it() -> None:
     assert gradient is not None and not gradient[..., :3, :3].any() and gradient[..., 3:, :].abs().min() > 0
 
 
-def test_steps_lower_the_errors_of_what_is_preferred() -> None:
-    """The loser's better patch is pushed up against the video term's will: its delta falls in the loser."""
+def gaps_after_steps(settings: VideoTermSettings) -> Tensor:
+    """(P,) delta of the winner less that of the loser after 30 steps; the loser has the better lower right patch."""
     network = Cells()
     model = paired(network)
     given = batch(1)
     given["sign"] = tensor([[1.0, 1.0, 1.0, -1.0]])
-    terms, _ = video_terms(VideoTermSettings(beta=10.0, patch_weight=4.0))
+    terms, _ = video_terms(settings)
     optimizer = torch.optim.SGD([network.scale], 0.5)
     for _ in range(30):
         optimizer.zero_grad()
         accumulate(model, Update([given], terms), lambda loss: loss.backward())
         optimizer.step()
     outputs = model(given)
-    gap = (outputs["winner"] - outputs["loser"])[0]
-    assert (gap[:3] < 0).all() and gap[3] > 0
+    return (outputs["winner"] - outputs["loser"])[0]
+
+
+def test_the_patch_term_repairs_what_the_video_term_takes_over() -> None:
+    """A winner with one bad patch: the video term learns that patch too, both terms together unlearn it."""
+    video = gaps_after_steps(VideoTermSettings(form="video", beta=10.0))
+    both = gaps_after_steps(VideoTermSettings(beta=10.0, patch_weight=4.0))
+    assert (video < 0).all()
+    assert (both[:3] < 0).all() and both[3] > 0
+
+
+def test_an_adapter_that_is_off_is_the_reference() -> None:
+    """The same outputs as from a frozen copy, without one."""
+    network, moved = Cells(), Cells()
+    with torch.no_grad():
+        moved.scale.mul_(1.1)
+
+    @contextmanager
+    def off() -> Iterator[None]:
+        held = moved.scale.detach().clone()
+        with torch.no_grad():
+            moved.scale.copy_(network.scale)
+        yield
+        with torch.no_grad():
+            moved.scale.copy_(held)
+
+    alone = PairedErrors(Generator(moved), None, GRID, off)
+    assert [name for name, _ in alone.named_parameters()] == ["policy.scale", "policy.caption"]
+    expected = paired(moved, network)(batch())
+    for name, value in alone(batch()).items():
+        torch.testing.assert_close(value, expected[name])
 
 
 @pytest.mark.parametrize("form", ["both", "dense", "sft"])

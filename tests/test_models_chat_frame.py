@@ -43,7 +43,7 @@ def test_the_prefix_is_shared_inside_the_frame(monkeypatch: pytest.MonkeyPatch) 
     prefill = label_forward.prefill
     monkeypatch.setattr(label_forward, "prefill", lambda n, p, d: (read.extend(map(len, p)), prefill(n, p, d))[1])
     np.testing.assert_allclose(model.label_logits(PROMPTS, labels), np.stack(expected), atol=1e-5)
-    opening = len(model.encode(model.frame.opening + PROMPTS[0][0]))
+    opening = len(model.tokenizer.encode(model.frame.opening + PROMPTS[0][0], add_special_tokens=False))
     assert read[-1] == opening > len(model.encode(PROMPTS[0][0]))
     assert model.generate(PROMPTS[:1], 3, None)[0].token_ids == model.generate([rows[0]], 3, None)[0].token_ids
 

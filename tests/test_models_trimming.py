@@ -187,7 +187,8 @@ def test_the_words_of_a_chat_template_stay(tmp_path: Path) -> None:
     _, small, _ = trimmed(tmp_path, "gemma3", words)
     frame = chat_frame(small.tokenizer)
     assert "chair oak" in frame.opening and "▁oak" in small.tokenizer.get_vocab()
-    assert len(small.encode(frame.opening)) == len(words.encode(frame.opening, add_special_tokens=False))
+    kept = [len(one.encode(frame.opening, add_special_tokens=False)) for one in (small.tokenizer, words)]
+    assert kept[0] == kept[1]
 
 
 def test_rare_tokens_go_with_min_count(tmp_path: Path) -> None:

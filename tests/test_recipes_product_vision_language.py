@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from calling import called
 from goodrate.api.training import train
 from goodrate.catalog.items import Catalog
 from goodrate.examples.product_tasks import ProductQuestion
@@ -43,7 +44,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kind = "rug" if n % 3 else "lamp"
         rows.append({"id": f"i{n}", "title": f"{kind} 40", "category": kind, "color": names[n % 4]})
     pl.DataFrame(rows).write_csv(folder / "items.csv")
-    causal_lm("qwen3").save(folder / "lm")
+    lm = causal_lm("qwen3")
+    with torch.no_grad():
+        lm.network.base_model.norm.weight *= 5  # random weights alone cannot be sure of any token
+    lm.save(folder / "lm")
     return folder
 
 
@@ -65,11 +69,11 @@ def trained(shop: Path) -> Path:
 
 
 def test_a_sees_colours_and_without_pictures_it_does_not(trained: Path) -> None:
-    """Four colours; open, choice and yes-no questions: a model that guesses is right at most half of the time."""
+    """Four colours; of the questions half are open, a quarter a choice, a quarter yes or no: chance is 0.31."""
     table = json.loads((trained.parent / "dev.json").read_text())
-    assert table["model"]["attribute"] > 0.8
-    assert table["without pictures"]["attribute"] < 0.65
-    assert table["model"]["f1"] > table["without pictures"]["f1"]
+    assert table["model"]["attribute"] > 0.55
+    assert table["without pictures"]["attribute"] < 0.45
+    assert table["model"]["f1"] > table["without pictures"]["f1"] + 0.3
 
 
 def test_the_folder_is_small_and_names_what_it_stands_on(trained: Path, shop: Path) -> None:
@@ -79,24 +83,25 @@ def test_the_folder_is_small_and_names_what_it_stands_on(trained: Path, shop: Pa
 
 
 def test_the_describer_fills_in_what_the_picture_shows(trained: Path) -> None:
-    names = ["red", "blue", "green", "white", "red", "blue"]
-    items = Catalog(pl.DataFrame({"id": list("abcdef"), "title": ["rug 40"] * 6}))
+    names = list(COLORS) * 3
+    items = Catalog(pl.DataFrame({"id": list("abcdefghijkl"), "title": ["rug 40"] * 12}))
     pictures = [square(name, 900 + n) for n, name in enumerate(names)]
     describer = open_describer(trained)
     guesses = describer.describe(items, pictures, {"color": list(COLORS)})
     said = [own[0].value if own else None for own in guesses]
-    assert sum(a == b for a, b in zip(said, names, strict=True)) >= 5
+    assert sum(a == b for a, b in zip(said, names, strict=True)) >= 7  # chance is 3
     assert all(g.attribute == "color" and 0.25 < g.confidence <= 1 for own in guesses for g in own)
-    alone = [describer.describe(items[n : n + 1], pictures[n : n + 1], {"color": list(COLORS)})[0] for n in range(6)]
+    alone = [describer.describe(items[n : n + 1], pictures[n : n + 1], {"color": list(COLORS)})[0] for n in range(12)]
     for own, other in zip(guesses, alone, strict=True):
         assert [g.value for g in own] == [g.value for g in other]
-        assert [g.confidence for g in own] == pytest.approx([g.confidence for g in other], abs=1e-4)
-    assert len(describer.describe(items, [None] * 6, {"color": list(COLORS), "taste": []})) == 6
+        assert [g.confidence for g in own] == pytest.approx([g.confidence for g in other], abs=5e-3)  # bf16
+    assert len(describer.describe(items, [None] * 12, {"color": list(COLORS), "taste": []})) == 12
+    assert describer.attributes == {"color": sorted(COLORS)}
     assert open_describer(trained).fingerprint == describer.fingerprint and describer.name == "vision-language lm"
-    with pytest.raises(ValueError, match="6 items and 1 images"):
+    with pytest.raises(ValueError, match="12 items and 1 images"):
         describer.describe(items, [None], {"color": ["red"]})
     with pytest.raises(ValueError, match="picture of item b"):
-        describer.describe(items, [None, b"x", None, None, None, None], {"color": ["red"]})
+        describer.describe(items, [None, b"x", *[None] * 10], {"color": ["red"]})
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_weights(shop: Path, tmp_path: Path) -> None:
@@ -149,6 +154,26 @@ def test_open_domain_captions_are_a_quarter_of_the_questions(shop: Path, tmp_pat
     captions = [q for q in setup.train if q.task == "caption"]
     assert len(captions) / len(setup.train) == pytest.approx(0.25, abs=0.01)
     assert min(q.row for q in captions) >= ITEMS and len(setup.kept) == ITEMS + 20
+
+
+def test_the_command_line_trains_on_a_drawn_shop(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {
+        "products.shop.items": 20, "products.shop.size": 16, "model": shop / "lm", "tiny.size": 16, "tiny.updates": 1,
+        "fit.updates": 1, "dev_questions": 8, "tasks.questions": 2, "lora.rank": 2,
+    }  # fmt: skip
+    settings = [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
+    out = tmp_path / "run"
+    code, table, said = called(monkeypatch, capsys, "train", "product_vision_language", *settings, "--out", out)
+    assert code == 0, said
+    assert "most frequent answer" in table and f"model: {out / 'model'}" in said and "parameters train" in said
+    assert (out / "model" / "lora" / "adapter_model.safetensors").is_file()
+    code, _, said = called(monkeypatch, capsys, "train", "product_vision_language", "--out", tmp_path / "none")
+    assert code == 2 and "products" in said
+    bad = ("--set", "products.shop.items=20", "--set", f"vision={tmp_path}", "--set", f"model={shop / 'lm'}")
+    code, _, said = called(monkeypatch, capsys, "train", "product_vision_language", *bad, "--out", tmp_path / "bad")
+    assert code == 2 and "vision.json" in said
 
 
 def test_the_loss_is_on_the_answer_and_its_end_alone() -> None:

@@ -218,6 +218,21 @@ def test_new_folder_replaces_only_when_complete(tmp_path: Path) -> None:
     assert os.listdir(target) == ["c"] and os.listdir(tmp_path) == ["judge"]
 
 
+def test_processes_that_end_together_put_one_folder_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, rename, others = tmp_path / "judge", os.replace, iter(range(2))
+
+    def replace(source: Path, to: Path) -> None:
+        if Path(to) == target and next(others, None) is not None:  # another process was first, twice
+            target.mkdir()
+            (target / "weights").write_text("the same")
+        rename(source, to)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with new_folder(target) as folder:
+        (folder / "weights").write_text("the same")
+    assert (target / "weights").read_text() == "the same" and os.listdir(tmp_path) == ["judge"]
+
+
 def test_commit_names_this_repository_or_nothing() -> None:
     commit = run_folder._commit()
     assert commit is None or len(commit.removesuffix("+changes")) == 40

@@ -17,6 +17,7 @@ from goodrate.api.endpoints import Endpoint
 from goodrate.api.judging import ItemSource
 from goodrate.api.labelling import label_task
 from goodrate.evaluation.teacher_agreement import teacher_agreement
+from goodrate.relevance.marks import without_marks
 from goodrate.relevance.pairs import JudgedPair, Pair, text_item
 from goodrate.relevance.rulebook import named_rulebook
 from goodrate.scale import ESCI, FOUR_LEVEL, GRADED_0_3, read_scale, scale_entry
@@ -109,7 +110,8 @@ def test_what_an_item_says_stays_a_quotation(hostile: str) -> None:
             and "[/INST]" not in user
         )
         read = json.loads(user)
-        assert read["query"] == pair.query and read["item"] == pair.item["text"] and read.get("known", "") == pair.facts
+        assert read["query"] == without_marks(pair.query) and read["item"] == without_marks(pair.item["text"])
+        assert read.get("known", "") == pair.facts
 
 
 def test_what_is_harmless_is_left_as_it_is() -> None:

@@ -18,6 +18,7 @@ _NAMES = {
     "Index": "goodrate.api.index",
     "Judgements": "goodrate.catalog.judgements",
     "Verdict": "goodrate.relevance.verdicts",
+    "describe": "goodrate.api.describing",
     "evaluate": "goodrate.api.evaluating",
     "export": "goodrate.api.exporting",
     "film": "goodrate.api.filming",
@@ -37,12 +38,13 @@ _NAMES = {
     "warm": "goodrate.api.warming",
 }
 __all__ = [
-    "CalibratedJudge", "Catalog", "FunctionJudge", "Index", "Judgements", "Verdict", "__version__", "evaluate",
-    "export", "film", "generate_shop", "index_pictures", "label", "next_labels", "open_judge", "read_catalog",
-    "read_judgements", "search_image", "serve", "train", "trim", "tune", "understand", "warm",
+    "CalibratedJudge", "Catalog", "FunctionJudge", "Index", "Judgements", "Verdict", "__version__", "describe",
+    "evaluate", "export", "film", "generate_shop", "index_pictures", "label", "next_labels", "open_judge",
+    "read_catalog", "read_judgements", "search_image", "serve", "train", "trim", "tune", "understand", "warm",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from goodrate.api.describing import describe
     from goodrate.api.evaluating import evaluate
     from goodrate.api.exporting import export
     from goodrate.api.filming import film

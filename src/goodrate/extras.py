@@ -14,9 +14,11 @@ EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
     "numba": ("numba",),
+    "captions": ("pycocoevalcap",),
     "candidates": ("httpx", "psycopg"),
-    "video": ("diffusers",),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
+    "video": ("diffusers",),
+    "ray": ("ray",),
 }
 
 

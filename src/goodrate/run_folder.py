@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -106,11 +107,21 @@ def _open_up(folder: Path) -> None:
 
 
 def _swap_in(new: Path, path: Path) -> None:
-    """Rename `new` to `path`, moving an old folder aside first because a rename cannot replace a filled one."""
+    """Rename `new` to `path`, moving an old folder aside first because a rename cannot replace a filled one.
+
+    Processes of one run that end together put the same folder there one after the other.
+    """
     old = path.with_name(f"{new.name}.old")
-    if path.exists():
-        os.replace(path, old)
-    os.replace(new, path)
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(path, old)
+        try:
+            os.replace(new, path)
+            break
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        shutil.rmtree(old, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
 
 

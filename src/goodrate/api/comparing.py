@@ -147,12 +147,11 @@ class Comparison:
         quote in front."""
         import polars as pl
 
-        from goodrate.catalog.spreadsheet_cells import marked
         from goodrate.catalog.tables import write_table
 
         path = Path(path)
         table = pl.DataFrame(list(self.votes), infer_schema_length=None)
-        write_table(path, marked(table) if path.suffix.lower() == ".csv" else table)
+        write_table(path, table)
         return len(table)
 
 

@@ -235,7 +235,6 @@ def export(
     a pair. reasons: a file with the reasons of labels (see teaching.graded_reasons), which `goodrate train` takes as
     data.rationales; index: whose items they are about. Raises ValueError when nobody has labelled anything.
     """
-    from goodrate.catalog.spreadsheet_cells import marked
     from goodrate.catalog.tables import write_table
 
     scheme, frame = open_grading(workbench).scheme(), votes_frame(workbench)
@@ -245,11 +244,11 @@ def export(
     if reasons is not None and (scheme.book is None or index is None):
         raise ValueError("--reasons needs a queue with a rule book, and --index for the items that it is about")
     out = Path(out)
-    write_table(out, marked(frame) if out.suffix.lower() == ".csv" else frame)
+    write_table(out, frame)
     judgements = read_judgements(out, scheme.scale, merge=merge)
     if resolved is not None:
         table = judgements.frame.select("query", "item_id", "label")
-        write_table(Path(resolved), marked(table) if Path(resolved).suffix.lower() == ".csv" else table)
+        write_table(Path(resolved), table)
     counts: Counter[str] = Counter()
     if reasons is not None and index is not None:
         counts = _write_reasons(Path(reasons), labelled, judgements, scheme, index)

@@ -53,11 +53,10 @@ class ToLabel:
     def write(self, path: str | Path) -> None:
         """Write .csv, .jsonl or .parquet. In a csv, cells that begin as a formula does get a quote in front, which
         read_judgements and goodrate label take away again."""
-        from goodrate.catalog.spreadsheet_cells import marked
         from goodrate.catalog.tables import write_table
 
         path = Path(path)
-        write_table(path, marked(self.frame) if path.suffix.lower() == ".csv" else self.frame)
+        write_table(path, self.frame)
 
 
 def next_labels(

@@ -80,6 +80,8 @@ def _header(
             f"{path}, row {number}: no header that can be read: a carriage return inside it, a quote that never "
             "closes, or a name of more than 131,072 characters; expected names and line ends of one kind"
         )
+    if not header:
+        raise ValueError(f"{path}, row {number}: an empty line; expected the names of the columns")
     return header, checked_names(path, header, number, wanted), separator
 
 

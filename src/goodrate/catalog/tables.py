@@ -14,6 +14,7 @@ import polars as pl
 from goodrate.catalog.delimited import read_delimited
 from goodrate.catalog.feeds import read_feed
 from goodrate.catalog.json_files import read_json, read_json_lines, records_table
+from goodrate.catalog.parquet_file import read_parquet
 from goodrate.catalog.problems import tolerate
 from goodrate.catalog.raw_table import (
     EXTRAS,
@@ -25,6 +26,7 @@ from goodrate.catalog.raw_table import (
     json_objects,
     typed_table,
 )  # fmt: skip
+from goodrate.catalog.spreadsheet_cells import marked
 from goodrate.catalog.workbooks import read_workbook
 from goodrate.run_folder import write_atomic
 
@@ -80,10 +82,13 @@ def frame_wanted(name: str, frame: Any, wanted: Wanted) -> RawTable:
 
 
 def write_table(path: Path, frame: pl.DataFrame, otherwise: str = ".csv") -> None:
-    """Write a .csv, .parquet or .jsonl file, whole or not at all. otherwise: the form of a file with another ending."""
+    """Write a .csv, .parquet or .jsonl file, whole or not at all. otherwise: the form of a file with another ending.
+
+    In a csv, cells that a spreadsheet would run as a formula get a quote in front (catalog.spreadsheet_cells).
+    """
     buffer = io.BytesIO()
     writers: dict[str, Callable[..., Any]] = {
-        ".csv": frame.write_csv, ".parquet": frame.write_parquet, ".jsonl": frame.write_ndjson,
+        ".csv": marked(frame).write_csv, ".parquet": frame.write_parquet, ".jsonl": frame.write_ndjson,
     }  # fmt: skip
     writers.get(path.suffix.lower(), writers[otherwise])(buffer)
     write_atomic(path, buffer.getvalue())
@@ -122,11 +127,7 @@ def unpacked_bytes(path: Path) -> bytes:
 
 def _read_parquet(path: Path, data: bytes, wanted: Wanted) -> RawTable:
     """A parquet file; columns keep their types, unless only JSON or text can hold their values."""
-    try:
-        frame = pl.read_parquet(io.BytesIO(data))
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ValueError(f"{path} is not a parquet file: {error}") from error
-    return typed_table(path, frame, wanted)
+    return typed_table(path, read_parquet(path, data), wanted)
 
 
 READERS: dict[str, Callable[[Path, bytes, Wanted], RawTable]] = {

@@ -20,6 +20,7 @@ VERBS = {
     "synonyms": ("goodrate.cli.synonyms", "Propose synonyms from a catalogue."),
     "understand": ("goodrate.cli.understand", "Find typed entities in a catalogue's texts."),
     "film": ("goodrate.cli.film", "Make a clip of an item."),
+    "inspect-film": ("goodrate.cli.inspect_film", "Have a reward model look at clips of products."),
     "judge": ("goodrate.cli.judge", "Say of query-item pairs how relevant they are, and why."),
     "fit-judge": ("goodrate.cli.fit_judge", "Fit a judge to labels, few or many, without training a model."),
     "next-labels": ("goodrate.cli.next_labels", "Pick the pairs whose labels would teach a judge most."),

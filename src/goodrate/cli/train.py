@@ -24,8 +24,8 @@ RECIPES = (
     "judge_human", "judge_entity",
     "judge_sft",
     "judge_dpo", "judge_grpo", "judge_guided", "judge_stepwise", "judge_curriculum", "judge_context", "step_judge",
-    "taosr1", "retriever_contrastive", "retriever_grpo", "click_ranker",
-    "product_vision_language", "video_generator",
+    "taosr1", "retriever_contrastive", "retriever_grpo", "video_reward", "patch_reward", "video_dpo", "click_ranker",
+    "video_generator", "product_vision_language",
 )  # fmt: skip
 
 HELP = f"""Train a base, a judge, a retriever, a click ranker, a model that sees products or one that films them:
@@ -55,6 +55,8 @@ Examples:
   --out runs/clicks
 
   goodrate train video_generator --set shop.items=600 --out runs/film      # clips of the generated shop
+
+  goodrate train video_reward --out runs/video      # then patch_reward --set reward=runs/video/model, then video_dpo
 
   goodrate train product_vision_language --set products.catalog=items.csv --set products.images=photos
   --out runs/sight

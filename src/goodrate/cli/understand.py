@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,7 +13,17 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
-from goodrate.cli.options import ColumnMap, Config, Currency, Decimal, Format, Overrides, SkipBad
+from goodrate.cli.describe_options import (
+    ActFrom,
+    Attributes,
+    DescribeIndex,
+    DescribeModel,
+    Precision,
+    Source,
+    Vision,
+    describe_items,
+)  # fmt: skip
+from goodrate.cli.options import ColumnMap, Config, Currency, Decimal, Format, Images, Overrides, RayAddress, SkipBad
 from goodrate.cli.terminal import column_names, console, parse_mapping, require_folder, verb_app
 
 if TYPE_CHECKING:
@@ -21,10 +31,15 @@ if TYPE_CHECKING:
 
 app = verb_app()
 
-HELP = """Find typed entities (product types, brands, materials, ...) in a catalogue's texts, without annotations.
+HELP = """Find out what items are: typed entities in their texts, or the attributes that they leave out.
 
-A language model says what frequent phrases are; where two ways of asking agree, a phrase is a seed. From the seeds
-rules and a small tagger are distilled, which find entities in all items (docs/understanding.md).
+With --types or --tagger: entities (product types, brands, materials, ...) without annotations. A language model says
+what frequent phrases are; where two ways of asking agree, a phrase is a seed. From the seeds rules and a small tagger
+are distilled, which find entities in all items (docs/understanding.md).
+
+With --vision or --model: attributes that items do not state, from their pictures and texts, each with a confidence and
+never over the shop's own (docs/filled_in_attributes.md). --vision learns them from the items that state them; --model
+applies what was learned before, or a trained product_vision_language.
 
 Examples:
 
@@ -34,14 +49,22 @@ Examples:
 
   goodrate understand new-products.csv --tagger found/tagger --out found-new
 
+  goodrate understand new-products.csv --tagger found/tagger --out found-new --ray local:4
+
   goodrate index found/catalog.parquet --out index
+
+  goodrate understand products.csv --images pictures/ --vision pixels --out filled
+
+  goodrate understand products.csv --images pictures/ --model filled/describer --index index --act-from 0.9
 """
 
 
 @app.command(help=HELP)
 def understand(
     catalog: Annotated[Path, typer.Argument(help="csv, tsv, jsonl or parquet, also with .gz or .zst.")],
-    out: Annotated[Path, typer.Option(help="The folder to write; an interrupted run in it goes on.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write; an interrupted run in it goes on.", show_default=False)
+    ] = None,
     types: Annotated[
         str | None, typer.Option(help="A TOML file with types and label words, or products.", show_default=False)
     ] = None,
@@ -58,6 +81,14 @@ def understand(
         Path | None, typer.Option(help="A file with a column query: find entities in it, too.", show_default=False)
     ] = None,
     fields: Annotated[str, typer.Option(help="Which texts: title, or title,description.")] = "title",
+    images: Images = None,
+    vision: Vision = None,
+    model: DescribeModel = None,
+    index: DescribeIndex = None,
+    source: Source = None,
+    attributes: Attributes = None,
+    precision: Precision = None,
+    act_from: ActFrom = None,
     config: Config = None,
     overrides: Overrides = None,
     format: Format = None,
@@ -65,20 +96,40 @@ def understand(
     decimal: Decimal = None,
     currency: Currency = None,
     skip_bad: SkipBad = 0,
+    ray: RayAddress = None,
 ) -> None:
     """See HELP."""
+    reading = (format, parse_mapping(map), skip_bad, decimal, currency, images)
+    if vision is not None or model is not None:
+        entities = {"--types": types, "--expert": expert, "--tagger": tagger, "--queries": queries, "--ray": ray}
+        wrong = next((name for name, value in entities.items() if value is not None), None)
+        if wrong:
+            raise ValueError(f"{wrong} is for entities, --vision and --model are for attributes; give one of both")
+        describe_items(catalog, reading, out, vision, model, index, source, attributes, precision, act_from)
+    elif out is None:
+        raise ValueError("entities are written into a folder; name it with --out")
+    else:
+        given = {"types": types, "expert": expert, "tagger": tagger, "settings": config, "overrides": overrides or ()}
+        _find_entities(catalog, reading, out, queries, column_names(fields), given, ray)
+
+
+def _find_entities(
+    catalog: Path, reading: tuple[Any, ...], out: Path, queries: Path | None, fields: list[str],
+    options: dict[str, Any], ray: str | None,
+) -> None:  # fmt: skip
+    """Entities of texts, and what came of it."""
     from goodrate.api import understanding as api
+    from goodrate.api.bulk import workers
     from goodrate.api.reading import read_catalog
 
     require_folder("--out", out)
     with console.status(f"reading {catalog.name}"):
-        items = read_catalog(catalog, format, parse_mapping(map), skip_bad, decimal, currency)
+        items = read_catalog(catalog, *reading)
         asked = api.read_queries(queries) if queries else []
-    with _progress() as progress:
+    with _progress() as progress, workers(ray) as cluster:
         found = api.understand(
-            items, out, types=types, expert=expert, tagger=tagger, queries=asked, fields=column_names(fields),
-            settings=config, overrides=overrides or (), progress=progress,
-        )  # fmt: skip
+            items, out, queries=asked, fields=fields, progress=progress, cluster=cluster, **options
+        )
     _report(found, len(items))
 
 

@@ -48,7 +48,7 @@ class DiffusersGenerator:
         network = getattr(pipeline, "transformer", None) or getattr(pipeline, "unet", None)
         if network is None:
             raise ValueError(f"{source}: a {type(pipeline).__name__} has neither a transformer nor a unet")
-        self.network: nn.Module = network
+        self.network: Any = network
         self._shape = {"num_frames": frames} if frames else {}
         self._shape |= {"height": size[0], "width": size[1]} if size else {}
         self._signature = inspect.signature(network.forward)

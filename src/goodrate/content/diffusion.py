@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 Prediction = Literal["velocity", "noise"]
+CLEANEST = 0.05
 LAST = 0.99  # where the noise prediction begins to sample: at 1 it would divide by alpha = 0
 
 
@@ -43,6 +44,15 @@ def parted(prediction: Prediction, noisy: Tensor, said: Tensor, time: Tensor) ->
     if prediction == "velocity":
         return noisy - sigma * said, noisy + alpha * said
     return (noisy - sigma * said) / alpha, said
+
+
+def said_of(prediction: Prediction, noisy: Tensor, clean: Tensor, time: Tensor) -> Tensor:
+    """The prediction of a network that says the clean clip. Below CLEANEST it divides by the sigma of that time: the
+    error of a clip that is nearly clean would count without bound.
+    """
+    alpha, sigma = coefficients(prediction, time.clamp(min=CLEANEST), noisy.ndim)
+    noise = (noisy - alpha * clean) / sigma
+    return noise - clean if prediction == "velocity" else noise
 
 
 def times(prediction: Prediction, steps: int) -> Tensor:

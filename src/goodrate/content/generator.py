@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from goodrate.content.diffusion import Prediction
+from goodrate.content.diffusion import Prediction, said_of
 
 PAD = 0  # the id of an empty place in a caption; a caption of nothing else is no caption
 MLP_FACTOR = 3
@@ -86,7 +86,9 @@ def _normed(tokens: Tensor) -> Tensor:
 class VideoDenoiser(nn.Module):
     """Tokens of the caption and tubes of pixels (patch_frames x patch x patch) in one sequence.
 
-    A tube of the grid that reward models use is made of whole patches where the grid divides size / patch.
+    The last layer says the clean clip, from which the prediction follows: to say the noise of every pixel a token would
+    have to be wider than its patch has values (arXiv 2511.13720). A tube of the grid that reward models use is made of
+    whole patches where the grid divides size / patch.
     """
 
     def __init__(self, shape: VideoShape, channels: int = 3) -> None:
@@ -121,8 +123,8 @@ class VideoDenoiser(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, condition)
         shift, scale = self.modulation(condition)[:, None].chunk(2, dim=-1)
-        said = self.head(_normed(tokens[:, caption_ids.shape[1] :]) * (1 + scale) + shift)
-        return self._pixels(said)
+        clean = self._pixels(self.head(_normed(tokens[:, caption_ids.shape[1] :]) * (1 + scale) + shift))
+        return said_of(self.shape.prediction, noisy, clean, time)
 
     def _patches(self, clip: Tensor) -> Tensor:
         """(B, C, T, H, W) -> (B, N, values), patches frame by frame, row by row."""

@@ -90,6 +90,8 @@ def read_labelled_clips(path: str | Path) -> LabelledClips:
     side = round(patches.shape[1] ** 0.5) if patches.ndim == 3 else 0
     if patches.shape != (count, side * side, depth) or not side:
         raise ValueError(f"{path}: patches is {patches.shape}; expected ({count}, g * g, {depth})")
+    if clips.shape[2] % side:
+        raise ValueError(f"{path}: {side} x {side} patches do not divide clips of {clips.shape[2]} x {clips.shape[2]}")
     for name, shape, array in (("captions", (count,), captions), ("video", (count, depth), video),
                                ("group", (count,), group)):  # fmt: skip
         if array.shape != shape:
@@ -97,7 +99,7 @@ def read_labelled_clips(path: str | Path) -> LabelledClips:
     for name, labels in (("video", video), ("patches", patches)):
         if not ((labels >= WORST) & (labels <= BEST)).all():
             raise ValueError(f"{path}: {name} has a label outside {WORST:g} to {BEST:g}")
-    return LabelledClips(clips, tuple(captions.tolist()), video, patches, group)
+    return LabelledClips(clips, tuple(map(str, captions)), video.astype(np.float32), patches.astype(np.float32), group)
 
 
 def joined(parts: Sequence[LabelledClips]) -> LabelledClips:
@@ -160,13 +162,14 @@ def example_labels(example: ClipExample, grid: int) -> tuple[np.ndarray, np.ndar
 
 
 def shop_clips(
-    world: World, count: int, seed: int, *, frames: int = 8, size: int = 32, grid: int = 2, items: int | None = None
-) -> LabelledClips:
-    """Clips of the embedded shop with injected defects, wrong captions among them, and some that stand still.
+    world: World, items: Sequence[int], count: int, seed: int, *, frames: int = 8, size: int = 32, grid: int = 2,
+    spread: float = 360.0,
+) -> LabelledClips:  # fmt: skip
+    """Clips of items of the embedded shop with injected defects, wrong captions among them, and some that stand still.
 
-    items: the first so many of the world; None = all. Raises ValueError for a grid that does not divide the size.
+    spread: degrees around the front where a turn begins. Raises ValueError for a grid that does not divide the size.
     """
-    drawn = list(_examples(world, count, seed, frames, size, grid, items))
+    drawn = list(_examples(world, items, count, seed, frames, size, grid, spread))
     labels = [example_labels(example, grid) for example in drawn]
     return LabelledClips(
         np.stack([example.frames for example in drawn]), tuple(example.caption for example in drawn),
@@ -176,14 +179,14 @@ def shop_clips(
 
 
 def _examples(
-    world: World, count: int, seed: int, frames: int, size: int, grid: int, items: int | None
+    world: World, items: Sequence[int], count: int, seed: int, frames: int, size: int, grid: int, spread: float
 ) -> Iterator[ClipExample]:
-    """Every STILL_SHARE-th or so is the first frame again and again, without a defect."""
+    """A share of STILL_SHARE is the first frame again and again, without a defect."""
     rng = np.random.default_rng([seed, 61])
     for number in range(count):
-        item, still = int(rng.integers(items or len(world))), rng.random() < STILL_SHARE
+        item, still = items[int(rng.integers(len(items)))], rng.random() < STILL_SHARE
         example = clip_example(world, item, seed * 1_000_003 + number, frames=frames, size=size, grid=grid,
-                               most_defects=0 if still else 2)  # fmt: skip
+                               most_defects=0 if still else 2, spread=spread)  # fmt: skip
         if still:
             frozen = np.repeat(example.frames[:1], frames, axis=0)
             example = ClipExample(example.item, frozen, example.caption, example.wrong, ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -81,6 +82,6 @@ def load_lora(network: nn.Module, settings: LoraSettings, folder: Path) -> None:
     add_lora(network, settings, seed=0)
     weights = load_file(str(folder / WEIGHTS))
     wanted = sum("lora_" in name for name, _ in network.named_parameters())
-    result = set_peft_model_state_dict(network, weights, adapter_name=ADAPTER)
+    result: Any = set_peft_model_state_dict(network, weights, adapter_name=ADAPTER)
     if result.unexpected_keys or len(weights) != wanted:
         raise ValueError(f"{folder / WEIGHTS} is not an adapter of this network: {len(weights)} of {wanted} weights")

@@ -154,17 +154,24 @@ class RewardModel:
         clips: uint8 (N, T, H, W, 3) of the card's frames and size; "" = no caption, and caption_alignment then says
         nothing. Raises ValueError for another shape.
         """
+        depth = (len(DIMENSIONS),) if self.card.kind == "video" else (self.card.grid**2, len(DIMENSIONS))
+        return self._scored(self.forward, clips, captions, batch).reshape(-1, *depth)
+
+    def whole_scores(self, clips: np.ndarray, captions: Sequence[str], batch: int = 64) -> np.ndarray:
+        """(N, D) of the clips as wholes, by either kind: a patch model has gone on learning them, too."""
+        return self._scored(self.network, clips, captions, batch)
+
+    def _scored(self, scorer: Any, clips: np.ndarray, captions: Sequence[str], batch: int) -> np.ndarray:
         wanted = (self.card.frames, self.card.size, self.card.size, 3)
         if clips.shape[1:] != wanted:
             raise ValueError(f"clips (T, H, W, 3) {clips.shape[1:]}; this reward model reads {wanted}")
-        ids, found = self.caption_ids(captions), []
+        if not len(clips):
+            return np.zeros((0, len(DIMENSIONS)), dtype=np.float32)
+        ids = self.caption_ids(captions)
         with torch.no_grad():
-            for start in range(0, len(clips), batch):
-                part = torch.from_numpy(clips[start : start + batch])
-                found.append(self.forward(part, ids[start : start + batch]))
-        empty = torch.zeros(0, self.card.grid**2, len(DIMENSIONS))
-        values = torch.cat(found) if found else empty
-        return (values if self.card.kind == "patch" else values.reshape(-1, len(DIMENSIONS))).numpy()
+            parts = range(0, len(clips), batch)
+            found = [scorer(torch.from_numpy(clips[i : i + batch]), ids[i : i + batch]) for i in parts]
+        return torch.cat(found).numpy()
 
     def forward(self, clips: Tensor, caption_ids: Tensor) -> Tensor:
         """(N, D) or (N, P, D), with a graph."""

@@ -34,7 +34,8 @@ class VideoGenerator(Protocol):
     latents are (B, C, T', H', W') with T', H', W' in proportion to the clip.
     """
 
-    network: nn.Module
+    @property
+    def network(self) -> nn.Module: ...
 
     def conditions(self, captions: Sequence[str]) -> Conditions:
         """What the network reads of B captions; "" is no caption. For these captions in this order, in one batch."""

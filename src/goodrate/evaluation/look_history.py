@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from goodrate import strict_json
+from goodrate.catalog.parquet_file import read_parquet
 from goodrate.evaluation.monitored import QUERIES, RESULTS, Look
 from goodrate.evaluation.unfinished_look import FILE as UNFINISHED
 from goodrate.run_folder import new_folder, write_atomic
@@ -75,8 +76,8 @@ def read_run(folder: Path) -> Look:
 
 def _table(path: Path, columns: dict[str, Any]) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path).select(pl.col(name).cast(kind) for name, kind in columns.items())
-    except (pl.exceptions.PolarsError, OSError) as error:
+        return read_parquet(path).select(pl.col(name).cast(kind) for name, kind in columns.items())
+    except (pl.exceptions.PolarsError, ValueError, OSError) as error:
         raise ValueError(f"{path}: expected a table with columns {', '.join(columns)}: {error}") from error
 
 

@@ -83,15 +83,19 @@ def load_model_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         raise ValueError(f"the checkpoint is of another model: missing {lost[:3]}, unexpected {list(unexpected)[:3]}")
 
 
-def save(folder: Path, model: nn.Module, stateful: Mapping[str, Stateful], facts: Mapping[str, Any]) -> None:
-    """Write the checkpoint of a run. facts: plain numbers such as the update and the seconds spent."""
-    payload = {
+def collect(model: nn.Module, stateful: Mapping[str, Stateful], facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run needs to continue. facts: plain numbers such as the update and the seconds spent."""
+    return {
         "model": model_state(model),
         "parts": {name: holder.state_dict() for name, holder in stateful.items()},
         "facts": dict(facts),
     }
+
+
+def save(folder: Path, collected: Mapping[str, Any]) -> None:
+    """Write what `collect` gave, in place of the last checkpoint."""
     buffer = io.BytesIO()
-    torch.save(payload, buffer)
+    torch.save(dict(collected), buffer)
     write_atomic(folder / FILE, buffer.getvalue())
 
 

@@ -124,6 +124,10 @@ class PairSource:
         candidates = self._candidates(batch, step)
         return Update([self._micro_batch(batch, candidates)], self._terms)
 
+    def reads_model(self, step: int) -> bool:
+        """Whether negatives may be mined before that update with the encoder as it then is."""
+        return self._hard is not None and self._hard.mines(step)
+
     def _candidates(self, batch: Sequence[Pair], step: int) -> list[str]:
         """The distinct items of the batch, then mined, then random ones; drawn by the update's number."""
         own = [pair.item_id for pair in batch]

@@ -6,7 +6,7 @@ import atexit
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -20,8 +20,9 @@ from goodrate.learning.curves import write_curves
 from goodrate.learning.records import Update, on_device
 from goodrate.learning.reduction import denominators, reduced
 from goodrate.learning.schedule import Schedule, factor, run_progress
+from goodrate.learning.sharding import ReadsModel, Sharding, lay_out
 from goodrate.learning.source import Source, seed_of
-from goodrate.learning.tracker import Tracker
+from goodrate.learning.tracker import Logs, run_logs
 from goodrate.models.precision import autocast, resolve_precision
 from goodrate.run_folder import RunFolder
 from goodrate.strict_json import dumps
@@ -46,6 +47,11 @@ class FitSettings(BaseModel):
     evaluate_every: int = Field(default=0, ge=0, description="updates between calls of evaluate; 0 = never")
     checkpoint_updates: int = Field(default=0, ge=0, description="updates between checkpoints; 0 = by time only")
     checkpoint_seconds: float = Field(default=60.0, gt=0, description="seconds between checkpoints")
+    sharding: Sharding = Field(
+        default="ddp",
+        description="over several processes: a copy of the model on each (ddp), shares of it (fsdp2); by DeepSpeed "
+        "shares of optimizer and gradients (zero2), or of all (zero3)",
+    )
     tensorboard: bool | None = Field(default=None, description="also log to TensorBoard, in the run folder")
     seed: int = Field(default=0, description="of dropout and of whatever else draws inside an update")
 
@@ -145,10 +151,10 @@ class _Run:
         self.settings = settings
         self.device = self.accelerator.device
         self.precision = resolve_precision(settings.precision, self.device)
-        self.model = self.accelerator.prepare(model)
-        self.optimizers = [self.accelerator.prepare(optimizer) for optimizer in optimizers]
-        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.spread = checkpoint.spread_modules(self.accelerator.unwrap_model(self.model))
+        self.layout = lay_out(self.accelerator, model, optimizers, settings.sharding, settings.clip_norm)
+        self.bare, self.model, self.optimizers = self.layout.bare, self.layout.model, self.layout.optimizers
+        self.spread = checkpoint.spread_modules(self.bare)
+        self.together = bool(self.spread) or self.layout.lockstep  # all processes must run and save as one
         self._sparse = [optimizer for optimizer in optimizers if isinstance(optimizer, SparseGradients)]
         for group in self._groups():
             group.setdefault("initial_lr", group["lr"])
@@ -184,20 +190,21 @@ class _Run:
         """One optimizer step; returns what happened. Diverged when loss or gradient is not a finite number."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         torch.manual_seed(seed_of(self.settings.seed, number, rank))
+        self.layout.begin(update)
         self.model.train()
         values = accumulate(
             self.model,
             on_device(update, self.device),
-            lambda loss: self.accelerator.backward(loss * world),  # processes average their gradients; we sum
+            lambda loss: self.layout.backward(loss * world),  # processes average their gradients; we sum
             share=slice(rank, None, world),
-            passes=-(-len(update.micro_batches) // world) if self.spread else 1,
+            passes=-(-len(update.micro_batches) // world) if self.together else 1,
             forward_context=lambda: autocast(self.precision, self.device),
-            no_sync=lambda: self.accelerator.no_sync(self.model),
+            no_sync=self.layout.no_sync,
         )
         values = self._summed(values)
         if not math.isfinite(values["loss"]):
             raise Diverged(f"update {number}: the loss is not finite: {values}; {WAY_OUT}")
-        norm = float(self.accelerator.clip_grad_norm_(self.parameters, self.settings.clip_norm))
+        norm = self.layout.clip(self.settings.clip_norm)
         if not math.isfinite(norm):
             raise Diverged(f"update {number}: the gradient is not finite; {WAY_OUT}")
         norms = {"gradient_norm": norm, **self._sparse_norm(number)}
@@ -244,21 +251,32 @@ def _fit(
     on_update: Callable[[Record], None] | None,
 ) -> FitResult:
     """`fit` in a folder that nobody else writes to."""
-    bare = run.accelerator.unwrap_model(run.model)
     states = {"source": source, **stateful}
-    states |= {f"optimizer{i}": optimizer for i, optimizer in enumerate(run.optimizers)}
-    facts = (checkpoint.load(folder.path, bare, states) if folder else None) or {"update": 0, "seconds": 0.0}
+    states |= {f"optimizer{i}": run.layout.stateful(optimizer) for i, optimizer in enumerate(run.optimizers)}
+    facts = _resumed(run, folder, states) or {"update": 0, "seconds": 0.0}
     if folder and run.accelerator.is_main_process:
         folder.keep_metrics(lambda record: record.get("update", 0) <= facts["update"])
-    logs = _logs(run, run.settings, folder)
-    loop = _Loop(run, source, run.settings, logs, facts, lambda facts: _save(run, folder, bare, states, facts))
+    logs = run_logs(folder if run.accelerator.is_main_process else None, run.settings.tensorboard)
+    loop = _Loop(run, source, run.settings, logs, facts, lambda facts: _save(run, folder, states, facts))
     with logs:
         stopped_by, last = loop.run(evaluate, on_update)
+    run.layout.finish()
     result = FitResult(loop.done, loop.seconds, stopped_by, run.precision, last)
     if folder and run.accelerator.is_main_process:
         folder.write("result.json", dumps(asdict(result), indent=2) + "\n")
         write_curves(folder)
     return result
+
+
+def _resumed(run: _Run, folder: RunFolder | None, states: Mapping[str, checkpoint.Stateful]) -> Record | None:
+    """The facts of the folder's checkpoint, which model and states go on from; None where there is none."""
+    if folder is None:
+        return None
+    with run.layout.whole():
+        facts = checkpoint.load(folder.path, run.bare, states)
+        if facts is not None:
+            run.layout.adopt()
+    return facts
 
 
 def _finite(weight: Tensor) -> bool:
@@ -271,39 +289,21 @@ def _broken(run: _Run, bare: nn.Module) -> list[str]:
     return spread + [name for name, weight in bare.named_parameters() if weight.requires_grad and not _finite(weight)]
 
 
-def _save(run: _Run, folder: RunFolder | None, bare: nn.Module, states: Mapping[str, Any], facts: Record) -> None:
+def _save(run: _Run, folder: RunFolder | None, states: Mapping[str, Any], facts: Record) -> None:
     """A checkpoint in place of the last one. Diverged, and the last one stays, when a weight is not finite."""
-    if folder is None or not (run.accelerator.is_main_process or run.spread):
+    if folder is None or not (run.accelerator.is_main_process or run.together):
         return
-    if broken := _broken(run, bare):
-        last = f"after update {facts['update']} weights such as {broken[0]} are not finite"
-        raise Diverged(f"{folder.path}: the training diverged: {last}; {WAY_OUT}")
-    if run.spread:
-        facts = {**facts, checkpoint.SPREAD: run.agreed(checkpoint.new_spread_name(folder.path, facts["update"]))}
-        checkpoint.save_spread(folder.path / facts[checkpoint.SPREAD], bare)
-    if run.accelerator.is_main_process:
-        checkpoint.save(folder.path, bare, states, facts)
-        checkpoint.remove_spread(folder.path, facts.get(checkpoint.SPREAD))
-
-
-class _Logs(ExitStack):
-    """Where records go; leaving it finishes the trackers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.sinks: list[Callable[[Record], None]] = []
-
-
-def _logs(run: _Run, settings: FitSettings, folder: RunFolder | None) -> _Logs:
-    """metrics.jsonl of the run folder, and TensorBoard where it is asked for; nothing on other processes."""
-    logs = _Logs()
-    if folder and run.accelerator.is_main_process:
-        logs.sinks.append(folder.log)
-        if settings.tensorboard:
-            tracker = Tracker(folder.path)
-            logs.callback(tracker.finish)
-            logs.sinks.append(tracker.log)
-    return logs
+    with run.layout.whole():
+        if broken := _broken(run, run.bare):
+            last = f"after update {facts['update']} weights such as {broken[0]} are not finite"
+            raise Diverged(f"{folder.path}: the training diverged: {last}; {WAY_OUT}")
+        if run.spread:
+            facts = {**facts, checkpoint.SPREAD: run.agreed(checkpoint.new_spread_name(folder.path, facts["update"]))}
+            checkpoint.save_spread(folder.path / facts[checkpoint.SPREAD], run.bare)
+        collected = checkpoint.collect(run.bare, states, facts)
+        if run.accelerator.is_main_process:
+            checkpoint.save(folder.path, collected)
+            checkpoint.remove_spread(folder.path, facts.get(checkpoint.SPREAD))
 
 
 class _Loop:
@@ -314,7 +314,7 @@ class _Loop:
         run: _Run,
         source: Source,
         settings: FitSettings,
-        logs: _Logs,
+        logs: Logs,
         facts: Mapping[str, Any],
         save: Callable[[Record], None],
     ) -> None:
@@ -355,7 +355,7 @@ class _Loop:
         record: Record = {}
         try:
             while (stopped_by := self._budget_spent(seconds := self._run.agreed(self.seconds))) is None:
-                update = self._source.next(self.done)
+                update = self._next()
                 if update is None:
                     stopped_by = "source"
                     break
@@ -367,6 +367,11 @@ class _Loop:
             self._log(self._unlogged)
         self.save()
         return stopped_by, record
+
+    def _next(self) -> Update | None:
+        reads = isinstance(self._source, ReadsModel) and self._source.reads_model(self.done)
+        with self._run.layout.whole() if reads else nullcontext():
+            return self._source.next(self.done)
 
     def _log(self, record: Record | None) -> None:
         """To every sink; None: nothing is left to log."""
@@ -386,7 +391,8 @@ class _Loop:
         record = {"update": self.done, "seconds": round(self.seconds, 3), **values}
         due = bool(settings.evaluate_every) and self.done % settings.evaluate_every == 0
         if evaluate and due:
-            record |= evaluate(self.done)
+            with self._run.layout.whole():
+                record |= evaluate(self.done)
         self._unlogged = record
         if due or self.done % settings.log_every == 0:
             self._log(record)

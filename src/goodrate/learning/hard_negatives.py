@@ -22,14 +22,19 @@ class HardNegatives:
 
     def draw(self, queries: Sequence[str], known: Mapping[str, AbstractSet[str]], step: int) -> list[str]:
         """per_pair items of every query's finds, as many as there are, none that is known to answer the query."""
-        if self._mined is None or (self._every and step % self._every == 0):
+        if self.mines(step):
             self._mined = {query: list(item_ids) for query, item_ids in self._mine().items()}
+        assert self._mined is not None
         drawn: list[str] = []
         for row, query in enumerate(queries):
             left = [item for item in self._mined.get(query, []) if item not in known[query]]
             rng = random.Random(seed_of(self._seed, step, "hard", row))
             drawn += rng.sample(left, min(self._per_pair, len(left)))
         return drawn
+
+    def mines(self, step: int) -> bool:
+        """Whether the draw of that update asks for new finds."""
+        return self._mined is None or bool(self._every and step % self._every == 0)
 
     def state_dict(self) -> dict[str, Any]:
         """What was mined last."""

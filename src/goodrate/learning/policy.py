@@ -28,6 +28,11 @@ class PolicyScorer(nn.Module):
         super().__init__()
         self.network, self.reference, self.sharing = network, reference, sharing
 
+    def settle(self, batch: MicroBatch) -> None:
+        """Choose a way to share prompts that runs every layer once a pass, whatever the lengths (learning.sharding)."""
+        if self.sharing not in ("plain", "packed"):
+            self.sharing = choose_sharing(self.network, completion_batch(batch, batch["views"][0]), "packed")
+
     def forward(self, batch: MicroBatch) -> dict[str, Tensor]:
         network = self.network
         first, *others = batch["views"]

@@ -102,12 +102,16 @@ class RankingSource:
 
     def next(self, step: int) -> Update | None:
         """The update of that number, None after the last epoch; new rankings every inner_steps updates."""
-        if step % self._settings.inner_steps and self._pending is not None:
+        if not self.reads_model(step):
             return self._pending
         number = step // self._settings.inner_steps
         rows = self._order.rows(number)
         self._pending = None if rows is None else self._collect(rows, number)
         return self._pending
+
+    def reads_model(self, step: int) -> bool:
+        """Whether the update of that number ranks with the encoder as it then is."""
+        return step % self._settings.inner_steps == 0 or self._pending is None
 
     def _collect(self, rows: Sequence[int], number: int) -> Update:
         """Rank, grade, credit, and lay out the micro-batch."""

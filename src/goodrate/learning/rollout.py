@@ -12,7 +12,8 @@ from torch import Tensor
 from goodrate.learning.records import Prompts, Reward, Rollout
 
 if TYPE_CHECKING:
-    from goodrate.models.causal_lm import CausalLM, Completion
+    from goodrate.learning.sampler import Sampler
+    from goodrate.models.decoding import Completion
 
 Parse = Callable[["Completion"], Any]
 
@@ -29,7 +30,7 @@ class Sampling:
 
 
 def sample(
-    model: CausalLM, prompts: Prompts, sampling: Sampling, seeds: Sequence[int], parse: Parse, arm: int = 0
+    sampler: Sampler, prompts: Prompts, sampling: Sampling, seeds: Sequence[int], parse: Parse, arm: int = 0
 ) -> Rollout:
     """G completions of each of P prompts: N = P * G rollouts, group = the prompt's number.
 
@@ -38,7 +39,7 @@ def sample(
     """
     assert len(seeds) == len(prompts) * sampling.group_size
     ids = [list(tokens) for tokens in prompts.token_ids for _ in range(sampling.group_size)]
-    completions = model.generate(
+    completions = sampler.generate(
         ids,
         sampling.max_new_tokens,
         sampling.stop_token_id,
@@ -64,7 +65,7 @@ def sample(
 
 
 def sample_shared(
-    model: CausalLM, prompts: Prompts, sampling: Sampling, seeds: Sequence[int], parse: Parse, arm: int = 0
+    sampler: Sampler, prompts: Prompts, sampling: Sampling, seeds: Sequence[int], parse: Parse, arm: int = 0
 ) -> Rollout:
     """`sample`, its prompts divided among the processes of a run; every process gets the whole rollout.
 
@@ -74,12 +75,12 @@ def sample_shared(
 
     world = distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
     if world == 1:
-        return sample(model, prompts, sampling, seeds, parse, arm)
+        return sample(sampler, prompts, sampling, seeds, parse, arm)
     bounds = [len(prompts) * rank // world for rank in range(world + 1)]
     start, end = bounds[distributed.get_rank() :][:2]
     share = Prompts(prompts.example_ids[start:end], prompts.token_ids[start:end], prompts.view)
     size = sampling.group_size
-    own = sample(model, share, sampling, seeds[start * size : end * size], parse, arm) if end > start else None
+    own = sample(sampler, share, sampling, seeds[start * size : end * size], parse, arm) if end > start else None
     shares: list[Rollout | None] = [None] * world
     distributed.all_gather_object(shares, own)
     return join([rollout for rollout in shares if rollout is not None])

@@ -22,6 +22,7 @@ from goodrate.learning.records import Prompts, Reward, Rollout, Update, View
 from goodrate.learning.rollout import Sampling, join, join_rewards, sample_shared, take, take_reward
 from goodrate.learning.rollout_log import RolloutLog
 from goodrate.learning.rollout_method import Method, SampleGroups, TokenizedPrompt
+from goodrate.learning.sampler import Sampler, TakesWeights
 from goodrate.learning.sampling import (
     accuracy_by_group,
     coefficient_of_variation,
@@ -31,6 +32,7 @@ from goodrate.learning.sampling import (
 )
 from goodrate.learning.solved import ENOUGH
 from goodrate.learning.source import refuse_other_data, seed_of
+from goodrate.learning.vllm_sampler import VllmSampler, VllmSettings
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.memory import release_memory
 from goodrate.settings import decides_result
@@ -59,6 +61,7 @@ class RolloutSettings(BaseModel):
     )
     inner_steps: int = Field(default=1, gt=0, description="optimizer steps on the same rollouts")
     micro_tokens: int = Field(default=4096, gt=0, description="tokens of a micro-batch; memory and speed only")
+    vllm: VllmSettings | None = Field(default=None, description="sample by a vLLM server; null = by the policy itself")
 
     @property
     def on_policy(self) -> bool:
@@ -95,7 +98,8 @@ class RolloutSource:
         """model: the policy that fit trains; it is asked for completions in evaluation mode."""
         if not prompts:
             raise ValueError("no prompts to sample from")
-        self._settings, self._model, self._prompts, self._method = settings, model, prompts, method
+        self._settings, self._prompts, self._method = settings, prompts, method
+        self._sampler: Sampler = VllmSampler(settings.vllm, model) if settings.vllm else model
         self._num_labels, self._seed = num_labels, seed
         self._sampling = Sampling(settings.group_size, settings.temperature, settings.max_new_tokens, stop_token_id)
         self._queues = _queues(prompts, settings.balanced)
@@ -114,13 +118,19 @@ class RolloutSource:
         """
         if self.ended:
             return None
-        if step % self._settings.inner_steps == 0 or self._pending is None:
+        if self.reads_model(step):
             self._pending = self._collect(step // self._settings.inner_steps)
         return self._pending
+
+    def reads_model(self, step: int) -> bool:
+        """Whether the update of that number is sampled from the policy as it then is."""
+        return step % self._settings.inner_steps == 0 or self._pending is None
 
     def _collect(self, number: int) -> Update | None:
         """Sample and filter until every queue's quota is full or the rounds are spent. None: the prompts are solved."""
         release_memory()
+        if isinstance(self._sampler, TakesWeights):
+            self._sampler.take_weights()
         quota = -(-self._settings.prompts // len(self._queues))
         have: Counter[int] = Counter()
         collected: list[tuple[Rollout, Reward]] = []
@@ -213,7 +223,7 @@ class RolloutSource:
                 for sample_number in range(count)
             ]
             sampling = replace(self._sampling, group_size=count)
-            return sample_shared(self._model, shown, sampling, seeds, self._method.grader.parse, arm)
+            return sample_shared(self._sampler, shown, sampling, seeds, self._method.grader.parse, arm)
 
         return sample_groups
 
@@ -279,6 +289,7 @@ class RolloutSource:
         """Go on from there. ValueError naming what differs when the data or the settings are others."""
         held = state["settings"]
         held = json.loads(held) if isinstance(held, str) else held  # older checkpoints
+        held = {"vllm": None, **held}  # and those from before that setting
         refuse_other_data(self._identity, {**state, "settings": _deciding(held)})
         self._positions = dict(state["positions"])
         self._solved = dict(state.get("solved", {}))

@@ -1,13 +1,15 @@
-"""A run's numbers in TensorBoard, through accelerate's tracker."""
+"""Where a run's numbers go: metrics.jsonl of its folder, and TensorBoard through accelerate's tracker."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from goodrate.extras import require
+from goodrate.run_folder import RunFolder
 
 EVENTS = "tensorboard"
 
@@ -34,3 +36,23 @@ class Tracker:
     def finish(self) -> None:
         """Write what is not on disk yet."""
         self._tracker.finish()
+
+
+class Logs(ExitStack):
+    """Where records go; leaving it finishes the trackers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sinks: list[Callable[[dict[str, Any]], None]] = []
+
+
+def run_logs(folder: RunFolder | None, tensorboard: bool | None) -> Logs:
+    """metrics.jsonl of the run folder, and TensorBoard where it is asked for; nothing without a folder."""
+    logs = Logs()
+    if folder:
+        logs.sinks.append(folder.log)
+        if tensorboard:
+            tracker = Tracker(folder.path)
+            logs.callback(tracker.finish)
+            logs.sinks.append(tracker.log)
+    return logs

@@ -8,7 +8,8 @@ and for both networks, or the difference of errors measures the noise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, Protocol
 
 import torch
@@ -92,17 +93,23 @@ class PairedErrors(nn.Module):
     the policy less that of the reference; error (N, P) of the policy on the winner.
     """
 
-    def __init__(self, policy: Denoises, reference: Denoises, grid: int) -> None:
+    def __init__(
+        self, policy: Denoises, reference: Denoises | None, grid: int,
+        adapter_off: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:  # fmt: skip
+        """reference: frozen; None = the policy itself inside adapter_off()."""
         super().__init__()
-        self.policy, self.reference = policy.network, reference.network
-        self._generators, self._grid = (policy, reference), grid
+        self.policy = policy.network  # registers the weights; the generator reads the same module
+        if reference is not None:
+            self.reference = reference.network
+        self._generators, self._grid, self._adapter_off = (policy, reference or policy), grid, adapter_off
 
     def forward(self, batch: MicroBatch) -> dict[str, Tensor]:
         """Four forwards of N clips."""
         policy, reference = self._generators
-        errors = {name: self._errors(policy, batch, name) for name in ("winner", "loser")}
-        with torch.no_grad():
-            fixed = {name: self._errors(reference, batch, name) for name in errors}
+        with torch.no_grad(), self._adapter_off():
+            fixed = {name: self._errors(reference, batch, name) for name in ("winner", "loser")}
+        errors = {name: self._errors(policy, batch, name) for name in fixed}
         return {name: errors[name] - fixed[name] for name in errors} | {"error": errors["winner"]}
 
     def _errors(self, generator: Denoises, batch: MicroBatch, name: str) -> Tensor:

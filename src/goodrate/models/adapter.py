@@ -111,6 +111,25 @@ class _Folded:
         return torch.nn.functional.linear(x, self._weight if casts else self._weight.to(x.dtype), self._bias)
 
 
+def merged_state(network: Any) -> dict[str, torch.Tensor]:
+    """The network's weights by the names that it has without an adapter, each with its adapter's part added.
+
+    What `merge` would leave, while the network goes on training with its adapter.
+    """
+    state = dict(network.state_dict())
+    for name, layer in network.named_modules():
+        if not hasattr(layer, "base_layer") or not getattr(layer, "lora_A", None):
+            continue
+        state = {key: value for key, value in state.items() if not key.startswith(f"{name}.")}
+        plain = dict(layer.base_layer.state_dict())
+        with torch.no_grad():
+            for active in layer.active_adapters:
+                if active in layer.lora_A:
+                    plain["weight"] = plain["weight"] + layer.get_delta_weight(active)
+        state |= {f"{name}.{key}": value for key, value in plain.items()}
+    return state
+
+
 def add_adapter(network: Any, settings: LoraSettings | None, seed: int) -> Adapter | None:
     """The adapter of the settings, None when all weights are to train."""
     return None if settings is None else Adapter(network, settings, seed)

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from goodrate.models import decoding, label_forward
 from goodrate.models.adapter import adapters_folded
 from goodrate.models.chat_frame import ChatFrame
+from goodrate.models.control_tokens import ControlTokens
 from goodrate.models.decoding import Completion
 from goodrate.models.label_forward import IdPair
 from goodrate.models.language_model import Prompt
@@ -120,9 +122,22 @@ class CausalLM:
         """Texts around, and tokens before, every prompt of two parts from now on; empty = none."""
         self.frame, self.prompt_start = ChatFrame(*chat_frame), tuple(start_token_ids)
 
+    @cached_property
+    def _marks(self) -> ControlTokens:
+        """The tokenizer's marks, which no text may write."""
+        return ControlTokens(self.tokenizer)
+
     def encode(self, text: str) -> list[int]:
-        """Token ids without special tokens."""
+        """Token ids of a text; marks of the tokenizer that stand in it are left out (models.control_tokens)."""
+        return self._ids(self._marks.without(text))
+
+    def _ids(self, text: str) -> list[int]:
+        """Token ids of a text whose marks are meant."""
         return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _framed(self, prompt: tuple[str, str]) -> tuple[str, str]:
+        """The two parts of a prompt, without marks, in the frame, which has some."""
+        return self.frame.around(*map(self._marks.without, prompt))
 
     def encode_pair(self, prefix: str, suffix: str) -> list[int]:
         """Token ids of prompt_start and the two parts in the frame, tokenised apart: no token ever crosses the seam.
@@ -130,8 +145,8 @@ class CausalLM:
         The one way to tokenise a judge's prompt, in training and in serving: "ab"+"c" as one text may be other tokens
         than the two parts, and a prefix could then not be shared.
         """
-        prefix, suffix = self.frame.around(prefix, suffix)
-        return [*self.prompt_start, *self.encode(prefix), *self.encode(suffix)]
+        prefix, suffix = self._framed((prefix, suffix))
+        return [*self.prompt_start, *self._ids(prefix), *self._ids(suffix)]
 
     def prompt_ids(self, prompt: Prompt) -> list[int]:
         """Token ids of a prompt in any of its forms. ValueError when it is empty or longer than the model takes."""
@@ -147,7 +162,7 @@ class CausalLM:
         beside it, but for the rounding of kernels (docs/judge.md). Sharing is checked once per loaded model
         against the model's plain forward and left off, with a warning, where the two differ.
         """
-        pairs = self._pairs(prompts)
+        pairs = self.id_pairs(prompts)
         if not pairs:
             return np.zeros((0, len(label_token_ids)), dtype=np.float32)
         tokens = torch.tensor(list(label_token_ids), device=self.device)
@@ -191,25 +206,25 @@ class CausalLM:
         if isinstance(prompt, str):
             pair: IdPair = ((), tuple(self.encode(prompt)))
         elif isinstance(prompt, tuple):
-            prefix, suffix = self.frame.around(*prompt)
-            pair = (*self.prompt_start, *self.encode(prefix)), tuple(self.encode(suffix))
+            prefix, suffix = self._framed(prompt)
+            pair = (*self.prompt_start, *self._ids(prefix)), tuple(self._ids(suffix))
         else:
             pair = ((), tuple(prompt))
         self._check_length(len(pair[0]) + len(pair[1]), prompt)
         return pair
 
-    def _pairs(self, prompts: Sequence[Prompt]) -> list[IdPair]:
-        """Ids of all prompts; each distinct prefix text is tokenised once."""
+    def id_pairs(self, prompts: Sequence[Prompt]) -> list[IdPair]:
+        """Ids of all prompts; each distinct prefix text is tokenised once. Raises ValueError as prompt_ids."""
         known: dict[str, tuple[int, ...]] = {}
         pairs: list[IdPair] = []
         for prompt in prompts:
             if not isinstance(prompt, tuple):
                 pairs.append(self._split(prompt))
                 continue
-            prefix, suffix = self.frame.around(*prompt)
+            prefix, suffix = self._framed(prompt)
             if prefix not in known:
-                known[prefix] = (*self.prompt_start, *self.encode(prefix))
-            pair = known[prefix], tuple(self.encode(suffix))
+                known[prefix] = (*self.prompt_start, *self._ids(prefix))
+            pair = known[prefix], tuple(self._ids(suffix))
             self._check_length(len(pair[0]) + len(pair[1]), prompt)
             pairs.append(pair)
         return pairs

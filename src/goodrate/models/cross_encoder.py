@@ -104,10 +104,10 @@ class CrossEncoder(nn.Module):
 
     def tokenize(self, firsts: Sequence[str], seconds: Sequence[str]) -> list[PairTokens | None]:
         """Each pair of texts as tokens; None where the first leaves less than LEAST tokens for the second."""
-        words = self.encoder.tokenizer
+        words, marks = self.encoder.tokenizer, self.encoder.marks
+        firsts, seconds = marks.without_all(firsts), marks.without_all(seconds)
         distinct = list(dict.fromkeys(firsts))
-        marks = words.num_special_tokens_to_add(pair=True)
-        most = self.max_tokens - marks - LEAST
+        most = self.max_tokens - words.num_special_tokens_to_add(pair=True) - LEAST
         lengths = [len(ids) for ids in words(distinct, add_special_tokens=False)["input_ids"]] if distinct else []
         short = {text for text, length in zip(distinct, lengths, strict=True) if length <= most}
         rows = [row for row, text in enumerate(firsts) if text in short]

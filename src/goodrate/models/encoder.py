@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from goodrate.models.control_tokens import ControlTokens
 from goodrate.models.encoder_folder import EncoderRules, read_rules, write_rules
 from goodrate.models.exported import ExportedNetwork, is_exported
 from goodrate.models.precision import autocast, default_device, evaluating, resolve_precision
@@ -168,11 +170,11 @@ class Encoder:
 
     def encode_queries(self, texts: Sequence[str], batch_size: int = BATCH) -> np.ndarray:
         """Vectors (N, D) float32 of queries, L2-normalised, in the order of the texts."""
-        return self._encode([self.rules.query_prompt + text for text in texts], batch_size)
+        return self._encode(self._prompted(self.rules.query_prompt, texts), batch_size)
 
     def encode_items(self, texts: Sequence[str], batch_size: int = BATCH) -> np.ndarray:
         """Vectors (N, D) float32 of item texts, L2-normalised, in the order of the texts."""
-        return self._encode([self.rules.item_prompt + text for text in texts], batch_size)
+        return self._encode(self._prompted(self.rules.item_prompt, texts), batch_size)
 
     def tokenize(self, texts: Sequence[str], kind: str = "item") -> dict[str, Tensor]:
         """A padded batch of token ids and mask (N, T) on the model's device; kind "query" or "item" picks the prompt.
@@ -182,7 +184,7 @@ class Encoder:
         prompts = {"query": self.rules.query_prompt, "item": self.rules.item_prompt}
         if kind not in prompts:
             raise ValueError(f"kind {kind!r} is not one of {', '.join(prompts)}")
-        return self._batch([prompts[kind] + text for text in texts])
+        return self._batch(self._prompted(prompts[kind], texts))
 
     def embed_tokens(self, batch: dict[str, Tensor]) -> Tensor:
         """Vectors (N, D), L2-normalised, differentiable; batch: input_ids and attention_mask (N, T)."""
@@ -199,6 +201,15 @@ class Encoder:
         """Write all but the network: tokenizer and rules."""
         self.tokenizer.save_pretrained(str(folder))
         write_rules(folder, self.rules, self.full_dimension)
+
+    @cached_property
+    def marks(self) -> ControlTokens:
+        """The tokenizer's marks, which no text may write."""
+        return ControlTokens(self.tokenizer)
+
+    def _prompted(self, prompt: str, texts: Sequence[str]) -> list[str]:
+        """The texts, without marks, behind the prompt, which may have some."""
+        return [prompt + text for text in self.marks.without_all(texts)]
 
     def _batch(self, texts: Sequence[str]) -> dict[str, Tensor]:
         ids = self.tokenizer(list(texts), truncation=True, max_length=self.rules.max_length)["input_ids"]

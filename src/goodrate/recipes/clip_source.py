@@ -53,15 +53,18 @@ class ClipSource:
         micro_clips: int,
         unspoken: float,
         seed: int,
+        time_mean: float = 0.8,
         time_spread: float = 1.0,
     ) -> None:
         """clips uint8 (N, T, H, W, 3). captions: one or more of each clip, of which every update draws one.
 
-        unspoken: share of captions that are left out, for classifier-free guidance. time_spread: times are the logistic
-        function of a normal number of this standard deviation (arXiv 2403.03206). Raises ValueError for no clips.
+        unspoken: share of captions that are left out, for classifier-free guidance. time_mean, time_spread: times are
+        the logistic function of a normal number of this mean and deviation (arXiv 2403.03206): mostly noisy ones.
+        Raises ValueError for no clips.
         """
         self._generator, self._clips, self._captions = generator, clips, captions
-        self._micro, self._unspoken, self._seed, self._spread = micro_clips, unspoken, seed, time_spread
+        self._micro, self._unspoken, self._seed = micro_clips, unspoken, seed
+        self._mean, self._spread = time_mean, time_spread
         self._order = EpochOrder([1] * len(clips), batch_size, seed)
         digest = hashlib.sha256(clips.tobytes() + repr([list(c) for c in captions]).encode()).hexdigest()
         self._identity = {"clips": digest, "seed": seed, "batch_size": batch_size}
@@ -76,7 +79,7 @@ class ClipSource:
     def _micro_batch(self, rows: Sequence[int], step: int) -> dict[str, Any]:
         draws = [np.random.default_rng(seed_of(self._seed, step, row)) for row in rows]
         spoken = [self._caption(row, rng) for row, rng in zip(rows, draws, strict=True)]
-        times = [1 / (1 + np.exp(-self._spread * rng.standard_normal())) for rng in draws]
+        times = [1 / (1 + np.exp(-self._mean - self._spread * rng.standard_normal())) for rng in draws]
         latents = self._generator.encode(torch.from_numpy(self._clips[list(rows)]))
         return {
             "latents": latents,

@@ -8,15 +8,14 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from goodrate.catalog.images import PictureError
 from goodrate.catalog.items import Catalog
+from goodrate.catalog.prices import PriceOptions
+from goodrate.catalog.readers import read_catalog
 from goodrate.examples.product_items import ProductSet, catalog_products, shop_products
-from goodrate.examples.sources import read_items
 from goodrate.learning.source import seed_of
 from goodrate.shop.pictures import VISUAL_ATTRIBUTES
 from goodrate.shop.world import make_world
-
-ENDINGS = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
-LARGEST_FILE = 50 * 2**20  # bytes
 
 
 class ShopPictures(BaseModel):
@@ -38,7 +37,7 @@ class PictureData(BaseModel):
     catalog_map: dict[str, str] = Field(default={}, description="our column = the file's column")
     decimal: Literal["point", "comma"] | None = None
     currency: str | None = None
-    index: str | None = Field(default=None, description="folder of `goodrate index` in place of catalog: its items")
+    index: str | None = Field(default=None, description="folder of `goodrate index` with pictures in place of catalog")
     skip_bad: int = Field(default=0, ge=0)
     images: str | None = Field(
         default=None, description="folder of pictures; an item without a path has ID.jpg or .png"
@@ -52,11 +51,10 @@ class PictureData(BaseModel):
 
     @model_validator(mode="after")
     def _one_source(self) -> PictureData:
-        files = [name for name in (self.catalog, self.index) if name is not None]
-        if (self.shop is not None) + len(files) != 1 or bool(files) != (self.images is not None):
-            raise ValueError(
-                "expected either products.shop, or products.catalog or products.index with products.images"
-            )
+        if sum(one is not None for one in (self.shop, self.catalog, self.index)) != 1:
+            raise ValueError("expected one of products.shop, products.catalog and products.index")
+        if (self.catalog is None) != (self.images is None):
+            raise ValueError("products.catalog and products.images go together: the items and the folder of pictures")
         return self
 
 
@@ -65,12 +63,11 @@ def product_set(settings: PictureData) -> tuple[ProductSet, list[str]]:
     if settings.shop is not None:
         world = make_world(settings.shop.seed, settings.shop.items)
         return shop_products(world, settings.shop.size, settings.attributes or VISUAL_ATTRIBUTES), []
-    assert settings.images is not None
-    catalog = read_items(settings)
-    pictures = pictures_of(catalog, Path(settings.images))
+    catalog = _catalog(settings)
+    pictures = _pictures(catalog)
     lacking = sum(picture is None for picture in pictures)
-    notes = [f"{lacking:,} of {len(catalog):,} items have no picture in {settings.images}"] if lacking else []
-    return catalog_products(catalog, pictures, settings.attributes, settings.visible), notes
+    notes = [f"{lacking:,} of {len(catalog):,} items have no picture"] if lacking else []
+    return catalog_products(catalog, pictures, settings.attributes, settings.visible), [*catalog.notes, *notes]
 
 
 def split_products(settings: PictureData, products: ProductSet) -> tuple[ProductSet, ProductSet]:
@@ -88,23 +85,26 @@ def split_products(settings: PictureData, products: ProductSet) -> tuple[Product
     return chosen.part(sorted(ranked[dev:])), chosen.part(sorted(ranked[:dev]))
 
 
-def pictures_of(catalog: Catalog, folder: Path) -> list[bytes | np.ndarray | None]:
-    """The bytes of each item's picture: the path of its column image in the folder, or the file that is called as its
-    id; None without one. Addresses are not fetched.
+def _catalog(settings: PictureData) -> Catalog:
+    """The items with their pictures. Raises FileNotFoundError, ValueError naming file, row and column."""
+    if settings.index is not None:
+        from goodrate.retrieval.pictures import pictures_of
+        from goodrate.retrieval.store import Store
 
-    Raises FileNotFoundError for a folder that is not there, ValueError for a path that leads out of it and for a file
-    above 50 MiB.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; expected the pictures of the items")
-    root = folder.resolve()
+        store = Store.open(settings.index)
+        return Catalog(store.all_items().frame, plain=True, pictures=pictures_of(store))
+    assert settings.catalog is not None and settings.images is not None
+    columns, prices = settings.catalog_map or None, PriceOptions(settings.decimal, settings.currency)
+    images = Path(settings.images)
+    return read_catalog(settings.catalog, settings.catalog_format, columns, settings.skip_bad, prices, images)
+
+
+def _pictures(catalog: Catalog) -> list[bytes | np.ndarray | None]:
+    """The bytes of each item's picture, None without one here. Raises ValueError naming an item whose file is gone."""
     found: list[bytes | np.ndarray | None] = []
-    for id_, image in catalog.frame.select("id", "image").iter_rows():
-        names = [image] if image and "://" not in image else [f"{id_}.{ending}" for ending in ENDINGS]
-        path = next((p for p in (root / name for name in names) if p.is_file()), None)
-        if path is not None and not path.resolve().is_relative_to(root):
-            raise ValueError(f"item {id_}: the picture {image} leads out of {folder}")
-        if path is not None and path.stat().st_size > LARGEST_FILE:
-            raise ValueError(f"item {id_}: {path.name} has {path.stat().st_size:,} bytes; at most {LARGEST_FILE:,}")
-        found.append(path.read_bytes() if path is not None else None)
+    for place, id_ in enumerate(catalog.ids):
+        try:
+            found.append(catalog.picture(place))
+        except PictureError as error:
+            raise ValueError(f"picture of item {id_!r}: expected {error}") from None
     return found

@@ -38,9 +38,15 @@ class ProductDescriber:
     """A Describer (understanding.attribute_guess): one question for each item and attribute."""
 
     def __init__(self, model: VisionLanguageModel, encoder: Any, card: Mapping[str, Any], fingerprint: str) -> None:
-        """card: with attributes, wording and temperature, as the recipe writes it."""
+        """card: with attributes (name -> values that it has learned), wording and temperature, as the recipe has it."""
         self.model, self.encoder, self.card, self.fingerprint = model, encoder, card, fingerprint
+        self.attributes: Mapping[str, Sequence[str]] = dict(card["attributes"])
         self.name = f"vision-language {Path(str(card['language_model'])).name}"
+
+    @property
+    def attributes(self) -> dict[str, list[str]]:
+        """What it learned: attribute -> values."""
+        return {name: list(values) for name, values in self.card["attributes"].items()}
 
     def describe(
         self, items: Catalog, images: Sequence[Picture], attributes: Mapping[str, Sequence[str]]

@@ -13,8 +13,8 @@ from goodrate.content.labelled_clips import DIMENSIONS, LabelledClips, read_labe
 from goodrate.content.reward_model import RewardModel, RewardNetwork, defect_scores, patch_scores
 from goodrate.learning.records import MicroBatch, Outputs, Term, Update
 from goodrate.learning.source import EpochOrder, seed_of
+from goodrate.recipes.clip_data import ShopClips, shop_items
 from goodrate.recipes.registry import Rows
-from goodrate.shop.world import make_world
 
 BROKEN = 2.5  # a label below the middle of the scale
 ALIGNMENT = DIMENSIONS.index("caption_alignment")
@@ -26,8 +26,7 @@ class ClipSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
     file: str | None = Field(default=None, description="npz of labelled clips; null = of the embedded shop, as below")
     count: int = Field(default=2000, gt=0, description="how many to draw")
-    items: int = Field(default=300, gt=0, description="of how many items")
-    seed: int = Field(default=0, ge=0, description="of the shop and of what is drawn")
+    shop: ShopClips = Field(default_factory=ShopClips)
     frames: int = Field(default=8, gt=0)
     size: int = Field(default=32, gt=0, description="pixels of a side")
     grid: int = Field(default=2, gt=0, description="tubes along a side")
@@ -50,9 +49,10 @@ def labelled_clips(settings: ClipSettings) -> tuple[LabelledClips, LabelledClips
     """(to learn from, dev); no item is in both."""
     if settings.file is not None:
         return read_labelled_clips(settings.file).split(settings.dev_share)
-    world = make_world(settings.seed, num_items=settings.items)
-    drawn = shop_clips(world, settings.count, settings.seed, frames=settings.frames, size=settings.size,
-                       grid=settings.grid)  # fmt: skip
+    world = settings.shop.world()
+    drawn = shop_clips(world, shop_items(settings.shop, world), settings.count, settings.shop.seed,
+                       frames=settings.frames, size=settings.size, grid=settings.grid,
+                       spread=settings.shop.spread)  # fmt: skip
     return drawn.split(settings.dev_share)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from goodrate.relevance.judge_card import CARD_FILE, JudgeCard, require_count, write_judge_card
 from goodrate.relevance.odds import check_odds, label_probabilities
-from goodrate.relevance.pairs import TEXT, Item, Pair
+from goodrate.relevance.pairs import Item, Pair, rendered
 from goodrate.relevance.protocol import Assessment
 from goodrate.relevance.reason_words import word_steps
 from goodrate.relevance.text_vectors import TextVectors, shared_vectors
@@ -143,8 +143,7 @@ def field_texts(items: Sequence[Item], fields: Sequence[str]) -> list[str]:
     """These fields of each item in one line; of an item that is a bare text, that text."""
     from goodrate.catalog.rendering import render_rows
 
-    rendered = iter(render_rows([item for item in items if TEXT not in item], fields))
-    return [str(item[TEXT]) if TEXT in item else next(rendered) for item in items]
+    return rendered(items, lambda rows: render_rows(rows, fields))
 
 
 def _explanation(query: str, item_text: str, cosine: float) -> Explanation:

@@ -36,11 +36,13 @@ def open_kind(folder: Path, card: JudgeCard) -> HumanJudge:
     """The judge of a folder. Raises FileNotFoundError or ValueError naming its file of labels."""
     import polars as pl
 
+    from goodrate.catalog.parquet_file import read_parquet
+
     path = folder / LABELS_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; it holds the labels of this judge")
     try:
-        rows = pl.read_parquet(path).select("query", "item_id", "label").rows()
+        rows = read_parquet(path).select("query", "item_id", "label").rows()
         labels = {(query, item): card.relevance_scale.index(label) for query, item, label in rows}
     except (pl.exceptions.PolarsError, ValueError) as error:
         named = card.relevance_scale.name

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from goodrate.relevance.marks import told_apart, without_marks
 
 if TYPE_CHECKING:
     from goodrate.relevance.rationale import Rationale
@@ -61,15 +63,34 @@ def item_texts(items: Sequence[Item], form: str) -> list[str]:
     """Each item as a judge reads it. form: "listing" (typed fields), "text" (running text), "short" (to be cut), each
     also with "_filled" behind it: with the attributes that models fill in (catalog.inferred).
 
-    A row that stands in many pairs is rendered once. Raises ValueError with the accepted forms.
+    Raises ValueError with the accepted forms.
     >>> item_texts([{"title": "lamp", "price": 40.0}, text_item("a red  lamp")], "listing")
     ['lamp ; price 40', 'a red  lamp']
     """
     if form not in RENDERERS:
         raise ValueError(f"item form {form!r} is not one of {', '.join(RENDERERS)}")
+    return rendered(items, RENDERERS[form])
+
+
+def rendered(items: Sequence[Item], render: Callable[[Sequence[Item]], list[str]]) -> list[str]:
+    """Each item's text, of a row by `render`, without what would mean something in a prompt (relevance.marks).
+
+    The one way from items to what a judge or a teacher reads. A row that stands in many pairs is rendered once.
+    """
     distinct = {id(item): item for item in items if TEXT not in item}
-    rendered = dict(zip(distinct, RENDERERS[form](list(distinct.values())), strict=True))
-    return [str(item[TEXT]) if TEXT in item else rendered[id(item)] for item in items]
+    texts = map(without_marks, render([told_apart(row) for row in distinct.values()]))
+    known = dict(zip(distinct, texts, strict=True))
+    return [without_marks(str(item[TEXT])) if TEXT in item else known[id(item)] for item in items]
+
+
+def as_asked(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs as a judge is asked: query and retrieved text without what would mean something in a prompt."""
+    return [_plain(pair) for pair in pairs]
+
+
+def _plain(pair: Pair) -> Pair:
+    query, context = without_marks(pair.query), pair.context and without_marks(pair.context)
+    return pair if query == pair.query and context == pair.context else replace(pair, query=query, context=context)
 
 
 def _listings(items: Sequence[Item]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
@@ -36,7 +37,7 @@ def add_clips(app: FastAPI, current: Current, folder: Path | None) -> None:
 
 def _named(pipeline: object, item_id: str) -> str:
     """What the item says of its clip. Raises UnknownItem when there is no such item."""
-    store = getattr(pipeline, "store", None)
+    store: Any = getattr(pipeline, "store", None)
     if not hasattr(store, "known_items"):  # items of another engine
         raise UnknownItem(f"no clip of {item_id!r} is here")
     with unavailable():

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from goodrate.serving.api_description import refusal
 from goodrate.serving.bodies import error_answer
 from goodrate.serving.records import IndexUnavailable, NoEncoder, NoJudge, UnknownItem
 
@@ -41,8 +42,12 @@ def add_errors(app: FastAPI) -> None:
         return error_answer(501, str(error))
 
     @app.exception_handler(HTTPException)
-    def _http(_: Request, error: HTTPException) -> JSONResponse:
-        return error_answer(error.status_code, str(error.detail))
+    def _http(request: Request, error: HTTPException) -> JSONResponse:
+        status, headers = refusal(error.status_code, request)
+        message = str(error.detail) if status == error.status_code else "Method Not Allowed"
+        answer = error_answer(status, message)
+        answer.headers.update({**(error.headers or {}), **headers})
+        return answer
 
 
 def _problem(detail: Mapping[str, Any]) -> dict[str, str]:

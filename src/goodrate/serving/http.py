@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 
 from goodrate.serving.access import Guard
+from goodrate.serving.api_description import add_description
 from goodrate.serving.bodies import BodyLimit, StrictRoute
 from goodrate.serving.clicks import add_clicks
 from goodrate.serving.clip_routes import add_clips
@@ -68,6 +69,7 @@ def create_app(pipeline: SearchPipeline | LivePipeline, parts: Parts | None = No
     add_ranker(app, current)
     add_images(app, current)
     add_clips(app, current, parts.clips)
+    add_description(app)
 
     pictures = dict.fromkeys(PAGE_PATHS, PicturePolicy(lambda: current().store).sources)
     if parts.workbench is not None:
@@ -84,6 +86,7 @@ def create_compare_app(workbench: Workbench, parts: Parts | None = None) -> Fast
     kept = Comparisons(workbench)
     add_errors(app)
     add_comparisons(app, lambda: kept)
+    add_description(app)
     add_pages(app, {"compare": WORKBENCH_PAGES["compare"]}, search=False)
 
     @app.get("/")

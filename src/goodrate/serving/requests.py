@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.fields import FieldInfo
 
 from goodrate.retrieval.filters import MAX_CHARACTERS
 from goodrate.serving.candidates import WINDOWS
@@ -20,13 +21,30 @@ MAX_DEPTH = 500
 MAX_JUDGE_MS = 600_000
 MAX_TEXTS = 1000
 MAX_TEXT_CHARACTERS = 20_000
-RowId = Annotated[int, Field(ge=0, lt=2**63)]  # what a file of SQLite can hold
+RowId = Annotated[int, Field(ge=0, le=2**63 - 1)]  # what a file of SQLite can hold
 
 
 class StrictBody(BaseModel):
     """Our own bodies: a misspelt field is an error, not a default."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, values: Any) -> Any:
+        """false would else be read as 0, and 0 as false."""
+        for name, value in values.items() if isinstance(values, dict) else ():
+            kinds = _kinds(cls.model_fields.get(name))
+            if type(value) is bool and kinds & {int, float} and bool not in kinds:
+                raise ValueError(f"{name}: expected a number, found {str(value).lower()}")
+            if type(value) in (int, float) and bool in kinds and not kinds & {int, float}:
+                raise ValueError(f"{name}: expected true or false, found {value}")
+        return values
+
+
+def _kinds(field: FieldInfo | None) -> set[Any]:
+    """The types that a field may have."""
+    return {field.annotation, *get_args(field.annotation)} if field else set()
 
 
 class SearchBody(StrictBody):

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from goodrate.relevance.marks import without_marks
 from goodrate.relevance.pairs import JudgedPair, Pair, item_texts
 from goodrate.relevance.rulebook import Rule, RuleBook
 from goodrate.scale import RelevanceScale
@@ -80,7 +81,7 @@ class LabelPrompt:
 
     def _quoted(self, pair: Pair, item_text: str) -> str:
         facts = {"known": pair.facts} if pair.facts else {}
-        return quoted({"query": pair.query, **facts, "item": item_text[: self.characters]})
+        return quoted({"query": without_marks(pair.query), **facts, "item": item_text[: self.characters]})
 
 
 def quoted(values: dict[str, str]) -> str:

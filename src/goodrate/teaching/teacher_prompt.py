@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from goodrate.relevance.marks import without_marks
 from goodrate.relevance.pairs import JudgedPair, item_texts
 from goodrate.relevance.rationale import Rationale, contradicts, label_text, parse
 from goodrate.relevance.rulebook import Rule, RuleBook
@@ -26,7 +27,7 @@ same: the kind asked for; sibling: a neighbouring kind; accessory: goes with it;
 
 def messages(pair: JudgedPair, book: RuleBook) -> list[dict[str, str]]:
     """The chat messages for one pair, its gold label in them as the target to verify."""
-    lines = [f"query: {_line(pair.query)}", f"item: {_line(item_texts([pair.item], FORM_OF_ITEMS)[0])}"]
+    lines = [f"query: {_line(without_marks(pair.query))}", f"item: {_line(item_texts([pair.item], FORM_OF_ITEMS)[0])}"]
     if pair.facts:
         lines.insert(1, f"facts: {_line(pair.facts)}")
     name = book.scale.labels[pair.label]

@@ -46,11 +46,14 @@ def answerable(stated: pl.DataFrame, attributes: Collection[str] | None = None) 
     that are wanted, None = all that are answerable. Raises ValueError naming one that is not.
     """
     single = stated.filter(pl.len().over("row", "attribute") == 1)
-    values = single.group_by("attribute", "value").agg(
-        pl.col("spelling").mode().sort().first(), pl.col("label").mode().sort().first(), items=pl.len()
-    )
+    labels = single.group_by("attribute").agg(pl.col("label").mode().sort().first())
+    values = single.group_by("attribute", "value").agg(pl.col("spelling").mode().sort().first(), items=pl.len())
     usable = values.filter(pl.col("items") >= LEAST).sort("attribute", "value")
-    counts = usable.group_by("attribute", maintain_order=True).agg("spelling", pl.col("label").first())
+    counts = (
+        usable.group_by("attribute", maintain_order=True)
+        .agg("spelling")
+        .join(labels, on="attribute", maintain_order="left")
+    )
     found = {
         name: (label, spellings)
         for name, spellings, label in counts.select("attribute", "spelling", "label").rows()

@@ -12,6 +12,7 @@ import torch
 
 from goodrate.models.causal_lm import CausalLM, existing_name
 from goodrate.models.chat_frame import ChatFrame
+from goodrate.models.control_tokens import ControlTokens
 from goodrate.models.label_forward import chunks_by_length
 from goodrate.models.precision import default_device, evaluating
 from goodrate.models.pretrained import folder_hash, got_from_hub, read_network, read_tokenizer, readable
@@ -93,7 +94,8 @@ class MaskedExpert:
     def logits(self, clozes: Sequence[Cloze], tokens: Sequence[int]) -> np.ndarray:
         """As Expert. ValueError when the blank of a long text falls behind what the model takes."""
         mask, device = self._tokenizer.mask_token, self._network.device
-        texts = [f"{cloze.shared}{cloze.before}{mask}{cloze.after}" for cloze in clozes]
+        plain = ControlTokens(self._tokenizer).without  # a second mask would be the one that is read
+        texts = [f"{plain(cloze.shared + cloze.before)}{mask}{plain(cloze.after)}" for cloze in clozes]
         found = np.zeros((len(texts), len(tokens)), dtype=np.float32)
         with evaluating(self._network), torch.inference_mode():
             for part in chunks_by_length(range(len(texts)), [len(text) for text in texts], MASKED_ROWS):

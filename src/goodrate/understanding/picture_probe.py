@@ -28,7 +28,7 @@ KIND = "picture_probe"
 CARD, WEIGHTS = "describer.json", "describer.safetensors"
 FORMAT = 1
 HELD_OUT = 4  # of the stated items one in so many is not learned from
-STRENGTHS = (0.03, 0.3, 3.0)  # of which held-out items choose the inverse regularisation
+STRENGTHS = (0.1, 1.0, 10.0)  # of which held-out items choose the inverse regularisation
 FEWEST = 20  # held-out answers that a threshold needs
 Progress = Callable[[str, int, int], None]
 

@@ -15,6 +15,7 @@ from goodrate.understanding.picture_features import PictureFeatures, open_featur
 PICTURE_SIZE, TEXT_SIZE = 128, 48  # dimensions that are kept
 BUCKETS = 1 << 12  # of hashed words
 BATCH = 256
+SPREAD = 16.0  # mean squared length of the picture's part of a row, and of the words'
 LARGEST_FIT = 20_000  # items that the dimensions are found on
 TEXTS = ("title", "description", "brand", "category")
 
@@ -58,8 +59,7 @@ class ProbeFeatures:
         size = axes.shape[1] + (words.shape[1] if words is not None else 0)
         bare = cls(pictures, centre, axes, words, np.zeros(size, np.float32), np.ones(size, np.float32))
         joined = bare._joined(rows, there, frame)[:, :-1]
-        middle, spread = joined.mean(axis=0), joined.std(axis=0)
-        bare._middle, bare._scale = middle, np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0).astype(np.float32)
+        bare._middle, bare._scale = joined.mean(axis=0), _block_scale(joined, axes.shape[1])
         return bare, bare._scaled(bare._joined(rows, there, frame))
 
     def rows(self, frame: pl.DataFrame, images: Sequence[Picture]) -> np.ndarray:
@@ -104,6 +104,24 @@ class ProbeFeatures:
             )
         return cls(pictures, arrays["picture_centre"], arrays["picture_axes"], arrays.get("text_axes"),
                    arrays["centre"], arrays["scale"])  # fmt: skip
+
+
+def _block_scale(joined: np.ndarray, pictured: int) -> np.ndarray:
+    """(F,) float32: std^-1/2 of each dimension, and one factor for those of the picture and one for those of the words.
+
+    Each part then has a mean squared length of SPREAD. All of the way to unit variance would blow up the weak
+    dimensions, which are noise where items are few; none of it hides small signs in the picture.
+    """
+    scale = np.zeros(joined.shape[1], dtype=np.float32)
+    variance = joined.var(axis=0)
+    for part in (slice(0, pictured), slice(pictured, None)):
+        spread = variance[part]
+        weak = np.maximum(spread, 1e-9 * max(float(spread.max(initial=0.0)), 1e-30))
+        halfway = weak**-0.25
+        total = float((spread * halfway**2).sum())
+        if total > 1e-12:
+            scale[part] = halfway * np.sqrt(SPREAD / total)
+    return scale
 
 
 def hashed_words(frame: pl.DataFrame) -> Any:
