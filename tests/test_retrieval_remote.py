@@ -126,7 +126,7 @@ def test_readers_never_see_half_a_commit(bucket: str, elsewhere: Any, monkeypatc
 
     def read(reader: Store, mine: list[set[float]]) -> None:
         while not ended.is_set():
-            mine.append({*reader._scan(["price"])["price"].to_list()})
+            mine.append({*reader.scan(["price"])["price"].to_list()})
 
     readers = [elsewhere(address, f"reader {n}") for n in range(2)]
     threads = [threading.Thread(target=read, args=pair) for pair in zip(readers, seen, strict=True)]
@@ -142,7 +142,7 @@ def test_readers_never_see_half_a_commit(bucket: str, elsewhere: Any, monkeypatc
         assert all(len(prices) == 1 for prices in mine)
         prices = [one for prices in mine for one in prices]
         assert prices == sorted(prices) and prices[-1] >= 2.0
-    assert {*elsewhere(address, "late")._scan(["price"])["price"].to_list()} == {3.0}
+    assert {*elsewhere(address, "late").scan(["price"])["price"].to_list()} == {3.0}
 
 
 def test_one_writer_at_a_time_and_a_dead_ones_turn_is_taken_over(

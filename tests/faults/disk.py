@@ -73,7 +73,7 @@ def problem(ended: Any) -> str | None:
         return f"exit code {ended.code}: {ended.said[-800:]}"
     if "Traceback" in ended.said:
         return f"a traceback: {ended.said[-800:]}"
-    if ended.code and not any(word in ended.said for word in ("space", "Read-only", "read-only", "ermission")):
+    if ended.code and not any(word in ended.said for word in ("space", "ead-only", "ermission", "opened for writing")):
         return f"no reason: {lines[-LINES:]}"
     return None
 
