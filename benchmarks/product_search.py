@@ -1,17 +1,16 @@
 """What pictures are worth to a search: half of what a picture can tell stands in no text, and the judge needs it.
 
-python benchmarks/product_search.py run --seeds 0 --arms text,probe,full      one JSON per (arm, seed)
-python benchmarks/product_search.py run --seeds 1,2 --arms text,probe
+python benchmarks/product_search.py run --seeds 0,1,2                         one JSON per (arm, seed)
+python benchmarks/product_search.py run --seeds 0 --set judge=lm              the same with a language model
 python benchmarks/product_search.py table --write                             benchmarks/results/product_search.md
 
 The embedded shop with its labels as they are. Of the visual values that a listing states (colour, material, pattern,
 size, season, origin), a share `hidden` is taken out of the listing and drawn in the item's picture instead; of the
 others a share `both` is drawn, too, which is what a describer learns from. Labels hold for the whole item. Arms differ
 in what the judge reads: text (the listing that is left), probe (and what a probe on pixels fills in, marked "maybe"),
-full (the listing before anything was taken out: the ceiling); visual (the listing, and the picture as visual tokens
-behind the query) is for a language model alone. `judge` is words (the share of the query's words that an item has, odds
-fitted on the training pairs: seconds) or lm (the base that ships, fine-tuned: `updates` of them). Every seed has a shop
-of its own. Ranked are the judged items of each test query, by expected gain.
+full (the listing before anything was taken out: the ceiling). `judge` is words (the share of the query's words that an
+item has, odds fitted on the training pairs: seconds) or lm (the base that ships, fine-tuned: `updates` of them). Every
+seed has a shop of its own. Ranked are the judged items of each test query, by expected gain.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ from lib.statistics import as_digits
 from lib.tables import add_table, arm_table, averaged, shown
 
 QUEUE = Queue("product_search")
-ARMS = ("text", "probe", "visual", "full")
+ARMS = ("text", "probe", "full")
 FORMS = {"text": "listing", "probe": "listing_filled", "full": "listing"}
 METRICS = ("ndcg@10", "goodrate@10")
 
@@ -258,8 +257,10 @@ def render() -> str:
     parts = []
     for by_arm in QUEUE.by_settings(Settings).values():
         settings = Settings.model_validate(next(iter(by_arm.values()))[0]["settings"])
-        plain = {"macro-F1": "all macro_f1", "accuracy": "all accuracy",
-                 "macro-F1, value in the picture alone": "macro_f1 picture"}  # fmt: skip
+        plain = {
+            "all macro_f1": "macro-F1", "all accuracy": "accuracy",
+            "macro_f1 picture": "macro-F1, value in the picture alone",
+        }  # fmt: skip
         columns = {
             **averaged(plain), **{name: _level(name) for name in METRICS},
             **{f"{name}, minus text": _difference(by_arm, name) for name in METRICS},
