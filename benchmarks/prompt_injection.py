@@ -34,7 +34,8 @@ from goodrate.relevance.judge import open_judge
 from goodrate.relevance.odds import fit_odds
 from goodrate.relevance.pairs import JudgedPair, Pair, gold_labels
 from goodrate.relevance.probe_head import ridge_heads
-from goodrate.relevance.probe_judge import write_probe_judge
+from goodrate.relevance.probe_judge import open_model, write_probe_judge
+from goodrate.relevance.zero_shot_judge import ZeroShotJudge, write_zero_shot_judge
 from goodrate.run_folder import code_versions, write_atomic
 from goodrate.shop.shop import Shop, ShopSettings
 from goodrate.teaching.label_prompt import LabelPrompt
@@ -86,15 +87,28 @@ def judges(
     few = shop_data(small_shop(), PairChoice(split_seed=0, take=4000))
     made = {
         "encoder": (judge_encoder.Settings(encoder=str(encoder)), data),
-        "zero_shot": (judge_zero_shot.Settings(model=str(model), characters=160), data),
         "cross_encoder": (judge_cross_encoder.Settings(model=str(encoder), max_tokens=64, queries=4, items=8,
                           epochs=50, fit=FitSettings(updates=updates)), few),
     }  # fmt: skip
+    if not (folder / "zero_shot" / "judge" / "judge.json").is_file():
+        asked = data.training_pairs()
+        zero_shot(model, asked, data.scale, folder / "zero_shot")
+    if not (folder / "probe" / "judge" / "judge.json").is_file():
+        probe(model, data.training_pairs(), data.scale, folder / "probe")
     for name, (settings, learned) in made.items():
         if not (folder / name / "judge" / "judge.json").is_file():
             train(f"judge_{name}", settings, learned, folder / name, lambda record: None)
-    if not (folder / "probe" / "judge" / "judge.json").is_file():
-        probe(model, data.training_pairs(), data.scale, folder / "probe")
+
+
+def zero_shot(model: Path, pairs: Sequence[JudgedPair], scale: Any, folder: Path) -> None:
+    """A language model that is only asked; labelled pairs set the odds of its answers."""
+    loaded = open_model(str(model))
+    settings = judge_zero_shot.Settings(model=str(model), characters=160)
+    card = judge_zero_shot.zero_shot_card(settings, loaded, scale)
+    scores = ZeroShotJudge(loaded, card).scores(pairs)
+    slope, cuts = fit_odds(scores, gold_labels(pairs), len(scale))
+    told = replace(card, slope=slope, cuts=tuple(cuts), labelled_pairs=len(pairs))
+    write_zero_shot_judge(folder / "judge", told)
 
 
 def probe(model: Path, pairs: Sequence[JudgedPair], scale: Any, folder: Path) -> None:

@@ -112,10 +112,13 @@ def train(out: Path, kind: str, lora: bool, updates: int = UPDATES, sharding: st
     # A long epsilon: a gradient that is nothing but rounding must not become a whole step.
     optimizer = torch.optim.AdamW(training.weights, 0.02, eps=1e-3)
     settings = FitSettings(
-        updates=updates, precision="fp32", schedule="constant", warmup=0, log_every=1, clip_norm=CLIP,
+        updates=updates, precision="fp32", schedule="constant", warmup=0, log_every=1, evaluate_every=1, clip_norm=CLIP,
         sharding=sharding,  # type: ignore[arg-type]
     )  # fmt: skip
-    fit(training.model, training.source, [optimizer], settings, folder=RunFolder(out))
+    fit(
+        training.model, training.source, [optimizer], settings, folder=RunFolder(out),
+        evaluate=lambda update: {"size": sum(float(weight.detach().abs().sum()) for weight in training.weights)},
+    )  # fmt: skip
     rank = os.environ.get("RANK", "alone")
     torch.save(training.network.state_dict(), out / f"rank{rank}.pt")
     stepped = [weight for group in optimizer.param_groups for weight in group["params"]]

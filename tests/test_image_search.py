@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import goodrate as gr
+from goodrate.api.image_search import remembered_images
 from goodrate.cli.search import command
 from goodrate.models.vision.tiny import TinyVision
 from goodrate.models.vision.vectors import PictureVectors
@@ -129,7 +130,7 @@ def test_a_picture_that_became_unusable_is_told_and_the_others_are_there(index: 
 
 def test_what_cannot_be_asked(index: gr.Index, tmp_path: Path) -> None:
     encoder = MeanColor()
-    with pytest.raises(ValueError, match="has no vectors of pictures; make them: goodrate index"):
+    with pytest.raises(ValueError, match="has no vectors of pictures; encode them: goodrate index"):
         gr.search_image(index, drawn(), encoder=encoder)
     with pytest.raises(ValueError, match="remembers no encoder of pictures"):
         gr.index_pictures(index)
@@ -173,8 +174,9 @@ def test_from_the_command_line(tmp_path: Path) -> None:
         index_command, [str(tmp_path / "items.csv"), *asked, "--image-encoder", str(tmp_path / "vision")]
     )
     assert run.exit_code == 0 and "pictures: 8 encoded, 0 unchanged, 0 items without one" in run.output
-    again = CliRunner().invoke(index_command, [str(tmp_path / "items.csv"), *asked])  # remembered
-    assert "pictures: 0 encoded, 8 unchanged" in again.output
+    again = CliRunner().invoke(index_command, [str(tmp_path / "items.csv"), *asked[:2]])  # both are remembered
+    assert "pictures: 0 encoded, 8 unchanged" in again.output and f"pictures from {tmp_path / 'pics'}" in again.output
+    assert "0 added, 0 changed, 8 unchanged" in again.output
     photo = tmp_path / "photo.png"
     Image.fromarray(draw_item(world, 5, size=32, view=View(light=0.97))).save(photo)
     found = CliRunner().invoke(command, [str(tmp_path / "index"), "--image", str(photo), "-k", "3", "--json"])
@@ -198,3 +200,11 @@ def test_from_the_command_line(tmp_path: Path) -> None:
 def test_options_that_do_not_go_together(index: gr.Index, options: list[str], message: str) -> None:
     run = CliRunner().invoke(command, [str(index.store.path), *options])
     assert run.exit_code != 0 and message in str(run.exception)
+
+
+def test_a_remembered_folder_that_is_gone_is_named(index: gr.Index, tmp_path: Path) -> None:
+    assert remembered_images(index.store.path) == (tmp_path / "pics").resolve()
+    assert remembered_images(tmp_path / "nowhere") is None
+    (tmp_path / "pics").rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match="has its pictures; --images DIR names another folder"):
+        remembered_images(index.store.path)

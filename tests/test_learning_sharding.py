@@ -19,7 +19,7 @@ from goodrate.models.causal_lm import CausalLM
 from goodrate.run_folder import RunFolder
 from goodrate.settings import decides_result
 from ranks import launch
-from test_learning_fit import Walk
+from test_learning_fit import Noisy, Walk
 
 CASES = [sharded_runs.name_of(kind, lora) for kind, lora in sharded_runs.CASES]
 RESUMED = [sharded_runs.name_of(kind, lora) for kind, lora in sharded_runs.RESUMED]
@@ -45,7 +45,7 @@ def same(folder: Path, run: str, case: str, rank: str) -> None:
     """A run logged the numbers of the one in one process, and the weights of that rank are its weights, to rounding."""
     alone, other = (RunFolder(folder / kind / case).metrics() for kind in ("alone", run))
     assert [record["update"] for record in other] == list(range(1, sharded_runs.UPDATES + 1))
-    for name in ("loss", "gradient_norm"):
+    for name in ("loss", "gradient_norm", "size"):
         first, second = (torch.tensor([record[name] for record in records]) for records in (alone, other))
         torch.testing.assert_close(second, first, rtol=1e-4, atol=1e-5)
     expected = torch.load(folder / "alone" / case / "rankalone.pt")
@@ -123,6 +123,16 @@ class Spreads(nn.Linear):
 
     def finite(self) -> bool:
         return True
+
+
+def test_one_process_has_nothing_to_share() -> None:
+    ends = []
+    for how in ("ddp", "fsdp2"):
+        model = Noisy()
+        settings = FitSettings(updates=2, precision="fp32", sharding=how)  # type: ignore[arg-type]
+        fit(model, Walk(), [torch.optim.SGD(model.policy.parameters(), 0.1)], settings)
+        ends.append(model.state_dict())
+    assert all(torch.equal(weight, ends[1][name]) for name, weight in ends[0].items())
 
 
 def test_what_is_spread_by_itself_is_not_sharded() -> None:

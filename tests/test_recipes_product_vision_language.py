@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from calling import called
 from goodrate.api.training import train
 from goodrate.catalog.items import Catalog
 from goodrate.examples.product_tasks import ProductQuestion
@@ -153,6 +154,26 @@ def test_open_domain_captions_are_a_quarter_of_the_questions(shop: Path, tmp_pat
     captions = [q for q in setup.train if q.task == "caption"]
     assert len(captions) / len(setup.train) == pytest.approx(0.25, abs=0.01)
     assert min(q.row for q in captions) >= ITEMS and len(setup.kept) == ITEMS + 20
+
+
+def test_the_command_line_trains_on_a_drawn_shop(
+    shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {
+        "products.shop.items": 20, "products.shop.size": 16, "model": shop / "lm", "tiny.size": 16, "tiny.updates": 1,
+        "fit.updates": 1, "dev_questions": 8, "tasks.questions": 2, "lora.rank": 2,
+    }  # fmt: skip
+    settings = [word for name, value in given.items() for word in ("--set", f"{name}={value}")]
+    out = tmp_path / "run"
+    code, table, said = called(monkeypatch, capsys, "train", "product_vision_language", *settings, "--out", out)
+    assert code == 0, said
+    assert "most frequent answer" in table and f"model: {out / 'model'}" in said and "parameters train" in said
+    assert (out / "model" / "lora" / "adapter_model.safetensors").is_file()
+    code, _, said = called(monkeypatch, capsys, "train", "product_vision_language", "--out", tmp_path / "none")
+    assert code == 2 and "products" in said
+    bad = ("--set", "products.shop.items=20", "--set", f"vision={tmp_path}", "--set", f"model={shop / 'lm'}")
+    code, _, said = called(monkeypatch, capsys, "train", "product_vision_language", *bad, "--out", tmp_path / "bad")
+    assert code == 2 and "vision.json" in said
 
 
 def test_the_loss_is_on_the_answer_and_its_end_alone() -> None:

@@ -8,6 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from calling import called
+from goodrate.api.index import Index
+from goodrate.api.index_place import choose_vector_index
 from goodrate.catalog.items import Catalog
 from goodrate.retrieval import vector_index
 from goodrate.retrieval.store import Store
@@ -93,3 +96,35 @@ def test_lists_are_made_anew_when_the_items_have_doubled(large: tuple[Store, np.
     assert vector_index._trained(store.path) == N
     store.upsert(catalog(N, N + 1), unit(np.random.default_rng(5), N + 1))
     assert vector_index._trained(store.path) == 2 * N + 1
+
+
+@pytest.mark.parametrize(("kind", "engine"), [("ivf_pq", "IvfPq"), ("ivf_hnsw_sq", "IvfHnswSq"), ("exact", None)])
+def test_another_kind_is_made_when_it_is_chosen_stays_and_finds_as_much(
+    large: tuple[Store, np.ndarray], kind: str, engine: str | None
+) -> None:
+    store, vectors = large
+    assert choose_vector_index(Index.open(store.path, words_only=True), kind)
+    for added in (0, N + 1):  # the second time the lists are made anew
+        if added:
+            store.upsert(catalog(N, added), unit(np.random.default_rng(5), added))
+        types = [one.index_type for one in store._opened.read(lambda table: table.list_indices())
+                 if one.columns == ["vector"]]  # fmt: skip
+        assert types == ([engine] if engine else [])
+    found = []
+    for query in unit(np.random.default_rng(1), 20):
+        near, exact = store.search_vector(query, 10), store.search_vector(query, 10, exact=True)
+        found.append(len({hit.item_id for hit in near} & {hit.item_id for hit in exact}) / 10)
+    assert np.mean(found) >= 0.95
+
+
+def test_the_command_line_chooses_a_kind(
+    large: tuple[Store, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, _ = large
+    code, _, err = called(monkeypatch, capsys, "index", "--out", store.path, "--ann", "ivf_pq")
+    assert code == 0 and "vectors are searched by ivf_pq" in err and vector_index.chosen(store.path) == "ivf_pq"
+    code, _, err = called(monkeypatch, capsys, "index", "--out", store.path, "--ann", "hnsw")
+    assert code == 2 and "--ann hnsw: expected one of ivf_sq, ivf_pq, ivf_hnsw_sq, exact" in err
+    words = Store.create(tmp_path / "words", None, None)
+    code, _, err = called(monkeypatch, capsys, "index", "--out", words.path, "--ann", "ivf_pq")
+    assert code == 2 and "has no vectors: it was made without an encoder" in err

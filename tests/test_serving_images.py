@@ -136,6 +136,26 @@ def test_bytes_of_a_table_are_kept_in_the_index(tmp_path: Path) -> None:
     assert TestClient(create_app(index.pipeline)).get("/image/b").status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("image", "place"),
+    [
+        ("pics/a b.png?v=2", "../pics/a%20b.png?v=2"),
+        ("/pics/a.png", "/pics/a.png"),
+        ("/\\evil.example/a.png", "/%5Cevil.example/a.png"),  # browsers take \\ for /
+        ("\\\\evil.example", "../%5C%5Cevil.example"),
+        ("a.png\r\nSet-Cookie: x", "../a.png%0D%0ASet-Cookie%3A%20x"),
+    ],
+)
+def test_without_a_folder_a_path_is_one_of_this_server(tmp_path: Path, image: str, place: str) -> None:
+    """A proxy may answer there: that is how the page showed relative paths before it had pictures of its own."""
+    from goodrate.catalog.items import Catalog
+
+    catalog = Catalog(pl.DataFrame({"id": ["a"], "title": ["lamp"], "image": [image]}))
+    asked = TestClient(create_app(gr.Index.create(tmp_path / "index", catalog).pipeline), follow_redirects=False)
+    answer = asked.get("/image/a?size=192")
+    assert (answer.status_code, answer.headers["location"]) == (307, place)
+
+
 def test_a_token_is_needed_as_for_a_search(folder: Path) -> None:
     access = Access((Token(_digest("s" * 20), "search", "shop"),), None)
     asked = TestClient(create_app(gr.Index.open(folder / "index").pipeline, Parts(access=access)))

@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # "" is goodrate/__init__.py
 FOUNDATION = {"", "extras", "scale", "settings", "run_folder", "folder_lock", "strict_json", "text_file", "ragged"}
 STAGES = {"catalog", "shop", "understanding", "retrieval", "relevance", "ranking", "evaluation", "content"}
-PARTS = STAGES | {"models", "teaching", "examples", "learning", "recipes", "serving"}
+PARTS = STAGES | {"models", "teaching", "examples", "learning", "recipes", "serving", "bulk"}
 ROOMS = PARTS | {"api", "demo", "cli"}
 # room -> rooms it may import, besides itself and the foundation
 ALLOWED = {
@@ -29,6 +29,7 @@ ALLOWED = {
     "examples": STAGES | {"models", "teaching"},
     "recipes": STAGES | {"models", "examples", "learning"},
     "serving": STAGES | {"models"},
+    "bulk": STAGES | {"models", "teaching"},
     "api": PARTS,
     "demo": PARTS | {"api"},
     "cli": {"api", "demo"},

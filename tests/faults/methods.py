@@ -41,7 +41,8 @@ def _rolled(module: str, judge: str = "judge", **changed: Any) -> Scenario:
         import test_recipes_judge_policy as labels
         from goodrate.examples.prompts import JudgePrompt
         from goodrate.learning.fit import FitSettings
-        from goodrate.recipes.judge_rollouts import RolloutSettings
+        from goodrate.learning.rollout_source import RolloutSettings
+        from goodrate.recipes.judge_rollouts import PairSampling
 
         recipe = importlib.import_module(f"goodrate.recipes.{module}")
         prompts: Any = labels.prompts() if judge == "unsure" else steps.lamps()
@@ -53,6 +54,8 @@ def _rolled(module: str, judge: str = "judge", **changed: Any) -> Scenario:
         if module != "judge_dpo":
             long = 3 if judge == "unsure" else 90
             given["rollouts"] = RolloutSettings(prompts=4, group_size=4, temperature=0.7, max_new_tokens=long)
+        else:
+            given["sampling"] = PairSampling(samples=6, max_new_tokens=3)
         if module == "judge_guided":
             given["replay"] = steps.REPLAY
         recipe.train(recipe.Settings(**given, **changed), prompts, folder / "run")
@@ -75,8 +78,8 @@ def _step_judge(folder: Path) -> None:
 def _curriculum(folder: Path) -> None:
     import test_recipes_judge_methods as steps
     from goodrate.learning.fit import FitSettings
+    from goodrate.learning.rollout_source import RolloutSettings
     from goodrate.recipes import judge_curriculum
-    from goodrate.recipes.judge_rollouts import RolloutSettings
 
     stage = judge_curriculum.CurriculumStage
     rollouts = RolloutSettings(prompts=4, group_size=4, temperature=0.7, max_new_tokens=90, oversampling=3)
@@ -113,7 +116,7 @@ def _click_ranker(folder: Path) -> None:
     import test_recipes_click_ranker as clicks
 
     gr.train("click_ranker", out=folder / "run", events=folder / "log.parquet", index=folder / "ix",
-             **{**clicks.FAST, "epochs": 6, "fit.checkpoint_updates": 2})  # fmt: skip
+             **{**clicks.FAST, "epochs": 6, "fit": {"checkpoint_updates": 2}})  # fmt: skip
 
 
 # ---- logs: whatever was acknowledged is there
@@ -186,6 +189,10 @@ def _of_run(act: Callable[[Path], None], before: Callable[[Path], None] | None =
     return Scenario(act, lambda folder: of_run(folder / "run"), before)
 
 
+# Those that begin with a judge of make_policies.
+POLICIES = {
+    "judge_grpo", "judge_dpo", "judge_stepwise", "judge_guided", "judge_context", "judge_curriculum", "step_judge",
+}  # fmt: skip
 METHODS = {
     "judge_grpo": _rolled("judge_grpo", "unsure"),
     "judge_dpo": _rolled("judge_dpo", "unsure"),

@@ -38,9 +38,9 @@ def make_inputs(folder: Path) -> None:
     from goodrate.models.encoder import Encoder
     from tiny_models import causal_lm, tokenizer_file
 
-    rows = [(f"i{n}", f"red steel {THINGS[n % 10]} {n}", n % 5 + 0.5) for n in range(200)]
+    rows = [(f"i{n}", f"red steel {THINGS[n % 10]} {n}", n % 5 + 0.5) for n in range(120)]
     _csv(folder / "items.csv", ("id", "title", "price"), rows)
-    _csv(folder / "more.csv", ("id", "title", "price"), [(f"i{n}", f"blue oak {n}", n) for n in range(100, 300)])
+    _csv(folder / "more.csv", ("id", "title", "price"), [(f"i{n}", f"blue oak {n}", n) for n in range(60, 180)])
     grades = ("irrelevant", "mismatch", "related", "excellent")
     labels = [(f"{t} of {o}", f"i{n}", grades[(n + len(t)) % 4]) for t in THINGS for o in THINGS[:3] for n in range(4)]
     _csv(folder / "labels.csv", ("query", "item_id", "label"), labels)
@@ -118,7 +118,7 @@ def _train(recipe: str, **settings: object) -> Scenario:
 def _index(folder: Path, items: str = "items.csv") -> None:
     import goodrate.retrieval.indexing as indexing
 
-    indexing.WRITE_ROWS = 40  # so that a run has several commits to be killed between
+    indexing.WRITE_ROWS = 30  # so that a run has several commits to be killed between
     command("index", folder / items, "--out", folder / "ix", "--encoder", folder / "encoder")
 
 

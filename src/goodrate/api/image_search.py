@@ -63,10 +63,7 @@ def search_image(
 
     held = ImageVectors.read(index.store.path)
     if held is None:
-        raise ValueError(
-            f"{index.store.path} has no vectors of pictures; make them: goodrate index CATALOG --out "
-            f"{index.store.path} --images DIR --image-encoder DIR"
-        )
+        raise ValueError(f"{index.store.path} has no vectors of pictures; {_make(index)}")
     named = "the picture"
     if isinstance(picture, str | Path):
         named = str(picture)
@@ -98,6 +95,22 @@ def _first(index: Index, ranking: Any, k: int, where: str | None) -> list[tuple[
     return found[:k]
 
 
+def remembered_images(path: Path) -> Path | None:
+    """The folder of pictures that the index in a folder remembers; None for none, and for no index.
+
+    Raises FileNotFoundError where it is gone, ValueError for a damaged index.
+    """
+    from goodrate.retrieval.manifest import encoder_place, is_index, read_manifest
+
+    place = read_manifest(path).images if is_index(path) else None
+    if place is None:
+        return None
+    try:
+        return Path(encoder_place(path, place))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}, where {path} has its pictures; --images DIR names another folder") from None
+
+
 def picture_encoder(index: Index, encoder: str | Path | PictureEncoder | None = None) -> PictureEncoder:
     """What encodes pictures: as given, of a folder, or as the index remembers. Raises ValueError where it does not."""
     from goodrate.retrieval.manifest import encoder_place
@@ -106,9 +119,13 @@ def picture_encoder(index: Index, encoder: str | Path | PictureEncoder | None = 
         return encoder
     remembered = index.store.manifest.image_encoder
     if encoder is None and remembered is None:
-        raise ValueError(f"{index.store.path} remembers no encoder of pictures; name its folder: --image-encoder DIR")
+        raise ValueError(f"{index.store.path} remembers no encoder of pictures; {_make(index)}")
     from goodrate.models.vision.encoder import open_vision
     from goodrate.models.vision.vectors import PictureVectors
 
     place = encoder if encoder is not None else encoder_place(index.store.path, str(remembered))
     return PictureVectors(open_vision(place))
+
+
+def _make(index: Index) -> str:
+    return f"encode them: goodrate index CATALOG --out {index.store.path} --images DIR --image-encoder DIR"

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goodrate.api import encoders
+from goodrate.api import describing, encoders
 from goodrate.api.notes import CONTEXTS, FACTS, RULES
-from goodrate.relevance.judge import CalibratedJudge, as_calibrated
+from goodrate.relevance.judge import CalibratedJudge
 from goodrate.relevance.query_notes import QueryNotes
 
 if TYPE_CHECKING:
@@ -98,9 +98,9 @@ class Index:
         """
         from goodrate.catalog.rendering import RENDERED_FIELDS, check_fields
         from goodrate.retrieval.manifest import is_index, require_free
-        from goodrate.retrieval.turns import WAIT_S, writing_turn
+        from goodrate.retrieval.turns import WAIT_S, located, writing_turn
 
-        path = Path(path)
+        path = located(path)
         check_fields(fields if fields is not None else RENDERED_FIELDS)
         if not is_index(path):  # refused, and the encoder read, before there is a folder
             require_free(path)
@@ -280,7 +280,7 @@ class Index:
         notes.
         """
         self._require_mode(mode)
-        judge = as_calibrated(judge)
+        judge = describing.pictured(judge, self.store)
         noted = judge if judge.notes is not None else judge.with_notes(self.notes(judge))
         return self.but(judge=noted, depth=depth, mode=mode or self.mode, judge_ms=judge_ms)
 

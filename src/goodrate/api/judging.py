@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from goodrate.catalog.items import Catalog
     from goodrate.relevance.facts import FactBook
     from goodrate.relevance.judge import CalibratedJudge
@@ -271,14 +273,18 @@ def verdict_rows(table: PairFile, verdicts: Sequence[Verdict], scale: RelevanceS
 
 def write_verdicts(out: Path, table: PairFile, verdicts: Sequence[Verdict], scale: RelevanceScale) -> None:
     """The whole file of verdicts (.csv or .jsonl), or none."""
-    import polars as pl
-
     from goodrate.catalog.tables import write_table
+
+    write_table(out, verdict_frame(table, verdicts, scale), ".jsonl")
+
+
+def verdict_frame(table: PairFile, verdicts: Sequence[Verdict], scale: RelevanceScale) -> pl.DataFrame:
+    """verdict_rows as a frame; a column without any value is one of texts."""
+    import polars as pl
 
     frame = pl.DataFrame(list(verdict_rows(table, verdicts, scale)), infer_schema_length=None)
     empty = [name for name, dtype in frame.schema.items() if dtype == pl.Null]
-    frame = frame.with_columns(pl.col(name).cast(pl.String) for name in empty)
-    write_table(out, frame, ".jsonl")
+    return frame.with_columns(pl.col(name).cast(pl.String) for name in empty)
 
 
 def verdict_counts(table: PairFile, verdicts: Sequence[Verdict]) -> tuple[Counter[str], Counter[str], dict[str, int]]:

@@ -164,7 +164,14 @@ def with_judge(
 
 
 def verdicts_file(index: Path, named: Path | None = None) -> Path:
-    """Where the verdicts of an index's searches are kept, unless another file is named."""
+    """Where the verdicts of an index's searches are kept, unless another file is named.
+
+    Raises ValueError for an index on S3, where no SQLite file can be written.
+    """
+    from goodrate.retrieval.remote import address
+
+    if named is None and address(index) is not None:
+        raise ValueError(f"{address(index)}: verdicts are not kept on S3; name a file for them: --verdicts FILE")
     return named or index / "verdicts.sqlite"
 
 

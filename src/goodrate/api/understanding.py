@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
+    from goodrate.bulk.cluster import Cluster
     from goodrate.catalog.items import Catalog
     from goodrate.understanding.tagger import Tagger
 
 FIELDS = ("title", "description")
 SHOWN = 20
+TAGGER_FOLDER = "tagger"  # of a run
+KEPT = "tagged"  # folder in which workers' tables stay until all is written
 Progress = Callable[[str, int, int], None]
 
 
@@ -45,6 +49,7 @@ def understand(
     catalog: Catalog, out: str | Path, *, types: str | Path | None = None, expert: str | Path | None = None,
     tagger: str | Path | None = None, queries: Sequence[str] = (), fields: Sequence[str] = ("title",),
     settings: Path | None = None, overrides: Sequence[str] = (), progress: Progress = lambda what, done, total: None,
+    cluster: Cluster | None = None,
 ) -> Understood:  # fmt: skip
     """Find entities in a catalogue's texts and write them to the folder `out`.
 
@@ -52,20 +57,23 @@ def understand(
     alone. tagger: the folder of one that was distilled before: it is applied, nothing is learned. fields: of title and
     description. settings, overrides: of the recipe. In `out`: entities.parquet, queries.parquet, catalog.parquet (the
     items with attributes found_TYPE), rules.txt, page.html, and where a tagger was distilled the run with `tagger`.
-    A killed run goes on when it is called again. Raises FileNotFoundError, or ValueError for what cannot be used.
+    A killed run goes on when it is called again. cluster: its workers tag the items (api.bulk.ray_cluster).
+    Raises FileNotFoundError, or ValueError for what cannot be used.
     """
     from goodrate.run_folder import run_lock
 
     _check(catalog, types, tagger, fields)
     with run_lock(out):
-        ids, names, texts = item_texts(catalog, fields)
+        every = item_texts(catalog, fields)
         if tagger is not None:
             from goodrate.understanding.tagger import Tagger
 
-            return _written(Path(out), catalog, (ids, names, texts), Tagger.load(tagger), queries, [], (), progress)
+            place = (Path(tagger), cluster)
+            return _written(Path(out), catalog, every, Tagger.load(tagger), queries, [], (), progress, place)
         assert types is not None
-        found, history, left_out = _distilled(types, expert, texts, Path(out), settings, overrides, progress)
-        return _written(Path(out), catalog, (ids, names, texts), found, queries, history, left_out, progress)
+        found, history, left_out = _distilled(types, expert, every[2], Path(out), settings, overrides, progress)
+        place = (Path(out) / TAGGER_FOLDER, cluster)
+        return _written(Path(out), catalog, every, found, queries, history, left_out, progress, place)
 
 
 def item_texts(catalog: Catalog, fields: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
@@ -121,16 +129,18 @@ def _distilled(
 
 def _written(
     out: Path, catalog: Catalog, texts: tuple[list[str], list[str], list[str]], tagger: Tagger, queries: Sequence[str],
-    history: list[dict[str, Any]], left_out: tuple[str, ...], progress: Progress,
+    history: list[dict[str, Any]], left_out: tuple[str, ...], progress: Progress, place: tuple[Path, Cluster | None],
 ) -> Understood:  # fmt: skip
-    """Tag everything and write the files of `out`."""
+    """Tag everything and write the files of `out`. place: the tagger's folder, and who works with it if not we."""
+    from goodrate.bulk.tagging import tagged
     from goodrate.catalog.tables import write_table
     from goodrate.recipes.stream import rule_lines
     from goodrate.run_folder import write_atomic
     from goodrate.understanding.entities import enriched, entity_table
     from goodrate.understanding.page import html_page, shown
 
-    table = entity_table(tagger, *texts, partial(progress, "tagging"))
+    told, (folder, cluster) = partial(progress, "tagging"), place
+    table = entity_table(tagger, *texts, told) if cluster is None else tagged(cluster, folder, texts, out / KEPT, told)
     asked = entity_table(tagger, queries, ["query"] * len(queries), queries) if queries else None
     write_table(out / "entities.parquet", table)
     if asked is not None:
@@ -141,6 +151,7 @@ def _written(
     some = shown(table, by_place, SHOWN)
     about = f"{len(table):,} entities in {len(catalog):,} items; here the first {len(some)} texts that have some."
     write_atomic(out / "page.html", html_page(some, about))
+    shutil.rmtree(out / KEPT, ignore_errors=True)
     return Understood(table, asked, tagger, out, out / "catalog.parquet", history, left_out, tuple(some))
 
 

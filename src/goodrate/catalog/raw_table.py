@@ -111,18 +111,18 @@ def typed_table(path: Path, frame: pl.DataFrame, wanted: Wanted, first: int = 1)
     frame = frame.drop(column.name for column in drawn)
     if wanted.kept is not None:
         frame = frame.with_columns(_kept(column, wanted.kept) for column in drawn)
-    no_texts = tuple(bad for column in frame if column.name in wanted.columns for bad in _no_texts(column))
+    no_texts = tuple(bad for column in frame if column.name in wanted.columns for bad in _no_texts(column, first))
     plain = [_plain(path, column, column.name in wanted.columns) for column in frame]
     frame = pl.DataFrame([column for column in plain if column is not None])
     return replace(tabular(path, numbered(frame, first=first), frame.columns, wanted), no_texts=no_texts)
 
 
-def _no_texts(column: pl.Series) -> list[NoText]:
-    """The values of a typed column when its type holds neither texts nor numbers."""
+def _no_texts(column: pl.Series, first: int) -> list[NoText]:
+    """The values of a typed column when its type holds neither texts nor numbers. first: number of the first row."""
     found = {pl.Boolean: "true or false", pl.Struct: "an object", pl.List: "a list", pl.Array: "a list"}
     word = found.get(column.dtype.base_type())
     filled = column.is_not_null() if word else pl.Series([], dtype=pl.Boolean)
-    return [NoText(row, column.name, word) for row in (filled.arg_true() + 1).to_list()] if word else []
+    return [NoText(row, column.name, word) for row in (filled.arg_true() + first).to_list()] if word else []
 
 
 def _plain(path: Path, column: pl.Series, required: bool) -> pl.Series | None:

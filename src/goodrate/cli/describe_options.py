@@ -13,8 +13,8 @@ from rich.table import Column, Table
 from goodrate.cli.terminal import column_names, console, require_folder
 
 if TYPE_CHECKING:
+    from goodrate import Catalog
     from goodrate.api.describing import Described
-    from goodrate.catalog.items import Catalog
 
 Vision = Annotated[
     str | None,

@@ -16,6 +16,7 @@ from goodrate.cli.options import (
     Contexts,
     Encoder,
     Facts,
+    IndexArgument,
     LabelFormat,
     LabelMap,
     MergeRule,
@@ -77,7 +78,6 @@ Examples:
 """
 
 
-IndexArgument = Annotated[Path, typer.Argument(help="The folder that goodrate index made.")]
 JudgementsFile = Annotated[Path, typer.Option(help="Labels: query, item_id, label, and query_id if there is one.")]
 Runs = Annotated[
     list[Path] | None, typer.Option(help="Another engine's results, a TREC run; may come again.", show_default=False)

@@ -24,6 +24,12 @@ COLUMNS = {
     "ndcg@10": "nDCG@10", "minus rival": "minus {rival} (95 %)", "ndcg": "nDCG", "auc_good": "AUC good",
     "accuracy": "accuracy", "macro_f1": "macro-F1", "good_f1": "F1 good", "ece": "ECE",
 }  # fmt: skip
+Layers = Annotated[
+    str | None, typer.Option(help="Layers that the probe reads: 9,12. Default: at 1/2 and 2/3 of its depth.")
+]
+Neighbours = Annotated[
+    bool, typer.Option("--neighbours", help="Compare items with what a query finds too; encodes the catalogue.")
+]
 
 HELP = """Fit a judge to labels: a sum of a text encoder's cosine, a query's words, its exclusions ("without straw") and
 measures, and with --model a probe of a language model.
@@ -73,16 +79,12 @@ def fit_judge(
         str | None, typer.Option(help="Our names for the labels' columns: item_id=sku.", show_default=False)
     ] = None,
     labels_by: WhoseLabels = "people",
-    layers: Annotated[
-        str | None, typer.Option(help="Layers that the probe reads: 9,12. Default: at 1/2 and 2/3 of its depth.")
-    ] = None,
+    layers: Layers = None,
     characters: Annotated[int, typer.Option(min=20, help="Of an item that the probe reads.")] = 160,
     features: Annotated[
         Path | None, typer.Option(help="An --out before this one: its pairs are not read again.", show_default=False)
     ] = None,
-    neighbours: Annotated[
-        bool, typer.Option("--neighbours", help="Compare items with what a query finds too; encodes the catalogue.")
-    ] = False,
+    neighbours: Neighbours = False,
     language: Annotated[
         str | None, typer.Option(help="Of queries: rules for exclusions. Default: that of the index, or en.")
     ] = None,
@@ -96,17 +98,16 @@ def fit_judge(
     require_folder("--out", out)
     if no_labels == (judgements is not None):
         raise ValueError("give --judgements FILE, or --no-labels")
-    if no_labels and neighbours:
-        raise ValueError("--neighbours goes with --judgements: without labels nothing says whether it helps")
     named = {"index": str(catalog)} if catalog.is_dir() else {"catalog": str(catalog)}
     data: dict[str, Any] = {
         **named, "judgements": str(judgements) if judgements else None, "scale": scale, "catalog_format": format,
-        "decimal": decimal, "currency": currency,
-        "catalog_map": parse_mapping(map) or {}, "judgements_format": judgements_format, "skip_bad": skip_bad,
-        "judgements_map": parse_mapping(judgements_map) or {}, "test_share": 0.0, "split_seed": seed,
-        "labels_by": labels_by,
+        "decimal": decimal, "currency": currency, "catalog_map": parse_mapping(map) or {}, "skip_bad": skip_bad,
+        "judgements_format": judgements_format, "judgements_map": parse_mapping(judgements_map) or {},
+        "test_share": 0.0, "split_seed": seed, "labels_by": labels_by,
     }  # fmt: skip
     if no_labels:
+        if neighbours:
+            raise ValueError("--neighbours goes with --judgements: without labels nothing says whether it helps")
         recipe, settings = "judge_unlabelled", unlabelled_settings(data, encoder or [], model, characters, language)
     else:
         recipe = "judge_ensemble"

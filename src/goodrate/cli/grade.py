@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from goodrate.cli.options import Encoder, Judge, Verdicts
+from goodrate.cli.options import Encoder, Judge, Verdicts, index_place
 from goodrate.cli.terminal import (
     console,
     item_progress,
@@ -84,7 +84,9 @@ Examples:
   goodrate grade status team --pairs 100
 """
 Workbench = Annotated[Path, typer.Argument(help="Folder of the workbench, as in goodrate serve --workbench.")]
-IndexFolder = Annotated[Path, typer.Option("--index", help="The index that has the items.")]
+IndexFolder = Annotated[
+    Path, typer.Option("--index", help="The index that has the items.", callback=index_place)
+]
 Pairs = Annotated[Path | None, typer.Option(help="For next-labels: the file of pairs.", show_default=False)]
 Asked = Annotated[Path | None, typer.Option("--queries", help="For top: a file of queries.", show_default=False)]
 People = Annotated[Path | None, typer.Option(help="Labels that you have.", show_default=False)]

@@ -19,11 +19,13 @@ from goodrate.cli.options import (
     Format,
     ImageEncoder,
     Images,
+    RayAddress,
     SkipBad,
     Sync,
     SyncLimit,
+    index_place,
 )  # fmt: skip
-from goodrate.cli.picture_index import encode_images
+from goodrate.cli.picture_index import encode_images, remembered
 from goodrate.cli.terminal import console, item_progress, parse_mapping, require_folder, verb_app
 
 if TYPE_CHECKING:
@@ -32,6 +34,18 @@ if TYPE_CHECKING:
 
 app = verb_app()
 
+Out = Annotated[
+    Path,
+    typer.Option(help="The folder of the index, or s3://BUCKET/PATH; made when it is not there.", callback=index_place),
+]
+Ann = Annotated[
+    str | None,
+    typer.Option(
+        help="How vectors of 100,000 items and more are searched: ivf_sq, ivf_pq, ivf_hnsw_sq or exact. The index "
+        "remembers it; ivf_sq unless said.",
+        show_default=False,
+    ),
+]
 GroupBy = Annotated[
     str | None,
     typer.Option(
@@ -39,6 +53,23 @@ GroupBy = Annotated[
         "remembers it.",
         show_default=False,
     ),
+]
+
+Encode = Annotated[
+    str | None,
+    typer.Option(help="What the encoder reads. Default: as trained, or title,description.", show_default=False),
+]
+Dimensions = Annotated[
+    int | None,
+    typer.Option(min=1, help="Keep only so many floats of a vector (Matryoshka encoders).", show_default=False),
+]
+Language = Annotated[
+    str | None,
+    typer.Option(help="Of texts and queries: de, fr, ja, ..., none. English unless said.", show_default=False),
+]
+Queries = Annotated[
+    Path | None,
+    typer.Option(help="A query log (columns query and count) for suggestions.", show_default=False),
 ]
 
 HELP = """Put a catalogue into a search index: items, full text and, with an encoder, vectors.
@@ -65,6 +96,12 @@ Examples:
 
   goodrate index products.csv --out shop-index --group-by parent_id
 
+  goodrate index products.parquet --out shop-index --encoder ./my-encoder --ray local:4
+
+  goodrate index products.csv --out s3://bucket/shop-index
+
+  goodrate index products.parquet --out shop-index --ann ivf_pq
+
   goodrate index products.csv --out shop-index --images pictures/ --image-encoder ./vision-model
 
   goodrate index --out shop-index --remove sku-17,sku-18
@@ -73,7 +110,7 @@ Examples:
 
 @app.command(help=HELP)
 def index(
-    out: Annotated[Path, typer.Option(help="The folder of the index; made when it is not there.")],
+    out: Out,
     catalog: Annotated[
         Path | None, typer.Argument(help="csv, tsv, json, jsonl, parquet, xlsx, xml; .gz, .zst.", show_default=False)
     ] = None,
@@ -86,23 +123,12 @@ def index(
     decimal: Decimal = None,
     currency: Currency = None,
     skip_bad: SkipBad = 0,
-    encode: Annotated[
-        str | None,
-        typer.Option(help="What the encoder reads. Default: as trained, or title,description.", show_default=False),
-    ] = None,
-    dimensions: Annotated[
-        int | None,
-        typer.Option(min=1, help="Keep only so many floats of a vector (Matryoshka encoders).", show_default=False),
-    ] = None,
-    language: Annotated[
-        str | None,
-        typer.Option(help="Of texts and queries: de, fr, ja, ..., none. English unless said.", show_default=False),
-    ] = None,
-    queries: Annotated[
-        Path | None,
-        typer.Option(help="A query log (columns query and count) for suggestions.", show_default=False),
-    ] = None,
+    encode: Encode = None,
+    dimensions: Dimensions = None,
+    language: Language = None,
+    queries: Queries = None,
     group_by: GroupBy = None,
+    ann: Ann = None,
     remove: Annotated[
         str | None, typer.Option(help="Ids to take out: a,b,c, or @FILE with one a line.", show_default=False)
     ] = None,
@@ -114,33 +140,39 @@ def index(
     wait: Annotated[
         float, typer.Option(min=0, help="Seconds to wait while another process writes into the index.")
     ] = 600.0,
+    ray: RayAddress = None,
 ) -> None:
     """See HELP."""
-    _require_work(catalog, remove, group_by, sync, dry_run)
+    from goodrate.api.index_place import require_kind
+
+    _require_work(catalog, remove, group_by or ann, sync, dry_run)
+    require_kind(ann)
     require_folder("--out", out)
     if remove is not None:
         _remove(out, remove, wait)
     if catalog is not None:
         reading = {"format": format, "map": parse_mapping(map), "skip_bad": skip_bad, "decimal": decimal,
-                   "currency": currency, "images": images}  # fmt: skip
+                   "currency": currency, "images": images or remembered(out)}  # fmt: skip
         made = {"encoder": encoder, "fields": _names(encode), "dimensions": dimensions, "language": language}
         removal = {"sync": sync} | ({} if sync_limit is None else {"sync_limit": sync_limit})
-        write = partial(_preview, out) if dry_run else partial(_index, out, catalog, wait, made, queries)
+        write = partial(_preview, out) if dry_run else partial(_index, out, catalog, wait, made, queries, ray)
         write(_read(catalog, reading), removal)
         if not dry_run:
             encode_images(out, image_encoder, wait)
     if group_by is not None:
         _group(out, group_by, wait)
+    if ann is not None:
+        _choose(out, ann, wait)
 
 
 def _require_work(catalog: Path | None, remove: str | None, group_by: str | None, sync: bool, dry_run: bool) -> None:
     """ValueError when there is nothing to do, or when options contradict one another."""
     if catalog is None and remove is None and group_by is None:
-        raise ValueError("give a CATALOG to index, or --remove IDS, or --group-by NAME")
+        raise ValueError("give a CATALOG to index, or --remove IDS, or --group-by NAME, or --ann KIND")
     if (sync or dry_run) and (catalog is None or remove is not None):
         raise ValueError("--sync and --dry-run are about a CATALOG, and not with --remove")
     if dry_run and group_by is not None:
-        raise ValueError("--dry-run writes nothing, and --group-by is written into the index; give one of them")
+        raise ValueError("--dry-run writes nothing, and --group-by and --ann are written into the index; give one")
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -156,6 +188,16 @@ def _group(out: Path, group_by: str, wait: float) -> None:
         index.remember_grouping(group_by)
     said = "results are not grouped" if group_by == "none" else f"results are grouped by {escape(group_by)}"
     console.print(f"{said} unless a search says otherwise", highlight=False)
+
+
+def _choose(out: Path, kind: str, wait: float) -> None:
+    """Remember how vectors are searched, and make that index where the items are many enough."""
+    from goodrate.api.index import Index
+    from goodrate.api.index_place import choose_vector_index
+
+    with Index.open(out, words_only=True).held(wait, _told) as index, console.status("making the vector index"):
+        made = choose_vector_index(index, kind)
+    console.print(f"vectors are searched by {kind}{'' if made else ' once the items are many enough'}", highlight=False)
 
 
 def _told(line: str) -> None:
@@ -215,13 +257,14 @@ def _preview(out: Path, items: Catalog, removal: dict[str, Any]) -> None:
 
 
 def _index(
-    out: Path, path: Path, wait: float, made: dict[str, Any], queries: Path | None, items: Catalog,
+    out: Path, path: Path, wait: float, made: dict[str, Any], queries: Path | None, ray: str | None, items: Catalog,
     removal: dict[str, Any],
 ) -> None:  # fmt: skip
     """Encode and write what is new, and take the notes beside the catalogue along, in one turn.
 
     removal: what Index.add is told of items that the catalogue lacks.
     """
+    from goodrate.api.bulk import encoding_on, workers
     from goodrate.api.index import Index
     from goodrate.api.notes import NOTES, RULES, notes_beside, take_notes
     from goodrate.api.ranking import unknown_ids_warning
@@ -233,7 +276,7 @@ def _index(
         with console.status("loading the encoder"):
             writing = Index.writing(out, **made, wait_s=wait, told=_told)
             index = turn.enter_context(writing)
-        _add(index, path, items, log, removal)
+        _add(encoding_on(index, turn.enter_context(workers(ray))), path, items, log, removal)
         take_notes(index, notes)
     for name in notes:
         console.print(f"{NOTES[name]}: {escape(str(path.parent / name))}", highlight=False)

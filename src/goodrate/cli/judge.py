@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -22,11 +24,13 @@ from goodrate.cli.options import (
     Facts,
     IndexFolder,
     PairMap,
+    RayAddress,
     SkipBad,
 )
 from goodrate.cli.terminal import (
     console,
     duration,
+    item_progress,
     parse_mapping,
     report_pair_rows,
     report_warnings,
@@ -35,7 +39,8 @@ from goodrate.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from goodrate.api.judging import CalibratedJudge, ItemSource, JudgeRun, PairFile, Tuning, Verdict
+    from goodrate.api.bulk import BulkJudging
+    from goodrate.api.judging import CalibratedJudge, ItemSource, JudgeRun, PairFile, Tuning
 
 app = verb_app()
 
@@ -60,6 +65,8 @@ Examples:
   --catalog-map id=sku,title=name
 
   goodrate judge dev.csv --model runs/judge/judge --calibrate
+
+  goodrate judge pairs.parquet --model runs/judge/judge --out verdicts.jsonl --ray local:4
 """
 
 
@@ -94,32 +101,35 @@ def judge(
     contexts: Contexts = None,
     context_encoder: ContextEncoder = None,
     skip_bad: SkipBad = 0,
+    ray: RayAddress = None,
 ) -> None:
     """See HELP."""
     from goodrate.api.judging import ItemSource, named_texts, noted_pairs, open_judge, require_facts
 
-    if not calibrate:
-        if out is None:
-            raise ValueError("give --out FILE for the verdicts, or --calibrate")
-        require_file_name("--out", out, (".csv", ".jsonl"))
+    _require_out(out, calibrate, ray)
     require_facts(facts)
     source = ItemSource(catalog, format, parse_mapping(catalog_map, "--catalog-map"), index, decimal, currency)
     texts = named_texts(model, contexts, context_encoder, source.contexts)
-    table = _read(pairs, source, map, skip_bad)  # before the model: what is wrong with the file is said at once
+    if ray is None:  # before the model: what is wrong with the file is said at once
+        table = _read(pairs, source, map, skip_bad)
     with console.status("loading the judge"):
         loaded = open_judge(
             model, facts=facts or source.facts, contexts=texts, items=lambda: source.items,
             context_encoder=context_encoder,
         )  # fmt: skip
     report_warnings(loaded)
+    options = {"reasons": reasons, "retry_failed": retry_failed, "missing": missing}
+    if ray is not None and out is not None:
+        bulk = {"path": pairs, "source": source, "judge": loaded, "folder": model, "options": options, "map": map}
+        run = _judge_on_ray(ray, {**bulk, "skip_bad": skip_bad}, verdicts or out.parent / "verdicts.sqlite", out)
+        _tell_without_text(run.without_text if loaded.contexts and texts is None else 0)
+        return
     known, without_text = noted_pairs(table, loaded.notes)
-    if loaded.contexts and texts is None and without_text:
-        console.print(f"{without_text:,} queries are judged without a text; this judge reads some: --contexts FILE")
+    _tell_without_text(without_text if loaded.contexts and texts is None else 0)
     if calibrate:
         _calibrate(model, table, loaded, known)
         return
     assert out is not None
-    options = {"reasons": reasons, "retry_failed": retry_failed, "missing": missing}
     _judge(loaded, table, known, verdicts or out.parent / "verdicts.sqlite", options, out)
 
 
@@ -137,7 +147,7 @@ def _judge(
     loaded: CalibratedJudge, table: PairFile, pairs: list, path: Path, options: dict[str, bool], out: Path
 ) -> None:
     """Stored verdicts at once, the others block by block; then the whole file."""
-    from goodrate.api.judging import JudgeRun, notices, verdict_store, write_verdicts
+    from goodrate.api.judging import JudgeRun, notices, verdict_counts, verdict_store, write_verdicts
 
     with verdict_store(path) as store:
         run = JudgeRun.plan(loaded, store, pairs, **options)
@@ -150,8 +160,55 @@ def _judge(
             raise KeyboardInterrupt(f"{path} keeps what was judged, the same command goes on") from stop
         verdicts = run.verdicts()
     write_verdicts(out, table, verdicts, loaded.scale)
-    _summarise(out, table, verdicts)
-    for notice in notices(loaded.inner, pairs, verdicts):
+    _summarise(out, *verdict_counts(table, verdicts))
+    _warn(notices(loaded.inner, pairs, verdicts))
+
+
+def _tell_without_text(queries: int) -> None:
+    """Say of how many queries a judge that reads texts has none."""
+    if queries:
+        console.print(f"{queries:,} queries are judged without a text; this judge reads some: --contexts FILE")
+
+
+def _judge_on_ray(address: str, work: dict[str, Any], path: Path, out: Path) -> BulkJudging:
+    """The same on workers. work: what BulkJudging takes beside the store."""
+    from goodrate.api.bulk import BulkJudging, ray_cluster
+    from goodrate.api.judging import verdict_store
+
+    file = work["path"]
+    with verdict_store(path) as store, ray_cluster(address) as cluster:
+        told = partial(report_pair_rows, file)
+        run = BulkJudging(**{**work, "map": parse_mapping(work["map"]), "store": store, "told": told})
+        try:
+            with item_progress(f"judging on {cluster.workers} workers") as report:
+                done = 0
+                for count in run.work(cluster):
+                    done += count
+                    report(done, run.pending)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(f"{path} keeps what was judged, the same command goes on") from stop
+        stored = run.pairs - run.pending
+        console.print(f"{run.pairs:,} pairs: {stored:,} were stored, {done:,} are judged", highlight=False)
+        with console.status(f"writing {out.name}"):
+            said = run.write(out)
+    _summarise(out, said.tiers, said.failures, said.notes)
+    _warn(said.notices)
+    return run
+
+
+def _require_out(out: Path | None, calibrate: bool, ray: str | None) -> None:
+    """ValueError where there is nowhere to write verdicts, or --ray is given for what is done here."""
+    if calibrate and ray is not None:
+        raise ValueError("--calibrate judges the labelled pairs here; leave out --ray")
+    if calibrate:
+        return
+    if out is None:
+        raise ValueError("give --out FILE for the verdicts, or --calibrate")
+    require_file_name("--out", out, (".csv", ".jsonl"))
+
+
+def _warn(notices: Iterable[str]) -> None:
+    for notice in notices:
         console.print(f"warning: {escape(notice)}", style="yellow", highlight=False, soft_wrap=True)
 
 
@@ -172,11 +229,8 @@ def _blocks(run: JudgeRun) -> Iterator[list[int]]:
     yield from track(rest, "judging", console=console, transient=True)
 
 
-def _summarise(out: Path, table: PairFile, verdicts: Sequence[Verdict]) -> None:
+def _summarise(out: Path, tiers: Counter[str], failures: Counter[str], notes: Mapping[str, int]) -> None:
     """Tiers, and everything that is unknown counted apart from them."""
-    from goodrate.api.judging import verdict_counts
-
-    tiers, failures, notes = verdict_counts(table, verdicts)
     given = max(1, sum(tiers.values()))
     shares = ", ".join(f"{tier} {tiers[tier]:,} ({tiers[tier] / given:.0%})" for tier in ("Good", "Mid", "Bad"))
     console.print(f"{shares}; written to {escape(str(out))}", highlight=False)

@@ -32,6 +32,7 @@ from goodrate.cli.options import (
     Facts,
     IndexFolder,
     PairMap,
+    RayAddress,
     SkipBad,
 )
 from goodrate.cli.terminal import (
@@ -91,6 +92,9 @@ Examples:
   --rules graded_0_3 --guidelines guidelines.md --gold ratings.csv --examples 8 --index shop-index --out labels.csv
   --price-prompt 0.4 --price-answer 1.6 --max-cost 5
 
+  goodrate label pairs.parquet --endpoint http://vllm:8000/v1 --model qwen3 --scale esci --index shop-index
+  --out labels.parquet --ray head:6379
+
   goodrate evaluate shop-index --judgements labels.csv --labels-by model
 """
 
@@ -129,6 +133,7 @@ def label(
     answers: Answers = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked and paid; ask nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    ray: RayAddress = None,
 ) -> None:
     """See HELP."""
     from goodrate.api.endpoints import Endpoint
@@ -149,6 +154,8 @@ def label(
         )  # fmt: skip
     report_pair_rows(pairs, task.table)
     _tell_task(task, asked)
+    if ray is not None and not dry_run:
+        _ask_on_ray(ray, task, asked)
     if not dry_run:
         _label(task, asked, out, as_json)
     elif as_json:
@@ -172,6 +179,15 @@ def _tell_task(task: LabelTask, asked: Endpoint) -> None:
         console.print(
             f"{people:,} pairs have a label of people, {shown:,} are shown as examples{lost}", highlight=False
         )
+
+
+def _ask_on_ray(address: str, task: LabelTask, asked: Endpoint) -> None:
+    """Have workers get the answers that are not kept."""
+    from goodrate.api.bulk import ask_on, ray_cluster
+
+    asked.check("--endpoint")
+    with ray_cluster(address) as cluster, item_progress(f"asking by {cluster.workers} workers") as tick:
+        ask_on(cluster, task, asked, lambda done: tick(done, len(task.pairs)))
 
 
 def _label(task: LabelTask, asked: Endpoint, out: Path, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from goodrate.cli.options import Encoder, Judge, LabelFormat, LabelMap, SkipBad, Verdicts
+from goodrate.cli.options import Encoder, IndexArgument, Judge, LabelFormat, LabelMap, SkipBad, Verdicts
 from goodrate.cli.terminal import (
     console,
     item_progress,
@@ -78,7 +78,7 @@ QueryMap = Annotated[
 
 @app.command(help=HELP)
 def monitor(
-    index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
+    index: IndexArgument,
     queries: Annotated[Path, typer.Option(help="The queries: a file with a column query.", metavar="FILE")],
     out: Annotated[Path, typer.Option(help="The folder of the history.", metavar="DIR")],
     model: Judge = None,

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from goodrate.api.next_labels import DEPTH, WAY
-from goodrate.cli.options import CatalogFile, CatalogFormat, CatalogMap, Currency, Decimal, Encoder
+from goodrate.cli.options import CatalogFile, CatalogFormat, CatalogMap, Currency, Decimal, Encoder, index_place
 from goodrate.cli.terminal import (
     console,
     item_progress,
@@ -24,7 +24,10 @@ from goodrate.cli.terminal import (
 app = verb_app()
 Way = Literal["random", "unsure", "diverse", "unsure_diverse"]
 IndexFolder = Annotated[
-    Path | None, typer.Option(help="Where queries are searched for, in place of --catalog.", show_default=False)
+    Path | None,
+    typer.Option(
+        help="Where queries are searched for, in place of --catalog.", show_default=False, callback=index_place
+    ),
 ]
 QueryMap = Annotated[
     str | None, typer.Option(help="Our names for the columns of --queries: query=q,count=n.", show_default=False)

@@ -10,6 +10,16 @@ import typer
 from goodrate.api.reading import CATALOG_FORMATS
 from goodrate.scale import LabelsBy, Merge
 
+
+def index_place(path: Path | None) -> Path | None:
+    """An index's folder as it was named, or where s3://BUCKET/PATH is mirrored."""
+    if path is None or not str(path).startswith("s3:"):
+        return path
+    from goodrate.api.index_place import located
+
+    return located(path)
+
+
 Mode = Literal["hybrid", "lexical", "dense"]
 CatalogFile = Annotated[Path | None, typer.Option(help="Items by item_id: a file.", show_default=False)]
 CatalogFormat = Annotated[str | None, typer.Option(help=f"Of --catalog: {CATALOG_FORMATS}.", show_default=False)]
@@ -34,7 +44,12 @@ ImageEncoder = Annotated[
     str | None,
     typer.Option(help="The vision model that encodes pictures: a folder or hub id.", show_default=False),
 ]
-IndexFolder = Annotated[Path | None, typer.Option(help="Items by item_id: an index.", show_default=False)]
+IndexFolder = Annotated[
+    Path | None, typer.Option(help="Items by item_id: an index.", show_default=False, callback=index_place)
+]
+IndexArgument = Annotated[
+    Path, typer.Argument(help="The folder that goodrate index made, or s3://BUCKET/PATH.", callback=index_place)
+]
 PairMap = Annotated[
     str | None, typer.Option(help="Our names for the columns of PAIRS: query=q,item_id=sku.", show_default=False)
 ]
@@ -117,6 +132,14 @@ Rules = Annotated[
     ),
 ]
 SkipBad = Annotated[int, typer.Option(min=0, help="Leave out up to N bad rows and list them.")]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        help="Work on a Ray cluster (HOST:PORT, ray://HOST:PORT, auto) or on processes here (local, local:4).",
+        show_default=False,
+    ),
+]
 Sync = Annotated[bool, typer.Option("--sync", help="Remove the items of the index that CATALOG lacks.")]
 SyncLimit = Annotated[
     float | None,

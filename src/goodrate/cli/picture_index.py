@@ -19,6 +19,16 @@ TOLD = 20  # pictures that cannot be used, one line each
 TAKEN = ("index", "k", "where", "image", "image_encoder", "as_json")  # parameters that mean something with --image
 
 
+def remembered(out: Path) -> Path | None:
+    """The folder of pictures that an index remembers, which is said; None where it has none."""
+    from goodrate.api.image_search import remembered_images
+
+    folder = remembered_images(out)
+    if folder is not None:
+        console.print(f"pictures from {escape(str(folder))}, as before; --images DIR names another", highlight=False)
+    return folder
+
+
 def encode_images(out: Path, encoder: str | None, wait: float) -> None:
     """Encode new and changed pictures of an index, where an encoder is named or remembered, and say what was done."""
     from goodrate.api.image_search import index_pictures
@@ -52,15 +62,16 @@ def search_by_image(
     index: Path, image: Path, k: int, where: str | None, encoder: str | None, as_json: bool
 ) -> None:  # fmt: skip
     """Print the items whose pictures are most like this one."""
-    from goodrate.api.image_search import search_image
+    from goodrate.api.image_search import picture_encoder, search_image
     from goodrate.api.index import Index
 
     if not image.is_file():
         raise FileNotFoundError(f"no such file: {image} (--image FILE is a picture)")
     with console.status("loading"):
         opened = Index.open(index, words_only=True)
+        vision = picture_encoder(opened, encoder)
     start = time.perf_counter()
-    hits = search_image(opened, image, k, where, encoder)
+    hits = search_image(opened, image, k, where, vision)
     milliseconds = (time.perf_counter() - start) * 1000
     rows = [{"rank": hit.rank, "cosine": round(hit.cosine, 6), **hit.item} for hit in hits]
     if as_json:

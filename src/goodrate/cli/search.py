@@ -13,7 +13,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from goodrate.cli.options import AcrossTiers, Encoder, ImageEncoder, Judge, JudgeMs, Mode, Ranker, Rules, Verdicts
+from goodrate.cli.options import (
+    AcrossTiers,
+    Encoder,
+    ImageEncoder,
+    IndexArgument,
+    Judge,
+    JudgeMs,
+    Mode,
+    Ranker,
+    Rules,
+    Verdicts,
+)
 from goodrate.cli.picture_index import refuse_others, search_by_image
 from goodrate.cli.terminal import console as status_console
 from goodrate.cli.terminal import uncollected, verb_app
@@ -82,7 +93,7 @@ Examples:
 @app.command(help=HELP)
 def search(
     context: typer.Context,
-    index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
+    index: IndexArgument,
     query: Annotated[str | None, typer.Argument(help="What a shopper would type.", show_default=False)] = None,
     k: Annotated[int, typer.Option("-k", "--k", min=1, max=1_000_000, help="How many results.")] = 10,
     where: Where = None,

@@ -40,6 +40,7 @@ from goodrate.cli.serve_options import (
     OnlineWeights,
     Otel,
     Port,
+    ServedIndex,
     TokenFile,
 )
 from goodrate.cli.terminal import console, report_warnings, verb_app
@@ -79,7 +80,7 @@ Examples:
 
 @app.command(help=HELP)
 def serve(
-    index: Annotated[Path | None, typer.Argument(help="The folder that goodrate index made.")] = None,
+    index: ServedIndex = None,
     model: Judge = None,
     judge_ms: JudgeMs = None,
     host: Host = "127.0.0.1",

@@ -24,8 +24,8 @@ RECIPES = (
     "judge_human", "judge_entity",
     "judge_sft",
     "judge_dpo", "judge_grpo", "judge_guided", "judge_stepwise", "judge_curriculum", "judge_context", "step_judge",
-    "taosr1", "retriever_contrastive", "retriever_grpo", "click_ranker",
-    "product_vision_language", "video_generator", "video_reward", "patch_reward", "video_dpo",
+    "taosr1", "retriever_contrastive", "retriever_grpo", "video_reward", "patch_reward", "video_dpo", "click_ranker",
+    "video_generator", "product_vision_language",
 )  # fmt: skip
 
 HELP = f"""Train a base, a judge, a retriever, a click ranker, a model that sees products or one that films them:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from goodrate.cli.options import Encoder, LabelFormat, LabelMap, ScaleName, SkipBad, WhoseLabels
+from goodrate.cli.options import Encoder, IndexArgument, LabelFormat, LabelMap, ScaleName, SkipBad, WhoseLabels
 from goodrate.cli.terminal import parse_mapping, tell_judgements, tick_progress, verb_app
 from goodrate.strict_json import dumps
 
@@ -35,7 +35,7 @@ Examples:
 
 @app.command(help=HELP)
 def tune(
-    index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
+    index: IndexArgument,
     judgements: Annotated[Path, typer.Option(help="Labels: query, item_id, label, and query_id if there is one.")],
     scale: ScaleName = None,
     format: LabelFormat = None,

@@ -23,7 +23,7 @@ from goodrate.cli.describe_options import (
     Vision,
     describe_items,
 )  # fmt: skip
-from goodrate.cli.options import ColumnMap, Config, Currency, Decimal, Format, Images, Overrides, SkipBad
+from goodrate.cli.options import ColumnMap, Config, Currency, Decimal, Format, Images, Overrides, RayAddress, SkipBad
 from goodrate.cli.terminal import column_names, console, parse_mapping, require_folder, verb_app
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ Examples:
   goodrate understand products.csv --types products --expert google/gemma-3-270m --queries queries.csv --out found
 
   goodrate understand new-products.csv --tagger found/tagger --out found-new
+
+  goodrate understand new-products.csv --tagger found/tagger --out found-new --ray local:4
 
   goodrate index found/catalog.parquet --out index
 
@@ -94,11 +96,12 @@ def understand(
     decimal: Decimal = None,
     currency: Currency = None,
     skip_bad: SkipBad = 0,
+    ray: RayAddress = None,
 ) -> None:
     """See HELP."""
     reading = (format, parse_mapping(map), skip_bad, decimal, currency, images)
     if vision is not None or model is not None:
-        entities = {"--types": types, "--expert": expert, "--tagger": tagger, "--queries": queries}
+        entities = {"--types": types, "--expert": expert, "--tagger": tagger, "--queries": queries, "--ray": ray}
         wrong = next((name for name, value in entities.items() if value is not None), None)
         if wrong:
             raise ValueError(f"{wrong} is for entities, --vision and --model are for attributes; give one of both")
@@ -107,23 +110,26 @@ def understand(
         raise ValueError("entities are written into a folder; name it with --out")
     else:
         given = {"types": types, "expert": expert, "tagger": tagger, "settings": config, "overrides": overrides or ()}
-        _find_entities(catalog, reading, out, queries, column_names(fields), given)
+        _find_entities(catalog, reading, out, queries, column_names(fields), given, ray)
 
 
 def _find_entities(
     catalog: Path, reading: tuple[Any, ...], out: Path, queries: Path | None, fields: list[str],
-    options: dict[str, Any],
+    options: dict[str, Any], ray: str | None,
 ) -> None:  # fmt: skip
     """Entities of texts, and what came of it."""
     from goodrate.api import understanding as api
+    from goodrate.api.bulk import workers
     from goodrate.api.reading import read_catalog
 
     require_folder("--out", out)
     with console.status(f"reading {catalog.name}"):
         items = read_catalog(catalog, *reading)
         asked = api.read_queries(queries) if queries else []
-    with _progress() as progress:
-        found = api.understand(items, out, queries=asked, fields=fields, progress=progress, **options)
+    with _progress() as progress, workers(ray) as cluster:
+        found = api.understand(
+            items, out, queries=asked, fields=fields, progress=progress, cluster=cluster, **options
+        )
     _report(found, len(items))
 
 

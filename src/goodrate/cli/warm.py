@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from goodrate.api.serving import KEEP
-from goodrate.cli.options import Encoder, SkipBad, Verdicts
+from goodrate.cli.options import Encoder, IndexArgument, SkipBad, Verdicts
 from goodrate.cli.terminal import console, item_progress, parse_mapping, report_warnings, uncollected, verb_app
 
 app = verb_app()
@@ -32,7 +32,7 @@ Examples:
 
 @app.command(help=HELP)
 def warm(
-    index: Annotated[Path, typer.Argument(help="The folder that goodrate index made.")],
+    index: IndexArgument,
     queries: Annotated[Path, typer.Option(help="What shoppers search for.", metavar="FILE")],
     model: Annotated[str, typer.Option(help="The judge's folder (it holds a judge.json).")],
     depth: Annotated[int, typer.Option(min=1, max=500, help="Results of each query; as searches will have it.")] = 50,

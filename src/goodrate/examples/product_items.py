@@ -16,6 +16,7 @@ from goodrate.shop.pictures import VISUAL_ATTRIBUTES, draw_item, picture_share
 from goodrate.shop.world import World, item_record
 from goodrate.strict_json import parse
 
+MOST_CHARACTERS = 400  # of a listing: what a small model reads beside a picture
 MOST_VALUES = 40  # of an attribute that is taken from a catalogue without being named
 
 
@@ -44,12 +45,13 @@ class Product:
 
 
 def listing_line(text: Mapping[str, str]) -> str:
-    """A title and named fields as one line, as judges read an item.
+    """A title and named fields as one line of at most 400 characters, as judges read an item.
 
     >>> listing_line({"title": "velto 3 jacket", "color": "red"})
     'velto 3 jacket ; color red'
     """
-    return listing({"title": text.get("title", ""), "attributes": {k: v for k, v in text.items() if k != "title"}})
+    named = {name: words for name, words in text.items() if name != "title"}
+    return listing({"title": text.get("title", ""), "attributes": named})[:MOST_CHARACTERS]
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ def catalog_products(
     possible: dict[str, set[str]] = {}
     for kind, own in zip(kinds, stated, strict=True):
         possible.setdefault(kind, set()).update(own)
-    products, held = [], []
+    products: list[Product] = []
+    held: list[bytes | np.ndarray] = []
     for row, own, picture, kind in zip(rows, stated, pictures, kinds, strict=True):
         if picture is None:
             continue

@@ -20,7 +20,7 @@ from goodrate.examples.product_tasks import ProductQuestion, TaskSettings, answe
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.learning.records import Update
 from goodrate.learning.source import seed_of
-from goodrate.learning.token_examples import LANGUAGE_TERM, TokenExampleSource, collate, in_parts
+from goodrate.learning.token_examples import LANGUAGE_TERM, TokenExample, TokenExampleSource, collate, in_parts
 from goodrate.models.adapter import LoraSettings
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.pretrained import remembered_name
@@ -69,12 +69,10 @@ class Settings(BaseModel):
 
 
 @dataclass(frozen=True)
-class SeenExample:
-    """A question with its answer as tokens, the weights of their loss, and the place of its picture."""
+class SeenExample(TokenExample):
+    """A question with its answer, and the place of its picture, below 0 without one."""
 
-    token_ids: tuple[int, ...]
-    weights: tuple[float, ...]
-    row: tuple[int, ...]
+    row: tuple[int] = (-1,)
 
 
 def encode(model: VisionLanguageModel, question: ProductQuestion) -> SeenExample:

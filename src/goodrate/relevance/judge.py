@@ -21,6 +21,7 @@ from goodrate.relevance.verdicts import OK, Verdict, verdicts_of, with_tiers
 from goodrate.scale import RelevanceScale
 
 if TYPE_CHECKING:
+    from goodrate.catalog.images import Pictures
     from goodrate.catalog.items import Catalog
     from goodrate.relevance.query_notes import QueryNotes
     from goodrate.relevance.verdict_store import VerdictStore
@@ -82,6 +83,13 @@ class CalibratedJudge:
     def with_notes(self, notes: QueryNotes | None, store: VerdictStore | None = None) -> CalibratedJudge:
         """The same judge with other notes, and a store where one is given."""
         return replace(self, notes=notes, store=store or self.store)
+
+    def with_pictures(self, pictures: Pictures) -> CalibratedJudge:
+        """The same judge, which sees these pictures where it is one that sees."""
+        from goodrate.relevance.seeing_judge import SeeingJudge, pictures_in
+
+        seeing = isinstance(self.inner, SeeingJudge)
+        return replace(self, inner=self.inner.with_pictures(pictures_in(pictures))) if seeing else self
 
     def pairs(self, query: str, items: Items) -> list[Pair]:
         """The pairs of a query and its items (a Catalog, rows, or texts), with what the judge is told of the query."""
@@ -243,18 +251,29 @@ def stored_verdicts(
     by_key = dict(zip(keys, pairs, strict=True))
     stored = store.get_many(by_key)
     pending = store.pending(keys, reasons, retry_failed, missing)
-    again = sorted(key for key in pending if key not in stored or stored[key].status != OK)
-    unexplained = sorted(pending - set(again))
-    fresh = judge.fresh_verdicts([by_key[key] for key in again], reasons) if again else []
-    new = dict(zip(again, fresh, strict=True))
-    if unexplained:
-        waiting = [by_key[key] for key in unexplained]
-        unreasoned = _completed([stored[key] for key in unexplained], waiting, judge)
-        new.update(zip(unexplained, judge.explained(waiting, unreasoned), strict=True))
+    new = new_verdicts(judge, {key: (by_key[key], stored.get(key)) for key in sorted(pending)}, reasons)
     if new:
         store.put_many(new)
     verdicts = {**{key: replace(verdict, cached=True) for key, verdict in stored.items()}, **new}
     return _completed([verdicts[key] for key in keys], pairs, judge)
+
+
+def new_verdicts(
+    judge: CalibratedJudge, work: Mapping[str, tuple[Pair, Verdict | None]], reasons: bool = False
+) -> dict[str, Verdict]:
+    """The verdict of each key's pair, judged now. work: in the order of judging, each with what is stored.
+
+    A stored verdict that is no failure is not judged again: it gets its explanation.
+    """
+    again = [key for key, (_, stored) in work.items() if stored is None or stored.status != OK]
+    explained = [key for key, (_, stored) in work.items() if stored is not None and stored.status == OK]
+    fresh = judge.fresh_verdicts([work[key][0] for key in again], reasons) if again else []
+    new = dict(zip(again, fresh, strict=True))
+    if explained:
+        waiting = [work[key][0] for key in explained]
+        unreasoned = _completed([verdict for key in explained if (verdict := work[key][1])], waiting, judge)
+        new.update(zip(explained, judge.explained(waiting, unreasoned), strict=True))
+    return new
 
 
 def kept_verdicts(judge: CalibratedJudge, store: VerdictStore, pairs: Sequence[Pair]) -> list[Verdict | None]:

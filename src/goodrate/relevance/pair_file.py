@@ -82,13 +82,30 @@ def read_pairs(
     without it item_text. query_id, facts, context and label are optional.
     Raises ValueError with file, row, column and what was expected, and when no item id is known.
     """
-    names = {ours: (mapping or {}).get(ours, ours) for ours in PAIR_COLUMNS}
+    names = pair_columns(mapping)
+    table = read_table(path, set(names.values()))
+    file = pairs_of(table, names, find_items, skip_bad)
+    if not file.pairs:
+        raise ValueError(f"{table.path} has no usable row")
+    if find_items:
+        require_known(file)
+    return file
+
+
+def pair_columns(mapping: Mapping[str, str] | None) -> dict[str, str]:
+    """Our name -> their column, of all that is read of pairs. ValueError for a mapping of another name."""
     unknown = sorted(set(mapping or {}) - set(PAIR_COLUMNS))
     if unknown:
         raise ValueError(f"--map: no column {unknown[0]!r} in pairs; ours are {', '.join(PAIR_COLUMNS)}")
-    table = read_table(path, set(names.values()))
+    return {ours: (mapping or {}).get(ours, ours) for ours in PAIR_COLUMNS}
+
+
+def pairs_of(
+    table: RawTable, names: dict[str, str], find_items: FindItems | None = None, skip_bad: int = 0
+) -> PairFile:
+    """The pairs of a table, perhaps none. names: see pair_columns. Raises as read_pairs, but for unknown items."""
     needed = "item_id" if find_items else "item_text"
-    _require(table, names, needed, mapping or {})
+    _require(table, names, needed, {ours: theirs for ours, theirs in names.items() if ours != theirs})
     present = [ours for ours in PAIR_COLUMNS if names[ours] in table.columns]
     frame = table.frame.select(ROW, *(as_text(table.frame, names[ours]).alias(ours) for ours in present))
     frame = unmarked(frame, table.path, PAIR_COLUMNS)
@@ -96,17 +113,22 @@ def read_pairs(
     problems += query_problems(frame) if "query_id" in present else []
     skipped = tolerate(table.path, problems, skip_bad)
     frame = frame.filter(~pl.col(ROW).is_in([problem.row for problem in skipped])) if skipped else frame
-    if frame.is_empty():
-        raise ValueError(f"{table.path} has no usable row")
     items: Sequence[Item | None]
     if find_items:
-        items = _rows(table.path, frame["item_id"].to_list(), find_items)
+        row_of = find_items(list(dict.fromkeys(frame["item_id"].to_list())))
+        items = [row_of.get(item_id) for item_id in frame["item_id"]]
     else:
         items = [text_item(text) for text in frame["item_text"]]
     shown = frame.select(*(n for n in ID_COLUMNS if n in present), *([] if "item_id" in present else ["item_text"]))
     labels = frame["label"].to_list() if "label" in present else [None] * len(frame)
     models = frame.filter(BY_MODEL)["rater"].unique().sort().to_list() if {"label", "rater"} <= {*present} else []
     return PairFile(_pairs(frame, items), shown, skipped, labels, frame[ROW].to_list(), table.path, tuple(models))
+
+
+def require_known(file: PairFile) -> None:
+    """ValueError when all item ids of a file are unknown."""
+    if file.unknown_items == len(file.pairs):
+        raise ValueError(f"{file.path}: none of the item ids is in the catalogue, such as {file.shown['item_id'][0]!r}")
 
 
 def _require(table: RawTable, names: dict[str, str], needed: str, mapping: dict[str, str]) -> None:
@@ -127,14 +149,6 @@ def _empty(frame: pl.DataFrame, columns: Sequence[str], names: dict[str, str]) -
         rows = frame.filter(pl.col(ours).fill_null("") == "")[ROW].to_list()
         problems += [BadRow(row, names[ours], "a text, found nothing") for row in rows]
     return problems
-
-
-def _rows(path: Path, ids: list[str], find_items: FindItems) -> list[Item | None]:
-    """The row of each id, None for an unknown one. Raises ValueError when all are unknown."""
-    row_of = find_items(list(dict.fromkeys(ids)))
-    if not row_of:
-        raise ValueError(f"{path}: none of the item ids is in the catalogue, such as {ids[0]!r}")
-    return [row_of.get(item_id) for item_id in ids]
 
 
 def _pairs(frame: pl.DataFrame, items: Sequence[Item | None]) -> list[Pair | None]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from goodrate.catalog.rendering import render_items
 from goodrate.retrieval.filled_in import layered
 from goodrate.retrieval.manifest import is_index, require_free
 from goodrate.retrieval.pictures import keep_pictures
+from goodrate.retrieval.remote import located
 from goodrate.retrieval.store import WRITE_ROWS, Store, text_hashes
 from goodrate.retrieval.syncing import IndexPlan, Missing, Sync
 from goodrate.retrieval.turns import writing_turn
@@ -34,6 +35,13 @@ class ItemEncoder(Protocol):
     def dimension(self) -> int: ...
     def encode_items(self, texts: list[str]) -> np.ndarray: ...
     def encode_queries(self, texts: list[str]) -> np.ndarray: ...
+
+
+@runtime_checkable
+class PartsEncoder(Protocol):
+    """An encoder that works on several parts of the items at once; bulk.encoding.ClusterEncoder is one."""
+
+    def encode_parts(self, parts: list[list[str]]) -> Iterator[tuple[int, np.ndarray]]: ...
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,7 @@ def plan_catalog(store: Store, catalog: Catalog) -> IndexPlan:
 
 def plan_folder(path: Path, catalog: Catalog) -> IndexPlan:
     """What indexing a catalogue into a folder would do; a folder without an index gets all items. Raises ValueError."""
+    path = located(path)
     if is_index(path):
         return plan_catalog(Store.open(path), catalog)
     require_free(path)
@@ -108,18 +117,31 @@ def _indexed(
         store.update(_subset(catalog, write), refresh=False, hashes=[hashes[item] for item in write], layered=True)
         report(len(write), total)
     size = ENCODE_ROWS if encoder else WRITE_ROWS
-    for start in range(0, len(encode), size):
-        ids = encode[start : start + size]
-        vectors = None if encoder is None else encoder.encode_items(texts[start : start + size].to_list())
+    parts = [slice(start, start + size) for start in range(0, len(encode), size)]
+    done = len(write)
+    for number, vectors in _encoded(encoder, texts, parts):
+        ids = encode[parts[number]]
         own = [hashes[item] for item in ids]
         store.upsert(_subset(catalog, ids), vectors, refresh=False, hashes=own, layered=True)
-        report(len(write) + start + len(ids), total)
+        done += len(ids)
+        report(done, total)
     removed = store.remove(missing.ids) if sync is not None and missing.ids else 0
     if not removed:  # removing brings the full text up to date
         store.refresh()
     added = sum(item not in before for item in catalog.ids)
     changed, encoded = total - added, len(encode) if encoder else 0
     return IndexReport(added, changed, len(catalog) - total, encoded, removed, len(missing.ids) - removed)
+
+
+def _encoded(
+    encoder: ItemEncoder | None, texts: pl.Series, parts: list[slice]
+) -> Iterator[tuple[int, np.ndarray | None]]:
+    """(number, vectors) of each part of the texts, in the order in which they are done; None without an encoder."""
+    if isinstance(encoder, PartsEncoder):
+        yield from encoder.encode_parts([texts[part].to_list() for part in parts])
+        return
+    for number, part in enumerate(parts):
+        yield number, None if encoder is None else encoder.encode_items(texts[part].to_list())
 
 
 def _rendered(store: Store, catalog: Catalog, before: dict[str, str], keep: bool) -> tuple[dict[str, str], pl.Series]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from goodrate.retrieval.manifest import MANIFEST, Manifest, read_manifest
+from goodrate.retrieval.remote import follow, located
 from goodrate.retrieval.table import IndexDamaged, damage_named, open_table
 from goodrate.retrieval.turns import writing_turn
 from goodrate.run_folder import file_stamp
@@ -33,6 +34,7 @@ class OpenedIndex:
 
     def __init__(self, path: Path, version: int | None = None) -> None:
         """Raises what read_manifest and open_table do."""
+        path = located(path)
         self.path, self.version = path, version
         stamp, manifest = _stamp(path), read_manifest(path)
         self._state = _State(stamp, manifest, open_table(path, manifest.dimension, version))
@@ -44,6 +46,7 @@ class OpenedIndex:
 
     def changed(self) -> bool:
         """Whether the folder holds another index than the open one; False while it holds none."""
+        follow(self.path)
         stamp = _stamp(self.path)
         if stamp is None or stamp == self._state.stamp:
             return False
@@ -81,6 +84,7 @@ class OpenedIndex:
 
     def _table(self) -> Any:
         """The table of the index that is in the folder now."""
+        follow(self.path)
         if _stamp(self.path) != self._state.stamp:
             self.reload()
         return self._state.table

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from goodrate.catalog.images import KEPT, PictureError, Pictures, read_bounded
 from goodrate.retrieval.manifest import encoder_place, remembered_place
+from goodrate.retrieval.remote import address
 from goodrate.run_folder import write_atomic
 
 if TYPE_CHECKING:
@@ -19,8 +20,13 @@ KEPT_FOLDER = "images"  # in the index: the bytes that came with a table
 def keep_pictures(store: Store, pictures: Pictures) -> None:
     """Have an index remember the folder of its pictures and keep the bytes that came with the table.
 
-    An index has one folder: the one that is told last. Call it in the index's turn.
+    An index has one folder: the one that is told last. Call it in the index's turn. Raises ValueError for bytes that an
+    index on S3 would have to keep.
     """
+    if pictures.kept and address(store.path) is not None:
+        raise ValueError(
+            f"{address(store.path)}: pictures inside a table are not kept on S3; have them as files, with --images DIR"
+        )
     for name, content in pictures.kept.items():
         place = store.path / KEPT_FOLDER / name
         if not place.is_file():

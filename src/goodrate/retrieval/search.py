@@ -31,6 +31,7 @@ from goodrate.retrieval.search_words import SearchWords
 from goodrate.retrieval.store import Store
 from goodrate.retrieval.weighing import FURTHER, ChannelWeights, with_further
 
+MAX_QUERY = 2000  # characters; 10,000 words cost the full text seconds even on 300 items
 MODES = ("hybrid", "lexical", "dense")
 CHANNELS = ("identifier", "lexical", "dense")
 CHANNEL_DEPTH = 100  # hits a channel gives to the fusion
@@ -83,7 +84,12 @@ class Searcher:
         self.channels = tuple(channels) if channels else CHANNELS if encoder else CHANNELS[:2]
 
     def read(self, query: str, ignore: Collection[str] = ()) -> QueryReading:
-        """What the query says. ignore: ids of spans that are plain words, and SPELLING for no correction."""
+        """What the query says. ignore: ids of spans that are plain words, and SPELLING for no correction.
+
+        Raises ValueError for more than MAX_QUERY characters, of which the words channel would take seconds.
+        """
+        if len(query) > MAX_QUERY:
+            raise ValueError(f"a query of {len(query):,} characters; at most {MAX_QUERY:,} are searched for")
         first = self._constraints(query, ignore)
         correction = _in_query(query, self._words.correct(first.positive if first else query))
         if correction is None or not correction.sure or SPELLING in ignore:

@@ -25,6 +25,7 @@ from goodrate.retrieval.languages import check_language
 from goodrate.retrieval.manifest import MANIFEST, Manifest, is_index
 from goodrate.retrieval.opened import OpenedIndex
 from goodrate.retrieval.places import Places
+from goodrate.retrieval.remote import located
 from goodrate.retrieval.row_columns import text_hashes as text_hashes
 from goodrate.retrieval.row_columns import with_row_columns
 from goodrate.retrieval.table import IndexDamaged, create_table, id_condition, rows
@@ -75,7 +76,7 @@ class Store:
         Raises ValueError when there is an index already, when only one of fingerprint and dimension is given, or for a
         field that items do not have.
         """
-        path = Path(path)
+        path = located(path)
         if (encoder_fingerprint is None) != (dimension is None):
             raise ValueError("an index has both an encoder fingerprint and a dimension, or neither")
         check_fields(encoded_fields)
@@ -101,7 +102,7 @@ class Store:
         Raises FileNotFoundError when there is no index, ValueError for another format, a version that is not kept, or
         a file that is missing, cut or not what goodrate writes.
         """
-        return cls(OpenedIndex(Path(path), version))
+        return cls(OpenedIndex(located(path), version))
 
     def __len__(self) -> int:
         return self._opened.read(lambda table: table.count_rows())

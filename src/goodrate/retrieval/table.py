@@ -16,11 +16,13 @@ import polars as pl
 
 from goodrate.catalog.items import ITEM_COLUMNS
 from goodrate.retrieval.manifest import TABLE_FOLDER, way_out
+from goodrate.retrieval.remote import address, storage_options
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 TABLE = TABLE_FOLDER.removesuffix(".lance")
+REMOTE_LOOK = timedelta(seconds=1)
 # What the engine says when a file is missing, cut or overwritten; everything else is about what was asked of it.
 _DAMAGE = re.compile(
     r"Not found: |Table '\w+' was not found|LanceError\(IO\)|a Lance file|[Cc]orrupt|failed to fill|os error"
@@ -75,13 +77,16 @@ def _first_line(error: BaseException) -> str:
 def create_table(folder: Path, dimension: int | None) -> Any:
     """A new, empty table in the place of one that was left unfinished."""
     shutil.rmtree(folder / TABLE_FOLDER, ignore_errors=True)
-    return _connect(folder).create_table(TABLE, schema=schema(dimension), mode="overwrite")
+    database = _connect(folder)
+    if address(folder) is not None:
+        database.drop_table(TABLE, ignore_missing=True)
+    return database.create_table(TABLE, schema=schema(dimension), mode="overwrite")
 
 
 def open_table(folder: Path, dimension: int | None, version: int | None = None) -> Any:
     """The table of an index. version: an older state, for reading only; ValueError for one that is not kept."""
     with damage_named(folder):
-        if not (folder / TABLE_FOLDER).is_dir():
+        if address(folder) is None and not (folder / TABLE_FOLDER).is_dir():
             raise _named(ValueError("there is no such folder"), folder)
         table = _connect(folder).open_table(TABLE)
         missing = [name for name in schema(dimension).names if name not in table.schema.names]
@@ -96,11 +101,17 @@ def open_table(folder: Path, dimension: int | None, version: int | None = None) 
 
 
 def _connect(folder: Path) -> Any:
-    """The LanceDB database of a folder; what others write to it is seen by the next read (half a millisecond)."""
+    """The LanceDB database of a folder; what others write to it is seen by the next read (half a millisecond).
+
+    On S3 it is seen after REMOTE_LOOK at the latest: each look is a request.
+    """
     # Its engine logs "no existing dataset" as a warning whenever a table is made.
     os.environ.setdefault("LANCEDB_LOG", "error")
     import lancedb
 
+    place = address(folder)
+    if place is not None:
+        return lancedb.connect(place, read_consistency_interval=REMOTE_LOOK, storage_options=storage_options())
     return lancedb.connect(str(folder), read_consistency_interval=timedelta(0))
 
 

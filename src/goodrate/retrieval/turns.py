@@ -1,4 +1,4 @@
-"""Writers of an index take turns: one at a time, the others wait. Readers never wait."""
+"""Writers of an index take turns, on S3 too: one at a time, the others wait. Readers never wait."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from goodrate.folder_lock import FolderBusy, one_writer
+from goodrate.retrieval.remote import address, located
 
+__all__ = ["WAIT_S", "located", "writing_turn"]
 WAIT_S = 600.0  # two nightly jobs that overlap both get in; one behind a writer that hangs ends with an error
 
 
@@ -29,4 +31,8 @@ def writing_turn(
             if told is not None:
                 told(f"waiting up to {wait_s:g} s: {str(busy).split('; ')[0]}")
             turn.enter_context(one_writer(folder, wait_s))
+        if address(folder) is not None:
+            from goodrate.retrieval.remote_turn import remote_turn
+
+            turn.enter_context(remote_turn(Path(folder), wait_s, told))
         yield

@@ -8,10 +8,12 @@ import threading
 from collections import OrderedDict
 from io import BytesIO
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
-from goodrate.catalog.images import PictureError, is_address, open_picture
+from goodrate.catalog.images import KEPT, PictureError, is_address, open_picture
 from goodrate.retrieval.pictures import pictures_of
 from goodrate.serving.candidates import unavailable
 from goodrate.serving.parts import Current
@@ -34,6 +36,8 @@ def add_images(app: FastAPI, current: Current) -> None:
     def image(request: Request, item_id: str, size: Annotated[int, Query(ge=1, le=SIZES[-1])] = USUAL) -> Response:
         """An item's picture with a longer side of at most `size`, rounded up to 96, 192, 384 or 768."""
         content = _content(current(), item_id)
+        if isinstance(content, str):
+            return RedirectResponse(content, 307)
         side = next(known for known in SIZES if known >= size)
         tag = f'"{hashlib.sha256(content).hexdigest()[:32]}-{side}"'
         if tag in request.headers.get("if-none-match", ""):
@@ -45,8 +49,10 @@ def add_images(app: FastAPI, current: Current) -> None:
         return Response(small, media_type=kind, headers={"etag": tag})
 
 
-def _content(pipeline: SearchPipeline, item_id: str) -> bytes:
-    """The bytes of an item's picture. Raises UnknownItem when there is no such item, or no picture of it here."""
+def _content(pipeline: SearchPipeline, item_id: str) -> bytes | str:
+    """The bytes of an item's picture; where the index was told of no folder, the path itself as one of this server,
+    where a proxy may answer. Raises UnknownItem when there is no such item, or no picture of it here.
+    """
     store: Any = pipeline.store
     if not hasattr(store, "manifest"):  # items of another engine name pictures on the web alone
         raise UnknownItem(f"no picture of {item_id!r} is here")
@@ -56,6 +62,8 @@ def _content(pipeline: SearchPipeline, item_id: str) -> bytes:
     if known.is_empty():
         raise UnknownItem(f"the index has no item {item_id!r}")
     image = known["image"][0]
+    if image and not is_address(image) and store.manifest.images is None and not image.startswith(KEPT):
+        return quote(image if image.startswith("/") else f"../{image}", safe="/?=&%")  # a backslash leads nowhere else
     try:
         content = None if is_address(image) else pictures.content(image)
     except PictureError as error:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from goodrate.relevance.verdict_store import key_batches, open_table
 from goodrate.teaching.chat_endpoint import Answer, Message
@@ -17,6 +18,7 @@ TABLE = """CREATE TABLE IF NOT EXISTS answers (
     completion_tokens INTEGER NOT NULL, finish TEXT NOT NULL, estimated INTEGER NOT NULL, written REAL NOT NULL,
     PRIMARY KEY (key, attempt)) WITHOUT ROWID"""
 COLUMNS = "text, prompt_tokens, completion_tokens, finish, estimated"
+KEPT = ("key", "attempt", *COLUMNS.split(", "))  # of an answer, beside when it was written
 
 
 def answer_key(asked: Sequence[Mapping[str, str]], model: str, url: str, max_answer_tokens: int) -> str:
@@ -58,11 +60,21 @@ class AnswerStore:
     def put(self, key: str, attempt: int, answer: Answer) -> None:
         """Keep an answer. One that is there stays: it is the one that others have read."""
         row = (key, attempt, answer.text, answer.prompt_tokens, answer.completion_tokens, answer.finish)
+        self.put_rows([(*row, int(answer.estimated))])
+
+    def put_rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Keep answers as another store's `rows` gives them, in one transaction. Those that are there stay."""
+        now = time.time()
+        marks = ", ".join("?" * (len(KEPT) + 1))
         with self._lock, self._connection:
-            self._connection.execute(
-                "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (*row, int(answer.estimated), time.time()),
+            self._connection.executemany(
+                f"INSERT OR IGNORE INTO answers VALUES ({marks})", [(*row, now) for row in rows]
             )
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """Every answer as the values of KEPT."""
+        with self._lock:
+            return self._connection.execute(f"SELECT {', '.join(KEPT)} FROM answers ORDER BY key, attempt").fetchall()
 
     def kept(self, keys: Sequence[str]) -> set[str]:
         """Those of the keys to which there is an answer."""

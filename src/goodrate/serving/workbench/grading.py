@@ -51,7 +51,8 @@ NEXT = f"""WITH latest AS ({LATEST}),
     done AS (SELECT pair, count(*) AS votes, sum(rater_key = :rater) AS mine FROM latest WHERE kind != 'skip'
         GROUP BY pair),
     skipped AS (SELECT pair, id FROM latest WHERE kind = 'skip' AND rater_key = :rater),
-    held AS (SELECT pair, count(*) AS others FROM grading_held WHERE until > :now AND rater_key != :rater GROUP BY pair)
+    held AS (SELECT pair, count(*) AS others FROM grading_held WHERE until BETWEEN :now AND :latest
+        AND rater_key != :rater GROUP BY pair)
     SELECT grading_pairs.*, skipped.id IS NOT NULL AS skipped FROM grading_pairs
     LEFT JOIN done ON done.pair = place LEFT JOIN skipped ON skipped.pair = place LEFT JOIN held ON held.pair = place
     WHERE coalesce(done.mine, 0) = 0 AND coalesce(done.votes, 0) + coalesce(held.others, 0) < :raters
@@ -179,7 +180,8 @@ class Grading:
     def next(self, rater: str) -> dict[str, Any] | None:
         """The pair that a rater grades next, held for her; None when nothing is left for her at the moment."""
         key, now = rater_key(rater), self._now()
-        values = {"rater": key, "now": now, "raters": self.scheme().raters}
+        # A clock that was put back: what is held for longer than anything is held was held in another time.
+        values = {"rater": key, "now": now, "latest": now + HELD_SECONDS, "raters": self.scheme().raters}
         with self._workbench.writing() as connection:
             found = connection.execute(NEXT, values).fetchone()
             connection.execute("DELETE FROM grading_held WHERE rater_key = ?", (key,))
