@@ -72,8 +72,11 @@ ANSWER = "answer:"
 
 @dataclass(frozen=True)
 class ProductQuestion:
-    """A prompt and its right answer. product: place in the set, row: of its picture. options: the answers that may be
-    meant, empty where any text may be. form: open, choice or yes_no."""
+    """A prompt and its right answer.
+
+    product: place in the set. row: of its picture, -1 where none is shown. options: the answers that may be meant,
+    empty where any text may be. form: open, choice or yes_no.
+    """
 
     product: int
     row: int
@@ -96,6 +99,9 @@ class TaskSettings(BaseModel):
     )
     unknown: float = Field(
         default=0.25, ge=0, le=0.9, description="share of attribute questions whose right answer is unknown"
+    )
+    without_picture: float = Field(
+        default=0.1, ge=0, lt=1, description="share of extractions that show no picture: what the text lacks is unknown"
     )
     questions: int = Field(default=8, gt=0, description="for each product")
 
@@ -135,9 +141,8 @@ class QuestionWriter:
         if draft is None:
             return None
         prompt = self._any(self.words[draft.template]).format(**draft.words) + ANSWER
-        return ProductQuestion(
-            place, product.row, task, draft.form, prompt, draft.answer, draft.options, draft.words.get("attribute", "")
-        )
+        row, attribute = -1 if draft.blind else product.row, draft.words.get("attribute", "")
+        return ProductQuestion(place, row, task, draft.form, prompt, draft.answer, draft.options, attribute)
 
     def _caption(self, product: Product) -> _Draft | None:
         return _Draft("caption", "open", product.caption) if product.caption else None
@@ -156,10 +161,12 @@ class QuestionWriter:
         if not name:
             return None
         hides = self.products.hides and value != UNKNOWN and self.rng.random() < HIDDEN
-        if hides and name not in product.pictured:
-            value = UNKNOWN  # neither the text, which lacks it here, nor the picture tells
+        blind = bool(self.rng.random() < self.settings.without_picture)
+        reads = name in product.text and not hides
+        if not reads and (blind or name not in product.pictured):
+            value = UNKNOWN
         words = {"text": product.line(name if hides else ""), "attribute": name}
-        return _Draft("extract", "open", value, (*self.products.values[name], UNKNOWN), words)
+        return _Draft("extract", "open", value, (*self.products.values[name], UNKNOWN), words, blind)
 
     def _attribute(self, product: Product) -> _Draft | None:
         """Without the text: what the picture does not tell is unknown here."""
@@ -222,6 +229,7 @@ class _Draft:
     answer: str
     options: tuple[str, ...] = ()
     words: Mapping[str, str] = field(default_factory=dict)
+    blind: bool = False
 
 
 def extraction_prompt(text: Mapping[str, str] | str, attribute: str, wording: Wording = "english") -> str:
