@@ -30,6 +30,7 @@ DISTRIBUTIONS = {  # import -> what brings it, where the names differ
     "anyio": "fastapi",
     "ir_measures": "ir-measures",
     "sklearn": "scikit-learn",
+    "PIL": "pillow",
     "starlette": "fastapi",
     "prometheus_client": "prometheus-client",
     "opentelemetry.sdk": "opentelemetry-sdk",

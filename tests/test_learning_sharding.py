@@ -102,7 +102,7 @@ def test_zero_learns_what_one_process_learns(folder: Path, how: str, monkeypatch
 def test_zero_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "deepspeed", None)
     weights = nn.Linear(2, 2)
-    with pytest.raises(MissingExtra, match="fit.sharding = 'zero3' needs deepspeed: pip install deepspeed"):
+    with pytest.raises(MissingExtra, match="fit.sharding = 'zero3', .* needs deepspeed: pip install"):
         fit(weights, Walk(), [torch.optim.AdamW(weights.parameters())], FitSettings(updates=1, sharding="zero3"))
     with pytest.raises(ValueError, match="takes one AdamW"):
         fit(weights, Walk(), [torch.optim.SGD(weights.parameters())], FitSettings(updates=1, sharding="zero2"))

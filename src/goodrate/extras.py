@@ -19,8 +19,9 @@ EXTRAS = {
     "ray": ("ray",),
     "video": ("diffusers",),
     "captions": ("pycocoevalcap",),
+    "deepspeed": ("deepspeed",),
 }
-APART = ("captions",)  # not among those of the extra `all`: they serve measuring alone
+APART = ("captions", "deepspeed")  # not among those of the extra `all`: for measuring alone, and for clusters with GPUs
 
 
 class MissingExtra(ImportError):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from goodrate.extras import MissingExtra
+from goodrate.extras import require
 from goodrate.learning import checkpoint
 from goodrate.learning.records import Update
 from goodrate.learning.sharding import Settles, Sharding, exchange, refuse_spread, twin_of
@@ -35,12 +35,9 @@ def zero_config(how: Sharding, clip_norm: float) -> dict[str, Any]:
 
 def require_deepspeed(how: Sharding) -> Any:
     """The package. Raises MissingExtra with the command that installs it."""
-    try:
-        import deepspeed
-    except ModuleNotFoundError as error:
-        raise MissingExtra(
-            f"fit.sharding = {how!r} needs deepspeed: pip install deepspeed; fsdp2 spreads the same without it"
-        ) from error
+    require("deepspeed", f"fit.sharding = {how!r}, which fsdp2 spreads without it,")
+    import deepspeed
+
     return deepspeed
 
 
