@@ -1,6 +1,8 @@
 # make demo: environment, embedded shop, training, before/after table. make demo-rl: what reinforcement learning buys on
 # top of it. make test: lint, types and the whole suite. make docs: the pages and the API reference, in build/docs, where
 # a link that leads nowhere is an error.
+# make faults: what is killed, broken, filled up and asked at random, for hours; reports in benchmarks/results/faults.
+# make audit: known holes of the pinned packages, and what the release is made of (build/sbom.json, CycloneDX).
 # make lock: the newest set of packages that fits pyproject.toml (everything under LOCK stays as it is without UPGRADE=1).
 #
 # LOCK=constraints.txt pins every package; LOCK= takes the newest ones, LOCK=mine.txt another set.
@@ -16,7 +18,7 @@ TEST_WORKERS ?= 2
 LOCKED_TORCH := torch==2.13.0
 PIP_INSTALL = $(BIN)/pip install -q $(if $(LOCK),-c $(LOCK))
 
-.PHONY: demo demo-rl test docs env lock
+.PHONY: demo demo-rl test faults audit docs env lock
 
 env: $(VENV)/.all
 
@@ -41,6 +43,26 @@ test: $(VENV)/.test
 	$(BIN)/ruff check src tests benchmarks docs/site
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+
+# Of each kind of work so many kills, of each reader so many broken files. Root is needed for disks of one's own; as
+# another user, disk.py --user.
+KILLS ?= 10
+INPUTS ?= 4400
+FAULTS := benchmarks/results/faults
+TRY := OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 nice -n 10 $(BIN)/python
+
+faults: $(VENV)/.test
+	$(TRY) tests/faults/kills.py --kills $(KILLS) --out $(FAULTS)/kills
+	$(TRY) tests/faults/fuzz.py --inputs $(INPUTS) --out $(FAULTS)/fuzz.json
+	$(TRY) tests/faults/api.py --examples 100 --out $(FAULTS)/api.json
+	$(TRY) tests/faults/disk.py --out $(FAULTS)/disk
+
+audit: $(VENV)/.test
+	test -x $(VENV)-audit/bin/pip-audit || ($(PYTHON) -m venv $(VENV)-audit && \
+		$(VENV)-audit/bin/pip install -q pip-audit cyclonedx-bom)
+	mkdir -p build
+	$(VENV)-audit/bin/cyclonedx-py environment $(BIN)/python --output-format JSON --output-file build/sbom.json
+	$(VENV)-audit/bin/pip-audit --path $$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')
 
 docs: $(VENV)/.docs
 	$(BIN)/python docs/site/sources.py build/pages

@@ -14,12 +14,13 @@ EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
     "numba": ("numba",),
-    "captions": ("pycocoevalcap",),
     "candidates": ("httpx", "psycopg"),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http"),
-    "video": ("diffusers",),
     "ray": ("ray",),
+    "video": ("diffusers",),
+    "captions": ("pycocoevalcap",),
 }
+APART = ("captions",)  # not among those of the extra `all`: they serve measuring alone
 
 
 class MissingExtra(ImportError):

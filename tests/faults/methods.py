@@ -42,6 +42,7 @@ def _rolled(module: str, judge: str = "judge", **changed: Any) -> Scenario:
         from goodrate.examples.prompts import JudgePrompt
         from goodrate.learning.fit import FitSettings
         from goodrate.learning.rollout_source import RolloutSettings
+        from goodrate.recipes.judge_rollouts import PairSampling
 
         recipe = importlib.import_module(f"goodrate.recipes.{module}")
         prompts: Any = labels.prompts() if judge == "unsure" else steps.lamps()
@@ -53,6 +54,8 @@ def _rolled(module: str, judge: str = "judge", **changed: Any) -> Scenario:
         if module != "judge_dpo":
             long = 3 if judge == "unsure" else 90
             given["rollouts"] = RolloutSettings(prompts=4, group_size=4, temperature=0.7, max_new_tokens=long)
+        else:
+            given["sampling"] = PairSampling(samples=6, max_new_tokens=3)
         if module == "judge_guided":
             given["replay"] = steps.REPLAY
         recipe.train(recipe.Settings(**given, **changed), prompts, folder / "run")

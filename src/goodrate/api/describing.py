@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from goodrate.catalog.items import Catalog
+    from goodrate.relevance.judge import CalibratedJudge
+    from goodrate.relevance.protocol import Judge
+    from goodrate.retrieval.store import Store
     from goodrate.understanding.attribute_guess import Describer, Picture
     from goodrate.understanding.picture_probe import PictureProbeDescriber
 
@@ -96,10 +99,10 @@ def describe(
     from goodrate.catalog.inferred import layer_of, replaced
     from goodrate.catalog.items import Catalog
     from goodrate.catalog.rendering import INFERRED
-    from goodrate.retrieval.store import Store
+    from goodrate.retrieval.store import Store as Opened
 
     describer = open_describer(model) if isinstance(model, str | Path) else model
-    store = Store.open(index) if index is not None else None
+    store = Opened.open(index) if index is not None else None
     asked = _asked(items, describer, attributes)
     pictures = _Pictures(items) if images is None else images
     if len(pictures) != len(items):
@@ -116,6 +119,18 @@ def describe(
         _into_index(store, items.ids, column, name, act_from)
     written = _written(Path(out), filled, table) if out is not None else None
     return Described(filled, table, name, asked, computed, written)
+
+
+def pictured(judge: Judge | CalibratedJudge, store: Store) -> CalibratedJudge:
+    """A judge that sees the pictures of an index, if it is one that sees and the index knows where they are."""
+    from goodrate.relevance.judge import as_calibrated
+
+    whole = as_calibrated(judge)
+    if store.manifest.images is None:
+        return whole
+    from goodrate.retrieval.pictures import pictures_of
+
+    return whole.with_pictures(pictures_of(store))
 
 
 class _Pictures(Sequence["Picture"]):

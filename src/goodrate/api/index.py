@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goodrate.api import encoders
+from goodrate.api import describing, encoders
 from goodrate.api.notes import CONTEXTS, FACTS, RULES
-from goodrate.relevance.judge import CalibratedJudge, as_calibrated
+from goodrate.relevance.judge import CalibratedJudge
 from goodrate.relevance.query_notes import QueryNotes
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ class Index:
         notes.
         """
         self._require_mode(mode)
-        judge = as_calibrated(judge)
+        judge = describing.pictured(judge, self.store)
         noted = judge if judge.notes is not None else judge.with_notes(self.notes(judge))
         return self.but(judge=noted, depth=depth, mode=mode or self.mode, judge_ms=judge_ms)
 

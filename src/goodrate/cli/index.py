@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 app = verb_app()
 
+Out = Annotated[
+    Path,
+    typer.Option(help="The folder of the index, or s3://BUCKET/PATH; made when it is not there.", callback=index_place),
+]
 Ann = Annotated[
     str | None,
     typer.Option(
@@ -49,6 +53,23 @@ GroupBy = Annotated[
         "remembers it.",
         show_default=False,
     ),
+]
+
+Encode = Annotated[
+    str | None,
+    typer.Option(help="What the encoder reads. Default: as trained, or title,description.", show_default=False),
+]
+Dimensions = Annotated[
+    int | None,
+    typer.Option(min=1, help="Keep only so many floats of a vector (Matryoshka encoders).", show_default=False),
+]
+Language = Annotated[
+    str | None,
+    typer.Option(help="Of texts and queries: de, fr, ja, ..., none. English unless said.", show_default=False),
+]
+Queries = Annotated[
+    Path | None,
+    typer.Option(help="A query log (columns query and count) for suggestions.", show_default=False),
 ]
 
 HELP = """Put a catalogue into a search index: items, full text and, with an encoder, vectors.
@@ -89,12 +110,7 @@ Examples:
 
 @app.command(help=HELP)
 def index(
-    out: Annotated[
-        Path,
-        typer.Option(
-            help="The folder of the index, or s3://BUCKET/PATH; made when it is not there.", callback=index_place
-        ),
-    ],
+    out: Out,
     catalog: Annotated[
         Path | None, typer.Argument(help="csv, tsv, json, jsonl, parquet, xlsx, xml; .gz, .zst.", show_default=False)
     ] = None,
@@ -107,22 +123,10 @@ def index(
     decimal: Decimal = None,
     currency: Currency = None,
     skip_bad: SkipBad = 0,
-    encode: Annotated[
-        str | None,
-        typer.Option(help="What the encoder reads. Default: as trained, or title,description.", show_default=False),
-    ] = None,
-    dimensions: Annotated[
-        int | None,
-        typer.Option(min=1, help="Keep only so many floats of a vector (Matryoshka encoders).", show_default=False),
-    ] = None,
-    language: Annotated[
-        str | None,
-        typer.Option(help="Of texts and queries: de, fr, ja, ..., none. English unless said.", show_default=False),
-    ] = None,
-    queries: Annotated[
-        Path | None,
-        typer.Option(help="A query log (columns query and count) for suggestions.", show_default=False),
-    ] = None,
+    encode: Encode = None,
+    dimensions: Dimensions = None,
+    language: Language = None,
+    queries: Queries = None,
     group_by: GroupBy = None,
     ann: Ann = None,
     remove: Annotated[

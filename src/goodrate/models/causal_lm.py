@@ -162,7 +162,7 @@ class CausalLM:
         beside it, but for the rounding of kernels (docs/judge.md). Sharing is checked once per loaded model
         against the model's plain forward and left off, with a warning, where the two differ.
         """
-        pairs = self._pairs(prompts)
+        pairs = self.id_pairs(prompts)
         if not pairs:
             return np.zeros((0, len(label_token_ids)), dtype=np.float32)
         tokens = torch.tensor(list(label_token_ids), device=self.device)
@@ -213,8 +213,8 @@ class CausalLM:
         self._check_length(len(pair[0]) + len(pair[1]), prompt)
         return pair
 
-    def _pairs(self, prompts: Sequence[Prompt]) -> list[IdPair]:
-        """Ids of all prompts; each distinct prefix text is tokenised once."""
+    def id_pairs(self, prompts: Sequence[Prompt]) -> list[IdPair]:
+        """Ids of all prompts; each distinct prefix text is tokenised once. Raises ValueError as prompt_ids."""
         known: dict[str, tuple[int, ...]] = {}
         pairs: list[IdPair] = []
         for prompt in prompts:

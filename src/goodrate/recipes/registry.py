@@ -30,6 +30,7 @@ RECIPES = {
     "judge_unlabelled": "goodrate.recipes.judge_unlabelled:JUDGE_UNLABELLED",
     "judge_human": "goodrate.recipes.judge_human:JUDGE_HUMAN",
     "judge_entity": "goodrate.recipes.judge_entity:JUDGE_ENTITY",
+    "judge_seeing": "goodrate.recipes.judge_seeing:JUDGE_SEEING",
     "judge_sft": "goodrate.recipes.judge_runs:JUDGE_SFT",
     "judge_dpo": "goodrate.recipes.judge_runs:JUDGE_DPO",
     "judge_grpo": "goodrate.recipes.judge_runs:JUDGE_GRPO",

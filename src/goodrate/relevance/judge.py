@@ -21,6 +21,7 @@ from goodrate.relevance.verdicts import OK, Verdict, verdicts_of, with_tiers
 from goodrate.scale import RelevanceScale
 
 if TYPE_CHECKING:
+    from goodrate.catalog.images import Pictures
     from goodrate.catalog.items import Catalog
     from goodrate.relevance.query_notes import QueryNotes
     from goodrate.relevance.verdict_store import VerdictStore
@@ -82,6 +83,13 @@ class CalibratedJudge:
     def with_notes(self, notes: QueryNotes | None, store: VerdictStore | None = None) -> CalibratedJudge:
         """The same judge with other notes, and a store where one is given."""
         return replace(self, notes=notes, store=store or self.store)
+
+    def with_pictures(self, pictures: Pictures) -> CalibratedJudge:
+        """The same judge, which sees these pictures where it is one that sees."""
+        from goodrate.relevance.seeing_judge import SeeingJudge, pictures_in
+
+        seeing = isinstance(self.inner, SeeingJudge)
+        return replace(self, inner=self.inner.with_pictures(pictures_in(pictures))) if seeing else self
 
     def pairs(self, query: str, items: Items) -> list[Pair]:
         """The pairs of a query and its items (a Catalog, rows, or texts), with what the judge is told of the query."""

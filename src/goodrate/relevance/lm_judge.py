@@ -225,7 +225,8 @@ class LmJudge:
         room = prompt_room(self.model, self.card.max_new_tokens)
         prompts: list[PromptParts | None] = []
         status, cut = [], []
-        texts = cut_texts(self.model, self.reads([pair.item for pair in pairs]), self.card.item_tokens)
+        rendered = item_texts([pair.item for pair in pairs], self.card.item_form)
+        texts = cut_texts(self.model, rendered, self.card.item_tokens)
         for pair, (text, short) in zip(pairs, texts, strict=True):
             rules = self._finder.line(pair.query, pair.facts) if self._finder else ""
             fields = PromptFields(pair.query, text, pair.facts, pair.context, rules)
