@@ -96,8 +96,8 @@ def shop_settings(arm: Arm, seed: int, vision: Path) -> Settings:
         ),
         lora=LoraSettings(rank=8, alpha=16.0) if arm.lora else None,
         tasks=TaskSettings(wording="house", questions=8),
-        cache=str(QUEUE.work / "tokens"), learning_rate=arm.rate, batch_size=arm.batch, epochs=1000,
-        dev_questions=240, fit=FitSettings(updates=arm.updates, seed=seed),
+        cache=str(QUEUE.work / "tokens"), learning_rate=arm.rate, gate_rate=10 * arm.rate, batch_size=arm.batch,
+        epochs=1000, dev_questions=240, fit=FitSettings(updates=arm.updates, seed=seed),
     )  # fmt: skip
 
 

@@ -40,7 +40,6 @@ class ProductDescriber:
     def __init__(self, model: VisionLanguageModel, encoder: Any, card: Mapping[str, Any], fingerprint: str) -> None:
         """card: with attributes (name -> values that it has learned), wording and temperature, as the recipe has it."""
         self.model, self.encoder, self.card, self.fingerprint = model, encoder, card, fingerprint
-        self.attributes: Mapping[str, Sequence[str]] = dict(card["attributes"])
         self.name = f"vision-language {Path(str(card['language_model'])).name}"
 
     @property
