@@ -167,11 +167,9 @@ def train(
 
 def _form(judge: SeeingJudge) -> JudgeFormat:
     """The prompts' form, as its card says it."""
-    card = judge.card
-    return JudgeFormat(
-        scale=card.scale, template=card.template, item_form=card.item_form, item_tokens=card.item_tokens,
-        max_new_tokens=card.max_new_tokens, chat=bool(card.chat_frame),
-    )  # fmt: skip
+    names = ("scale", "template", "item_form", "item_tokens", "max_new_tokens", "rules", "rule_book_hash")
+    own = {name: getattr(judge.card, name) for name in names}
+    return JudgeFormat.model_validate({**own, "chat": bool(judge.card.chat_frame)})
 
 
 JUDGE_SEEING = Recipe(Settings, run)
