@@ -1,6 +1,7 @@
 """What a search costs in CPU seconds, by part, and how that grows with the catalogue; and a million verdicts.
 
 python benchmarks/cost.py run 100000                     one JSON per size; a size that is there is not measured again
+python benchmarks/cost.py run 1000000 --queries 20       a few minutes on a quiet machine
 python benchmarks/cost.py verdicts nano                  the base that ships as an untrained judge
 python benchmarks/cost.py verdicts cross --model FOLDER  a cross-encoder on such a text encoder, untrained
 python benchmarks/cost.py table --write                  benchmarks/results/cost.md
@@ -40,7 +41,7 @@ from lib.timing import significant
 from search_scale import Generated, Known, filled
 
 NAME = "cost"
-QUERIES, WARM, DEPTH, K = 60, 5, 50, 20
+QUERIES, WARM, K = 60, 5, 20
 PARTS = ("lexical", "identifiers", "vector", "fusion", "items", "facets", "page", "rest")
 WATCHED = {"search_text": "lexical", "search_identifiers": "identifiers", "search_vector": "vector", "items": "items"}
 PAIRS, OF_QUERY = 1000, 50
@@ -88,7 +89,10 @@ class Meter:
 
 
 @app.command()
-def run(size: Annotated[int, typer.Argument(help="Items.")]) -> None:
+def run(
+    size: Annotated[int, typer.Argument(help="Items.")],
+    queries: Annotated[int, typer.Option(help="Queries of each mode.")] = QUERIES,
+) -> None:
     """Make the index where there is none, and search it."""
     path = RESULTS / NAME / f"{size}.json"
     if path.is_file():
@@ -103,7 +107,7 @@ def run(size: Annotated[int, typer.Argument(help="Items.")]) -> None:
     result = {
         "items": size, **code_versions(), "hardware": hardware(), "load": os.getloadavg()[0],
         "indexing": significant(indexing, 3), "bytes": on_disk(folder),
-        "queries": searched(Store.open(folder), Known(texts, vectors), texts[: QUERIES + WARM]),
+        "queries": searched(Store.open(folder), Known(texts, vectors), texts[: queries + WARM]),
         "memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }  # fmt: skip
     write_atomic(path, json.dumps(result, indent=1) + "\n")
@@ -270,14 +274,13 @@ def growth_table(sizes: list[dict[str, Any]]) -> str:
 
 def verdicts_table(judges: list[dict[str, Any]]) -> str:
     """A row per judge."""
-    rows = [["judge", "model", "forward, CPU ms a pair", "store", "rest", "all", "a million verdicts, CPU hours",
-             "a query's vector, CPU ms"]]  # fmt: skip
+    head = ["judge", "model", "forward, CPU ms a pair", "store", "rest", "all", f"{OF_QUERY} of a search, CPU ms"]
+    rows = [[*head, "a million verdicts, CPU hours", "a query's vector, CPU ms"]]
     for one in judges:
-        parts = one["ms_a_pair"]
-        cells = [str(parts.get(part, "-")) for part in ("forward", "store", "rest", "all")]
-        vector = one["ms_a_query_vector"]
-        rows.append([one["judge"], one["model"], *cells, f"{significant(parts['all'] * 1e6 / 1000 / 3600, 3)}",
-                     "-" if vector is None else str(vector)])  # fmt: skip
+        parts, vector = one["ms_a_pair"], one["ms_a_query_vector"]
+        cells = [parts.get(part, "-") for part in ("forward", "store", "rest", "all")]
+        cells += [significant(parts["all"] * OF_QUERY, 3), significant(parts["all"] * 1e6 / 1000 / 3600, 3)]
+        rows.append([one["judge"], one["model"], *map(str, cells), "-" if vector is None else str(vector)])
     return markdown(rows)
 
 

@@ -36,8 +36,9 @@ def render() -> str:
     kills, disks, files, api = reports("kills"), reports("disk"), one("fuzz"), one("api")
     total = sum(told["kills"] for told in kills.values())
     rows = [["what was killed", "kills", "trials", "CPU seconds of a whole run", "faults"]]
-    rows += [[name, str(told["kills"]), str(told["trials"]), f"{told['cpu_seconds_of_a_run']:g}", str(len(told["faults"]))]
-             for name, told in kills.items() if told["trials"]]  # fmt: skip
+    for name, told in kills.items():
+        seconds = f"{told.get('cpu_seconds_of_a_run', 0):g}"
+        rows.append([name, str(told["kills"]), str(told["trials"]), seconds, str(len(told["faults"]))])
     parts = [f"### Kills: {total:,}", markdown(rows)]
     if disks:
         names = list(dict.fromkeys(label for told in disks.values() for label in told.get("codes", ())))

@@ -71,7 +71,7 @@ class Arm(BaseModel):
     items: int = 200
     size: int = 32
     encoder_updates: int = 150
-    updates: int = 120
+    updates: int = 200
     batch: int = 12
     rate: float = 2e-3
 

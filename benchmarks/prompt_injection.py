@@ -90,14 +90,14 @@ def judges(
         "cross_encoder": (judge_cross_encoder.Settings(model=str(encoder), max_tokens=64, queries=4, items=8,
                           epochs=50, fit=FitSettings(updates=updates)), few),
     }  # fmt: skip
-    for name, (settings, learned) in made.items():
-        if not (folder / name / "judge" / "judge.json").is_file():
-            train(f"judge_{name}", settings, learned, folder / name, lambda record: None)
     if not (folder / "zero_shot" / "judge" / "judge.json").is_file():
         asked = data.training_pairs()
         zero_shot(model, asked, data.scale, folder / "zero_shot")
     if not (folder / "probe" / "judge" / "judge.json").is_file():
         probe(model, data.training_pairs(), data.scale, folder / "probe")
+    for name, (settings, learned) in made.items():
+        if not (folder / name / "judge" / "judge.json").is_file():
+            train(f"judge_{name}", settings, learned, folder / name, lambda record: None)
 
 
 def zero_shot(model: Path, pairs: Sequence[JudgedPair], scale: Any, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 python benchmarks/real_judges.py run --data chorus,esci150 --model GEMMA --encoders MINILM,MPNET
 python benchmarks/real_judges.py no-labels --data chorus,esci150 --model GEMMA --encoder MINILM   (after it)
+python benchmarks/real_judges.py neighbours --data esci150 --model GEMMA --encoder MINILM            (after run)
 python benchmarks/real_judges.py likelihood --data chorus,esci150 --model GEMMA       (before run: a rival more)
 python benchmarks/real_judges.py cost --model GEMMA                                          pairs a CPU second
 python benchmarks/real_judges.py table --write                                      benchmarks/results/real_judges.md
@@ -30,11 +31,11 @@ from goodrate.models.encoder import Encoder
 from goodrate.models.layer_states import LayerStates
 from goodrate.recipes import judge_unlabelled
 from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
-from goodrate.recipes.ensemble_report import BM25, Report, System, lexical_scores, measured_report
+from goodrate.recipes.ensemble_report import BM25, ENSEMBLE, Report, System, lexical_scores, measured_report
 from goodrate.recipes.probe_setup import ProbeSetup
 from goodrate.recipes.score_sum import PROBE, LabelledPairs, Member, ScoreSums, probabilities_out_of_fold, probe_scores
 from goodrate.recipes.untrained_members import CHARACTERS as ENCODER_CHARACTERS
-from goodrate.recipes.untrained_members import COSINE, USUAL, untrained_judges, untrained_members
+from goodrate.recipes.untrained_members import COSINE, NEIGHBOURS, USUAL, untrained_judges, untrained_members
 from goodrate.relevance.encoder_judge import EncoderJudge
 from goodrate.relevance.feature_cache import FeatureCache, feature_key
 from goodrate.relevance.judge import open_judge
@@ -111,6 +112,62 @@ def run(
             result["no_labels"] = before["no_labels"]
         write_atomic(path, json.dumps(result, indent=1) + "\n")
         print(path)
+
+
+@app.command()
+def neighbours(
+    model: Annotated[Path, typer.Option(help="Folder of a causal language model.")],
+    encoder: Annotated[Path, typer.Option(help="Folder of a text encoder.")],
+    data: Annotated[str, typer.Option(help=f"Of {', '.join(DATA)}.")] = "esci150",
+    seeds: Annotated[int, typer.Option(help="Deals of the queries into folds.")] = 3,
+) -> None:
+    """What the member that compares an item with what the query finds adds to the ensemble (after run)."""
+    for name in data.split(","):
+        judged = Judged.read(name)
+        features, members = features_of(judged, model), members_of(judged, [encoder])
+        more = {NEIGHBOURS: Member.of(kept_neighbours(judged, encoder), USUAL[NEIGHBOURS])}
+        without, with_it = ([ensemble_of(judged, these, features, seed) for seed in range(seeds)]
+                            for these in (members, {**members, **more}))  # fmt: skip
+        result = {"data": name, "model": model.name, "encoder": encoder.name, "seeds": seeds, **code_versions(),
+                  "differences": compared(without, with_it)}  # fmt: skip
+        write_atomic(RESULTS / f"{NAME}_neighbours" / f"{name}-{model.name}.json", json.dumps(result, indent=1) + "\n")
+        print(json.dumps(result["differences"], indent=1))
+
+
+def kept_neighbours(judged: Judged, encoder: Path) -> np.ndarray:
+    """Scores (N,) of each pair by what its query finds in the whole catalogue, kept in the work folder."""
+    loaded = Encoder.load(str(encoder), precision="auto")
+    weights, items = loaded.fingerprint, judged.catalog.content_hash
+    keys = [feature_key(weights, items, pair.item_id, pair.query) for pair in judged.pairs]
+    found: list[np.ndarray] = []
+
+    def compute(places: list[int]) -> np.ndarray:
+        if not found:  # once for all pairs
+            judges = untrained_judges({str(encoder): loaded}, judged.catalog, judged.scale, neighbours=True)
+            found.append(judges[NEIGHBOURS].scores(judged.pairs))
+        return found[0][places, None]
+
+    return judged.kept(f"{encoder.name}-neighbours", 1, keys, compute)[:, 0]
+
+
+def ensemble_of(judged: Judged, members: dict[str, Member], features: np.ndarray, seed: int) -> tuple[Report, System]:
+    """The report of one deal, and the ensemble in it."""
+    data = LabelledPairs(judged.pairs, judged.scale, seed=seed)
+    probe = Member.of(probe_scores(features, data), USUAL[PROBE])
+    report = measured_report(ScoreSums(data, {**members, PROBE: probe}), {}, features, with_curve=False)
+    return report, report.system(ENSEMBLE)
+
+
+def compared(without: list[tuple[Report, System]], with_it: list[tuple[Report, System]]) -> dict[str, Any]:
+    """Means of both over the deals; the difference in nDCG@10 with its interval over queries."""
+    by_query = [np.mean([system.ndcg10 for _, system in side], axis=0) for side in (without, with_it)]
+    rows = [[report.rows()[ENSEMBLE] for report, _ in side] for side in (without, with_it)]
+    means = {
+        name: [float(np.mean([row[name] for row in side])) for side in rows]
+        for name in ("ndcg@10", "ndcg", "auc_good", "accuracy", "macro_f1")
+    }
+    gained = bootstrap_interval(by_query[1] - by_query[0]).as_dict()
+    return {"without, with": means, "ndcg@10 gained": gained}
 
 
 @app.command()

@@ -45,7 +45,7 @@ app = typer.Typer(add_completion=False, help=__doc__)
 
 
 def prepared() -> list[str]:
-    """Index, judge and workbench, made once; the titles."""
+    """Index and workbench, made anew, and the judge; the titles."""
     import polars as pl
 
     import goodrate as gr
@@ -57,9 +57,8 @@ def prepared() -> list[str]:
 
     catalog = Catalog(pl.DataFrame(item_records(make_world(0, ITEMS))))
     titles = catalog.frame["title"].to_list()
-    if not (FOLDER / "index" / "store.json").is_file():
-        shutil.rmtree(FOLDER / "index", ignore_errors=True)
-        gr.Index.create(FOLDER / "index", catalog)
+    shutil.rmtree(FOLDER / "index", ignore_errors=True)
+    gr.Index.create(FOLDER / "index", catalog)
     if not (FOLDER / "judge" / "judge.json").is_file():
         _make_judge(FOLDER / "judge")
     shutil.rmtree(FOLDER / "team", ignore_errors=True)
@@ -83,11 +82,13 @@ def started() -> tuple[subprocess.Popen[str], int]:
     command += ["--model", str(FOLDER / "judge"), "--workbench", str(FOLDER / "team")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
+    said = ""
     for line in process.stdout:
+        said += line
         if "http://" in line:
             threading.Thread(target=process.stdout.read, daemon=True).start()
             return process, int(line.rpartition("http://")[2].split()[0].rstrip("/").rpartition(":")[2])
-    raise RuntimeError("the server did not start")
+    raise RuntimeError(f"the server did not start: {said}")
 
 
 def held(pid: int) -> dict[str, float]:

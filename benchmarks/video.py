@@ -76,6 +76,8 @@ class Settings(BaseModel):
     rendered: int = Field(default=160, description="clips with injected defects")
     prompts: int = Field(default=24, description="captions whose samples are labelled and paired")
     samples: int = 2
+    margin: float = 0.0
+    patch_margin: float = 0.05
     steps: int = 4
     guidance: float = 1.0
     reward_epochs: int = 5
@@ -135,6 +137,7 @@ class Case:
         path = self.folder / "samples.npy"
         if not path.is_file():
             generator = ShopGenerator.open(self.base())
+            path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, sampled(generator, self.told(self.prompts), self.pairs({}), self.seed))
         return np.load(path)
 
@@ -167,7 +170,14 @@ class Case:
 
     def pairs(self, changes: Mapping[str, Any]) -> PairSettings:
         s = self.settings
-        return PairSettings(samples=s.samples, steps=s.steps, guidance=s.guidance, **changes)
+        return PairSettings(
+            samples=s.samples,
+            steps=s.steps,
+            guidance=s.guidance,
+            margin=s.margin,
+            patch_margin=s.patch_margin,
+            **changes,
+        )
 
     def generator(self, arm: str, out: Path) -> Path:
         """The folder of an arm's generator."""
@@ -215,6 +225,8 @@ def measure(job: Job) -> Mapping[str, Any]:
     """Train the arm, sample every held-out caption, and ask oracle and held-out reward model."""
     assert isinstance(job.settings, Settings)
     case, folder = Case(job.settings, job.seed), queue.work_folder(job)
+    for name in ("held", *MODELS):
+        case.reward(name)
     generator = ShopGenerator.open(case.generator(job.arm, folder))
     items = case.parts[1]
     clips = sampled(generator, case.told(items), case.pairs({}), 12345)
@@ -231,8 +243,6 @@ def measure(job: Job) -> Mapping[str, Any]:
     each = {name: values.reshape(len(items), -1).mean(axis=1) for name, values in by_clip.items()}
     each["diversity"] = spread
     told = {name: [round(float(v), 4) for v in values] for name, values in each.items()}
-    for name in MODELS:
-        case.reward(name)
     shared = {name: json.loads((case.folder / name / "dev.json").read_text()) for name in MODELS}
     run = folder / "run" / "metrics.jsonl"
     return {"captions": told, "rewards": shared, "true_motion": true_motion(case),

@@ -16,6 +16,7 @@ from goodrate.shop.clips import Defect, caption, inject, turntable  # noqa: E402
 from goodrate.shop.pictures import View  # noqa: E402
 from goodrate.shop.world import World, make_world  # noqa: E402
 from lib.clip_truth import ClipTruth  # noqa: E402
+from lib.queue import Job, Queue  # noqa: E402
 
 FRAMES, SIZE, GRID = 4, 16, 2
 
@@ -63,3 +64,19 @@ def test_held_out_items_are_no_prompts() -> None:
     learned, held = case.parts
     assert len(held) == 10 and len(learned) == 50 and not set(learned) & set(held)
     assert set(case.prompts) <= set(learned) and len(case.prompts) == 20
+
+
+def test_a_small_screen_from_the_base_to_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "queue", Queue(benchmark.NAME, tmp_path / "results", tmp_path / "work"))
+    settings = benchmark.Settings(
+        categories=["chair", "lamp"], items=14, held=3, frames=2, base_updates=1, rendered=12, prompts=4, steps=1,
+        reward_epochs=1, updates=1, batch_size=2,
+    )  # fmt: skip
+    benchmark.queue.run([Job(arm, 0, settings) for arm in (benchmark.BASE, "video", "both")], benchmark.measure)
+    results = {one["arm"]: one for one in benchmark.queue.results()}
+    assert list(results) == ["base", "both", "video"] and results["both"]["curve"][0]["update"] == 1
+    assert all(len(values) == 3 for one in results.values() for values in one["captions"].values())
+    table = benchmark.render()
+    assert "both (HALO)" in table and "minus video term alone" in table and "patch, from scratch" in table
+    samples = sorted((tmp_path / "work" / "video").glob("seed0-*/samples.npy"))
+    assert len(samples) == 1  # all arms choose from the same

@@ -13,6 +13,8 @@ import goodrate as gr
 from calling import Run, called
 from goodrate.content.clip_file import read_clip, write_clip
 from goodrate.recipes.clip_data import ShopClips, catalog_clips, shop_clips, shop_items
+from goodrate.recipes.video_generator import Settings
+from goodrate.settings import load
 from goodrate.shop.clips import caption, turntable
 
 TINY = {
@@ -94,6 +96,12 @@ def test_what_cannot_be_filmed_is_said_in_one_line(
     given = ["--model", str(folder / "generator"), "--out", str(tmp_path / "a.webp"), *arguments]
     code, _, err = run("film", *given)
     assert code == 2 and message in err and not (tmp_path / "a.webp").exists()
+
+
+def test_the_base_generators_settings_are_those_of_the_recipe() -> None:
+    config = Path(__file__).parents[1] / "configs" / "film_base.toml"
+    settings = load(Settings, config, [])
+    assert settings.fit.updates == 1600 and settings.network.size == 16 and len(settings.shop.categories) == 8
 
 
 def test_clips_of_the_shop_are_told_by_truth_and_by_listing() -> None:

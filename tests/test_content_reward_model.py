@@ -97,10 +97,11 @@ def test_shop_clips_are_those_of_their_seed_and_survive_a_file(clips: LabelledCl
         ({"video": None}, "no array 'video'"),
         ({"clips": np.zeros((60, 4, 16, 16, 3))}, "expected uint8"),
         ({"patches": np.ones((60, 3, 4))}, "patches is"),
+        ({"patches": np.ones((60, 9, 4))}, "3 x 3 patches do not divide clips of 16 x 16"),
         ({"group": np.zeros(59)}, "group is"),
         ({"video": np.full((60, 4), 5.0)}, "a label outside 1 to 4"),
     ],
-    ids=["missing", "dtype", "tubes", "count", "range"],
+    ids=["missing", "dtype", "tubes", "grid", "count", "range"],
 )
 def test_a_file_of_other_arrays_is_refused_by_name(
     clips: LabelledClips, tmp_path: Path, change: dict[str, Any], message: str

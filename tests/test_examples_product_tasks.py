@@ -36,7 +36,7 @@ def small_set(**more: object) -> ProductSet:
 
 
 def asked(products: ProductSet, task: str, **more: object) -> list:
-    settings = TaskSettings.model_validate({"shares": {task: 1.0}, "questions": 60, **more})
+    settings = TaskSettings.model_validate({"shares": {task: 1.0}, "questions": 60, "without_picture": 0, **more})
     return questions_of(products, settings, seed=3)
 
 
@@ -87,6 +87,16 @@ def test_a_hidden_field_is_asked_of_the_picture_or_is_unknown() -> None:
     questions = asked(products, "extract", unknown=0.0)
     found = {(q.product, "crimson" in q.prompt or "blue" in q.prompt, q.answer) for q in questions}
     assert found == {(0, True, "red"), (0, False, "unknown"), (1, True, "blue"), (1, False, "blue")}
+
+
+def test_without_a_picture_what_the_text_lacks_is_unknown() -> None:
+    """The first product's colour stands in its text, the second's in its picture alone."""
+    questions = asked(small_set(), "extract", unknown=0.0, without_picture=0.5)
+    assert {(q.product, q.row, q.answer) for q in questions} == {
+        (0, 0, "red"), (0, -1, "red"), (1, 1, "blue"), (1, -1, "unknown"),
+    }  # fmt: skip
+    blind = sum(q.row < 0 for q in questions)
+    assert 40 <= blind <= 80  # of 120, half, give or take three standard errors of 5.5
 
 
 def test_questions_depend_on_the_seed_and_the_product_alone() -> None:

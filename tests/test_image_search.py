@@ -130,7 +130,7 @@ def test_a_picture_that_became_unusable_is_told_and_the_others_are_there(index: 
 
 def test_what_cannot_be_asked(index: gr.Index, tmp_path: Path) -> None:
     encoder = MeanColor()
-    with pytest.raises(ValueError, match="has no vectors of pictures; make them: goodrate index"):
+    with pytest.raises(ValueError, match="has no vectors of pictures; encode them: goodrate index"):
         gr.search_image(index, drawn(), encoder=encoder)
     with pytest.raises(ValueError, match="remembers no encoder of pictures"):
         gr.index_pictures(index)

@@ -57,7 +57,7 @@ def settings(shop: Path, **more: Any) -> dict[str, Any]:
         "model": str(shop / "lm"),
         "tiny": {"size": SIZE, "dimension": 16, "updates": 40, "batch_size": 16},
         "adapters": {"visual_tokens": 8, "bottleneck": 8},
-        "tasks": {"shares": {"attribute": 2, "extract": 1}, "questions": 16, "wording": "house"},
+        "tasks": {"shares": {"attribute": 1, "extract": 1}, "questions": 16, "wording": "house"},
         "learning_rate": 1e-2, "epochs": 8, "batch_size": 48, "fit": {"precision": "fp32", "warmup": 0.1},
     }  # fmt: skip
     return {**base, **more}
@@ -73,7 +73,7 @@ def test_a_sees_colours_and_without_pictures_it_does_not(trained: Path) -> None:
     table = json.loads((trained.parent / "dev.json").read_text())
     assert table["model"]["attribute"] > 0.55
     assert table["without pictures"]["attribute"] < 0.45
-    assert table["model"]["f1"] > table["without pictures"]["f1"] + 0.3
+    assert table["model"]["f1"] > table["without pictures"]["f1"] + 0.15
 
 
 def test_the_folder_is_small_and_names_what_it_stands_on(trained: Path, shop: Path) -> None:
@@ -89,7 +89,7 @@ def test_the_describer_fills_in_what_the_picture_shows(trained: Path) -> None:
     describer = open_describer(trained)
     guesses = describer.describe(items, pictures, {"color": list(COLORS)})
     said = [own[0].value if own else None for own in guesses]
-    assert sum(a == b for a, b in zip(said, names, strict=True)) >= 7  # chance is 3
+    assert sum(a == b for a, b in zip(said, names, strict=True)) >= 6  # chance is 2.4
     assert all(g.attribute == "color" and 0.25 < g.confidence <= 1 for own in guesses for g in own)
     alone = [describer.describe(items[n : n + 1], pictures[n : n + 1], {"color": list(COLORS)})[0] for n in range(12)]
     for own, other in zip(guesses, alone, strict=True):

@@ -46,6 +46,10 @@ def test_a_method_that_a_path_lacks_names_those_it_has(app: Any) -> None:
     for path, allowed in (("/search", {"GET", "POST"}), ("/rerank", {"POST"}), ("/page.js", {"GET", "HEAD"})):
         answer = client.request("DELETE", path)
         assert answer.status_code == 405 and allowed <= set(answer.headers["allow"].split(", "))
+    for path in ("/v1/rerank", "/judge", "/grading/votes"):
+        status = client.get(path).status_code
+        assert (status == 405) == ("GET" not in client.options(path).headers["allow"].split(", "))
+    assert client.get("/nothing/here").status_code == 404
 
 
 def test_errors_are_described_in_the_shape_that_they_have(app: Any) -> None:
@@ -67,3 +71,5 @@ def test_a_truth_value_is_no_number(app: Any, wrong: dict[str, Any]) -> None:
                                   headers={"content-type": "application/json"})  # fmt: skip
     assert answer.status_code == 422 and f"{next(iter(wrong))}: expected a number" in answer.json()["message"]
     assert TestClient(app).post("/search", json={"query": "shoes", "with_rules": False}).status_code == 200
+    assert TestClient(app).post("/search", json={"query": "shoes", "with_rules": 0}).status_code == 422
+    assert TestClient(app).get("/search?query=shoes&with_rules=false&k=3").status_code == 200

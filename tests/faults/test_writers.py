@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,3 +114,29 @@ def test_a_store_of_a_later_version_says_so(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(ValueError, match=r"v\.sqlite.*99"):
         VerdictStore(tmp_path / "v.sqlite")
+
+
+@pytest.mark.parametrize(
+    ("code", "free", "said"),
+    [
+        (sqlite3.SQLITE_IOERR_SHMSIZE, 8000, "No space left on device"),
+        (sqlite3.SQLITE_IOERR_WRITE, 10**9, "Input/output error"),
+        (sqlite3.SQLITE_FULL, 10**9, "No space left on device"),
+    ],
+)
+def test_a_disk_that_cannot_be_written_is_no_broken_store(
+    code: int, free: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite calls a full disk an I/O error where it makes the index of its log."""
+    from goodrate.relevance import verdict_store
+
+    def full(connection: sqlite3.Connection) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = code
+        raise error
+
+    monkeypatch.setattr(verdict_store, "_write_ahead", full)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free))
+    with pytest.raises(OSError, match=said) as refused:
+        VerdictStore(tmp_path / "v.sqlite")
+    assert refused.value.filename == str(tmp_path / "v.sqlite")

@@ -63,10 +63,7 @@ def search_image(
 
     held = ImageVectors.read(index.store.path)
     if held is None:
-        raise ValueError(
-            f"{index.store.path} has no vectors of pictures; make them: goodrate index CATALOG --out "
-            f"{index.store.path} --images DIR --image-encoder DIR"
-        )
+        raise ValueError(f"{index.store.path} has no vectors of pictures; {_make(index)}")
     named = "the picture"
     if isinstance(picture, str | Path):
         named = str(picture)
@@ -122,9 +119,13 @@ def picture_encoder(index: Index, encoder: str | Path | PictureEncoder | None = 
         return encoder
     remembered = index.store.manifest.image_encoder
     if encoder is None and remembered is None:
-        raise ValueError(f"{index.store.path} remembers no encoder of pictures; name its folder: --image-encoder DIR")
+        raise ValueError(f"{index.store.path} remembers no encoder of pictures; {_make(index)}")
     from goodrate.models.vision.encoder import open_vision
     from goodrate.models.vision.vectors import PictureVectors
 
     place = encoder if encoder is not None else encoder_place(index.store.path, str(remembered))
     return PictureVectors(open_vision(place))
+
+
+def _make(index: Index) -> str:
+    return f"encode them: goodrate index CATALOG --out {index.store.path} --images DIR --image-encoder DIR"

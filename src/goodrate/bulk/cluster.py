@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -93,6 +94,11 @@ class Cluster:
             if table.column_names == [REFUSED]:
                 raise ValueError(table[REFUSED][0].as_py())
             yield table
+
+
+def whole_path(folder: str | Path) -> str:
+    """A folder by its whole path, for workers that stand elsewhere; what is no folder is a hub id and stays."""
+    return str(Path(folder).resolve()) if Path(folder).exists() else str(folder)
 
 
 @contextlib.contextmanager

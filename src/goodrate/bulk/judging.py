@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from goodrate.bulk.cluster import Cluster
+from goodrate.bulk.cluster import Cluster, whole_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +27,7 @@ def judged(
     cluster: Cluster, folder: str, blocks: Iterable[list[Work]], reasons: bool = False
 ) -> Iterator[dict[str, Verdict]]:
     """The verdicts of each block by key, as the blocks are done. folder: the judge's, which every worker can read."""
-    for table in cluster.stream([_block(block) for block in blocks], JudgeWorker, (folder, reasons)):
+    for table in cluster.stream([_block(block) for block in blocks], JudgeWorker, (whole_path(folder), reasons)):
         yield _verdicts(table)
 
 

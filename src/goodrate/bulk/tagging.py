@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from goodrate.bulk.cluster import Cluster
+from goodrate.bulk.cluster import Cluster, whole_path
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +38,7 @@ def tagged(
     todo = [n for n, file in enumerate(files) if not file.is_file()]
     done = total - sum(len(texts[2][cuts[n]]) for n in todo)
     kept.mkdir(parents=True, exist_ok=True)
-    for table in cluster.stream([_block(n, texts, cuts[n]) for n in todo], TagWorker, (str(tagger),)):
+    for table in cluster.stream([_block(n, texts, cuts[n]) for n in todo], TagWorker, (whole_path(tagger),)):
         row = table.to_pylist()[0]
         write_table(files[row["block"]], pl.read_parquet(io.BytesIO(row["entities"])))
         done += len(texts[2][cuts[row["block"]]])

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 app = verb_app()
 
+Out = Annotated[
+    Path,
+    typer.Option(help="The folder of the index, or s3://BUCKET/PATH; made when it is not there.", callback=index_place),
+]
 Ann = Annotated[
     str | None,
     typer.Option(
@@ -106,12 +110,7 @@ Examples:
 
 @app.command(help=HELP)
 def index(
-    out: Annotated[
-        Path,
-        typer.Option(
-            help="The folder of the index, or s3://BUCKET/PATH; made when it is not there.", callback=index_place
-        ),
-    ],
+    out: Out,
     catalog: Annotated[
         Path | None, typer.Argument(help="csv, tsv, json, jsonl, parquet, xlsx, xml; .gz, .zst.", show_default=False)
     ] = None,

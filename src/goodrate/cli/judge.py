@@ -39,6 +39,7 @@ from goodrate.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from goodrate.api.bulk import BulkJudging
     from goodrate.api.judging import CalibratedJudge, ItemSource, JudgeRun, PairFile, Tuning
 
 app = verb_app()
@@ -120,11 +121,11 @@ def judge(
     options = {"reasons": reasons, "retry_failed": retry_failed, "missing": missing}
     if ray is not None and out is not None:
         bulk = {"path": pairs, "source": source, "judge": loaded, "folder": model, "options": options, "map": map}
-        _judge_on_ray(ray, {**bulk, "skip_bad": skip_bad}, verdicts or out.parent / "verdicts.sqlite", out)
+        run = _judge_on_ray(ray, {**bulk, "skip_bad": skip_bad}, verdicts or out.parent / "verdicts.sqlite", out)
+        _tell_without_text(run.without_text if loaded.contexts and texts is None else 0)
         return
     known, without_text = noted_pairs(table, loaded.notes)
-    if loaded.contexts and texts is None and without_text:
-        console.print(f"{without_text:,} queries are judged without a text; this judge reads some: --contexts FILE")
+    _tell_without_text(without_text if loaded.contexts and texts is None else 0)
     if calibrate:
         _calibrate(model, table, loaded, known)
         return
@@ -163,7 +164,13 @@ def _judge(
     _warn(notices(loaded.inner, pairs, verdicts))
 
 
-def _judge_on_ray(address: str, work: dict[str, Any], path: Path, out: Path) -> None:
+def _tell_without_text(queries: int) -> None:
+    """Say of how many queries a judge that reads texts has none."""
+    if queries:
+        console.print(f"{queries:,} queries are judged without a text; this judge reads some: --contexts FILE")
+
+
+def _judge_on_ray(address: str, work: dict[str, Any], path: Path, out: Path) -> BulkJudging:
     """The same on workers. work: what BulkJudging takes beside the store."""
     from goodrate.api.bulk import BulkJudging, ray_cluster
     from goodrate.api.judging import verdict_store
@@ -186,6 +193,7 @@ def _judge_on_ray(address: str, work: dict[str, Any], path: Path, out: Path) -> 
             said = run.write(out)
     _summarise(out, said.tiers, said.failures, said.notes)
     _warn(said.notices)
+    return run
 
 
 def _require_out(out: Path | None, calibrate: bool, ray: str | None) -> None:

@@ -62,15 +62,16 @@ def search_by_image(
     index: Path, image: Path, k: int, where: str | None, encoder: str | None, as_json: bool
 ) -> None:  # fmt: skip
     """Print the items whose pictures are most like this one."""
-    from goodrate.api.image_search import search_image
+    from goodrate.api.image_search import picture_encoder, search_image
     from goodrate.api.index import Index
 
     if not image.is_file():
         raise FileNotFoundError(f"no such file: {image} (--image FILE is a picture)")
     with console.status("loading"):
         opened = Index.open(index, words_only=True)
+        vision = picture_encoder(opened, encoder)
     start = time.perf_counter()
-    hits = search_image(opened, image, k, where, encoder)
+    hits = search_image(opened, image, k, where, vision)
     milliseconds = (time.perf_counter() - start) * 1000
     rows = [{"rank": hit.rank, "cosine": round(hit.cosine, 6), **hit.item} for hit in hits]
     if as_json:

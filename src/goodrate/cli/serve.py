@@ -23,7 +23,6 @@ from goodrate.cli.options import (
     Rules,
     Verdicts,
     Workbench,
-    index_place,
 )
 from goodrate.cli.serve_options import (
     AllowHost,
@@ -41,6 +40,7 @@ from goodrate.cli.serve_options import (
     OnlineWeights,
     Otel,
     Port,
+    ServedIndex,
     TokenFile,
 )
 from goodrate.cli.terminal import console, report_warnings, verb_app
@@ -80,10 +80,7 @@ Examples:
 
 @app.command(help=HELP)
 def serve(
-    index: Annotated[
-        Path | None,
-        typer.Argument(help="The folder that goodrate index made, or s3://BUCKET/PATH.", callback=index_place),
-    ] = None,
+    index: ServedIndex = None,
     model: Judge = None,
     judge_ms: JudgeMs = None,
     host: Host = "127.0.0.1",

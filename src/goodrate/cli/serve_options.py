@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from goodrate.cli.options import index_place
+
 
 class LogFormat(StrEnum):
     """How the log is written."""
@@ -16,6 +18,10 @@ class LogFormat(StrEnum):
     json = "json"
 
 
+ServedIndex = Annotated[
+    Path | None,
+    typer.Argument(help="The folder that goodrate index made, or s3://BUCKET/PATH.", callback=index_place),
+]
 Candidates = Annotated[
     str | None,
     typer.Option(

@@ -90,6 +90,8 @@ def read_labelled_clips(path: str | Path) -> LabelledClips:
     side = round(patches.shape[1] ** 0.5) if patches.ndim == 3 else 0
     if patches.shape != (count, side * side, depth) or not side:
         raise ValueError(f"{path}: patches is {patches.shape}; expected ({count}, g * g, {depth})")
+    if clips.shape[2] % side:
+        raise ValueError(f"{path}: {side} x {side} patches do not divide clips of {clips.shape[2]} x {clips.shape[2]}")
     for name, shape, array in (("captions", (count,), captions), ("video", (count, depth), video),
                                ("group", (count,), group)):  # fmt: skip
         if array.shape != shape:
@@ -97,7 +99,7 @@ def read_labelled_clips(path: str | Path) -> LabelledClips:
     for name, labels in (("video", video), ("patches", patches)):
         if not ((labels >= WORST) & (labels <= BEST)).all():
             raise ValueError(f"{path}: {name} has a label outside {WORST:g} to {BEST:g}")
-    return LabelledClips(clips, tuple(captions.tolist()), video, patches, group)
+    return LabelledClips(clips, tuple(map(str, captions)), video.astype(np.float32), patches.astype(np.float32), group)
 
 
 def joined(parts: Sequence[LabelledClips]) -> LabelledClips:

@@ -23,7 +23,7 @@ OPTIONS = 4  # of a multiple choice
 HIDDEN = 0.5  # share of extractions whose field is left out of the text, where ProductSet.hides
 Wording = Literal["english", "house"]
 
-# {text} the listing, {attribute} its name, {name} a category or value, {options} a choice. An answer follows "answer:".
+# {text} the listing, {attribute} its name, {name} a category or value, {options} a choice.
 ENGLISH: dict[str, tuple[str, ...]] = {
     "caption": (
         "Write a title for the product in the image.\n", "What would a shop call this product?\n",
@@ -52,28 +52,34 @@ ENGLISH: dict[str, tuple[str, ...]] = {
     "attribute_yes_no": ("Is the {attribute} of this product {name}?\n", "Does it have the {attribute} {name}?\n"),
     "free": ("Title: {text}\nQuestion: {name}\n", "About the product {text}: {name}\n"),
 }  # fmt: skip
-# The words of the language that the nano base has learned; English ones are letters to it.
+# What the nano base has learned to read, up to where the answer follows; English is letters to it.
 HOUSE: dict[str, tuple[str, ...]] = {
-    "caption": ("found\n", "item: \nfound\n"),
-    "category": ("look: category\n", "category\n", "found category\n"),
-    "category_choice": ("category : {options}\n", "look: category {options}\n"),
-    "category_yes_no": ("category : {name} same\n", "category {name}\n"),
+    "caption": ("item:", "found item:"),
+    "category": ("look: category\nfound", "item: ; look: category\nfound", "category"),
+    "category_choice": ("look: {options}\nfound", "category : {options}\nfound"),
+    "category_yes_no": ("category : {name}", "found {name} : category"),
     "extract": (
-        "item: {text}\nlook: {attribute}\n", "item: {text}\nfound {attribute}\n", "item: {text}\n{attribute}\n",
+        "item: {text}\nlook: {attribute}\nfound ; {attribute}", "item: {text}\nlook: {attribute}\n{attribute}",
+        "item: {text}\nfound ; {attribute}",
     ),
-    "attribute": ("look: {attribute}\n", "{attribute}\n", "found {attribute}\n"),
-    "attribute_choice": ("look: {attribute} : {options}\n", "{attribute} : {options}\n"),
-    "attribute_yes_no": ("{attribute} {name} match\n", "compare\n{attribute} {name}\n"),
-    "free": ("item: {text}\nlook: {name}\n", "item: {text}\n{name}\n"),
+    "attribute": ("look: {attribute}\nfound ; {attribute}", "item: ; {attribute}", "found ; {attribute}"),
+    "attribute_choice": ("look: {attribute} {options}\nfound ; {attribute}", "{options}\nfound ; {attribute}"),
+    "attribute_yes_no": ("{attribute} {name} must", "compare\n{attribute} must {name}"),
+    "free": ("item: {text}\nlook: {name}\nfound ;", "item: {text}\nlook: {name}\n"),
 }  # fmt: skip
 WORDINGS: dict[Wording, dict[str, tuple[str, ...]]] = {"english": ENGLISH, "house": HOUSE}
-ANSWER = "answer:"
+BEFORE_ANSWER: dict[Wording, str] = {"english": "answer:", "house": ""}
+# How an answer is said where it is not said as it is.
+ANSWER_WORDS: dict[Wording, dict[str, str]] = {"english": {}, "house": {UNKNOWN: "none", YES: "match", NO: "conflict"}}
 
 
 @dataclass(frozen=True)
 class ProductQuestion:
-    """A prompt and its right answer. product: place in the set, row: of its picture. options: the answers that may be
-    meant, empty where any text may be. form: open, choice or yes_no."""
+    """A prompt and its right answer.
+
+    product: place in the set. row: of its picture, -1 where none is shown. options: the answers that may be meant,
+    empty where any text may be. form: open, choice or yes_no.
+    """
 
     product: int
     row: int
@@ -83,6 +89,7 @@ class ProductQuestion:
     answer: str
     options: tuple[str, ...] = field(default=())
     attribute: str = ""
+    wording: Wording = "english"
 
 
 class TaskSettings(BaseModel):
@@ -96,6 +103,9 @@ class TaskSettings(BaseModel):
     )
     unknown: float = Field(
         default=0.25, ge=0, le=0.9, description="share of attribute questions whose right answer is unknown"
+    )
+    without_picture: float = Field(
+        default=0.1, ge=0, lt=1, description="share of extractions that show no picture: what the text lacks is unknown"
     )
     questions: int = Field(default=8, gt=0, description="for each product")
 
@@ -134,9 +144,10 @@ class QuestionWriter:
         draft = ways[task](product)
         if draft is None:
             return None
-        prompt = self._any(self.words[draft.template]).format(**draft.words) + ANSWER
+        prompt = self._any(self.words[draft.template]).format(**draft.words) + BEFORE_ANSWER[self.settings.wording]
+        row, attribute = -1 if draft.blind else product.row, draft.words.get("attribute", "")
         return ProductQuestion(
-            place, product.row, task, draft.form, prompt, draft.answer, draft.options, draft.words.get("attribute", "")
+            place, row, task, draft.form, prompt, draft.answer, draft.options, attribute, self.settings.wording
         )
 
     def _caption(self, product: Product) -> _Draft | None:
@@ -156,10 +167,12 @@ class QuestionWriter:
         if not name:
             return None
         hides = self.products.hides and value != UNKNOWN and self.rng.random() < HIDDEN
-        if hides and name not in product.pictured:
-            value = UNKNOWN  # neither the text, which lacks it here, nor the picture tells
+        blind = bool(self.rng.random() < self.settings.without_picture)
+        reads = name in product.text and not hides
+        if not reads and (blind or name not in product.pictured):
+            value = UNKNOWN
         words = {"text": product.line(name if hides else ""), "attribute": name}
-        return _Draft("extract", "open", value, (*self.products.values[name], UNKNOWN), words)
+        return _Draft("extract", "open", value, (*self.products.values[name], UNKNOWN), words, blind)
 
     def _attribute(self, product: Product) -> _Draft | None:
         """Without the text: what the picture does not tell is unknown here."""
@@ -222,6 +235,7 @@ class _Draft:
     answer: str
     options: tuple[str, ...] = ()
     words: Mapping[str, str] = field(default_factory=dict)
+    blind: bool = False
 
 
 def extraction_prompt(text: Mapping[str, str] | str, attribute: str, wording: Wording = "english") -> str:
@@ -229,9 +243,9 @@ def extraction_prompt(text: Mapping[str, str] | str, attribute: str, wording: Wo
     from goodrate.examples.product_items import listing_line
 
     line = text if isinstance(text, str) else listing_line(text)
-    return WORDINGS[wording]["extract"][0].format(text=line, attribute=attribute) + ANSWER
+    return WORDINGS[wording]["extract"][0].format(text=line, attribute=attribute) + BEFORE_ANSWER[wording]
 
 
-def answer_text(answer: str) -> str:
+def answer_text(answer: str, wording: Wording = "english") -> str:
     """The answer as it stands behind the prompt."""
-    return f" {answer}"
+    return f" {ANSWER_WORDS[wording].get(answer, answer)}"

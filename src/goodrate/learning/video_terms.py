@@ -25,7 +25,8 @@ Form = Literal["both", "video", "patch", "dense", "sft"]
 class Denoises(Protocol):
     """What of a video generator the errors need; content.video_generator.VideoGenerator has it."""
 
-    network: nn.Module
+    @property
+    def network(self) -> nn.Module: ...
 
     def conditions(self, captions: Sequence[str]) -> Any:
         """What the network reads of N captions."""

@@ -23,7 +23,7 @@ def option_logprobs(
     for start in range(0, len(questions), CHUNK):
         part = questions[start : start + CHUNK]
         prompts = [model.prompt_ids(q.prompt) for q in part]
-        answers = [[model.answer_ids(answer_text(option)) for option in q.options] for q in part]
+        answers = [[model.answer_ids(answer_text(option, q.wording)) for option in q.options] for q in part]
         values = answer_logprobs(model, prompts, kept.take([q.row for q in part]), answers, CHUNK)
         found += [value.numpy() for value in values]
     return found

@@ -89,9 +89,10 @@ class ProductDescriber:
         """Guesses for a few items: all closed questions side by side, then the open ones."""
         guesses: list[list[AttributeGuess]] = [[] for _ in texts]
         asked = [(n, name) for n in range(len(texts)) for name, values in attributes.items() if values]
+        wording = self.card["wording"]
         if asked:
             answers = {name: [*values, UNKNOWN] for name, values in attributes.items()}
-            ids = {name: [self.model.answer_ids(answer_text(v)) for v in own] for name, own in answers.items()}
+            ids = {name: [self.model.answer_ids(answer_text(v, wording)) for v in own] for name, own in answers.items()}
             prompts = [self._prompt(texts[n], name) for n, name in asked]
             rows = features[[n for n, _ in asked]]
             scores = answer_logprobs(self.model, prompts, rows, [ids[name] for _, name in asked])
@@ -109,10 +110,11 @@ class ProductDescriber:
     ) -> None:
         """Let the model write the values of one attribute, and add them to the guesses."""
         prompts = [self._prompt(text, name) for text in texts]
+        nothing = answer_text(UNKNOWN, self.card["wording"]).strip()
         said = write(self.model, prompts, features, max_new_tokens=12)
         chances = answer_logprobs(self.model, prompts, features, [[self.model.answer_ids(f" {v}")] for v in said])
         for own, value, chance in zip(guesses, said, chances, strict=True):
-            if value and normal_text(value) != UNKNOWN:
+            if value and normal_text(value) != nothing:
                 own.append(AttributeGuess(name, value, min(1.0, float(chance.exp()))))
 
     def _prompt(self, text: Mapping[str, str], name: str) -> list[int]:

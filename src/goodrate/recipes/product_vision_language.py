@@ -59,6 +59,9 @@ class Settings(BaseModel):
     open_share: float = Field(default=0.25, gt=0, lt=1, description="of the questions, with open_domain")
     cache: str | None = Field(default=None, description="folder of pictures' tokens; null = OUT/tokens")
     learning_rate: float = Field(default=2e-3, gt=0, allow_inf_nan=False, description="peak, of all that trains")
+    gate_rate: float = Field(
+        default=1e-2, gt=0, allow_inf_nan=False, description="peak, of the gates: a step moves one by this, from 0 on"
+    )
     weight_decay: float = Field(default=0.01, ge=0)
     batch_size: int = Field(default=32, gt=0, description="questions in one update")
     max_tokens: int = Field(default=256, gt=1, description="longer questions are left out and counted")
@@ -77,7 +80,7 @@ class SeenExample(TokenExample):
 
 def encode(model: VisionLanguageModel, question: ProductQuestion) -> SeenExample:
     """Loss on the answer and its end alone."""
-    read, said = model.prompt_ids(question.prompt), model.answer_ids(answer_text(question.answer))
+    read, said = model.prompt_ids(question.prompt), model.answer_ids(answer_text(question.answer, question.wording))
     return SeenExample((*read, *said), (*([0.0] * len(read)), *([1.0] * len(said))), (question.row,))
 
 
@@ -200,8 +203,14 @@ def _fit(
     source = TokenExampleSource(
         examples, settings.batch_size, settings.micro_tokens, settings.fit.seed, epochs, seen_update(setup.kept)
     )
-    weights = list(setup.model.trained_parameters().values())
-    optimizer = torch.optim.AdamW(weights, settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay)
+    named = setup.model.trained_parameters()
+    gates = [weight for name, weight in named.items() if name.endswith("gates")]
+    groups = [
+        {"params": [weight for name, weight in named.items() if not name.endswith("gates")]},
+        {"params": gates, "lr": settings.gate_rate, "weight_decay": 0.0},
+    ]
+    chosen = [group for group in groups if group["params"]]
+    optimizer = torch.optim.AdamW(chosen, settings.learning_rate, (0.9, 0.98), weight_decay=settings.weight_decay)
     budget = settings.fit.ending(source.batches_per_epoch * (epochs or 1))
     fit(setup.model, source, [optimizer], budget, folder=folder, on_update=progress)
 

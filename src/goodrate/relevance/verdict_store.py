@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -21,6 +22,11 @@ from goodrate.relevance.verdicts import OK, Explanation, Verdict, explanation_fr
 
 WAIT_SECONDS = 60.0  # for another process's write; WAL readers never wait
 BATCH = 500  # keys in one query; SQLite's limit on parameters was 999 for long
+_UNWRITTEN = (
+    sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_TRUNCATE, sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP,
+)  # fmt: skip
+ROOM = 65_536  # bytes: SQLite makes the index of its log half as large
 SCHEMA_VERSION = 3  # of the table verdicts, in PRAGMA user_version; 0 = from before it was written there
 COLUMNS = ("key", "status", "label", "probabilities", "expected_gain", "explanation", "item_cut", "written", "used")
 TABLE = """CREATE TABLE IF NOT EXISTS verdicts (
@@ -79,11 +85,15 @@ def _is_locked(error: sqlite3.Error) -> bool:
 
 @contextlib.contextmanager
 def full_disk_named(path: Path) -> Iterator[None]:
-    """SQLite's "database or disk is full" as the OSError that a full disk is elsewhere, with the file's name."""
+    """SQLite's "database or disk is full" as the OSError that a full disk is elsewhere, with the file's name; so, too,
+    what it calls an I/O error where it cannot write its log or the index of that.
+    """
     try:
         yield
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+        if error.sqlite_errorcode in _UNWRITTEN and shutil.disk_usage(path.parent).free >= ROOM:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path)) from error
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL and error.sqlite_errorcode not in _UNWRITTEN:
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
@@ -95,8 +105,8 @@ def _other_file_named(path: Path, what: str) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
-            raise
+        if code == sqlite3.SQLITE_FULL or getattr(error, "sqlite_errorcode", 0) in _UNWRITTEN:
+            raise  # full_disk_named says which
         if code == sqlite3.SQLITE_BUSY:
             raise OSError(errno.EBUSY, "another process holds it locked", str(path)) from error
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -57,16 +56,20 @@ def with_errors(schema: dict[str, Any]) -> None:
             operation["responses"] = {**operation["responses"], **told}
 
 
-def allowed_methods(request: Request) -> str:
-    """The methods that the path of a request has, as the header Allow lists them (RFC 9110, 10.2.1)."""
+def allowed_methods(request: Request) -> set[str]:
+    """The methods that the routes of a request's path have; empty where it has no route but the files of the page."""
     found: set[str] = set()
     for route in request.app.routes:
-        matched, _ = route.matches({**request.scope, "type": "http"})
-        if matched != Match.NONE:
-            found |= set(getattr(route, "methods", None) or ())
-    return ", ".join(sorted(found or {"GET", "HEAD"}))
+        if getattr(route, "methods", None) and route.matches(request.scope)[0] != Match.NONE:
+            found |= set(route.methods)
+    return found
 
 
-def with_allow(status: int, headers: Mapping[str, str] | None, request: Request) -> dict[str, str]:
-    """The headers of an error; a method that a path does not have names those that it has."""
-    return {**(headers or {}), **({"Allow": allowed_methods(request)} if status == 405 else {})}
+def refusal(status: int, request: Request) -> tuple[int, dict[str, str]]:
+    """Status and headers of a refusal: a method that a path does not have is 405 with those that it has (RFC 9110,
+    15.5.6), also where the files of the page have nothing by that name.
+    """
+    allowed = allowed_methods(request) if status in (404, 405) else set()
+    if status == 404 and allowed and request.method not in allowed:
+        status = 405
+    return status, {"Allow": ", ".join(sorted(allowed or {"GET", "HEAD"}))} if status == 405 else {}

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from goodrate.serving.api_description import with_allow
+from goodrate.serving.api_description import refusal
 from goodrate.serving.bodies import error_answer
 from goodrate.serving.records import IndexUnavailable, NoEncoder, NoJudge, UnknownItem
 
@@ -43,8 +43,10 @@ def add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> JSONResponse:
-        answer = error_answer(error.status_code, str(error.detail))
-        answer.headers.update(with_allow(error.status_code, error.headers, request))
+        status, headers = refusal(error.status_code, request)
+        message = str(error.detail) if status == error.status_code else "Method Not Allowed"
+        answer = error_answer(status, message)
+        answer.headers.update({**(error.headers or {}), **headers})
         return answer
 
 

@@ -32,18 +32,19 @@ class StrictBody(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _truth_is_no_number(cls, values: Any) -> Any:
-        """false would else be read as 0."""
-        told = values if isinstance(values, dict) else {}
-        wrong = [name for name, field in cls.model_fields.items() if type(told.get(name)) is bool and _number(field)]
-        if wrong:
-            raise ValueError(f"{wrong[0]}: expected a number, found {str(told[wrong[0]]).lower()}")
+        """false would else be read as 0, and 0 as false."""
+        for name, value in values.items() if isinstance(values, dict) else ():
+            kinds = _kinds(cls.model_fields.get(name))
+            if type(value) is bool and kinds & {int, float} and bool not in kinds:
+                raise ValueError(f"{name}: expected a number, found {str(value).lower()}")
+            if type(value) in (int, float) and bool in kinds and not kinds & {int, float}:
+                raise ValueError(f"{name}: expected true or false, found {value}")
         return values
 
 
-def _number(field: FieldInfo) -> bool:
-    """Whether a field takes a number and no truth value."""
-    kinds = {field.annotation, *get_args(field.annotation)}
-    return bool(kinds & {int, float}) and bool not in kinds
+def _kinds(field: FieldInfo | None) -> set[Any]:
+    """The types that a field may have."""
+    return {field.annotation, *get_args(field.annotation)} if field else set()
 
 
 class SearchBody(StrictBody):

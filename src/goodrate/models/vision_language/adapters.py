@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 Injection = Literal["A", "B", "C"]
+WIDEST = 256  # d_v unless it is set: the resampler grows with its square, and would outweigh the adapters
 
 
 class AdapterSettings(BaseModel):
@@ -26,7 +27,7 @@ class AdapterSettings(BaseModel):
     )  # fmt: skip
     visual_tokens: int = Field(default=8, gt=0, description="N_v, what a picture is resampled to")
     bottleneck: int = Field(default=64, gt=0, description="r_b, the rank of an adapter")
-    width: int | None = Field(default=None, gt=0, description="d_v, of visual states; null = the LM's")
+    width: int | None = Field(default=None, gt=0, description="d_v, of visual states; null = the LM's, at most 256")
     shared: bool = Field(default=False, description="one adapter for all layers in place of one each")
 
 

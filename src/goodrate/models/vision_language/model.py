@@ -18,7 +18,7 @@ from goodrate.models.adapter import Adapter, LoraSettings
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.layer_states import decoder_blocks
 from goodrate.models.token_logprobs import token_logprobs
-from goodrate.models.vision_language.adapters import AdapterSettings, LayerwiseAdapters
+from goodrate.models.vision_language.adapters import WIDEST, AdapterSettings, LayerwiseAdapters
 from goodrate.models.vision_language.injection import added_to_tokens, attended_to, attentions
 from goodrate.models.vision_language.resampler import Resampler
 
@@ -42,7 +42,7 @@ class VisionLanguageModel(nn.Module):
         heads = int(lm.network.config.num_attention_heads)
         if settings.injection == "B":
             attentions(lm.network)
-        width = settings.width or outside
+        width = settings.width or min(outside, WIDEST)
         scale = 1.0 if settings.injection == "B" else _root_mean_square(lm)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

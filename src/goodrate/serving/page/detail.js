@@ -14,7 +14,7 @@ export function fillDetail(detail, answer, result) {
     loadReason(reason, answer.correction?.used ? answer.correction.text : answer.query, result.item_id);
     if (verdict.tier) detail.append(probabilityTable(answer.labels, verdict.probabilities));
   }
-  if (item.clip) detail.append(section("Clip", clip(item)));
+  if (item.clip) detail.append(section("Clip", clip(result)));
   const people = make("div", {});
   detail.append(people);
   fillOverrule(people, answer, result);
