@@ -13,7 +13,7 @@ from PIL import Image
 
 import goodrate as gr
 from calling import called
-from goodrate.api.describing import DESCRIBED, describe, open_describer
+from goodrate.api.describing import DESCRIBED, describe, fit_describer, open_describer
 from goodrate.catalog.items import Catalog
 from goodrate.catalog.rendering import INFERRED
 from goodrate.understanding.attribute_guess import AttributeGuess, Picture
@@ -100,6 +100,23 @@ def test_what_a_model_may_answer_are_kinds_and_no_names() -> None:
         answerable(stated, ["code"])
 
 
+def test_values_in_other_words_are_learned_as_one(tmp_path: Path) -> None:
+    items, pictures, colours = shop()
+    frame = items.frame.with_columns(
+        pl.when(pl.int_range(pl.len()) % 4 == 1)
+        .then(pl.col("attributes").str.replace('"red"', '"crimson"').str.replace('"blue"', '"navy"'))
+        .otherwise(pl.col("attributes"))
+    )
+    (tmp_path / "same.txt").write_text("red, crimson\nnavy => blue\n", encoding="utf-8")
+    apart = fit_describer(Catalog(frame), tmp_path / "apart", images=pictures)
+    joined = fit_describer(Catalog(frame), tmp_path / "joined", images=pictures, same=tmp_path / "same.txt")
+    assert set(apart.attributes["Color"]) > {"crimson", "navy"}
+    assert joined.attributes["Color"] == ("blue", "green", "red")
+    answers = joined.describe(Catalog(frame), pictures, {"color": []})
+    told = [own[0].value == colours[n] for n, own in enumerate(answers) if own]
+    assert len(told) > 120 and np.mean(told) > 0.95
+
+
 def test_features_of_pixels_are_the_same_for_a_file_and_its_pixels() -> None:
     reader = open_features("pixels")
     pixels = np.asarray(Image.fromarray(picture("red", 3)).resize((64, 64)))
@@ -176,6 +193,7 @@ def test_the_command_learns_describes_and_applies(
         (("--vision", "pixels", "--model", "m", "--out", "o"), "--vision learns and --model applies"),
         (("--vision", "pixels"), "name a folder to write with --out"),
         (("--model", "m", "--out", "o", "--precision", "0.5"), "--precision is for --vision"),
+        (("--model", "m", "--out", "o", "--same", "s"), "--same is for --vision"),
         (("--model", "m", "--out", "o", "--act-from", "0.5"), "--act-from is a setting of an index"),
         (("--model", "m", "--out", "o", "--types", "t"), "--types is for entities"),
         (("--types", "t"), "entities are written into a folder"),

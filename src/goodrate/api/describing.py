@@ -45,22 +45,40 @@ class Described:
 def fit_describer(
     items: Catalog, folder: str | Path, vision: str = "pixels", images: Sequence[Picture] | None = None, *,
     attributes: Sequence[str] | None = None, precision: float = 0.9, use_text: bool = True,
-    same: Mapping[str, str] | None = None, progress: Progress = lambda what, done, total: None,
+    same: Mapping[str, str] | str | Path | None = None, progress: Progress = lambda what, done, total: None,
 ) -> PictureProbeDescriber:  # fmt: skip
     """Learn attributes from the items that state them, without a language model, and write the describer's folder.
 
     vision: the folder or hub id of a network of pictures, or "pixels" for plain statistics. images: one an item; None =
     those that the catalogue was read with. precision: what an attribute must reach on held-out items to be answered.
-    same: values in other words, "crimson" -> "red". Raises ValueError where nothing can be learned.
+    same: values in other words, "crimson" -> "red"; or a file of synonyms (docs/spelling_and_synonyms.md), of which the
+    one that most items state is said. Raises ValueError where nothing can be learned.
     """
     from goodrate.run_folder import new_folder
     from goodrate.understanding.picture_probe import fit_probe
 
     pictures = _Pictures(items) if images is None else images
+    same = _commonest_words(items, same) if isinstance(same, str | Path) else same
     found = fit_probe(items, pictures, str(vision), attributes=attributes, precision=precision, use_text=use_text,
                       same=same, progress=progress)  # fmt: skip
     with new_folder(folder) as beside:
         found.save(beside)
+    return found
+
+
+def _commonest_words(items: Catalog, path: str | Path) -> dict[str, str]:
+    """Each stated value -> that of its synonyms in a file, itself included, which most items state."""
+    from goodrate.retrieval.rewriting.synonyms import Synonyms
+    from goodrate.retrieval.rewriting.words import comparable
+    from goodrate.understanding.attribute_values import stated_values
+
+    others = Synonyms.read(path).others
+    counts = dict(stated_values(items)["value"].value_counts(name="items").rows())
+    found = {}
+    for value in counts:
+        named = {comparable(one): one for one in [value, *others.get(comparable(value), ())]}
+        stated = [one for one in counts if comparable(one) in named] if len(named) > 1 else [value]
+        found[value] = min(stated, key=lambda one: (-counts[one], one))
     return found
 
 

@@ -46,6 +46,11 @@ Precision = Annotated[
     typer.Option(help="With --vision: an attribute is answered where so many answers are right. Default: 0.9.",
                  show_default=False),
 ]  # fmt: skip
+Same = Annotated[
+    Path | None,
+    typer.Option(help="With --vision: a file of values in other words, lines such as red, crimson.",
+                 show_default=False),
+]  # fmt: skip
 ActFrom = Annotated[
     float | None,
     typer.Option(help="With --index: the confidence from which values are filtered by. Default: as it is (0.8).",
@@ -55,13 +60,14 @@ ActFrom = Annotated[
 
 def describe_items(
     catalog: Path, reading: tuple[Any, ...], out: Path | None, vision: str | None, model: Path | None,
-    index: Path | None, source: str | None, attributes: str | None, precision: float | None, act_from: float | None,
+    index: Path | None, source: str | None, attributes: str | None, precision: float | None, same: Path | None,
+    act_from: float | None,
 ) -> None:  # fmt: skip
     """Learn where --vision asks for it, describe, and say what came of it."""
     from goodrate.api import describing as api
     from goodrate.api.reading import read_catalog
 
-    _check(out, vision, model, index, precision, act_from)
+    _check(out, vision, model, index, precision, same, act_from)
     with console.status(f"reading {catalog.name}"):
         items = read_catalog(catalog, *reading)
     names = column_names(attributes) if attributes else None
@@ -74,7 +80,7 @@ def describe_items(
             assert out is not None
             folder = out / api.DESCRIBER
             learned = api.fit_describer(items, folder, vision, attributes=names, precision=precision or 0.9,
-                                        progress=progress)  # fmt: skip
+                                        same=same, progress=progress)  # fmt: skip
             _learned(learned, folder)
         found = api.describe(items, folder if vision is not None else str(model), out=out, index=index, source=source,
                              attributes=names, act_from=act_from, progress=progress)  # fmt: skip
@@ -83,7 +89,7 @@ def describe_items(
 
 def _check(
     out: Path | None, vision: str | None, model: Path | None, index: Path | None, precision: float | None,
-    act_from: float | None,
+    same: Path | None, act_from: float | None,
 ) -> None:  # fmt: skip
     """ValueError for options that do not go together."""
     if (vision is None) == (model is None):
@@ -93,6 +99,8 @@ def _check(
                          ", or an index with --index"))  # fmt: skip
     if precision is not None and vision is None:
         raise ValueError("--precision is for --vision: a model that is applied has its own")
+    if same is not None and vision is None:
+        raise ValueError("--same is for --vision: a model that is applied has its own words")
     if act_from is not None and index is None:
         raise ValueError("--act-from is a setting of an index; name it with --index")
     if out is not None:

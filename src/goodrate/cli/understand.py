@@ -19,6 +19,7 @@ from goodrate.cli.describe_options import (
     DescribeIndex,
     DescribeModel,
     Precision,
+    Same,
     Source,
     Vision,
     describe_items,
@@ -88,6 +89,7 @@ def understand(
     source: Source = None,
     attributes: Attributes = None,
     precision: Precision = None,
+    same: Same = None,
     act_from: ActFrom = None,
     config: Config = None,
     overrides: Overrides = None,
@@ -105,7 +107,7 @@ def understand(
         wrong = next((name for name, value in entities.items() if value is not None), None)
         if wrong:
             raise ValueError(f"{wrong} is for entities, --vision and --model are for attributes; give one of both")
-        describe_items(catalog, reading, out, vision, model, index, source, attributes, precision, act_from)
+        describe_items(catalog, reading, out, vision, model, index, source, attributes, precision, same, act_from)
     elif out is None:
         raise ValueError("entities are written into a folder; name it with --out")
     else:

@@ -141,8 +141,8 @@ def train(
     settings: Settings, judge: SeeingJudge, pairs: Sequence[JudgedPair], out: Path, progress: Progress
 ) -> list[str]:
     """Train in place; a killed run resumes from `out`. Notes on what was lost."""
-    prompts, notes = judge_prompts(judge.model, pairs, _form(judge), label_completions=True)
-    ids = judge.model.id_pairs([(prompt.prefix, prompt.suffix) for prompt in prompts])
+    prompts, notes = judge_prompts(judge.seeing.lm, pairs, _form(judge), label_completions=True)
+    ids = judge.seeing.lm.id_pairs([(prompt.prefix, prompt.suffix) for prompt in prompts])
     own = [pairs[int(prompt.example_id.partition(":")[0])].item for prompt in prompts]
     distinct = {id(item): item for item in own}
     place = {one: row for row, one in enumerate(distinct)}
@@ -152,9 +152,9 @@ def train(
         for one, prompt, item in zip(ids, prompts, own, strict=True)
     ]
     labeller = SeeingLabeller(judge.seeing, judge.card.label_token_ids)
-    if judge.model.device.type == "cpu":
+    if judge.seeing.lm.device.type == "cpu":
         judge.seeing.network.set_attn_implementation("eager")  # sdpa's backward is the slower one on CPUs
-    source = SeenSource(examples, features, judge.model.pad_id, settings)
+    source = SeenSource(examples, features, judge.seeing.lm.pad_id, settings)
     adapters = [*judge.seeing.resampler.parameters(), *judge.seeing.adapters.parameters()]
     groups = [{"params": list(judge.seeing.network.parameters()), "lr": settings.learning_rate},
               {"params": adapters, "lr": settings.adapter_factor * settings.learning_rate}]  # fmt: skip
@@ -167,11 +167,9 @@ def train(
 
 def _form(judge: SeeingJudge) -> JudgeFormat:
     """The prompts' form, as its card says it."""
-    card = judge.card
-    return JudgeFormat(
-        scale=card.scale, template=card.template, item_form=card.item_form, item_tokens=card.item_tokens,
-        max_new_tokens=card.max_new_tokens, chat=bool(card.chat_frame),
-    )  # fmt: skip
+    names = ("scale", "template", "item_form", "item_tokens", "max_new_tokens", "rules", "rule_book_hash")
+    own = {name: getattr(judge.card, name) for name in names}
+    return JudgeFormat.model_validate({**own, "chat": bool(judge.card.chat_frame)})
 
 
 JUDGE_SEEING = Recipe(Settings, run)

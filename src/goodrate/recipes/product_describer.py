@@ -42,11 +42,6 @@ class ProductDescriber:
         self.model, self.encoder, self.card, self.fingerprint = model, encoder, card, fingerprint
         self.name = f"vision-language {Path(str(card['language_model'])).name}"
 
-    @property
-    def attributes(self) -> dict[str, list[str]]:
-        """What it learned: attribute -> values."""
-        return {name: list(values) for name, values in self.card["attributes"].items()}
-
     def describe(
         self, items: Catalog, images: Sequence[Picture], attributes: Mapping[str, Sequence[str]]
     ) -> list[list[AttributeGuess]]:

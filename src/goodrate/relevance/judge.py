@@ -88,8 +88,9 @@ class CalibratedJudge:
         """The same judge, which sees these pictures where it is one that sees."""
         from goodrate.relevance.seeing_judge import SeeingJudge, pictures_in
 
-        seeing = isinstance(self.inner, SeeingJudge)
-        return replace(self, inner=self.inner.with_pictures(pictures_in(pictures))) if seeing else self
+        if not isinstance(self.inner, SeeingJudge):
+            return self
+        return replace(self, inner=self.inner.with_pictures(pictures_in(pictures)))
 
     def pairs(self, query: str, items: Items) -> list[Pair]:
         """The pairs of a query and its items (a Catalog, rows, or texts), with what the judge is told of the query."""

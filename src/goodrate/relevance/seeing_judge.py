@@ -114,7 +114,7 @@ class SeeingJudge(LmJudge):
         logits = np.full((len(pairs), len(self.scale)), np.nan)
         usable = [row for row, prompt in enumerate(prompts) if prompt is not None]
         if usable:
-            ids = self.model.id_pairs([prompts[row] for row in usable])  # type: ignore[misc]
+            ids = self.seeing.lm.id_pairs([prompts[row] for row in usable])  # type: ignore[misc]
             features = self.features([pairs[row].item for row in usable])
             logits[usable] = seen_logits(self.seeing, ids, features, self.card.label_token_ids).numpy()
         failed = np.isnan(logits).any(axis=1)
