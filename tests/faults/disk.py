@@ -152,6 +152,7 @@ def main() -> None:
         inputs.mkdir(), mounted.mkdir()
         os.chmod(mounted, 0o777)
         forked(lambda: make_inputs(inputs), Path(work, "inputs.txt"))
+        subprocess.run(["chmod", "-R", "a+rX", str(inputs)], check=True)
         for name in given.only.split(","):
 
             def trials(name: str = name) -> dict[str, Any]:

@@ -65,6 +65,8 @@ def of_run(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
+        if name.startswith("spread-"):  # parts of a checkpoint, whose name counts how often it was written
+            continue
         if path.suffix == ".safetensors" or path.name in ("judge.json", "dev.json", "ranker.json"):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         elif path.name == "metrics.jsonl":
@@ -82,7 +84,7 @@ def of_index(folder: Path) -> dict[str, Any]:
     from goodrate.api.index import Index
 
     with_vectors = Index.open(folder / "ix")
-    rows = with_vectors.store._scan(["id", "title", "price"]).sort("id")
+    rows = with_vectors.store.scan(["id", "title", "price"]).sort("id")
     found = [
         [hit.item["id"] for hit in with_vectors.search(query, k=20).results] for query in ("red lamp", "blue oak 3")
     ]

@@ -12,7 +12,7 @@ from api_server import whole_app
 from fastapi.testclient import TestClient
 
 schemathesis = pytest.importorskip("schemathesis")
-EXAMPLES = 3  # of each operation
+EXAMPLES = 2  # of each operation
 
 
 @pytest.fixture(scope="module")

@@ -7,21 +7,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("name", ["grades", "judge"])
-def test_what_was_killed_goes_on_and_ends_the_same(name: str, tmp_path: Path) -> None:
-    command = [sys.executable, str(HERE / "kills.py"), "--kills", "1", "--only", name, "--out", str(tmp_path)]
+def test_what_was_killed_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    command = [sys.executable, str(HERE / "kills.py"), "--kills", "1", "--only", "grades,judge", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
-    told = json.loads((tmp_path / f"{name}.json").read_text())
-    assert told["kills"] >= 1 and told["faults"] == []
+    for name in ("grades", "judge"):
+        told = json.loads((tmp_path / f"{name}.json").read_text())
+        assert told["kills"] >= 1 and told["faults"] == []
 
 
-def test_a_kill_is_a_kill_and_a_hang_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kill_is_a_kill_and_a_hang_is_seen(tmp_path: Path) -> None:
     code = (
         "import json, sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import killing\n"
         "said = Path(sys.argv[2])\n"

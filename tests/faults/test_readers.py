@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from readers import PIECES, READERS, broken, fault_of
 
-EXAMPLES = 12  # of each reader; `make faults` tries thousands (fuzz.py)
+EXAMPLES = 8  # of each reader; `make faults` tries thousands (fuzz.py)
 EDITS = st.lists(
     st.tuples(st.floats(0, 1), st.integers(0, 40), st.sampled_from(PIECES) | st.binary(max_size=12)), max_size=6
 )

@@ -39,6 +39,8 @@ def growing_file(path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
 
 def _append(file: BinaryIO, frame: pl.DataFrame, csv: bool) -> None:
     if csv:
-        frame.write_csv(file, include_header=file.tell() == 0)
+        from goodrate.catalog.spreadsheet_cells import marked
+
+        marked(frame).write_csv(file, include_header=file.tell() == 0)
     else:
         frame.write_ndjson(file)
