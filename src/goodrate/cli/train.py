@@ -21,7 +21,7 @@ app = verb_app()
 COUNTS = ("pairs", "failed", "queries", "words", "rollouts")
 RECIPES = (
     "base", "judge_encoder", "judge_zero_shot", "judge_cross_encoder", "judge_ensemble", "judge_unlabelled",
-    "judge_human", "judge_entity",
+    "judge_human", "judge_entity", "judge_seeing",
     "judge_sft",
     "judge_dpo", "judge_grpo", "judge_guided", "judge_stepwise", "judge_curriculum", "judge_context", "step_judge",
     "taosr1", "retriever_contrastive", "retriever_grpo", "video_reward", "patch_reward", "video_dpo", "click_ranker",
