@@ -205,7 +205,7 @@ def _fit(
     )
     named = setup.model.trained_parameters()
     gates = [weight for name, weight in named.items() if name.endswith("gates")]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [weight for name, weight in named.items() if not name.endswith("gates")]},
         {"params": gates, "lr": settings.gate_rate, "weight_decay": 0.0},
     ]
