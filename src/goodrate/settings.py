@@ -23,7 +23,7 @@ NULL = "null"
 MEMORY_AND_SPEED = frozenset(
     {
         "micro_tokens", "log_every", "evaluate_every", "checkpoint_updates", "checkpoint_seconds", "tensorboard",
-        "follow", "follow_seconds", "poll_seconds", "sharding",
+        "follow", "follow_seconds", "poll_seconds", "sharding", "micro_clips", "micro_pairs",
     }  # fmt: skip
 )
 

@@ -1,4 +1,4 @@
-"""The HTTP API under schemathesis with every check and phase: the long half of test_api.py.
+"""The HTTP API under schemathesis with every check and phase: the long half of test_http_faults.py.
 
 python tests/faults/api.py --examples 100 --out report.json [--seed 0]
 """
