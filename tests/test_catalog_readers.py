@@ -153,7 +153,8 @@ def test_the_untidy_tables_of_spreadsheets_are_read(tmp_path: Path) -> None:
         b"id,title\n1,a",
     ):
         path.write_bytes(content)
-        assert read_catalog(path).frame.row(0) == ("1", "a", "", "", "", None, None, "", "", "", "{}", "[]")
+        expected = ("1", "a", "", "", "", None, None, "", "", "", "", "{}", "[]")
+        assert read_catalog(path).frame.row(0) == expected
     path.write_bytes(b'id,title\n1,5" pipe\n2,"a ""b"", c"\n')
     assert read_catalog(path).frame["title"].to_list() == ['5" pipe', 'a "b", c']
 

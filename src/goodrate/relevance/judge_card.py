@@ -18,7 +18,6 @@ ABOUT = ("label_weights", "tuning", "previous", "warnings")  # written where the
 # kind -> the module that has its Card (a JudgeCard) and open_kind(folder, card), which gives its Judge.
 KINDS = {
     "lm": "goodrate.relevance.lm_judge",
-    "seeing": "goodrate.relevance.seeing_judge",
     "encoder": "goodrate.relevance.encoder_judge",
     "human": "goodrate.relevance.human_judge",
     "probe": "goodrate.relevance.probe_judge",
@@ -29,6 +28,7 @@ KINDS = {
     "ensemble": "goodrate.relevance.ensemble_judge",
     "cross_encoder": "goodrate.relevance.cross_encoder_judge",
     "entity": "goodrate.relevance.entity_judge",
+    "seeing": "goodrate.relevance.seeing_judge",
 }
 
 
