@@ -1,6 +1,6 @@
 """Optimizer states and gradients (stage 2), or all of a training's state (stage 3), spread by DeepSpeed's ZeRO.
 
-Paper: arXiv 1910.02054. DeepSpeed is no part of any extra: it is imported where a run asks for it.
+Paper: arXiv 1910.02054. DeepSpeed is an extra of its own, imported where a run asks for it.
 """
 
 from __future__ import annotations
