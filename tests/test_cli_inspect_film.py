@@ -66,7 +66,10 @@ def test_scores_are_those_of_the_model(files: list[Path], models: tuple[Path, Pa
     assert [one.file for one in found] == files
 
 
-def test_table_json_and_picture(files: list[Path], models: tuple[Path, Path], tmp_path: Path) -> None:
+def test_table_json_and_picture(
+    files: list[Path], models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "250")  # no name is broken over lines
     named = [str(file) for file in files]
     (tmp_path / "captions.csv").write_text("file,caption\none.webp,red lamp\n")
     told = ["--model", str(models[0]), "--captions", str(tmp_path / "captions.csv")]

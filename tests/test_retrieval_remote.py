@@ -172,10 +172,9 @@ def test_one_writer_at_a_time_and_a_dead_ones_turn_is_taken_over(
     monkeypatch.setattr(remote_turn, "LEASE_S", 0.0)
     monkeypatch.setattr(remote_turn, "RENEW_S", -1.0)
     lost = pytest.raises(FolderBusy, match="this writer stood still for too long and lost its turn")
-    with lost, writing_turn(store.path), writing_turn(other.path, 0.0):  # the first one's lease ended at once
-        monkeypatch.setattr(remote_turn, "RENEW_S", 1.0)
-        with writing_turn(store.path):
-            pass
+    first, taken_over = writing_turn(store.path), writing_turn(other.path, 0.0)  # its lease ended at once
+    with lost, first, taken_over, writing_turn(store.path):
+        pass
 
 
 def test_of_writers_that_try_at_once_one_gets_the_turn(bucket: str, elsewhere: Any) -> None:

@@ -100,15 +100,17 @@ def remembered_images(path: Path) -> Path | None:
 
     Raises FileNotFoundError where it is gone, ValueError for a damaged index.
     """
-    from goodrate.retrieval.manifest import encoder_place, is_index, read_manifest
+    from goodrate.retrieval.manifest import is_index, read_manifest
+    from goodrate.retrieval.pictures import remembered_folder
 
     place = read_manifest(path).images if is_index(path) else None
     if place is None:
         return None
-    try:
-        return Path(encoder_place(path, place))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}, where {path} has its pictures; --images DIR names another folder") from None
+    folder = remembered_folder(path, place)
+    if not folder.exists():
+        told = "--images DIR names another folder"
+        raise FileNotFoundError(f"there is no {folder}, where {path} has its pictures; {told}")
+    return folder
 
 
 def picture_encoder(index: Index, encoder: str | Path | PictureEncoder | None = None) -> PictureEncoder:

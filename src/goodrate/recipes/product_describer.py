@@ -42,6 +42,11 @@ class ProductDescriber:
         self.model, self.encoder, self.card, self.fingerprint = model, encoder, card, fingerprint
         self.name = f"vision-language {Path(str(card['language_model'])).name}"
 
+    @property
+    def attributes(self) -> Mapping[str, Sequence[str]]:
+        """The values of each attribute that it has learned."""
+        return dict(self.card["attributes"])
+
     def describe(
         self, items: Catalog, images: Sequence[Picture], attributes: Mapping[str, Sequence[str]]
     ) -> list[list[AttributeGuess]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from goodrate.catalog.images import KEPT, PictureError, Pictures, read_bounded
-from goodrate.retrieval.manifest import encoder_place, remembered_place
+from goodrate.retrieval.manifest import remembered_place
 from goodrate.retrieval.remote import address
 from goodrate.run_folder import write_atomic
 
@@ -40,13 +40,13 @@ def keep_pictures(store: Store, pictures: Pictures) -> None:
 
 def pictures_of(store: Store) -> Pictures:
     """Where the pictures of an index's items lie. A folder that is gone has no pictures."""
-    root: Path | None = None
-    if store.manifest.images is not None:
-        try:
-            root = Path(encoder_place(store.path, store.manifest.images))
-        except FileNotFoundError:
-            root = None
-    return Pictures(root, _KeptFiles(store.path / KEPT_FOLDER))
+    root = None if store.manifest.images is None else remembered_folder(store.path, store.manifest.images)
+    return Pictures(root if root is not None and root.exists() else None, _KeptFiles(store.path / KEPT_FOLDER))
+
+
+def remembered_folder(index: Path, remembered: str) -> Path:
+    """The folder of pictures that a manifest remembers, a relative one seen from the index; it may be gone."""
+    return (index.resolve() / remembered).resolve()
 
 
 class _KeptFiles(Mapping[str, bytes]):
