@@ -29,7 +29,7 @@ import typer
 from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.content.clip_file import write_clip
-from goodrate.content.labelled_clips import joined, motion, shop_clips
+from goodrate.content.labelled_clips import Dimension, joined, motion, shop_clips
 from goodrate.content.reward_model import DEFECTIVE, RewardModel, defect_scores
 from goodrate.content.video_generator import ShopGenerator
 from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
@@ -87,6 +87,7 @@ class Settings(BaseModel):
     learning_rate: float = 1e-4
     updates: int = 20
     batch_size: int = 8
+    dimensions: list[Dimension] | None = Field(default=None, description="of the rewards that choose; null = all four")
 
 
 queue = Queue(NAME)
@@ -176,6 +177,7 @@ class Case:
             guidance=s.guidance,
             margin=s.margin,
             patch_margin=s.patch_margin,
+            dimensions=s.dimensions,
             **changes,
         )
 
@@ -206,7 +208,9 @@ class Case:
         return _once(video_dpo, chosen, out / "run", "generator")
 
 
-FREE = {"beta": 0.0, "patch_weight": 0.0, "learning_rate": 0.0, "updates": 0, "batch_size": 0}  # of the arms alone
+FREE = {
+    "beta": 0.0, "patch_weight": 0.0, "learning_rate": 0.0, "updates": 0, "batch_size": 0, "dimensions": None,
+}  # fmt: skip  # what is of the arms alone
 
 
 def _once(recipe: Any, settings: BaseModel, out: Path, name: str) -> Path:

@@ -78,12 +78,10 @@ def test_the_chain_trains_each_stage_from_the_one_before(tmp_path: Path, capsys:
     rest = ["data.take=60", "data.skip=120", *SHOP]
     alone = [*rest, f"judge={tmp_path / 'run' / 'sft' / 'judge'}", "fit.updates=1"]
     alone += ["rollouts.prompts=4", "rollouts.group_size=4", "rollouts.max_new_tokens=64"]
-    recipes = {"judge_grpo": "accuracy", "judge_guided": "stuck", "judge_stepwise": "reward/step/checks"}
-    for recipe, logged in recipes.items():
-        seen: list[dict[str, float]] = []
-        single = run(recipe, alone, tmp_path / recipe, seen.append)
-        assert [*single.rows][:2] == ["before", "judge"] and logged in seen[0]
-        assert single.rows["before"]["pairs"] == single.rows["judge"]["pairs"]
+    seen: list[dict[str, float]] = []  # its siblings run in test_recipes_judge_methods
+    single = run("judge_guided", alone, tmp_path / "judge_guided", seen.append)
+    assert [*single.rows][:2] == ["before", "judge"] and {"accuracy", "stuck"} <= set(seen[0])
+    assert single.rows["before"]["pairs"] == single.rows["judge"]["pairs"]
 
     watched = [*rest, f"model={tmp_path / 'run' / 'sft' / 'judge'}", "samples=2", "fit.updates=3"]
     steps = run("step_judge", watched, tmp_path / "s")

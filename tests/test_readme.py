@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from goodrate.models.nano import nano_folder
 
     folder = tmp_path_factory.mktemp("own")
-    shop = gr.generate_shop(items=250, queries=100, seed=11)
+    shop = gr.generate_shop(items=250, queries=60, seed=11)
     names = {"id": "docid", "title": "name"}
     shop.catalog.frame.rename(names).write_csv(folder / "catalog.csv")
     ratings = shop.judgement_frame().rename({"item_id": "docid", "label": "rating"}).drop("query_id")

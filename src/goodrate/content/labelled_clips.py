@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from goodrate.run_folder import write_atomic
 from goodrate.shop.clips import ClipExample, DefectKind, clip_example, patch_labels
 from goodrate.shop.world import World
 
-DIMENSIONS = ("visual_quality", "temporal_consistency", "dynamic_degree", "caption_alignment")
+Dimension = Literal["visual_quality", "temporal_consistency", "dynamic_degree", "caption_alignment"]
+DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
 WORST, BEST = 1.0, 4.0
 # What one frame shows, and what only the change from frame to frame does.
 SEEN: tuple[DefectKind, ...] = ("smear", "missing_part", "wrong_logo", "colour_jump")

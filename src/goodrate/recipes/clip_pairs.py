@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.content.diffusion import noise_of
+from goodrate.content.labelled_clips import DIMENSIONS, Dimension
 from goodrate.content.reward_model import RewardModel
 from goodrate.content.video_generator import VideoGenerator
 from goodrate.learning.records import Term, Update
@@ -31,6 +32,10 @@ class PairSettings(BaseModel):
     samples: int = Field(default=4, ge=2, description="clips of each caption")
     steps: int | None = Field(default=None, gt=0, description="of the sampler; null = the generator's own")
     guidance: float | None = Field(default=None, ge=0, description="of the sampler; null = the generator's own")
+    dimensions: list[Dimension] | None = Field(
+        default=None, min_length=1, description="whose mean is the reward; null = all; a reward with dynamic_degree in "
+        "it is raised by motion alone",
+    )  # fmt: skip
     margin: float = Field(default=0.1, ge=0, description="between the rewards of a pair, at least; no pair below it")
     combined: float = Field(
         default=0.0, ge=0, le=1, description="share of the tubes' mean in the reward that chooses; 0 = video alone"
@@ -98,12 +103,13 @@ def paired_clips(
 ) -> tuple[ClipPairs, dict[str, float]]:
     """The pairs of samples (N, S, T, H, W, 3), and what became of the captions.
 
-    A reward is the mean of a model's dimensions. A caption whose best and worst clip are within `margin` has no pair.
+    A reward is the mean of the dimensions. A caption whose best and worst clip are within `margin` has no pair.
     """
     count, samples = clips.shape[:2]
     flat, told = clips.reshape(-1, *clips.shape[2:]), [text for text in captions for _ in range(samples)]
-    whole = torch.from_numpy(video.scores(flat, told).mean(axis=1))
-    tubes = torch.from_numpy(patch.scores(flat, told).mean(axis=2))
+    chosen = [DIMENSIONS.index(name) for name in settings.dimensions or DIMENSIONS]
+    whole = torch.from_numpy(video.scores(flat, told)[:, chosen].mean(axis=1))
+    tubes = torch.from_numpy(patch.scores(flat, told)[:, :, chosen].mean(axis=2))
     reward = combined_reward(whole, tubes, settings.combined).reshape(count, samples)
     best, worst = reward.argmax(dim=1), reward.argmin(dim=1)
     each = torch.arange(count)
