@@ -22,7 +22,7 @@ from goodrate.models.label_forward import IdPair
 from goodrate.models.language_model import Prompt
 from goodrate.models.nano import nano_folder
 from goodrate.models.precision import autocast, default_device, evaluating, resolve_precision
-from goodrate.models.pretrained import got_from_hub, read_network, read_tokenizer, readable, require_pad
+from goodrate.models.pretrained import got_from_hub, read_network, read_tokenizer, readable, require_pad, save_network
 from goodrate.models.quiet import no_bars, no_old_names
 from goodrate.strict_json import read_object
 
@@ -88,7 +88,7 @@ class CausalLM:
 
     def save(self, folder: str | Path) -> None:
         """Write weights (safetensors), configuration and tokenizer; any Hugging Face tool reads the folder."""
-        self.network.save_pretrained(str(folder))
+        save_network(self.network, folder)
         self.tokenizer.save_pretrained(str(folder))
 
     @property

@@ -22,7 +22,14 @@ from goodrate.models.control_tokens import ControlTokens
 from goodrate.models.encoder_folder import EncoderRules, read_rules, write_rules
 from goodrate.models.exported import ExportedNetwork, is_exported
 from goodrate.models.precision import autocast, default_device, evaluating, resolve_precision
-from goodrate.models.pretrained import got_from_hub, read_config, read_network, read_tokenizer, require_pad
+from goodrate.models.pretrained import (
+    got_from_hub,
+    read_config,
+    read_network,
+    read_tokenizer,
+    require_pad,
+    save_network,
+)
 from goodrate.models.quiet import no_bars
 from goodrate.strict_json import read_object
 
@@ -194,7 +201,7 @@ class Encoder:
 
     def save(self, folder: str | Path) -> None:
         """Write a folder that sentence-transformers (and load) reads."""
-        self.network.save_pretrained(str(folder))
+        save_network(self.network, folder)
         self.save_beside(Path(folder))
 
     def save_beside(self, folder: Path) -> None:

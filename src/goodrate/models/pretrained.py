@@ -182,3 +182,15 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), "")[:300] or "no reason given"
+
+
+def save_network(network: Any, folder: str | Path, **how: Any) -> None:
+    """Write a Hugging Face network's weights and configuration, in every process of a run that calls it.
+
+    transformers writes in the first process alone, and a folder that another one puts in place would have no weights.
+    """
+    network.should_save_on_this_rank = lambda is_main_process: is_main_process
+    try:
+        network.save_pretrained(str(folder), **how)
+    finally:
+        del network.should_save_on_this_rank
