@@ -199,3 +199,13 @@ def test_of_writers_that_try_at_once_one_gets_the_turn(bucket: str, elsewhere: A
     for thread in threads:
         thread.join()
     assert (failed, most[0], len(Store.open(address))) == ([], 1, 2)
+
+
+def test_a_writer_replaces_what_another_one_has_just_written(bucket: str, elsewhere: Any) -> None:
+    address = f"{bucket}/six"
+    store = Store.create(address, None, None)
+    other = elsewhere(address, "other")
+    assert len(other) == 0  # it has looked, and will not look again for a while
+    store.upsert(items(2, 1.0), None, refresh=False)
+    other.upsert(items(2, 2.0), None, refresh=False)
+    assert Store.open(address).all_items().frame["price"].to_list() == [2.0, 2.0]

@@ -19,7 +19,7 @@ from goodrate.shop.clips import ClipExample, DefectKind, clip_example, patch_lab
 from goodrate.shop.world import World
 
 Dimension = Literal["visual_quality", "temporal_consistency", "dynamic_degree", "caption_alignment"]
-DIMENSIONS: tuple[Dimension, ...] = get_args(Dimension)
+DIMENSIONS: tuple[str, ...] = get_args(Dimension)
 WORST, BEST = 1.0, 4.0
 # What one frame shows, and what only the change from frame to frame does.
 SEEN: tuple[DefectKind, ...] = ("smear", "missing_part", "wrong_logo", "colour_jump")

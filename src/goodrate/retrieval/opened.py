@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from goodrate.retrieval.manifest import MANIFEST, Manifest, read_manifest
-from goodrate.retrieval.remote import follow, located
+from goodrate.retrieval.remote import address, follow, located
 from goodrate.retrieval.table import IndexDamaged, damage_named, open_table
 from goodrate.retrieval.turns import writing_turn
 from goodrate.run_folder import file_stamp
@@ -80,7 +80,10 @@ class OpenedIndex:
             raise ValueError(f"{self.path} was opened at version {self.version}, which is for reading only")
         read_manifest(self.path)  # taking the turn would make a folder that is gone
         with writing_turn(self.path), damage_named(self.path):
-            yield self._table()
+            table = self._table()
+            if address(self.path) is not None:
+                table.checkout_latest()  # reads look less often, and what is merged into an old state doubles its ids
+            yield table
 
     def _table(self) -> Any:
         """The table of the index that is in the folder now."""
