@@ -21,7 +21,7 @@ from goodrate.relevance.judge_card import JudgeCard, write_judge_card
 from goodrate.relevance.odds import check_odds, label_probabilities
 from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.protocol import Assessment
-from goodrate.relevance.reason_words import word_steps
+from goodrate.relevance.reason_words import explained
 from goodrate.relevance.verdicts import Explanation, ReasonStep
 from goodrate.retrieval.rewriting.constraint_rules import FOLDER, languages
 from goodrate.retrieval.rewriting.exclusions import evidence
@@ -138,8 +138,4 @@ def _explanation(query: str, text: str, language: str) -> Explanation:
     said = _answers(read_query(query, language), text)
     words = {1: "met", -1: "violated", 0: "not spoken of"}
     told = "; ".join(f"{part}: {words[met]}" for part, met in said) or "the query states none"
-    steps = (
-        ReasonStep("constraints", "Exclusions and measures", f"constraints {told}", told),
-        *word_steps(query, text),
-    )
-    return Explanation("\n".join(step.line for step in steps), steps)
+    return explained([ReasonStep("constraints", "Exclusions and measures", f"constraints {told}", told)], query, text)

@@ -19,7 +19,7 @@ from goodrate.relevance.encoder_judge import field_texts
 from goodrate.relevance.judge_card import JudgeCard, require_count, write_judge_card
 from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.protocol import Assessment
-from goodrate.relevance.reason_words import word_steps
+from goodrate.relevance.reason_words import explained
 from goodrate.relevance.verdicts import NO_PROBABILITIES, OK, TOO_LONG, Explanation, ReasonStep
 from goodrate.scale import RelevanceScale
 
@@ -121,5 +121,4 @@ class CrossEncoderJudge:
 def _explanation(query: str, item_text: str, label: str, probability: float) -> Explanation:
     line = f"{label} {probability:.3f}"
     step = ReasonStep("cross_encoder", "What was read in query and item", line, f"{label}: {probability:.2f} of 1")
-    steps = (step, *word_steps(query, item_text))
-    return Explanation("\n".join(one.line for one in steps), steps)
+    return explained([step], query, item_text)

@@ -16,7 +16,7 @@ from goodrate.relevance.judge_card import CARD_FILE, JudgeCard, require_count, w
 from goodrate.relevance.odds import check_odds, label_probabilities
 from goodrate.relevance.pairs import Item, Pair, rendered
 from goodrate.relevance.protocol import Assessment
-from goodrate.relevance.reason_words import word_steps
+from goodrate.relevance.reason_words import explained
 from goodrate.relevance.text_vectors import TextVectors, shared_vectors
 from goodrate.relevance.verdicts import Explanation, ReasonStep
 from goodrate.scale import RelevanceScale
@@ -148,5 +148,4 @@ def field_texts(items: Sequence[Item], fields: Sequence[str]) -> list[str]:
 
 def _explanation(query: str, item_text: str, cosine: float) -> Explanation:
     line = f"cosine {cosine:.3f}"
-    steps = (ReasonStep("similarity", "Alike in meaning", line, f"{cosine:.2f} of 1"), *word_steps(query, item_text))
-    return Explanation("\n".join(step.line for step in steps), steps)
+    return explained([ReasonStep("similarity", "Alike in meaning", line, f"{cosine:.2f} of 1")], query, item_text)

@@ -20,7 +20,7 @@ from goodrate.relevance.odds import check_odds, label_probabilities
 from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.probe_judge import ProbeJudge
 from goodrate.relevance.protocol import Assessment, Judge
-from goodrate.relevance.reason_words import word_steps
+from goodrate.relevance.reason_words import explained
 from goodrate.relevance.verdicts import Explanation, ReasonStep
 from goodrate.scale import RelevanceScale
 
@@ -186,5 +186,4 @@ class EnsembleJudge:
         """parts: (M,) what each member adds, in spreads from its mean, or for the label."""
         named = zip(self.members, parts, strict=True)
         shares = [ReasonStep(name, f"Part of {name}", f"{name} {part:+.2f}", f"{part:+.2f}") for name, part in named]
-        steps = (*shares, *word_steps(pair.query, text))
-        return Explanation("\n".join(step.line for step in steps), steps)
+        return explained(shares, pair.query, text)

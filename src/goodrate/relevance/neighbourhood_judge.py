@@ -16,12 +16,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from goodrate.relevance.encoder_judge import field_texts, open_vectors
+from goodrate.relevance import encoder_judge
+from goodrate.relevance.encoder_judge import EncoderJudge, open_vectors
 from goodrate.relevance.judge_card import JudgeCard, require_count, write_judge_card
-from goodrate.relevance.odds import check_odds, label_probabilities
+from goodrate.relevance.odds import label_probabilities
 from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.protocol import Assessment
-from goodrate.relevance.reason_words import word_steps
+from goodrate.relevance.reason_words import explained
 from goodrate.relevance.text_vectors import TextVectors
 from goodrate.relevance.verdicts import Explanation, ReasonStep
 from goodrate.run_folder import write_atomic
@@ -35,38 +36,25 @@ REMEMBERED = 10_000  # queries whose nearest items are kept
 
 
 @dataclass(frozen=True, kw_only=True)
-class Card(JudgeCard):
-    """encoder, fingerprint, fields, characters: as of an encoder's judge. nearest: items that a query's mean is of.
-
-    slope, cuts (L - 1): to labels. labelled_pairs: how many labels set them.
-    """
+class Card(encoder_judge.Card):
+    """As an encoder's card; slope and cuts are of this judge's cosine. nearest: items that a query's mean is of."""
 
     kind: ClassVar[str] = "neighbourhood"
-    required: ClassVar[frozenset[str]] = frozenset({"scale", "encoder", "fingerprint", "slope", "cuts"})
-    encoder: str
-    fingerprint: str
-    slope: float
-    cuts: tuple[float, ...]
-    fields: tuple[str, ...] = ("title", "description")
-    characters: int = 0
     nearest: int = NEAREST
-    labelled_pairs: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         from goodrate.catalog.rendering import check_fields
 
         check_fields(self.fields)
-        require_count("characters", self.characters, least=0)
         require_count("nearest", self.nearest, least=1)
-        check_odds(self.slope, self.cuts, len(self.relevance_scale))
 
 
 def sampled_vectors(vectors: TextVectors, items: Sequence[Item], card: Card, seed: int = 0) -> np.ndarray:
     """Vectors (K, D) float16 of at most SAMPLE items of a catalogue, as the card reads them."""
     chosen = np.sort(np.random.default_rng(seed).permutation(len(items))[:SAMPLE])
-    texts = _read([items[place] for place in chosen.tolist()], card)
-    return vectors.items(texts).astype(np.float16)
+    reader = EncoderJudge(vectors, card)
+    return reader.item_vectors([items[place] for place in chosen.tolist()]).astype(np.float16)
 
 
 def open_kind(folder: Path, card: JudgeCard) -> NeighbourhoodJudge:
@@ -106,6 +94,7 @@ class NeighbourhoodJudge:
 
     def __init__(self, vectors: TextVectors, items: np.ndarray, card: Card) -> None:
         self.vectors, self.items, self.card = vectors, items.astype(np.float16), card
+        self._cosine = EncoderJudge(vectors, card)
         self._means: dict[str, np.ndarray] = {}
 
     @property
@@ -130,7 +119,7 @@ class NeighbourhoodJudge:
 
     def reads(self, items: Sequence[Item]) -> list[str]:
         """The card's fields of each item, cut where the card says so."""
-        return _read(items, self.card)
+        return self._cosine.reads(items)
 
     def scores(self, pairs: Sequence[Pair]) -> np.ndarray:
         """Cosine (N,) of each pair's item and the mean of the items nearest to its query."""
@@ -139,7 +128,7 @@ class NeighbourhoodJudge:
         queries = list(dict.fromkeys(pair.query for pair in pairs))
         place = {query: row for row, query in enumerate(queries)}
         means = self.query_means(queries)[[place[pair.query] for pair in pairs]]
-        return np.einsum("nd,nd->n", means, self.vectors.items(self.reads([pair.item for pair in pairs])))
+        return np.einsum("nd,nd->n", means, self._cosine.item_vectors([pair.item for pair in pairs]))
 
     def query_means(self, queries: Sequence[str]) -> np.ndarray:
         """(Q, D): of each query the mean of its nearest items, of length 1."""
@@ -149,7 +138,7 @@ class NeighbourhoodJudge:
         means = dict(self._means)
         for start in range(0, len(new), QUERIES):
             block = new[start : start + QUERIES]
-            means.update(zip(block, nearest_means(self.vectors.queries(block), self._compared, self.card.nearest),
+            means.update(zip(block, nearest_means(self._cosine.query_vectors(block), self._compared, self.card.nearest),
                              strict=True))  # fmt: skip
         self._means = means
         return np.stack([means[query] for query in queries])
@@ -177,11 +166,6 @@ def nearest_means(queries: np.ndarray, items: np.ndarray, nearest: int) -> np.nd
     return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
 
 
-def _read(items: Sequence[Item], card: Card) -> list[str]:
-    return [text[: card.characters or None] for text in field_texts(items, card.fields)]
-
-
 def _explanation(query: str, text: str, score: float) -> Explanation:
     step = ReasonStep("neighbours", "Like what the query finds", f"neighbours {score:.3f}", f"{score:.2f} of 1")
-    steps = (step, *word_steps(query, text))
-    return Explanation("\n".join(one.line for one in steps), steps)
+    return explained([step], query, text)

@@ -22,7 +22,7 @@ from goodrate.relevance.odds import check_odds, label_probabilities
 from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.probe_head import ProbeHead
 from goodrate.relevance.protocol import Assessment
-from goodrate.relevance.reason_words import word_steps
+from goodrate.relevance.reason_words import explained
 from goodrate.relevance.verdicts import Explanation, ReasonStep
 from goodrate.scale import RelevanceScale
 
@@ -214,5 +214,4 @@ class ProbeJudge:
 
 def _explanation(query: str, item_text: str, score: float) -> Explanation:
     step = ReasonStep("probe", "What the language model saw", f"probe {score:.3f}", f"{score:.2f} of 1")
-    steps = (step, *word_steps(query, item_text))
-    return Explanation("\n".join(one.line for one in steps), steps)
+    return explained([step], query, item_text)

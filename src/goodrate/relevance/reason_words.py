@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from goodrate.relevance.rationale import CONTEXT_STEP, STEPS, Parsed, Rationale, Want, parse
-from goodrate.relevance.verdicts import ReasonStep
+from goodrate.relevance.verdicts import Explanation, ReasonStep
 
 WORD = re.compile(r"\w+")
 TITLES = {
@@ -94,3 +94,9 @@ def word_steps(query: str, item_text: str) -> tuple[ReasonStep, ...]:
     shared, lacking = ([w for w in words if (w in present) == in_item] for in_item in (True, False))
     rows = (("shared", "Words in the item", shared), ("lacking", "Words not in the item", lacking))
     return tuple(ReasonStep(name, title, f"{name} {' '.join(ws)}", ", ".join(ws)) for name, title, ws in rows if ws)
+
+
+def explained(steps: Sequence[ReasonStep], query: str, item_text: str) -> Explanation:
+    """The steps of a judge that writes no reasons, and the query's words that the item has and lacks."""
+    every = (*steps, *word_steps(query, item_text))
+    return Explanation("\n".join(step.line for step in every), every)

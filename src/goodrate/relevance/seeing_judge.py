@@ -20,7 +20,7 @@ from goodrate.relevance.judge_card import JudgeCard, write_judge_card
 from goodrate.relevance.lm_judge import LmJudge
 from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.protocol import Assessment
-from goodrate.relevance.reason_words import word_steps
+from goodrate.relevance.reason_words import explained
 from goodrate.relevance.verdicts import NO_PROBABILITIES, OK, Explanation, ReasonStep
 
 if TYPE_CHECKING:
@@ -149,5 +149,4 @@ class SeeingJudge(LmJudge):
 def _explanation(query: str, text: str, label: str, probability: float) -> Explanation:
     line = f"{label} {probability:.3f}"
     step = ReasonStep("seeing", "What was read in query, picture and item", line, f"{label}: {probability:.2f} of 1")
-    steps = (step, *word_steps(query, text))
-    return Explanation("\n".join(one.line for one in steps), steps)
+    return explained([step], query, text)

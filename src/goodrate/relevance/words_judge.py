@@ -24,7 +24,7 @@ from goodrate.relevance.judge_card import JudgeCard, write_judge_card
 from goodrate.relevance.odds import check_odds, label_probabilities
 from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.protocol import Assessment
-from goodrate.relevance.reason_words import word_steps
+from goodrate.relevance.reason_words import explained
 from goodrate.relevance.verdicts import Explanation, ReasonStep
 from goodrate.retrieval.languages import rules_language
 from goodrate.retrieval.rewriting.query_constraints import read_query
@@ -168,5 +168,4 @@ def _share(asked: Mapping[str, float], words: frozenset[str]) -> float:
 
 def _explanation(query: str, text: str, share: float) -> Explanation:
     step = ReasonStep("words", "Words of the query in the item", f"words {share:.3f}", f"{share:.0%} by rarity")
-    steps = (step, *word_steps(query, text))
-    return Explanation("\n".join(one.line for one in steps), steps)
+    return explained([step], query, text)

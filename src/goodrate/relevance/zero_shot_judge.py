@@ -23,7 +23,7 @@ from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.probe_judge import model_fingerprint, open_model
 from goodrate.relevance.prompts import PromptParts
 from goodrate.relevance.protocol import Assessment
-from goodrate.relevance.reason_words import word_steps
+from goodrate.relevance.reason_words import explained
 from goodrate.relevance.verdicts import OK, TOO_LONG, Explanation, ReasonStep
 from goodrate.scale import RelevanceScale
 
@@ -182,8 +182,7 @@ class ZeroShotJudge:
     def _explanation(self, query: str, item_text: str, shares: np.ndarray) -> Explanation:
         line = " ; ".join(f"{word} {share:.3f}" for word, share in zip(self.card.words, shares, strict=True))
         told = ", ".join(f"{word} {share:.0%}" for word, share in zip(self.card.words, shares, strict=True))
-        steps = (ReasonStep("answer", "What the language model answers", line, told), *word_steps(query, item_text))
-        return Explanation("\n".join(one.line for one in steps), steps)
+        return explained([ReasonStep("answer", "What the language model answers", line, told)], query, item_text)
 
     @property
     def _question(self) -> str:
