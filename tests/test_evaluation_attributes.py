@@ -39,6 +39,7 @@ def test_attributes_count_alike_in_macro_f1_and_only_those_asked_for() -> None:
 
 
 def test_captions_have_the_librarys_scores() -> None:
+    pytest.importorskip("pycocoevalcap")  # of an extra apart, which the tests do not install
     references = [["a red oak lamp with a brass foot"], ["blue chair of steel , two seats"], ["a green rug"]]
     same = caption_scores([own[0].upper() for own in references], references)
     assert same["ROUGE-L"] == pytest.approx(1.0) and same["CIDEr"] > 5
