@@ -14,12 +14,18 @@ from fastapi.testclient import TestClient
 
 import goodrate as gr
 from calling import Run, called
+from entity_shop import CARD, LampModel
 from goodrate.api.serving import open_live
 from goodrate.api.warming import most_frequent
 from goodrate.models.encoder import Encoder
 from goodrate.recipes.encoder_baseline import encoder_card
 from goodrate.relevance.encoder_judge import EncoderJudge, write_encoder_judge
+from goodrate.relevance.entities import EntityRules
+from goodrate.relevance.entity_judge import EntityJudge
+from goodrate.relevance.entity_verdicts import EntityCache
+from goodrate.relevance.judge import CalibratedJudge
 from goodrate.relevance.pairs import Pair
+from goodrate.relevance.verdict_store import VerdictStore
 from goodrate.scale import FOUR_LEVEL
 from goodrate.serving.http import create_app
 from tiny_models import tokenizer_file
@@ -163,3 +169,37 @@ def test_a_server_holds_its_searches_to_the_time_and_its_file_to_the_bound(
     assert (answer["judged"], answer["left"]) == (12, 0) and len(asked) == 12
     assert served.judge is not None and served.judge.store is not None
     assert sum(served.judge.store.counts().values()) == 7  # of 12 that were written
+
+
+def test_entities_of_known_queries_are_filled_and_it_goes_on_where_it_stopped(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("goodrate.relevance.entity_filling.BLOCK", 4)
+
+    def opened(model: LampModel) -> Any:
+        inner = EntityJudge(model, EntityRules(("brand",)), CARD, EntityCache(tmp_path / "entities.sqlite"))
+        return gr.Index.open(index).rerank(CalibratedJudge(inner, store=VerdictStore(tmp_path / "v.sqlite")))
+
+    class Breaks(LampModel):
+        def verdicts(self, queries: Sequence[str], entities: Sequence[str]) -> Any:
+            asked.append(len(entities))
+            if len(asked) == 3:
+                raise KeyboardInterrupt
+            return super().verdicts(queries, entities)
+
+    asked: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        gr.warm(opened(Breaks()), ["red lamp", "oak"], entities=0)
+    kept = len(EntityCache(tmp_path / "entities.sqlite"))
+    assert kept == sum(asked[:2]) > 0
+    told = gr.warm(opened(LampModel()), ["red lamp", "oak"], entities=0)
+    assert told.filled is not None and told.filled.computed == 2 * told.filled.entities - kept
+    assert told.filled.share == 1.0 and str(told.filled).endswith(f"{told.filled.computed} computed now")
+    again = gr.warm(opened(LampModel()), ["red lamp", "oak"], entities=3)
+    assert again.filled is not None and again.filled.computed == 0 and again.filled.share < 1.0
+
+
+def test_entities_are_of_a_judge_of_entities(run: Run, index: Path, folder: Path) -> None:
+    code, _, err = run("warm", index, "--queries", folder / "log.csv", "--map", "query=q,count=n", "--model",
+                       folder / "judge", "--entities", "5")  # fmt: skip
+    assert code == 2 and "judge is no judge of kind entity" in err

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from goodrate.relevance.entities import Entity, EntityRules
+from goodrate.relevance.entity_filling import filled, most_shared
 from goodrate.relevance.entity_judge import Card, EntityJudge, open_kind, write_entity_judge
-from goodrate.relevance.entity_verdicts import EntityCache, fill, pair_key
+from goodrate.relevance.entity_verdicts import EntityCache, pair_key
 from goodrate.relevance.judge import CalibratedJudge, stored_verdicts, verdict_keys
 from goodrate.relevance.judge_card import read_judge_card
 from goodrate.relevance.overrides import Overrides, read_overrides
@@ -126,7 +127,13 @@ def test_the_key_is_query_type_entity_and_model() -> None:
 
 def test_known_queries_are_filled_in_bulk(tmp_path: Path) -> None:
     model, ours = judge(EntityCache(tmp_path / "qe.sqlite"))
-    assert fill(ours.kept, ["red lamp", "no lid", "red lamp"], [RED, BLUE]) == 2 * (4 + 2) == len(model.asked)
+    numbers, share = most_shared(ours.table, [[RED], [BLUE]], 0)
+    assert share == 1.0 and len(numbers) == 4 + 2  # lamps, lighting, red, blue; and what can be wanted
+    assert sum(filled(ours.kept, query, numbers) for query in ("red lamp", "no lid", "red lamp")) == 12
+    assert len(model.asked) == 12
+    few, of_all = most_shared(ours.table, [[RED, BLUE], [RED]], 3)
+    assert [str(ours.table.entities[at]) for at in few[2:]] == ["category: lamps", "category: lighting", "color: red"]
+    assert of_all == pytest.approx(8 / 9)  # blue is one of the nine
     ours.assess([Pair("no lid", BLUE), Pair("red lamp", RED)])
     assert len(model.asked) == 12
     (tmp_path / "other").write_text("no table" * 900)

@@ -10,9 +10,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 import goodrate as gr
-from goodrate.serving.access import Access, access_for, read_tokens, role_for
+from goodrate.serving.access import Access, Token, _digest, access_for, read_tokens, role_for
 from goodrate.serving.http import create_app
 from goodrate.serving.parts import Parts
+from goodrate.serving.picture_pass import PicturePass
 from serving_shop import fake_judge, fake_pipeline
 
 SEARCH, JUDGE, EDIT = "search-token-0001", "judge-token-00001", "edit-token-000001"
@@ -186,3 +187,32 @@ def test_a_browser_may_ask_beforehand_without_a_token(tokens: Path) -> None:
 def test_an_origin_is_a_site(origin: str) -> None:
     with pytest.raises(ValueError, match="expected a site such as https://shop.example"):
         Access(origins=(origin,))
+
+
+def test_a_picture_pass_opens_pictures_and_nothing_else(tmp_path: Path) -> None:
+    now = [10_000.0]
+    passes = PicturePass([b"a", b"b"], lambda: now[0])
+    made, until = passes.made()
+    assert until == 14_400 and passes.holds(made) and PicturePass([b"b", b"a"], lambda: now[0]).holds(made)
+    assert not PicturePass([b"a"], lambda: now[0]).holds(made)  # a token was taken away
+
+    def lets(path: str, sent: str, method: str = "GET") -> bool:
+        return passes.lets({"method": method, "path": path, "query_string": f"size=96&pass={sent}".encode()})
+
+    assert lets("/image/a", made) and lets("/clip/a/b", made, "HEAD")
+    assert not lets("/search", made) and not lets("/image/a", made, "POST") and not lets("/images", made)
+    later = f"{until + 3600:x}-{made.split('-')[1]}"
+    for wrong in ("", "x", made[:-1], made + "0", made.upper(), later, f"{made}&pass={made}", "-" * 70, "9" * 99):
+        assert not lets("/image/a", wrong)
+    now[0] = 10_799.0
+    assert passes.made()[0] == made  # the address of a picture stays the same for an hour
+    now[0] = 14_400.0
+    assert not passes.holds(made)
+    access = Access((Token(_digest("t" * 16), "search", "x"),), None)
+    guarded = TestClient(create_app(fake_pipeline(), Parts(access=access)))
+    assert guarded.get("/picture-pass").status_code == 401
+    told = guarded.get("/picture-pass", headers={"authorization": f"Bearer {'t' * 16}"}).json()
+    assert guarded.get(f"/image/a1?pass={told['pass']}").status_code == 404  # there is none: it was let through
+    for refused in ("/image/a1", f"/search?query=x&pass={told['pass']}"):
+        assert guarded.get(refused).status_code == 401
+    assert TestClient(create_app(fake_pipeline())).get("/picture-pass").json() == {"pass": None, "until": None}

@@ -19,6 +19,7 @@ HELP = """Judge the results of known queries in advance, so that their searches 
 Each query of the file is searched for as goodrate serve would, and its first results are judged into the file of
 verdicts that goodrate serve and goodrate search read. The most frequent queries come first. What is stored is not
 judged again: interrupt when you like, the same command goes on. Changed items, and another judge, are judged anew.
+With a judge of entities, --entities N fills what it keeps of each query and entity beyond those results.
 
 FILE is a csv, tsv, jsonl or parquet file with a column query and, if you have it, count.
 
@@ -27,6 +28,8 @@ Examples:
   goodrate warm shop-index --queries queries.csv --model runs/judge/judge
 
   goodrate warm shop-index --queries log.parquet --map query=q,count=searches --model runs/judge/judge --max-minutes 60
+
+  goodrate warm shop-index --queries log.csv --model runs/entities/judge --entities 2000
 """
 
 
@@ -43,6 +46,13 @@ def warm(
     map: Annotated[
         str | None, typer.Option(help="Our names for the columns of FILE: query=q,count=searches.", show_default=False)
     ] = None,
+    entities: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Of a judge of entities: for each query, also the N entities that most items have; 0 = all.",
+            metavar="N", show_default=False,
+        ),
+    ] = None,  # fmt: skip
     encoder: Encoder = None,
     skip_bad: SkipBad = 0,
 ) -> None:
@@ -59,11 +69,13 @@ def warm(
         report_warnings(opened.judge)
     try:
         with item_progress("queries") as progress:
-            report = warm(opened, listed, max_minutes=max_minutes, progress=progress)
+            report = warm(opened, listed, max_minutes=max_minutes, progress=progress, entities=entities)
     except KeyboardInterrupt as stop:
         kept = verdicts_file(index, verdicts)
         raise KeyboardInterrupt(f"{kept} keeps what was judged, the same command goes on") from stop
     console.print(escape(str(report)), highlight=False)
+    if report.filled is not None:
+        console.print(escape(str(report.filled)), highlight=False)
     if report.queries < report.of:
         console.print("the time is over; the same command goes on", highlight=False)
     if report.verdicts > KEEP:

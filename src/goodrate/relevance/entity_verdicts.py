@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -188,13 +188,3 @@ class QueryEntityVerdicts:
                 self.cache.put([keys[at] for at in read], found[read])
         for (query, number, _), verdict in zip(asked, found, strict=True):
             rows[query][number] = verdict
-
-
-def fill(verdicts: QueryEntityVerdicts, queries: Iterable[str], items: Sequence[Item], block: int = 64) -> int:
-    """Ask for every entity of the items under every query, `block` queries at a time; how many the model computed."""
-    before = verdicts.calls
-    numbers = np.unique(np.concatenate([verdicts.table.demand, *(verdicts.table.row(item) for item in items)]))
-    waiting = list(dict.fromkeys(queries))
-    for start in range(0, len(waiting), block):
-        verdicts.of(dict.fromkeys(waiting[start : start + block], numbers))
-    return verdicts.calls - before

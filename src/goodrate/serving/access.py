@@ -9,6 +9,7 @@ import hmac
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 from goodrate.serving.bodies import error_answer
+from goodrate.serving.picture_pass import PicturePass
 from goodrate.text_file import read_text
 
 if TYPE_CHECKING:
@@ -102,6 +104,11 @@ class Access:
             if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}" or "@" in origin:
                 raise ValueError(f"origin {origin!r}: expected a site such as https://shop.example, without a path")
 
+    @cached_property
+    def picture_pass(self) -> PicturePass | None:
+        """What opens pictures to pages whose <img> sends no token; None where nobody needs one."""
+        return PicturePass([token.digest for token in self.tokens]) if self.tokens is not None else None
+
     def knows(self, host: str) -> bool:
         """Whether the server may be asked by this Host header.
 
@@ -158,6 +165,10 @@ class Guard:
         needed = role_for(scope["method"], scope["path"])
         token = self._access.token(headers.get("authorization", ""))
         scope[MAY], scope[USER] = (token.role, token.user) if token else (None, None)
+        passes = self._access.picture_pass
+        if token is None and passes is not None and passes.lets(scope):
+            scope[MAY], scope[USER] = ROLES[0], "a picture pass"
+            return None
         if needed is None or (token and ROLES.index(token.role) >= ROLES.index(needed)):
             return None
         if token:

@@ -27,6 +27,7 @@ from goodrate.serving.load import add_load
 from goodrate.serving.metrics import Measured, Metrics, add_metrics
 from goodrate.serving.observing import Observer, Observers
 from goodrate.serving.parts import Parts
+from goodrate.serving.picture_pass import add_picture_pass
 from goodrate.serving.pictures import PicturePolicy
 from goodrate.serving.pipeline import SearchPipeline
 from goodrate.serving.ranker import add_ranker
@@ -69,6 +70,7 @@ def create_app(pipeline: SearchPipeline | LivePipeline, parts: Parts | None = No
     add_ranker(app, current)
     add_images(app, current)
     add_clips(app, current, parts.clips)
+    add_picture_pass(app, parts.access)
     add_description(app)
 
     pictures = dict.fromkeys(PAGE_PATHS, PicturePolicy(lambda: current().store).sources)
