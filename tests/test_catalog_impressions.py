@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from goodrate.catalog.behaviour import read_clicks
-from goodrate.catalog.impressions import Impressions, read_impressions
+from goodrate.catalog.impressions import Impressions, placed_impressions
 
 ROWS = [("Desk lamp", "a", 1, True), ("Desk lamp", "b", 2, False), ("kettle", "a", 1, False)]
 FRAME = pl.DataFrame(ROWS, schema=["query", "item_id", "position", "clicked"], orient="row")
@@ -19,13 +19,13 @@ def test_files_of_every_kind_say_the_same(tmp_path: Path) -> None:
     FRAME.write_csv(tmp_path / "a.csv")
     FRAME.with_columns(pl.col("clicked").cast(pl.Int8)).write_ndjson(tmp_path / "a.jsonl")
     for name in ("a.parquet", "a.csv", "a.jsonl"):
-        assert read_impressions(tmp_path / name).rows() == ROWS
-    assert read_impressions(tmp_path).rows() == ROWS * 3
+        assert placed_impressions(tmp_path / name).rows() == ROWS
+    assert placed_impressions(tmp_path).rows() == ROWS * 3
     renamed = FRAME.rename({"query": "q", "clicked": "ctr"})
     renamed.write_csv(tmp_path / "b.csv")
-    assert read_impressions(tmp_path / "b.csv", {"query": "q", "clicked": "ctr"}).rows() == ROWS
+    assert placed_impressions(tmp_path / "b.csv", {"query": "q", "clicked": "ctr"}).rows() == ROWS
     with pytest.raises(ValueError, match=r"(?s)query.*--set events_map.query"):
-        read_impressions(tmp_path / "b.csv")
+        placed_impressions(tmp_path / "b.csv")
 
 
 def test_impressions_as_columns() -> None:
@@ -51,15 +51,15 @@ def test_impressions_as_columns() -> None:
 def test_a_bad_row_is_named(tmp_path: Path, row: str, told: str) -> None:
     (tmp_path / "log.csv").write_text(f"query,item_id,position,clicked\nlamp,b,1,0\n{row}\n")
     with pytest.raises(ValueError, match=f"(?s)log.csv.*row 3.*{told}"):
-        read_impressions(tmp_path / "log.csv")
-    assert len(read_impressions(tmp_path / "log.csv", skip_bad=1)) == 1
+        placed_impressions(tmp_path / "log.csv")
+    assert len(placed_impressions(tmp_path / "log.csv", skip_bad=1)) == 1
 
 
 def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no event file"):
-        read_impressions(tmp_path)
+        placed_impressions(tmp_path)
     with pytest.raises(FileNotFoundError):
-        read_impressions(tmp_path / "none.csv")
+        placed_impressions(tmp_path / "none.csv")
 
 
 def test_clicks_of_impressions_are_the_clicked_rows(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from goodrate.api.events import stream_events
 from goodrate.catalog.event_times import event_times
-from goodrate.catalog.impressions import read_impressions
+from goodrate.catalog.impressions import placed_impressions
 from goodrate.catalog.text_hash import hash_texts
 from goodrate.catalog.ubi import read_ubi
 
@@ -79,13 +79,13 @@ def test_one_file_with_both_as_a_bulk_request(tmp_path: Path) -> None:
             rows += [{"index": {"_index": index}}, document]
     bulk = write_lines(tmp_path / "bulk.ndjson", rows)
     assert shown(read_ubi([bulk]).frame)[:5] == EXPECTED
-    assert shown(read_impressions(bulk)) == EXPECTED  # a click without a position is nothing to learn positions from
+    assert shown(placed_impressions(bulk)) == EXPECTED  # a click without a position is nothing to learn positions from
 
 
 def test_a_folder_is_known_by_its_columns(tmp_path: Path) -> None:
     write_lines(tmp_path / "events.jsonl", EVENTS)
     write_lines(tmp_path / "queries.jsonl", QUERIES)
-    frame = read_impressions(tmp_path)
+    frame = placed_impressions(tmp_path)
     assert shown(frame) == EXPECTED and frame.schema["time"] == pl.Datetime("us", "UTC")
 
 
@@ -132,11 +132,11 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
 def test_times_of_a_table(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("query,item_id,position,clicked,when\nlamp,a,1,0,2026-11-01T12:00:00Z\nlamp,b,2,1,1793534400\n")
-    frame = read_impressions(path, {"time": "when"})
+    frame = placed_impressions(path, {"time": "when"})
     assert frame["time"].to_list() == [T0, T0]
     path.write_text("query,item_id,position,clicked,time\nlamp,a,1,0,2026-11-01\nlamp,b,2,1,-3\n")
     with pytest.raises(ValueError, match="row 3, column time: expected a time from 1970 to 2100"):
-        read_impressions(path)
+        placed_impressions(path)
 
 
 def goodrate(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -206,6 +206,14 @@ class Stopped(Exception):
     """The run is broken off."""
 
 
+def test_a_judge_may_be_open_already(index: Index, judge: Path, tmp_path: Path) -> None:
+    by_folder = monitor(watch(index, ["kettle", "lamp"], judge), tmp_path / "a", now=TIME).look.numbers
+    opened = gr.open_judge(judge)
+    assert monitor(watch(index, ["kettle", "lamp"], opened), tmp_path / "b", now=TIME).look.numbers == by_folder
+    graded = monitor(watch(index, ["kettle", "lamp"], grader=opened), tmp_path / "c", now=TIME)
+    assert graded.look.facts["grader"] == opened.name and graded.look.facts["judge"] is None
+
+
 def test_a_run_that_is_broken_off_goes_on(index: Index, judge: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 

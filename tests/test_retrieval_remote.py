@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from goodrate.folder_lock import FolderBusy
 from goodrate.retrieval import remote, remote_turn
 from goodrate.retrieval.store import Store
 from goodrate.retrieval.turns import writing_turn
+from served_process import started
 
 moto = pytest.importorskip("moto.server")
 
@@ -209,3 +212,30 @@ def test_a_writer_replaces_what_another_one_has_just_written(bucket: str, elsewh
     store.upsert(items(2, 1.0), None, refresh=False)
     other.upsert(items(2, 2.0), None, refresh=False)
     assert Store.open(address).all_items().frame["price"].to_list() == [2.0, 2.0]
+
+
+def test_a_server_of_an_index_on_s3_answers_and_sees_what_a_writer_commits(bucket: str) -> None:
+    address = f"{bucket}/served/index"
+    Index.create(address, items(3))
+    url, process = started("serve", address)
+    try:
+        assert process.poll() is None
+
+        def found(query: str) -> dict[str, float]:
+            with urllib.request.urlopen(f"{url}/search?query={query}", timeout=60) as answer:
+                return {one["item_id"]: one["item"]["price"] for one in json.load(answer)["results"]}
+
+        assert found("lamp") == {"i0": 1.0, "i1": 1.0, "i2": 1.0}
+        writer = Index.open(address)
+        writer.add(items(4, price=2.5))
+        writer.add(pl.DataFrame({"id": ["new"], "title": ["blue kettle"], "price": [9.0]}))
+        deadline = time.monotonic() + 60
+        while found("kettle") != {"new": 9.0}:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert found("lamp") == {f"i{n}": 2.5 for n in range(4)}
+        with urllib.request.urlopen(f"{url}/healthz", timeout=60) as answer:
+            assert json.load(answer)["items"] == 5
+    finally:
+        process.terminate()
+        process.wait(60)

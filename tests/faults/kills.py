@@ -24,10 +24,11 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 from killing import Ended, forked, imported  # noqa: E402
 from methods import METHODS, POLICIES, make_policies  # noqa: E402
 from scenarios import SCENARIOS, Scenario, make_inputs  # noqa: E402
+from servers import SERVERS  # noqa: E402
 
 from chat_server import chat_server  # noqa: E402
 
-ALL = {**SCENARIOS, **METHODS}
+ALL = {**SCENARIOS, **METHODS, **SERVERS}
 
 
 class Trials:

@@ -247,7 +247,8 @@ def _index_runs(index: Index, task: Task, tick: Tick) -> SystemRuns:
     wanted = task.qrels if candidates is None else {q: dict(hits) for q, hits in candidates.items()}
     rows = _rows(index, {item for items in wanted.values() for item in items})
     name = index.judge.name if candidates is None else index.name
-    return replace(judge_runs(task, index.judge, rows, candidates, tick, index.depth), name=name)
+    people = index.overrules or (lambda query: {})
+    return replace(judge_runs(task, index.judge, rows, candidates, tick, index.depth, people), name=name)
 
 
 def _ruled_runs(index: Index, task: Task, tick: Tick) -> SystemRuns:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from goodrate.models.encoder import Encoder
     from goodrate.ranking.results import Result as Result
     from goodrate.ranking.rule_file import RankingRules
+    from goodrate.relevance.overrules import Overruling
     from goodrate.relevance.protocol import Judge
     from goodrate.retrieval.facets import Facets as Facets
     from goodrate.retrieval.indexing import IndexReport, ItemEncoder
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 SYNC_LIMIT = 0.2  # of the items of an index, that a sync may remove unless it is told otherwise
 DEPTH = 50  # retrieved items that a judge sees
 Progress = Callable[[int, int], None]  # (done, total) items
+KEPT = ("store", "encoder", "judge", "depth", "mode", "as_typed", "judge_ms", "ranker", "online", "overrules")
 
 
 class Index:
@@ -41,20 +43,21 @@ class Index:
 
     def __init__(
         self, store: Store, encoder: ItemEncoder | None = None, judge: CalibratedJudge | None = None,
-        depth: int = DEPTH, mode: str | None = None,
-        as_typed: bool = False, rules: RankingRules | str | Path | None = None, judge_ms: float | None = None,
-        ranker: RankerChoice | None = None, online: OnlineWeights | None = None,
+        depth: int = DEPTH, mode: str | None = None, as_typed: bool = False,
+        rules: RankingRules | str | Path | None = None, judge_ms: float | None = None,
+        ranker: RankerChoice | None = None, online: OnlineWeights | None = None, overrules: Overruling | None = None,
     ) -> None:  # fmt: skip
         """judge_ms: what a search may spend on verdicts; None = no limit, all `depth` items are judged.
         mode: hybrid, lexical or dense; None = the best that the index has. as_typed: "without X" and "under 50 euro"
         are plain words. rules: ranking rules or their file; None = ranking_rules.toml of the folder, if it is there.
         ranker: a click ranker that orders the results inside their tiers. online: weights of channels that clicks move.
-        Raises ValueError for another encoder.
+        overrules: what people say in the judge's place (api.overruling.people_of). ValueError for another encoder.
         """
         if encoder is not None:
             store.require_encoder(encoder.fingerprint)
         self.store, self.encoder, self.judge, self.depth, self.mode = store, encoder, judge, depth, mode
         self.as_typed, self._rules, self.judge_ms, self.ranker, self.online = as_typed, rules, judge_ms, ranker, online
+        self.overrules = overrules
 
     @classmethod
     def create(
@@ -305,9 +308,7 @@ class Index:
 
     def but(self, **changes: Any) -> Index:
         """The same index but for some of what __init__ takes."""
-        own = {"store": self.store, "encoder": self.encoder, "judge": self.judge, "depth": self.depth}
-        asked = {"mode": self.mode, "as_typed": self.as_typed, "rules": self._rules, "judge_ms": self.judge_ms}
-        return Index(**{**own, **asked, "ranker": self.ranker, "online": self.online, **changes})
+        return Index(**{**{name: getattr(self, name) for name in KEPT}, "rules": self._rules, **changes})
 
     @property
     def rules_file(self) -> Path | None:
@@ -372,8 +373,7 @@ class Index:
         """What a judge is told of queries: facts and texts of these files, else of the index's folder."""
         from goodrate.api.judging import query_notes
 
-        beside = str(self.store.path / CONTEXTS)
-        named = contexts or (beside if judge.contexts and self.has_contexts else None)
+        named = contexts or (str(self.store.path / CONTEXTS) if judge.contexts and self.has_contexts else None)
         own = self.store.path / FACTS
         known = facts if facts is not None else own if own.is_file() else None
         return query_notes(judge, known, named, lambda: self.items, context_encoder, self.store.path)
@@ -385,10 +385,10 @@ class Index:
         from goodrate.serving.pipeline import SearchPipeline
 
         made = self.store.manifest
-        language = rules_language(made.language) or "en"
         return SearchPipeline(
-            self.store, self.searcher, self.judge, self.modes, self.rules, made.group_by, language,
-            judge_ms=self.judge_ms, ranker=self.ranker.live(self.judge) if self.ranker else None, online=self.online,
+            self.store, self.searcher, self.judge, self.modes, self.rules, made.group_by,
+            rules_language(made.language) or "en", judge_ms=self.judge_ms, overrules=self.overrules,
+            ranker=self.ranker.live(self.judge) if self.ranker else None, online=self.online,
         )  # fmt: skip
 
 

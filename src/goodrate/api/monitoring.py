@@ -186,14 +186,15 @@ def _share(share: float | None) -> str:
 
 def watch(
     index: Index | str | Path, queries: Iterable[str | tuple[str, float]] | str | Path,
-    judge: str | Path | None = None, *, grader: str | Path | None = None, judgements: Judgements | None = None,
-    depth: int = DEPTH, verdicts: str | Path | None = None, encoder: str | Path | None = None, k: int = 10,
-    page_good: float = GOOD_PAGE, page_mid: float = MID_PAGE,
+    judge: str | Path | CalibratedJudge | None = None, *, grader: str | Path | CalibratedJudge | None = None,
+    judgements: Judgements | None = None, depth: int = DEPTH, verdicts: str | Path | None = None,
+    encoder: str | Path | None = None, k: int = 10, page_good: float = GOOD_PAGE, page_mid: float = MID_PAGE,
 ) -> Watched:  # fmt: skip
-    """What to monitor. index: a folder, or an open index with its judge, as it is served. judge: the folder of the
-    judge that ranks; grader: of the one that grades, where that is another. judgements: people's labels, which
-    go before the judge's. depth: results that the judge ranks. verdicts: the file that keeps verdicts, that of the
-    index unless said. k: results of a page; page_good, page_mid: from which share of good ones on it is Good, and Mid.
+    """What to monitor. index: a folder, or an open index with its judge, as it is served. judge: the one that ranks, as
+    a folder, or open with the store that it has; grader: likewise the one that grades, where that is another.
+    judgements: people's labels, which go before the judge's. depth: results that the judge ranks. verdicts: the file
+    that keeps verdicts of a judge's folder, that of the index unless said. k: results of a page; page_good, page_mid:
+    from which share of good ones on it is Good, and Mid.
     Verdicts have no time limit, whatever the server has: a run is not to hang on the machine's load.
 
     Raises ValueError without a judge, without a query, and for labels on another scale than the judge's.
@@ -201,16 +202,19 @@ def watch(
     from goodrate.api.judging import open_judge
     from goodrate.api.serving import verdicts_file, with_judge
     from goodrate.evaluation.monitored import Cuts
+    from goodrate.relevance.judge import CalibratedJudge
 
     cuts = Cuts(page_good, page_mid, k)
     asked = most_frequent(queries)
     kept = Path(verdicts) if verdicts else None
     opened = index if isinstance(index, Index) else Index.open(index, encoder)
-    if judge is not None:
+    if isinstance(judge, CalibratedJudge):
+        opened = opened.rerank(judge, depth)
+    elif judge is not None:
         opened = with_judge(opened, str(judge), kept, depth, must_keep=True)
-    graded = None
+    graded = grader if isinstance(grader, CalibratedJudge) else None
     if grader is not None:
-        graded = open_judge(grader, store=verdicts_file(opened.store.path, kept))
+        graded = graded or open_judge(str(grader), store=verdicts_file(opened.store.path, kept))
         graded = graded.with_notes(opened.notes(graded))
     watched = Watched(opened.but(judge_ms=None), asked, graded, judgements, cuts)
     if graded is None and opened.judge is None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from goodrate.catalog.judgements import Judgements
     from goodrate.relevance.entity_judge import EntityJudge
     from goodrate.relevance.judge_card import JudgeCard
+    from goodrate.relevance.overrules import Overruling
     from goodrate.relevance.pairs import JudgedPair
     from goodrate.scale import RelevanceScale
 
@@ -57,6 +58,17 @@ def preview_labels(file: Path | None, judge: str | None, workbench: Path | None 
         raise ValueError(f"--judgements {file} is for overrides: --model JUDGE of kind entity, and --workbench DIR")
     _entity_card(judge)
     return read_judgements(file, scale=scale_of(judge))
+
+
+def people_of(workbench: str | Path) -> Overruling:
+    """What people say of a query's items in a workbench (docs/overrules.md), for Index.but(overrules=...).
+
+    Raises FileNotFoundError where there is no workbench.
+    """
+    from goodrate.api.comparing import existing_workbench
+    from goodrate.serving.workbench.overrules import Overrules
+
+    return Overrules(existing_workbench(workbench)).of_query
 
 
 def scale_of(judge: str | Path) -> RelevanceScale:

@@ -88,9 +88,9 @@ def warm(
     if not isinstance(store, VerdictStore):
         raise ValueError("no judge that keeps verdicts: name a judge's folder, or open_judge(FOLDER, store=FILE)")
     fill, told = _filling(reranked, entities) if entities is not None else (lambda query: 0, None)
-    *counts, computed = _searched(reranked, listed, max_minutes, progress, fill)
+    report, computed = _searched(reranked, listed, max_minutes, progress, fill)
     filled = replace(told, computed=computed) if told is not None else None
-    return WarmReport(*counts, verdicts=sum(store.counts().values()), filled=filled)
+    return replace(report, verdicts=sum(store.counts().values()), filled=filled)
 
 
 def _filling(index: Index, entities: int) -> tuple[Filled, EntityFill]:
@@ -114,9 +114,10 @@ def _parts(items: Catalog) -> Iterable[list[dict[str, object]]]:
 
 def _searched(
     index: Index, queries: Sequence[str], max_minutes: float | None, progress: Warmth | None, fill: Filled
-) -> tuple[int, int, int, int, int, int]:
-    """Search for the queries while there is time. Each search keeps its verdicts; the counts of WarmReport, and how
-    many verdicts `fill` has computed."""
+) -> tuple[WarmReport, int]:
+    """Search for the queries while there is time. Each search keeps its verdicts. The report but for what the file
+    holds, and how many verdicts `fill` has computed.
+    """
     end = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     done = stored = judged = failed = computed = 0
     for query in queries:
@@ -130,7 +131,7 @@ def _searched(
         done += 1
         if progress is not None:
             progress(done, len(queries))
-    return done, len(queries), stored, judged, failed, computed
+    return WarmReport(done, len(queries), stored, judged, failed, verdicts=0), computed
 
 
 def _reranked(folder: Path, judge: str | Path | None, verdicts: str | Path | None, depth: int | None) -> Index:

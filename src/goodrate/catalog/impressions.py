@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import polars as pl
 from goodrate.catalog.event_times import EXPECTED, event_times
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.readers import as_text
-from goodrate.catalog.tables import ROW, read_table
-from goodrate.catalog.ubi import SIGNS, is_ubi, read_ubi
+from goodrate.catalog.tables import ROW, read_table, write_table
+from goodrate.catalog.ubi import CLICKED, SEEN, SIGNS, is_ubi, read_ubi
 
 COLUMNS = ("query", "item_id", "position", "clicked")
 MAPPED = "--set events_map.{0}"
@@ -48,23 +49,58 @@ class Impressions:
         return cls(names["query"], names["item_id"], codes["query"], codes["item_id"], *numbers)
 
 
-def read_impressions(path: str | Path, mapping: dict[str, str] | None = None, skip_bad: int = 0) -> pl.DataFrame:
-    """Impressions of a csv, tsv, jsonl or parquet file, or of all such files of a folder by name: COLUMNS, and time
-    where a file has one.
+@dataclass(frozen=True)
+class ImpressionLog:
+    """What was shown and clicked. frame: query, item_id, position (null where nothing says it), clicked, time (UTC).
 
-    mapping: our column -> the file's. Files of user behaviour insights are known by their columns (ubi.py); an item
-    that was clicked and of which nothing says where it stood is left out of theirs. Raises FileNotFoundError, and
-    ValueError with file, row, column and what was expected: a position below 1, a click that is neither 0 nor 1, an
-    empty query or item, a time that is none.
+    skipped: rows that were left out and why. notes: what was taken how.
     """
-    path = Path(path)
-    files = sorted(p for p in path.iterdir() if p.is_file() and p.name[0] not in "._") if path.is_dir() else [path]
-    if not files:
+
+    frame: pl.DataFrame
+    skipped: tuple[BadRow, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def write(self, path: str | Path) -> None:
+        """As parquet, csv or jsonl by the ending; parquet is what `stream_events` reads."""
+        write_table(Path(path), self.frame, ".parquet")
+
+
+def read_impressions(
+    files: str | Path | Sequence[str | Path], *, mapping: Mapping[str, str] | None = None, clicks: Sequence[str] = (),
+    impressions: Sequence[str] = (), skip_bad: int = 0,
+) -> ImpressionLog:  # fmt: skip
+    """Impressions of UBI files (queries and events), or of tables of query, item_id, position, clicked and time.
+
+    files: one or several (csv, tsv, jsonl, parquet, ...), or a folder, all of whose files are read by name. mapping:
+    our column -> the table's. clicks, impressions: names of UBI actions that are one; those of catalog/ubi.py unless
+    given. Raises FileNotFoundError, and ValueError with file, row, column and what was expected: a position below 1, a
+    click that is neither 0 nor 1, an empty query or item, a time that is none.
+    """
+    named = _files(Path(files)) if isinstance(files, str | Path) else [Path(file) for file in files]
+    if not named:
+        raise ValueError("no event file is named")
+    if mapping is None and is_ubi(read_table(named[0], SIGNS[0] | SIGNS[1]).columns):
+        read = read_ubi(named, clicks or CLICKED, impressions or SEEN, skip_bad)
+        return ImpressionLog(read.frame, read.skipped, read.notes)
+    if clicks or impressions:
+        raise ValueError(f"{named[0]} is no UBI file, the only kind in which actions have names")
+    frames = [_read(file, dict(mapping or {}), skip_bad) for file in named]
+    return ImpressionLog(pl.concat(frames, how="diagonal"))
+
+
+def placed_impressions(path: str | Path, mapping: dict[str, str] | None = None, skip_bad: int = 0) -> pl.DataFrame:
+    """COLUMNS, and time where a file has one, of those impressions that say where the item stood: a click without a
+    position teaches nothing of positions. path, mapping, errors: as read_impressions.
+    """
+    return read_impressions(path, mapping=mapping, skip_bad=skip_bad).frame.filter(pl.col("position").is_not_null())
+
+
+def _files(path: Path) -> list[Path]:
+    """The file, or those of the folder. ValueError for a folder without one."""
+    found = sorted(p for p in path.iterdir() if p.is_file() and p.name[0] not in "._") if path.is_dir() else [path]
+    if not found:
         raise ValueError(f"{path} holds no event file")
-    if mapping is None and is_ubi(read_table(files[0], SIGNS[0] | SIGNS[1]).columns):
-        return read_ubi(files, skip_bad=skip_bad).frame.filter(pl.col("position").is_not_null())
-    frames = [_read(file, mapping or {}, skip_bad) for file in files]
-    return pl.concat(frames, how="diagonal")
+    return found
 
 
 def _read(path: Path, mapping: dict[str, str], skip_bad: int) -> pl.DataFrame:

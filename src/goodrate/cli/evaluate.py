@@ -21,6 +21,7 @@ from goodrate.cli.options import (
     LabelMap,
     MergeRule,
     Mode,
+    People,
     Queries,
     Raters,
     Rules,
@@ -71,6 +72,8 @@ Examples:
   goodrate evaluate shop-index --judgements ratings.csv --map item_id=docid --scale graded_0_3 --judged-only
 
   goodrate evaluate shop-index --judgements labels.csv --systems lexical,judge --model runs/judge/judge --plot a.png
+
+  goodrate evaluate shop-index --judgements labels.csv --systems judge --model runs/judge/judge --workbench team
 
   goodrate evaluate shop-index --judgements qrels.txt --queries topics.tsv --run engine.trec --per-query all.csv
 
@@ -134,6 +137,7 @@ def evaluate(
     context_encoder: ContextEncoder = None,
     encoder: Encoder = None,
     rules: Rules = None,
+    workbench: People = None,
     judged_only: JudgedOnly = False,
     single_grade: SingleGrade = "keep",
     trained_queries: TrainedQueries = "drop",
@@ -152,23 +156,22 @@ def evaluate(
 
     _require_files(plot, per_query, changes, facts)
     plain = Index.open(index, words_only=True)
-    runs = _runs(run or [])
+    runs: dict[str, Index | RunFile] = {**_runs(run or [])}
     names = chosen_systems(systems, plain.store.fingerprint is not None, model, list(runs))
     pair = compared(changes, compare, names) if changes or compare else None
-    of_judge = {"model": model, "contexts": contexts, "context_encoder": context_encoder, "rerank": rerank}
-    _require_effect(names, judged_only, rules, of_judge)
+    of_judge = {"contexts": contexts, "context_encoder": context_encoder, "rerank": rerank, "workbench": workbench}
+    _require_effect(names, judged_only, rules, {"model": model, **of_judge})
     texts = named_texts(model, contexts, context_encoder, index / "contexts.jsonl") if model else None
-    how = (scale, format, parse_mapping(map), skip_bad, queries, column_names(raters), merge, labels_by)
-    labels = _joined(judgements, how, plain)
+    told = (format, parse_mapping(map), skip_bad, queries, column_names(raters), merge, labels_by)
+    labels = _joined(judgements, (scale, *told), plain)
     judge = _judge(plain, model, facts, texts, context_encoder) if model and "judge" in names else None
     words_only = not {"dense", "hybrid", "rules"} & set(names) and (judge is None or rerank == "lexical" or judged_only)
     opened = plain if words_only else Index.open(index, encoder).but(rules=rules)
-    other: dict[str, Index | RunFile] = {**runs, **({"judge": opened.rerank(judge, depth, rerank)} if judge else {})}
-    chosen = [other.get(name, name) for name in names]
+    runs |= {"judge": _reranked(opened, judge, depth, rerank, workbench)} if judge else {}
     with tick_progress("queries", len(labels.queries()) * len(names)) as tick:
         evaluation = measure(
-            chosen, labels, index=opened, judged_only=judged_only, drop_single_grade=single_grade == "drop",
-            trained_queries=trained_queries, k=k, seed=seed, tick=tick,
+            [runs.get(name, name) for name in names], labels, index=opened, judged_only=judged_only,
+            drop_single_grade=single_grade == "drop", trained_queries=trained_queries, k=k, seed=seed, tick=tick,
         )  # fmt: skip
     _report_left_out(evaluation, as_json)
     _write(evaluation, plot, per_query, changes, pair)
@@ -280,6 +283,14 @@ def _judge(index: Index, model: Path, facts: Path | None, contexts: str | None, 
     if judge.contexts and contexts is None:
         console.print("every query is judged without a text; this judge reads some: --contexts FILE")
     return judge.with_notes(notes)
+
+
+def _reranked(index: Index, judge: CalibratedJudge, depth: int, mode: str | None, workbench: Path | None) -> Index:
+    """The index with the judge, and what people say in its place."""
+    from goodrate.api.overruling import people_of
+
+    reranked = index.rerank(judge, depth, mode)
+    return reranked.but(overrules=people_of(workbench)) if workbench else reranked
 
 
 def _joined(path: Path, how: tuple[Any, ...], index: Index) -> Judgements:

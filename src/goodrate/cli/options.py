@@ -173,6 +173,12 @@ Verdicts = Annotated[
     Path | None,
     typer.Option(help="File that keeps verdicts. Default: verdicts.sqlite in INDEX.", show_default=False),
 ]
+People = Annotated[
+    Path | None,
+    typer.Option(
+        "--workbench", help="Folder whose overrules, people's verdicts, count in the judge's place.", show_default=False
+    ),
+]
 Workbench = Annotated[
     Path | None,
     typer.Option(

@@ -21,6 +21,7 @@ from goodrate.cli.options import (
     Judge,
     JudgeMs,
     Mode,
+    People,
     Ranker,
     Rules,
     Verdicts,
@@ -38,7 +39,8 @@ app = verb_app()
 # Channel -> the heading of its ranks.
 CHANNELS = {"identifier": "code", "lexical": "words", "synonym": "synonyms", "dense": "meaning"}
 COLUMNS = ("brand", "category", "price", "rating")  # shown when any result has one
-EXTRA = {"tier": "tier", "utility": "utility", "variant_count": "variants", "rules": "rules"}  # the same, behind the id
+# the same, behind the id
+EXTRA = {"tier": "tier", "set_by": "set by", "utility": "utility", "variant_count": "variants", "rules": "rules"}
 TITLE_CHARS = 120  # marketplaces have titles of 500
 
 GroupBy = Annotated[
@@ -86,6 +88,8 @@ Examples:
 
   goodrate search shop-index "desk lamp" --model runs/judge/judge --judge-ms 200
 
+  goodrate search shop-index "desk lamp" --model runs/judge/judge --workbench team
+
   goodrate search shop-index "desk lamp" --model runs/judge/judge --ranker runs/clicks/ranker
 """
 
@@ -114,6 +118,7 @@ def search(
     depth: Depth = 50,
     judge_ms: JudgeMs = None,
     verdicts: Verdicts = None,
+    workbench: People = None,
     ranker: Ranker = None,
     across_tiers: AcrossTiers = False,
     image: Annotated[
@@ -132,7 +137,7 @@ def search(
         raise ValueError("give a QUERY, or --image FILE to search by a picture")
     if rules is not None and no_rules:
         raise ValueError("--rules FILE and --no-rules exclude each other")
-    judging = {"model": model, "verdicts": verdicts, "judge_ms": judge_ms}
+    judging = {"model": model, "verdicts": verdicts, "judge_ms": judge_ms, "workbench": workbench}
     ordering = {"rules": rules, "as_typed": as_typed, "depth": depth}
     opened = _opened(index, encoder, mode == "lexical", ordering, judging, ranker, across_tiers)
     if not no_rules:
@@ -158,14 +163,17 @@ def _opened(
 ) -> Index:  # fmt: skip
     """The index with what orders its results: rules, ranker, judge. ValueError for a judge's option without one."""
     from goodrate.api.index import Index
+    from goodrate.api.overruling import people_of
     from goodrate.api.ranker import ranker_choice
     from goodrate.api.serving import with_judge
 
-    if judging["model"] is None and (judging["judge_ms"] is not None or judging["verdicts"] is not None):
-        raise ValueError("--judge-ms and --verdicts are for a judge, and there is none: --model JUDGE")
+    if judging["model"] is None and any(value is not None for value in judging.values()):
+        raise ValueError("--judge-ms, --verdicts and --workbench are for a judge, and there is none: --model JUDGE")
+    workbench = judging.pop("workbench")
     chosen = ranker_choice(ranker, across_tiers)
     with uncollected(), status_console.status("loading"):
         opened = Index.open(path, encoder, words_only=words_only).but(**ordering, ranker=chosen)
+        opened = opened.but(overrules=people_of(workbench)) if workbench else opened
         return with_judge(opened, depth=ordering["depth"], **judging) if judging["model"] is not None else opened
 
 
@@ -206,6 +214,8 @@ def _summary(response: SearchResponse, rows: list[dict[str, Any]], items: int, m
     said += [f"read as a condition: {span.text}" for span in response.spans]
     if _judging(response):
         said.append(f"{response.judged} judged ({response.cached} stored, {response.live} now)")
+    if people := sum("set_by" in row for row in rows):
+        said.append(f"{people} of them by a person")
     if response.failed:
         said.append(f"{response.failed} without a verdict")
     if response.left:
@@ -226,6 +236,7 @@ def _result(result: Result) -> dict[str, Any]:
     of_search = {"rank": result.rank, "score": round(result.score, 6), "excluded": result.excluded}
     verdict = result.verdict
     judged = {} if verdict is None else {"tier": verdict.tier, "label": verdict.label, "gain": verdict.expected_gain}
+    judged |= {"set_by": verdict.overrule["by"]} if verdict is not None and verdict.overrule else {}
     judged |= {} if result.utility is None else {"utility": round(result.utility, 6)}
     variants = {"variants": [asdict(variant) for variant in result.variants], "variant_count": result.variant_count}
     return {**of_search, **result.item, "channels": channels, "rules": list(result.rules), **judged, **variants}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from goodrate.evaluation.classification import FAILED
 from goodrate.evaluation.metrics import Qrels, Run
+from goodrate.relevance.overrules import Overruling, overruled_rows
 from goodrate.retrieval.table import id_condition
 
 if TYPE_CHECKING:
@@ -98,16 +98,18 @@ def judge_runs(
     candidates: Run | None = None,
     tick: Callable[[], None] = lambda: None,
     depth: int = RERANK_DEPTH,
+    overrules: Overruling = lambda query: {},
 ) -> SystemRuns:
     """Items ordered by the judge's expected gain.
 
     rows: item_id -> catalogue row. candidates: what to rerank when not the judged lists: the first `depth` are judged,
     the others follow in their order. An item the judge failed on is last of those judged, and counted: it has no
-    grade, but a page has to show it somewhere.
+    grade, but a page has to show it somewhere. overrules: people's verdicts, which order in the judge's place; labels
+    stay the judge's.
     """
     run: dict[str, list[tuple[str, float]]] = {}
     labels: dict[tuple[str, str], int] = {}
-    failed = 0
+    failed = people = 0
     for query_id, query in task.queries.items():
         ordered = task.judged_items(query_id) if candidates is None else best_first(candidates[query_id])
         items = ordered if candidates is None else ordered[:depth]
@@ -115,14 +117,17 @@ def judge_runs(
             continue  # no candidate: the query is missing
         p = judge.probabilities(query, [rows[item] for item in items])
         predicted = judge.labels(p)
-        broken = predicted == FAILED
+        p, count = overruled_rows(p, items, overrules(query), judge.scale)
+        broken, people = np.isnan(p).any(axis=1), people + count
         gains = np.where(broken, -1.0, judge.scale.expected_gain(np.nan_to_num(p)))
         failed += int(broken.sum())
         rest = [(item, -2.0 - rank) for rank, item in enumerate(ordered[len(items) :])]
         run[query_id] = [*zip(items, gains.tolist(), strict=True), *rest]
         labels |= {(query_id, item): int(label) for item, label in zip(items, predicted, strict=True)}
         tick()
-    return SystemRuns("judge", [run], (f"{failed} pairs failed",) if failed else (), labels)
+    told = [f"{failed} pairs failed"] if failed else []
+    told += [f"{people} verdicts are people's, not the judge's"] if people else []
+    return SystemRuns("judge", [run], tuple(told), labels)
 
 
 def best_first(scored: Sequence[tuple[str, float]]) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import nn
 
-from goodrate.catalog.impressions import Impressions, read_impressions
+from goodrate.catalog.impressions import Impressions, placed_impressions
 from goodrate.learning.click_terms import Correction
 from goodrate.learning.fit import FitResult, FitSettings, fit
 from goodrate.learning.source import seed_of
@@ -168,8 +168,8 @@ class Training:
 
 
 def _read(settings: Settings) -> Impressions:
-    """The log as it is. Raises as read_impressions."""
-    return Impressions.of(read_impressions(settings.events, settings.events_map or None, settings.skip_bad))
+    """The log as it is. Raises as placed_impressions."""
+    return Impressions.of(placed_impressions(settings.events, settings.events_map or None, settings.skip_bad))
 
 
 def _growth(settings: Settings, known: int) -> Iterator[Impressions]:
@@ -229,7 +229,7 @@ def _propensities(settings: Settings, log: LogFeatures, rows: np.ndarray) -> np.
     if settings.propensities is not None:
         return np.asarray(settings.propensities)
     if settings.randomised is not None:
-        random = Impressions.of(read_impressions(settings.randomised, settings.events_map or None, settings.skip_bad))
+        random = Impressions.of(placed_impressions(settings.randomised, settings.events_map or None, settings.skip_bad))
         return from_randomised(random.position, random.clicked)
     if settings.correction != "ipw":
         return None

@@ -6,7 +6,7 @@ relevance.overrides are another thing: what an editor says of classes of entitie
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,6 +48,7 @@ class Overrule:
 
 
 Known = Mapping[str, Overrule]  # the overrules of one query by item id
+Overruling = Callable[[str], Known]  # what people say of the items of a query
 
 
 def overruled(
@@ -64,6 +65,19 @@ def overruled(
         if one is not None and one.label in scale:
             found[place] = _verdict(one, found[place], scale, beta_cum)
     return found
+
+
+def overruled_rows(
+    probabilities: np.ndarray, items: Sequence[str], known: Known, scale: RelevanceScale
+) -> tuple[np.ndarray, int]:
+    """Probabilities (N, L) of N items with people's verdicts, as `overruled`; and how many of these there are."""
+    rows, count = probabilities, 0
+    for place, item in enumerate(items):
+        one = known.get(item)
+        if one is not None and one.label in scale:
+            rows = rows.copy() if rows is probabilities else rows
+            rows[place], count = np.eye(len(scale))[scale.index(one.label)], count + 1
+    return rows, count
 
 
 def _verdict(one: Overrule, judged: Verdict | None, scale: RelevanceScale, beta_cum: float) -> Verdict:

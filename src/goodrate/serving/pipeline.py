@@ -16,7 +16,7 @@ from goodrate.ranking.rule_file import RankingRules
 from goodrate.ranking.sorting import RELEVANCE, SORTED_AMONG, check_sort, relevant, sorted_results
 from goodrate.ranking.variants import UNGROUPED, GroupOf, check_group_by, group_of
 from goodrate.relevance.judge import CalibratedJudge
-from goodrate.relevance.overrules import Known, overruled
+from goodrate.relevance.overrules import Overruling, overruled
 from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.verdicts import Verdict
 from goodrate.retrieval.facets import checked_names
@@ -54,11 +54,13 @@ class SearchPipeline:
         judge_ms: float | None = None,
         ranker: LiveRanker | None = None,
         online: OnlineWeights | None = None,
+        overrules: Overruling | None = None,
     ) -> None:
         """modes: those that the index supports, the default first. group_by: how results are grouped unless a request
         says otherwise. language: whose rules read measures in titles. today: the day by which ranking rules apply.
         judge_ms: what a search may spend on verdicts unless it says otherwise; None = no limit. ranker: orders results
-        inside their tiers. online: the weights of the searcher, where clicks move them.
+        inside their tiers. online: the weights of the searcher, where clicks move them. overrules: what people say of a
+        query's items in the judge's place.
         """
         self.store = store
         self.judge, self.online = judge, online
@@ -67,7 +69,7 @@ class SearchPipeline:
         self._rules, self._group_by, self._language, self._today = rules or RankingRules(), group_by, language, today
         self._judge_ms, self.ranker = judge_ms, ranker
         self.desk = JudgeDesk()
-        self.overrules: Callable[[str], Known] = lambda query: {}  # what people say of a query's items
+        self.overrules: Overruling = overrules or (lambda query: {})
 
     def start(self) -> None:
         """Have each model work in a thread of its own from here on."""
