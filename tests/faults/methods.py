@@ -122,15 +122,17 @@ def _click_ranker(folder: Path) -> None:
 # ---- logs: whatever was acknowledged is there
 
 
-def _acknowledged(write: Callable[[Path], Callable[[int], object]]) -> Callable[[Path], None]:
-    """Write ENTRIES entries, those of an earlier trial left out, and note each when its call has come back."""
+def _acknowledged(
+    write: Callable[[Path], Callable[[int], object]], entries: int = ENTRIES
+) -> Callable[[Path], None]:  # fmt: skip
+    """Write so many entries, those of an earlier trial left out, and note each when its call has come back."""
 
     def act(folder: Path) -> None:
         kept = folder / "acknowledged"
         done = len(kept.read_bytes()) if kept.exists() else 0
         entry = write(folder)
         with open(kept, "ab", buffering=0) as notes:
-            for number in range(done, ENTRIES):
+            for number in range(done, entries):
                 entry(number)
                 notes.write(b".")
                 os.fsync(notes.fileno())

@@ -17,6 +17,7 @@ from scenarios import Scenario, _index
 
 LABELS = ("irrelevant", "mismatch", "related", "excellent")
 FILES, ROWS = 6, 400  # of the stream of events
+SAID = 20  # to a server
 
 
 # ---- side-by-side votes, people's verdicts, overrides of entities: whatever was acknowledged is there
@@ -103,7 +104,7 @@ def _serve(folder: Path) -> None:
         told = {"query": f"q{number}", "item_id": f"i{number}", "label": LABELS[number % 4], "by": "ann"}
         _asked(port, "POST", "/overrules", told)
 
-    _acknowledged(lambda _: said)(folder)
+    _acknowledged(lambda _: said, SAID)(folder)
     stop.set()
 
 
