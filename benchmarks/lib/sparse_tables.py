@@ -45,7 +45,8 @@ def memory_table(records: Records) -> str:
 def plateau_table(records: Records) -> str:
     """A row an update that was looked at; live ids and memory of each stream."""
     curves = [record for record in records if "curve" in record]
-    rows = [["update", *(f"{one['fresh']:,} new ids an update: live ids, MB of tensors, MB resident" for one in curves)]]
+    told = "new ids an update: live ids, MB of tensors, MB resident"
+    rows = [["update", *(f"{one['fresh']:,} {told}" for one in curves)]]
     for points in zip(*(one["curve"] for one in curves), strict=True):
         cells = [f"{p['live']:,}, {p['bytes'] / 1e6:,.1f}, {p['rss'] / 1e6:,.0f}" for p in points]
         rows.append([str(points[0]["update"]), *cells])
