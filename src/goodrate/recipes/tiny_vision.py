@@ -54,7 +54,7 @@ def heads_of(products: ProductSet) -> dict[str, tuple[str, ...]]:
     heads = {name: names for name, names in {"": products.categories, **products.values}.items() if names}
     if not heads:
         raise ValueError(
-            "the products have neither categories nor attributes that a picture could show; expected a column category, or "
+            "the products have neither categories nor attributes that a picture could show; expected categories, or "
             "text attributes of 2 to 40 values, each at least twice"
         )
     return heads
