@@ -74,10 +74,12 @@ def _rival_minus(base: Results, name: str) -> str:
 
 def real_table(results: Results) -> str:
     """Open questions on photographs."""
-    rows = [["data", "arm", "train", "questions", "adapters", "nearest 5", "linear probe", "most frequent"]]
+    told = ["data", "language model", "arm", "updates", "pictures", "questions"]
+    rows = [[*told, "adapters", "nearest 5", "linear probe", "most frequent"]]
     for one in results:
         cells = [_level(one[name]["right"]) for name in ("model", "nearest", "probe", "majority")]
-        rows.append([one["real"], one["arm"], str(one["train"]), str(one["questions"]), *cells])
+        told = [one["real"], one["language model"], one["arm"], f"{one['updates']} of {one['batch']} questions"]
+        rows.append([*told, f"{one['train']} learned, {one['test']} asked", str(one["questions"]), *cells])
     note = "Open questions, accuracy with its 95 % interval over questions; all systems read the same tokens."
     return "## Photographs\n\n" + markdown(rows) + "\n\n" + note
 
