@@ -113,7 +113,7 @@ def test_it_learns_the_order_and_the_labels_of_its_queries(tmp_path: Path) -> No
     lists = task.lists
     assert lost == 0 and [len(one.graded) for one in lists] == [2] * 8
     records: list[dict[str, Any]] = []
-    assert judge_cross_encoder.train(settings, model, task, FOUR_LEVEL, tmp_path / "run", records.append) == ""
+    assert judge_cross_encoder.train(settings, model, task, FOUR_LEVEL, tmp_path / "run", records.append) is None
     assert records[-1]["labels"] < 0.2 < records[0]["labels"] and records[-1]["order"] < 0.1 < records[0]["order"]
     tokens = [pair.tokens for one in lists for pair in one.graded]
     assert model.numbers(tokens).argmax(axis=1).tolist() == [pair.label for pair in pairs]
@@ -157,11 +157,17 @@ def made(folder: Path, colours: bool, **more: Any) -> tuple[Any, Any, list[Judge
                    label=3 * (query.startswith(colour)) if colours else int(rng.integers(0, 4)))
         for query in names for colour in (*COLOURS, "green")
     ]  # fmt: skip
-    chosen = {"max_tokens": 24, "fields": ["title"], "layers": None, "queries": 4, "check_share": 0.4, **more}
+    chosen = {"max_tokens": 24, "fields": ["title"], "layers": None, "queries": 4, "check_share": 0.4, "epochs": 20, **more}
     settings = Settings(model=str(folder), fit={"updates": 60, "precision": "fp32", "evaluate_every": 20}, **chosen)
     model = CrossEncoder(encoder, 4, 24)
     model.silence()
     return model, judge_cross_encoder.started(settings, pairs, FOUR_LEVEL), pairs, settings
+
+
+def trained(settings: Settings, model: Any, task: Any, out: Path, progress: Any = lambda record: None) -> str:
+    """What the recipe does and says."""
+    best = judge_cross_encoder.train(settings, model, task, FOUR_LEVEL, out, progress)
+    return judge_cross_encoder.settled(model, task, best)
 
 
 def test_before_the_first_update_it_is_the_calibrated_cosine(tmp_path: Path) -> None:
@@ -186,7 +192,7 @@ def test_what_held_out_queries_do_not_confirm_is_not_kept(tmp_path: Path) -> Non
     task, _ = judge_cross_encoder.task_of(settings, model, pairs, FOUR_LEVEL, start, {})
     assert not {one.query for one in task.checked} & {query for query in _queries_of(task, pairs)}
     records: list[dict[str, Any]] = []
-    said = judge_cross_encoder.train(settings, model, task, FOUR_LEVEL, tmp_path / "run", records.append)
+    said = trained(settings, model, task, tmp_path / "run", records.append)
     assert said.startswith("training added nothing") and said.endswith(f"the judge is {judge_cross_encoder.COSINE}")
     assert sum("held_out_loss" in one for one in records) == 3
     judge_cross_encoder.write(tmp_path / "judge", Card(scale="four_level", max_tokens=24), model, start)
@@ -206,12 +212,11 @@ def test_what_held_out_queries_confirm_is_kept(tmp_path: Path) -> None:
     model, start, pairs, settings = made(tmp_path / "encoder", colours=True, learning_rate=2e-3)
     task, _ = judge_cross_encoder.task_of(settings, model, pairs, FOUR_LEVEL, start, {})
     before = task.losses(model).mean()
-    said = judge_cross_encoder.train(settings, model, task, FOUR_LEVEL, tmp_path / "run", lambda record: None)
+    said = trained(settings, model, task, tmp_path / "run")
     assert "which are kept" in said and task.losses(model).mean() < 0.8 * before
     few, _ = judge_cross_encoder.task_of(settings, model, pairs[:40], FOUR_LEVEL, start, {})
-    assert few.alone and "fewer than 8 training queries could be held out" in judge_cross_encoder.train(
-        settings, model, few, FOUR_LEVEL, tmp_path / "none", lambda record: None
-    )
+    assert few.alone
+    assert "fewer than 8 training queries could be held out" in trained(settings, model, few, tmp_path / "none")
 
 
 def test_a_killed_run_with_a_start_ends_as_one_that_was_not(tmp_path: Path) -> None:
@@ -231,9 +236,7 @@ def test_a_killed_run_with_a_start_ends_as_one_that_was_not(tmp_path: Path) -> N
             settings.fit.checkpoint_updates = 10
             task, _ = judge_cross_encoder.task_of(settings, model, pairs, FOUR_LEVEL, start, {})
             try:
-                said = judge_cross_encoder.train(
-                    settings, model, task, FOUR_LEVEL, tmp_path / out, progress or (lambda record: None)
-                )
+                said = trained(settings, model, task, tmp_path / out, progress or (lambda record: None))
             except Stop:
                 continue
         ends.append((said, model.head.weight.detach().numpy().tobytes()))

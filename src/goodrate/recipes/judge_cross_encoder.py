@@ -115,7 +115,7 @@ def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -
     before = pretraining_lists(model, settings, pairs, hood) if settings.pretrain else []
     for folder, chosen in remembered:  # last: what cannot start binds no folder to its data
         folder.begin(chosen, settings.fit.seed)
-    notes = [train(settings, model, task, data.scale, out, progress, before)]
+    notes = [settled(model, task, train(settings, model, task, data.scale, out, progress, before))]
     with new_folder(out / "judge") as beside:
         write(beside, replace(card, labelled_pairs=len(pairs) - lost), model, start)
     rival = data.baseline or settings.encoder or settings.model
@@ -183,14 +183,13 @@ def write(folder: Path, card: Card, model: CrossEncoder, start: EncoderJudge | N
 def train(
     settings: Settings, model: CrossEncoder, task: Task, scale: RelevanceScale, out: Path, progress: Progress,
     before: Sequence[GradedList] = (),
-) -> str:  # fmt: skip
+) -> BestState | None:  # fmt: skip
     """Train in place, first on the lists `before` where there are some; a killed run resumes from `out`.
 
-    Returns what is to be said: with queries that were held out the model ends in its best state on them, and with
-    numbers of 0 where that is not surely better than the start.
+    With queries that were held out the model ends in its best state on them, which is returned.
     """
     if task.alone:
-        return told(None, COSINE)
+        return None
     if model.encoder.device.type == "cpu":
         model.network.set_attn_implementation("eager")  # sdpa's backward is the slower one on CPUs
     if before:
@@ -202,9 +201,15 @@ def train(
     best = BestState(model, lambda: task.losses(model)) if task.checked else None
     _fit(settings, model, task.lists, scale, RunFolder(out), progress, best)
     model.eval()
+    if best is not None:
+        best.restore()
+    return best
+
+
+def settled(model: CrossEncoder, task: Task, best: BestState | None) -> str:
+    """Numbers of 0 where the best state is not surely better than the start; what is to be said of the training."""
     if best is None:
-        return ""
-    best.restore()
+        return told(None, COSINE) if task.alone else ""
     if not best.helped:
         model.silence()
     return told(best, COSINE)
