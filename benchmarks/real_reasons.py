@@ -1,25 +1,23 @@
 """Does a reason help a judge on real text, and does GRPO after it? TaoSR1's chain on the labels of a real catalogue.
 
-python benchmarks/real_reasons.py taught                            what reasons of facts are written, and if they are true
-python benchmarks/real_reasons.py run --data esci150 --model GEMMA --encoder MINILM --arms labels,reasons --folds 0
-python benchmarks/real_reasons.py table --write                     benchmarks/results/real_reasons.md
+python benchmarks/real_reasons.py taught                what reasons of facts are written, and whether they are true
+python benchmarks/real_reasons.py run --model GEMMA --encoder MINILM --arms labels,reasons,reasons_grpo
+python benchmarks/real_reasons.py table --write         benchmarks/results/real_reasons.md
 
-GEMMA: a causal language model's folder, best trimmed on the catalogue (goodrate trim); MINILM: a text encoder's. Both of
-../shared/tools/fixtures.py. The queries are dealt into five folds (seed 0, as the first deal of real_judges.py); an arm
-is trained on four and scores the fifth. Each (data, arm, seed, fold) is a file in the work folder: run it again and it
-goes on. The probe reads what real_judges.py kept. Results hold no text of the data.
+GEMMA: a causal language model's folder, best trimmed on the catalogue (goodrate trim); MINILM: a text encoder's. Both
+are of ../shared/tools/fixtures.py. The queries are dealt into five folds (seed 0, as the first deal of real_judges.py);
+an arm is trained on four and scores the fifth. Each (data, arm, seed, fold) is a file in the work folder: run it again
+and it goes on. The probe reads what real_judges.py kept. Results hold no text of the data.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,24 +29,26 @@ from goodrate.models.adapter import LoraSettings
 from goodrate.recipes import judge_dpo, judge_grpo, judge_sft
 from goodrate.recipes.judge_folder import open_start
 from goodrate.recipes.score_sum import LabelledPairs, Member, ScoreSums, probabilities_out_of_fold, probe_scores
+from goodrate.recipes.untrained_members import COSINE, WORDS
+from goodrate.relevance.calibration import softmax
 from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.lm_judge import LmJudge
 from goodrate.relevance.pairs import JudgedPair
-from goodrate.relevance.rationale import FACT_STEPS, WORD_FACT, label_text, parse, write
+from goodrate.relevance.rationale import write
 from goodrate.relevance.rulebook import BOOKS, named_rulebook
 from goodrate.run_folder import code_versions, write_atomic
 from goodrate.teaching.fact_reading import FactReader
 from goodrate.teaching.fact_teacher import FactTeacher
+from lib.fact_reasons import explained, looked_up
 from lib.queue import RESULTS, WORK
 from lib.tables import add_table, markdown
-from real_judges import NEGATIONS, Judged, cell, features_of, kept_cosines, members_of
+from real_judges import NEGATIONS, Judged, cell, features_of, members_of
 from real_trained_judges import row
 
 NAME = "real_reasons"
 RULES = {"esci150": "esci", "chorus": "graded_0_3"}
 ITEM_TOKENS, NEW_TOKENS = 64, 48
 SILVER_WEIGHT, LABEL_WEIGHT = 0.5, 8.0  # an example with a reason has some 25 tokens beside its label
-EXPLAINED = 48  # pairs whose reason is decoded
 ARMS = {
     "labels": "labels alone",
     "reasons": "with reasons",
@@ -60,7 +60,7 @@ FROM = {"reasons_more": "reasons", "reasons_grpo": "reasons", "reasons_dpo": "re
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """Labelled pairs of a catalogue with their reasons of facts."""
 
@@ -115,7 +115,8 @@ def taught(data: Annotated[str, typer.Option(help="Of chorus, esci150.")] = ",".
         looked = [looked_up(fact, pair, case.teacher.reader) for fact, pair in facts]
         rules = Counter(why.rule for _, why in pairs)
         led = [case.teacher.decide(read) for read in case.teacher.reader.read(case.data.pairs)]
-        agreeing = [case.judged.scale.index(rule.label) == pair.label for rule, pair in zip(led, case.data.pairs, strict=True) if rule]  # fmt: skip
+        each = zip(led, case.data.pairs, strict=True)
+        agreeing = [case.judged.scale.index(rule.label) == pair.label for rule, pair in each if rule]
         by_label = {
             label: [sum(why.label == place for _, why in pairs), int((case.data.labels == place).sum())]
             for place, label in enumerate(case.judged.scale.labels)
@@ -134,30 +135,12 @@ def taught(data: Annotated[str, typer.Option(help="Of chorus, esci150.")] = ",".
         print(path, result["written"] / result["pairs"], result["true"], flush=True)
 
 
-def looked_up(fact: tuple[str, str, str], pair: JudgedPair, reader: FactReader) -> bool:
-    """Whether a fact holds by a search of its own in the item's text; measures and prices are taken as read."""
-    kind, value, check = fact
-    text = re.sub(r"[\u0300-\u036f]", "", reader.text(pair.item).lower())
-    stem = re.escape(value.removesuffix("s") if len(value) > 4 else value)
-    there = re.search(rf"(?<![a-z0-9]){stem}", text) is not None
-    if kind == WORD_FACT:
-        return there == (check == "match") or not value.isascii()
-    if kind == "brand":
-        own = str(pair.item.get("brand") or "").lower()
-        return value.split()[0][:4] in own if check == "match" else value != own
-    if kind == "without":
-        named = any(word.rstrip("s")[:5] in text for word in value.split())
-        return named if check == "conflict" else True if check == "match" else True
-    if kind == "identifier":
-        return (value in re.sub(r"[^a-z0-9]", "", text)) == (check == "match")
-    return True
-
-
 @app.command()
 def run(
-    data: Annotated[str, typer.Option(help="chorus or esci150.")],
     model: Annotated[Path, typer.Option(help="Folder of a causal language model.")],
     encoder: Annotated[Path, typer.Option(help="Folder of a text encoder.")],
+    probe: Annotated[Path, typer.Option(help="Folder of the whole model, which real_judges.py read for the probe.")],
+    data: Annotated[str, typer.Option(help="chorus or esci150.")] = "esci150",
     arms: Annotated[str, typer.Option(help=f"Of {', '.join(ARMS)}.")] = "labels,reasons,reasons_grpo",
     folds: Annotated[str, typer.Option(help="Which of the five.")] = "0",
     updates: Annotated[int, typer.Option(help="Of SFT, 16 pairs each.")] = 50,
@@ -181,7 +164,7 @@ def run(
             told = scored(case, folder, fold) | {"training_cpu_seconds": round(spent, 1), "arm": arm}
             write_atomic(path, json.dumps({**told, **code_versions()}))
             print(path, round(spent, 1), {k: v for k, v in told.items() if k != "logits"}, flush=True)
-    measure(case, encoder, seed)
+    measure(case, encoder, probe, seed)
 
 
 def run_folder(case: Case, arm: str, seed: int, fold: int) -> Path:
@@ -253,81 +236,69 @@ def scored(case: Case, folder: Path, fold: int) -> dict[str, Any]:
     told: dict[str, Any] = {"logits": logits.tolist(), "pairs_per_cpu_second": speed, "updates": len(records)}
     told["trained_tokens"] = sum(one.get("trained_tokens", 0) for one in records)
     if "labels" not in folder.parent.name:
-        told |= explained(case, judge, pairs, probabilities)
+        told |= explained(case.teacher, judge, pairs, probabilities)
     return told
 
 
-def explained(
-    case: Case, judge: LmJudge, pairs: list[JudgedPair], probabilities: np.ndarray
-) -> dict[str, Any]:  # fmt: skip
-    """Of EXPLAINED pairs, evenly spaced: reasons that can be read, whose facts are all true, whose rule has the label."""
-    places = np.linspace(0, len(pairs) - 1, EXPLAINED).astype(int)
-    shown, labels = [pairs[place] for place in places], probabilities[places].argmax(axis=1).tolist()
-    begun = time.process_time()
-    reasons = judge.explain(shown, labels)
-    spent = time.process_time() - begun
-    reader = case.teacher.reader
-    stated, true, whole, readable, follows = 0, 0, 0, 0, 0
-    for known, label, one in zip(reader.read(shown), labels, reasons, strict=True):
-        read = parse(f"{label_text(label)}\n{one.text}", num_labels=len(case.judged.scale))
-        if read.rationale is None or one.status != "ok":
-            continue
-        readable += 1
-        facts = set(read.rationale.facts)
-        stated, true = stated + len(facts), true + len(facts & set(known.facts))
-        whole += facts <= set(known.facts)
-        rule = case.teacher.decide(known)
-        follows += rule is not None and rule.id == read.rationale.rule
-    said = [one.inconsistent for one in reasons if one.inconsistent is not None]
-    tokens = sum(len(judge.model.encode(one.text)) for one in reasons)
-    return {
-        "explained": EXPLAINED, "readable": readable / EXPLAINED, "facts_true": true / stated if stated else None,
-        "reasons_true": whole / readable if readable else None, "rule_follows": follows / readable if readable else None,
-        "rule_against_label": float(np.mean(said)) if said else None, "reason_tokens": tokens / EXPLAINED,
-        "written_tokens_per_second": tokens / spent,
-    }  # fmt: skip
-
-
-def measure(case: Case, encoder: Path, seed: int) -> None:
+def measure(case: Case, encoder: Path, probe: Path, seed: int) -> None:
     """Measure every arm on the folds that are there, with the controls on the same queries and pairs."""
     for arm in ARMS:
         parts = {fold: WORK / NAME / f"{case.name}-{arm}-{seed}-{fold}.json" for fold in range(case.data.folds)}
         found = {fold: json.loads(path.read_text()) for fold, path in parts.items() if path.is_file()}
         if found:
-            result = {"data": case.name, "arm": arm, "seed": seed, **measured(case, found, encoder)}
+            result = {
+                "data": case.name,
+                "arm": arm,
+                "seed": seed,
+                **measured(case, found, controls_of(case, encoder, probe)),
+            }
             out = RESULTS / NAME / f"{case.name}-{arm}-{seed}.json"
             write_atomic(out, json.dumps(result, indent=1) + "\n")
             print(out, result["systems"]["judge"]["ndcg@10"], result["systems"]["judge"]["log_loss"], flush=True)
 
 
-def measured(case: Case, found: Mapping[int, Mapping[str, Any]], encoder: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Controls:
+    """Scores (N,) by name, of what nobody trained and of the probe, whose head is fitted out of fold."""
+
+    scores: Mapping[str, np.ndarray]
+
+    def sum_with(self, more: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The untrained sum with another score, of the same spread on some rows."""
+        total, known = self.scores["untrained sum"], Member.of(more[rows])
+        return total + (more - known.mean) / known.spread * total.std()
+
+
+@lru_cache(maxsize=1)
+def controls_of(case: Case, encoder: Path, probe: Path) -> Controls:
+    """Of a catalogue."""
+    members = members_of(case.judged, [encoder])
+    total = ScoreSums(case.data, members).total({name: one.usual for name, one in members.items()})
+    read = probe_scores(features_of(case.judged, probe), case.data)
+    alone = {name: members[name].scores for name in (COSINE, WORDS)}
+    return Controls({**alone, "probe": read, "untrained sum": total})
+
+
+def measured(case: Case, found: Mapping[int, Mapping[str, Any]], controls: Controls) -> dict[str, Any]:
     """One arm over its folds: alone, added to the sum of what nobody trained, and the controls."""
-    data, judged = case.data, case.judged
+    data = case.data
     logits = np.zeros((len(data.pairs), len(data.scale)))
     for fold, told in found.items():
         logits[data.fold == fold] = np.asarray(told["logits"])
-    rows = np.isin(data.fold, list(found))
-    there = np.isin(data.query_fold, list(found))
-    p = np.exp(logits - logits.max(axis=1, keepdims=True))
-    p /= p.sum(axis=1, keepdims=True)
+    rows, there = np.isin(data.fold, list(found)), np.isin(data.query_fold, list(found))
+    p = softmax(logits)
     gain = data.scale.expected_gain(p)
-    members = members_of(judged, [encoder])
-    probe = probe_scores(features_of(judged, Path("gemma")), data)
-    total = ScoreSums(data, members).total({name: one.usual for name, one in members.items()})
-    cosine = kept_cosines(judged, encoder)
-    known = Member.of(gain[rows])
-    mine = (gain - known.mean) / known.spread * total.std()
-    scores = {"cosine": cosine, "words": members["words"].scores, "probe": probe, "untrained sum": total,
-              "judge": gain, "untrained sum + judge": total + mine,
-              "untrained sum + probe": total + (probe - probe.mean()) / probe.std() * total.std()}  # fmt: skip
-    labels = {name: probabilities_out_of_fold(scores[name], data) for name in ("cosine", "probe", "untrained sum")}
-    labels |= {"judge": p, "constant": constant(data)}
+    scores = {**controls.scores, "judge": gain, "untrained sum + judge": controls.sum_with(gain, rows)}
+    scores["untrained sum + probe"] = controls.sum_with(scores["probe"], np.ones_like(rows))
     scores["constant"] = np.zeros(len(data.pairs))
+    labels = {name: probabilities_out_of_fold(scores[name], data) for name in controls.scores}
+    labels |= {"judge": p, "constant": constant(data)}
     ndcg = {name: data.ndcg(one) for name, one in scores.items()}
     negation = np.asarray([bool(set(query.lower().split()) & set(NEGATIONS)) for query in data.queries])
     systems = {name: row(data, name, scores[name], labels.get(name), ndcg, there, rows, negation) for name in scores}
     for name, one in labels.items():
-        systems[name]["log_loss"] = float(-np.log(np.maximum(one[np.arange(len(one)), data.labels], 1e-12))[rows].mean())
+        given = one[np.arange(len(one)), data.labels][rows]
+        systems[name]["log_loss"] = float(-np.log(np.maximum(given, 1e-12)).mean())
     first = next(iter(found.values()))
     spent = [name for name in first if name not in ("logits", "arm", "commit", "versions", "python", "platform")]
     return {
@@ -346,10 +317,66 @@ def constant(data: LabelledPairs) -> np.ndarray:
     return shares
 
 
-def main() -> None:
-    """The commands."""
-    app()
+HEAD = ["system", "queries", "nDCG@10", "minus cosine", "AUC good", "accuracy", "macro-F1", "log loss", "updates",
+        "CPU min", "tokens a CPU s", "pairs a CPU s"]  # fmt: skip
+REASON_HEAD = ["judge", "reasons read", "can be read", "facts true", "all facts true", "rule follows from the texts",
+               "rule against the label", "tokens a reason", "tokens a CPU s"]  # fmt: skip
+CONTROLS = ("constant", "words", "cosine", "probe", "untrained sum", "untrained sum + probe")
 
+
+def render() -> str:
+    """The tables of a catalogue, and what was written for both."""
+    found = [json.loads(path.read_text()) for path in sorted((RESULTS / NAME).glob("*.json"))]
+    parts = [part for name in dict.fromkeys(one["data"] for one in found) for part in tables(name, found)]
+    told = [json.loads(path.read_text()) for path in sorted((RESULTS / f"{NAME}_taught").glob("*.json"))]
+    return "\n\n".join([*parts, "### Reasons of facts that are written", taught_table(told)])
+
+
+def tables(name: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of one catalogue: systems, and what the reasons of its judges are worth."""
+    mine = sorted(
+        (one for one in found if one["data"] == name), key=lambda one: (list(ARMS).index(one["arm"]), one["seed"])
+    )
+    first, rows, why = mine[0], [HEAD], [REASON_HEAD]
+    rows += [cells(control, first["systems"][control], first) for control in CONTROLS]
+    for one in mine:
+        title = f"{ARMS[one['arm']]}, seed {one['seed']}"
+        rate, minutes = np.divide(one["trained_tokens"], one["training_cpu_seconds"]), one["training_cpu_seconds"]
+        spent = [str(one["updates"][0]), f"{np.mean(minutes) / 60:.1f}", f"{rate.mean():.0f}" if rate.any() else "-",
+                 f"{np.mean(one['pairs_per_cpu_second']):.1f}"]  # fmt: skip
+        rows.append(cells(title, one["systems"]["judge"], one, spent))
+        rows.append(cells("- added to the untrained sum", one["systems"]["untrained sum + judge"], one))
+        if "readable" in one:
+            names = ("readable", "facts_true", "reasons_true", "rule_follows", "rule_against_label")
+            shares = [f"{value[0]:.2f}" if (value := one[n])[0] is not None else "-" for n in names]
+            costs = [f"{one[n][0]:.0f}" for n in ("reason_tokens", "written_tokens_per_second")]
+            why.append([title, str(one["explained"][0]), *shares, *costs])
+    folds = ", ".join(map(str, first["folds"]))
+    said = f"{first['pairs']:,} pairs of {first['queries']} queries whose labels differ: fold {folds} of five."
+    return [f"### {name}\n\n{said}", markdown(rows), *([markdown(why)] if len(why) > 1 else [])]
+
+
+def cells(title: str, told: Mapping[str, Any], one: Mapping[str, Any], spent: Sequence[str] = ("-",) * 4) -> list[str]:
+    """A row of the table of systems."""
+    numbers = [cell(told.get(m)) for m in ("auc_good", "accuracy", "macro_f1", "log_loss")]
+    ranked = title != "constant"
+    order = [cell(told["ndcg@10"]), cell(told.get("minus cosine"), "+.3f")] if ranked else ["-", "-"]
+    return [title, str(one["queries"]), *order, *(numbers if ranked else ["-", *numbers[1:]]), *spent]
+
+
+def taught_table(told: Sequence[Mapping[str, Any]]) -> str:
+    """How many reasons facts give, by label, and how many of their facts another search confirms."""
+    rows = [["catalogue", "pairs", "with a reason", "by label", "facts lead to a rule", "which has the label",
+             "facts", "confirmed by another search"]]  # fmt: skip
+    for one in told:
+        shares = "; ".join(f"{label} {part / whole:.2f}" for label, (part, whole) in one["by_label"].items())
+        rows.append([one["data"], f"{one['pairs']:,}", f"{one['written'] / one['pairs']:.3f}", shares,
+                     f"{one['rule follows'] / one['pairs']:.3f}", f"{one['and has the label']:.3f}",
+                     f"{one['facts']:,}", f"{one['true']:.3f}"])  # fmt: skip
+    return markdown(rows)
+
+
+add_table(app, NAME, render, "The tables of all results.")
 
 if __name__ == "__main__":
-    main()
+    app()

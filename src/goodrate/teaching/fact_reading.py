@@ -119,7 +119,7 @@ class FactReader:
             positive = positive.replace(measure.text, " ")
         identifiers = tuple(dict.fromkeys(filter(is_identifier, map(normal_identifier, positive.split()))))
         kept = [word for word in positive.split() if normal_identifier(word) not in identifiers]
-        said = {without_plural(word): word for word in folded_words(" ".join(kept)) if word not in EMPTY}
+        said = {without_plural(word): word for word in folded_words(" ".join(kept)) if _asks(word)}
         brand = next((name for name in _phrases(tuple(said)) if name in self.brands), ())
         words = {key: (word, self.counts.rarity(key)) for key, word in said.items() if key not in brand}
         named = " ".join(said[key] for key in brand)
@@ -172,6 +172,15 @@ def _said(item: Item, text: str) -> _Said:
     title = str(item[TEXT] if TEXT in item else item.get("title") or "")
     price = item.get("price")
     return _Said(text, title, comparable(str(item.get("brand") or "")), None if price is None else float(price))
+
+
+def _asks(word: str) -> bool:
+    """Whether a word of a query asks for anything: "the" does not, nor the s of "men's".
+
+    >>> [word for word in ("the", "men", "s", "8") if _asks(word)]
+    ['men', '8']
+    """
+    return word not in EMPTY and (len(word) > 1 or not word.isascii() or word.isdigit())
 
 
 def beginning(text: str, characters: int) -> str:
