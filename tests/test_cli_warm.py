@@ -20,7 +20,7 @@ from goodrate.api.warming import most_frequent
 from goodrate.models.encoder import Encoder
 from goodrate.recipes.encoder_baseline import encoder_card
 from goodrate.relevance.encoder_judge import EncoderJudge, write_encoder_judge
-from goodrate.relevance.entities import EntityRules
+from goodrate.relevance.entities import Entity, EntityRules
 from goodrate.relevance.entity_judge import EntityJudge
 from goodrate.relevance.entity_verdicts import EntityCache
 from goodrate.relevance.judge import CalibratedJudge
@@ -181,7 +181,7 @@ def test_entities_of_known_queries_are_filled_and_it_goes_on_where_it_stopped(
         return gr.Index.open(index).rerank(CalibratedJudge(inner, store=VerdictStore(tmp_path / "v.sqlite")))
 
     class Breaks(LampModel):
-        def verdicts(self, queries: Sequence[str], entities: Sequence[str]) -> Any:
+        def verdicts(self, queries: Sequence[str], entities: Sequence[Entity]) -> Any:
             asked.append(len(entities))
             if len(asked) == 3:
                 raise KeyboardInterrupt

@@ -65,8 +65,8 @@ def people_of(workbench: str | Path) -> Overruling:
 
     Raises FileNotFoundError where there is no workbench.
     """
-    from goodrate.api.comparing import existing_workbench
     from goodrate.serving.workbench.overrules import Overrules
+    from goodrate.serving.workbench.store import existing_workbench
 
     return Overrules(existing_workbench(workbench)).of_query
 

@@ -274,8 +274,8 @@ def run(pipeline: LivePipeline, listener: socket.socket, parts: Parts | None = N
 
 def run_comparisons(folder: str | Path, listener: socket.socket, parts: Parts | None = None) -> None:
     """Serve the page /compare/ of a workbench, without an index. Raises FileNotFoundError where there is none."""
-    from goodrate.api.comparing import existing_workbench
     from goodrate.serving.http import create_compare_app
+    from goodrate.serving.workbench.store import existing_workbench
 
     require("serve", "goodrate compare serve")
     with existing_workbench(folder) as workbench:
