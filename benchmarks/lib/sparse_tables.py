@@ -25,7 +25,7 @@ def speed_table(records: Records) -> str:
     for arm, start in arms:
         name = arm if start == "warm" else f"{arm}, all ids new"
         rows.append([name, *(cell(arm, start, setting) for setting in settings)])
-    for rule in ("row-wise Adagrad", "Adagrad", "SGD"):
+    for rule in ("row-wise Adagrad", "Adagrad", "SGD") if any("FBGEMM" in arm for arm, _ in arms) else ():
         pairs = [[rates.get((f"{arm}, {rule}", "warm", s)) for arm in ("FBGEMM", "ours, numba")] for s in settings]
         rows.append([f"FBGEMM over ours (numba), {rule}", *(f"{a / b:.2f}x" if a and b else "-" for a, b in pairs)])
     return markdown(rows)
@@ -81,6 +81,7 @@ def page(document: Mapping[str, Any]) -> str:
     titles = {
         "speed": "Million ids a CPU-second, 26 features x 2,048 ids a step; in brackets over the first static arm",
         "speed on cuda": "Million ids a second on a GPU",
+        "index": "The index in numba and in torch, million ids a CPU-second; in brackets over the static arm",
         "memory": "Memory of a live id, D 16",
         "reshard": "Tables saved by four ranks, loaded by others",
         "scaling": "Ranks over gloo on one machine, SparseAdam, Zipf 1.05, D 16, 26 x 2,048 ids a rank and step",
