@@ -13,7 +13,6 @@ from torch import Tensor
 from goodrate.models.dynamic_table.engine import EmbeddingEngine
 from goodrate.models.dynamic_table.table import Storage
 
-
 CACHED = 1 << 16  # floats of a pass over rows, 256 KiB
 
 
