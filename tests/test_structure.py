@@ -15,7 +15,7 @@ from goodrate.cli import VERBS
 
 PACKAGE = Path(__file__).parents[1] / "src" / "goodrate"
 FILES = sorted(PACKAGE.rglob("*.py"))
-# "" is goodrate/__init__.py
+# "" is goodrate/__init__.py and __main__.py
 FOUNDATION = {"", "extras", "scale", "settings", "run_folder", "folder_lock", "strict_json", "text_file", "ragged"}
 STAGES = {"catalog", "shop", "understanding", "retrieval", "relevance", "ranking", "evaluation", "content"}
 PARTS = STAGES | {"models", "teaching", "examples", "learning", "recipes", "serving", "bulk"}
@@ -47,7 +47,7 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 def room_of(file: Path) -> str:
     """The folder of the package that a file lives in, or the module's own name at the top."""
     parts = file.relative_to(PACKAGE).with_suffix("").parts
-    return "" if parts == ("__init__",) else parts[0]
+    return "" if parts in (("__init__",), ("__main__",)) else parts[0]
 
 
 def imported_rooms(tree: ast.AST, file: Path) -> Iterator[tuple[str, int]]:

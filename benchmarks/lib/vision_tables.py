@@ -10,7 +10,7 @@ import numpy as np
 from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
 from lib.tables import markdown, shown
 
-TASK_COLUMNS = ("category", "attribute", "extract", "f1", "caption", "free")
+TASK_COLUMNS = ("category", "attribute", "extract", "f1", "caption", "CIDEr", "BLEU-4", "ROUGE-L", "free")
 Results = Sequence[dict[str, Any]]
 
 
@@ -42,7 +42,8 @@ def shop_table(results: Results, arms: Sequence[str]) -> str:
     note = (
         f"{first[0]['questions']} questions about test products a seed, {first[0]['train_questions']:,} to learn from; "
         f"unknown is right in {100 * first[0]['unknown_share']:.0f} % of attribute questions. Accuracy; f1 of "
-        "extracted values; caption and free: F1 of words. Differences: accuracy, 95 % intervals over questions."
+        "extracted values; caption and free: F1 of words; CIDEr (0 to 10), BLEU-4, ROUGE-L: of captions. Differences: "
+        "accuracy, 95 % intervals over questions."
     )
     return "## The shop's pictures\n\n" + markdown(rows) + "\n\n" + note
 
