@@ -1,7 +1,8 @@
 """Dynamic tables: speed beside static ones, memory per live id, re-sharding, scaling over ranks.
 
-python benchmarks/dynamic_table.py speed [--peer PYTHON] [--device cuda] | memory | reshard | scaling | table
+python benchmarks/dynamic_table.py speed [--peer PYTHON] [--device cuda] | index | memory | reshard | scaling | table
 speed: a training step of 26 features x 2,048 ids, arms in turn in one process, medians; PYTHON has torchrec's fbgemm.
+index: speed of SparseAdam and row-wise Adagrad with both indexes beside EmbeddingBag + SparseAdam alone (a minute).
 All write their part of results/dynamic_table.json; table writes results/dynamic_table.md from it.
 """
 
@@ -27,7 +28,7 @@ from lib.queue import RESULTS
 from lib.sparse_arms import BATCH, FEATURES, Setting, arms, dynamic
 from lib.sparse_memory import memory, plateaus
 from lib.sparse_ranks import reshard, scaling
-from lib.sparse_tables import page
+from lib.sparse_tables import REFERENCE, page
 from lib.timing import machine
 
 FILE = RESULTS / "dynamic_table.json"
@@ -134,6 +135,15 @@ def speed(peer: str | None, device: str, settings: Sequence[Setting]) -> Iterato
                     yield entry(setting, f"ours, {index}, {rule}", cold(setting, index, rule), "cold")
 
 
+def index_speed() -> Iterator[dict[str, Any]]:
+    """One record a setting and arm: the two indexes, and the static arm that they are measured by."""
+    chosen = [f"ours, {index}, {rule}" for index in ("numba", "torch") for rule in ("adam", "row-wise Adagrad")]
+    for setting in SETTINGS:
+        every = arms(setting)
+        runs = {name: timed(every[name]) for name in (*chosen, REFERENCE)}
+        yield from (entry(setting, name, seconds, "warm") for name, seconds in measured(runs, setting).items())
+
+
 def write(part: str, records: Sequence[Mapping[str, Any]], minutes: float, load: float) -> None:
     """Put a part into the file beside the others."""
     document = json.loads(FILE.read_text()) if FILE.is_file() else {}
@@ -146,7 +156,7 @@ def write(part: str, records: Sequence[Mapping[str, Any]], minutes: float, load:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=["speed", "memory", "reshard", "scaling", "table"])
+    parser.add_argument("verb", choices=["speed", "index", "memory", "reshard", "scaling", "table"])
     parser.add_argument("--peer", help="a Python with torchrec 1.8.0 and fbgemm-gpu-cpu 1.8.0 (speed)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (speed)")
     parser.add_argument("--settings", type=int, default=len(SETTINGS), help="only the first so many (speed)")
@@ -162,6 +172,8 @@ def main() -> None:
         for record in speed(options.peer, options.device, SETTINGS[: options.settings]):
             print(record, file=sys.stderr, flush=True)
             records.append(record)
+    elif options.verb == "index":
+        records = list(index_speed())
     elif options.verb == "memory":
         records = [*memory(options.most), *plateaus(options.most)]
     else:

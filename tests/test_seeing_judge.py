@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+import goodrate as gr
+from goodrate.api.index import Index
+from goodrate.api.training import train
 from goodrate.catalog.images import Pictures
 from goodrate.learning.fit import FitSettings
 from goodrate.models.causal_lm import CausalLM
@@ -151,3 +155,44 @@ def test_a_judge_goes_on_from_a_trained_vision_language_model(
     assert vision == "" and judge.scale.name == "binary" and judge.card.max_new_tokens >= 3
     assert judge.assess(shop[1][:3]).probabilities.shape == (3, 2)
     assert isinstance(judge.model, CausalLM)
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Items whose pictures are called like their ids, and labels; what the recipe is told."""
+    (folder / "photos").mkdir()
+    rows, labels = ["id,title"], ["query_id,query,item_id,label"]
+    for n in range(12):
+        Image.new("RGB", (16, 16), PAINT[list(PAINT)[n % 2]]).save(folder / "photos" / f"i{n}.png")
+        rows.append(f"i{n},lamp {n}")
+    for q, word in enumerate(("red", "oak", "tall", "small", "round", "old", "green", "cheap")):
+        labels += [f"q{q},{word} lamp,i{n},{(n + q) % 2}" for n in range(12)]
+    (folder / "items.csv").write_text("\n".join(rows) + "\n")
+    (folder / "labels.csv").write_text("\n".join(labels) + "\n")
+    model, encoder = seeing_model()
+    model.lm.save(folder / "lm")
+    (folder / "model").mkdir()
+    save(model, encoder, folder / "model", language_model=str(folder / "lm"), vision="", more={})
+    return {"start": str(folder / "model"), "images": str(folder / "photos")}
+
+
+def test_the_recipe_finds_pictures_by_id_and_so_does_its_judge(tmp_path: Path) -> None:
+    told = files(tmp_path)
+    labels = gr.read_judgements(tmp_path / "labels.csv", scale="binary")
+    items = gr.read_catalog(tmp_path / "items.csv")
+    fast = {"updates": 1, "precision": "fp32"}
+    small: dict[str, Any] = {"fit": fast, "batch_size": 4, "format": {"template": "nano"}}
+    with pytest.warns(UserWarning, match="nobody knows whether this judge is better"):
+        train("judge_seeing", labels, items, out=tmp_path / "run", **told, **small)
+    judge = open_judge(tmp_path / "run" / "judge")
+    (read,) = judge.inner.reads([{"id": "i3", "title": "lamp 3"}])
+    assert read.startswith("lamp 3 [picture ")
+    assert judge.inner.reads([{"id": "i99", "title": "lamp 99"}]) == ["lamp 99"]
+    index = Index.create(tmp_path / "index", gr.read_catalog(tmp_path / "items.csv", images=tmp_path / "photos"))
+    found = index.rerank(judge).search("lamp 3", 3).results
+    assert len(found) == 3 and all(one.verdict is not None and one.verdict.status == "ok" for one in found)
+    (tmp_path / "empty").mkdir()
+    small["start"] = told["start"]
+    with pytest.raises(ValueError, match="none of 12 items has a picture there; expected paths"):
+        train("judge_seeing", labels, items, out=tmp_path / "no", images=tmp_path / "empty", **small)
+    with pytest.raises(FileNotFoundError, match="gone: there is no such folder"):
+        train("judge_seeing", labels, items, out=tmp_path / "no", images=tmp_path / "gone", **small)

@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -55,6 +56,17 @@ class Pictures:
         if self.root is None:
             raise PictureError(f"a folder of pictures, found none for {image[:80]!r}")
         return read_bounded(located(self.root, image))
+
+    def of_item(self, item: Mapping[str, Any]) -> bytes | None:
+        """The bytes of the picture that an item's `image` names, or where it names none, of the file of the folder that
+        is called like its id; None for an address and where there is neither. Raises as content.
+        """
+        image = str(item.get("image") or "")
+        return self.content(image or self._named.get(str(item.get("id") or ""), ""))
+
+    @cached_property
+    def _named(self) -> dict[str, str]:
+        return _by_id(self.root) if self.root is not None and self.root.is_dir() else {}
 
 
 def is_address(image: str) -> bool:

@@ -6,7 +6,7 @@ Cross-entropy of the label behind [query][visual tokens][item]; the placing is o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from goodrate.catalog.images import Pictures
+from goodrate.catalog.images import Pictures, check_pictures, without_picture
+from goodrate.catalog.items import Catalog
 from goodrate.examples.data import TrainingData
 from goodrate.examples.judge_prompts import judge_prompts
 from goodrate.learning.fit import FitSettings, fit
@@ -39,7 +40,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     start: str = Field(description="OUT/model of goodrate train product_vision_language, with injection A or C")
-    images: Path = Field(description="folder of the items' pictures: paths of the column image")
+    images: Path = Field(
+        description="folder of the items' pictures: paths of the column image, or files called like the items' ids"
+    )
     format: JudgeFormat = Field(
         default_factory=lambda: JudgeFormat(max_new_tokens=8), description="what prompts look like"
     )
@@ -106,7 +109,9 @@ def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -
     """Train on the training pairs; tune and measure on dev beside a constant and a cosine."""
     remembered = [(require_same_data(out, data), data.choice), (RunFolder(out), settings)]
     remembered[1][0].require_same(settings)
+    data, problems = with_images(data, settings.images)
     pictures = pictures_in(data.catalog.pictures or Pictures(settings.images))
+    require_pictures(data, pictures, settings.images)
     judge, vision = start_judge(settings, data.scale, pictures)
     for folder, chosen in remembered:
         folder.begin(chosen, settings.fit.seed)
@@ -118,8 +123,34 @@ def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -
     report = tune_and_measure(out / "judge", data)
     lacking = sum(pictures(row) is None for row in data.rows.values())
     said = [*notes, *([f"{lacking:,} of {len(data.rows):,} items have no picture"] if lacking else [])]
-    return TrainingResult(out / "judge", report.rows, (*data.notes, *said, *report.notes),
+    return TrainingResult(out / "judge", report.rows, (*data.notes, *problems, *said, *report.notes),
                           (*report.warnings, *report.advice))  # fmt: skip
+
+
+def with_images(data: TrainingData, folder: Path) -> tuple[TrainingData, tuple[str, ...]]:
+    """The data with every item's picture as a path from the folder, and what is wrong with pictures.
+
+    As read_catalog with this folder, which a catalogue has already where it came with its pictures. Raises
+    FileNotFoundError for a folder that is not there.
+    """
+    if data.catalog.pictures is not None:
+        return data, ()
+    file = getattr(data.choice, "catalog", None) or ""
+    frame = data.catalog.frame.with_row_index("row", offset=2)
+    images, problems = check_pictures(frame, "row", folder, Path(file), {})
+    own, pictures = data.catalog, Pictures(folder)
+    frame = own.frame.with_columns(images)
+    catalog = Catalog(frame, own.skipped, own.notes, own.skipped_ids, plain=True, pictures=pictures)
+    return replace(data, catalog=catalog), without_picture(problems)
+
+
+def require_pictures(data: TrainingData, pictures: PictureOf, folder: Path) -> None:
+    """ValueError where no item has a picture: a judge would learn to see nothing."""
+    if not any(pictures(row) is not None for row in data.rows.values()):
+        raise ValueError(
+            f"images = {folder}: none of {len(data.rows):,} items has a picture there; expected paths from this folder "
+            "in the column image, or files that are called like the items' ids (ID.jpg, ID.png)"
+        )
 
 
 def start_judge(settings: Settings, scale: Any, pictures: PictureOf) -> tuple[SeeingJudge, str]:

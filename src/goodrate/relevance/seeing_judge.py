@@ -69,11 +69,11 @@ def write_seeing_judge(folder: Path, card: Card, model: VisionLanguageModel, enc
 
 
 def pictures_in(pictures: Pictures) -> PictureOf:
-    """The picture of an item by its column image; None where it has none that can be read here."""
+    """The picture of an item by its column image, or its id; None where it has none that can be read here."""
 
     def picture(item: Item) -> bytes | None:
         try:
-            return pictures.content(str(item.get("image") or ""))
+            return pictures.of_item(item)
         except PictureError:
             return None
 

@@ -112,7 +112,8 @@ def _connect(folder: Path) -> Any:
     place = address(folder)
     if place is not None:
         return lancedb.connect(place, read_consistency_interval=REMOTE_LOOK, storage_options=storage_options())
-    return lancedb.connect(str(folder), read_consistency_interval=timedelta(0))
+    # Whole, or the engine takes a name with a colon for an address.
+    return lancedb.connect(str(Path(folder).absolute()), read_consistency_interval=timedelta(0))
 
 
 def schema(dimension: int | None) -> pa.Schema:

@@ -64,7 +64,7 @@ class HashIndex:
             self._kernels.find(self._slots.numpy(), ids.numpy(), tags.numpy(), hashes.numpy(), rows.numpy())
             return rows
         todo: slice | Tensor = slice(None)
-        slot = hashes & (len(self._slots) - 1)
+        slot, tried = hashes & (len(self._slots) - 1), 0
         while len(ids):
             entry = self._slots.index_select(0, slot)
             key, packed = entry[:, 0], entry[:, 1]
@@ -73,7 +73,8 @@ class HashIndex:
             rest = (~hit & (packed != _EMPTY)).nonzero()[:, 0]
             todo = rest if isinstance(todo, slice) else todo.index_select(0, rest)
             ids, tags, slot = (part.index_select(0, rest) for part in (ids, tags, slot))
-            slot = (slot + 1) & (len(self._slots) - 1)
+            tried += 1
+            slot = (slot + tried) & (len(self._slots) - 1)
         return rows
 
     def insert(self, ids: Tensor, tags: Tensor, hashes: Tensor) -> Tensor:
@@ -89,11 +90,11 @@ class HashIndex:
         return rows
 
     def _place(self, ids: Tensor, packed: Tensor, hashes: Tensor) -> None:
-        """Write entries that are not there, each to the first empty slot from its hash on."""
+        """Write entries that are not there, each to the first empty slot of its sequence."""
         if self._kernels and ids.device.type == "cpu":
             self._kernels.place(self._slots.numpy(), ids.numpy(), packed.numpy(), hashes.numpy())
             return
-        slot = hashes & (len(self._slots) - 1)
+        slot, tried = hashes & (len(self._slots) - 1), 0
         while len(ids):
             empty = (self._slots[:, 1].index_select(0, slot) == _EMPTY).nonzero()[:, 0]
             aim, claim = slot[empty], packed[empty]
@@ -102,7 +103,8 @@ class HashIndex:
             self._slots[:, 0].index_put_((aim[won],), ids[empty[won]])
             rest = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
             rest[empty[won]] = False
-            ids, packed, slot = ids[rest], packed[rest], (slot[rest] + 1) & (len(self._slots) - 1)
+            tried += 1
+            ids, packed, slot = ids[rest], packed[rest], (slot[rest] + tried) & (len(self._slots) - 1)
 
     def entries(self) -> tuple[Tensor, Tensor]:
         """ids and tags, (len,) each, by row."""

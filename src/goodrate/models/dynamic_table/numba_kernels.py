@@ -26,12 +26,14 @@ def find(slots, ids, tags, hashes, rows):  # type: ignore[no-untyped-def]
     mask = len(slots) - 1
     for i in range(len(ids)):
         slot = hashes[i] & mask
+        tried = 0
         rows[i] = -1
         while slots[slot, 1] != _EMPTY:
             if slots[slot, 0] == ids[i] and (slots[slot, 1] & _TAG) == tags[i]:
                 rows[i] = slots[slot, 1] >> 16
                 break
-            slot = (slot + 1) & mask
+            tried += 1
+            slot = (slot + tried) & mask
 
 
 def place(slots, ids, packed, hashes):  # type: ignore[no-untyped-def]
@@ -39,8 +41,10 @@ def place(slots, ids, packed, hashes):  # type: ignore[no-untyped-def]
     mask = len(slots) - 1
     for i in range(len(ids)):
         slot = hashes[i] & mask
+        tried = 0
         while slots[slot, 1] != _EMPTY:
-            slot = (slot + 1) & mask
+            tried += 1
+            slot = (slot + tried) & mask
         slots[slot, 0] = ids[i]
         slots[slot, 1] = packed[i]
 

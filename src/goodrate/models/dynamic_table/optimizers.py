@@ -13,6 +13,8 @@ from torch import Tensor
 from goodrate.models.dynamic_table.engine import EmbeddingEngine
 from goodrate.models.dynamic_table.table import Storage
 
+CACHED = 1 << 16  # floats of a pass over rows, 256 KiB
+
 
 class SparseOptimizer(torch.optim.Optimizer):
     """Steps over the rows of an engine. Its one param group holds no parameter and the options, `lr` among them.
@@ -46,7 +48,10 @@ class SparseOptimizer(torch.optim.Optimizer):
         for storage in self.engine.storages:
             if storage.pending:
                 storage.steps += 1
-                self._update(storage, *storage.gradients(), self.param_groups[0])
+                rows, gradients = storage.gradients()
+                for start in range(0, len(rows), size := _part(storage, len(rows))):
+                    part = slice(start, start + size)
+                    self._update(storage, rows[part], gradients[part], self.param_groups[0])
                 storage.pending.clear()
         self.engine.end_update()
         return loss
@@ -158,6 +163,12 @@ class RowWiseAdagrad(SparseOptimizer):
         sums.index_copy_(0, rows, total)
         scale = total.sqrt_().add_(options["eps"]).reciprocal_().mul_(-options["lr"])
         storage.weight.index_add_(0, rows, gradients.mul_(scale))
+
+
+def _part(storage: Storage, rows: int) -> int:
+    """Rows that are updated at a time: on a CPU without kernels so many that what is computed stays in the cache."""
+    plain = storage.kernels is None and storage.weight.device.type == "cpu"
+    return max(1, CACHED // storage.dim if plain else rows)
 
 
 def _arrays(*tensors: Tensor) -> list[np.ndarray]:
