@@ -190,11 +190,11 @@ def test_what_held_out_queries_do_not_confirm_is_not_kept(tmp_path: Path) -> Non
     """Labels that nothing tells: the judge is the cosine, and the recipe says so."""
     model, start, pairs, settings = made(tmp_path / "encoder", colours=False, learning_rate=1e-3)
     task, _ = judge_cross_encoder.task_of(settings, model, pairs, FOUR_LEVEL, start, {})
-    assert not {one.query for one in task.checked} & {query for query in _queries_of(task, pairs)}
+    assert not {one.query for one in task.checked} & set(_queries_of(task, pairs))
     records: list[dict[str, Any]] = []
     said = trained(settings, model, task, tmp_path / "run", records.append)
     assert said.startswith("training added nothing") and said.endswith(f"the judge is {judge_cross_encoder.COSINE}")
-    assert sum("held_out_loss" in one for one in records) == 3
+    assert sum("held_out_loss" in one for one in records) >= 3 and records[-1]["update"] <= 60
     judge_cross_encoder.write(tmp_path / "judge", Card(scale="four_level", max_tokens=24), model, start)
     judge = open_judge(tmp_path / "judge")
     assert isinstance(judge.inner, EncoderJudge)
