@@ -439,9 +439,10 @@ def _parts(one: Mapping[str, Any]) -> list[str]:
         f"{name} {told[name]}" for name in ("changed", "better", "worse", "fixed", "broken")
     ) if told else ""  # fmt: skip
     guarded = one["arms"].get(ENTITY, {})
-    kept = (f"Training was kept in {sum(guarded['kept'])} of {len(guarded['kept'])} folds; it ended after "
-            f"{', '.join(map(str, guarded['ended']))} updates." if guarded.get("kept") else "")  # fmt: skip
-    bare = "" if guarded.get("kept") is not None else ", from nothing"
+    folds = guarded.get("kept", [])
+    kept = f"Training was kept in {sum(folds)} of {len(folds)} folds; it ended after " if folds else ""
+    kept += f"{', '.join(map(str, guarded['ended']))} updates." if folds else ""
+    bare = "" if "start" in one["arms"] else ", from nothing"
     return [f"### {one['data']}, seed {one['seed']}, {one['base']}{bare}", markdown(rows), markdown(costs), *(one for one in (kept, changed) if one)]
 
 

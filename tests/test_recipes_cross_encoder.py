@@ -126,7 +126,8 @@ def test_a_killed_run_ends_as_one_that_was_not(folder: Path, tmp_path: Path, kil
     items, labels = gr.read_catalog(folder / "items.csv"), gr.read_judgements(folder / "labels.csv", scale="four_level")
     settings: dict[str, Any] = {
         "model": str(folder / "encoder"), "max_tokens": 24, "queries": 4, "silver": {"skip": 1},
-        "pretrain": {"queries": 6, "depth": 12}, "start_fields": None, "fit": {"updates": 4, "precision": "fp32", "checkpoint_updates": 1},
+        "pretrain": {"queries": 6, "depth": 12}, "start_fields": None,
+        "fit": {"updates": 4, "precision": "fp32", "checkpoint_updates": 1},
     }  # fmt: skip
     seen: list[int] = []
 
@@ -148,7 +149,7 @@ def test_a_killed_run_ends_as_one_that_was_not(folder: Path, tmp_path: Path, kil
 
 
 def made(folder: Path, colours: bool, **more: Any) -> tuple[Any, Any, list[JudgedPair], Settings]:
-    """A model, what it starts from, pairs of 24 queries (labels by colour, or none that anything tells) and settings."""
+    """A model, what it starts from, pairs of 24 queries (labels by colour, or drawn) and settings."""
     encoder = Encoder.load(bert_folder(folder), precision="fp32")
     names = [f"{colour} {thing}" for colour in (*COLOURS, "green", "steel red") for thing in THINGS]
     rng = np.random.default_rng(0)
@@ -157,8 +158,11 @@ def made(folder: Path, colours: bool, **more: Any) -> tuple[Any, Any, list[Judge
                    label=3 * (query.startswith(colour)) if colours else int(rng.integers(0, 4)))
         for query in names for colour in (*COLOURS, "green")
     ]  # fmt: skip
-    chosen = {"max_tokens": 24, "fields": ["title"], "layers": None, "queries": 4, "check_share": 0.4, "epochs": 20, **more}
-    settings = Settings(model=str(folder), fit={"updates": 60, "precision": "fp32", "evaluate_every": 20}, **chosen)
+    chosen: dict[str, Any] = {"max_tokens": 24, "fields": ["title"], "layers": None, "queries": 4, **more}
+    settings = Settings(
+        model=str(folder), check_share=0.4, epochs=20,
+        fit=FitSettings(updates=60, precision="fp32", evaluate_every=20), **chosen,
+    )  # fmt: skip
     model = CrossEncoder(encoder, 4, 24)
     model.silence()
     return model, judge_cross_encoder.started(settings, pairs, FOUR_LEVEL), pairs, settings
