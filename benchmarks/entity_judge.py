@@ -443,7 +443,8 @@ def _parts(one: Mapping[str, Any]) -> list[str]:
     kept = f"Training was kept in {sum(folds)} of {len(folds)} folds; it ended after " if folds else ""
     kept += f"{', '.join(map(str, guarded['ended']))} updates." if folds else ""
     bare = "" if "start" in one["arms"] else ", from nothing"
-    return [f"### {one['data']}, seed {one['seed']}, {one['base']}{bare}", markdown(rows), markdown(costs), *(one for one in (kept, changed) if one)]
+    title = f"### {one['data']}, seed {one['seed']}, {one['base']}{bare}"
+    return [title, markdown(rows), markdown(costs), *(text for text in (kept, changed) if text)]
 
 
 def _cells(name: str, told: Mapping[str, Any], folds: int) -> list[str]:

@@ -76,7 +76,8 @@ CROSS = {
 LM = ("lm", "lm_bare")
 BARE_UPDATES, BARE_RATE = 30, 1e-4  # of what starts from nothing, unless said
 ROWS = {
-    "words": "words", "cosine": "cosine of the start, title and description", "sum": "sum of cosine, words, constraints",
+    "words": "words", "cosine": "cosine of the start, title and description",
+    "sum": "sum of cosine, words, constraints",
     "labels": "cross-encoder from the cosine", "silver": "the same, silver pairs",
     "all_layers": "the same, all layers trained", "bare": "cross-encoder from nothing",
     "bare_silver": "the same, silver pairs", "cosine_first": "cross-encoder, the cosine's grades first",
@@ -362,9 +363,11 @@ def measured(
     return {
         "folds": sorted(found), "queries": int(there.sum()), "negations": int((negation & there).sum()),
         "pairs": int(rows.sum()), "systems": systems, "settings": first["settings"], **spent,
-        "start_token_ids": first.get("start_token_ids"), "kept": [one["kept"] for one in found.values() if "kept" in one],
+        "start_token_ids": first.get("start_token_ids"),
+        "kept": [one["kept"] for one in found.values() if "kept" in one],
         "gains": [one["gain"] for one in found.values() if "gain" in one],
-        "ended": [one["checks"][-1][0] for one in found.values() if one.get("checks")], "commit": first["commit"], "versions": first["versions"],
+        "ended": [one["checks"][-1][0] for one in found.values() if one.get("checks")],
+        "commit": first["commit"], "versions": first["versions"],
     }  # fmt: skip
 
 
@@ -423,7 +426,8 @@ def render() -> str:
     return "\n\n".join(part for name in dict.fromkeys(one["data"] for one in found) for part in _parts(name, found))
 
 
-HEAD = ["system", "folds", "queries", "nDCG@10", "minus cosine", "minus words", "minus the sum", "nDCG", "negations minus cosine",
+HEAD = ["system", "folds", "queries", "nDCG@10", "minus cosine", "minus words", "minus the sum", "nDCG",
+        "negations minus cosine",
         "AUC good", "accuracy", "macro-F1", "F1 good", "ECE", "CPU s a fold", "pairs a CPU s"]  # fmt: skip
 
 
@@ -436,8 +440,9 @@ def _parts(name: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
         rows.append(_cells(f"{ROWS[one['arm']]}, seed {one['seed']}", one, "judge"))
         rows += [_cells(title, one, name) for name, title in MORE.items() if name in one["systems"]]
     told = "Rivals on the queries of the arm with most folds. One deal of five folds."
-    kept = [f"{ROWS[one['arm']]}, seed {one['seed']}: training was kept in {sum(one['kept'])} of {len(one['kept'])} "
-            f"folds; it ended after {', '.join(map(str, one['ended']))} updates." for one in mine if one.get("kept")]  # fmt: skip
+    kept = [f"{ROWS[one['arm']]}, seed {one['seed']}: training was kept in {sum(one['kept'])} of "
+            f"{len(one['kept'])} folds; it ended after {', '.join(map(str, one['ended']))} updates."
+            for one in mine if one.get("kept")]  # fmt: skip
     rates = [f"{ROWS[one['arm']]}: {np.median(one['trained_tokens_per_second']):.0f} tokens a second in training"
              for one in mine if "trained_tokens_per_second" in one]  # fmt: skip
     return [f"### {name}\n\n{told}", markdown(rows), *kept, *rates]
