@@ -137,10 +137,15 @@ def read_overrides(path: str | Path) -> Overrides:
     """The overrides of a TOML file. Raises FileNotFoundError, and ValueError with file, number and key."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such file: {path}; expected a TOML file with [[override]] tables")
-    content = parse_toml(read_text(Path(path)), str(path))
+    return parse_overrides(read_text(Path(path)), str(path))
+
+
+def parse_overrides(text: str, source: str) -> Overrides:
+    """The overrides of a TOML text. source: what a message begins with. Raises ValueError with number and key."""
+    content = parse_toml(text, source)
     try:
         return Overrides.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(one + 1) if isinstance(one, int) else str(one) for one in first["loc"])
-        raise ValueError(f"{path}, {place}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise ValueError(f"{source}, {place}: {first['msg'].removeprefix('Value error, ')}") from None
