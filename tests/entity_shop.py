@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from goodrate.relevance.entities import EntityRules
+from goodrate.relevance.entities import Entity, EntityRules
 from goodrate.relevance.entity_judge import Card, EntityJudge
 from goodrate.relevance.judge import CalibratedJudge
 from goodrate.serving.pipeline import SearchPipeline
@@ -41,9 +41,9 @@ class LampModel:
 
     fingerprint = "lamps"
 
-    def verdicts(self, queries: Sequence[str], entities: Sequence[str]) -> np.ndarray:
+    def verdicts(self, queries: Sequence[str], entities: Sequence[Entity]) -> np.ndarray:
         """What KIND and RED say, else nothing."""
-        return np.asarray([self._one(*one) for one in zip(queries, entities, strict=True)]).reshape(-1, 2)
+        return np.asarray([self._one(*one) for one in zip(queries, map(str, entities), strict=True)]).reshape(-1, 2)
 
     def _one(self, query: str, entity: str) -> tuple[float, float]:
         known = {**(KIND if "lamp" in query else {}), **(RED if "red lamp" in query else {})}
