@@ -66,7 +66,7 @@ class Settings(BaseModel):
     max_tokens: int = Field(default=96, gt=0, description="of query and item together; an item loses its end")
     start_fields: list[str] | None = Field(
         default=list(FIELDS),
-        description="what the cosine that it starts at reads of an item; null = start from nothing",
+        description="what the cosine that it starts at reads of an item (200 characters); empty = no start",
     )
     layers: int | None = Field(default=LAYERS, gt=0, description="the last so many are trained; null = all")
     check_share: float = Field(
@@ -91,10 +91,10 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:
-        if self.pretrain is not None and self.start_fields is not None:
+        if self.pretrain is not None and self.start_fields:
             raise ValueError(
                 "pretrain teaches a cosine's grades, which start_fields starts at without training: "
-                "leave pretrain out, or set start_fields to null"
+                "leave pretrain out, or let start_fields be empty"
             )
         return self
 
@@ -145,7 +145,7 @@ class Task:
 
 def started(settings: Settings, pairs: Sequence[JudgedPair], scale: RelevanceScale) -> EncoderJudge | None:
     """The calibrated cosine of the training labels, by an encoder that is not trained; None where none is wanted."""
-    if settings.start_fields is None:
+    if not settings.start_fields:
         return None
     name = settings.encoder or settings.model
     return fitted_start(name, scale, pairs, settings.start_fields)

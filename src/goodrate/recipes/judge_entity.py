@@ -67,7 +67,8 @@ class Settings(BaseModel):
         description="whether a constraint in conflict is more than one unmet; null = no on the scale esci, else yes",
     )
     start_fields: list[str] | None = Field(
-        list(FIELDS), description="what the cosine that it starts at reads of an item; null = start from nothing"
+        list(FIELDS),
+        description="what the cosine that it starts at reads of an item (200 characters); empty = no start",
     )
     language: str = Field("en", description="of the rule that what a query excludes is in conflict; empty = no rule")
     layers: int | None = Field(LAYERS, gt=0, description="the last so many of a start are trained; null = all")
@@ -135,7 +136,7 @@ def set_up(
     most = min(MAX_TOKENS, encoder.rules.max_length)
     model = CrossEncoder(encoder, STATES, most, settings.fit.seed)
     rules, conflict = rules or learned_rules(items, settings.sources, settings.types), settings.constraints_conflict
-    if settings.start_fields is not None:
+    if settings.start_fields:
         whole = tuple(settings.start_fields)
         rules = replace(rules, types=(*rules.types, WHOLE_TEXT), whole=whole, characters=CHARACTERS)
     card = Card(
@@ -144,7 +145,7 @@ def set_up(
         constraints_conflict=scale.name != "esci" if conflict is None else conflict,
         language=settings.language if rules.whole else "",
     )  # fmt: skip
-    if settings.start_fields is None:
+    if not settings.start_fields:
         return Setup(new_model(model), rules, card)
     model.silence()
     cosine = fitted_start(settings.model, scale, pairs, rules.whole)
