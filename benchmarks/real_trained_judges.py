@@ -51,6 +51,7 @@ from goodrate.relevance.encoder_judge import EncoderJudge
 from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.label_choice import chosen_labels
 from goodrate.relevance.lm_judge import LmJudge
+from goodrate.relevance.text_vectors import TextVectors
 from goodrate.run_folder import code_versions, new_folder, write_atomic
 from goodrate.settings import complete
 from lib.labelled_case import LabelledCase as Case
@@ -192,6 +193,7 @@ def cross_arm(
         model = CrossEncoder(encoder, len(case.scale), settings.max_tokens, seed)
     start = judge_cross_encoder.started(settings, train, case.scale)
     if start is not None:
+        KEPT.append(start.vectors)  # of items, for the next fold
         model.silence()
     hood = neighbourhood(case, settings) if settings.silver else None
     silver = judge_cross_encoder.silver_of(settings, train, hood)
@@ -217,6 +219,9 @@ def cross_arm(
     checked = {} if best is None else {"before": float(best.before.mean()), "gain": best.gain, "kept": best.helped,
                                        "checks": losses}  # fmt: skip
     return {**told, "logits": left.tolist(), "logits in any case": (own + numbers).tolist(), "said": said, **checked}
+
+
+KEPT: list[TextVectors] = []
 
 
 def cross_settings(
