@@ -7,7 +7,9 @@ python benchmarks/entity_judge.py table --write                                 
 MINILM: folder of ../shared/tools/fixtures.py. The queries are dealt into five folds (seed 0, the first deal of
 real_judges.py); an arm is trained on four and scores the fifth. Each (data, arm, seed, fold) is a file in the work
 folder: run it again and it goes on. Every fold that is there is measured, and a table says how many. The arm "entity"
-is also overruled by a script: "without X", "no X", "not X" conflict with X. Results hold no text of the data.
+is the recipe with its defaults; "whatever it learnt" is its best state on held-out training queries, kept in any case.
+Arms of UNTRAINED are where it starts. Files with "bare" in their name are of a judge that started from nothing, which
+was also overruled by a script: "without X", "no X", "not X" conflict with X. Results hold no text of the data.
 """
 
 from __future__ import annotations
@@ -36,10 +38,12 @@ from goodrate.recipes import judge_entity
 from goodrate.recipes.ensemble_report import lexical_scores
 from goodrate.recipes.score_sum import LabelledPairs, probabilities_out_of_fold
 from goodrate.relevance.calibration import softmax
-from goodrate.relevance.catalog_entities import sharing
+from goodrate.relevance.catalog_entities import learned_rules, sharing
 from goodrate.relevance.encoder_judge import field_texts
+from goodrate.relevance.entities import EntityRules
 from goodrate.relevance.entity_judge import EntityJudge
 from goodrate.relevance.entity_model import CrossEncoderVerdicts
+from goodrate.relevance.entity_start import EntityStart
 from goodrate.relevance.label_choice import chosen_labels
 from goodrate.relevance.overrides import Overrides
 from goodrate.relevance.pairs import JudgedPair, Pair
@@ -51,20 +55,28 @@ from lib.timing import between, machine, spread
 from real_judges import NEGATIONS, Judged, cell, kept_cosines
 
 NAME = "entity_judge"
-CROSS, ENTITY = "cross", "entity"
+CROSS, ENTITY, LEARNT = "cross", "entity", "learnt"
 FIELDS, TOKENS = ("title",), 64  # of the cross-encoder on whole texts, as real_trained_judges.py has it
+BARE: dict[str, Any] = {"start_fields": None}
 # arm -> what its settings change
+UNTRAINED: dict[str, dict[str, Any]] = {
+    "start": {}, "no_rule": {"language": ""}, "start_goedel": {"tnorm": "goedel"},
+    "start_lukasiewicz": {"tnorm": "lukasiewicz"}, "start_mean": {"tnorm": "mean"},
+}  # fmt: skip
 ARMS: dict[str, dict[str, Any]] = {
-    ENTITY: {}, CROSS: {}, "no_pretraining": {"pretrain": 0}, "goedel": {"tnorm": "goedel"},
-    "lukasiewicz": {"tnorm": "lukasiewicz"}, "mean": {"tnorm": "mean"}, "structured": {"sources": "structured"},
-    "spans": {"sources": "spans"}, "other_conflict": {},
+    ENTITY: {}, **UNTRAINED, CROSS: {}, "bare": BARE, "no_pretraining": {**BARE, "pretrain": 0},
+    "goedel": {"tnorm": "goedel", **BARE}, "lukasiewicz": {"tnorm": "lukasiewicz", **BARE},
+    "mean": {"tnorm": "mean", **BARE}, "structured": {"sources": "structured", **BARE},
+    "spans": {"sources": "spans", **BARE}, "other_conflict": BARE,
 }  # fmt: skip
 ROWS = {
     "words": "words (BM25)", "cosine": "cosine of the base, title and description",
-    CROSS: "cross-encoder on whole titles", ENTITY: "entities, product logic",
-    "no_pretraining": "- without pre-training", "goedel": "- Goedel (max pooling)", "lukasiewicz": "- Lukasiewicz",
-    "mean": "- mean pooling, no logic", "structured": "- structured attributes alone", "spans": "- spans alone",
-    "other_conflict": "- conflicts of constraints the other way",
+    CROSS: "cross-encoder on whole titles", ENTITY: "entities, product logic", LEARNT: "- whatever it learnt",
+    "start": "where it starts: the cosine and the rule", "no_rule": "- without the rule for exclusions",
+    "start_goedel": "- Goedel", "start_lukasiewicz": "- Lukasiewicz", "start_mean": "- mean pooling, no logic",
+    "bare": "entities from nothing", "no_pretraining": "- without pre-training", "goedel": "- Goedel (max pooling)",
+    "lukasiewicz": "- Lukasiewicz", "mean": "- mean pooling, no logic", "structured": "- structured attributes alone",
+    "spans": "- spans alone", "other_conflict": "- conflicts of constraints the other way",
 }  # fmt: skip
 NEGATED = r"\b(?:without|not|no|non) (?P<what>\w+)"
 NEGATION_RULES = Overrides.model_validate(
@@ -83,11 +95,11 @@ def parts_of(data: LabelledPairs, fold: int) -> tuple[list[JudgedPair], list[Jud
 def run(
     start: Annotated[Path, typer.Option(help="Folder of a text encoder.")],
     data: Annotated[str, typer.Option(help="Of chorus, esci150.")] = "chorus,esci150",
-    arms: Annotated[str, typer.Option(help=f"Of {', '.join(ARMS)}.")] = ",".join(ARMS),
+    arms: Annotated[str, typer.Option(help=f"Of {', '.join(ARMS)}.")] = ",".join((ENTITY, *UNTRAINED)),
     folds: Annotated[str, typer.Option(help="Which of the five.")] = "0,1,2,3,4",
     updates: Annotated[int, typer.Option(help="Of an arm, in each fold, after pre-training.")] = 40,
     seed: Annotated[int, typer.Option(help="Of training.")] = 0,
-    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-4,
+    rate: Annotated[float | None, typer.Option(help="Peak learning rate; none: as the recipe has it.")] = None,
 ) -> None:
     """Train and score what is not there yet, and measure all that is."""
     torch.set_num_threads(1)
@@ -106,25 +118,37 @@ def run(
         summarise(case, seed)
 
 
-def entity_settings(case: Case, arm: str, seed: int, updates: int, rate: float) -> judge_entity.Settings:
+def entity_settings(case: Case, arm: str, seed: int, updates: int, rate: float | None) -> judge_entity.Settings:
     """Those of an arm."""
     changed = dict(ARMS[arm])
     if arm == "other_conflict":
-        changed = {"constraints_conflict": case.data.scale.name == "esci"}
+        changed |= {"constraints_conflict": case.data.scale.name == "esci"}
+    rate = rate if rate is not None or "start_fields" not in changed else 1e-4
     return judge_entity.Settings(
         model=str(case.start), learning_rate=rate, queries=2, items=8, fit={"updates": updates, "seed": seed}, **changed
     )  # fmt: skip
 
 
-def entity_arm(case: Case, arm: str, fold: int, seed: int, updates: int, rate: float) -> dict[str, Any]:
+RULES: dict[tuple[str, str], EntityRules] = {}
+
+
+def set_up(case: Case, settings: judge_entity.Settings, train: Sequence[JudgedPair]) -> judge_entity.Setup:
+    """What an arm starts from; a catalogue's rules are found once."""
+    key = (case.name, settings.sources)
+    if key not in RULES:
+        RULES[key] = learned_rules(case.catalog.to_rows(), settings.sources, settings.types)
+    return judge_entity.set_up(settings, (), case.data.scale, train, RULES[key])
+
+
+def entity_arm(case: Case, arm: str, fold: int, seed: int, updates: int, rate: float | None) -> dict[str, Any]:
     """Label probabilities of an entity judge on the fold's pairs, its cost there, and what overruling changes."""
     train, test = parts_of(case.data, fold)
     settings = entity_settings(case, arm, seed, updates, rate)
-    setup = judge_entity.set_up(settings, case.catalog.to_rows(), case.data.scale, len(train))
-    folder = WORK / NAME / f"run-{case.name}-{arm}-{seed}-{fold}"
-    notes = judge_entity.train(settings, setup, train, case.catalog.to_rows(), folder, lambda record: None)
+    setup = set_up(case, settings, train)
+    KEPT.append(setup.start)  # vectors of items, for the next arm and fold
+    told: dict[str, Any] = {} if arm in UNTRAINED else learnt(case, arm, settings, setup, (train, test), fold)
     setup.model.eval()
-    judge = EntityJudge(CrossEncoderVerdicts(setup.model), setup.rules, setup.card)
+    judge = setup.judge()
     begun = time.process_time()
     probabilities = judge.assess(test).probabilities
     cold = time.process_time() - begun
@@ -132,16 +156,41 @@ def entity_arm(case: Case, arm: str, fold: int, seed: int, updates: int, rate: f
     judge.assess(test)
     warm = time.process_time() - begun
     kind = judge.kind_degrees(test)
-    shutil.rmtree(folder)
-    told = {
-        "probabilities": probabilities.tolist(), "notes": list(notes), "kind_auc": _kind_auc(test, kind),
-        "cost": cost_of(judge, test, cold, warm), "updates": updates, "types": len(setup.rules.types),
-        "settings": settings.model_dump(mode="json", exclude={"model"}),
+    told |= {
+        "probabilities": probabilities.tolist(), "kind_auc": _kind_auc(test, kind),
+        "cost": cost_of(judge, test, cold, warm), "updates": 0 if arm in UNTRAINED else updates,
+        "types": len(setup.rules.types), "settings": settings.model_dump(mode="json", exclude={"model"}),
     }  # fmt: skip
-    if arm == ENTITY:
+    if arm == "bare":
         told["overruled"] = overruled(judge, test)
-        judge_entity.write_judge(WORK / NAME / f"judge-{case.name}", setup)
     return told
+
+
+KEPT: list[EntityStart | None] = []
+Parts = tuple[list[JudgedPair], list[JudgedPair]]
+
+
+def learnt(
+    case: Case, arm: str, settings: judge_entity.Settings, setup: judge_entity.Setup, parts: Parts, fold: int
+) -> dict[str, Any]:
+    """Train the setup as the recipe does; what it said, and label probabilities of its best state in any case."""
+    train, test = parts
+    folder = WORK / NAME / f"run-{case.name}-{arm}-{settings.fit.seed}-{fold}"
+    training, best = judge_entity.prepared(settings, setup, train)
+    notes = judge_entity.learn(
+        settings, setup, training, case.catalog.to_rows(), folder, lambda record: None, best
+    )  # fmt: skip
+    held = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    shutil.rmtree(folder)
+    if best is None:
+        return {"notes": list(notes)}
+    best.restore()
+    setup.model.eval()
+    in_any_case = setup.judge().assess(test).probabilities if best.update and not best.helped else None
+    said = judge_entity.settled(setup.model, best)
+    checks = [(one["update"], one["held_out_loss"]) for one in held if "held_out_loss" in one]
+    return {"notes": [*notes, said], "before": float(best.before.mean()), "gain": best.gain, "kept": best.helped,
+            "checks": checks, LEARNT: None if in_any_case is None else in_any_case.tolist()}  # fmt: skip
 
 
 def _kind_auc(pairs: Sequence[JudgedPair], kind: np.ndarray) -> float | None:
@@ -208,8 +257,9 @@ class LabelScorer(torch.nn.Module):
         return {"logits": self.model(batch["tokens"])}
 
 
-def cross_arm(case: Case, arm: str, fold: int, seed: int, updates: int, rate: float) -> dict[str, Any]:
-    """Label probabilities of a cross-encoder on whole titles: as many updates of as many pairs."""
+def cross_arm(case: Case, arm: str, fold: int, seed: int, updates: int, rate: float | None) -> dict[str, Any]:
+    """Label probabilities of a cross-encoder on whole titles, from nothing: as many updates of as many pairs."""
+    rate = 1e-4 if rate is None else rate
     train, test = parts_of(case.data, fold)
     settings = entity_settings(case, ENTITY, seed, updates, rate)
     model = CrossEncoder(Encoder.load(case.start, precision="auto"), len(case.data.scale), TOKENS, seed)
@@ -249,6 +299,10 @@ def summarise(case: Case, seed: int) -> None:
         found = {fold: json.loads(path.read_text()) for fold, path in paths.items() if path.is_file()}
         if found:
             told[arm] = measured_arm(data, found, systems)
+        if arm == ENTITY and any(one.get(LEARNT) for one in found.values()):
+            other = {fold: {**one, "probabilities": one.get(LEARNT) or one["probabilities"]}
+                     for fold, one in found.items()}  # fmt: skip
+            told[LEARNT] = measured_arm(data, other, systems)
     folds = sorted({fold for one in told.values() for fold in one["folds"]})
     rivals = {name: measured(data, folds, *one, systems) for name, one in systems.items()}
     result = {"data": case.name, "seed": seed, "base": case.start.name, **code_versions(), "rivals": rivals,
@@ -273,7 +327,10 @@ def measured_arm(data: LabelledPairs, found: Mapping[int, Mapping[str, Any]], sy
     over = [one["overruled"] for one in found.values() if one.get("overruled", {}).get("pairs")]
     more |= {"overruled": {name: sum(one[name] for one in over) for name in over[0]}} if over else {}
     spent = {"updates": first["updates"], "cpu_seconds": [one["cpu_seconds"] for one in found.values()]}
-    return {**result, **spent, **more, "settings": first.get("settings"), "notes": first.get("notes")}
+    return {**result, **spent, **more, "settings": first.get("settings"), "notes": first.get("notes"),
+            "kept": [one["kept"] for one in found.values() if "kept" in one],
+            "gains": [one["gain"] for one in found.values() if "gain" in one],
+            "ended": [one["checks"][-1][0] for one in found.values() if one.get("checks")]}  # fmt: skip
 
 
 def measured(
@@ -314,7 +371,7 @@ def cost(
     torch.set_num_threads(1)
     judged = Judged.read(data)
     rows, query, scale = judged.catalog.to_rows(), judged.pairs[0].query, judged.scale
-    setup = judge_entity.set_up(judge_entity.Settings(model=str(start)), rows, scale)
+    setup = judge_entity.set_up(judge_entity.Settings(model=str(start), start_fields=None), rows, scale)
     setup.model.eval()
     judge = EntityJudge(CrossEncoderVerdicts(setup.model), setup.rules, setup.card)
     whole = CrossEncoder(Encoder.load(start, precision="auto"), len(scale), TOKENS).eval()
@@ -348,7 +405,8 @@ def timed(call: Any) -> float:
 
 def render() -> str:
     """A table per catalogue; costs; what overruling did."""
-    found = [json.loads(path.read_text()) for path in sorted((RESULTS / NAME).glob("*-seed*.json"))]
+    paths = sorted((RESULTS / NAME).glob("*-seed*.json"), key=lambda path: (path.stem.startswith("bare"), path.stem))
+    found = [json.loads(path.read_text()) for path in paths]
     parts = [part for one in found for part in _parts(one)]
     for one in (json.loads(path.read_text()) for path in sorted((RESULTS / NAME).glob("cost-*.json"))):
         rows = [["items of one query", "warm", "cold", "cross-encoder on titles"]]
@@ -376,11 +434,17 @@ def _parts(one: Mapping[str, Any]) -> list[str]:
             cell(spent.get("entities per item"), ".1f"), f"{spent['calls'] / spent['pairs']:.2f}",
             cell(spent.get("hit rate of unseen queries"), ".2f"), f"{per['cold']:.1f}", f"{per['warm']:.3f}",
         ])  # fmt: skip
-    told = one["arms"].get(ENTITY, {}).get("overruled")
+    told = next((arm["overruled"] for arm in one["arms"].values() if "overruled" in arm), None)
     changed = f"Overruled on negations ({told['pairs']} pairs of queries with one): " + ", ".join(
         f"{name} {told[name]}" for name in ("changed", "better", "worse", "fixed", "broken")
-    ) if told else "No query with a negation in these folds."  # fmt: skip
-    return [f"### {one['data']}, seed {one['seed']}, {one['base']}", markdown(rows), markdown(costs), changed]
+    ) if told else ""  # fmt: skip
+    guarded = one["arms"].get(ENTITY, {})
+    folds = guarded.get("kept", [])
+    kept = f"Training was kept in {sum(folds)} of {len(folds)} folds; it ended after " if folds else ""
+    kept += f"{', '.join(map(str, guarded['ended']))} updates." if folds else ""
+    bare = "" if "start" in one["arms"] else ", from nothing"
+    title = f"### {one['data']}, seed {one['seed']}, {one['base']}{bare}"
+    return [title, markdown(rows), markdown(costs), *(text for text in (kept, changed) if text)]
 
 
 def _cells(name: str, told: Mapping[str, Any], folds: int) -> list[str]:

@@ -30,11 +30,11 @@ from goodrate.evaluation.significance import bootstrap_interval
 from goodrate.models.encoder import Encoder
 from goodrate.models.layer_states import LayerStates
 from goodrate.recipes import judge_unlabelled
+from goodrate.recipes.encoder_baseline import CHARACTERS as ENCODER_CHARACTERS
 from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
 from goodrate.recipes.ensemble_report import BM25, ENSEMBLE, Report, System, lexical_scores, measured_report
 from goodrate.recipes.probe_setup import ProbeSetup
 from goodrate.recipes.score_sum import PROBE, LabelledPairs, Member, ScoreSums, probabilities_out_of_fold, probe_scores
-from goodrate.recipes.untrained_members import CHARACTERS as ENCODER_CHARACTERS
 from goodrate.recipes.untrained_members import COSINE, NEIGHBOURS, USUAL, untrained_judges, untrained_members
 from goodrate.relevance.encoder_judge import EncoderJudge
 from goodrate.relevance.feature_cache import FeatureCache, feature_key

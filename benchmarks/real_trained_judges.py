@@ -1,7 +1,7 @@
 """Judges that are trained on real catalogues, beside a cosine and words that nobody trained: few labels, few updates.
 
 python benchmarks/real_trained_judges.py run --data chorus,esci150 --start MINILM --arms labels
-python benchmarks/real_trained_judges.py run --data chorus --start MINILM --arms bare,bare_silver --updates 30 --learning-rate 1e-4
+python benchmarks/real_trained_judges.py run --data chorus --start MINILM --arms bare,bare_silver   from nothing
 python benchmarks/real_trained_judges.py run --data chorus --start GEMMA --arms lm,lm_bare --folds 0
 python benchmarks/real_trained_judges.py walk --start MINILM --model GEMMA       what docs/judge.md, "Your labels", does
 python benchmarks/real_trained_judges.py table --write                  benchmarks/results/real_trained_judges.md
@@ -25,7 +25,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,21 +43,22 @@ from goodrate.recipes import judge_cross_encoder, judge_encoder, judge_sft
 from goodrate.recipes.ensemble_report import lexical_scores
 from goodrate.recipes.judge_defaults import with_batch, with_format
 from goodrate.recipes.judge_folder import open_start
-from goodrate.recipes.score_sum import LabelledPairs, Member, probabilities_out_of_fold
+from goodrate.recipes.score_sum import LabelledPairs, Member, ScoreSums, probabilities_out_of_fold
 from goodrate.recipes.silver_pairs import Neighbourhood, PretrainSettings, SilverSettings
-from goodrate.relevance.calibration import reliability
+from goodrate.relevance.calibration import reliability, softmax
 from goodrate.relevance.cross_encoder_judge import pair_tokens, start_logits
 from goodrate.relevance.encoder_judge import EncoderJudge
 from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.label_choice import chosen_labels
 from goodrate.relevance.lm_judge import LmJudge
+from goodrate.relevance.text_vectors import TextVectors
 from goodrate.run_folder import code_versions, new_folder, write_atomic
 from goodrate.settings import complete
 from lib.labelled_case import LabelledCase as Case
 from lib.queue import RESULTS, WORK
 from lib.tables import add_table, markdown
 from lib.timing import machine
-from real_judges import NEGATIONS, Judged, cell, kept_cosines
+from real_judges import NEGATIONS, Judged, cell, kept_cosines, members_of
 from search_quality import DATA, judgements_format
 from search_quality import folder as folder_of_data
 
@@ -75,11 +76,18 @@ CROSS = {
 }
 LM = ("lm", "lm_bare")
 BARE_UPDATES, BARE_RATE = 30, 1e-4  # of what starts from nothing, unless said
-ROWS = {"words": "words", "cosine": "cosine of the start, title and description", "labels": "cross-encoder from the cosine",
-        "silver": "the same, silver pairs", "all_layers": "the same, all layers trained",
-        "bare": "cross-encoder from nothing", "bare_silver": "the same, silver pairs", "cosine_first": "cross-encoder, the cosine's grades first",
-        "cosine_first_silver": "the same with silver pairs", "lm": "language model, LoRA",
-        "lm_bare": "the same without its start token"}  # fmt: skip
+ROWS = {
+    "words": "words", "cosine": "cosine of the start, title and description",
+    "sum": "sum of cosine, words, constraints",
+    "labels": "cross-encoder from the cosine", "silver": "the same, silver pairs",
+    "all_layers": "the same, all layers trained", "bare": "cross-encoder from nothing",
+    "bare_silver": "the same, silver pairs", "cosine_first": "cross-encoder, the cosine's grades first",
+    "cosine_first_silver": "the same with silver pairs", "lm": "language model, LoRA",
+    "lm_bare": "the same without its start token",
+}  # fmt: skip
+ANY_CASE, JUDGE_WEIGHT = "judge in any case", 0.5  # weight of a judge in the sum, in spreads, beside 1 of the cosine
+MORE = {"cosine + judge": "- added to the cosine", "sum + judge": "- added to the sum",
+        ANY_CASE: "- whatever it learnt", f"sum + {ANY_CASE}": "- whatever it learnt, added to the sum"}  # fmt: skip
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
@@ -185,6 +193,7 @@ def cross_arm(
         model = CrossEncoder(encoder, len(case.scale), settings.max_tokens, seed)
     start = judge_cross_encoder.started(settings, train, case.scale)
     if start is not None:
+        KEPT.append(start.vectors)  # of items, for the next fold
         model.silence()
     hood = neighbourhood(case, settings) if settings.silver else None
     silver = judge_cross_encoder.silver_of(settings, train, hood)
@@ -197,7 +206,10 @@ def cross_arm(
     speed = len(test) / (time.process_time() - begun)
     held = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
     shutil.rmtree(folder)
-    told = {"settings": settings.model_dump(mode="json", exclude={"model"}), "pairs_per_cpu_second": speed, "logits": numbers.tolist()}
+    told = {
+        "settings": settings.model_dump(mode="json", exclude={"model"}), "pairs_per_cpu_second": speed,
+        "logits": numbers.tolist(),
+    }  # fmt: skip
     if start is None:
         return told
     own = start_logits(start, test)
@@ -207,6 +219,9 @@ def cross_arm(
     checked = {} if best is None else {"before": float(best.before.mean()), "gain": best.gain, "kept": best.helped,
                                        "checks": losses}  # fmt: skip
     return {**told, "logits": left.tolist(), "logits in any case": (own + numbers).tolist(), "said": said, **checked}
+
+
+KEPT: list[TextVectors] = []
 
 
 def cross_settings(
@@ -321,21 +336,26 @@ def measured(
 ) -> dict[str, Any]:
     """One arm over its folds: alone, added to the cosine, and both rivals on the same queries."""
     data = case.data
-    logits = np.full((len(data.pairs), len(data.scale)), np.nan)
-    for fold, told in found.items():
-        logits[data.fold == fold] = np.asarray(told["logits"])
+    p, gain = label_shares(data, {fold: one["logits"] for fold, one in found.items()})
     fold = dict(zip([pair.query for pair in data.pairs], data.fold.tolist(), strict=True))
     there = np.asarray([fold[query] in found for query in data.queries])
     rows = np.isin(data.fold, list(found))
-    filled = np.where(rows[:, None], logits, 0.0)
-    p = np.exp(filled - filled.max(axis=1, keepdims=True))
-    p /= p.sum(axis=1, keepdims=True)
-    gain = data.scale.expected_gain(p)
     known = Member.of(gain[rows])
     alike = Member.of(cosine)
     total = (gain - known.mean) / known.spread + (cosine - alike.mean) / alike.spread
-    scores = {"words": words, "cosine": cosine, "judge": gain, "cosine + judge": total}
+    sums = untrained_sum(case)
+    more = replace(sums, members={**sums.members, "judge": Member(gain, known.mean, known.spread, JUDGE_WEIGHT)})
+    scores = {"words": words, "cosine": cosine, "sum": sums.total(sums.usual), "judge": gain,
+              "cosine + judge": total, "sum + judge": more.total(more.usual)}  # fmt: skip
     labels = {"judge": p, "cosine": probabilities_out_of_fold(cosine, data)}
+    if all("logits in any case" in one for one in found.values()):
+        any_case = {fold: one["logits in any case"] for fold, one in found.items()}
+        labels[ANY_CASE], scores[ANY_CASE] = label_shares(data, any_case)
+        own = Member.of(scores[ANY_CASE][rows], JUDGE_WEIGHT)
+        more = replace(
+            sums, members={**sums.members, "judge": Member(scores[ANY_CASE], own.mean, own.spread, own.usual)}
+        )
+        scores[f"sum + {ANY_CASE}"] = more.total(more.usual)
     negation = np.asarray([bool(set(query.lower().split()) & set(NEGATIONS)) for query in data.queries])
     ndcg = {name: data.ndcg(one) for name, one in scores.items()}
     systems = {name: row(data, name, scores[name], labels.get(name), ndcg, there, rows, negation) for name in scores}
@@ -348,8 +368,33 @@ def measured(
     return {
         "folds": sorted(found), "queries": int(there.sum()), "negations": int((negation & there).sum()),
         "pairs": int(rows.sum()), "systems": systems, "settings": first["settings"], **spent,
-        "start_token_ids": first.get("start_token_ids"), "commit": first["commit"], "versions": first["versions"],
+        "start_token_ids": first.get("start_token_ids"),
+        "kept": [one["kept"] for one in found.values() if "kept" in one],
+        "gains": [one["gain"] for one in found.values() if "gain" in one],
+        "ended": [one["checks"][-1][0] for one in found.values() if one.get("checks")],
+        "commit": first["commit"], "versions": first["versions"],
     }  # fmt: skip
+
+
+def label_shares(data: LabelledPairs, logits: Mapping[int, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Label probabilities (N, L) and expected gains (N,) of logits by fold; those of other folds stand for nothing."""
+    filled = np.zeros((len(data.pairs), len(data.scale)))
+    for fold, told in logits.items():
+        filled[data.fold == fold] = np.asarray(told)
+    p = softmax(filled)
+    return p, data.scale.expected_gain(p)
+
+
+def untrained_sum(case: Case) -> ScoreSums:
+    """Cosine, words and constraints with their usual weights, as goodrate fit-judge --no-labels adds them."""
+    key = case.name
+    if key not in SUMS:
+        judged = Judged(case.name, case.catalog, list(case.data.pairs), case.scale)
+        SUMS[key] = ScoreSums(case.data, members_of(judged, [case.start]))
+    return SUMS[key]
+
+
+SUMS: dict[str, ScoreSums] = {}
 
 
 def row(
@@ -363,7 +408,7 @@ def row(
         "ndcg": float(np.nanmean(data.ndcg(scores, "ndcg")[there])),
         **{
             f"minus {rival}": paired_bootstrap_difference(values[there], ndcg[rival][there]).as_dict()
-            for rival in ("words", "cosine")
+            for rival in ("words", "cosine", "sum")
             if rival != name
         },
     }
@@ -386,23 +431,26 @@ def render() -> str:
     return "\n\n".join(part for name in dict.fromkeys(one["data"] for one in found) for part in _parts(name, found))
 
 
-HEAD = ["system", "folds", "queries", "nDCG@10", "minus cosine", "minus words", "nDCG", "negations minus cosine",
+HEAD = ["system", "folds", "queries", "nDCG@10", "minus cosine", "minus words", "minus the sum", "nDCG",
+        "negations minus cosine",
         "AUC good", "accuracy", "macro-F1", "F1 good", "ECE", "CPU s a fold", "pairs a CPU s"]  # fmt: skip
 
 
 def _parts(name: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
     mine = [one for one in found if one["data"] == name]
     rows = [HEAD]
-    largest = max(mine, key=lambda one: len(one["folds"]))
-    rows += [_cells(ROWS[rival], largest, rival) for rival in ("words", "cosine")]
+    largest = max(mine, key=lambda one: (len(one["folds"]), "sum" in one["systems"]))
+    rows += [_cells(ROWS[rival], largest, rival) for rival in ("words", "cosine", "sum") if rival in largest["systems"]]
     for one in sorted(mine, key=lambda one: (list(ROWS).index(one["arm"]), one["seed"])):
         rows.append(_cells(f"{ROWS[one['arm']]}, seed {one['seed']}", one, "judge"))
-        rows.append(_cells("- added to the cosine", one, "cosine + judge"))
-    fit = largest["settings"]["fit"]
-    told = f"{fit['updates']} updates a fold; rivals on the queries of the arm with most folds. One deal of five folds."
+        rows += [_cells(title, one, name) for name, title in MORE.items() if name in one["systems"]]
+    told = "Rivals on the queries of the arm with most folds. One deal of five folds."
+    kept = [f"{ROWS[one['arm']]}, seed {one['seed']}: training was kept in {sum(one['kept'])} of "
+            f"{len(one['kept'])} folds; it ended after {', '.join(map(str, one['ended']))} updates."
+            for one in mine if one.get("kept")]  # fmt: skip
     rates = [f"{ROWS[one['arm']]}: {np.median(one['trained_tokens_per_second']):.0f} tokens a second in training"
              for one in mine if "trained_tokens_per_second" in one]  # fmt: skip
-    return [f"### {name}\n\n{told}", markdown(rows), *rates]
+    return [f"### {name}\n\n{told}", markdown(rows), *kept, *rates]
 
 
 def _cells(title: str, one: Mapping[str, Any], name: str) -> list[str]:
@@ -411,7 +459,7 @@ def _cells(title: str, one: Mapping[str, Any], name: str) -> list[str]:
     spent = [f"{np.mean(one['cpu_seconds']):.0f}", f"{np.median(one['pairs_per_cpu_second']):.1f}"]
     return [
         title, str(len(one["folds"])), str(one["queries"]), cell(told["ndcg@10"]),
-        cell(told.get("minus cosine"), "+.3f"), cell(told.get("minus words"), "+.3f"), cell(told["ndcg"]),
+        *(cell(told.get(f"minus {one}"), "+.3f") for one in ("cosine", "words", "sum")), cell(told["ndcg"]),
         cell(told.get("negations minus cosine"), "+.3f"), *numbers, *(spent if name == "judge" else ["-", "-"]),
     ]  # fmt: skip
 

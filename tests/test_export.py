@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -47,6 +48,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cross_encoder_judge.write_cross_encoder_judge(
         path / "pairs", cross_encoder_judge.Card(scale="four_level", max_tokens=24), model
     )
+    cosine: Any = open_judge(path / "cosine").inner
+    cross_encoder_judge.write_cross_encoder_judge(
+        path / "started", cross_encoder_judge.Card(scale="four_level", max_tokens=24), cross_encoder(path / "other"),
+        cosine,
+    )  # fmt: skip
     titles = [f"{colour} {thing}" for colour in COLOURS for thing in THINGS]
     pl.DataFrame({"id": [f"i{n}" for n in range(16)], "title": titles}).write_csv(path / "items.csv")
     rows = [
@@ -121,7 +127,7 @@ def test_what_ranks_worse_is_not_written(made: Path, tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["cosine", "pairs"])
+@pytest.mark.parametrize("name", ["cosine", "pairs", "started"])
 def test_a_judge_gives_the_same_verdicts(made: Path, tmp_path: Path, name: str) -> None:
     exported(made, name, tmp_path / "out")
     source, other = open_judge(made / name), open_judge(tmp_path / "out")
@@ -129,6 +135,8 @@ def test_a_judge_gives_the_same_verdicts(made: Path, tmp_path: Path, name: str) 
     np.testing.assert_allclose(other.pair_probabilities(pairs), source.pair_probabilities(pairs), atol=0.02)
     assert other.scale == source.scale
     assert dict(other.identity) != dict(source.identity) or name == "cosine"
+    starts = [getattr(one.inner, "start", None) for one in (source, other)]
+    assert [one is not None for one in starts] == [name == "started"] * 2
 
 
 def test_a_network_without_token_types_is_exported_too(made: Path, tmp_path: Path) -> None:

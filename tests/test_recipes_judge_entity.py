@@ -147,7 +147,8 @@ def test_a_stopped_run_ends_with_the_same_weights(folder: Path, tmp_path: Path) 
 
 def given(folder: Path, *more: str) -> list[str]:
     named = (f"model={folder / 'encoder'}", f"data.catalog={folder / 'items.csv'}", "data.dev_share=0.3",
-             f"data.judgements={folder / 'labels.csv'}", "fit.updates=4", "pretrain=1", "check_share=0", *more)  # fmt: skip
+             f"data.judgements={folder / 'labels.csv'}", "fit.updates=4", "pretrain=1", "check_share=0",
+             *more)  # fmt: skip
     return [part for value in named for part in ("--set", value)]
 
 

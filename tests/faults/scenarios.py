@@ -164,8 +164,10 @@ SCENARIOS = {
     "judge_sft": _train("judge_sft", **LM, **FIT, fit__updates=24),
     "judge_encoder": _train("judge_encoder", encoder="{f}/encoder"),
     "judge_zero_shot": _train("judge_zero_shot", model="{f}/base"),
-    "judge_cross_encoder": _train("judge_cross_encoder", model="{f}/encoder", max_tokens=32, epochs=9, **FIT),
-    "judge_entity": _train("judge_entity", model="{f}/encoder", pretrain=0, **FIT, fit__updates=10),
+    "judge_cross_encoder": _train(
+        "judge_cross_encoder", model="{f}/encoder", max_tokens=32, epochs=9, check_share=0.4, **FIT
+    ),
+    "judge_entity": _train("judge_entity", model="{f}/encoder", check_share=0, **FIT, fit__updates=10),
     "judge_human": _train("judge_human"),
     "retriever_contrastive": _train(
         "retriever_contrastive", encoder="{f}/encoder", batch_size=8, epochs=50, **FIT, fit__updates=24

@@ -115,9 +115,12 @@ def _write_encoder(encoder: Encoder, folder: Path, to: str, int8: bool) -> None:
 
 def _write_cross_encoder(judge: CalibratedJudge, folder: Path, to: str, int8: bool) -> None:
     from goodrate.models.cross_encoder import HEAD_FILE
+    from goodrate.relevance.cross_encoder_judge import START
     from goodrate.relevance.judge_card import CARD_FILE
 
     assert judge.folder is not None
+    if (judge.folder / START).is_dir():  # as it is: one forward for an item's text, which is kept
+        shutil.copytree(judge.folder / START, folder / START)
     _write_encoder(_inner(judge).model.encoder, folder, to, int8)
     for name in (CARD_FILE, HEAD_FILE):
         shutil.copyfile(judge.folder / name, folder / name)

@@ -6,16 +6,19 @@ is kept only when those queries agree that it is better than the start by more t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from goodrate.learning.fit import FitSettings
+from goodrate.learning.fit import FitResult, FitSettings, fit
+from goodrate.learning.records import Update
+from goodrate.learning.source import Source
 
-CHECKS = 6  # over a training, where nobody says how often
+CHECKS = 10  # over a training, where nobody says how often
+PATIENCE = 3  # checks in a row without a better state, after which a training ends
 SURE = 1.0  # standard errors that the mean gain must exceed (the one-standard-error rule, Breiman et al. 1984)
 
 
@@ -29,7 +32,7 @@ class BestState:
     def __init__(self, module: nn.Module, losses: Callable[[], np.ndarray]) -> None:
         self._module, self._losses = module, losses
         self.before = self.best = losses()
-        self.update, self._state = 0, self._trained()
+        self.update, self._since, self._state = 0, 0, self._trained()
 
     def _trained(self) -> dict[str, Tensor]:
         """A copy of the weights that are trained."""
@@ -39,8 +42,9 @@ class BestState:
     def check(self, update: int) -> dict[str, float]:
         """Keep the module's state if it is the best so far; what goes into the log."""
         losses = self._losses()
+        self._since += 1
         if losses.mean() < self.best.mean():
-            self.best, self.update, self._state = losses, update, self._trained()
+            self.best, self.update, self._since, self._state = losses, update, 0, self._trained()
         return {"held_out_loss": float(losses.mean())}
 
     @property
@@ -48,6 +52,11 @@ class BestState:
         """How much less the best state loses than the start, mean over queries, and the standard error of that."""
         less = self.before - self.best
         return float(less.mean()), float(less.std(ddof=1) / np.sqrt(len(less))) if len(less) > 1 else float("inf")
+
+    @property
+    def tired(self) -> bool:
+        """Whether the last PATIENCE checks found nothing better."""
+        return self._since >= PATIENCE
 
     @property
     def helped(self) -> bool:
@@ -64,14 +73,43 @@ class BestState:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
-        return {"update": self.update, "best": torch.from_numpy(self.best.copy()), "state": self._state}
+        best = torch.from_numpy(self.best.copy())
+        return {"update": self.update, "since": self._since, "best": best, "state": self._state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
-        self.update, self.best, self._state = int(state["update"]), state["best"].numpy(), dict(state["state"])
+        self.update, self._since = int(state["update"]), int(state["since"])
+        self.best, self._state = state["best"].numpy(), dict(state["state"])
 
 
-def with_checks(settings: FitSettings) -> FitSettings:
-    """The settings with CHECKS evaluations over the updates, where they say none. They have a budget of updates."""
+class UntilTired:
+    """A source that ends where its watch is tired."""
+
+    def __init__(self, source: Source, best: BestState) -> None:
+        self._source, self._best = source, best
+
+    def next(self, step: int) -> Update | None:
+        """The update of that number."""
+        return None if self._best.tired else self._source.next(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The source's."""
+        return self._source.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The source's."""
+        self._source.load_state_dict(state)
+
+
+def fit_watched(
+    model: nn.Module, source: Source, optimizers: Sequence[torch.optim.Optimizer], settings: FitSettings,
+    best: BestState | None, **more: Any,
+) -> FitResult:  # fmt: skip
+    """`fit`, with CHECKS checks of `best` over the budget of updates (or every evaluate_every) where there is one."""
+    if best is None:
+        return fit(model, source, optimizers, settings, **more)
     every = settings.evaluate_every or max(1, (settings.updates or 1) // CHECKS)
-    return settings.model_copy(update={"evaluate_every": every})
+    return fit(
+        model, UntilTired(source, best), optimizers, settings.model_copy(update={"evaluate_every": every}),
+        stateful={"best": best}, evaluate=best.check, **more,
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,10 +12,12 @@ from goodrate.models.pretrained import remembered_name
 from goodrate.relevance.encoder_judge import Card, EncoderJudge
 from goodrate.relevance.judge import CalibratedJudge, calibrated_judge
 from goodrate.relevance.odds import cuts_without_labels, fit_odds
-from goodrate.relevance.pairs import Item, Pair
+from goodrate.relevance.pairs import Item, JudgedPair, Pair, gold_labels
+from goodrate.relevance.text_vectors import shared_vectors
 from goodrate.scale import RelevanceScale, scale_entry
 
 FIELDS = ("title", "description")  # what it reads of an item where nobody says otherwise
+CHARACTERS = 200  # of them where it is one of several voices: long descriptions drown the title
 NO_LABELS = "no label was read: trust the order, not the tiers"
 
 
@@ -31,12 +34,22 @@ def encoder_card(
 
 def fitted_card(
     name: str, encoder: Encoder, scale: RelevanceScale, pairs: Sequence[Pair], labels: np.ndarray,
-    fields: Sequence[str] = FIELDS,
+    fields: Sequence[str] = FIELDS, characters: int = 0,
 ) -> Card:  # fmt: skip
-    """The card with the proportional-odds model of labelled pairs. Raises ValueError when all labels are one."""
-    cosines = EncoderJudge(encoder, encoder_card(name, encoder, scale, fields)).cosines(pairs)
-    slope, cuts = fit_odds(cosines, labels, len(scale))
-    return encoder_card(name, encoder, scale, fields, slope, cuts, len(pairs))
+    """The card with the proportional-odds model of labelled pairs. Raises ValueError when all labels are one.
+
+    characters: of an item's text that it reads; 0 = all.
+    """
+    card = replace(encoder_card(name, encoder, scale, fields), characters=characters)
+    slope, cuts = fit_odds(EncoderJudge(shared_vectors(encoder), card).cosines(pairs), labels, len(scale))
+    return replace(card, slope=slope, cuts=cuts, labelled_pairs=len(pairs))
+
+
+def fitted_start(name: str, scale: RelevanceScale, pairs: Sequence[JudgedPair], fields: Sequence[str]) -> EncoderJudge:
+    """The calibrated cosine that a judge starts from; it reads the first CHARACTERS of an item. As fitted_card."""
+    encoder = Encoder.load(name, precision="auto")
+    vectors = shared_vectors(encoder)
+    return EncoderJudge(vectors, fitted_card(name, encoder, scale, pairs, gold_labels(pairs), fields, CHARACTERS))
 
 
 def guessed_odds(

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from goodrate.catalog.splits import split_by_group
+from goodrate.catalog.splits import evenly, split_by_group
 from goodrate.learning.best_state import BestState
 from goodrate.relevance.pairs import JudgedPair
 
 SHARE = 0.25
 LEAST = 8  # held-out queries, without which nobody can tell
+ITEMS = 12  # of each that are judged at a check, evenly over its list
 FLOOR = 1e-6  # of a probability whose logarithm is taken
 
 
 def held_out(pairs: Sequence[JudgedPair], share: float, seed: int) -> tuple[list[JudgedPair], list[JudgedPair]]:
-    """The pairs to train on, and those of the held-out query groups, none of them where these have too few queries.
+    """The pairs to train on, and ITEMS of each held-out query; none of these where they would be too few queries.
 
     >>> pairs = [JudgedPair(f"{chr(97 + n)}{chr(98 + n)}x", {"id": "i"}, label=0) for n in range(20)]
     >>> [len(part) for part in held_out(pairs, 0.5, seed=0)], [len(part) for part in held_out(pairs, 0.2, seed=0)]
@@ -28,7 +29,11 @@ def held_out(pairs: Sequence[JudgedPair], share: float, seed: int) -> tuple[list
     chosen = split_by_group(queries, {"held out": share}, seed)["held out"]
     if len(chosen) < LEAST:
         return list(pairs), []
-    return [pair for pair in pairs if pair.query not in chosen], [pair for pair in pairs if pair.query in chosen]
+    by_query: dict[str, list[JudgedPair]] = {query: [] for query in sorted(chosen)}
+    for pair in pairs:
+        by_query.get(pair.query, []).append(pair)
+    checked = [pair for own in by_query.values() for pair in evenly(own, ITEMS)]
+    return [pair for pair in pairs if pair.query not in chosen], checked
 
 
 def query_losses(probabilities: np.ndarray, pairs: Sequence[JudgedPair]) -> np.ndarray:

@@ -18,8 +18,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from goodrate.examples.data import TrainingData
-from goodrate.learning.best_state import BestState, with_checks
-from goodrate.learning.fit import FitSettings, fit
+from goodrate.learning.best_state import BestState, fit_watched
+from goodrate.learning.fit import FitSettings
 from goodrate.learning.graded_lists import (
     GradedList,
     GradedListSource,
@@ -32,7 +32,7 @@ from goodrate.learning.graded_lists import (
 from goodrate.models.cross_encoder import CrossEncoder, PairTokens
 from goodrate.models.encoder import Encoder
 from goodrate.recipes.dev_table import tune_and_measure
-from goodrate.recipes.encoder_baseline import FIELDS, encoder_card, fitted_card
+from goodrate.recipes.encoder_baseline import FIELDS, encoder_card, fitted_card, fitted_start
 from goodrate.recipes.held_out import SHARE, held_out, query_losses, told
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data
 from goodrate.recipes.silver_pairs import (
@@ -66,7 +66,7 @@ class Settings(BaseModel):
     max_tokens: int = Field(default=96, gt=0, description="of query and item together; an item loses its end")
     start_fields: list[str] | None = Field(
         default=list(FIELDS),
-        description="what the cosine that it starts at reads of an item; null = start from nothing",
+        description="what the cosine that it starts at reads of an item (200 characters); empty = no start",
     )
     layers: int | None = Field(default=LAYERS, gt=0, description="the last so many are trained; null = all")
     check_share: float = Field(
@@ -91,10 +91,10 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:
-        if self.pretrain is not None and self.start_fields is not None:
+        if self.pretrain is not None and self.start_fields:
             raise ValueError(
                 "pretrain teaches a cosine's grades, which start_fields starts at without training: "
-                "leave pretrain out, or set start_fields to null"
+                "leave pretrain out, or let start_fields be empty"
             )
         return self
 
@@ -145,11 +145,10 @@ class Task:
 
 def started(settings: Settings, pairs: Sequence[JudgedPair], scale: RelevanceScale) -> EncoderJudge | None:
     """The calibrated cosine of the training labels, by an encoder that is not trained; None where none is wanted."""
-    if settings.start_fields is None:
+    if not settings.start_fields:
         return None
     name = settings.encoder or settings.model
-    encoder = Encoder.load(name, precision="auto")
-    return EncoderJudge(encoder, fitted_card(name, encoder, scale, pairs, gold_labels(pairs), settings.start_fields))
+    return fitted_start(name, scale, pairs, settings.start_fields)
 
 
 def task_of(
@@ -167,9 +166,8 @@ def task_of(
     if start is None:
         return Task(lists), lost
     tokens = pair_tokens(model, [one.query for one in checked], [one.item for one in checked], settings.fields)
-    unread = sum(one is None for one in tokens)
     alone = settings.check_share > 0 and not checked
-    return Task(lists, checked, tokens, start_logits(start, checked), alone), lost + unread
+    return Task(lists, checked, tokens, start_logits(start, checked), alone), lost
 
 
 def write(folder: Path, card: Card, model: CrossEncoder, start: EncoderJudge | None) -> None:
@@ -232,9 +230,7 @@ def _fit(
     ]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=settings.weight_decay)
     budget = settings.fit.ending(source.batches_per_epoch * settings.epochs)
-    more = {} if best is None else {"stateful": {"best": best}, "evaluate": best.check}
-    fit(ListScorer(model), source, [optimizer], with_checks(budget) if best else budget, folder=folder,
-        on_update=progress, **more)  # fmt: skip
+    fit_watched(ListScorer(model), source, [optimizer], budget, best, folder=folder, on_update=progress)
 
 
 def graded_lists(

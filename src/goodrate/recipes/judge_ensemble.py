@@ -17,13 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from goodrate.examples.data import TrainingData
 from goodrate.models.encoder import Encoder
 from goodrate.recipes import score_sum
-from goodrate.recipes.encoder_baseline import FIELDS
+from goodrate.recipes.encoder_baseline import CHARACTERS, FIELDS
 from goodrate.recipes.ensemble_report import BM25, Report, lexical_scores, measured_report
 from goodrate.recipes.probe_setup import ProbeSetup
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data, write_rows
 from goodrate.recipes.score_sum import ALPHA, PROBE, LabelledPairs, Member, ScoreSums, probe_scores
 from goodrate.recipes.untrained_members import (
-    CHARACTERS,
     USUAL,
     UntrainedJudge,
     untrained_judges,

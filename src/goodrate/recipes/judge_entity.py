@@ -21,19 +21,19 @@ from torch import nn
 from goodrate.catalog.splits import evenly
 from goodrate.evaluation.classification import area_under_curve
 from goodrate.examples.data import TrainingData
-from goodrate.learning.best_state import BestState, with_checks
-from goodrate.learning.fit import FitSettings, fit
+from goodrate.learning.best_state import BestState, fit_watched
+from goodrate.learning.fit import FitSettings
 from goodrate.models.cross_encoder import CrossEncoder
 from goodrate.models.encoder import Encoder
 from goodrate.recipes.dev_table import DEV_PAIRS, tune_and_measure
-from goodrate.recipes.encoder_baseline import FIELDS, fitted_card
+from goodrate.recipes.encoder_baseline import CHARACTERS, FIELDS, fitted_start
 from goodrate.recipes.entity_learning import ItemLists, LogicScorer, StatedPairs, StateScorer
 from goodrate.recipes.entity_lift import StatedPair, entity_shares, stated_pairs
 from goodrate.recipes.held_out import SHARE, held_out, query_losses, told
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult, require_same_data, write_rows
 from goodrate.relevance.catalog_entities import learned_rules, sharing
 from goodrate.relevance.cross_encoder_judge import START
-from goodrate.relevance.encoder_judge import EncoderJudge, write_own_encoder
+from goodrate.relevance.encoder_judge import write_own_encoder
 from goodrate.relevance.entities import WHOLE_TEXT, Entity, EntityRules
 from goodrate.relevance.entity_judge import MODEL_FOLDER, TOO_MANY, Card, EntityJudge, write_entity_judge
 from goodrate.relevance.entity_model import MAX_TOKENS, STATES, corrected, new_model
@@ -67,7 +67,8 @@ class Settings(BaseModel):
         description="whether a constraint in conflict is more than one unmet; null = no on the scale esci, else yes",
     )
     start_fields: list[str] | None = Field(
-        list(FIELDS), description="what the cosine that it starts at reads of an item; null = start from nothing"
+        list(FIELDS),
+        description="what the cosine that it starts at reads of an item (200 characters); empty = no start",
     )
     language: str = Field("en", description="of the rule that what a query excludes is in conflict; empty = no rule")
     layers: int | None = Field(LAYERS, gt=0, description="the last so many of a start are trained; null = all")
@@ -121,32 +122,34 @@ class _AsItIs:
 
 
 def set_up(
-    settings: Settings, items: Sequence[Item], scale: RelevanceScale, pairs: Sequence[JudgedPair] = ()
+    settings: Settings, items: Sequence[Item], scale: RelevanceScale, pairs: Sequence[JudgedPair] = (),
+    rules: EntityRules | None = None,
 ) -> Setup:  # fmt: skip
     """The model with a new head, the rules of the catalogue's entities, the card, and the start of labelled pairs.
 
-    Raises FileNotFoundError for a missing model, ValueError for a scale that the logic cannot give.
+    rules: learned_rules of the items, where they are known already. Raises FileNotFoundError for a missing model,
+    ValueError for a scale that the logic cannot give.
     """
     if len(scale) not in LABELS:
         raise ValueError(f"scale {scale.name} has {len(scale)} labels; {TOO_MANY}")
     encoder = Encoder.load(settings.model, precision="auto")
     most = min(MAX_TOKENS, encoder.rules.max_length)
     model = CrossEncoder(encoder, STATES, most, settings.fit.seed)
-    rules, conflict = learned_rules(items, settings.sources, settings.types), settings.constraints_conflict
-    if settings.start_fields is not None:
-        rules = replace(rules, types=(*rules.types, WHOLE_TEXT), whole=tuple(settings.start_fields))
+    rules, conflict = rules or learned_rules(items, settings.sources, settings.types), settings.constraints_conflict
+    if settings.start_fields:
+        whole = tuple(settings.start_fields)
+        rules = replace(rules, types=(*rules.types, WHOLE_TEXT), whole=whole, characters=CHARACTERS)
     card = Card(
         scale=scale_entry(scale), types=rules.types, sources=rules.sources, most=rules.most, tnorm=settings.tnorm,
         unknown=settings.unknown, logic_temperature=settings.logic_temperature, labelled_pairs=len(pairs),
-        constraints_conflict=scale.name != "esci" if conflict is None else conflict, whole=rules.whole,
+        constraints_conflict=scale.name != "esci" if conflict is None else conflict,
         language=settings.language if rules.whole else "",
     )  # fmt: skip
-    if settings.start_fields is None:
+    if not settings.start_fields:
         return Setup(new_model(model), rules, card)
     model.silence()
-    frozen = Encoder.load(settings.model, precision="auto")
-    odds = fitted_card(settings.model, frozen, scale, pairs, gold_labels(pairs), settings.start_fields)
-    return Setup(model, rules, card, EntityStart(EncoderJudge(frozen, odds), card.logic, card.language))
+    cosine = fitted_start(settings.model, scale, pairs, rules.whole)
+    return Setup(model, rules, card, EntityStart(cosine, card.logic, card.language))
 
 
 def run(settings: Settings, data: TrainingData, out: Path, progress: Progress) -> TrainingResult:
@@ -249,8 +252,7 @@ def _fit(
         budget = budget.model_copy(update={"seconds": None})
     folder = RunFolder(out)
     folder.path.mkdir(parents=True, exist_ok=True)
-    more: dict[str, Any] = {} if best is None else {"stateful": {"best": best}, "evaluate": best.check}
-    fit(scorer, source, [optimizer], with_checks(budget) if best else budget, folder=folder, on_update=progress, **more)
+    fit_watched(scorer, source, [optimizer], budget, best, folder=folder, on_update=progress)
 
 
 def stated_of(pairs: Sequence[JudgedPair], rules: EntityRules, items: Sequence[Item], best: int) -> list[StatedPair]:

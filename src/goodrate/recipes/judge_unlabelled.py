@@ -19,13 +19,12 @@ from goodrate.catalog.items import Catalog
 from goodrate.examples.sources import read_items
 from goodrate.models.causal_lm import CausalLM
 from goodrate.models.encoder import Encoder
-from goodrate.recipes.encoder_baseline import FIELDS, NO_LABELS
+from goodrate.recipes.encoder_baseline import CHARACTERS, FIELDS, NO_LABELS
 from goodrate.recipes.judge_ensemble import FEATURES_FILE
 from goodrate.recipes.probe_setup import ProbeSetup
 from goodrate.recipes.registry import Progress, Recipe, TrainingResult
 from goodrate.recipes.score_sum import ALPHA, PROBE, Member, added
 from goodrate.recipes.untrained_members import (
-    CHARACTERS,
     COSINE,
     SCALES,
     USUAL,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from goodrate.recipes.encoder_baseline import FIELDS, encoder_card
+from goodrate.recipes.encoder_baseline import CHARACTERS, FIELDS, encoder_card
 from goodrate.recipes.score_sum import Member
 from goodrate.relevance import constraint_judge, encoder_judge, neighbourhood_judge, words_judge
 from goodrate.relevance.constraint_judge import ConstraintJudge
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from goodrate.catalog.items import Catalog
     from goodrate.models.encoder import Encoder
 
-CHARACTERS = 200  # of an item that an encoder reads: long descriptions drown the title
 COSINE, NEIGHBOURS, WORDS, CONSTRAINTS = "cosine", "neighbours", "words", "constraints"
 # Weights that a sum starts from, in spreads; those of the cosines together are 1. Good for both catalogues of
 # benchmarks/results/real_judges.md, and flat there: half or twice as much hardly moves nDCG.

@@ -56,7 +56,8 @@ class EntityRules:
 
     types: of attributes that queries can constrain, brand and detail among them, most shared first. phrases: runs of
     words that titles share. sources: one of SOURCES. most: entities of an item. whole: fields of which an item's text
-    as a whole is made; with some, WHOLE_TEXT is the last of the types. What `of` gives are parts, without the whole.
+    as a whole is made, its first so many characters (0 = all); with some, WHOLE_TEXT is the last of the types. What
+    `of` gives are parts, without the whole.
     """
 
     types: tuple[str, ...] = (BRAND, DETAIL)
@@ -64,6 +65,7 @@ class EntityRules:
     sources: str = "all"
     most: int = MOST
     whole: tuple[str, ...] = ()
+    characters: int = 0
 
     def __post_init__(self) -> None:
         if bool(self.whole) != (WHOLE_TEXT in self.types):

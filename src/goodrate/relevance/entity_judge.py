@@ -17,7 +17,7 @@ import numpy as np
 from goodrate.relevance.cross_encoder_judge import START
 from goodrate.relevance.encoder_judge import Card as EncoderCard
 from goodrate.relevance.encoder_judge import open_kind as open_encoder_judge
-from goodrate.relevance.entities import SOURCES, EntityRules
+from goodrate.relevance.entities import SOURCES, WHOLE_TEXT, EntityRules
 from goodrate.relevance.entity_reasons import explanation
 from goodrate.relevance.entity_start import EntityStart
 from goodrate.relevance.entity_verdicts import (
@@ -44,9 +44,9 @@ OVERRIDES_FILE, CACHE_FILE = "overrides.toml", "query_entities.sqlite"
 @dataclass(frozen=True, kw_only=True)
 class Card(JudgeCard):
     """types: that a query can constrain. sources: of entities. most: of an item. tnorm, unknown, logic_temperature,
-    constraints_conflict: of the logic (soft_logic.Logic). labelled_pairs: how many it was trained on. whole: fields of
-    the whole item, of which the judge in the folder START says how it stands (entity_start); none for a judge without.
-    language: of the rule for what a query excludes; "" = no rule.
+    constraints_conflict: of the logic (soft_logic.Logic). labelled_pairs: how many it was trained on. language: of the
+    rule for what a query excludes (entity_start); "" = no rule. With WHOLE_TEXT among the types there is a folder START
+    with the judge that says how a whole item stands.
     """
 
     kind: ClassVar[str] = "entity"
@@ -59,7 +59,6 @@ class Card(JudgeCard):
     logic_temperature: float = 1.0
     constraints_conflict: bool = True
     labelled_pairs: int = 0
-    whole: tuple[str, ...] = ()
     language: str = ""
 
     def __post_init__(self) -> None:
@@ -86,23 +85,32 @@ def open_kind(folder: Path, card: JudgeCard) -> EntityJudge:
     Raises FileNotFoundError when its model or its phrases are missing, ValueError naming what is wrong.
     """
     assert isinstance(card, Card)
-    rules = EntityRules(card.types, _phrases(folder / PHRASES_FILE), card.sources, card.most, card.whole)
+    start = _start(folder / START, card)
+    read = start.judge.card if start is not None else None
+    rules = EntityRules(
+        card.types, _phrases(folder / PHRASES_FILE), card.sources, card.most, read.fields if read else (),
+        read.characters if read else 0,
+    )  # fmt: skip
     saved = folder / OVERRIDES_FILE
     overrides = read_overrides(saved) if saved.is_file() else NONE
-    return EntityJudge(_model(folder, card), rules, card, _cache(folder), overrides)
+    return EntityJudge(_model(folder / MODEL_FOLDER, start), rules, card, _cache(folder), overrides)
 
 
-def _model(folder: Path, card: Card) -> QueryEntityModel:
-    """The start, a cross-encoder, or one on top of the other."""
+def _start(folder: Path, card: Card) -> EntityStart | None:
+    """What the judge starts from; None for one that starts from nothing."""
+    if WHOLE_TEXT not in card.types:
+        return None
+    own = read_judge_card(folder)
+    if not isinstance(own, EncoderCard) or own.relevance_scale.labels != card.relevance_scale.labels:
+        raise ValueError(f"{folder}: expected a judge of kind encoder with the labels of the judge around it")
+    return EntityStart(open_encoder_judge(folder, own), card.logic, card.language)
+
+
+def _model(folder: Path, start: EntityStart | None) -> QueryEntityModel:
+    """A cross-encoder, one on top of a start, or where training added nothing the start alone."""
     from goodrate.relevance.entity_model import CrossEncoderVerdicts
 
-    if not card.whole:
-        return CrossEncoderVerdicts.load(folder / MODEL_FOLDER)
-    own = read_judge_card(folder / START)
-    if not isinstance(own, EncoderCard) or own.relevance_scale.labels != card.relevance_scale.labels:
-        raise ValueError(f"{folder / START}: expected a judge of kind encoder with the labels of the judge around it")
-    start = EntityStart(open_encoder_judge(folder / START, own), card.logic, card.language)
-    return CrossEncoderVerdicts.load(folder / MODEL_FOLDER, start) if (folder / MODEL_FOLDER).is_dir() else start
+    return start if start is not None and not folder.is_dir() else CrossEncoderVerdicts.load(folder, start)
 
 
 def _cache(folder: Path) -> EntityCache | None:

@@ -24,7 +24,7 @@ from goodrate.retrieval.rewriting.query_constraints import read_query
 from goodrate.strict_json import dumps
 
 REST = -7.0  # logit of support and of conflict of a part, beside 0 of neutral: 0.0009
-CONFLICTING = 0.9  # of what the query excludes
+CONFLICTING = 0.5  # of what the query excludes: such items had half the best labels of others (docs/entity_judge.md)
 WHOLE = (WHOLE_ITEM, WHOLE_TEXT)
 
 

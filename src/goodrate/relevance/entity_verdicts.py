@@ -120,7 +120,8 @@ class EntityTable:
     def _new_rows(self, items: Sequence[Item]) -> list[np.ndarray]:
         whole = field_texts(items, self.rules.whole) if self.rules.whole else [""] * len(items)
         rows = []
-        for item, text in zip(items, whole, strict=True):
+        for item, all_of_it in zip(items, whole, strict=True):
+            text = all_of_it[: self.rules.characters or None]
             told = (Entity(WHOLE_ITEM, text), Entity(WHOLE_TEXT, text)) if text.strip() else ()
             found = (*told, *self.rules.of(item))
             with self._lock:
