@@ -6,7 +6,7 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from goodrate.catalog.rendering import INFERRED
+from goodrate.catalog.inferred import INFERRED
 from goodrate.relevance.pairs import RENDERERS, item_texts
 from goodrate.relevance.prompts import TEMPLATES, judge_prompt, with_hint
 from goodrate.relevance.rationale import (
