@@ -143,6 +143,22 @@ def test_label_weight_and_prompt_mask(start_model: Path) -> None:
         judge_sft.encode(model, replace(example, completion=None), settings, labels)
 
 
+def test_a_pair_without_a_reason_does_not_teach_silence_beside_pairs_with_one(
+    start_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[list[float]] = []
+
+    def recorded(settings: Any, model: Any, encoded: Any, *rest: Any, **more: Any) -> None:
+        trained.extend([list(example.weights[5:]) for example in encoded])
+
+    monkeypatch.setattr(judge_sft, "tune", recorded)
+    with_reason = JudgePrompt("a", "query: cup ", "item: hat answer: ", 0, "1 why other", steps={"verdict": "why"})
+    bare = replace(with_reason, completion="1", steps={})
+    judge_sft.train(sft_settings(start_model), [with_reason, bare], tmp_path / "mixed")
+    judge_sft.train(sft_settings(start_model), [bare], tmp_path / "labels")
+    assert trained == [[1, 1, 1, 1], [1, 0], [1, 1]]  # the last of each is the token that ends a completion
+
+
 def test_what_judge_sft_refuses(start_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="max_tokens = 4"):
         judge_sft.train(sft_settings(start_model, max_tokens=4), toy_examples(), tmp_path / "run")

@@ -21,7 +21,7 @@ EXPLAINED = 48  # pairs whose reason is decoded
 def looked_up(fact: tuple[str, str, str], pair: JudgedPair, reader: FactReader) -> bool:
     """Whether a fact holds by a search of its own in the item's text; measures and prices are taken as read."""
     kind, value, check = fact
-    text = "".join(sign for sign in unicodedata.normalize("NFD", reader.text(pair.item).lower()) if sign < "\u0300")
+    text = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", reader.text(pair.item).lower()))
     words = re.findall(r"[a-z0-9]+", text)
     there = all(any(alike(word, other) for other in words) for word in re.findall(r"[a-z0-9]+", value))
     brand = str(pair.item.get("brand") or "").lower()
@@ -39,7 +39,7 @@ def looked_up(fact: tuple[str, str, str], pair: JudgedPair, reader: FactReader) 
 def alike(word: str, other: str) -> bool:
     """Whether two words are one but for a plural's ending."""
     short, long = sorted((word, other), key=len)
-    return long in (short, short + "s", short + "es") or (short[:-1], long[:-3]) == (long[:-3], short[:-1])
+    return long in (short, f"{short}s", f"{short}es") or (short[-1] == "y" and long == f"{short[:-1]}ies")
 
 
 def explained(

@@ -98,6 +98,9 @@ def fact_teacher(book: RuleBook, labelled: LabelledRows) -> Teacher:
     return FactTeacher(book, FactReader(labelled.items))
 
 
+MATCHING = {"template": template_teacher, "facts": fact_teacher}  # teachers that need no model
+
+
 @contextlib.contextmanager
 def endpoint_teacher(options: Endpoint, book: RuleBook) -> Iterator[EndpointTeacher]:
     """The teacher of an endpoint; its answers are stored and paid for once."""

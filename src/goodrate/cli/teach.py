@@ -108,14 +108,7 @@ def teach(
         raise ValueError(f"--teacher {teacher}: expected one of {', '.join(TEACHERS)}")
     require_file_name("--out", out, (".jsonl",))
     from goodrate.api.judging import ItemSource
-    from goodrate.api.teaching import (
-        Endpoint,
-        endpoint_teacher,
-        fact_teacher,
-        read_labelled,
-        rule_book,
-        template_teacher,
-    )
+    from goodrate.api.teaching import MATCHING, Endpoint, endpoint_teacher, read_labelled, rule_book
 
     source = ItemSource(catalog, format, parse_mapping(catalog_map, "--catalog-map"), index, decimal, currency)
     book = rule_book(rules, scale)
@@ -127,9 +120,8 @@ def teach(
     with console.status(f"reading {pairs.name}"):
         labelled = read_labelled(pairs, source, book.scale, parse_mapping(map), facts, skip_bad)
     report_pair_rows(pairs, labelled.table)
-    if teacher != "endpoint":
-        made = template_teacher if teacher == "template" else fact_teacher
-        _write(made(book, labelled), labelled, book, out)
+    if teacher in MATCHING:
+        _write(MATCHING[teacher](book, labelled), labelled, book, out)
         return
     with endpoint_teacher(endpoint, book) as asked, cost_told(asked.asker):
         _write(asked, labelled, book, out)

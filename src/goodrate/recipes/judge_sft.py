@@ -40,9 +40,12 @@ class Settings(TextSettings):
         return self
 
 
-def encode(model: CausalLM, prompt: JudgePrompt, settings: Settings, labels: Sequence[int]) -> TokenExample:
+def encode(
+    model: CausalLM, prompt: JudgePrompt, settings: Settings, labels: Sequence[int], open_end: bool = False
+) -> TokenExample:
     """Loss on the completion and its stop token.
 
+    open_end: on the label alone, where it stands first: what follows is not known.
     Raises ValueError naming a prompt without a completion, and when no label token is where the order wants it.
     """
     if prompt.completion is None:
@@ -55,6 +58,8 @@ def encode(model: CausalLM, prompt: JudgePrompt, settings: Settings, labels: Seq
         raise ValueError(f"completion {prompt.completion[:40]!r}: no label where {settings.format.order} has it")
     weights = [prompt.weight] * len(completion)
     weights[0 if first else places[-1]] *= settings.label_weight
+    if open_end and first:
+        weights[1:] = [0.0] * (len(weights) - 1)
     return TokenExample((*read, *completion), (*([0.0] * len(read)), *weights))
 
 
@@ -74,11 +79,14 @@ def train(
 ) -> Path:
     """Train and write the judge folder `out/judge`; a killed run resumes. model: settings.model, if loaded.
 
+    Where some prompts have a reason, the others teach the label alone and not that nothing follows it: a judge that
+    is shown reasons of a quarter of its pairs would else never write one.
     plan: is told how long it will take before it begins.
     """
     run = RunFolder(out)
     model = model or open_start(settings.model, settings.format)
     labels = label_token_ids(model, settings.format.relevance_scale)
-    encoded = [encode(model, prompt, settings, labels) for prompt in prompts]
+    reasoned = any(prompt.steps for prompt in prompts)
+    encoded = [encode(model, prompt, settings, labels, reasoned and not prompt.steps) for prompt in prompts]
     adapter = tune(settings, model, encoded, run, progress, update_of=counted_update, plan=plan)
     return write_judge(model, settings.format, run.path / "judge", adapter)
