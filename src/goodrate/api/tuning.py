@@ -195,6 +195,20 @@ class _Recalling(Searcher):
         key = ("identifier", query, k, where)
         return self._once(key, lambda: super(_Recalling, self)._hits(channel, query, k, where))
 
+    def _covering(self, query: str) -> Any:
+        cover = super()._covering(query)
+        if cover is None:
+            return None
+        known: dict[str, dict[str, float]] = self._once(("shares", query), lambda: {"lexical": {}, "synonym": {}})
+
+        def covered(ids: Sequence[str]) -> Any:
+            new = [item for item in ids if item not in known["lexical"]]
+            for name, shares in cover(new).items() if new else ():
+                known[name].update(shares)
+            return known
+
+        return covered
+
     def _once(self, key: tuple[Any, ...], ask: Callable[[], Any]) -> Any:
         if key not in self._found:
             self._found[key] = ask()
