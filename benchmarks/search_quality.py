@@ -23,6 +23,7 @@ import polars as pl
 import typer
 
 import goodrate as gr
+from goodrate.api.tuning import Recalling
 from goodrate.evaluation.metrics import evaluate_run
 from goodrate.evaluation.report import numbers
 from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
@@ -136,10 +137,10 @@ def parts(index: gr.Index, judgements: gr.Judgements, judged_only: bool) -> dict
     queries, qrels = joined.queries(), joined.qrels()
     task, metrics = Task(queries, qrels, judged_only), ("ndcg@10", "recall@100")
     negated = np.array([bool((read := index.searcher.read(q).constraints) and read.must_not) for q in queries.values()])
-    values, recalls = {}, {}
+    values, recalls, searchers = {}, {}, {typed: Recalling(index, typed) for typed in (False, True)}
     for name, (settings, as_typed) in PARTS.items():
-        searcher = Searcher(index.store, index.encoder, as_typed=as_typed, words=index.words, settings=settings)
-        run = search_runs(task, searcher, "hybrid").runs[0]
+        searchers[as_typed].settings = settings
+        run = search_runs(task, searchers[as_typed], "hybrid").runs[0]
         done = evaluate_run(run, qrels, joined.scale, list(metrics), judged_only)
         values[name], recalls[name] = (numbers(done, metric) for metric in metrics)
     first = next(iter(values.values()))

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from goodrate.api.index import Index
-from goodrate.api.tuning import _Recalling
+from goodrate.api.tuning import Recalling
 from goodrate.catalog.items import Catalog
 from goodrate.retrieval.calibration import Calibration
 from goodrate.retrieval.coverage import asked_words, covered
@@ -121,7 +121,7 @@ def test_an_index_orders_by_the_share_where_it_knows_the_endings(tmp_path: Path,
     titles |= {f"g{n}": f"garden shears of kind {n}" for n in range(6)} | {f"v{n}": f"vase {n}" for n in range(6)}
     index = made(tmp_path / "index", titles, language)
     assert index.search("garden lamp", 1).results[0].item["id"] == first
-    told = _Recalling(index)  # as tune asks: twice, the second time from what it remembers
+    told = Recalling(index)  # as tune asks: twice, the second time from what it remembers
     assert [told.search("garden lamp", 3)[0].item_id for _ in range(2)] == [first, first]
 
 

@@ -32,7 +32,7 @@ from goodrate.serving.stopwatch import Stopwatch
 
 MODES = ("hybrid", "lexical", "dense")
 Verdicts = list[Verdict | None]
-ACTING = ("not", "price")  # kinds of spans that change results
+ACTING = ("not", "price", "cheap")  # kinds of spans that change results; "cheap" is no word that is searched for
 
 
 class SearchPipeline:
