@@ -200,7 +200,7 @@ class Searcher:
         if spelling is None or self.store.manifest.language not in LANGUAGES:
             return None
         ways = [query, *(other.text for other in self._words.expand(query))]
-        asked, *others = (asked_words(way, spelling.vocabulary, len(self.store)) for way in ways)
+        asked, *others = (asked_words(way, spelling.vocabulary, self.calibration.items) for way in ways)
 
         def covering(ids: Sequence[str]) -> Instead:
             texts = self.store.known_texts(ids)
