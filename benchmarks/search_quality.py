@@ -1,6 +1,8 @@
 """Search before any judge, on real catalogues with human grades: words, meaning, both, and identifiers.
 
 python benchmarks/search_quality.py run --data chorus,esci150 --encoder MINILM     one JSON per (data, encoder)
+python benchmarks/search_quality.py run --data chorus --encoder MPNET --judged-items     judged lists alone, where all
+                                                                                   items would take too long to encode
 python benchmarks/search_quality.py table --write                                  benchmarks/results/search_quality.md
 
 MINILM is the folder of a sentence encoder (../shared/tools/fixtures.py minilm). Results hold no text of the data.
@@ -21,6 +23,7 @@ import polars as pl
 import typer
 
 import goodrate as gr
+from goodrate.api.tuning import Recalling
 from goodrate.evaluation.metrics import evaluate_run
 from goodrate.evaluation.report import numbers
 from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
@@ -38,6 +41,9 @@ SYSTEMS = ("random", "lexical", "dense", "hybrid")
 IDENTIFIERS, NON_WORDS, SEED = 200, 200, 0
 PARTS = {  # name -> settings of a hybrid search, and whether words are taken as typed
     "as it is": (SearchSettings(), False),
+    "head by BM25": (SearchSettings(share_weight=0.0), False),
+    "share weight 2.5": (SearchSettings(share_weight=2.5), False),
+    "share weight 8": (SearchSettings(share_weight=8.0), False),
     "by scores alone": (SearchSettings(fusion="scores"), False),
     "by reciprocal rank": (SearchSettings(fusion="ranks", dense_weight=1.0), False),
     "words as typed: no exclusion, price, correction": (SearchSettings(), True),
@@ -75,6 +81,7 @@ def run(
     encoder: Annotated[Path, typer.Option(help="A sentence-transformers folder.")],
     data: Annotated[str, typer.Option(help=f"Of {', '.join(DATA)}.")] = ",".join(DATA),
     fields: Annotated[str, typer.Option(help="What the encoder reads of an item; none: the default.")] = "",
+    judged_items: Annotated[bool, typer.Option(help="An index of the judged items alone.")] = False,
 ) -> None:
     """Make the indexes that are not there, and measure."""
     for name in data.split(","):
@@ -83,21 +90,24 @@ def run(
         catalog = gr.read_catalog(folder() / source.catalog, format=source.format)
         form = judgements_format(name)
         judgements = gr.read_judgements(folder() / source.judgements, scale=source.scale, format=form)
-        work = WORK / NAME / "-".join([name, encoder.name, *fields.split(",")]).rstrip("-")
+        ending = [*(fields.split(",") if fields else []), *(["judged", "items"] if judged_items else [])]
+        work = WORK / NAME / "-".join([name, encoder.name, *ending])
+        if judged_items:
+            known = {item for items in judgements.join(catalog).qrels().values() for item in items}
+            catalog = gr.Catalog(catalog.frame.filter(pl.col("id").is_in(list(known))))
         index = gr.Index.create(work, catalog, encoder, fields=fields.split(",") if fields else None)
         result = {
             "data": name, "encoder": encoder.name, "fields": index.store.encoded_fields, **code_versions(),
             "judged_lists": measured(index, judgements, judged_only=True),
             "as_typed": measured(index.taking_words_as_typed(), judgements, judged_only=True),
-            "whole_index": measured(index, judgements, judged_only=False),
-            "parts": {
-                "judged_lists": parts(index, judgements, judged_only=True),
-                "whole_index": parts(index, judgements, judged_only=False),
-            },
-            "identifiers": identifiers(index, catalog.frame), "nothing": nothing(index),
-            "found": found(index, judgements),
-            "minutes": round((time.perf_counter() - start) / 60, 2),
+            "parts": {"judged_lists": parts(index, judgements, judged_only=True)},
         }  # fmt: skip
+        if not judged_items:
+            result["whole_index"] = measured(index, judgements, judged_only=False)
+            result["parts"]["whole_index"] = parts(index, judgements, judged_only=False)
+            result |= {"identifiers": identifiers(index, catalog.frame), "nothing": nothing(index)}
+            result["found"] = found(index, judgements)
+        result["minutes"] = round((time.perf_counter() - start) / 60, 2)
         path = RESULTS / NAME / f"{work.name}.json"
         write_atomic(path, json.dumps(result, indent=1) + "\n")
         print(path)
@@ -127,10 +137,10 @@ def parts(index: gr.Index, judgements: gr.Judgements, judged_only: bool) -> dict
     queries, qrels = joined.queries(), joined.qrels()
     task, metrics = Task(queries, qrels, judged_only), ("ndcg@10", "recall@100")
     negated = np.array([bool((read := index.searcher.read(q).constraints) and read.must_not) for q in queries.values()])
-    values, recalls = {}, {}
+    values, recalls, searchers = {}, {}, {typed: Recalling(index, typed) for typed in (False, True)}
     for name, (settings, as_typed) in PARTS.items():
-        searcher = Searcher(index.store, index.encoder, as_typed=as_typed, words=index.words, settings=settings)
-        run = search_runs(task, searcher, "hybrid").runs[0]
+        searchers[as_typed].settings = settings
+        run = search_runs(task, searchers[as_typed], "hybrid").runs[0]
         done = evaluate_run(run, qrels, joined.scale, list(metrics), judged_only)
         values[name], recalls[name] = (numbers(done, metric) for metric in metrics)
     first = next(iter(values.values()))
@@ -218,14 +228,14 @@ def render() -> str:
     rows = [["data, encoder, fields", "system", "judged lists: nDCG@10", "words as typed", "nDCG", "minus lexical",
              "whole index: nDCG@10", "recall@100", "judged@10"]]  # fmt: skip
     for one in found:
-        lists, whole = one["judged_lists"], one["whole_index"]
+        lists, whole = one["judged_lists"], one.get("whole_index")
         for system in SYSTEMS:
-            a, b, typed = lists[system], whole[system], one["as_typed"][system]["ndcg@10"]["value"]
+            a, typed = lists[system], one["as_typed"][system]["ndcg@10"]["value"]
             what = f"{one['data']} ({lists['queries']}), {one['encoder']}, {' '.join(one['fields'])}"
             rows.append([
-                what, system, cell(a["ndcg@10"]), f"{typed:.3f}", f"{a['ndcg']['value']:.3f}",
-                cell(a["ndcg@10 minus lexical"], "+.3f"), cell(b["ndcg@10"]), f"{b['recall@100']['value']:.3f}",
-                f"{b['judged@10']['value']:.3f}",
+                what + ("" if whole else ", index of the judged items"), system, cell(a["ndcg@10"]), f"{typed:.3f}",
+                f"{a['ndcg']['value']:.3f}", cell(a["ndcg@10 minus lexical"], "+.3f"),
+                *(_whole_cells(whole[system]) if whole else "---"),
             ])  # fmt: skip
     changed = [["data, encoder", "lists", "hybrid", "nDCG@10", "minus as it is", "with exclusions", "minus as it is",
                 "recall@100"]]  # fmt: skip
@@ -238,7 +248,7 @@ def render() -> str:
                     cell(a["negated difference"], "+.3f"), cell(a["recall@100"]) if lists == "whole_index" else "-",
                 ])  # fmt: skip
     codes = [["data", "queries", "channels", "right item first", "p50, p95 ms"]]
-    for one in found:
+    for one in (one for one in found if "identifiers" in one):
         for name in ("words and meaning", "and identifiers"):
             values = one["identifiers"][name]
             codes.append([one["data"], str(one["identifiers"]["queries"]), name, f"{values['first']:.3f}",
@@ -252,6 +262,11 @@ def render() -> str:
     return "\n\n".join(["### Ranking", markdown(rows), "### One part of hybrid changed", markdown(changed),
                          "### Identifiers of the catalogue", markdown(codes),
                          "### Queries that find anything", markdown(anything)])
+
+
+def _whole_cells(of: dict[str, Any]) -> list[str]:
+    """What a search of the whole index finds."""
+    return [cell(of["ndcg@10"]), f"{of['recall@100']['value']:.3f}", f"{of['judged@10']['value']:.3f}"]
 
 
 def cell(interval: dict[str, float | None], form: str = ".3f") -> str:

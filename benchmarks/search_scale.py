@@ -1,6 +1,8 @@
 """Latency, memory and disk of an index by its size, on generated items; and of peers that search by words.
 
 python benchmarks/search_scale.py run 100000          one JSON per size; a size that is there is not measured again
+python benchmarks/search_scale.py processor 100000    processor ms of a search, on a busy machine too, after run
+python benchmarks/search_scale.py words 100000        what an index of that size has beside its table, after run
 python benchmarks/search_scale.py table --write       benchmarks/results/search_scale.md
 
 Texts are drawn from 50,000 words by Zipf's law (exponent 1.1), 12 words a title and 30 a description; vectors of 384
@@ -23,6 +25,7 @@ import typer
 
 from goodrate.catalog.items import Catalog
 from goodrate.retrieval.search import Searcher
+from goodrate.retrieval.search_words import count_words
 from goodrate.retrieval.store import Store
 from goodrate.retrieval.vector_index import APPROXIMATE_FROM
 from goodrate.run_folder import code_versions, write_atomic
@@ -32,6 +35,7 @@ from lib.tables import add_table, markdown
 NAME = "search_scale"
 D, GROUPS, INNER, VOCABULARY = 384, 2000, 48, 50_000
 PART, QUERIES, K = 50_000, 100, 10
+FILTER = "price < 20 AND brand = 'brand7'"
 app = typer.Typer(add_completion=False, help=__doc__)
 
 
@@ -105,15 +109,64 @@ def run(size: Annotated[int, typer.Argument(help="Items.")]) -> None:
     searcher = Searcher(store, Known(texts, vectors))
     result = {
         "items": size, **code_versions(), "hardware": hardware(), "index_seconds": round(seconds, 1),
-        "memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "memory_mb": _peak_mb(),
         "disk_mb": round(sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6),
         "latency": {mode: timed(texts, lambda q, mode=mode: searcher.search(q, K, mode=mode)) for mode in
                     ("lexical", "dense", "hybrid")},
-        "filtered": timed(texts, lambda q: searcher.search(q, K, "price < 20 AND brand = 'brand7'")),
+        "filtered": timed(texts, lambda q: searcher.search(q, K, FILTER)),
         "recall": recall(store, vectors), "peers": peers(made, texts),
     }  # fmt: skip
     write_atomic(path, json.dumps(result, indent=1) + "\n")
     print(path)
+
+
+@app.command()
+def processor(
+    size: Annotated[int, typer.Argument(help="Items that run has measured.")],
+    queries: Annotated[int, typer.Option(help="How many of its queries are asked.")] = 30,
+) -> None:
+    """Processor milliseconds of a search in each mode, of all threads, added to what run has written."""
+    path, made, folder = RESULTS / NAME / f"{size}.json", Generated(size), WORK / NAME / str(size)
+    filled(made, folder)
+    texts, vectors = made.queries()
+    searcher, asked = Searcher(Store.open(folder), Known(texts, vectors)), texts[:queries]
+    searches: dict[str, Callable[[str], Any]] = {
+        mode: lambda query, mode=mode: searcher.search(query, K, mode=mode)  # type: ignore[misc]
+        for mode in ("lexical", "dense", "hybrid")
+    }
+    searches["filtered"] = lambda query: searcher.search(query, K, FILTER)
+    found = {name: _processor_ms(asked, search) for name, search in searches.items()}
+    result = json.loads(path.read_text()) | {"processor_ms": found}
+    write_atomic(path, json.dumps(result, indent=1) + "\n")
+    print(path, found)
+
+
+def _processor_ms(queries: list[str], search: Callable[[str], Any]) -> float:
+    """The mean over the queries, the first of which is asked twice."""
+    search(queries[0])
+    start = time.process_time()
+    for query in queries:
+        search(query)
+    return round(1000 * (time.process_time() - start) / len(queries), 1)
+
+
+@app.command()
+def words(size: Annotated[int, typer.Argument(help="Items of an index that run has made.")]) -> None:
+    """Count the words for spelling and suggestions, and read all values for facets, in a process of its own."""
+    path, store = RESULTS / NAME / f"{size}-words.json", Store.open(WORK / NAME / str(size))
+    wall, processor = time.perf_counter(), time.process_time()
+    assert count_words(store, len(store))
+    result = {"items": size, "words_seconds": round(time.perf_counter() - wall, 1)}
+    result |= {"words_cpu_seconds": round(time.process_time() - processor, 1), "words_memory_mb": _peak_mb()}
+    processor = time.process_time()
+    store.facets.table()
+    result |= {"facets_cpu_seconds": round(time.process_time() - processor, 1), "memory_mb": _peak_mb()}
+    write_atomic(path, json.dumps({**result, **code_versions(), "hardware": hardware()}, indent=1) + "\n")
+    print(path)
+
+
+def _peak_mb() -> int:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def filled(made: Generated, folder: Path) -> float:
@@ -198,17 +251,28 @@ def _tantivy(texts: list[str], queries: list[str]) -> dict[str, float]:
 
 def render() -> str:
     """A row per size."""
-    found = sorted((json.loads(path.read_text()) for path in (RESULTS / NAME).glob("*.json")), key=lambda r: r["items"])
+    every = [json.loads(path.read_text()) for path in (RESULTS / NAME).glob("*.json")]
+    found = sorted((one for one in every if "latency" in one), key=lambda one: one["items"])
+    counted = sorted((one for one in every if "words_seconds" in one), key=lambda one: one["items"])
     head = ["items", "lexical p50, p95 ms", "dense", "hybrid", "hybrid, filtered", "bm25s", "tantivy", "index s",
-            "memory MB", "disk MB", "recall@10, @100 against exact (ms)"]  # fmt: skip
+            "memory MB", "disk MB", "recall@10, @100 against exact (ms)",
+            "processor ms: lexical, dense, hybrid, filtered"]  # fmt: skip
     rows = [head]
     for one in found:
         cells = [*one["latency"].values(), one["filtered"], *one["peers"].values()]
         near = one["recall"]
         told = f"{near['recall@10']}, {near['recall@100']} ({near['exact_ms']})" if near else "exact"
         rows.append([f"{one['items']:,}", *(f"{cell['p50']}, {cell['p95']}" for cell in cells),
-                     str(one["index_seconds"]), str(one["memory_mb"]), str(one["disk_mb"]), told])  # fmt: skip
-    return markdown(rows)
+                     str(one["index_seconds"]), str(one["memory_mb"]), str(one["disk_mb"]), told,
+                     ", ".join(map(str, one.get("processor_ms", {}).values())) or "-"])  # fmt: skip
+    head = ["items", "spelling and suggestions: s, processor s, peak MB", "values for facets: processor s", "peak MB"]
+    beside = [head]
+    beside += [
+        [f"{one['items']:,}", f"{one['words_seconds']}, {one['words_cpu_seconds']}, {one['words_memory_mb']:,}",
+         str(one["facets_cpu_seconds"]), f"{one['memory_mb']:,}"]
+        for one in counted
+    ]  # fmt: skip
+    return "\n\n".join([markdown(rows), *(["### Beside the table", markdown(beside)] if counted else [])])
 
 
 add_table(app, NAME, render, "The table of all sizes.")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from goodrate.catalog.items import Catalog
 from goodrate.retrieval.calibration import Calibration
 from goodrate.retrieval.fusion import ChannelPart, Hit, listed, reciprocal_rank_fusion, relative_fusion, score_fusion
-from goodrate.retrieval.search import Searcher, fused
+from goodrate.retrieval.hybrid import fused
+from goodrate.retrieval.search import Searcher
 from goodrate.retrieval.search_settings import HEAD, SearchSettings
 from goodrate.retrieval.store import Store
 

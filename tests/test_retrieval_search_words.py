@@ -48,6 +48,15 @@ def test_only_what_is_asked_for_is_corrected_and_constraints_stay(index: gr.Inde
     assert [(result.item["id"], result.excluded) for result in response] == [("k1", False), ("k2", True)]
 
 
+def test_a_wish_for_a_low_price_is_no_word_and_can_be_made_one(index: gr.Index) -> None:
+    index.add(pl.DataFrame({"id": ["t1"], "title": ["cheap thrills poster"], "price": [10.0]}))
+    response = index.search("cheap kettle")
+    assert [(span.kind, span.text) for span in response.spans] == [("cheap", "cheap")]
+    assert "t1" not in found(response) and "k1" in found(response)
+    again = index.search("cheap kettle", ignore=[span.id for span in response.spans])
+    assert not again.spans and "t1" in found(again)
+
+
 def test_synonyms_beside_the_catalogue_are_another_channel(tmp_path: Path, index: gr.Index) -> None:
     assert "n1" not in found(index.search("laptop"))
     (index.store.path / "synonyms.txt").write_text("laptop, notebook\n", encoding="utf-8")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -115,6 +117,28 @@ def test_values_of_one_facet_are_joined_by_or_and_facets_by_and(page: Any, shop:
     page.locator(".part.filter").first.wait_for(state="detached")
     settled(page)
     assert counts(page, "Brand") == before and page.locator(".choice input:checked").count() == 0
+
+
+@pytest.mark.parametrize("window", ["page", "phone"])
+def test_a_facet_counts_what_its_other_values_would_find(
+    request: pytest.FixtureRequest, window: str, shop: Served
+) -> None:
+    page = request.getfixturevalue(window)
+    search(page, shop, "kettle")
+    page.keyboard.press("Escape")
+    if window == "phone":
+        page.get_by_role("button", name="Filter", exact=True).click()
+        page.get_by_role("dialog", name="Filters").wait_for()
+    for value in ("O'Dare", "Zorvo", "red"):
+        choose(page, value)
+    of_brands = [one for one in KETTLES if one["brand"] in ("O'Dare", "Zorvo")]
+    red = Counter(str(one["brand"]) for one in KETTLES if '"red"' in str(one["attributes"]))
+    colours = Counter(json.loads(str(one["attributes"]))["colour"] for one in of_brands)
+    assert counts(page, "Brand") == {brand: str(count) for brand, count in red.items()}
+    assert counts(page, "Colour") == {colour: str(count) for colour, count in colours.items()}
+    assert page.locator(".choice input:checked").count() == 3
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+    shot(page, f"disjunctive_{window}", whole=False)
 
 
 def test_a_chip_takes_its_filter_away_and_the_focus_stays_near(page: Any, shop: Served) -> None:

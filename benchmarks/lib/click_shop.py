@@ -20,7 +20,7 @@ from goodrate.ranking.online.meta import AdaptiveRegret, DynamicRegret
 from goodrate.ranking.online.peers import ProjectedDescent
 from goodrate.ranking.online.sets import Near, Simplex, TraceNormBall
 from goodrate.retrieval.fusion import Hit
-from goodrate.retrieval.search import channel_features, fused
+from goodrate.retrieval.hybrid import channel_features, fused
 from goodrate.retrieval.search_settings import SearchSettings
 from goodrate.retrieval.weighing import WEIGHED, start_of
 from goodrate.shop.behaviour import ATTRACTION, PAGE, POSITION_EXPONENT

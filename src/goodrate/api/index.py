@@ -244,20 +244,20 @@ class Index:
     def search(
         self, query: str, k: int = 10, where: str | None = None, mode: str | None = None, depth: int | None = None,
         ignore: Sequence[str] = (), facets: bool | Sequence[str] = False, *, offset: int = 0, sort: str = "relevance",
-        group_by: str | None = None, with_rules: bool = True, judge_ms: float | None = None,
+        group_by: str | None = None, with_rules: bool = True, judge_ms: float | None = None, disjunctive: bool = False,
     ) -> SearchResponse:  # fmt: skip
         """The best k items, best first; with a judge, its verdicts order the first `depth`.
 
-        where: a condition such as "price < 50 AND attributes.color = 'red'", see docs/filters_and_facets.md. facets:
-        names such as "brand" and "attributes.color", or True for brand, category, price and the attributes that split
-        the results best; the answer's `facets` has them with counts and a filter for each value. Exclusions and
-        prices in the query ("without X", "under 50 euro") are read by rules; the answer's `spans` tell what was read,
-        and those whose ids are in `ignore` are plain words. offset: results left out before the first, for pages.
-        sort: price, -price (falling), rating or attributes.NAME, among the relevant results. group_by: one result for
-        all items with the same parent_id (or brand, category, attributes.NAME), or, as title, whose titles differ by
-        colour, size and count alone; "none" where the index groups unasked. with_rules: whether its ranking rules act.
-        judge_ms: milliseconds for verdicts: the best candidates are judged, `left` of the answer counts the others.
-        Raises ValueError for an empty query, an unknown mode, name or facet, or a filter that is none.
+        where: such as "price < 50 AND attributes.color = 'red'", see docs/filters_and_facets.md. facets: names such as
+        "brand" and "attributes.color", or True for brand, category, price and the attributes that split the results
+        best; the answer's `facets` has them with counts and a filter for each value. disjunctive: each facet ignores
+        what `where` asks of its own field. Exclusions and prices in the query ("without X", "under 50 euro") are read
+        by rules; the answer's `spans` tell what was read, and those whose ids are in `ignore` are plain words. offset:
+        results left out before the first, for pages. sort: price, -price (falling), rating or attributes.NAME, among
+        the relevant results. group_by: one result for all items with the same parent_id (or brand, category,
+        attributes.NAME), or, as title, whose titles differ by colour, size and count alone; "none" where the index
+        groups unasked. with_rules: whether its ranking rules act. judge_ms: milliseconds for verdicts; `left` counts
+        candidates without. Raises ValueError for an empty query, an unknown mode, name or facet, or a wrong filter.
         """
         from goodrate.serving.records import SearchRequest
 
@@ -269,7 +269,7 @@ class Index:
         return self.pipeline.search(
             SearchRequest(
                 query, k, where, mode, depth, tuple(ignore), offset=offset, sort=sort, group_by=group_by,
-                with_rules=with_rules, facets=asked, judge_ms=judge_ms,
+                with_rules=with_rules, facets=asked, judge_ms=judge_ms, disjunctive=disjunctive,
             )
         )  # fmt: skip
 

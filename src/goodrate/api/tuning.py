@@ -160,7 +160,7 @@ def measured(
     from goodrate.evaluation.report import numbers
     from goodrate.evaluation.systems import search_runs
 
-    searcher = _Recalling(index)
+    searcher = Recalling(index)
     rows = []
     for settings in candidates:
         searcher.settings = settings
@@ -170,30 +170,48 @@ def measured(
     return np.array(rows)
 
 
-class _Recalling(Searcher):
-    """A searcher that asks each channel once: other weights change the sum, not what was found."""
+class Recalling(Searcher):
+    """A searcher that asks each channel once: other weights change the sum, not what was found.
 
-    def __init__(self, index: Index) -> None:
-        super().__init__(index.store, index.encoder, as_typed=index.as_typed, words=index.words)
+    Its `settings` may be replaced between searches. as_typed: see Searcher; None = as the index.
+    """
+
+    def __init__(self, index: Index, as_typed: bool | None = None) -> None:
+        as_typed = index.as_typed if as_typed is None else as_typed
+        super().__init__(index.store, index.encoder, as_typed=as_typed, words=index.words)
         self._found: dict[tuple[Any, ...], Any] = {}
 
     def read(self, query: str, ignore: Any = ()) -> Any:
         """See Searcher."""
-        return self._once(("read", query, *ignore), lambda: super(_Recalling, self).read(query, ignore))
+        return self._once(("read", query, *ignore), lambda: super(Recalling, self).read(query, ignore))
 
     def _text_hits(self, query: str, k: int, where: str | None) -> Any:
         key = ("text", self.settings.attribute_weight, query, k, where)
-        return self._once(key, lambda: super(_Recalling, self)._text_hits(query, k, where))
+        return self._once(key, lambda: super(Recalling, self)._text_hits(query, k, where))
 
     def _near(self, query: str, k: int, where: str | None) -> Any:
         key = ("near", self.settings.floor, query, k, where)
-        return self._once(key, lambda: super(_Recalling, self)._near(query, k, where))
+        return self._once(key, lambda: super(Recalling, self)._near(query, k, where))
 
     def _hits(self, channel: str, query: str, k: int, where: str | None) -> Any:
         if channel != "identifier":
             return super()._hits(channel, query, k, where)
         key = ("identifier", query, k, where)
-        return self._once(key, lambda: super(_Recalling, self)._hits(channel, query, k, where))
+        return self._once(key, lambda: super(Recalling, self)._hits(channel, query, k, where))
+
+    def _covering(self, query: str) -> Any:
+        cover = super()._covering(query)
+        if cover is None:
+            return None
+        known: dict[str, dict[str, float]] = self._once(("shares", query), lambda: {"lexical": {}, "synonym": {}})
+
+        def covered(ids: Sequence[str]) -> Any:
+            new = [item for item in ids if item not in known["lexical"]]
+            for name, shares in cover(new).items() if new else ():
+                known[name].update(shares)
+            return known
+
+        return covered
 
     def _once(self, key: tuple[Any, ...], ask: Callable[[], Any]) -> Any:
         if key not in self._found:

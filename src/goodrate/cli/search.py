@@ -61,6 +61,12 @@ SearchMode = Annotated[
 ]
 AsTyped = Annotated[bool, typer.Option("--as-typed", help='Take "without X" and "under 50 euro" as plain words.')]
 Depth = Annotated[int, typer.Option(min=1, help="How many of the retrieved items the judge of --model sees.")]
+AllFacets = Annotated[
+    bool, typer.Option("--facets", help="Count brands, categories, prices and attributes of what matches.")
+]
+Disjunctive = Annotated[
+    bool, typer.Option("--disjunctive", help="Count each facet without what --where asks of its own field.")
+]
 Facet = Annotated[
     list[str] | None,
     typer.Option(help="Count this: brand, category, price, rating, attributes.NAME.", show_default=False),
@@ -75,6 +81,8 @@ Examples:
   goodrate search shop-index "desk lamp" --where "price < 50 AND brand = 'Anker'"
 
   goodrate search shop-index "laptop" --where "attributes.color IN ('red', 'blue')" --facets
+
+  goodrate search shop-index "laptop" --where "brand IN ('HP', 'Dell')" --facet brand --disjunctive
 
   goodrate search shop-index "monitor" --facet brand --facet attributes.resolution
 
@@ -109,10 +117,9 @@ def search(
     offset: Annotated[int, typer.Option(min=0, help="Leave out so many results before the first.")] = 0,
     rules: Rules = None,
     no_rules: Annotated[bool, typer.Option("--no-rules", help="Heed no ranking rules.")] = False,
-    facets: Annotated[
-        bool, typer.Option("--facets", help="Count brands, categories, prices and attributes of what matches.")
-    ] = False,
+    facets: AllFacets = False,
     facet: Facet = None,
+    disjunctive: Disjunctive = False,
     encoder: Encoder = None,
     model: Judge = None,
     depth: Depth = 50,
@@ -135,6 +142,8 @@ def search(
         return
     if query is None:
         raise ValueError("give a QUERY, or --image FILE to search by a picture")
+    if disjunctive and not (facets or facet):
+        raise ValueError("--disjunctive says how facets are counted; give --facets or --facet NAME with it")
     if rules is not None and no_rules:
         raise ValueError("--rules FILE and --no-rules exclude each other")
     judging = {"model": model, "verdicts": verdicts, "judge_ms": judge_ms, "workbench": workbench}
@@ -145,7 +154,7 @@ def search(
     start = time.perf_counter()
     response = opened.search(
         query, k, where, mode, facets=[*(["auto"] if facets else []), *(facet or [])], offset=offset, sort=sort,
-        group_by=group_by, with_rules=not no_rules,
+        group_by=group_by, with_rules=not no_rules, disjunctive=disjunctive,
     )  # fmt: skip
     milliseconds = (time.perf_counter() - start) * 1000
     rows = [_result(result) for result in response]

@@ -44,20 +44,22 @@ class FusedHit:
 
 
 Found = Mapping[str, Sequence[Hit]]  # channel -> hits, best first
+Instead = Mapping[str, Mapping[str, float]]  # channel -> item -> what is summed in place of the channel's score
 _ByItem = dict[str, dict[str, Hit]]  # item -> channel -> hit
 _Parts = dict[str, dict[str, float]]  # item -> channel -> its part of the sum
 
 
 def score_fusion(
     channels: Found, weights: Mapping[str, float] | None = None, k: int | None = None,
-    from_lowest: Collection[str] = (), deciding: Collection[str] = (),
+    from_lowest: Collection[str] = (), deciding: Collection[str] = (), instead: Instead | None = None,
 ) -> list[FusedHit]:  # fmt: skip
     """score(item) = sum over the channels that found it of weight * (score - base), best first, ties by id.
 
     channels: name -> hits, best first. weights: by channel, 1 where none is given; a score of one channel is worth
     weight of another's. base: 0, or the channel's lowest score for those in from_lowest, whose scores have no zero
     (cosines): an item that such a channel did not find is as good as its last one. deciding: channels whose items stand
-    before all others; in place of a weight they get what the best of the others has. k: how many, None = all.
+    before all others; in place of a weight they get what the best of the others has. k: how many, None = all. instead:
+    scores that are summed in place of a channel's own, of items that it has found; a hit keeps its own.
     Scores are not stretched query by query: where all items match all words, small differences stay small. Bruch et al.
     2023 (arXiv 2210.11934) compare such sums with rank fusion.
     Raises ValueError when a channel names an item twice.
@@ -69,8 +71,9 @@ def score_fusion(
     by_item = _by_item(channels)
     base = {name: hits[-1].score if hits and name in from_lowest else 0.0 for name, hits in channels.items()}
     weight = {name: (weights or {}).get(name, 1.0) for name in channels}
+    other = {name: (instead or {}).get(name, {}) for name in channels}
     parts = {
-        item: {name: weight[name] * (hit.score - base[name]) for name, hit in found.items()}
+        item: {name: weight[name] * (other[name].get(item, hit.score) - base[name]) for name, hit in found.items()}
         for item, found in by_item.items()
     }
     best = max((sum(own.values()) for own in parts.values()), default=0.0)

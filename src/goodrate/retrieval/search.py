@@ -10,35 +10,25 @@ import numpy as np
 
 from goodrate.catalog.normal_form import composed_text
 from goodrate.retrieval.calibration import Calibration, read_calibration
+from goodrate.retrieval.coverage import LANGUAGES, asked_words, covered
 from goodrate.retrieval.facets import Facets, count_facets
-from goodrate.retrieval.fusion import (
-    ChannelPart,
-    FusedHit,
-    Hit,
-    listed,
-    reciprocal_rank_fusion,
-    relative_fusion,
-    score_fusion,
-)
+from goodrate.retrieval.fusion import ChannelPart, FusedHit, Hit, Instead
+from goodrate.retrieval.hybrid import CHANNEL_DEPTH, CHANNELS, Covering, channel_features, fused
 from goodrate.retrieval.indexing import ItemEncoder
 from goodrate.retrieval.languages import rules_language
 from goodrate.retrieval.rewriting.exclusions import violations
 from goodrate.retrieval.rewriting.query_constraints import QueryConstraints, read_query
 from goodrate.retrieval.rewriting.spelling import Change, Correction
 from goodrate.retrieval.rewriting.suggestions import Suggestion
-from goodrate.retrieval.search_settings import DENSE_SHARE, HEAD, SYNONYM_WEIGHT, SearchSettings, read_settings
+from goodrate.retrieval.search_settings import SearchSettings, read_settings
 from goodrate.retrieval.search_words import SearchWords
 from goodrate.retrieval.store import Store
 from goodrate.retrieval.weighing import FURTHER, ChannelWeights, with_further
 
 MAX_QUERY = 2000  # characters; 10,000 words cost the full text seconds even on 300 items
 MODES = ("hybrid", "lexical", "dense")
-CHANNELS = ("identifier", "lexical", "dense")
-CHANNEL_DEPTH = 100  # hits a channel gives to the fusion
 # Of the best, those that have what the query excludes go last; deeper, what moves up has little to do with the query.
 DEMOTED_AMONG = 50
-# By ranks, more than words and meaning together: who types an article number wants that article.
-IDENTIFIER_WEIGHT = 3.0
 OPTIONAL = ("identifier", "synonym")  # channels that are not there when they find nothing
 FACET_ROWS = 20_000  # items that facets are counted over: a word of more items costs more than it tells
 FACET_READS = 3
@@ -188,7 +178,8 @@ class Searcher:
     def _demoted(self, hits: list[FusedHit], read: QueryConstraints) -> list[FusedHit]:
         """The hits, of the first DEMOTED_AMONG those last that have what is excluded, ranked by their places."""
         head = hits[:DEMOTED_AMONG]
-        excluded = violations(read.must_not, self.store.texts([hit.item_id for hit in head]))
+        texts = self.store.known_texts([hit.item_id for hit in head])
+        excluded = violations(read.must_not, [texts.get(hit.item_id) for hit in head])
         order = sorted(range(len(head)), key=lambda place: excluded[place])
         moved = [replace(head[place], excluded=excluded[place]) for place in order]
         return [replace(hit, rank=rank) for rank, hit in enumerate([*moved, *hits[DEMOTED_AMONG:]], start=1)]
@@ -200,7 +191,22 @@ class Searcher:
             return _single(*found.popitem(), k)
         factors = self.weights.factors() if self.weights is not None and mode == "hybrid" else None
         every = self.with_further(found, list(factors)) if factors is not None else found
-        return fused(every, self.settings, self.calibration, k, max(k, CHANNEL_DEPTH), factors)
+        depth = max(k, CHANNEL_DEPTH)
+        return fused(every, self.settings, self.calibration, k, depth, factors, self._covering(query))
+
+    def _covering(self, query: str) -> Covering | None:
+        """What of a query's words items have; None where words are compared by the engine alone."""
+        spelling = self._known.spelling
+        if spelling is None or self.store.manifest.language not in LANGUAGES:
+            return None
+        ways = [query, *(other.text for other in self._words.expand(query))]
+        asked, *others = (asked_words(way, spelling.vocabulary, self.calibration.items) for way in ways)
+
+        def covering(ids: Sequence[str]) -> Instead:
+            texts = self.store.known_texts(ids)
+            return covered(asked, others, {item: texts.get(item, "") for item in ids})
+
+        return covering
 
     def with_further(
         self, found: Mapping[str, Sequence[Hit]], channels: Sequence[str]
@@ -218,7 +224,8 @@ class Searcher:
         if not any(sign.isalnum() for sign in read.text):
             return [], np.zeros((0, len(channels)))
         found = self.found(read.text, CHANNEL_DEPTH, self.condition(read, where), "hybrid")
-        return channel_features(self.with_further(found, channels), self.settings, self.calibration, channels)
+        every, covering = self.with_further(found, channels), self._covering(read.text)
+        return channel_features(every, self.settings, self.calibration, channels, covering)
 
     def found(self, query: str, k: int, where: str | None, mode: str) -> dict[str, list[Hit]]:
         """What each channel of a mode finds, best first: at least k hits each, where there are so many.
@@ -267,77 +274,6 @@ class Searcher:
         if floor is None or high is None or not self.settings.floor or nearest > high or self._known.knows(query):
             return None
         return high if self._known.is_strange(query) else floor
-
-
-def fused(
-    found: Mapping[str, Sequence[Hit]], settings: SearchSettings, calibration: Calibration, k: int | None = None,
-    depth: int = CHANNEL_DEPTH, factors: Mapping[str, float] | None = None,
-) -> list[FusedHit]:  # fmt: skip
-    """One ranking of what the channels found, as an index is searched. depth: hits that a channel was asked for.
-
-    factors: what a channel's part is multiplied with, 1 where none is given; synonyms have that of words. The best hit
-    of a further channel (weighing.FURTHER) is then worth as much as the best item of all others.
-    """
-    factor = {name: (factors or {}).get("lexical" if name == "synonym" else name, 1.0) for name in found}
-    further = {name: factor[name] for name in found if name in FURTHER}
-    weights = {name: one * factor.get(name, 1.0) for name, one in _weights(found, settings, calibration).items()}
-    if settings.fusion == "ranks":
-        return reciprocal_rank_fusion(found, k=k, weights=weights | further)
-    if further:
-        unit = best_sum(found, settings, calibration)
-        weights |= {name: unit * share for name, share in further.items()}
-    ordered = score_fusion(found, weights, from_lowest=CHANNELS[2:], deciding=CHANNELS[:1])
-    if settings.fusion == "scores" or settings.dense_weight == 0 or not found.get("dense"):
-        return ordered[:k]
-    words = 1 - DENSE_SHARE
-    shares = {"lexical": words, "synonym": words * SYNONYM_WEIGHT, "dense": DENSE_SHARE}
-    shares = {name: share * factor.get(name, 1.0) for name, share in shares.items()} | further
-    chosen = relative_fusion(found, shares, depth, from_lowest=CHANNELS[2:], deciding=CHANNELS[:1])
-    return listed(chosen, ordered, HEAD)[:k]
-
-
-def best_sum(found: Mapping[str, Sequence[Hit]], settings: SearchSettings, calibration: Calibration) -> float:
-    """What the best item has of words, synonyms and meaning together, without factors; 1 where that is nothing."""
-    told = {name: found[name] for name in ("lexical", "synonym", "dense") if name in found}
-    hits = fused(told, _one_sum(settings), calibration, 1)
-    return hits[0].score if hits and hits[0].score > 0 else 1.0
-
-
-def _one_sum(settings: SearchSettings) -> SearchSettings:
-    """The settings by which one sum orders the whole list: without a head chosen otherwise."""
-    return settings if settings.fusion == "ranks" else settings.model_copy(update={"fusion": "scores"})
-
-
-def channel_features(
-    found: Mapping[str, Sequence[Hit]], settings: SearchSettings, calibration: Calibration, channels: Sequence[str]
-) -> tuple[list[str], np.ndarray]:
-    """Ids (K,) and features (K, C) of what the channels found, identifiers aside: <weights, features> orders as fused
-    does with weighing.factors_of(channels, weights), but for identifiers and for what is chosen for the head of a list.
-
-    A feature is a channel's part, synonyms with words, of what the best item has of words and meaning together.
-    """
-    told = {name: hits for name, hits in found.items() if name != "identifier"}
-    hits, unit = fused(told, _one_sum(settings), calibration), best_sum(told, settings, calibration)
-    place = {name: at for at, name in enumerate(channels)} | {"synonym": tuple(channels).index("lexical")}
-    features = np.zeros((len(hits), len(channels)))
-    for row, hit in enumerate(hits):
-        for name, part in hit.channels.items():
-            if name in place:
-                features[row, place[name]] += part.share * hit.score / unit
-    return [hit.item_id for hit in hits], features
-
-
-def _weights(
-    found: Mapping[str, Sequence[Hit]], settings: SearchSettings, calibration: Calibration
-) -> dict[str, float]:  # fmt: skip
-    """What the scores, or the ranks, of each channel are multiplied with."""
-    if settings.fusion == "ranks":
-        own = {"lexical": 1.0, "synonym": SYNONYM_WEIGHT, "dense": settings.dense_weight}
-        return {"identifier": IDENTIFIER_WEIGHT, **own}
-    typed, meant = (max((hit.score for hit in found.get(name, ())), default=0.0) for name in ("lexical", "synonym"))
-    # A synonym that is rarer than the word that was typed is not worth more for it.
-    synonym = SYNONYM_WEIGHT * (min(1.0, typed / meant) if typed > 0 and meant > 0 else 1.0)
-    return {"lexical": 1.0, "synonym": synonym, "dense": calibration.dense_gain(settings.dense_weight)}
 
 
 def _single(channel: str, hits: list[Hit], k: int) -> list[FusedHit]:

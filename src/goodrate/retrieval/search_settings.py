@@ -14,6 +14,8 @@ from goodrate.run_folder import write_atomic
 SETTINGS_FILE = "search_settings.json"
 # Chosen on the two catalogues of benchmarks/search_quality.py and the embedded shop: docs/tune.md.
 DENSE_WEIGHT = 0.6
+# Between 2.5 and 8 no number is sure to be better ("One part of hybrid changed" there).
+SHARE_WEIGHT = 4.0
 DENSE_SHARE = 0.45  # of the list: 0.4 and 0.5 are within the noise of it
 HEAD = 50  # items that are ordered by scores, and that a judge reads
 SYNONYM_WEIGHT = 0.5  # what was typed counts for more than what may mean the same
@@ -22,11 +24,12 @@ SYNONYM_WEIGHT = 0.5  # what was typed counts for more than what may mean the sa
 class SearchSettings(BaseModel):
     """Weights of the channels. All have defaults; goodrate tune chooses others on judgements.
 
-    fusion: "listed", by scores within the head of a list that every channel has a share of (search.fused); "scores"
+    fusion: "listed", by scores within the head of a list that every channel has a share of (hybrid.fused); "scores"
     alone (fusion.score_fusion); or "ranks" (reciprocal rank fusion). dense_weight: how many rare words one
     spread of cosines is worth (calibration.Calibration.dense_gain); with "ranks", its weight. attribute_weight: of BM25
-    over attributes, beside that of the other texts. floor: whether what is near to a query without a known word must be
-    nearer than anything is to non-words.
+    over attributes, beside that of the other texts. share_weight: how many rare words all words of a query are worth
+    in an item of the head, each by its rarity (coverage); 0 = BM25 orders there, too. floor: whether what is near to a
+    query without a known word must be nearer than anything is to non-words.
     """
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
@@ -34,6 +37,7 @@ class SearchSettings(BaseModel):
     fusion: Literal["listed", "scores", "ranks"] = "listed"
     dense_weight: Annotated[float, Field(ge=0, le=100)] = DENSE_WEIGHT
     attribute_weight: Annotated[float, Field(ge=0, le=100)] = ATTRIBUTE_WEIGHT
+    share_weight: Annotated[float, Field(ge=0, le=100)] = SHARE_WEIGHT
     floor: bool = True
 
     def write(self, folder: Path) -> None:

@@ -256,13 +256,9 @@ class Store:
         found = self._of_ids(["id"], ids) if condition is None else self.scan(["id"], condition)
         return set(named.filter(named.is_in(found["id"].implode())))
 
-    def texts(self, ids: Sequence[str]) -> list[str]:
-        """What the full text reads of items, attributes last, in the order of ids. ValueError for an unknown id."""
-        found = {row[0]: f"{row[1]} ; {row[2]}" for row in self._of_ids(["id", "text", "attribute_text"], ids).rows()}
-        unknown = next((item for item in ids if item not in found), None)
-        if unknown is not None:
-            raise ValueError(f"{self.path} has no item {unknown!r}")
-        return [found[item] for item in ids]
+    def known_texts(self, ids: Sequence[str]) -> dict[str, str]:
+        """id -> what the full text reads of those of these items that are there, attributes last."""
+        return {row[0]: f"{row[1]} ; {row[2]}" for row in self._of_ids(["id", "text", "attribute_text"], ids).rows()}
 
     def all_items(self) -> Catalog:
         """Every item, ordered by id."""

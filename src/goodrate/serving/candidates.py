@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
+from goodrate.retrieval.facets import AUTO, NOT_COUNTED, Facets
+from goodrate.retrieval.filter_parts import without_own
 from goodrate.serving.records import IndexUnavailable, SearchRequest
 from goodrate.serving.stopwatch import Stopwatch
 
@@ -94,6 +97,7 @@ class Candidates:
         """read: the request's query. sizes: hits in all after each search, ascending."""
         self._searcher, self._store, self._request, self._read, self._watch = searcher, store, request, read, watch
         self._sizes = list(sizes)
+        self._window = self._sizes[0]
         self._first: list[Any] = []  # what the first search found
         self._waiting: list[Any] = []
         self._given: set[str] = set()
@@ -159,17 +163,32 @@ class Candidates:
     def facets(self, without: Sequence[Any]) -> Any:
         """The Facets that the request asks for, None for none; no page changes them. without: lists of ids, and
         filters, of items to leave out. Raises IndexUnavailable.
+
+        Those that ignore their own conditions are counted as a search without these would count them, and say over how
+        many items ("counted"); AUTO has all of them.
         """
         asked, where, mode = self._request.facets, self._request.where, str(self._request.mode)
         if not asked:
             return None
         with self._watch.stage("facets"), unavailable():
-            return self._searcher.facets(self._read, asked, where, mode, self._first, without)
+            counts = self._searcher.facets(self._read, asked, where, mode, self._first, without)
+            for field, rest in without_own(where).items() if self._request.disjunctive else ():
+                if (AUTO in asked and field not in NOT_COUNTED) or field in asked:
+                    hits = self._searcher.find(self._read, self._window, rest, mode)
+                    counts = _with(counts, self._searcher.facets(self._read, [field], rest, mode, hits, without))
+        return counts
 
     def _rows(self, ids: Sequence[str]) -> list[dict[str, Any]]:
         """The catalogue rows of these ids, in their order."""
         with self._watch.stage("items"):
             return self._store.items(ids).to_dicts() if ids else []
+
+
+def _with(counts: Facets, own: Facets) -> Facets:
+    """The facets with others, each in the place of the one with its name, or behind them."""
+    fresh = {facet["name"]: {**facet, "counted": own.counted} for facet in own.facets}
+    kept = [fresh.pop(facet["name"], facet) for facet in counts.facets]
+    return replace(counts, facets=[*kept, *fresh.values()], complete=counts.complete and own.complete)
 
 
 @contextlib.contextmanager

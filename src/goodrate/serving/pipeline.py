@@ -20,6 +20,7 @@ from goodrate.relevance.overrules import Overruling, overruled
 from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.verdicts import Verdict
 from goodrate.retrieval.facets import checked_names
+from goodrate.retrieval.filter_parts import MOST_NARROWED, without_own
 from goodrate.retrieval.filters import filter_sql
 from goodrate.retrieval.opened import IndexReplaced
 from goodrate.retrieval.table import IndexDamaged
@@ -31,7 +32,7 @@ from goodrate.serving.stopwatch import Stopwatch
 
 MODES = ("hybrid", "lexical", "dense")
 Verdicts = list[Verdict | None]
-ACTING = ("not", "price")  # kinds of spans that change results
+ACTING = ("not", "price", "cheap")  # kinds of spans that change results; "cheap" is no word that is searched for
 
 
 class SearchPipeline:
@@ -254,8 +255,11 @@ class SearchPipeline:
         try:
             filter_sql(request.where, self.store.columns)
             facets = checked_names(request.facets, self.store.columns)
+            narrowed = len(without_own(request.where)) if request.disjunctive and facets else 0
         except (IndexDamaged, IndexReplaced, OSError) as error:  # it was read for its attributes
             raise IndexUnavailable(f"the index cannot be read: {error}") from error
+        if narrowed > MOST_NARROWED:
+            raise ValueError(f"the filter narrows {narrowed} fields; disjunctive facets take at most {MOST_NARROWED}")
         check_sort(request.sort)
         if group_by is not None:
             check_group_by(group_by)

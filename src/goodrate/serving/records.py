@@ -17,9 +17,11 @@ class SearchRequest:
 
     depth: how many of the retrieved items the judge sees; 0 = none. ignore: ids of spans (SearchResponse.spans) that
     are to be plain words. offset: results left out before the first; requests that differ in it alone are pages of
-    one list. facets: names of facets, or "auto". sort: ranking.sorting. group_by: ranking.variants; None = as the
-    index says, "none" = not at all. with_rules: whether the shop's ranking rules act. judge_ms: milliseconds that may
-    be spent on verdicts (serving.judge_budget); None = as the pipeline says, which may be no limit.
+    one list. facets: names of facets, or "auto". disjunctive: whether each facet ignores the conditions of `where` on
+    its own field (retrieval.filter_parts), so that a second value can be chosen beside the first. sort:
+    ranking.sorting. group_by: ranking.variants; None = as the index says, "none" = not at all. with_rules: whether the
+    shop's ranking rules act. judge_ms: milliseconds that may be spent on verdicts (serving.judge_budget); None = as
+    the pipeline says, which may be no limit.
     """
 
     query: str
@@ -34,6 +36,7 @@ class SearchRequest:
     with_rules: bool = True
     facets: tuple[str, ...] = ()
     judge_ms: float | None = None
+    disjunctive: bool = False
 
 
 class UnknownItem(LookupError):

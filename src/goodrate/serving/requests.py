@@ -64,6 +64,7 @@ class SearchBody(StrictBody):
     facets: list[Annotated[str, Field(max_length=MAX_NAME)]] = Field(
         default_factory=list, max_length=MAX_FACETS, description='such as brand, attributes.color, or "auto"'
     )
+    disjunctive: bool = Field(False, description="count each facet without the conditions of where on its own field")
     client_id: str | None = Field(None, min_length=1, max_length=MAX_NAME, description="who searches, for the log")
     session_id: str | None = Field(None, min_length=1, max_length=MAX_NAME, description="of that client, for the log")
 
@@ -73,7 +74,7 @@ class SearchBody(StrictBody):
         return SearchRequest(
             self.query.strip(), self.k, where or None, self.mode, self.depth, tuple(self.ignore), offset=self.offset,
             sort=self.sort, group_by=self.group_by, with_rules=self.with_rules, facets=tuple(self.facets),
-            judge_ms=self.judge_ms,
+            judge_ms=self.judge_ms, disjunctive=self.disjunctive,
         )  # fmt: skip
 
 
