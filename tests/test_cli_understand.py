@@ -26,7 +26,7 @@ seeds = ["red", "blue", "green", "black"]
 [types.material]
 seeds = ["oak", "leather", "glass", "steel"]
 """
-FAST = ("--set", "rounds=2", "--set", "tagger.updates=60", "--set", "kept=1.0")
+FAST = ("--set", "rounds=2", "--set", "folds=2", "--set", "tagger.updates=50", "--set", "kept=1.0")
 
 
 def catalogue(path: Path, items: int = 120) -> Path:
