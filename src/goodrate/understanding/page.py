@@ -28,8 +28,8 @@ def shown(table: pl.DataFrame, texts: Mapping[tuple[str, str], str], most: int) 
     """`most` of the texts that have entities, from all over the table. texts: (id, field) -> text."""
     places = table.select("id", "field").unique(maintain_order=True)
     drawn = places[np.linspace(0, max(len(places) - 1, 0), min(most, len(places))).round().astype(np.int64)]
-    grouped = table.join(drawn, on=["id", "field"], how="semi", maintain_order="left")
-    grouped = grouped.partition_by("id", "field", maintain_order=True)
+    own = table.join(drawn, on=["id", "field"], how="semi", maintain_order="left")
+    grouped = own.partition_by("id", "field", maintain_order=True)
     keys = [(part["id"][0], part["field"][0]) for part in grouped]
     return [{"id": key[0], "parts": list(parts(texts[key], part.to_dicts()))}
             for key, part in zip(keys, grouped, strict=True)]  # fmt: skip
