@@ -62,7 +62,9 @@ audit: $(VENV)/.test
 		$(VENV)-audit/bin/pip install -q pip-audit cyclonedx-bom)
 	mkdir -p build
 	$(VENV)-audit/bin/cyclonedx-py environment $(BIN)/python --output-format JSON --output-file build/sbom.json
-	$(VENV)-audit/bin/pip-audit --path $$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])')
+	$(VENV)-audit/bin/pip-audit --path $$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])') \
+		--format json --output build/audit.json
+	$(BIN)/python tests/faults/audited.py build/audit.json
 
 docs: $(VENV)/.docs
 	$(BIN)/python docs/site/sources.py build/pages

@@ -25,7 +25,7 @@ import torch
 from goodrate.run_folder import code_versions, write_atomic
 from lib.queue import RESULTS
 from lib.sparse_arms import BATCH, FEATURES, Setting, arms, dynamic
-from lib.sparse_memory import memory, plateau
+from lib.sparse_memory import memory, plateaus
 from lib.sparse_ranks import reshard, scaling
 from lib.sparse_tables import page
 from lib.timing import machine
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--peer", help="a Python with torchrec 1.8.0 and fbgemm-gpu-cpu 1.8.0 (speed)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (speed)")
     parser.add_argument("--settings", type=int, default=len(SETTINGS), help="only the first so many (speed)")
-    parser.add_argument("--most", type=int, default=10**6, help="the most live ids (memory)")
+    parser.add_argument("--most", type=int, default=10**7, help="the most live ids (memory)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     start, load = time.time(), os.getloadavg()[0]
@@ -163,7 +163,7 @@ def main() -> None:
             print(record, file=sys.stderr, flush=True)
             records.append(record)
     elif options.verb == "memory":
-        records = [*memory(options.most), plateau()]
+        records = [*memory(options.most), *plateaus(options.most)]
     else:
         records = list({"reshard": reshard, "scaling": scaling}[options.verb]())
     part = options.verb if options.device == "cpu" else f"{options.verb} on {options.device}"

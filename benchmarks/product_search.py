@@ -8,14 +8,17 @@ The embedded shop with its labels as they are. Of the visual values that a listi
 size, season, origin), a share `hidden` is taken out of the listing and drawn in the item's picture instead; of the
 others a share `both` is drawn, too, which is what a describer learns from. Labels hold for the whole item. Arms differ
 in what the judge reads: text (the listing that is left), probe (and what a probe on pixels fills in, marked "maybe"),
-full (the listing before anything was taken out: the ceiling). `judge` is words (the share of the query's words that an
-item has, odds fitted on the training pairs: seconds) or lm (the base that ships, fine-tuned: `updates` of them). Every
-seed has a shop of its own. Ranked are the judged items of each test query, by expected gain.
+pumgpt (and what a trained product_vision_language fills in), full (the listing before anything was taken out: the
+ceiling). With judge=lm alone there are see (judge_seeing goes on from that vision-language model) and blind (the same
+judge, trained and asked without pictures). `judge` is words (the share of the query's words that an item has, odds
+fitted on the training pairs: seconds) or lm (the base that ships, fine-tuned: `updates` of them). Every seed has a shop
+of its own. Ranked are the judged items of each test query, by expected gain.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,11 +27,13 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+import typer
 from pydantic import BaseModel, ConfigDict
 
 from goodrate.api.describing import describe
+from goodrate.catalog.inferred import INFERRED, READ_FROM
 from goodrate.catalog.items import Catalog
-from goodrate.catalog.rendering import INFERRED, RENDERED_FIELDS
+from goodrate.catalog.rendering import RENDERED_FIELDS
 from goodrate.evaluation.attribute_metrics import attribute_scores
 from goodrate.evaluation.classification import classify
 from goodrate.evaluation.metrics import evaluate_run
@@ -53,15 +58,19 @@ from goodrate.shop.shop import Shop, ShopSettings
 from goodrate.shop.world import item_records
 from goodrate.understanding.picture_probe import fit_probe
 from lib.queue import Job, Queue, changes, experiment
+from lib.seeing_arms import filled_by_sight, no_picture, seeing_probabilities, trained_sight
 from lib.shop_arms import base_model
 from lib.shop_data import shop_of
 from lib.statistics import as_digits
 from lib.tables import add_table, arm_table, averaged, shown
 
 QUEUE = Queue("product_search")
-ARMS = ("text", "probe", "full")
-FORMS = {"text": "listing", "probe": "listing_filled", "full": "listing"}
+PLAIN = ("text", "probe", "full")
+ARMS = (*PLAIN, "pumgpt", "see", "blind")
+FILLED = ("probe", "pumgpt")
 METRICS = ("ndcg@10", "goodrate@10")
+SIGHT_UPDATES = 600  # of the vision-language model that pumgpt, see and blind share
+SEE_RATE = 1e-3  # AdamW's, of the judge that goes on from it
 
 
 class Settings(BaseModel):
@@ -124,19 +133,33 @@ def same_words(ground: Ground) -> dict[str, str]:
     }  # fmt: skip
 
 
-def filled(ground: Ground, settings: Settings) -> tuple[Catalog, dict[str, Any]]:
-    """The listings with what the probe fills in, and how right that is on the values that pictures alone tell."""
-    pictures = ground.pictures()
-    same = same_words(ground)
-    probe = fit_probe(ground.items, pictures, "pixels", precision=settings.precision, same=same)
-    found = describe(ground.items, probe, pictures)
+def filled(ground: Ground, settings: Settings, arm: str, seed: int) -> tuple[Catalog, dict[str, Any]]:
+    """The listings with what the arm fills in, and how right that is on the values that pictures alone tell."""
+    pictures, facts = ground.pictures(), {}
+    if arm == "pumgpt":
+        found = filled_by_sight(ground.items, pictures, sight_of(ground, settings, seed))
+    else:
+        probe = fit_probe(
+            ground.items, pictures, "pixels", precision=settings.precision, same=same_words(ground)
+        )  # fmt: skip
+        found = describe(ground.items, probe, pictures)
+        facts = {"answered from": {head.attribute: head.threshold for head in probe.heads}}
     told: list[dict[str, str | None]] = [{} for _ in pictures]
     place = {item: n for n, item in enumerate(ground.items.ids)}
-    for item, attribute, value in found.guesses.select("id", "attribute", "value").rows():
+    read = found.guesses.filter(pl.col("confidence") >= READ_FROM)  # what a judge reads
+    for item, attribute, value in read.select("id", "attribute", "value").rows():
         told[place[item]][attribute] = value
-    return found.items, {
-        "answered from": {head.attribute: head.threshold for head in probe.heads}, **_fill_scores(ground, told)
-    }  # fmt: skip
+    return found.items, {**facts, **_fill_scores(ground, told)}
+
+
+def sight_of(ground: Ground, settings: Settings, seed: int) -> Path:
+    """The vision-language model of a seed, trained once for all arms."""
+    told = settings.model_dump_json(include={"items", "queries", "judged", "hidden", "both"})
+    name = f"sight-{hashlib.sha256(told.encode()).hexdigest()[:8]}-seed{seed}"
+    pictures, same = ground.pictures(), same_words(ground)
+    return QUEUE.shared(
+        name, lambda folder: trained_sight(ground.items, pictures, same, SIGHT_UPDATES, seed, folder)
+    )
 
 
 def _fill_scores(ground: Ground, told: Sequence[Mapping[str, str | None]]) -> dict[str, Any]:
@@ -176,7 +199,7 @@ def words_probabilities(
     arm: str, items: Catalog, train: Sequence[JudgedPair], test: ShopPairs, scale: RelevanceScale
 ) -> np.ndarray:
     """(n, L) of the judge by words, with odds of the training pairs."""
-    fields = (*RENDERED_FIELDS, INFERRED) if arm == "probe" else RENDERED_FIELDS
+    fields = (*RENDERED_FIELDS, INFERRED) if arm in FILLED else RENDERED_FIELDS
     plain = words_judge.Card(scale=scale_entry(scale), slope=1.0, cuts=(0.0,) * (len(scale) - 1), fields=fields)
     judge = WordsJudge(WordCounts.of(field_texts(items.to_rows(), fields)), plain)
     slope, cuts = fit_odds(judge.scores(train), gold_labels(train), len(scale))
@@ -185,7 +208,8 @@ def words_probabilities(
 
 def text_judge(arm: str, train: Sequence[JudgedPair], settings: Settings, seed: int, out: Path, book: str) -> Path:
     """A judge folder, fine-tuned on labels."""
-    form = JudgeFormat(item_form=FORMS[arm], rule_book_hash=book, max_new_tokens=8)
+    reads: Literal["listing", "listing_filled"] = "listing_filled" if arm in FILLED else "listing"
+    form = JudgeFormat(item_form=reads, rule_book_hash=book, max_new_tokens=8)
     prompts, _ = judge_prompts(base_model(), train, form, label_completions=True)
     recipe = judge_sft.Settings(
         model=str(nano_folder()), format=form, optimizer="muon", learning_rate=settings.rate, micro_tokens=4096,
@@ -198,21 +222,41 @@ def measure(job: Job) -> dict[str, Any]:
     """One arm with one seed."""
     settings = job.settings
     assert isinstance(settings, Settings)
+    if settings.judge == "words" and job.arm in ("see", "blind"):
+        raise typer.BadParameter(f"arm {job.arm} is a language model: --set judge=lm")
     ground = ground_of(settings, job.seed)
     items, told = ground.items, {}
-    if job.arm == "probe":
-        items, told = filled(ground, settings)
+    if job.arm in FILLED:
+        items, told = filled(ground, settings, job.arm, job.seed)
     if job.arm == "full":
         items = ground.shop.catalog
     train, test = parts_of(ground, items, settings, job.seed)
     if settings.judge == "words":
         probabilities = words_probabilities(job.arm, items, train, test, ground.shop.book.scale)
+    elif job.arm in ("see", "blind"):
+        probabilities = seeing(job, settings, ground, train, test.pairs)
     else:
         out = QUEUE.work_folder(job)
         folder = text_judge(job.arm, train, settings, job.seed, out, ground.shop.book.hash)
         probabilities = open_judge(folder).pair_probabilities(test.pairs)
         shutil.rmtree(out)
     return {**told, **scores_of(ground, test, probabilities)}
+
+
+def seeing(
+    job: Job, settings: Settings, ground: Ground, train: Sequence[JudgedPair], test: Sequence[JudgedPair]
+) -> np.ndarray:
+    """(n, L) of a judge that sees, or of the same one without pictures."""
+    model, out = sight_of(ground, settings, job.seed), QUEUE.work_folder(job)
+    own = dict(zip(ground.items.ids, ground.pictures(), strict=True))
+    book = ground.shop.book
+    form = JudgeFormat(item_form="listing", rule_book_hash=book.hash, max_new_tokens=8)
+    found = seeing_probabilities(
+        model, no_picture if job.arm == "blind" else lambda item: own[str(item["id"])], train, test, book.scale, form,
+        FitSettings(updates=settings.updates, seed=job.seed), SEE_RATE, settings.batch_size, out,
+    )  # fmt: skip
+    shutil.rmtree(out)
+    return found
 
 
 def scores_of(ground: Ground, test: ShopPairs, probabilities: np.ndarray) -> dict[str, Any]:
@@ -267,11 +311,11 @@ def render() -> str:
             "minutes": lambda results: f"{np.mean([one['minutes'] for one in results]):.1f}",
         }  # fmt: skip
         parts += [f"### Judge: {settings.judge} ({changes(settings)})", arm_table(by_arm, ARMS, columns)]
-        for one in by_arm.get("probe", []):
+        for one in (one for arm in FILLED for one in by_arm.get(arm, [])):
             told = one["filled"]
             parts.append(
-                f"Seed {one['seed']}: of {told['said']:,} values that the probe fills in where no text states one, "
-                f"{told['right']:,} are right; {told['known']:,} stand in a picture alone (precision "
+                f"Arm {one['arm']}, seed {one['seed']}: of {told['said']:,} values that are filled in where no text "
+                f"states one, {told['right']:,} are right; {told['known']:,} stand in a picture alone (precision "
                 f"{told['precision']:.3f}, recall {told['recall']:.3f}, F1 {told['f1']:.3f})."
             )
     return "\n\n".join(parts)

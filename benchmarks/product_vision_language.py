@@ -1,14 +1,17 @@
 """Layer-wise adapters (PUMGPT v1) on the shop's pictures and on real ones, beside probes, text alone and majorities.
 
 python benchmarks/product_vision_language.py run --arms A-8,C-8,A-1,C-1 --threads 1     the shop: what is not there yet
-python benchmarks/product_vision_language.py real --vision EFFICIENTNET        groceries and clothes of ../shared/data
+python benchmarks/product_vision_language.py real --vision EFFICIENTNET --model GEMMA    groceries and clothes of
+                                                                                       ../shared/data
+python benchmarks/product_vision_language.py captions      CIDEr, BLEU-4, ROUGE-L of arms that were run without them
 python benchmarks/product_vision_language.py cost                   pictures a second, ms an item, bytes; of arm A-8
 python benchmarks/product_vision_language.py table --write       benchmarks/results/product_vision_language.md
 
-EFFICIENTNET: folder of ../shared/tools/fixtures.py. An arm is INJECTION-N_v; "shared" has one adapter of L times the
-bottleneck for all layers, as many numbers as A-8; "text" is A-8 trained and asked without pictures; "lora" is C-8 with
-LoRA in the LM. All arms of a seed share shop, encoder, questions and updates. Each (arm, seed) is a file: run it again
-and it goes on. Test products are in no arm's training. Results hold no text of the data.
+EFFICIENTNET, GEMMA: folders of ../shared/tools/fixtures.py. An arm is INJECTION-N_v; "shared" has one adapter of L
+times the bottleneck for all layers, as many numbers as A-8; "text" is A-8 trained and asked without pictures; "lora" is
+C-8 with LoRA in the LM. All arms of a seed share shop, encoder, questions and updates. Each (arm, seed) is a file: run
+it again and it goes on. Test products are in no arm's training. Captions need the extra "captions". Results hold no
+text of the data.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +29,7 @@ import typer
 from pydantic import BaseModel, ConfigDict
 
 from goodrate.catalog.items import Catalog
+from goodrate.evaluation.captions import caption_scores
 from goodrate.examples.product_items import Product, ProductSet
 from goodrate.examples.product_tasks import UNKNOWN, ProductQuestion, TaskSettings, questions_of
 from goodrate.learning.fit import FitSettings
@@ -131,7 +135,7 @@ def run_arm(job: Job) -> dict[str, Any]:
     save_trained(settings, setup, folder / "model", temperature)
     weights = setup.model.trained_parameters()
     return {
-        "numbers": measured(setup.dev, said), "without pictures": measured(setup.dev, without),
+        "numbers": scored(setup.dev, said), "without pictures": scored(setup.dev, without),
         "right": digits(setup.dev, said), "right without pictures": digits(setup.dev, without),
         "rivals": rivals(setup, split_products(settings.products, products)[1]),
         "cpu_seconds": round(spent, 1), "questions": len(setup.dev), "train_questions": len(setup.train),
@@ -139,6 +143,13 @@ def run_arm(job: Job) -> dict[str, Any]:
         "adapter_parameters": sum(w.numel() for name, w in weights.items() if name.startswith("adapters.")),
         "unknown_share": float(np.mean([q.answer == UNKNOWN for q in setup.dev if q.task in ("extract", "attribute")])),
     }  # fmt: skip
+
+
+def scored(questions: Sequence[ProductQuestion], said: Sequence[str]) -> dict[str, float]:
+    """What the house measures of answers, and captions by the library."""
+    captions = [(answer, q.answer) for q, answer in zip(questions, said, strict=True) if q.task == "caption"]
+    texts, titles = zip(*captions, strict=True)
+    return measured(questions, said) | caption_scores(texts, [[title] for title in titles])
 
 
 def unseen(questions: Sequence[ProductQuestion]) -> list[ProductQuestion]:
@@ -161,7 +172,7 @@ def rivals(setup: Setup, test: ProductSet) -> dict[str, Any]:
     said = probe_answers(setup, test)
     common = majority(setup.train, setup.dev)
     return {
-        "majority": {"numbers": measured(setup.dev, common), "right": digits(setup.dev, common)},
+        "majority": {"numbers": scored(setup.dev, common), "right": digits(setup.dev, common)},
         "probe": {"numbers": measured(setup.dev, said), "right": digits(setup.dev, said)},
     }
 
@@ -210,6 +221,20 @@ def probed(train: np.ndarray, classes: np.ndarray, test: np.ndarray, count: int)
 app = experiment(__doc__, QUEUE, Arm, ARMS, run_arm)
 
 
+@app.command()
+def captions() -> None:
+    """Score the captions of arms that were run without: their trainings are done and are asked again."""
+    torch.set_num_threads(1)
+    for one in QUEUE.results():
+        if "rivals" in one and "CIDEr" not in one["numbers"]:
+            job = Job(one["arm"], one["seed"], Arm.model_validate(one["settings"]))
+            told = run_arm(job)
+            changed = {name for name, value in one["numbers"].items() if told["numbers"][name] != value}
+            if changed:
+                raise ValueError(f"{job.name}: {sorted(changed)} differ from what was measured; delete it and run it")
+            QUEUE.write(job, {**told, "cpu_seconds": one["cpu_seconds"]}, 60 * one["minutes"])
+
+
 def real_products(name: str, train: int, test: int) -> tuple[ProductSet, int]:
     """Photographs with their classes, those to learn from first, and how many these are."""
     import polars as pl
@@ -239,10 +264,12 @@ def _real_product(place: int, row: dict[str, Any], kinds: dict[int, str]) -> Pro
 def real(
     vision: Annotated[Path, typer.Option(help="Folder of the frozen encoder.")],
     data: Annotated[str, typer.Option(help="Of grocery, clothing.")] = "grocery,clothing",
+    model: Annotated[str, typer.Option(help="Frozen language model: nano or a folder.")] = "nano",
     arms: Annotated[str, typer.Option(help="Of A-8, C-8, A-1, C-1.")] = "A-8",
     train: Annotated[int, typer.Option(help="Pictures to learn from.")] = 480,
     test: Annotated[int, typer.Option(help="Pictures to measure on.")] = 200,
     updates: Annotated[int, typer.Option(help="Of an arm.")] = 200,
+    batch: Annotated[int, typer.Option(help="Questions in an update.")] = 16,
     seed: Annotated[int, typer.Option(help="Of training.")] = 0,
 ) -> None:
     """Category and attribute questions on real photographs, beside nearest neighbours and a linear probe."""
@@ -252,34 +279,47 @@ def real(
         products, cut = real_products(name, train, test)
         kept = TokenCache(QUEUE.work / "tokens", encoder).kept(products.pictures)
         for arm in arms.split(","):
-            path = QUEUE.folder / f"real-{name}-{arm}-{train}-{updates}-seed{seed}.json"
+            own = f"{Path(model).name}-{arm}-{train}-{updates}-{batch}"
+            path = QUEUE.folder / f"real-{name}-{own}-seed{seed}.json"
             if not path.is_file():
-                told = real_arm(products, cut, kept, encoder, ARMS[arm], updates, seed, QUEUE.work / path.stem)
+                asked = Asked(model, ARMS[arm], updates, batch, seed)
+                told = real_arm(products, cut, kept, encoder, asked, QUEUE.work / path.stem)
                 origin = {"real": name, "arm": arm, "seed": seed, **code_versions(), "hardware": hardware()}
                 write_atomic(path, json.dumps({**origin, **told}, indent=1) + "\n")
             print(path, flush=True)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a run on photographs trains. changed: of the adapters' settings."""
+
+    model: str
+    changed: dict[str, Any]
+    updates: int
+    batch: int
+    seed: int
+
+
 def real_arm(
-    products: ProductSet, cut: int, kept: KeptTokens, encoder: Any, changed: dict[str, Any], updates: int, seed: int,
-    folder: Path,
-) -> dict[str, Any]:  # fmt: skip
-    """Train around nano on frozen tokens; open questions on the test pictures alone."""
+    products: ProductSet, cut: int, kept: KeptTokens, encoder: Any, asked: Asked, folder: Path
+) -> dict[str, Any]:
+    """Train around a frozen language model on frozen tokens; open questions on the test pictures alone."""
     from goodrate.models.causal_lm import CausalLM
     from goodrate.models.vision_language.model import VisionLanguageModel
 
     learned, test = (products.part(range(*ends)) for ends in ((0, cut), (cut, len(products.products))))
+    seed, wording = asked.seed, "house" if asked.model == "nano" else "english"
     tasks = TaskSettings.model_validate(
-        {"wording": "house", "questions": 4, "unknown": 0, "shares": {"category": 3, "attribute": 1}}
+        {"wording": wording, "questions": 4, "unknown": 0, "shares": {"category": 3, "attribute": 1}}
     )
     settings = Settings(
-        products=PictureData(shop=ShopPictures()), tasks=tasks, batch_size=16, epochs=1000, learning_rate=2e-3,
-        adapters=AdapterSettings.model_validate({"bottleneck": 32, **changed}),
-        fit=FitSettings(updates=updates, seed=seed),
+        products=PictureData(shop=ShopPictures()), tasks=tasks, batch_size=asked.batch, epochs=1000,
+        learning_rate=2e-3, adapters=AdapterSettings.model_validate({"bottleneck": 32, **asked.changed}),
+        fit=FitSettings(updates=asked.updates, seed=seed),
     )  # fmt: skip
-    model = VisionLanguageModel(CausalLM.load("nano"), settings.adapters, encoder.dimension, encoder.count, seed)
+    model = VisionLanguageModel(CausalLM.load(asked.model), settings.adapters, encoder.dimension, encoder.count, seed)
     dev = [q for q in questions_of(test, tasks, seed + 1) if q.form == "open"]
-    setup = Setup(model, encoder, ("nano", ""), kept, questions_of(learned, tasks, seed), dev, learned)
+    setup = Setup(model, encoder, (asked.model, ""), kept, questions_of(learned, tasks, seed), dev, learned)
     begun = time.process_time()
     learn(settings, setup, folder, lambda record: None)
     spent = time.process_time() - begun
@@ -288,7 +328,8 @@ def real_arm(
     systems = {"model": said, "majority": common, "probe": probe, "nearest": near}
     return {
         **{name: {"numbers": measured(dev, own), "right": digits(dev, own)} for name, own in systems.items()},
-        "questions": len(dev), "train": len(learned.products), "test": len(test.products), "updates": updates,
+        "questions": len(dev), "train": len(learned.products), "test": len(test.products), "updates": asked.updates,
+        "batch": asked.batch, "language model": Path(asked.model).name,
         "categories": len(products.categories), "cpu_seconds": round(spent, 1),
     }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Judges that are trained on real catalogues, beside a cosine and words that nobody trained: few labels, few updates.
 
-python benchmarks/real_trained_judges.py run --data chorus --start MINILM --arms labels,silver,cosine_first
+python benchmarks/real_trained_judges.py run --data chorus,esci150 --start MINILM --arms labels
+python benchmarks/real_trained_judges.py run --data chorus --start MINILM --arms bare,bare_silver --updates 30 --learning-rate 1e-4
 python benchmarks/real_trained_judges.py run --data chorus --start GEMMA --arms lm,lm_bare --folds 0
 python benchmarks/real_trained_judges.py walk --start MINILM --model GEMMA       what docs/judge.md, "Your labels", does
 python benchmarks/real_trained_judges.py table --write                  benchmarks/results/real_trained_judges.md
@@ -9,6 +10,10 @@ MINILM, GEMMA: folders of ../shared/tools/fixtures.py. The queries are dealt int
 of real_judges.py); an arm is trained on four and scores the fifth, so a query's number never hangs on its labels or
 those of a query like it. Each (data, arm, seed, fold) is a file in the work folder: run it again and it goes on. Every
 fold that is there is measured; a table says how many. Items are their titles. Results hold no text of the data.
+
+The arm labels is the recipe with its defaults: it starts at the start's calibrated cosine, and keeps what training
+queries that it held out confirm. "whatever it learnt" is the same training with its best state kept in any case. Arms
+with "bare" start from nothing.
 
 The arm cosine_first learns the grades of the start's own cosine before the labels, on words out of titles and with cuts
 that no label set; that part is one for all folds. In the recipe it also sees the training queries and their labels.
@@ -41,7 +46,7 @@ from goodrate.recipes.judge_folder import open_start
 from goodrate.recipes.score_sum import LabelledPairs, Member, probabilities_out_of_fold
 from goodrate.recipes.silver_pairs import Neighbourhood, PretrainSettings, SilverSettings
 from goodrate.relevance.calibration import reliability
-from goodrate.relevance.cross_encoder_judge import pair_tokens
+from goodrate.relevance.cross_encoder_judge import pair_tokens, start_logits
 from goodrate.relevance.encoder_judge import EncoderJudge
 from goodrate.relevance.judge_format import JudgeFormat
 from goodrate.relevance.label_choice import chosen_labels
@@ -60,14 +65,19 @@ NAME = "real_trained_judges"
 FIELDS = ["title"]
 NEAREST = 2000  # items that silver pairs are made of: encoding all takes longer than the training
 CROSS = {
-    "labels": (),
-    "silver": ("silver",),
+    "labels": ("start",),
+    "silver": ("start", "silver"),
+    "all_layers": ("start", "all layers"),
+    "bare": (),
+    "bare_silver": ("silver",),
     "cosine_first": ("pretrain",),
     "cosine_first_silver": ("silver", "pretrain"),
 }
 LM = ("lm", "lm_bare")
-ROWS = {"words": "words", "cosine": "cosine of the start, title and description", "labels": "cross-encoder",
-        "silver": "cross-encoder, silver pairs", "cosine_first": "cross-encoder, the cosine's grades first",
+BARE_UPDATES, BARE_RATE = 30, 1e-4  # of what starts from nothing, unless said
+ROWS = {"words": "words", "cosine": "cosine of the start, title and description", "labels": "cross-encoder from the cosine",
+        "silver": "the same, silver pairs", "all_layers": "the same, all layers trained",
+        "bare": "cross-encoder from nothing", "bare_silver": "the same, silver pairs", "cosine_first": "cross-encoder, the cosine's grades first",
         "cosine_first_silver": "the same with silver pairs", "lm": "language model, LoRA",
         "lm_bare": "the same without its start token"}  # fmt: skip
 app = typer.Typer(add_completion=False, help=__doc__)
@@ -75,32 +85,33 @@ app = typer.Typer(add_completion=False, help=__doc__)
 
 @app.command()
 def run(
-    data: Annotated[str, typer.Option(help="chorus or esci150.")],
+    data: Annotated[str, typer.Option(help="Of chorus, esci150.")],
     start: Annotated[Path, typer.Option(help="Folder of a text encoder, or of a language model for lm and lm_bare.")],
-    arms: Annotated[str, typer.Option(help=f"Of {', '.join((*CROSS, *LM))}.")] = "labels,silver,cosine_first",
+    arms: Annotated[str, typer.Option(help=f"Of {', '.join((*CROSS, *LM))}.")] = "labels",
     folds: Annotated[str, typer.Option(help="Which of the five.")] = "0,1,2,3,4",
-    updates: Annotated[int, typer.Option(help="Of an arm, in each fold.")] = 30,
+    updates: Annotated[int | None, typer.Option(help="Of an arm, in each fold; none: as the recipe has it.")] = None,
     seed: Annotated[int, typer.Option(help="Of training.")] = 0,
-    learning_rate: Annotated[float, typer.Option(help="Peak.")] = 1e-4,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak; none: as the recipe has it.")] = None,
 ) -> None:
     """Train and score the folds that are not there yet; fold by fold, so that all arms get on alike."""
     import torch
 
     torch.set_num_threads(1)
-    judged = Judged.read(data)
-    case = Case(data, judged.catalog, LabelledPairs(judged.pairs, judged.scale), start, WORK / NAME)
-    for fold in map(int, folds.split(",")):
-        for arm in arms.split(","):
-            path = WORK / NAME / f"{data}-{arm}-{seed}-{fold}.json"
-            if path.is_file():
-                continue
-            begun = time.process_time()
-            part = lm_arm if arm in LM else cross_arm
-            told = part(case, arm, fold, seed, updates, learning_rate)
-            seconds = round(time.process_time() - begun, 1)
-            write_atomic(path, json.dumps({**told, "cpu_seconds": seconds, **code_versions()}))
-            print(path, seconds, flush=True)
-    summarise(case, seed)
+    for name in data.split(","):
+        judged = Judged.read(name)
+        case = Case(name, judged.catalog, LabelledPairs(judged.pairs, judged.scale), start, WORK / NAME)
+        for fold in map(int, folds.split(",")):
+            for arm in arms.split(","):
+                path = WORK / NAME / f"{name}-{arm}-{seed}-{fold}.json"
+                if path.is_file():
+                    continue
+                begun = time.process_time()
+                part = lm_arm if arm in LM else cross_arm
+                told = part(case, arm, fold, seed, updates, learning_rate)
+                seconds = round(time.process_time() - begun, 1)
+                write_atomic(path, json.dumps({**told, "cpu_seconds": seconds, **code_versions()}))
+                print(path, seconds, told.get("said", ""), flush=True)
+        summarise(case, seed)
 
 
 @app.command()
@@ -158,8 +169,10 @@ class Told:
         self.planned = asdict(plan)
 
 
-def cross_arm(case: Case, arm: str, fold: int, seed: int, updates: int, rate: float) -> dict[str, Any]:
-    """Label probabilities of a cross-encoder on the fold's pairs."""
+def cross_arm(
+    case: Case, arm: str, fold: int, seed: int, updates: int | None, rate: float | None
+) -> dict[str, Any]:  # fmt: skip
+    """Label logits of a cross-encoder on the fold's pairs, as the recipe leaves it and with its best state."""
     settings = cross_settings(case, arm, seed, updates, rate)
     pairs = np.asarray(case.data.pairs, dtype=object)
     train, test = pairs[case.data.fold != fold].tolist(), pairs[case.data.fold == fold].tolist()
@@ -170,27 +183,49 @@ def cross_arm(case: Case, arm: str, fold: int, seed: int, updates: int, rate: fl
     else:
         encoder = Encoder.load(case.start, precision="fp32")
         model = CrossEncoder(encoder, len(case.scale), settings.max_tokens, seed)
+    start = judge_cross_encoder.started(settings, train, case.scale)
+    if start is not None:
+        model.silence()
     hood = neighbourhood(case, settings) if settings.silver else None
     silver = judge_cross_encoder.silver_of(settings, train, hood)
-    lists, _ = judge_cross_encoder.graded_lists(model, train, case.scale, settings, silver)
+    task, _ = judge_cross_encoder.task_of(settings, model, train, case.scale, start, silver)
     folder = WORK / NAME / f"run-{case.name}-{arm}-{seed}-{fold}"
-    judge_cross_encoder.train(settings, model, lists, case.scale, folder, lambda record: None)
+    best = judge_cross_encoder.train(settings, model, task, case.scale, folder, lambda record: None)
     begun = time.process_time()
     tokens = pair_tokens(model, [pair.query for pair in test], [pair.item for pair in test], settings.fields)
-    logits = model.numbers(tokens)
+    numbers = model.numbers(tokens)
     speed = len(test) / (time.process_time() - begun)
+    held = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
     shutil.rmtree(folder)
-    return {"logits": logits.tolist(), "settings": settings.model_dump(mode="json"), "pairs_per_cpu_second": speed}
+    told = {"settings": settings.model_dump(mode="json", exclude={"model"}), "pairs_per_cpu_second": speed, "logits": numbers.tolist()}
+    if start is None:
+        return told
+    own = start_logits(start, test)
+    said = judge_cross_encoder.settled(model, task, best)
+    left = own + numbers if model.head.weight.any() else own
+    losses = [(one["update"], one["held_out_loss"]) for one in held if "held_out_loss" in one]
+    checked = {} if best is None else {"before": float(best.before.mean()), "gain": best.gain, "kept": best.helped,
+                                       "checks": losses}  # fmt: skip
+    return {**told, "logits": left.tolist(), "logits in any case": (own + numbers).tolist(), "said": said, **checked}
 
 
-def cross_settings(case: Case, arm: str, seed: int, updates: int, rate: float) -> judge_cross_encoder.Settings:
-    """Those of an arm."""
+def cross_settings(
+    case: Case, arm: str, seed: int, updates: int | None, rate: float | None
+) -> judge_cross_encoder.Settings:  # fmt: skip
+    """Those of an arm; arms that start from nothing as they were measured first."""
     parts = CROSS[arm]
+    rate = rate if rate is not None else None if "start" in parts else BARE_RATE
+    updates = updates if updates is not None else None if "start" in parts else BARE_UPDATES
+    more: dict[str, Any] = {} if rate is None else {"learning_rate": rate}
+    if "start" not in parts:
+        more |= {"start_fields": None}
+    if "start" not in parts or "all layers" in parts:
+        more |= {"layers": None}
     return judge_cross_encoder.Settings(
-        model=case.start.name, fields=FIELDS, max_tokens=64, queries=6, items=8, learning_rate=rate,
+        model=str(case.start), fields=FIELDS, max_tokens=64, queries=6, items=8,
         silver=SilverSettings() if "silver" in parts else None,
         pretrain=PretrainSettings(queries=360) if "pretrain" in parts else None,
-        fit={"updates": updates, "seed": seed, "precision": "fp32", "checkpoint_seconds": 900},
+        fit={"updates": updates, "seed": seed, "precision": "fp32", "checkpoint_seconds": 900}, **more,
     )  # fmt: skip
 
 
@@ -219,8 +254,8 @@ def pretrained(case: Case, settings: judge_cross_encoder.Settings) -> Path:
     alone = settings.model_copy(update={"order": "none", "fit": settings.fit.model_copy(update={"updates": None})})
     run_folder = path.with_name(f"run-{path.name}")
     judge_cross_encoder.train(
-        alone.model_copy(update={"epochs": settings.pretrain.epochs}), model, lists, case.scale, run_folder,
-        lambda record: None,
+        alone.model_copy(update={"epochs": settings.pretrain.epochs}), model, judge_cross_encoder.Task(lists),
+        case.scale, run_folder, lambda record: None,
     )  # fmt: skip
     shutil.rmtree(run_folder)
     with new_folder(path) as beside:
@@ -229,8 +264,11 @@ def pretrained(case: Case, settings: judge_cross_encoder.Settings) -> Path:
     return path
 
 
-def lm_arm(case: Case, arm: str, fold: int, seed: int, updates: int, rate: float) -> dict[str, Any]:
+def lm_arm(
+    case: Case, arm: str, fold: int, seed: int, updates: int | None, rate: float | None
+) -> dict[str, Any]:  # fmt: skip
     """Label probabilities of a language model with an adapter on the fold's pairs."""
+    updates, rate = updates or BARE_UPDATES, rate or BARE_RATE
     pairs = np.asarray(case.data.pairs, dtype=object)
     train, test = pairs[case.data.fold != fold].tolist(), pairs[case.data.fold == fold].tolist()
     form = JudgeFormat(scale=case.scale.name, template="nano", item_form="short", item_tokens=48, max_new_tokens=8)

@@ -375,6 +375,51 @@ def reference_hash(text: bytes) -> int:
     return h - 2**64 if h >= 2**63 else h
 
 
+def test_texts_and_places_are_read_as_they_are(tmp_path: Path) -> None:
+    events = pa.table({
+        "query": pa.array([" lamp", "desk lamp", "lamp"]).dictionary_encode(), "item": pa.array([7, 8, 2**40]),
+        "place": pa.array([1.0, 2.0, 30.0]), "clicked": pa.array([True, False, False]),
+    })  # fmt: skip
+    pq.write_table(events, tmp_path / "a.parquet", row_group_size=2)
+    columns = EventColumns(texts=("query", "item"), position="place", label="clicked")
+    (batch,) = EventStream(tmp_path, columns).batches(9)
+    assert batch.texts["query"].to_pylist() == ["lamp", "desk lamp", "lamp"]
+    assert batch.texts["item"].to_pylist() == ["7", "8", str(2**40)]
+    assert batch.positions is not None and batch.positions.tolist() == [1, 2, 30]
+    part = batch.part(1, 3)
+    assert part.texts["query"].to_pylist() == ["desk lamp", "lamp"] and part.positions.tolist() == [2, 30]
+    assert [one.rows for one in EventStream(tmp_path, columns).newest()] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("query", ["lamp", " ", "desk"], r"row 2, column query: expected a text, found nothing"),
+        ("query", ["lamp", None, "desk"], r"row 2, column query: expected a text, found nothing"),
+        ("query", [0.5, 1.0, 2.0], r"row group 0, column query: expected texts or integers, found double"),
+        ("place", [1, 0, 2], r"row 2, column place: expected a whole number from 1, found 0"),
+        ("place", [1.0, 2.0, 2.5], r"row 3, column place: expected a whole number from 1, found 2\.5"),
+        ("place", [1, None, 2], r"row 2, column place: expected a whole number from 1, found nothing"),
+    ],
+)
+def test_a_wrong_text_or_place_is_named(column: str, values: list[Any], message: str, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"query": ["a", "b", "c"], "place": [1, 2, 3], column: values}), tmp_path / "a.parquet")
+    columns = EventColumns(texts=("query",), position="place")
+    with pytest.raises(ValueError, match=message):
+        list(EventStream(tmp_path, columns).batches(9))
+
+
+def test_rows_taken_are_counted_over_resumptions(folder: Path) -> None:
+    stream = EventStream(folder, COLUMNS, workers=2)
+    for worker, rows in ((0, 13), (1, 4), (0, 9)):
+        stream.plan.take(worker, rows)
+    assert stream.plan.rows_taken == 26
+    again = EventStream(folder, COLUMNS, workers=3)
+    again.load_state_dict(stream.state_dict())
+    again.plan.take(1, 5)
+    assert again.plan.rows_taken == 31
+
+
 @given(st.lists(st.text(max_size=30), max_size=20), st.integers(0, 5))
 @settings(max_examples=50, deadline=None)
 def test_texts_are_hashed_by_the_formula(texts: list[str], start: int) -> None:

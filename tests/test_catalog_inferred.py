@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from goodrate.catalog.inferred import acting, layer_of, replaced, shown, sources_of, with_acting
+from goodrate.catalog.inferred import INFERRED, acting, layer_of, replaced, shown, sources_of, with_acting
 from goodrate.catalog.items import Catalog
 from goodrate.catalog.readers import read_catalog
-from goodrate.catalog.rendering import INFERRED, render_items
+from goodrate.catalog.rendering import render_items
 from goodrate.catalog.tables import write_table
 from goodrate.relevance.pairs import item_texts
 

@@ -1,12 +1,15 @@
-"""The garbage collector is off while a verb starts, and as it was afterwards."""
+"""What starts the command: the garbage collector is off while a verb starts, and as it was afterwards."""
 
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+from goodrate import __version__
 from goodrate.cli.terminal import uncollected
 
 
@@ -41,3 +44,8 @@ def test_on_again_after_an_error() -> None:
     with pytest.raises(ValueError, match="no index"), uncollected():
         raise ValueError("no index")
     assert gc.isenabled()
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "goodrate", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"goodrate {__version__}\n")

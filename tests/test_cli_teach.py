@@ -137,7 +137,7 @@ def test_a_graded_scale_and_a_catalogue_with_names_of_its_own(files: tuple[Path,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--teacher", "oracle", "--out", "r.jsonl"], "--teacher oracle: expected one of template, endpoint"),
+        (["--teacher", "oracle", "--out", "r.jsonl"], "--teacher oracle: expected one of template, facts, endpoint"),
         (["--teacher", "template", "--out", "r.csv"], "--out r.csv: expected a name that ends in .jsonl"),
         (["--teacher", "endpoint", "--out", "r.jsonl"], "asking an endpoint needs --url"),
         (["--teacher", "endpoint", "--out", "r.jsonl", "--url", "http://x/v1"], "asking an endpoint needs --model"),

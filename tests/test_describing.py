@@ -14,8 +14,8 @@ from PIL import Image
 import goodrate as gr
 from calling import called
 from goodrate.api.describing import DESCRIBED, describe, fit_describer, open_describer
+from goodrate.catalog.inferred import INFERRED
 from goodrate.catalog.items import Catalog
-from goodrate.catalog.rendering import INFERRED
 from goodrate.understanding.attribute_guess import AttributeGuess, Picture
 from goodrate.understanding.attribute_values import answerable, stated_values
 from goodrate.understanding.picture_features import open_features

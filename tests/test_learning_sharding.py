@@ -13,7 +13,7 @@ import sharded_runs
 import tiny_models
 from goodrate.extras import MissingExtra
 from goodrate.learning.fit import FitSettings, fit
-from goodrate.learning.sharding import refuse_spread
+from goodrate.learning.layout import refuse_spread
 from goodrate.learning.zero import zero_config
 from goodrate.models.causal_lm import CausalLM
 from goodrate.run_folder import RunFolder

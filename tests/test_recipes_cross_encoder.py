@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 
 from calling import Run, called
 from goodrate.learning.fit import FitSettings
+from goodrate.models.cross_encoder import CrossEncoder
+from goodrate.models.encoder import Encoder
 from goodrate.recipes import judge_cross_encoder
 from goodrate.recipes.judge_cross_encoder import Settings
 from goodrate.recipes.silver_pairs import (
@@ -71,7 +74,7 @@ def train(run: Run, folder: Path, out: Path, *more: str) -> tuple[int, str, str]
 
 
 def test_it_is_trained_measured_opened_and_asked(run: Run, folder: Path, tmp_path: Path) -> None:
-    more = ("silver.random=1", "silver.skip=1", "pretrain.queries=6", "pretrain.depth=12")
+    more = ("silver.random=1", "silver.skip=1", "pretrain.queries=6", "pretrain.depth=12", "start_fields=null")
     code, _, err = train(run, folder, tmp_path / "run", *more)
     assert code == 0 and f"model: {tmp_path / 'run' / 'judge'}" in err, err
     card = read_judge_card(tmp_path / "run" / "judge")
@@ -103,12 +106,14 @@ def test_it_learns_the_order_and_the_labels_of_its_queries(tmp_path: Path) -> No
         for colour in COLOURS[:2]
     ]
     settings = Settings(
-        model="", max_tokens=24, learning_rate=2e-3, epochs=200, fields=["title"], fit=FitSettings(precision="fp32")
+        model="", max_tokens=24, learning_rate=2e-3, epochs=200, fields=["title"], fit=FitSettings(precision="fp32"),
+        start_fields=None, layers=None,
     )  # fmt: skip
-    lists, lost = judge_cross_encoder.graded_lists(model, pairs, FOUR_LEVEL, settings, {})
+    task, lost = judge_cross_encoder.task_of(settings, model, pairs, FOUR_LEVEL, None, {})
+    lists = task.lists
     assert lost == 0 and [len(one.graded) for one in lists] == [2] * 8
     records: list[dict[str, Any]] = []
-    judge_cross_encoder.train(settings, model, lists, FOUR_LEVEL, tmp_path / "run", records.append)
+    assert judge_cross_encoder.train(settings, model, task, FOUR_LEVEL, tmp_path / "run", records.append) is None
     assert records[-1]["labels"] < 0.2 < records[0]["labels"] and records[-1]["order"] < 0.1 < records[0]["order"]
     tokens = [pair.tokens for one in lists for pair in one.graded]
     assert model.numbers(tokens).argmax(axis=1).tolist() == [pair.label for pair in pairs]
@@ -121,7 +126,7 @@ def test_a_killed_run_ends_as_one_that_was_not(folder: Path, tmp_path: Path, kil
     items, labels = gr.read_catalog(folder / "items.csv"), gr.read_judgements(folder / "labels.csv", scale="four_level")
     settings: dict[str, Any] = {
         "model": str(folder / "encoder"), "max_tokens": 24, "queries": 4, "silver": {"skip": 1},
-        "pretrain": {"queries": 6, "depth": 12}, "fit": {"updates": 4, "precision": "fp32", "checkpoint_updates": 1},
+        "pretrain": {"queries": 6, "depth": 12}, "start_fields": None, "fit": {"updates": 4, "precision": "fp32", "checkpoint_updates": 1},
     }  # fmt: skip
     seen: list[int] = []
 
@@ -142,6 +147,110 @@ def test_a_killed_run_ends_as_one_that_was_not(folder: Path, tmp_path: Path, kil
         assert (tmp_path / "cut" / "judge" / name).read_bytes() == (whole.folder / name).read_bytes(), name
 
 
+def made(folder: Path, colours: bool, **more: Any) -> tuple[Any, Any, list[JudgedPair], Settings]:
+    """A model, what it starts from, pairs of 24 queries (labels by colour, or none that anything tells) and settings."""
+    encoder = Encoder.load(bert_folder(folder), precision="fp32")
+    names = [f"{colour} {thing}" for colour in (*COLOURS, "green", "steel red") for thing in THINGS]
+    rng = np.random.default_rng(0)
+    pairs = [
+        JudgedPair(query, {"id": f"i{colour}", "title": f"{colour} {query.split()[-1]}"},
+                   label=3 * (query.startswith(colour)) if colours else int(rng.integers(0, 4)))
+        for query in names for colour in (*COLOURS, "green")
+    ]  # fmt: skip
+    chosen = {"max_tokens": 24, "fields": ["title"], "layers": None, "queries": 4, "check_share": 0.4, "epochs": 20, **more}
+    settings = Settings(model=str(folder), fit={"updates": 60, "precision": "fp32", "evaluate_every": 20}, **chosen)
+    model = CrossEncoder(encoder, 4, 24)
+    model.silence()
+    return model, judge_cross_encoder.started(settings, pairs, FOUR_LEVEL), pairs, settings
+
+
+def trained(settings: Settings, model: Any, task: Any, out: Path, progress: Any = lambda record: None) -> str:
+    """What the recipe does and says."""
+    best = judge_cross_encoder.train(settings, model, task, FOUR_LEVEL, out, progress)
+    return judge_cross_encoder.settled(model, task, best)
+
+
+def test_before_the_first_update_it_is_the_calibrated_cosine(tmp_path: Path) -> None:
+    model, start, pairs, _ = made(tmp_path / "encoder", colours=True)
+    card = Card(scale="four_level", max_tokens=24, fields=("title",))
+    judge_cross_encoder.write_cross_encoder_judge(tmp_path / "judge", card, model, start)
+    ours: Any = open_judge(tmp_path / "judge").inner
+    np.testing.assert_allclose(ours.assess(pairs).probabilities, start.assess(pairs).probabilities, atol=1e-7)
+    cosines = start.cosines(pairs[:5])
+    assert (np.argsort(ours.scores(pairs[:5])) == np.argsort(cosines)).all() and "start" in ours.identity
+    with torch.no_grad():
+        ours.model.head.bias[3] = 1.0
+    more = np.log(ours.assess(pairs).probabilities / start.assess(pairs).probabilities)
+    np.testing.assert_allclose(more[:, 3] - more[:, 0], 1.0, atol=1e-5)  # its numbers are added to logits
+    shutil.rmtree(tmp_path / "judge" / "start")
+    assert open_judge(tmp_path / "judge").inner.start is None  # type: ignore[attr-defined]
+
+
+def test_what_held_out_queries_do_not_confirm_is_not_kept(tmp_path: Path) -> None:
+    """Labels that nothing tells: the judge is the cosine, and the recipe says so."""
+    model, start, pairs, settings = made(tmp_path / "encoder", colours=False, learning_rate=1e-3)
+    task, _ = judge_cross_encoder.task_of(settings, model, pairs, FOUR_LEVEL, start, {})
+    assert not {one.query for one in task.checked} & {query for query in _queries_of(task, pairs)}
+    records: list[dict[str, Any]] = []
+    said = trained(settings, model, task, tmp_path / "run", records.append)
+    assert said.startswith("training added nothing") and said.endswith(f"the judge is {judge_cross_encoder.COSINE}")
+    assert sum("held_out_loss" in one for one in records) == 3
+    judge_cross_encoder.write(tmp_path / "judge", Card(scale="four_level", max_tokens=24), model, start)
+    judge = open_judge(tmp_path / "judge")
+    assert isinstance(judge.inner, EncoderJudge)
+    np.testing.assert_allclose(judge.inner.scores(pairs), start.scores(pairs), atol=1e-6)
+
+
+def _queries_of(task: Any, pairs: list[JudgedPair]) -> list[str]:
+    """The queries that are trained on, by how many lists there are and what is not checked."""
+    rest = [one.query for one in pairs if one.query not in {pair.query for pair in task.checked}]
+    assert len(task.lists) == len(set(rest))
+    return rest
+
+
+def test_what_held_out_queries_confirm_is_kept(tmp_path: Path) -> None:
+    model, start, pairs, settings = made(tmp_path / "encoder", colours=True, learning_rate=2e-3)
+    task, _ = judge_cross_encoder.task_of(settings, model, pairs, FOUR_LEVEL, start, {})
+    before = task.losses(model).mean()
+    said = trained(settings, model, task, tmp_path / "run")
+    assert "which are kept" in said and task.losses(model).mean() < 0.8 * before
+    few, _ = judge_cross_encoder.task_of(settings, model, pairs[:40], FOUR_LEVEL, start, {})
+    assert few.alone
+    assert "fewer than 8 training queries could be held out" in trained(settings, model, few, tmp_path / "none")
+
+
+def test_a_killed_run_with_a_start_ends_as_one_that_was_not(tmp_path: Path) -> None:
+    """The best state is among what a checkpoint holds."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(record: dict[str, Any]) -> None:
+        if record["update"] == 40:
+            raise Stop
+
+    ends = []
+    for out, sittings in (("whole", [None]), ("cut", [stop, None])):
+        for progress in sittings:
+            model, start, pairs, settings = made(tmp_path / "encoder", colours=True, learning_rate=2e-3)
+            settings.fit.checkpoint_updates = 10
+            task, _ = judge_cross_encoder.task_of(settings, model, pairs, FOUR_LEVEL, start, {})
+            try:
+                said = trained(settings, model, task, tmp_path / out, progress or (lambda record: None))
+            except Stop:
+                continue
+        ends.append((said, model.head.weight.detach().numpy().tobytes()))
+    assert ends[0] == ends[1]
+
+
+def test_layers_below_are_not_trained(tmp_path: Path) -> None:
+    model = cross_encoder(tmp_path / "start")
+    layers = len(model.network.encoder.layer)
+    model.freeze_below(1)
+    free = {name for name, weight in model.network.named_parameters() if weight.requires_grad}
+    assert free and all(f"layer.{layers - 1}." in name for name in free) and model.head.weight.requires_grad
+
+
 def test_what_cannot_start_binds_no_folder_and_other_settings_are_refused(
     run: Run, folder: Path, tmp_path: Path
 ) -> None:
@@ -151,13 +260,14 @@ def test_what_cannot_start_binds_no_folder_and_other_settings_are_refused(
         (("max_tokens=900",), "max_tokens 900: expected 1 to 64, what the encoder reads"),
         (("max_tokens=12",), "max_tokens = 12 leaves no room for an item in any of"),
         (("fields=['colour']",), "colour"),
+        (("pretrain.queries=6",), "pretrain teaches a cosine's grades, which start_fields starts at"),
         (("silver.random=0", "silver.hard=0"), "silver: random and hard are both 0"),
     ):
         code, _, err = train(run, folder, out, *more)
         assert code == 2 and told in err, err
         assert not (out / "settings.toml").exists() and not (out / "judge").exists()
-    assert train(run, folder, out)[0] == 0
-    code, _, err = train(run, folder, out, "order=lambda")
+    assert train(run, folder, out, "check_share=0")[0] == 0
+    code, _, err = train(run, folder, out, "check_share=0", "order=lambda")
     assert code == 2 and "holds another run (order" in err
     (out / "judge" / "head.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="head.safetensors: no such file"):

@@ -16,9 +16,11 @@ from torch import nn
 from goodrate.catalog.event_columns import EventColumns
 from goodrate.catalog.events import EventStream
 from goodrate.learning.fit import FitSettings, fit
+from goodrate.models.click_network import ClickModel
 from goodrate.models.deepfm import DeepFM, factorised_pairs, log_scaled
 from goodrate.models.dynamic_table import EmbeddingEngine, EmbeddingSpec, SparseAdam
 from goodrate.ragged import Ragged
+from goodrate.recipes.click_training import table_rows
 from goodrate.recipes.event_source import EventSource
 from goodrate.run_folder import RunFolder
 from ranks import launch
@@ -135,19 +137,62 @@ def test_it_goes_on_with_another_number_of_lanes(tmp_path: Path) -> None:
     assert len(first) == 84 and sorted(first + second + third) == sorted(whole) and len(whole) == 300
 
 
+def in_ranks(events: str, out: str) -> None:
+    """All that several ranks must show, in one start of them: dense weights alone, and a table that they share."""
+    for lanes in (3, 1):  # with one lane the second process has nothing
+        train(events, f"{out}/two{lanes}", updates=40, lanes=lanes)
+    deep = train(events, f"{out}/deep", updates=20, deep=True)
+    torch.save(table_rows(ClickModel(deep, {})), f"{out}/rows{os.environ['RANK']}.pt")  # as a ranker is written
+    train(events, f"{out}/from_one", updates=20, deep=True)  # one process left it at update 7
+    train(events, f"{out}/to_one", updates=9, deep=True)  # and one goes on here
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process trains, and what two do, with the same events."""
+    folder = tmp_path_factory.mktemp("ranks")
+    events = str(folder / "events")
+    write_events(folder / "events")
+    for lanes in (3, 1):
+        train(events, str(folder / f"alone{lanes}"), updates=40, lanes=lanes)
+    deep = train(events, str(folder / "deep_alone"), updates=20, deep=True)
+    torch.save(table_rows(ClickModel(deep, {})), folder / "rows_alone.pt")
+    train(events, str(folder / "from_one"), updates=7, deep=True)
+    launch("test_recipes_event_source", f"in_ranks({events!r}, {str(folder)!r})")
+    train(events, str(folder / "to_one"), updates=20, deep=True)
+    return folder
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("lanes", [3, 1])  # with one lane the second process has nothing
-def test_two_processes_are_one(lanes: int, tmp_path: Path) -> None:
-    write_events(tmp_path / "events")
-    events = str(tmp_path / "events")
-    alone = train(events, str(tmp_path / "alone"), updates=40, lanes=lanes).state_dict()
-    call = f"train({events!r}, {str(tmp_path / 'two')!r}, updates=40, lanes={lanes})"
-    launch("test_recipes_event_source", call)
-    first, second = (torch.load(tmp_path / "two" / f"rank{rank}.pt") for rank in (0, 1))
+@pytest.mark.parametrize("lanes", [3, 1])
+def test_two_processes_are_one(lanes: int, ranks: Path) -> None:
+    alone = torch.load(ranks / f"alone{lanes}" / "rankalone.pt")
+    first, second = (torch.load(ranks / f"two{lanes}" / f"rank{rank}.pt") for rank in (0, 1))
     for name, weight in alone.items():
         torch.testing.assert_close(first[name], weight, rtol=1e-5, atol=1e-6)
         assert torch.equal(first[name], second[name])
-    torch.testing.assert_close(*map(torch.tensor, (losses(tmp_path / "alone"), losses(tmp_path / "two"))))
+    torch.testing.assert_close(*map(torch.tensor, (losses(ranks / f"alone{lanes}"), losses(ranks / f"two{lanes}"))))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["deep", "from_one", "to_one"])
+def test_a_stream_trains_a_table_that_two_processes_share(name: str, ranks: Path) -> None:
+    """Two processes, two that go on from one, and one that goes on from two: the losses of one to six digits."""
+    alone, found = losses(ranks / "deep_alone"), losses(ranks / name)
+    assert len(found) == 20 and alone[-1] < alone[0]
+    np.testing.assert_allclose(found, alone, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_what_two_processes_share_is_written_whole_by_each(ranks: Path) -> None:
+    def by_id(name: str) -> dict[int, list[float]]:
+        ids, rows = torch.load(ranks / name, weights_only=False)["item"]
+        return dict(zip(ids.tolist(), rows.tolist(), strict=True))
+
+    alone, first, second = by_id("rows_alone.pt"), by_id("rows0.pt"), by_id("rows1.pt")
+    assert len(alone) == 20 and first.keys() == alone.keys() and first == second
+    for item, row in alone.items():
+        np.testing.assert_allclose(first[item], row, atol=1e-5)
 
 
 def test_a_deepfm_learns_which_items_are_clicked(tmp_path: Path) -> None:

@@ -38,9 +38,10 @@ class KnownModel:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
 
-    def verdicts(self, queries: Sequence[str], entities: Sequence[str]) -> np.ndarray:
-        self.asked += zip(queries, entities, strict=True)
-        return np.asarray([KNOWN.get(one, (0.0, 0.0)) for one in zip(queries, entities, strict=True)])
+    def verdicts(self, queries: Sequence[str], entities: Sequence[Entity]) -> np.ndarray:
+        asked = list(zip(queries, map(str, entities), strict=True))
+        self.asked += asked
+        return np.asarray([KNOWN.get(one, (0.0, 0.0)) for one in asked])
 
 
 def item(name: str, category: str = "Home > Lighting > Lamps", **attributes: Any) -> dict[str, Any]:

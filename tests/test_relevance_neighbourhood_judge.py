@@ -80,6 +80,18 @@ def test_nearest_means_equal_a_loop_over_sorted_cosines() -> None:
         np.testing.assert_allclose(mean, best / np.linalg.norm(best), rtol=1e-5)
 
 
+def test_filled_in_attributes_are_read_as_the_cosine_reads_them() -> None:
+    encoder: Any = KnownVectors()
+    encoder.vectors = {**encoder.vectors, "oak ; maybe color red": (0.6, 0.8)}
+    card = replace(CARD, fields=("title", "inferred_attributes"))
+    judge = NeighbourhoodJudge(TextVectors(encoder), ITEMS, card)
+    told = '[{"attribute":"color","value":"red","confidence":0.9,"source":"probe","model":"1f"}]'
+    judge.scores([Pair("lamp", {"id": "a", "title": "oak", "inferred_attributes": told})])
+    assert encoder.asked[-1] == ["oak ; maybe color red"]
+    with pytest.raises(ValueError, match="cannot render field 'colour'"):
+        replace(CARD, fields=("title", "colour"))
+
+
 def test_queries_are_compared_once() -> None:
     encoder, judge = known()
     judge.scores([Pair("lamp", text_item("oak"))])

@@ -8,9 +8,8 @@ import polars as pl
 import pytest
 
 from goodrate.api.index import Index
-from goodrate.catalog.inferred import layer_of
+from goodrate.catalog.inferred import INFERRED, layer_of
 from goodrate.catalog.items import Catalog
-from goodrate.catalog.rendering import INFERRED
 from goodrate.retrieval.filled_in import act_from, fill_in, filled_items
 from goodrate.retrieval.store import Store
 

@@ -15,7 +15,7 @@ from goodrate.cli import VERBS
 
 PACKAGE = Path(__file__).parents[1] / "src" / "goodrate"
 FILES = sorted(PACKAGE.rglob("*.py"))
-# "" is goodrate/__init__.py
+# "" is goodrate/__init__.py and __main__.py
 FOUNDATION = {"", "extras", "scale", "settings", "run_folder", "folder_lock", "strict_json", "text_file", "ragged"}
 STAGES = {"catalog", "shop", "understanding", "retrieval", "relevance", "ranking", "evaluation", "content"}
 PARTS = STAGES | {"models", "teaching", "examples", "learning", "recipes", "serving", "bulk"}
@@ -47,7 +47,7 @@ MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 def room_of(file: Path) -> str:
     """The folder of the package that a file lives in, or the module's own name at the top."""
     parts = file.relative_to(PACKAGE).with_suffix("").parts
-    return "" if parts == ("__init__",) else parts[0]
+    return "" if parts in (("__init__",), ("__main__",)) else parts[0]
 
 
 def imported_rooms(tree: ast.AST, file: Path) -> Iterator[tuple[str, int]]:
@@ -105,6 +105,37 @@ def test_imports_follow_the_table() -> None:
 )
 def test_the_import_rule_itself(place: str, code: str, bad: bool) -> None:
     assert bool(violations({PACKAGE / place: ast.parse(code)})) == bad
+
+
+def circles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Modules that import one another, straight or over others; what is not on a circle is left out."""
+    left = {name: imports[name] & imports.keys() - {name} for name in imports}
+    while ends := {name for name, wanted in left.items() if not wanted}:
+        left = {name: wanted - ends for name, wanted in left.items() if name not in ends}
+    into = {name: {other for other, wanted in left.items() if name in wanted} for name in left}
+    while ends := {name for name, users in into.items() if not users}:
+        into = {name: users - ends for name, users in into.items() if name not in ends}
+    return [sorted(into)] if into else []
+
+
+def test_circles_are_found_and_chains_are_not() -> None:
+    assert circles({"a": {"b"}, "b": {"c", "elsewhere"}, "c": set()}) == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}) == [["b", "c"]]
+
+
+def test_no_files_import_one_another() -> None:
+    """Imports inside functions count; those for type checkers alone do not."""
+    modules = {".".join(("goodrate", *file.relative_to(PACKAGE).with_suffix("").parts)): file for file in FILES}
+    modules = {name.removesuffix(".__init__"): file for name, file in modules.items() if name != "goodrate.__init__"}
+    imports: dict[str, set[str]] = {}
+    for name, file in modules.items():
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        typed = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
+        passed = {id(inner) for node in typed for inner in ast.walk(node)}
+        wanted = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and id(n) not in passed]
+        named = [(f"{n.module}.{alias.name}", str(n.module)) for n in wanted for alias in n.names]
+        imports[name] = {full if full in modules else module for full, module in named}
+    assert circles(imports) == []
 
 
 def test_every_file_has_a_known_room_and_a_telling_name() -> None:

@@ -31,11 +31,23 @@ def memory(most: int) -> Iterator[dict[str, Any]]:
     """One record a rule and size, each in a process of its own."""
     for rule in PREDICTED:
         for size in [size for size in SIZES if size <= most]:
-            call = f"import lib.sparse_memory as m; m.grown({rule!r}, {size})"
-            run = subprocess.run(
-                [sys.executable, "-c", call], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
-            )
-            yield json.loads(run.stdout.splitlines()[-1])
+            yield _apart(f"grown({rule!r}, {size})")
+
+
+def plateaus(most: int) -> Iterator[dict[str, Any]]:
+    """One curve a number of live ids, each in a process of its own."""
+    for size in [size for size in SIZES if size <= most]:
+        yield _apart(f"plateau({size})")
+
+
+def _apart(call: str) -> dict[str, Any]:
+    """What a call of this module prints, in a process of its own."""
+    run = subprocess.run(
+        [sys.executable, "-c", f"import lib.sparse_memory as m; m.{call}"], capture_output=True, text=True,
+        check=True, cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    record: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return record
 
 
 def _train(engine: EmbeddingEngine, optimizer: Any, ids: torch.Tensor) -> None:
@@ -43,12 +55,16 @@ def _train(engine: EmbeddingEngine, optimizer: Any, ids: torch.Tensor) -> None:
     optimizer.step()
 
 
+def _warm(rule: str) -> None:
+    """The libraries' own memory is there before it is measured."""
+    engine = EmbeddingEngine({"id": EmbeddingSpec(DIM)})
+    _train(engine, RULES[rule](engine, lr=0.01), torch.arange(CHUNK))
+
+
 def grown(rule: str, size: int) -> None:
     """Train on so many ids, each once, and print what they take."""
     torch.set_num_threads(1)
-    warm = EmbeddingEngine({"id": EmbeddingSpec(DIM)})
-    _train(warm, RULES[rule](warm, lr=0.01), torch.arange(CHUNK))  # the libraries' own memory is there before
-    del warm
+    _warm(rule)
     engine = EmbeddingEngine({"id": EmbeddingSpec(DIM)})
     optimizer = RULES[rule](engine, lr=0.01)
     before = rss()
@@ -65,15 +81,22 @@ def grown(rule: str, size: int) -> None:
     print(json.dumps(record))
 
 
-def plateau() -> dict[str, Any]:
-    """Every update brings CHUNK new ids; after 20 updates rows not seen go; then the stream narrows to 1,000 ids."""
+def plateau(live: int) -> None:
+    """Every update brings live / 20 new ids; rows not seen in 20 updates go; from update 61 on the stream narrows to as
+    many ids as an update had, the same ones.
+    """
+    torch.set_num_threads(1)
+    _warm("adam")
+    fresh = live // 20
     engine = EmbeddingEngine({"id": EmbeddingSpec(DIM, eviction=IdleSteps(20, every=5))})
     optimizer = RULES["adam"](engine, lr=0.01)
     generator, before, curve = torch.Generator().manual_seed(0), rss(), []
-    for update in range(1, 151):
-        fresh = torch.randint(-(2**62), 2**62, (CHUNK,), generator=generator)
-        _train(engine, optimizer, fresh if update <= 100 else torch.arange(1000))
+    for update in range(1, 91):
+        ids = torch.randint(-(2**62), 2**62, (fresh,), generator=generator)
+        _train(engine, optimizer, ids if update <= 60 else torch.arange(fresh))
         if update % 10 == 0:
             storage = engine.storages[0]
             curve.append({"update": update, "live": len(storage), "bytes": storage.nbytes, "rss": rss() - before})
-    return {"rule": "adam", "eviction": "IdleSteps(20, every=5)", "new_ids_an_update": CHUNK, "curve": curve}
+    most = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+    eviction = "IdleSteps(20, every=5)"
+    print(json.dumps({"rule": "adam", "eviction": eviction, "fresh": fresh, "peak": most - before, "curve": curve}))

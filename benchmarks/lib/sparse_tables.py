@@ -43,9 +43,14 @@ def memory_table(records: Records) -> str:
 
 
 def plateau_table(records: Records) -> str:
-    (curve,) = (record["curve"] for record in records if "curve" in record)
-    rows = [["update", "live ids", "MB of tensors", "MB of resident memory"]]
-    rows += [[str(p["update"]), f"{p['live']:,}", f"{p['bytes'] / 1e6:.0f}", f"{p['rss'] / 1e6:.0f}"] for p in curve]
+    """A row an update that was looked at; live ids and memory of each stream."""
+    curves = [record for record in records if "curve" in record]
+    told = "new ids an update: live ids, MB of tensors, MB resident"
+    rows = [["update", *(f"{one['fresh']:,} {told}" for one in curves)]]
+    for points in zip(*(one["curve"] for one in curves), strict=True):
+        cells = [f"{p['live']:,}, {p['bytes'] / 1e6:,.1f}, {p['rss'] / 1e6:,.0f}" for p in points]
+        rows.append([str(points[0]["update"]), *cells])
+    rows.append(["most that was resident, MB", *(f"{one['peak'] / 1e6:,.0f}" for one in curves)])
     return markdown(rows)
 
 
@@ -86,7 +91,7 @@ def page(document: Mapping[str, Any]) -> str:
             tables = {"memory": memory_table, "reshard": plain_table, "scaling": plain_table}
             lines += [f"## {title}", "", tables.get(name, speed_table)(records), ""]
             if name == "memory":
-                lines += ["Under `IdleSteps(20, every=5)`, 20,000 new ids an update, from update 101 on 1,000 ids:", ""]
+                lines += ["Under `IdleSteps(20, every=5)`; from update 61 on the same ids in every update:", ""]
                 lines += [plateau_table(records), ""]
             lines += [conditions(document[name]), ""]
     return "\n".join(lines)

@@ -10,7 +10,7 @@ import numpy as np
 from goodrate.evaluation.significance import bootstrap_interval, paired_bootstrap_difference
 from lib.tables import markdown, shown
 
-TASK_COLUMNS = ("category", "attribute", "extract", "f1", "caption", "free")
+TASK_COLUMNS = ("category", "attribute", "extract", "f1", "caption", "CIDEr", "BLEU-4", "ROUGE-L", "free")
 Results = Sequence[dict[str, Any]]
 
 
@@ -42,7 +42,8 @@ def shop_table(results: Results, arms: Sequence[str]) -> str:
     note = (
         f"{first[0]['questions']} questions about test products a seed, {first[0]['train_questions']:,} to learn from; "
         f"unknown is right in {100 * first[0]['unknown_share']:.0f} % of attribute questions. Accuracy; f1 of "
-        "extracted values; caption and free: F1 of words. Differences: accuracy, 95 % intervals over questions."
+        "extracted values; caption and free: F1 of words; CIDEr (0 to 10), BLEU-4, ROUGE-L: of captions. Differences: "
+        "accuracy, 95 % intervals over questions."
     )
     return "## The shop's pictures\n\n" + markdown(rows) + "\n\n" + note
 
@@ -73,10 +74,12 @@ def _rival_minus(base: Results, name: str) -> str:
 
 def real_table(results: Results) -> str:
     """Open questions on photographs."""
-    rows = [["data", "arm", "train", "questions", "adapters", "nearest 5", "linear probe", "most frequent"]]
+    told = ["data", "language model", "arm", "updates", "pictures", "questions"]
+    rows = [[*told, "adapters", "nearest 5", "linear probe", "most frequent"]]
     for one in results:
         cells = [_level(one[name]["right"]) for name in ("model", "nearest", "probe", "majority")]
-        rows.append([one["real"], one["arm"], str(one["train"]), str(one["questions"]), *cells])
+        told = [one["real"], one["language model"], one["arm"], f"{one['updates']} of {one['batch']} questions"]
+        rows.append([*told, f"{one['train']} learned, {one['test']} asked", str(one["questions"]), *cells])
     note = "Open questions, accuracy with its 95 % interval over questions; all systems read the same tokens."
     return "## Photographs\n\n" + markdown(rows) + "\n\n" + note
 

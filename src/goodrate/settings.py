@@ -258,7 +258,17 @@ def settings_hash(model: BaseModel) -> str:
 
 def to_toml(model: BaseModel) -> str:
     """All resolved values as TOML that `load` reads back to an equal model."""
-    return "\n".join(_toml_lines(model.model_dump(mode="json"), prefix="")) + "\n"
+    return toml_of(model.model_dump(mode="json"))
+
+
+def toml_of(values: Mapping[str, Any]) -> str:
+    """Values by name, nested by section, as TOML.
+
+    >>> print(toml_of({"query": 'a "b"', "k": 3}), end="")
+    query = "a \\"b\\""
+    k = 3
+    """
+    return "\n".join(_toml_lines(values, prefix="")) + "\n"
 
 
 def _toml_lines(values: Mapping[str, Any], prefix: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_server import whole_app
+from api_server import entity_app, whole_app
 from fastapi.testclient import TestClient
 
 schemathesis = pytest.importorskip("schemathesis")
@@ -21,15 +21,25 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def test_every_answer_is_as_it_is_described(app: Any) -> None:
+    assert _tried(app) > 60
+
+
+def test_what_an_editor_says_of_entities_is_as_it_is_described(tmp_path: Path) -> None:
+    assert _tried(entity_app(tmp_path), "^/overrides", examples=8) > 20
+
+
+def _tried(app: Any, paths: str = "", examples: int = EXAMPLES) -> int:
+    """How many cases were asked of the operations whose path has this in it; each answer is held against the schema."""
     from hypothesis import HealthCheck, given, settings
 
     config = schemathesis.Config.from_path(str(Path(__file__).parent / "schemathesis.toml"))
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, config=config)
+    schema = schema.include(path_regex=paths) if paths else schema
     tried = 0
     for found in schema.get_all_operations():
         operation = found.ok()
 
-        @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None,
+        @settings(max_examples=examples, deadline=None, derandomize=True, database=None,
                   suppress_health_check=list(HealthCheck))  # fmt: skip
         @given(operation.as_strategy())
         def asked(case: Any) -> None:
@@ -38,7 +48,7 @@ def test_every_answer_is_as_it_is_described(app: Any) -> None:
             case.call_and_validate()
 
         asked()
-    assert tried > 60
+    return tried
 
 
 def test_a_method_that_a_path_lacks_names_those_it_has(app: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -237,3 +238,16 @@ def test_pages_put_texts_in_as_texts() -> None:
     assert len(pages) > 10
     assert [path.name for path in pages if sinks.search(path.read_text())] == []
     assert [path.name for path in SOURCE.rglob("*.html") if re.search(r"\|\s*safe\b", path.read_text())] == []
+
+
+def test_an_audit_that_could_look_nothing_up_is_no_audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import audited
+
+    def told(*packages: dict[str, object]) -> int:
+        (tmp_path / "audit.json").write_text(json.dumps({"dependencies": packages, "fixes": []}))
+        return audited.main(tmp_path / "audit.json")
+
+    known = {"name": "torch", "version": "2.13.0", "vulns": []}
+    assert told(known, {"name": "goodrate", "skip_reason": "not on PyPI"}) == 0
+    assert told(known, {"name": "polars", "skip_reason": "Dependency not found on PyPI"}) == 1
+    assert "not looked up: polars" in capsys.readouterr().out

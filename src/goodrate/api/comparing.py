@@ -164,6 +164,7 @@ def comparison_report(folder: str | Path, name: str | None = None, seed: int = 0
 
     from goodrate.evaluation.votes import vote_report
     from goodrate.serving.workbench.comparisons import Comparisons
+    from goodrate.serving.workbench.store import existing_workbench
 
     with existing_workbench(folder) as workbench:
         kept = Comparisons(workbench)
@@ -185,18 +186,10 @@ def _workbench(folder: str | Path) -> Workbench:
     return Workbench(folder)
 
 
-def existing_workbench(folder: str | Path) -> Workbench:
-    """The workbench of a folder. Raises FileNotFoundError where there is none."""
-    from goodrate.serving.workbench.store import FILE
-
-    if not (Path(folder) / FILE).is_file():
-        raise FileNotFoundError(f"{folder} is no workbench: it has no {FILE}; goodrate compare A B --out DIR makes one")
-    return _workbench(folder)
-
-
 def comparison_names(folder: str | Path) -> list[str]:
     """The names of the sets of a workbench, the newest first. Raises FileNotFoundError or ValueError for none."""
     from goodrate.serving.workbench.comparisons import Comparisons
+    from goodrate.serving.workbench.store import existing_workbench
 
     with existing_workbench(folder) as workbench:
         names = [one["name"] for one in Comparisons(workbench).sets()]

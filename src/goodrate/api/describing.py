@@ -114,9 +114,8 @@ def describe(
     answer is kept by the hash of item, picture and model: a run that was cut off goes on, and an unchanged item is not
     asked about again. Raises ValueError for an item whose picture cannot be read.
     """
-    from goodrate.catalog.inferred import layer_of, replaced
+    from goodrate.catalog.inferred import INFERRED, layer_of, replaced
     from goodrate.catalog.items import Catalog
-    from goodrate.catalog.rendering import INFERRED
     from goodrate.retrieval.store import Store as Opened
 
     describer = open_describer(model) if isinstance(model, str | Path) else model

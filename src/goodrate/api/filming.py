@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from goodrate.content.video_generator import VideoGenerator
+    from goodrate.content.protocol import VideoGenerator
 
 
 def open_generator(folder: str | Path) -> VideoGenerator:

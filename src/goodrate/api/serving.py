@@ -78,9 +78,11 @@ def live(
     noted: gives the judge its notes anew; None: it keeps them. files: what the notes are read from. follow_items: the
     notes are made of the items, so every change of the index makes them anew.
     """
+    from goodrate.relevance.override_file import with_saved_overrides
     from goodrate.retrieval.search_words import WORD_FILES
     from goodrate.retrieval.store import Store
     from goodrate.serving.live import LivePipeline
+    from goodrate.serving.workbench.overrides import override_file
 
     def reopen() -> SearchPipeline:
         store = Store.open(index.store.path)
@@ -89,12 +91,15 @@ def live(
         opened = index.but(store=store)
         if noted is not None and index.judge is not None:
             opened.judge = noted(opened, index.judge)
+        if opened.judge is not None:
+            opened.judge = with_saved_overrides(opened.judge)
         return opened.pipeline
 
     manifest = index.store.path / "store.json"
     version = (lambda: index.store.version) if follow_items else (lambda: None)
     read = [index.store.path / name for name in WORD_FILES] + ([index.rules_file] if index.rules_file else [])
-    served = LivePipeline(index.pipeline, reopen, [manifest, *read, *files], version)
+    said = override_file(index.judge)
+    served = LivePipeline(index.pipeline, reopen, [manifest, *read, *files, *([said] if said else [])], version)
     served.start()
     return served
 
@@ -269,8 +274,8 @@ def run(pipeline: LivePipeline, listener: socket.socket, parts: Parts | None = N
 
 def run_comparisons(folder: str | Path, listener: socket.socket, parts: Parts | None = None) -> None:
     """Serve the page /compare/ of a workbench, without an index. Raises FileNotFoundError where there is none."""
-    from goodrate.api.comparing import existing_workbench
     from goodrate.serving.http import create_compare_app
+    from goodrate.serving.workbench.store import existing_workbench
 
     require("serve", "goodrate compare serve")
     with existing_workbench(folder) as workbench:

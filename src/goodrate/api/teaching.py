@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from goodrate.teaching.taught_file import TaughtLine
     from goodrate.teaching.teacher import Progress, Taught, Teacher
 
-TEACHERS = ("template", "endpoint")
+TEACHERS = ("template", "facts", "endpoint")
 NO_LABEL = "no_label"
 
 
@@ -88,6 +88,14 @@ def template_teacher(book: RuleBook, labelled: LabelledRows) -> Teacher:
 
     items = [typed_item(item) for item in labelled.items]
     return TemplateTeacher(book, Lexicon.of(items, (f"{p.query} {p.facts}" for p in labelled.pairs)))
+
+
+def fact_teacher(book: RuleBook, labelled: LabelledRows) -> Teacher:
+    """Reasons of facts on any catalogue: words, brands, identifiers, measures, exclusions and prices, plainly read."""
+    from goodrate.teaching.fact_reading import FactReader
+    from goodrate.teaching.fact_teacher import FactTeacher
+
+    return FactTeacher(book, FactReader(labelled.items))
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from goodrate.catalog.text_hash import hash_texts
 TimeUnit = Literal["s", "ms", "us", "ns"]
 MICROSECONDS = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 LATEST = 4_102_444_800_000_000  # microseconds: the year 2100; later times are of another unit
+MOST_POSITION = 1_000_000
 Bags = tuple[np.ndarray, np.ndarray]  # values int64 (M,), offsets int64 (N + 1,): row n has values[o[n] : o[n + 1]]
 
 
@@ -22,7 +23,8 @@ class EventColumns:
 
     ids: integers or texts, or lists of them; texts are hashed; an empty list or null is a row without an id.
     numbers: numbers, or lists of at most one; null or an empty list is missing. label: 0 or 1. time: a timestamp, or
-    a number of time_units since 1970.
+    a number of time_units since 1970. texts: texts or integers, kept as texts without blanks around them. position: a
+    whole number from 1.
     """
 
     ids: tuple[str, ...] = ()
@@ -30,21 +32,24 @@ class EventColumns:
     label: str | None = None
     time: str | None = None
     time_unit: TimeUnit = "s"
+    texts: tuple[str, ...] = ()
+    position: str | None = None
 
     def __post_init__(self) -> None:
         names = self.names
         if not names:
-            raise ValueError("no column to read: name at least one id, number, label or time")
+            raise ValueError("no column to read: name at least one id, number, text, position, label or time")
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
-            raise ValueError(f"column {doubled[0]!r} is named twice among ids, numbers, label and time")
+            raise ValueError(f"column {doubled[0]!r} is named twice among the columns to read")
         if self.time_unit not in MICROSECONDS:
             raise ValueError(f"time_unit {self.time_unit!r}; expected one of {', '.join(MICROSECONDS)}")
 
     @property
     def names(self) -> list[str]:
-        """All columns, in the order ids, numbers, label, time."""
-        return [*self.ids, *self.numbers, *(name for name in (self.label, self.time) if name is not None)]
+        """All columns, in the order ids, numbers, texts, position, label, time."""
+        single = (self.position, self.label, self.time)
+        return [*self.ids, *self.numbers, *self.texts, *(name for name in single if name is not None)]
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,32 @@ def number_column(array: Any, column: str, place: Place) -> np.ndarray:
         row = _first(too_large)
         place.refuse(row, column, f"a number below 3.4e38, found {values[row]:g}")
     return values.astype(np.float32)
+
+
+def text_column(array: Any, column: str, place: Place) -> Any:
+    """An Arrow array of texts (N,) without blanks around them. ValueError for other types, nulls and empty texts."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    held = array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
+    if id_kind(held.type) is None or pa.types.is_nested(held.type):
+        place.refuse(None, column, f"texts or integers, found {array.type}")
+    texts = pc.utf8_trim_whitespace(held.cast(pa.string()))
+    empty = pc.fill_null(pc.equal(texts, ""), True)
+    if pc.any(empty).as_py():
+        place.refuse(_first(empty), column, "a text, found nothing")
+    return texts
+
+
+def position_column(array: Any, column: str, place: Place) -> np.ndarray:
+    """Places of a page (N,) int32. ValueError for anything but whole numbers from 1 to a million."""
+    values = _one_each(array, column, place, "a whole number from 1")
+    wrong = ~((values >= 1) & (values <= MOST_POSITION) & (values % 1 == 0))
+    if wrong.any():
+        row = _first(wrong)
+        found = "nothing" if np.isnan(values[row]) else f"{values[row]:g}"
+        place.refuse(row, column, f"a whole number from 1, found {found}")
+    return values.astype(np.int32)
 
 
 def label_column(array: Any, column: str, place: Place) -> np.ndarray:

@@ -88,6 +88,12 @@ class EventPlan:
         return start, self.taken[worker]
 
     @property
+    def rows_taken(self) -> int:
+        """Rows that have been taken in this epoch, by all workers, before a resumption too."""
+        begun = (start for lane, taken in zip(self.lanes, self.taken, strict=True) for _, start in lane.after(taken))
+        return sum(group.rows for group in self.finished()) + sum(begun)
+
+    @property
     def is_done(self) -> bool:
         """Whether every row has been taken."""
         return not any(self.left(worker) for worker in range(self.workers))

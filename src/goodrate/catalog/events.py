@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from goodrate.catalog.event_columns import (
     id_bags,
     label_column,
     number_column,
+    position_column,
+    text_column,
     time_column,
 )  # fmt: skip
 from goodrate.catalog.event_files import EventFiles
@@ -36,7 +38,8 @@ POLL_SECONDS = 0.5
 @dataclass(frozen=True)
 class EventBatch:
     """N events. ids: name -> (values int64 (M,), offsets int64 (N + 1,)); numbers: name -> float32 (N,), NaN = missing;
-    labels: float32 (N,) of 0 and 1, None where no label is read; times: int64 (N,) microseconds since 1970, or None.
+    labels: float32 (N,) of 0 and 1, None where no label is read; times: int64 (N,) microseconds since 1970, or None;
+    texts: name -> Arrow array of texts (N,); positions: int32 (N,), or None.
     """
 
     rows: int
@@ -44,13 +47,17 @@ class EventBatch:
     numbers: Mapping[str, np.ndarray]
     labels: np.ndarray | None = None
     times: np.ndarray | None = None
+    texts: Mapping[str, Any] = field(default_factory=dict)
+    positions: np.ndarray | None = None
 
     def part(self, start: int, stop: int) -> EventBatch:
         """Rows start to stop, which is not included."""
         cut = {name: _bag_part(bags, start, stop) for name, bags in self.ids.items()}
         numbers = {name: column[start:stop] for name, column in self.numbers.items()}
-        labels, times = (None if column is None else column[start:stop] for column in (self.labels, self.times))
-        return EventBatch(stop - start, cut, numbers, labels, times)
+        single = (self.labels, self.times, self.positions)
+        labels, times, positions = (None if column is None else column[start:stop] for column in single)
+        texts = {name: column.slice(start, stop - start) for name, column in self.texts.items()}
+        return EventBatch(stop - start, cut, numbers, labels, times, texts, positions)
 
 
 def _bag_part(bags: Bags, start: int, stop: int) -> Bags:
@@ -65,9 +72,22 @@ def joined(batches: Sequence[EventBatch]) -> EventBatch:
     first = batches[0]
     ids = {name: _joined_bags([batch.ids[name] for batch in batches]) for name in first.ids}
     numbers = {name: np.concatenate([batch.numbers[name] for batch in batches]) for name in first.numbers}
-    labels = None if first.labels is None else np.concatenate([b.labels for b in batches if b.labels is not None])
-    times = None if first.times is None else np.concatenate([b.times for b in batches if b.times is not None])
-    return EventBatch(sum(batch.rows for batch in batches), ids, numbers, labels, times)
+    labels, times, positions = (
+        _joined_columns([getattr(batch, name) for batch in batches]) for name in ("labels", "times", "positions")
+    )
+    texts = {name: _joined_texts([batch.texts[name] for batch in batches]) for name in first.texts}
+    return EventBatch(sum(batch.rows for batch in batches), ids, numbers, labels, times, texts, positions)
+
+
+def _joined_columns(columns: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    held = [column for column in columns if column is not None]
+    return np.concatenate(held) if held else None
+
+
+def _joined_texts(columns: Sequence[Any]) -> Any:
+    import pyarrow as pa
+
+    return pa.concat_arrays(columns)
 
 
 def _joined_bags(bags: Sequence[Bags]) -> Bags:
@@ -145,6 +165,11 @@ class EventStream:
             if not self.advance():
                 return
 
+    def newest(self) -> Iterator[EventBatch]:
+        """The rows that are there, from the last row group to the first one; what has been taken stays as it is."""
+        for group in reversed(self.files.row_groups()):
+            yield from _decoded(self.files.batches([(group, 0)], READ_ROWS), self.columns, self._slack)
+
     @property
     def is_growing(self) -> bool:
         """Whether rows may be added while it is read."""
@@ -191,7 +216,11 @@ def decoded(batch: Any, columns: EventColumns, place: Place, clock: Clock) -> Ev
     if columns.time is not None:
         times = time_column(batch.column(columns.time), columns.time, place, columns.time_unit)
         clock.check(times, columns.time, place)
-    return EventBatch(batch.num_rows, ids, numbers, labels, times)
+    texts = {name: text_column(batch.column(name), name, place) for name in columns.texts}
+    positions = None
+    if columns.position is not None:
+        positions = position_column(batch.column(columns.position), columns.position, place)
+    return EventBatch(batch.num_rows, ids, numbers, labels, times, texts, positions)
 
 
 class _LaneReader:

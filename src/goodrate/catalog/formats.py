@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from goodrate.catalog import shopify
+from goodrate.catalog.attribute_text import compact_object
 from goodrate.catalog.raw_table import RawTable, Reshape
-from goodrate.catalog.rendering import compact_object
 from goodrate.strict_json import compact, parse
 
 

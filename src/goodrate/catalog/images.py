@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from goodrate.catalog.problems import SHOWN, BadRow
+from goodrate.models.vision.pixels import MOST_PIXELS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 FORMATS = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WEBP": (".webp",), "GIF": (".gif",)}
 KNOWN = "JPEG, PNG, WebP or GIF"
 MOST_BYTES = 20_000_000
-MOST_PIXELS = 40_000_000  # 120 MB once decoded
 KEPT = "sha256-"  # begins the name of bytes that came with the table
 _ADDRESS = re.compile(r"(?i)^(?:[a-z][a-z0-9+.-]+:|//)")  # a scheme has two letters at least, a drive one
 THREADS = 4

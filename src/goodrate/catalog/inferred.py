@@ -11,11 +11,13 @@ from typing import Any
 
 import polars as pl
 
+from goodrate.catalog.attribute_text import PAIR, merged_objects
 from goodrate.catalog.normal_form import normal_form, normal_text
 from goodrate.catalog.problems import BadRow
-from goodrate.catalog.rendering import INFERRED, PAIR, READ_FROM, merged_objects
 from goodrate.strict_json import compact, parse
 
+INFERRED = "inferred_attributes"  # the column
+READ_FROM = 0.5  # the confidence from which judges read it and pages show it: likelier right than wrong
 NONE = "[]"
 FIELDS: dict[str, type[pl.DataType]] = {
     "attribute": pl.String,

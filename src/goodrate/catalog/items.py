@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from goodrate.catalog.attribute_text import compact_attributes, merged_objects
 from goodrate.catalog.html_text import without_html
+from goodrate.catalog.inferred import INFERRED
 from goodrate.catalog.problems import BadRow
-from goodrate.catalog.rendering import INFERRED, compact_attributes, merged_objects, render_item, render_items
+from goodrate.catalog.rendering import render_item, render_items
 from goodrate.catalog.tables import json_objects
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from goodrate.catalog.attribute_text import merged_objects
 from goodrate.catalog.column_notes import column_notes
 from goodrate.catalog.formats import (
     ITEM_FORMATS,
@@ -21,14 +22,13 @@ from goodrate.catalog.formats import (
 )  # fmt: skip
 from goodrate.catalog.html_text import without_html
 from goodrate.catalog.images import Pictures, check_pictures, without_picture
-from goodrate.catalog.inferred import checked
+from goodrate.catalog.inferred import INFERRED, checked
 from goodrate.catalog.item_ids import without_point_zero
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
 from goodrate.catalog.lists import LISTS, list_attributes, path_texts
 from goodrate.catalog.prices import EMPTY, PLAIN, PriceOptions, read_prices
 from goodrate.catalog.problems import BadRow, require_columns, tolerate
 from goodrate.catalog.raw_table import EXTRAS, ROW, RawTable, Wanted
-from goodrate.catalog.rendering import INFERRED, merged_objects
 from goodrate.catalog.tables import frame_wanted, read_wanted
 
 NUMBERS = ("price", "rating")

@@ -7,27 +7,21 @@ from typing import Any
 
 import polars as pl
 
+from goodrate.catalog.attribute_text import PAIR, TEXT, compact_attributes
+from goodrate.catalog.inferred import INFERRED, READ_FROM, acting
 from goodrate.catalog.normal_form import composed
-from goodrate.strict_json import compact, dumps, parse
+from goodrate.strict_json import dumps
 
 RENDERED_FIELDS = ("title", "brand", "category", "attributes", "description")
-INFERRED = "inferred_attributes"  # the column of filled-in attributes (catalog.inferred); judges may read it
 JUDGE_FIELDS = (*RENDERED_FIELDS, INFERRED)
-READ_FROM = 0.5  # the confidence from which judges read it and pages show it: likelier right than wrong
 MAYBE = "maybe"  # stands before a filled-in attribute in an item's text
 MAX_CHARS = 2000
 # The title twice: its words weigh more. nDCG@10 on judged lists with it once and twice: Chorus 0.853 and 0.860, esci150
 # 0.650 and 0.658.
 LEXICAL_CORE = ("title", "brand", "category", "description", "title")
 
-# One name and value of a compact JSON object: a quoted text, a list, or a bare number or word.
-_TEXT = r'"(?:[^"\\]|\\.)*"'
-PAIR = rf'{_TEXT}:(?:{_TEXT}|\[(?:{_TEXT}|[^\]"])*\]|[^,"\[\]{{}}]+)'
 _UNITS = "mm|cm|m|km|ft|in|mg|g|kg|oz|lbs?|ml|cl|l|kb|mb|gb|tb|hz|khz|mhz|ghz|w|kw|v|mah|mp|dpi|rpm"
 _QUANTITY = rf"(?i)\b(\d+)[ -]({_UNITS})\b"
-
-# What json.dumps writes by default, empty values, and anything that is no object: parsed before the patterns fit.
-_LOOSE = r'": |\\u|^[^{]|[^}]$|^\{ |, "|" [:,]|\n|":(null|""|\[\])'
 
 
 def render_items(frame: pl.DataFrame, fields: Sequence[str] = RENDERED_FIELDS, max_chars: int = MAX_CHARS) -> list[str]:
@@ -52,8 +46,6 @@ def check_fields(fields: Sequence[str], known: Sequence[str] = RENDERED_FIELDS) 
 
 def maybe_texts(frame: pl.DataFrame) -> pl.Series:
     """The filled-in attributes (N,) that judges read, such as 'maybe color red ; maybe style modern'."""
-    from goodrate.catalog.inferred import acting
-
     found = acting(_compacted(frame), READ_FROM)
     told = pl.concat_str(pl.lit(MAYBE), pl.col("attribute").str.replace_all("_", " ", literal=True), "value",
                          separator=" ")  # fmt: skip
@@ -101,7 +93,7 @@ def lexical_texts(frame: pl.DataFrame) -> tuple[list[str], list[str]]:
     """
     frame = _compacted(frame)
     core = _line(frame, [_field(name, label=False) for name in LEXICAL_CORE])
-    told = pl.col("attributes").str.replace_all(rf"{_TEXT}:false,?", "").str.replace_all(rf"({_TEXT}):true", '${1}:""')
+    told = pl.col("attributes").str.replace_all(rf"{TEXT}:false,?", "").str.replace_all(rf"({TEXT}):true", '${1}:""')
     attributes = _line(frame.with_columns(told), [_field("attributes")])
     return lexical_form(core).to_list(), lexical_form(attributes).to_list()
 
@@ -112,54 +104,6 @@ def lexical_form(texts: pl.Series) -> pl.Series:
     Shops write "2 m" and "2m", "500 GB" and "500GB"; a tokenizer would make them different words.
     """
     return composed(texts).str.replace_all(_QUANTITY, "${1}${2}")
-
-
-def compact_attributes(attributes: pl.Series) -> pl.Series:
-    """JSON objects (texts or structs) without empty values and spaces, letters as they are, as read_catalog has them.
-
-    Only those that need it are parsed. Raises ValueError with the offending text when one is no JSON object.
-    """
-    attributes = attributes.struct.json_encode() if isinstance(attributes.dtype, pl.Struct) else attributes
-    loose = attributes.str.contains(_LOOSE).fill_null(False)
-    if not loose.any():
-        return attributes
-    compact_texts = {text: compact_object(text) for text in attributes.filter(loose).unique()}
-    return attributes.replace(compact_texts)
-
-
-def compact_object(text: str) -> str:
-    """One JSON object in compact form, without nulls, empty texts and empty lists. Raises ValueError when it is none.
-
-    >>> compact_object('{"color": "red", "size": null, "tags": []}')
-    '{"color":"red"}'
-    """
-    value = parse(text, f"attributes {text[:60]!r}")
-    if not isinstance(value, dict):
-        raise ValueError(f"attributes {text[:60]!r} are not a JSON object")
-    return compact({name: inner for name, inner in value.items() if inner not in (None, "", [])})
-
-
-def merged_objects(own: pl.Series, more: pl.Series) -> pl.Series:
-    """Compact JSON objects row by row as one; where both have a name with other values, its value is the list of both.
-
-    >>> merged_objects(pl.Series(['{"color":"red"}']), pl.Series(['{"color":"blue","size":"M"}'])).to_list()
-    ['{"color":["red","blue"],"size":"M"}']
-    """
-    pairs = zip(own, more, strict=True)
-    merged = [one if other == "{}" else other if one == "{}" else _merged(one, other) for one, other in pairs]
-    return pl.Series(own.name, merged, dtype=pl.String)
-
-
-def _merged(one: str, other: str) -> str:
-    values = parse(one)
-    for name, value in parse(other).items():
-        before = values.get(name, value)
-        values[name] = before if before == value else [*_listed(before), *_listed(value)]
-    return compact(values)
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _compacted(frame: pl.DataFrame) -> pl.DataFrame:
@@ -195,8 +139,8 @@ def _attributes(value: pl.Expr) -> pl.Expr:
 
 def _pair(element: pl.Expr) -> pl.Expr:
     """One '"name":value' as 'name value'."""
-    name = element.str.extract(rf"^({_TEXT}):", 1).str.replace_all("_", " ", literal=True)
-    raw = element.str.replace(rf"^{_TEXT}:", "")
+    name = element.str.extract(rf"^({TEXT}):", 1).str.replace_all("_", " ", literal=True)
+    raw = element.str.replace(rf"^{TEXT}:", "")
     plain = raw.str.replace(r"^(-?\d+)\.0+$", "${1}").str.replace(r"^true$", "yes").str.replace(r"^false$", "no")
     inner = raw.str.strip_prefix("[").str.strip_suffix("]")
     between = pl.when(raw.str.starts_with('["')).then(pl.lit('","')).otherwise(pl.lit(","))

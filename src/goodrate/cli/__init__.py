@@ -72,8 +72,18 @@ app = typer.Typer(
 )
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from goodrate import __version__
+
+        print(f"goodrate {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_tell_version, is_eager=True, help="Show it and exit."),
+) -> None:
     """Hold the verbs."""
 
 

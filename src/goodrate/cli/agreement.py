@@ -11,7 +11,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from goodrate.cli.options import LabelFormat, LabelMap, MergeRule, Queries, Raters, ScaleName, SkipBad
-from goodrate.cli.terminal import column_names, console, parse_mapping, require_file_name, tell_judgements, verb_app
+from goodrate.cli.terminal import (
+    column_names,
+    console,
+    parse_mapping,
+    print_table,
+    require_file_name,
+    tell_judgements,
+    verb_app,
+)
 from goodrate.strict_json import dumps
 
 if TYPE_CHECKING:
@@ -89,7 +97,7 @@ def _show(found: Agreement) -> None:
         for two in found.rater_pairs[:SHOWN]:
             kappas = (_number(two.kappa[weights]) for weights in ("none", "linear", "quadratic"))
             table.add_row(escape(" / ".join(two.raters)), f"{two.pairs:,}", f"{two.same:.1%}", *kappas)
-        screen.print(table)
+        print_table(table)
     if len(found.rater_pairs) > SHOWN:
         screen.print(f"and {len(found.rater_pairs) - SHOWN:,} more twos of raters (--json has all)", highlight=False)
     if found.unshared:

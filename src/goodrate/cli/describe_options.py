@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from goodrate.cli.terminal import column_names, console, require_folder
+from goodrate.cli.terminal import column_names, console, print_table, require_folder
 
 if TYPE_CHECKING:
     from goodrate import Catalog
@@ -117,7 +116,7 @@ def _learned(learned: Any, folder: Path) -> None:
             escape(head.attribute), f"{head.learned:,}", _share(head.accuracy), _share(head.majority),
             "never" if never else f"{head.threshold:.2f}", _share(head.precision), _share(head.answered),
         )  # fmt: skip
-    Console().print(table)
+    print_table(table)
     console.print(f"right and answered: shares of the held-out items; learned in {escape(str(folder))}",
                   highlight=False)  # fmt: skip
 
@@ -133,7 +132,7 @@ def _report(found: Described, items: Catalog, index: Path | None) -> None:
         own = found.guesses.filter(found.guesses["attribute"] == name)
         mean = f"{own['confidence'].to_numpy().mean():.2f}" if len(own) else ""
         table.add_row(escape(name), f"{len(own):,}", mean)
-    Console().print(table)
+    print_table(table)
     places = [str(place) for place in (found.catalog, index) if place is not None]
     console.print(f"{len(found):,} values in {len(items):,} items, as source {escape(found.source)}; asked about "
                   f"{found.computed:,} items now; in {escape(' and '.join(places))}", highlight=False)  # fmt: skip

@@ -32,6 +32,7 @@ from goodrate.cli.terminal import (
     column_names,
     console,
     parse_mapping,
+    print_table,
     report_warnings,
     require_file_name,
     tell_judgements,
@@ -311,7 +312,7 @@ def _show(evaluation: Evaluation, as_json: bool) -> None:
         sys.stdout.write(dumps(evaluation.as_dict(), indent=2) + "\n")
         return
     out = Console()
-    out.print(evaluation.table())
+    print_table(evaluation.table())
     for line in evaluation.footnotes():
         out.print(escape(line), style="dim", highlight=False)
 

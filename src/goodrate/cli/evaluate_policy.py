@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from goodrate.cli.options import SkipBad
-from goodrate.cli.terminal import column_names, console, parse_mapping, verb_app
+from goodrate.cli.terminal import column_names, console, parse_mapping, print_table, verb_app
 from goodrate.strict_json import dumps
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _show(found: PolicyValue) -> None:
     for name, value in values.items():
         if value is not None:
             table.add_row(name, f"{value.value:.5f}", f"{value.low:.5f} to {value.high:.5f}")
-    screen.print(table)
+    print_table(table)
     resampled = "" if found.groups == found.rows else f" in {found.groups:,} groups"
     cut = f", {found.clipped:,} clipped to {found.clip:g}" if found.clip is not None else ""
     screen.print(

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from goodrate.cli.options import Format, ScaleName, SkipBad
-from goodrate.cli.terminal import console, parse_mapping, require_folder, verb_app
+from goodrate.cli.terminal import console, parse_mapping, print_table, require_folder, verb_app
 
 if TYPE_CHECKING:
     from goodrate.api.exporting import ExportCheck
@@ -74,7 +74,7 @@ def _report(done: ExportCheck, out: Path) -> None:
     table.add_row("ms for one pair", *(f"{value:.1f}" for value in done.one_ms))
     table.add_row("ms for 32 pairs", *(f"{value:.1f}" for value in done.many_ms))
     show = Console()
-    show.print(table)
+    print_table(table)
     gap, cosine = f"{done.largest_gap:.5f}", f"{done.least_cosine:.5f}"
     show.print(f"largest difference of a score {gap}; least cosine of a text's two vectors {cosine}", highlight=False)
     if not done.same:

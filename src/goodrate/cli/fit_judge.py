@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from goodrate.cli.options import Currency, Decimal, Format, ScaleName, SkipBad, WhoseLabels
-from goodrate.cli.terminal import console, parse_mapping, require_folder, verb_app
+from goodrate.cli.terminal import console, parse_mapping, print_table, require_folder, verb_app
 from goodrate.strict_json import read_object
 
 if TYPE_CHECKING:
@@ -164,11 +163,11 @@ def _report(result: TrainingResult, out: Path) -> None:
     table = Table("", *headings, title=title, title_justify="left", box=None)
     for name, row in told["systems"].items():
         table.add_row(name, *(_cell(row.get(column)) for column in COLUMNS))
-    Console().print(table)
+    print_table(table)
     members = Table("member", "weight", "adds to nDCG@10 (95 %)", box=None)
     for name, adds in told["adds"].items():
         members.add_row(name, _cell(told["weights"].get(name)), _cell(adds))
-    Console().print(members)
+    print_table(members)
     _say(result)
 
 

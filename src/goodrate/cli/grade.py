@@ -15,6 +15,7 @@ from goodrate.cli.terminal import (
     console,
     item_progress,
     parse_mapping,
+    print_table,
     require_file_name,
     tell_judgements,
     uncollected,
@@ -253,7 +254,7 @@ def _show(progress: dict[str, int], periods: list[dict[str, Any]]) -> None:
     for one in periods:
         numbers = [_number(one[name]) for name in ("kappa", "kappa_quadratic", "alpha")]
         table.add_row(one["last"][:16].replace("T", " "), f"{one['pairs']:,}", f"{one['same']:.1%}", *numbers)
-    screen.print(table)
+    print_table(table)
 
 
 def _number(value: float | None) -> str:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from goodrate.cli.terminal import console, require_file_name, verb_app
+from goodrate.cli.terminal import console, print_table, require_file_name, verb_app
 from goodrate.strict_json import dumps
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def _show(found: Sequence[Inspection]) -> None:
     placed = any(one.place for one in found)
     heads = [*(name.partition("_")[0] for name in names), "worst patch" if placed else "worse of two"]
     table = Table(
-        Column("clip", overflow="fold"), *(Column(head, justify="right") for head in heads),
+        Column("clip", no_wrap=True), *(Column(head, justify="right", no_wrap=True) for head in heads),
         *([Column("where", no_wrap=True)] if placed else []), box=None,
     )  # fmt: skip
     for one in found:
@@ -94,7 +93,7 @@ def _show(found: Sequence[Inspection]) -> None:
         cells = [f"{told[name]:.2f}" if name in told else "-" for name in names]
         where = [f"row {one.place[0]}, column {one.place[1]}"] if one.place else []
         table.add_row(escape(str(one.file)), *cells, f"{one.worst:.2f}", *where)
-    Console().print(table)
+    print_table(table)
 
 
 command = typer.main.get_command(app)

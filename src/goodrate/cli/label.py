@@ -39,6 +39,7 @@ from goodrate.cli.terminal import (
     console,
     item_progress,
     parse_mapping,
+    print_table,
     report_pair_rows,
     require_file_name,
     verb_app,
@@ -244,7 +245,7 @@ def _show(found: TeacherAgreement) -> None:
     table = Table("people's label", *(f"model: {escape(name)}" for name in labels), box=None)
     for name, row in zip(labels, found.confusion.tolist(), strict=True):
         table.add_row(escape(name), *(f"{count:,}" for count in row))
-    screen.print(table)
+    print_table(table)
 
 
 command = typer.main.get_command(app)

@@ -27,7 +27,7 @@ Examples:
 
   goodrate overrule runs/entities/judge negations.toml --judgements labels.csv --catalog items.csv --preview
 
-  goodrate overrule runs/entities/judge negations.toml --judgements labels.csv --catalog items.csv
+  goodrate overrule runs/entities/judge negations.toml --judgements labels.csv --catalog items.csv --by Ada
 """
 
 
@@ -44,6 +44,9 @@ def overrule(
     catalog_map: CatalogMap = None,
     skip_bad: SkipBad = 0,
     preview: Annotated[bool, typer.Option("--preview", help="Count the effect; save nothing.")] = False,
+    by: Annotated[
+        str | None, typer.Option(help="Whose change it is, for the log; who is logged in unless said.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """See HELP."""
@@ -59,7 +62,7 @@ def overrule(
         items = read_catalog(catalog, catalog_format, parse_mapping(catalog_map, "--catalog-map"), skip_bad=skip_bad)
         named = scale or overruling.scale_of(judge)
         labels = read_judgements(judgements, scale=named, format=format, map=parse_mapping(map), skip_bad=skip_bad)
-    told = overruling.overrule(judge, file, labels, items, preview)
+    told = overruling.overrule(judge, file, labels, items, preview, by)
     if as_json:
         sys.stdout.write(dumps(asdict(told) if told else {}, indent=2) + "\n")
     else:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from goodrate.cli.terminal import console, item_progress
+from goodrate.cli.terminal import console, item_progress, print_table
 from goodrate.strict_json import dumps
 
 TOLD = 20  # pictures that cannot be used, one line each
@@ -88,10 +87,10 @@ def _print(image: Path, rows: list[dict[str, Any]], summary: str) -> None:
     table.add_column("title", min_width=24)
     table.add_column("brand", no_wrap=True, max_width=16)
     table.add_column("price", justify="right", no_wrap=True)
-    table.add_column("id", style="dim", no_wrap=True, max_width=16)
+    table.add_column("id", style="dim", no_wrap=True)
     table.add_column("cosine", justify="right", style="cyan", no_wrap=True)
     for row in rows:
         price = "" if row["price"] is None else f"{row['price']:,.2f} {row['currency']}".rstrip()
         texts = (escape(row["title"]), escape(row["brand"]), price, escape(row["id"]))
         table.add_row(str(row["rank"]), *texts, f"{row['cosine']:.3f}")
-    Console().print(table)
+    print_table(table)

@@ -27,7 +27,7 @@ from goodrate.cli.options import (
 )
 from goodrate.cli.picture_index import refuse_others, search_by_image
 from goodrate.cli.terminal import console as status_console
-from goodrate.cli.terminal import uncollected, verb_app
+from goodrate.cli.terminal import print_table, uncollected, verb_app
 from goodrate.strict_json import dumps
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:
     table.add_column("title", min_width=24)
     for name in shown:
         table.add_column(name, justify="right" if name in ("price", "rating") else "left", no_wrap=True, max_width=16)
-    table.add_column("id", style="dim", no_wrap=True, max_width=16)
+    table.add_column("id", style="dim", no_wrap=True)
     for name in extra:
         table.add_column(EXTRA[name], no_wrap=True, max_width=24)
     for name in channels:
@@ -256,7 +256,7 @@ def _print(query: str, rows: list[dict[str, Any]], summary: str) -> None:
         ranks = [f"#{row['channels'][name]['rank']}" if name in row["channels"] else "-" for name in channels]
         more = [escape(_extra(row.get(name))) for name in extra]
         table.add_row(str(row["rank"]), escape(_cut(row["title"])), *values, escape(row["id"]), *more, *ranks)
-    console.print(table)
+    print_table(table)
 
 
 def _extra(value: list[str] | int | float | str | None) -> str:
@@ -279,7 +279,7 @@ def _print_facets(counts: Facets) -> None:
         values = [f"{escape(_value(value))} [cyan]{value['count']:,}[/cyan]" for value in facet["values"]]
         more = [f"[dim]and {facet['others']:,} others[/dim]"] if facet["others"] else []
         table.add_row(escape(facet["label"]), ", ".join([*values, *more]) or "[dim]none[/dim]")
-    Console().print(table)
+    print_table(table)
 
 
 def _value(value: dict[str, Any]) -> str:

@@ -34,6 +34,7 @@ from goodrate.cli.serve_options import (
     Insecure,
     Interleave,
     KeepVerdicts,
+    LabelsOfPairs,
     Log,
     LogFormat,
     MaxBody,
@@ -65,6 +66,8 @@ Examples:
   goodrate serve shop-index --model runs/judge/judge --ranker runs/clicks/ranker
 
   goodrate serve shop-index --model runs/judge/judge --workbench team
+
+  goodrate serve shop-index --model runs/entities/judge --workbench team --judgements labels.csv
 
   goodrate serve shop-index --interleave shop-index,mode=lexical,name=words --workbench team
 
@@ -108,9 +111,11 @@ def serve(
     workbench: Workbench = None,
     interleave: Interleave = None,
     clips: Clips = None,
+    judgements: LabelsOfPairs = None,
 ) -> None:
     """See HELP."""
     from goodrate.api.interleaving import open_interleaving
+    from goodrate.api.overruling import preview_labels
     from goodrate.api.ranker import ranker_choice
     from goodrate.api.serving import Limits, Parts, access, clips_folder, listen, observed, open_workbench, run
 
@@ -120,7 +125,7 @@ def serve(
     of_index = {"--facts": facts, "--contexts": contexts, "--context-encoder": context_encoder, "--rules": rules}
     of_index |= {"--ranker": ranker, "--online-weights": online_weights, "--click-events": click_events}
     with listen(host, port) as listener:  # before the models are loaded: a taken port is said at once
-        team = open_workbench(workbench)
+        team, labels = open_workbench(workbench), preview_labels(judgements, model, workbench)
         with console.status("loading"):
             interleaving = open_interleaving(str(index or candidates), interleave, team)
             if candidates is not None:
@@ -131,11 +136,11 @@ def serve(
                     contexts=contexts, context_encoder=context_encoder, rules=rules, judge_ms=judge_ms,
                     keep_verdicts=keep_verdicts, ranker=chosen, online_weights=online_weights,
                 )  # fmt: skip
-        at = listener.getsockname()[1]
-        announced = announcement(served.items, served.judge, host, at, token_file is None)
-        _say([*announced, *served.notices], served.judge, log_format)
+        said = announcement(served.items, served.judge, host, listener.getsockname()[1], token_file is None)
+        _say([*said, *served.notices], served.judge, log_format)
         limits = Limits(body=int(max_body * 1_000_000), requests=max_requests)
-        run(served.pipeline, listener, Parts(limits, served.encoder, allowed, tracer, team, interleaving, moving))
+        parts = Parts(limits, served.encoder, allowed, tracer, team, interleaving, moving, labels)
+        run(served.pipeline, listener, parts)
 
 
 class Served(NamedTuple):

@@ -72,3 +72,9 @@ ClickEvents = Annotated[
     Path | None,
     typer.Option(help="A growing file of sessions, JSON lines, to learn from as well.", show_default=False),
 ]
+LabelsOfPairs = Annotated[
+    Path | None,
+    typer.Option(
+        "--judgements", help="Labels on which overrides of a judge of entities are previewed.", show_default=False
+    ),
+]

@@ -13,7 +13,7 @@ from rich.rule import Rule
 from rich.table import Column, Table
 from rich.text import Text
 
-from goodrate.cli.terminal import console, verb_app
+from goodrate.cli.terminal import console, print_table, verb_app
 
 app = verb_app()
 COLOURS = ("red", "yellow", "cyan", "green")  # worst label first
@@ -63,10 +63,11 @@ def shop(
         return
     with console.status(f"writing {out}"):
         sizes = write_shop(generated, out, picture_size if pictures else None)
-    table = Table("file", Column("bytes", justify="right"), title=f"{out}", title_justify="left", box=None)
+    columns = Column("file", no_wrap=True), Column("bytes", justify="right")
+    table = Table(*columns, title=f"{out}", title_justify="left", box=None)
     for name, size in sizes.items():
         table.add_row(name, f"{size:,}")
-    Console().print(table)
+    print_table(table)
     pairs = generated.judged_items.size
     counts = f"{len(generated.world):,} items, {len(generated.queries):,} queries, {pairs:,} judged pairs"
     Console().print(f"{counts}, seed {generated.settings.seed}")

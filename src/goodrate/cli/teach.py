@@ -38,17 +38,19 @@ if TYPE_CHECKING:
     from goodrate.api.teaching import LabelledRows, RuleBook, Teacher
 
 app = verb_app()
-TEACHERS = ("template", "endpoint")
+TEACHERS = ("template", "facts", "endpoint")
 
 HELP = """Write the reasons of labels, for judges to learn from.
 
 PAIRS is a csv, tsv, jsonl or parquet file with the columns query, label and item_text, or query, label and item_id
 together with --catalog or --index. Labels are those of --scale, else of the rule book's. OUT gets one JSON line per
-pair: the five steps of its reason, or the name of what prevented one.
+pair: the steps of its reason, or the name of what prevented one.
 
-template: matches typed fields (price, brand, category, attributes) and needs no model. endpoint: asks a language model
-behind any OpenAI-compatible URL; an answer is kept when it can be read, has the label and cites a rule. Answers stay in
-an SQLite file: the same command goes on and pays for none twice.
+template: matches typed fields (price, brand, category, attributes) and needs no model. facts: for catalogues without
+categories and typed fields: which of the query's words, brand, identifier, measures, exclusions and price the item's
+text has, lacks or is against, and the rule that follows from that; short, and no model either. endpoint: asks a
+language model behind any OpenAI-compatible URL; an answer is kept when it can be read, has the label and cites a rule.
+Answers stay in an SQLite file: the same command goes on and pays for none twice.
 
 Examples:
 
@@ -58,6 +60,8 @@ Examples:
   --out rationales.jsonl
 
   goodrate teach labels.csv --teacher template --catalog items.csv --rules my_rules.toml --out rationales.jsonl
+
+  goodrate teach ratings.csv --teacher facts --rules graded_0_3 --catalog items.csv --out rationales.jsonl
 
   goodrate teach labels.csv --teacher endpoint --catalog items.csv --out rationales.jsonl --url https://api.example.com/v1
   --model big-model --key-env EXAMPLE_KEY --max-tokens-total 2000000
@@ -104,7 +108,14 @@ def teach(
         raise ValueError(f"--teacher {teacher}: expected one of {', '.join(TEACHERS)}")
     require_file_name("--out", out, (".jsonl",))
     from goodrate.api.judging import ItemSource
-    from goodrate.api.teaching import Endpoint, endpoint_teacher, read_labelled, rule_book, template_teacher
+    from goodrate.api.teaching import (
+        Endpoint,
+        endpoint_teacher,
+        fact_teacher,
+        read_labelled,
+        rule_book,
+        template_teacher,
+    )
 
     source = ItemSource(catalog, format, parse_mapping(catalog_map, "--catalog-map"), index, decimal, currency)
     book = rule_book(rules, scale)
@@ -116,8 +127,9 @@ def teach(
     with console.status(f"reading {pairs.name}"):
         labelled = read_labelled(pairs, source, book.scale, parse_mapping(map), facts, skip_bad)
     report_pair_rows(pairs, labelled.table)
-    if teacher == "template":
-        _write(template_teacher(book, labelled), labelled, book, out)
+    if teacher != "endpoint":
+        made = template_teacher if teacher == "template" else fact_teacher
+        _write(made(book, labelled), labelled, book, out)
         return
     with endpoint_teacher(endpoint, book) as asked, cost_told(asked.asker):
         _write(asked, labelled, book, out)

@@ -13,10 +13,15 @@ from rich.console import Console
 from rich.markup import escape
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.measure import Measurement
+    from rich.table import Column, Table
+
     from goodrate import Judgements
     from goodrate.api.judging import CalibratedJudge, PairFile
     from goodrate.api.training import TrainingPlan
 
+MOST_COLUMNS = 10_000  # of a table's line
 console = Console(stderr=True, soft_wrap=True)  # a path stays in one piece, to be copied
 
 
@@ -40,6 +45,45 @@ def uncollected() -> Iterator[None]:
         gc.freeze()
         if was_on:
             gc.enable()
+
+
+def print_table(table: Table) -> None:
+    """A table without lines on stdout in which no word is broken or cut: names and numbers are there to be copied.
+
+    Columns give way down to their longest word, no_wrap ones not at all, and any to its max_width. Where that is still
+    wider than the terminal, lines are longer than the terminal.
+    """
+    screen = Console()
+    widths = [_widths(screen, column) for column in table.columns]
+    for column, (least, _) in zip(table.columns, widths, strict=True):
+        column.width = least
+    room = max(0, screen.width - _width(screen, table))
+    wish = sum(most - least for least, most in widths)
+    for column, (least, most) in zip(table.columns, widths, strict=True):
+        column.width = most if wish <= room else least + (most - least) * room // wish
+    needed = _width(screen, table)
+    Console(width=max(screen.width, needed)).print(table, soft_wrap=needed > screen.width)
+
+
+def _widths(screen: Console, column: Column) -> tuple[int, int]:
+    """Characters of a column's longest word, or line where it does not wrap, and of its longest line."""
+    cells = [_measured(screen, cell) for cell in (column.header, *column.cells)]
+    most = max(cell.maximum for cell in cells)
+    least = most if column.no_wrap else max(cell.minimum for cell in cells)
+    bound = column.max_width or most
+    return min(max(least, column.min_width or 0), bound), min(max(most, column.min_width or 0), bound)
+
+
+def _width(screen: Console, table: Table) -> int:
+    """Of a table whose columns have one."""
+    return _measured(screen, table).maximum
+
+
+def _measured(screen: Console, shown: RenderableType) -> Measurement:
+    """Where a terminal has room for everything."""
+    from rich.measure import Measurement
+
+    return Measurement.get(screen, screen.options.update(max_width=MOST_COLUMNS), shown)
 
 
 def require_folder(option: str, path: Path) -> Path:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from goodrate.cli.options import Config, Overrides
-from goodrate.cli.terminal import console, require_folder, update_progress, verb_app
+from goodrate.cli.terminal import console, print_table, require_folder, update_progress, verb_app
 
 if TYPE_CHECKING:
     from goodrate.api.training import TrainingResult
@@ -94,7 +93,7 @@ def report(result: TrainingResult) -> None:
         table = Table("", *names, title="dev", title_justify="left", box=None)
         for name, row in result.rows.items():
             table.add_row(name, *(_cell(column, row.get(column, math.nan)) for column in names))
-        Console().print(table)
+        print_table(table)
     for warning in result.warnings:
         console.print(f"WARNING: {escape(warning)}", style="bold yellow", highlight=False, soft_wrap=True)
     console.print(f"model: {result.folder}", highlight=False)

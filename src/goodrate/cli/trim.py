@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from goodrate.cli.options import Currency, Decimal, Format, SkipBad
-from goodrate.cli.terminal import console, parse_mapping, require_folder, verb_app
+from goodrate.cli.terminal import console, parse_mapping, print_table, require_folder, verb_app
 
 if TYPE_CHECKING:
     from goodrate.api.trimming import Trimmed
@@ -77,7 +77,7 @@ def _report(done: Trimmed) -> None:
     table = Table("", Column("before", justify="right"), Column("after", justify="right"), box=None)
     table.add_row("tokens", *(f"{n:,}" for n in done.vocabulary))
     table.add_row("bytes of weights", *(f"{n:,}" for n in done.bytes))
-    Console().print(table)
+    print_table(table)
     Console().print(f"{done.share_kept:.2%} of the texts' tokens kept", highlight=False)
 
 

@@ -25,7 +25,7 @@ from goodrate.cli.describe_options import (
     describe_items,
 )  # fmt: skip
 from goodrate.cli.options import ColumnMap, Config, Currency, Decimal, Format, Images, Overrides, RayAddress, SkipBad
-from goodrate.cli.terminal import column_names, console, parse_mapping, require_folder, verb_app
+from goodrate.cli.terminal import column_names, console, parse_mapping, print_table, require_folder, verb_app
 
 if TYPE_CHECKING:
     from goodrate.api.understanding import Understood
@@ -174,7 +174,7 @@ def _report(found: Understood, items: int) -> None:
         seeds = sum(kind == name for kind in found.tagger.card.seeds.values())
         rules = sum(rule.kind == place for rule in found.tagger.card.rules)
         table.add_row(name, f"{len(own):,}", f"{own['id'].n_unique():,}", f"{seeds:,}", f"{rules:,}")
-    screen.print(table)
+    print_table(table)
     for item in found.shown[:5]:
         line = Text()
         for part in item["parts"]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from goodrate.content.lora import add_lora, load_lora, save_lora
-from goodrate.content.video_generator import CARD, FORMAT, Conditions
+from goodrate.content.protocol import CARD, FORMAT, Conditions
 from goodrate.extras import require
 from goodrate.models.adapter import LoraSettings
 from goodrate.run_folder import new_folder, write_atomic

@@ -1,4 +1,4 @@
-"""What training and sampling ask of a video generator, and the house's own as a folder.
+"""The house's own video generator as a folder, and how any generator is opened.
 
 generator.json      the shape, the kind, the attributes that captions told, how it was trained
 model.safetensors   weights
@@ -9,64 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from goodrate.content import diffusion
+from goodrate.content.diffusers_generator import PIPELINE, DiffusersGenerator
 from goodrate.content.generator import PAD, VideoDenoiser, VideoShape
+from goodrate.content.protocol import CARD, FORMAT, Conditions, VideoGenerator
 from goodrate.content.sampler import sample
 from goodrate.run_folder import new_folder, write_atomic
 from goodrate.strict_json import dumps, read_object
 
-CARD, WEIGHTS = "generator.json", "model.safetensors"
-FORMAT = 1
-Conditions = Mapping[str, Any]  # what the network reads of B captions
-
-
-class VideoGenerator(Protocol):
-    """A video diffusion model behind which it does not matter whose it is.
-
-    network: what trains. encode, noised, target and predict are what a loss needs: the error of a clip at a time and a
-    noise is (predict(noised(latents, noise, time), time, conditions) - target(latents, noise, time)) ** 2, and
-    latents are (B, C, T', H', W') with T', H', W' in proportion to the clip.
-    """
-
-    @property
-    def network(self) -> nn.Module: ...
-
-    def conditions(self, captions: Sequence[str]) -> Conditions:
-        """What the network reads of B captions; "" is no caption. For these captions in this order, in one batch."""
-        ...
-
-    def encode(self, clips: Tensor) -> Tensor:
-        """The latents (B, C, T', H', W') of clips uint8 (B, T, H, W, 3)."""
-        ...
-
-    def noised(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-        """Latents and noise of one shape mixed at the times (B,), 0 (clean) to 1 (noise)."""
-        ...
-
-    def target(self, latents: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-        """What the network should predict there."""
-        ...
-
-    def predict(self, noisy: Tensor, time: Tensor, conditions: Conditions) -> Tensor:
-        """What it predicts, with a graph: of the shape of noisy."""
-        ...
-
-    def sample(
-        self, captions: Sequence[str], seeds: Sequence[int], *, steps: int | None = None, guidance: float | None = None,
-        frames: int | None = None,
-    ) -> np.ndarray:  # fmt: skip
-        """Clips uint8 (B, T, H, W, 3), one of each caption and seed; None = the model's own choice."""
-        ...
-
-    def save(self, folder: str | Path) -> None:
-        """Write the folder that open_generator reads."""
-        ...
+WEIGHTS = "model.safetensors"
 
 
 class ShopGenerator:
@@ -178,8 +135,6 @@ def open_generator(folder: str | Path) -> VideoGenerator:
 
     Raises FileNotFoundError for a folder that is neither, MissingExtra for a pipeline without diffusers.
     """
-    from goodrate.content.diffusers_generator import PIPELINE, DiffusersGenerator
-
     folder = Path(folder)
     if (folder / CARD).is_file() and read_object(folder / CARD).get("kind") == "house":
         return ShopGenerator.open(folder)

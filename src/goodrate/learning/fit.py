@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from goodrate.folder_lock import one_writer
 from goodrate.learning import checkpoint
 from goodrate.learning.curves import write_curves
+from goodrate.learning.layout import ReadsModel, Sharding
 from goodrate.learning.records import Update, on_device
 from goodrate.learning.reduction import denominators, reduced
 from goodrate.learning.schedule import Schedule, factor, run_progress
-from goodrate.learning.sharding import ReadsModel, Sharding, lay_out
+from goodrate.learning.sharding import lay_out
 from goodrate.learning.source import Source, seed_of
 from goodrate.learning.tracker import Logs, run_logs
 from goodrate.models.precision import autocast, resolve_precision

@@ -28,11 +28,15 @@ ORDERS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"pairwise": ran
 
 @dataclass(frozen=True)
 class GradedPair:
-    """A pair as it is read, its target distribution over L labels (worst first), and how much it counts."""
+    """A pair as it is read, its target distribution over L labels (worst first), and how much it counts.
+
+    start: logits (L,) that the model's own are added to; none for a model that starts from nothing.
+    """
 
     tokens: PairTokens
     target: tuple[float, ...]
     weight: float = 1.0
+    start: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class ListScorer(nn.Module):
     def forward(self, batch: MicroBatch) -> dict[str, Tensor]:
         values = self.model(batch["pairs"])
         lists, items = batch["mask"].shape
+        if "start" in batch:
+            values = values + batch["start"]
         logits = values.new_zeros(lists * items, values.shape[1]).index_copy(0, batch["cell"], values)
         return {"logits": logits.view(lists, items, -1)}
 
@@ -152,8 +158,9 @@ class GradedListSource:
         places = torch.arange(most)[None]
         differing = [len({pair.target for pair in one.graded}) > 1 for one in lists]
         counts = torch.tensor([[len(row), len(one.graded)] for row, one in zip(members, lists, strict=True)])
+        start = {"start": torch.tensor([pair.start for pair in pairs])} if pairs[0].start else {}
         return {
-            "pairs": self._collate([pair.tokens for pair in pairs]), "cell": cell,
+            "pairs": self._collate([pair.tokens for pair in pairs]), "cell": cell, **start,
             "target": target.view(len(lists), most, labels), "weights": weights.view(len(lists), most),
             "mask": places < counts[:, :1], "graded": places < counts[:, 1:],
             "lists": torch.tensor(differing),
@@ -182,5 +189,5 @@ def _fingerprint(lists: Sequence[GradedList]) -> str:
             for pair in pairs:
                 ids = pair.tokens.token_ids
                 digest.update(array("q", [len(ids), *ids]))
-                digest.update(array("d", [*pair.target, pair.weight]))
+                digest.update(array("d", [*pair.target, pair.weight, *pair.start]))
     return digest.hexdigest()

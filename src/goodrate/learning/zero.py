@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from goodrate.extras import require
 from goodrate.learning import checkpoint
+from goodrate.learning.layout import Settles, Sharding, exchange, refuse_spread, twin_of
 from goodrate.learning.records import Update
-from goodrate.learning.sharding import Settles, Sharding, exchange, refuse_spread, twin_of
 
 STAGES: dict[Sharding, int] = {"zero2": 2, "zero3": 3}
 STATES = ("exp_avg", "exp_avg_sq")  # of AdamW, beside the step

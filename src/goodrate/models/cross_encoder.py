@@ -69,6 +69,22 @@ class CrossEncoder(nn.Module):
             self.head.bias.zero_()
         self.head.to(encoder.device)
 
+    def silence(self) -> None:
+        """Make every number 0, whatever is read; the head's weights are the first that training moves then."""
+        with torch.no_grad():
+            self.head.weight.zero_()
+            self.head.bias.zero_()
+
+    def freeze_below(self, layers: int | None) -> None:
+        """Train only the last so many layers of the network, and the head; None: all of it."""
+        if layers is None:
+            return
+        stacks = [module for module in self.network.modules() if isinstance(module, nn.ModuleList)]
+        longest = max(stacks, key=len, default=nn.ModuleList())
+        kept = {id(weight) for layer in list(longest)[max(0, len(longest) - layers) :] for weight in layer.parameters()}
+        for weight in self.network.parameters():
+            weight.requires_grad_(id(weight) in kept)
+
     @classmethod
     def load(
         cls, folder: str | Path, outputs: int, max_tokens: int, device: Any = None, precision: str = "auto"

@@ -30,6 +30,7 @@ from goodrate.retrieval.search_words import SearchWords
 from goodrate.retrieval.store import Store
 
 SEARCHED = 100  # hits of a query whose scores are read
+KEPT_PAIRS = 500_000  # whose scores are remembered, of a stream
 FACTS = "facts.jsonl"
 Progress = Callable[[dict[str, float]], None]
 
@@ -95,20 +96,33 @@ class PairReader:
         self._store, self._features, self._judge = store, features, judge
         self._searcher = Searcher(store, encoder, as_typed=as_typed, words=SearchWords.load(store.path))
         self._found: dict[tuple[str, str], np.ndarray] = {}
+        self._items: tuple[int, dict[str, int], ItemFeatures] | None = None  # of a version of the index
 
     def read(self, log: Impressions, progress: Progress = lambda record: None) -> LogFeatures:
         """Features of all impressions of a log."""
-        catalog = self._store.all_items()
-        place = {item: row for row, item in enumerate(catalog.ids)}
+        place, own = self._catalog()
         rows = np.asarray([place.get(item, -1) for item in log.items], dtype=np.int64)
-        own = item_features(catalog.frame, self._features)
-        missing = unknown_items([item for item, row in zip(log.items, rows, strict=True) if row < 0], self._features)
-        rows[rows < 0] = len(own) + np.arange(len(missing))
-        joined = _picked(_joined(own, missing), rows)
-        known = rows < len(own)
+        known = rows >= 0
+        missing = unknown_items([item for item, here in zip(log.items, known, strict=True) if not here], self._features)
+        order = np.argsort(np.argsort(~known, kind="stable"), kind="stable")  # those that are there stand first
+        joined = _picked(_joined(_picked(own, rows[known]), missing), order)
         keys = np.unique(pair_keys(log))
         numbers = self._pairs(log, keys, known, progress)
         return LogFeatures(self._features, log, query_ids(log.queries), joined, known, Pairs(keys, numbers))
+
+    def forget(self, most: int = KEPT_PAIRS) -> None:
+        """Keep the newest pairs alone where more are known: of a log without end."""
+        if len(self._found) > most:
+            self._found = dict(list(self._found.items())[-most // 2 :])
+
+    def _catalog(self) -> tuple[dict[str, int], ItemFeatures]:
+        """The index's items as they are: where each stands, and their features."""
+        version = self._store.version
+        if self._items is None or self._items[0] != version:
+            catalog = self._store.all_items()
+            place = {item: row for row, item in enumerate(catalog.ids)}
+            self._items = version, place, item_features(catalog.frame, self._features)
+        return self._items[1:]
 
     def _pairs(self, log: Impressions, keys: np.ndarray, known: np.ndarray, progress: Progress) -> np.ndarray:
         """The numbers of each pair (P, len(of_pairs))."""

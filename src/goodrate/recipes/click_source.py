@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from goodrate.learning.click_terms import Correction, click_term
-from goodrate.learning.records import MicroBatch, Update
+from goodrate.learning.records import Update
 from goodrate.learning.source import refuse_other_data, seed_of
 from goodrate.ragged import Ragged
 from goodrate.ranking.feature_ids import spread
@@ -76,24 +76,7 @@ class ClickSource:
         order = np.random.default_rng(seed_of(self._reading.seed, "part", self._part, epoch)).permutation(len(rows))
         self._batch += 1
         chosen = rows[np.sort(order[place * size : (place + 1) * size])]
-        return Update([self.batch(chosen)], [self._term], {"rows": float(len(chosen))})
-
-    def batch(self, rows: np.ndarray) -> MicroBatch:
-        """The micro-batch of impressions (B,)."""
-        log, reading = self._log, self._reading
-        position = log.log.position[rows]
-        ids, known = log.sparse(rows)
-        batch: dict[str, Any] = {
-            "ids": {name: _ragged(ids[:, s], known[:, s]) for s, name in enumerate(log.features.sparse)},
-            "numbers": torch.from_numpy(standardised(log.dense(rows), reading.mean, reading.spread, log.features)),
-            "position": torch.from_numpy(position.astype(np.int64)),
-            "clicked": torch.from_numpy(log.log.clicked[rows].astype(np.float32)),
-            "mask": torch.ones(len(rows), dtype=torch.bool),
-        }
-        if reading.propensities is not None:
-            weight = np.minimum(1.0 / of_positions(reading.propensities, position), reading.clip)
-            batch["weight"] = torch.from_numpy(weight.astype(np.float32))
-        return batch
+        return Update([click_batch(self._log, chosen, self._reading)], [self._term], {"rows": float(len(chosen))})
 
     def _of_part(self, part: int) -> np.ndarray:
         """The impressions of a part that are learned from."""
@@ -122,6 +105,23 @@ class ClickSource:
         }  # fmt: skip
 
 
+def click_batch(log: LogFeatures, rows: np.ndarray, reading: Reading) -> dict[str, Any]:
+    """The micro-batch of impressions (B,) of a log."""
+    position = log.log.position[rows]
+    ids, known = log.sparse(rows)
+    batch: dict[str, Any] = {
+        "ids": {name: _ragged(ids[:, s], known[:, s]) for s, name in enumerate(log.features.sparse)},
+        "numbers": torch.from_numpy(standardised(log.dense(rows), reading.mean, reading.spread, log.features)),
+        "position": torch.from_numpy(position.astype(np.int64)),
+        "clicked": torch.from_numpy(log.log.clicked[rows].astype(np.float32)),
+        "mask": torch.ones(len(rows), dtype=torch.bool),
+    }
+    if reading.propensities is not None:
+        weight = np.minimum(1.0 / of_positions(reading.propensities, position), reading.clip)
+        batch["weight"] = torch.from_numpy(weight.astype(np.float32))
+    return batch
+
+
 def digest(log: LogFeatures, count: int) -> str:
     """12 hex digits of the first impressions of a log; the same when it has grown."""
     first = slice(count)
@@ -136,8 +136,12 @@ def digest(log: LogFeatures, count: int) -> str:
 
 def is_dev(log: LogFeatures, share: float) -> np.ndarray:
     """Whether each impression (N,) is of a query that is kept for measuring: by its id, so that it stays so."""
-    part = spread(log.query) % np.uint64(DEV_PARTS)
-    return (part < round(share * DEV_PARTS))[log.log.query]
+    return kept_queries(log.query, share)[log.log.query]
+
+
+def kept_queries(query: np.ndarray, share: float) -> np.ndarray:
+    """Whether queries of these ids (Q,) are kept for measuring."""
+    return spread(query) % np.uint64(DEV_PARTS) < round(share * DEV_PARTS)
 
 
 def _ragged(ids: np.ndarray, known: np.ndarray) -> Ragged:

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.content.diffusion import noise_of
 from goodrate.content.labelled_clips import DIMENSIONS, Dimension
+from goodrate.content.protocol import VideoGenerator
 from goodrate.content.reward_model import RewardModel
-from goodrate.content.video_generator import VideoGenerator
 from goodrate.learning.records import Term, Update
 from goodrate.learning.source import EpochOrder, refuse_other_data, seed_of
 from goodrate.learning.video_terms import combined_reward, patch_preferences

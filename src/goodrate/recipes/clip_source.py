@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from goodrate.content.diffusion import noise_of
-from goodrate.content.video_generator import VideoGenerator
+from goodrate.content.protocol import VideoGenerator
 from goodrate.learning.records import MicroBatch, Outputs, Term, Update
 from goodrate.learning.source import EpochOrder, refuse_other_data, seed_of
 

@@ -9,9 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from goodrate.relevance.entities import Entity, EntityRules
+from goodrate.relevance.entities import WANTS, Entity, EntityRules
 from goodrate.relevance.entity_model import CONFLICT, NEUTRAL, SUPPORT
-from goodrate.relevance.entity_verdicts import WANTS
 from goodrate.relevance.pairs import JudgedPair
 
 EVIDENCE = 5  # judged items of the query that have the entity, at least

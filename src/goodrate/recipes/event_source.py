@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from goodrate.learning.records import MicroBatch, Outputs, Term, Update
 from goodrate.ragged import Ragged
 
 MicroBatchOf = Callable[[EventBatch], dict[str, Any]]
+MaskOf = Callable[[EventBatch], torch.Tensor]  # (N,) bool
 
 
 def event_tensors(batch: EventBatch) -> dict[str, Any]:
@@ -53,19 +55,21 @@ def click_term(weight: float = 1.0) -> Term:
 class EventSource:
     """Updates of `rows` events from each lane of the stream; the last ones of an epoch may have fewer.
 
-    terms: of the loss, over micro-batches with "mask" (N,), all true, and what `tensors` makes of a batch. None from
+    terms: of the loss, over micro-batches with "mask" (N,) and what `tensors` makes of a batch. mask_of: the mask of a
+    batch, for which every process reads the rows of all lanes; None = all true. None from
     next() = the stream has ended; a growing folder then has nothing new for now. ValueError for a growing folder with
     several processes: they would see new files at different times.
     """
 
     def __init__(
-        self, stream: EventStream, rows: int, terms: Sequence[Term] | None = None, tensors: MicroBatchOf = event_tensors
-    ) -> None:
+        self, stream: EventStream, rows: int, terms: Sequence[Term] | None = None,
+        tensors: MicroBatchOf = event_tensors, mask_of: MaskOf | None = None,
+    ) -> None:  # fmt: skip
         if rows < 1:
             raise ValueError(f"rows {rows}: expected at least 1 event of each lane in an update")
         if stream.is_growing and int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ValueError("a growing folder is followed by one process, not by several")
-        self._stream, self._rows, self._tensors = stream, rows, tensors
+        self._stream, self._rows, self._tensors, self._mask_of = stream, rows, tensors, mask_of
         self._terms = [click_term()] if terms is None else list(terms)
 
     def next(self, step: int) -> Update | None:
@@ -76,7 +80,7 @@ class EventSource:
         for lane in range(plan.workers):
             start, stop = plan.take(lane, self._rows)
             if stop > start:
-                batches.append(_ReadWhenUsed(self._stream, self._tensors, lane, start, stop))
+                batches.append(_ReadWhenUsed(self._stream, self._tensors, lane, start, stop, self._mask_of))
         return Update(batches, self._terms, facts={"events": sum(batch.rows for batch in batches)})
 
     def state_dict(self) -> dict[str, Any]:
@@ -89,24 +93,32 @@ class EventSource:
 
 
 class _ReadWhenUsed(Mapping[str, Any]):
-    """A micro-batch whose rows are read when a value is asked for; its mask is known before."""
+    """A micro-batch whose rows are read when a value is asked for; so is its mask by mask_of."""
 
-    def __init__(self, stream: EventStream, tensors: MicroBatchOf, lane: int, start: int, stop: int) -> None:
-        self._read, self._tensors = lambda: stream.read(lane, start, stop), tensors
+    def __init__(
+        self, stream: EventStream, tensors: MicroBatchOf, lane: int, start: int, stop: int,
+        mask_of: MaskOf | None,
+    ) -> None:
+        self._read, self._tensors, self._mask_of = lambda: stream.read(lane, start, stop), tensors, mask_of
         self.rows = stop - start
-        self._values: dict[str, Any] | None = None
-        self._mask = torch.ones(self.rows, dtype=torch.bool)
 
+    @cached_property
+    def _events(self) -> EventBatch:
+        return self._read()
+
+    @cached_property
+    def _mask(self) -> torch.Tensor:
+        return torch.ones(self.rows, dtype=torch.bool) if self._mask_of is None else self._mask_of(self._events)
+
+    @cached_property
     def _held(self) -> dict[str, Any]:
-        if self._values is None:
-            self._values = {"mask": self._mask, **self._tensors(self._read())}
-        return self._values
+        return {"mask": self._mask, **self._tensors(self._events)}
 
     def __getitem__(self, name: str) -> Any:
-        return self._mask if name == "mask" else self._held()[name]
+        return self._mask if name == "mask" else self._held[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._held())
+        return iter(self._held)
 
     def __len__(self) -> int:
-        return len(self._held())
+        return len(self._held)

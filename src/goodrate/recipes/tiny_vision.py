@@ -47,8 +47,17 @@ class ClassReader(nn.Module):
 
 
 def heads_of(products: ProductSet) -> dict[str, tuple[str, ...]]:
-    """What a picture may show: head -> classes. The category's head has no name."""
-    return {"": products.categories, **products.values}
+    """What a picture may show: head -> classes. The category's head has no name; what has no value has no head.
+
+    Raises ValueError when nothing is left.
+    """
+    heads = {name: names for name, names in {"": products.categories, **products.values}.items() if names}
+    if not heads:
+        raise ValueError(
+            "the products have neither categories nor attributes that a picture could show; expected categories, or "
+            "text attributes of 2 to 40 values, each at least twice"
+        )
+    return heads
 
 
 def classes_of(products: Sequence[Product], heads: Mapping[str, tuple[str, ...]]) -> np.ndarray:

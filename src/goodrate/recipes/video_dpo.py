@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.content.labelled_clips import motion
 from goodrate.content.lora import lora_off
+from goodrate.content.protocol import VideoGenerator
 from goodrate.content.reward_model import DEFECTIVE, RewardModel, defect_scores
-from goodrate.content.video_generator import VideoGenerator, open_generator
+from goodrate.content.video_generator import open_generator
 from goodrate.learning.fit import FitSettings, fit
 from goodrate.learning.optimizers import OptimizerName, make_optimizers
 from goodrate.learning.reference import freeze_reference

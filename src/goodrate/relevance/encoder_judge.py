@@ -6,7 +6,7 @@ Labels follow from the cosine by a proportional-odds model (odds), so that expec
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -23,6 +23,9 @@ from goodrate.scale import RelevanceScale
 
 if TYPE_CHECKING:
     from goodrate.models.encoder import Encoder
+
+
+OWN = "encoder"  # the folder of an encoder inside that of its judge
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,12 @@ def write_encoder_judge(folder: Path, card: Card) -> None:
     """Make a judge folder."""
     folder.mkdir(parents=True, exist_ok=True)
     write_judge_card(folder, card)
+
+
+def write_own_encoder(folder: Path, judge: EncoderJudge) -> None:
+    """Make a judge folder that holds its encoder, too, and hangs on nothing outside."""
+    write_encoder_judge(folder, replace(judge.card, encoder=OWN))
+    judge.encoder.save(folder / OWN)
 
 
 class EncoderJudge:

@@ -19,6 +19,8 @@ from goodrate.relevance.pairs import TEXT, Item
 from goodrate.strict_json import parse
 
 CATEGORY, TITLE, DETAIL, BRAND = "category", "title", "detail", "brand"
+WHOLE_ITEM, WHOLE_TEXT = "whole item", "whole text"  # all that is read of an item: as what it is, and as what it has
+WANTS = "wants"  # the type of the question whether a query constrains a type: "wants: color"
 KIND_TYPES = (CATEGORY, "product type", "product class", TITLE)  # that say what an item is
 SOURCES = ("all", "structured", "spans")
 MOST, MOST_OF_TYPE, ENOUGH_SPANS, MOST_SPANS = 20, 3, 5, 8
@@ -42,27 +44,36 @@ class Entity(NamedTuple):
     def __str__(self) -> str:
         return f"{self.type}: {self.text}"
 
+    @property
+    def named(self) -> str:
+        """The entity in few words, for people."""
+        return f"{self.type}: {shortened(self.text)}"
+
 
 @dataclass(frozen=True)
 class EntityRules:
     """Which entities an item has. They follow from a catalogue (catalog_entities.learned_rules) and stay with a judge.
 
     types: of attributes that queries can constrain, brand and detail among them, most shared first. phrases: runs of
-    words that titles share. sources: one of SOURCES. most: entities of an item.
+    words that titles share. sources: one of SOURCES. most: entities of an item. whole: fields of which an item's text
+    as a whole is made; with some, WHOLE_TEXT is the last of the types. What `of` gives are parts, without the whole.
     """
 
     types: tuple[str, ...] = (BRAND, DETAIL)
     phrases: frozenset[str] = field(default=frozenset(), repr=False)
     sources: str = "all"
     most: int = MOST
+    whole: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if bool(self.whole) != (WHOLE_TEXT in self.types):
+            raise ValueError(f"whole {list(self.whole)}: fields of the whole item go with a type {WHOLE_TEXT!r}")
         if self.sources not in SOURCES:
             raise ValueError(f"sources {self.sources!r} is not one of {', '.join(SOURCES)}")
 
     def group(self, type_: str) -> int:
         """Which part of the logic a type speaks in: 0 = what the item is, 1.. = the place in `types` after that."""
-        return 0 if type_ in KIND_TYPES else self.types.index(type_) + 1
+        return 0 if type_ in (*KIND_TYPES, WHOLE_ITEM) else self.types.index(type_) + 1
 
     def of(self, item: Item) -> tuple[Entity, ...]:
         """The entities of one item, without repetition: `most` at most, a span counted once.
@@ -115,10 +126,14 @@ def spelled(text: str) -> str:
     >>> spelled("  Dark   Grey "), len(spelled("long " * 60))
     ('dark gray', 59)
     """
-    words = " ".join(SPELLINGS.get(word, word) for word in normal_text(text).strip(" .,;:-").split())
-    if len(words) <= CHARACTERS:
-        return words
-    return words[: CHARACTERS + 1].rpartition(" ")[0] or words[:CHARACTERS]
+    return shortened(" ".join(SPELLINGS.get(word, word) for word in normal_text(text).strip(" .,;:-").split()))
+
+
+def shortened(text: str) -> str:
+    """At most CHARACTERS of a text, cut at a word where it has one."""
+    if len(text) <= CHARACTERS:
+        return text
+    return text[: CHARACTERS + 1].rpartition(" ")[0] or text[:CHARACTERS]
 
 
 def spelled_type(name: str) -> str:

@@ -14,20 +14,25 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from goodrate.relevance.cross_encoder_judge import START
+from goodrate.relevance.encoder_judge import Card as EncoderCard
+from goodrate.relevance.encoder_judge import open_kind as open_encoder_judge
 from goodrate.relevance.entities import SOURCES, EntityRules
 from goodrate.relevance.entity_reasons import explanation
+from goodrate.relevance.entity_start import EntityStart
 from goodrate.relevance.entity_verdicts import (
     EntityCache,
     EntityTable,
     QueryEntityModel,
     QueryEntityVerdicts,
 )
-from goodrate.relevance.judge_card import JudgeCard, require_count, write_judge_card
+from goodrate.relevance.judge_card import JudgeCard, read_judge_card, require_count, write_judge_card
 from goodrate.relevance.overrides import NONE, Overrides, read_overrides
 from goodrate.relevance.pairs import Item, Pair
 from goodrate.relevance.protocol import Assessment
 from goodrate.relevance.soft_logic import LABELS, UNKNOWN, Evidence, Logic, Truth, label_probabilities, truth
 from goodrate.relevance.verdicts import OK, TOO_LONG, Explanation
+from goodrate.retrieval.rewriting.constraint_rules import languages
 from goodrate.run_folder import write_atomic
 from goodrate.scale import RelevanceScale
 
@@ -39,7 +44,9 @@ OVERRIDES_FILE, CACHE_FILE = "overrides.toml", "query_entities.sqlite"
 @dataclass(frozen=True, kw_only=True)
 class Card(JudgeCard):
     """types: that a query can constrain. sources: of entities. most: of an item. tnorm, unknown, logic_temperature,
-    constraints_conflict: of the logic (soft_logic.Logic). labelled_pairs: how many it was trained on.
+    constraints_conflict: of the logic (soft_logic.Logic). labelled_pairs: how many it was trained on. whole: fields of
+    the whole item, of which the judge in the folder START says how it stands (entity_start); none for a judge without.
+    language: of the rule for what a query excludes; "" = no rule.
     """
 
     kind: ClassVar[str] = "entity"
@@ -52,9 +59,13 @@ class Card(JudgeCard):
     logic_temperature: float = 1.0
     constraints_conflict: bool = True
     labelled_pairs: int = 0
+    whole: tuple[str, ...] = ()
+    language: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.language and self.language not in languages():
+            raise ValueError(f"language {self.language!r}: no rules for it; known: {', '.join(languages())}")
         require_count("most", self.most, least=1, most=1000)
         self.logic  # noqa: B018  says what is wrong with it
         if len(self.relevance_scale) not in LABELS:
@@ -74,13 +85,24 @@ def open_kind(folder: Path, card: JudgeCard) -> EntityJudge:
 
     Raises FileNotFoundError when its model or its phrases are missing, ValueError naming what is wrong.
     """
-    from goodrate.relevance.entity_model import CrossEncoderVerdicts
-
     assert isinstance(card, Card)
-    rules = EntityRules(card.types, _phrases(folder / PHRASES_FILE), card.sources, card.most)
+    rules = EntityRules(card.types, _phrases(folder / PHRASES_FILE), card.sources, card.most, card.whole)
     saved = folder / OVERRIDES_FILE
     overrides = read_overrides(saved) if saved.is_file() else NONE
-    return EntityJudge(CrossEncoderVerdicts.load(folder / MODEL_FOLDER), rules, card, _cache(folder), overrides)
+    return EntityJudge(_model(folder, card), rules, card, _cache(folder), overrides)
+
+
+def _model(folder: Path, card: Card) -> QueryEntityModel:
+    """The start, a cross-encoder, or one on top of the other."""
+    from goodrate.relevance.entity_model import CrossEncoderVerdicts
+
+    if not card.whole:
+        return CrossEncoderVerdicts.load(folder / MODEL_FOLDER)
+    own = read_judge_card(folder / START)
+    if not isinstance(own, EncoderCard) or own.relevance_scale.labels != card.relevance_scale.labels:
+        raise ValueError(f"{folder / START}: expected a judge of kind encoder with the labels of the judge around it")
+    start = EntityStart(open_encoder_judge(folder / START, own), card.logic, card.language)
+    return CrossEncoderVerdicts.load(folder / MODEL_FOLDER, start) if (folder / MODEL_FOLDER).is_dir() else start
 
 
 def _cache(folder: Path) -> EntityCache | None:

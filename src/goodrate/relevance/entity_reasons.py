@@ -24,7 +24,7 @@ def explanation(judge: EntityJudge, query: str, reading: Reading, row: int, labe
     support, conflict, group = (
         getattr(reading.evidence, name)[row, : len(entities)] for name in ("support", "conflict", "group")
     )
-    texts = [str(entity) + _said(overruled.get(at)) for at, entity in enumerate(entities)]
+    texts = [entity.named + _said(overruled.get(at)) for at, entity in enumerate(entities)]
     steps = [
         _named("kind", "What it is", texts, np.where(group == KIND, support, 0.0)),
         _named("supports", "Supports the query", texts, np.where(group == KIND, 0.0, support)),

@@ -16,14 +16,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from goodrate.catalog.normal_form import normal_text
-from goodrate.relevance.entities import Entity, EntityRules
+from goodrate.relevance.encoder_judge import field_texts
+from goodrate.relevance.entities import WANTS, WHOLE_ITEM, WHOLE_TEXT, Entity, EntityRules
 from goodrate.relevance.pairs import TEXT, Item
 from goodrate.relevance.verdict_store import full_disk_named, key_batches, open_table
 from goodrate.strict_json import dumps
 
 TABLE = "CREATE TABLE IF NOT EXISTS query_entities (key BLOB PRIMARY KEY, verdict BLOB NOT NULL) WITHOUT ROWID"
 HALF = np.dtype("<f2")
-WANTS = "wants"  # the type of the question whether a query constrains a type: "wants: color"
 MEMORY, ITEMS = 1 << 28, 200_000  # bytes of verdicts, and items, that are kept in memory
 READ = ("title", "description", "brand", "category", "attributes", TEXT)
 
@@ -33,8 +33,8 @@ class QueryEntityModel(Protocol):
 
     fingerprint: str
 
-    def verdicts(self, queries: Sequence[str], entities: Sequence[str]) -> np.ndarray:
-        """Support and conflict (N, 2) in 0..1 of N pairs, their sum is at most 1; NaN for what it cannot read."""
+    def verdicts(self, queries: Sequence[str], entities: Sequence[Entity]) -> np.ndarray:
+        """Support and conflict (N, 2) in 0..1 of N pairs; NaN for what it cannot read."""
         ...
 
 
@@ -102,29 +102,47 @@ class EntityTable:
 
     def row(self, item: Item) -> np.ndarray:
         """The numbers of an item's entities; known items are not read again."""
-        attributes = item.get("attributes")
-        told = attributes if isinstance(attributes, str) else dumps(attributes) if attributes else ""
-        key = (*(item.get(name) for name in READ if name != "attributes"), told)
-        row = self._rows.get(key)
-        return self._new_row(key, item) if row is None else row
+        return self._each([item])[0]
 
-    def _new_row(self, key: tuple[Any, ...], item: Item) -> np.ndarray:
-        found = self.rules.of(item)
-        with self._lock:
-            if len(self._rows) >= ITEMS:
-                self._rows.clear()
-            numbers = [self._intern(one, self.rules.group(one.type)) for one in found]
-            self._rows[key] = row = np.asarray(numbers, dtype=np.int64)
-        return row
+    def _each(self, items: Sequence[Item]) -> list[np.ndarray]:
+        keys = [_read(item) for item in items]
+        each = [self._rows.get(key) for key in keys]
+        new = {key: item for key, item, row in zip(keys, items, each, strict=True) if row is None}
+        if new:
+            made = dict(zip(new, self._new_rows(list(new.values())), strict=True))
+            with self._lock:
+                if len(self._rows) + len(made) > ITEMS:
+                    self._rows.clear()
+                self._rows.update(made)
+            each = [made[key] if row is None else row for key, row in zip(keys, each, strict=True)]
+        return [row for row in each if row is not None]
+
+    def _new_rows(self, items: Sequence[Item]) -> list[np.ndarray]:
+        whole = field_texts(items, self.rules.whole) if self.rules.whole else [""] * len(items)
+        rows = []
+        for item, text in zip(items, whole, strict=True):
+            told = (Entity(WHOLE_ITEM, text), Entity(WHOLE_TEXT, text)) if text.strip() else ()
+            found = (*told, *self.rules.of(item))
+            with self._lock:
+                numbers = [self._intern(one, self.rules.group(one.type)) for one in found]
+            rows.append(np.asarray(numbers, dtype=np.int64))
+        return rows
 
     def rows(self, items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray]:
         """Numbers (N, E) padded with -1, and the group of each, padded with -1."""
-        each = [self.row(item) for item in items]
+        each = self._each(items)
         lengths = np.fromiter((len(row) for row in each), np.int64, len(each))
         numbers = np.full((len(each), max(1, int(lengths.max(initial=0)))), -1, dtype=np.int64)
         numbers[np.arange(numbers.shape[1])[None] < lengths[:, None]] = np.concatenate([*each, np.zeros(0, np.int64)])
         groups = np.asarray([*self._groups, -1], dtype=np.int64)
         return numbers, groups[numbers]
+
+
+def _read(item: Item) -> tuple[Any, ...]:
+    """All of an item that its entities come from."""
+    attributes = item.get("attributes")
+    told = attributes if isinstance(attributes, str) else dumps(attributes) if attributes else ""
+    return (*(item.get(name) for name in READ if name != "attributes"), told)
 
 
 class QueryEntityVerdicts:
@@ -180,7 +198,7 @@ class QueryEntityVerdicts:
         new = np.flatnonzero(np.isnan(found[:, 0]))
         self.read += len(asked) - len(new)
         if len(new):
-            told = self.model.verdicts([normal[asked[at][0]] for at in new], [str(asked[at][2]) for at in new])
+            told = self.model.verdicts([normal[asked[at][0]] for at in new], [asked[at][2] for at in new])
             found[new] = np.asarray(told).astype(HALF)
             self.calls += len(new)
             read = new[~np.isnan(found[new, 0])]

@@ -6,10 +6,21 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from goodrate.catalog.rendering import INFERRED
+from goodrate.catalog.inferred import INFERRED
 from goodrate.relevance.pairs import RENDERERS, item_texts
 from goodrate.relevance.prompts import TEMPLATES, judge_prompt, with_hint
-from goodrate.relevance.rationale import CHECKS, ORDERS, RELATIONS, STRENGTHS, USES, Rationale, Want, write
+from goodrate.relevance.rationale import (
+    CHECKS,
+    FACTS,
+    ORDERS,
+    RELATIONS,
+    STRENGTHS,
+    USES,
+    WORD_FACT,
+    Rationale,
+    Want,
+    write,
+)
 from goodrate.relevance.rule_retrieval import RuleFinder
 from goodrate.relevance.rulebook import RuleBook
 
@@ -39,6 +50,8 @@ def _rationales(book: RuleBook) -> Iterator[Rationale]:
         rule = book.rules[number % len(book.rules)]
         relation, use = RELATIONS[number % len(RELATIONS)], USES[number % len(USES)]
         yield Rationale(book.scale.index(rule.label), "a", wants, "a", stated, relation, checks, rule.id, use)
+        facts = [(fact, "a", check) for check in CHECKS for fact in (WORD_FACT, *FACTS)]
+        yield Rationale.of_facts(book.scale.index(rule.label), facts, rule.id)
 
 
 def item_prompts(items: Sequence[Mapping[str, Any]]) -> list[list[str]]:

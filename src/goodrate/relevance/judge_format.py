@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from goodrate.relevance.prompts import TEMPLATES
 from goodrate.relevance.rule_retrieval import RuleFinder
-from goodrate.relevance.rulebook import DEFAULT_RULES, RuleBook, load_rulebook
+from goodrate.relevance.rulebook import BOOKS, DEFAULT_RULES, RuleBook, load_rulebook
 from goodrate.scale import RelevanceScale, get_scale, scale_entry
 
 
@@ -21,7 +21,7 @@ class JudgeFormat(BaseModel):
         default="four_level", description="name of the relevance scale, or a TOML file of your own, kept with the judge"
     )
     order: Literal["label_first", "reason_first"] = Field(default="label_first", description="where the label stands")
-    template: str = Field(default="checklist", description="id of the prompt template: checklist, nano or v1")
+    template: str = Field(default="checklist", description="id of the prompt template: checklist, facts, nano or v1")
     item_form: Literal["listing", "text", "short", "listing_filled", "text_filled", "short_filled"] = Field(
         default="listing",
         description="how a row becomes the item's text; short has the description before attributes; with _filled the "
@@ -31,7 +31,9 @@ class JudgeFormat(BaseModel):
     chat: bool | None = Field(
         default=None, description="prompts stand in the model's chat template; null = where the model has one"
     )
-    rule_book: Path | None = Field(default=None, description="rule book to keep with the judge; none = the package's")
+    rule_book: Path | None = Field(
+        default=None, description="rule book to keep with the judge, a file or a name that ships; none = the package's"
+    )
     rule_book_hash: str = Field(default="", description="hash of the rule book that the rationales cite; empty = none")
     rules: int = Field(default=0, ge=0, description="retrieved rules of the book in every prompt")
     contexts: int | None = Field(
@@ -44,6 +46,12 @@ class JudgeFormat(BaseModel):
     def _whole_scale(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
         """The content of a scale's file in place of its name: files move, judges stay."""
         return scale_entry(get_scale(value))
+
+    @field_validator("rule_book")
+    @classmethod
+    def _file_of_book(cls, value: Path | None) -> Path | None:
+        """The file of a book that ships, where its name is given."""
+        return value if value is None else BOOKS.get(str(value), value)
 
     @property
     def relevance_scale(self) -> RelevanceScale:

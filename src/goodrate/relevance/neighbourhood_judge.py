@@ -44,9 +44,6 @@ class Card(encoder_judge.Card):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        from goodrate.catalog.rendering import check_fields
-
-        check_fields(self.fields)
         require_count("nearest", self.nearest, least=1)
 
 

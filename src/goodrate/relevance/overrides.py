@@ -26,11 +26,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from goodrate.catalog.normal_form import normal_text
 from goodrate.catalog.splits import stems
-from goodrate.relevance.entities import MARKERS, Entity, spelled, spelled_type
+from goodrate.relevance.entities import MARKERS, WHOLE_ITEM, WHOLE_TEXT, Entity, spelled, spelled_type
 from goodrate.settings import parse_toml
 from goodrate.text_file import read_text
 
 VERDICTS: dict[str, tuple[float, float]] = {"support": (1.0, 0.0), "conflict": (0.0, 1.0), "neutral": (0.0, 0.0)}
+WHOLE = (WHOLE_ITEM, WHOLE_TEXT)
 DENIALS = MARKERS - {"for", "with"}
 
 
@@ -39,7 +40,8 @@ class Override(BaseModel):
 
     query: one query, or pattern: a regular expression that is found in queries, both in normal form. entity: the whole
     text of an entity, or contains: words that it has, in any number; {name} stands for what the pattern's group of that
-    name found. An entity that says itself "without" or "no" does not contain. type: of the entity, any without.
+    name found. An entity that says itself "without" or "no" does not contain. type: of the entity, any part of an item
+    without; a whole item is meant by its type alone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -88,7 +90,9 @@ class Override(BaseModel):
         if self.entity is not None:
             return spelled(target) == entity.text
         if self.contains is None:
-            return True
+            return self.type is not None or entity.type not in WHOLE
+        if entity.type in WHOLE and self.type is None:
+            return False
         return entity.text.split()[0] not in DENIALS and set(stems(target)) <= set(stems(entity.text))
 
 
@@ -133,10 +137,15 @@ def read_overrides(path: str | Path) -> Overrides:
     """The overrides of a TOML file. Raises FileNotFoundError, and ValueError with file, number and key."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"no such file: {path}; expected a TOML file with [[override]] tables")
-    content = parse_toml(read_text(Path(path)), str(path))
+    return parse_overrides(read_text(Path(path)), str(path))
+
+
+def parse_overrides(text: str, source: str) -> Overrides:
+    """The overrides of a TOML text. source: what a message begins with. Raises ValueError with number and key."""
+    content = parse_toml(text, source)
     try:
         return Overrides.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(one + 1) if isinstance(one, int) else str(one) for one in first["loc"])
-        raise ValueError(f"{path}, {place}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise ValueError(f"{source}, {place}: {first['msg'].removeprefix('Value error, ')}") from None

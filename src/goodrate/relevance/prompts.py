@@ -39,6 +39,8 @@ TEMPLATES = {
     # Names every column of the rule book before the label is asked for: a small model works out each verdict at its
     # name, as the base was taught to, and the label reads them there (docs/judge.md has what that is worth).
     "checklist": Template("", "answer:\nstatus category ; must ; may ; not ; alternative\n"),
+    # Names the lines of a reason of facts alone (relevance.rationale) before the label, for the same end.
+    "facts": Template("", "answer:\nstatus has ; lacks ; against\n"),
     "v1": Template(V1_INSTRUCTION, "answer: ", "if {because}: {digit}"),
 }
 

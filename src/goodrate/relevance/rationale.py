@@ -14,15 +14,28 @@ prefill gives the probabilities) or after them (reason_first).
 A judge that reads a retrieved text says before these steps what the text was worth (DyKnow-RAG, arXiv 2510.11122):
 
     context <use|partly|ignore>
+
+Where nothing names a kind of product, on a catalogue without categories, a reason holds what texts say and no more, in
+three lines of which empty ones are left out, and the rule:
+
+    has <words of the query> ; <fact>: <value> ; ...        what the item's text has or meets
+    lacks <words of the query> ; <fact>: <value> ; ...      what it does not speak of
+    against <words of the query> ; <fact>: <value> ; ...    what it contradicts
+    verdict <rule id>
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
 STEPS = ("wants", "found", "category", "checks", "verdict")
 CONTEXT_STEP, USES = "context", ("use", "partly", "ignore")
+FACT_STEPS = {"has": "match", "lacks": "unknown", "against": "conflict"}  # the check that each line says
+WORD_FACT = "word"  # the attribute of a word of the query
+FACTS = {"brand": "must", "identifier": "must", "measure": "must", "price": "must", "without": "not"}  # with strengths
+ALL_STEPS = (CONTEXT_STEP, *STEPS[:-1], *FACT_STEPS, STEPS[-1])
 ORDERS = ("label_first", "reason_first")
 STRENGTHS = ("must", "may", "not", "below")
 CHECKS = ("match", "unknown", "conflict")
@@ -45,6 +58,7 @@ class Rationale:
 
     context: one of USES, None for a judge that reads no retrieved text. Without a text in the prompt it is "ignore":
     what is said there must stay likely behind the text (papers/dyknow_rag.md section 2).
+    A reason of facts alone (`of_facts`) has no category, no found_category and no relation: "".
     """
 
     label: int
@@ -56,6 +70,20 @@ class Rationale:
     checks: tuple[str, ...]  # one per want
     rule: str
     context: str | None = None
+
+    @classmethod
+    def of_facts(cls, label: int, facts: Iterable[tuple[str, str, str]], rule: str) -> Rationale:
+        """Of (fact, value, check): WORD_FACT or one of FACTS, and one of CHECKS. In the order of the lines."""
+        order = list(CHECKS)
+        stated = sorted(facts, key=lambda one: (order.index(one[2]), one[0] != WORD_FACT))
+        wants = tuple(Want(fact, value, FACTS.get(fact, "must")) for fact, value, _ in stated)
+        found = tuple(value if check == "match" else None for _, value, check in stated)
+        return cls(label, "", wants, "", found, "", tuple(check for _, _, check in stated), rule)
+
+    @property
+    def facts(self) -> list[tuple[str, str, str]]:
+        """(fact, value, check) of each want."""
+        return [(want.attribute, want.value, check) for want, check in zip(self.wants, self.checks, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -69,8 +97,10 @@ class Parsed:
 
 
 def step_lines(rationale: Rationale) -> dict[str, str]:
-    """The five lines by step name, that of the retrieved text before them where there is one."""
+    """The lines by step name, that of the retrieved text before them where there is one."""
     r = rationale
+    if not r.category:
+        return _fact_lines(r)
     wants = "".join(f" ; {w.attribute} {w.value} {w.strength}" for w in r.wants)
     values = "".join(f" ; {w.attribute} {v or 'none'}" for w, v in zip(r.wants, r.found, strict=True))
     checks = " ;".join(f" {w.attribute} {c}" for w, c in zip(r.wants, r.checks, strict=True)) or " none"
@@ -83,6 +113,19 @@ def step_lines(rationale: Rationale) -> dict[str, str]:
         "checks": f"checks{checks}",
         "verdict": f"verdict {r.rule}",
     }
+
+
+def _fact_lines(rationale: Rationale) -> dict[str, str]:
+    """The lines of a reason of facts alone."""
+    lines = {}
+    for name, check in FACT_STEPS.items():
+        stated = [(fact, value) for fact, value, verdict in rationale.facts if verdict == check]
+        words = " ".join(value for fact, value in stated if fact == WORD_FACT)
+        parts = [words] * bool(words) + [f"{fact}: {value}" for fact, value in stated if fact != WORD_FACT]
+        if parts:
+            lines[name] = f"{name} {' ; '.join(parts)}"
+    context = {} if rationale.context is None else {CONTEXT_STEP: f"{CONTEXT_STEP} {rationale.context}"}
+    return {**context, **lines, STEPS[-1]: f"{STEPS[-1]} {rationale.rule}"}
 
 
 def label_text(label: int) -> str:
@@ -145,9 +188,11 @@ def _steps_of(lines: list[str]) -> dict[str, str]:
     steps: dict[str, str] = {}
     for line in lines:
         name = line.split(" ", 1)[0]
-        if name in STEPS or name == CONTEXT_STEP:
+        if name in ALL_STEPS:
             steps.setdefault(name, line)
-    return steps
+    facts = "wants" not in steps and any(name in FACT_STEPS for name in steps)
+    foreign = STEPS[:-1] if facts else tuple(FACT_STEPS)
+    return {name: line for name, line in steps.items() if name not in foreign}
 
 
 def _fields(line: str) -> list[str]:
@@ -155,11 +200,37 @@ def _fields(line: str) -> list[str]:
     return [part.strip() for part in line.partition(" ")[2].split(";")]
 
 
+def _read_facts(label: int, steps: dict[str, str], use: str | None) -> tuple[str, Rationale | None]:
+    """A reason of facts alone."""
+    facts = []
+    for name, check in FACT_STEPS.items():
+        for number, part in enumerate(_fields(steps[name]) if name in steps else ()):
+            fact, colon, value = (text.strip() for text in part.partition(":"))
+            if colon and fact in FACTS and value:
+                facts.append((fact, value, check))
+            elif part and not colon and number == 0:
+                facts += [(WORD_FACT, word, check) for word in part.split()]
+            else:
+                return f"bad_{name}", None
+    rule = _rule_of(steps)
+    if not rule:
+        return ("bad_verdict" if STEPS[-1] in steps else f"missing_{STEPS[-1]}"), None
+    return "ok", replace(Rationale.of_facts(label, facts, rule), context=use)
+
+
+def _rule_of(steps: dict[str, str]) -> str:
+    """The rule of the verdict line, "" when there is none or it is not one word."""
+    rule = steps.get(STEPS[-1], "").partition(" ")[2].strip()
+    return "" if " " in rule else rule
+
+
 def _read_steps(label: int, steps: dict[str, str]) -> tuple[str, Rationale | None]:
+    use = steps[CONTEXT_STEP].partition(" ")[2] if CONTEXT_STEP in steps else None
+    if not FACT_STEPS.keys().isdisjoint(steps):
+        return ("bad_context", None) if use not in (None, *USES) else _read_facts(label, steps, use)
     for name in STEPS:
         if name not in steps:
             return f"missing_{name}", None
-    use = steps[CONTEXT_STEP].partition(" ")[2] if CONTEXT_STEP in steps else None
     if use not in (None, *USES):
         return "bad_context", None
     want_fields, item_fields = _fields(steps["wants"]), _fields(steps["found"])
@@ -175,8 +246,8 @@ def _read_steps(label: int, steps: dict[str, str]) -> tuple[str, Rationale | Non
     checks = _read_checks(steps["checks"], [w.attribute for w in wants if w])
     if checks is None:
         return "bad_checks", None
-    rule = steps["verdict"].partition(" ")[2].strip()
-    if not rule or " " in rule:
+    rule = _rule_of(steps)
+    if not rule:
         return "bad_verdict", None
     values = tuple(None if value == "none" else value for _, value in stated)
     read_wants = tuple(w for w in wants if w)

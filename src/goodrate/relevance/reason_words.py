@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from goodrate.relevance.rationale import CONTEXT_STEP, STEPS, Parsed, Rationale, Want, parse
+from goodrate.relevance.rationale import ALL_STEPS, CONTEXT_STEP, FACT_STEPS, WORD_FACT, Parsed, Rationale, Want, parse
 from goodrate.relevance.verdicts import Explanation, ReasonStep
 
 WORD = re.compile(r"\w+")
@@ -15,6 +15,9 @@ TITLES = {
     "found": "What the item is",
     "category": "Category",
     "checks": "Constraints",
+    "has": "What the item has",
+    "lacks": "What it does not speak of",
+    "against": "What it contradicts",
     "verdict": "Deciding rule",
 }
 STRENGTH_WORDS = {"must": "required", "may": "preferred", "not": "excluded", "below": "at most"}
@@ -39,7 +42,7 @@ def reason_steps(parsed: Parsed, because: Mapping[str, str], context: str | None
         words[CONTEXT_STEP] = f"{USE_WORDS[parsed.rationale.context]}: {context or 'none was found'}"
     return tuple(
         ReasonStep(name, TITLES[name], parsed.steps[name], words.get(name, _after_name(parsed.steps[name])))
-        for name in (CONTEXT_STEP, *STEPS)
+        for name in ALL_STEPS
         if name in parsed.steps
     )
 
@@ -58,6 +61,8 @@ def _after_name(line: str) -> str:
 
 def _words(rationale: Rationale, because: Mapping[str, str]) -> dict[str, str]:
     """Each step in words."""
+    if not rationale.category:
+        return {**_fact_words(rationale), "verdict": because.get(rationale.rule, rationale.rule)}
     stated = [
         f"{want.attribute}: {value or 'not stated'}"
         for want, value in zip(rationale.wants, rationale.found, strict=True)
@@ -73,6 +78,15 @@ def _words(rationale: Rationale, because: Mapping[str, str]) -> dict[str, str]:
         "checks": "; ".join(checks) or "none asked for",
         "verdict": because.get(rationale.rule, rationale.rule),
     }
+
+
+def _fact_words(rationale: Rationale) -> dict[str, str]:
+    """Each line of a reason of facts alone: 'usb, cable, brand trust, without straw'."""
+    told: dict[str, list[str]] = {name: [] for name in FACT_STEPS}
+    names = {check: name for name, check in FACT_STEPS.items()}
+    for fact, value, check in rationale.facts:
+        told[names[check]].append(value if fact == WORD_FACT else f"{fact} {value}")
+    return {name: ", ".join(values) for name, values in told.items() if values}
 
 
 def _want_words(want: Want) -> str:

@@ -161,6 +161,20 @@ def _both(one: Array, other: Array, logic: Logic) -> Array:
     return conjunction(xp.stack([one, other], -1), logic)
 
 
+def residuum(first: Array, both: Array, logic: Logic) -> Array:
+    """The degree that the "and" joins with `first` to `both`, where both <= first: the t-norm's residuum at them.
+
+    >>> residuum(np.array([0.8]), np.array([0.4]), Logic()).tolist()
+    [0.5]
+    """
+    xp = _library(first)
+    if logic.tnorm == GOEDEL:
+        return both
+    if logic.tnorm == LUKASIEWICZ:
+        return xp.clip(1 - first + both, 0, 1)
+    return both / xp.clip(first, 1e-12, None)
+
+
 def judged(evidence: Evidence, logic: Logic, labels: int) -> Array:
     """Label probabilities (N, L) of verdicts."""
     return label_probabilities(truth(evidence, logic), labels, logic)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from goodrate.catalog.inferred import NONE, replaced, sources_of
+from goodrate.catalog.inferred import INFERRED, NONE, replaced, sources_of
 from goodrate.catalog.items import ITEM_COLUMNS, Catalog
-from goodrate.catalog.rendering import INFERRED
 from goodrate.retrieval.turns import writing_turn
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from typing import Any
 
 import polars as pl
 
+from goodrate.catalog.attribute_text import PAIR
 from goodrate.catalog.items import PATH_SEPARATOR, VALUE_SEPARATOR
 from goodrate.catalog.normal_form import normal_form
-from goodrate.catalog.rendering import PAIR
 from goodrate.strict_json import parse
 
 SIGN = "\t"  # between a name and a value

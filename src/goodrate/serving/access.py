@@ -31,7 +31,8 @@ JUDGING = {
     "/embed", "/v1/embed", "/v2/embed",
 }  # fmt: skip
 SEEN = ("/search", "/ubi/events")  # POST, from the pages that shoppers see
-RATING = ("/compare", "/grade", "/grading", "/overrules", "/monitor", "/monitoring")  # for raters, read or written
+# for raters, read or written
+RATING = ("/compare", "/grade", "/grading", "/overrules", "/overrides", "/monitor", "/monitoring")
 MAY, USER = "goodrate.role", "goodrate.user"  # of a request's scope
 
 

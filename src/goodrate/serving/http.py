@@ -64,7 +64,7 @@ def create_app(pipeline: SearchPipeline | LivePipeline, parts: Parts | None = No
     add_clicks(app, current)
     add_health(app, current)
     add_metrics(app, metrics)
-    add_workbench(app, current, parts.workbench)
+    add_workbench(app, current, parts.workbench, parts.labels)
     add_traffic(app, parts.interleaving)
     add_ranker(app, current)
     add_images(app, current)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from goodrate.serving.limits import Limits
 
 if TYPE_CHECKING:
+    from goodrate.catalog.judgements import Judgements
     from goodrate.serving.access import Access
     from goodrate.serving.interleaving import Interleaving
     from goodrate.serving.pipeline import SearchPipeline
@@ -25,7 +26,8 @@ class Parts:
 
     encoder: gives vectors of texts. access: who may ask for what; None: whoever reaches the application may.
     tracer_provider: OpenTelemetry's. workbench: where what people say of the search is kept. interleaving: a second
-    system that answers searches together with the pipeline. clips: the folder that the items' clips lie in.
+    system that answers searches together with the pipeline. clips: the folder that the items' clips lie in. labels:
+    on which overrides of a judge of entities are previewed.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -35,3 +37,4 @@ class Parts:
     workbench: Workbench | None = None
     interleaving: Interleaving | None = None
     clips: Path | None = None
+    labels: Judgements | None = None

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from goodrate.catalog.attribute_text import merged_objects
 from goodrate.catalog.normal_form import normal_form
-from goodrate.catalog.rendering import merged_objects
 from goodrate.strict_json import compact, parse
 from goodrate.understanding.candidates import Spans, find_spans, phrases_of
 from goodrate.understanding.labels import NOTHING, without_overlaps

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import torch
@@ -18,13 +18,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from goodrate.models.dynamic_table.engine import EmbeddingEngine
 from goodrate.models.dynamic_table.hashing import BUCKETS, first_hash
 from goodrate.models.dynamic_table.keys import Keys
 from goodrate.models.dynamic_table.sharding import Ranks, first_bucket
 from goodrate.models.dynamic_table.table import Table
 from goodrate.run_folder import new_folder, write_atomic
 from goodrate.strict_json import dumps, read_object
+
+if TYPE_CHECKING:
+    from goodrate.models.dynamic_table.engine import EmbeddingEngine
 
 FILE, FORMAT = "tables.json", 1
 _IDS, _COUNTS = "ids", "admission_counts"

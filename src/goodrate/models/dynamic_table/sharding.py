@@ -68,11 +68,16 @@ class Ranks:
         distributed.broadcast_object_list(box, distributed.get_global_rank(group, 0), group)
         return box[0]
 
+    def gathered(self, value: T) -> list[T]:
+        """What each rank has, in their order; the same on all."""
+        found: list[Any] = [value] * self.world
+        if self.world > 1:
+            distributed.all_gather_object(found, value, self.group)
+        return found
+
     def all_fine(self, error: BaseException | None) -> None:
         """Raise the own error, or RuntimeError when another rank has one: none waits for one that failed."""
-        errors: list[Any] = [None if error is None else f"{type(error).__name__}: {error}"] * self.world
-        if self.world > 1:
-            distributed.all_gather_object(errors, errors[0], self.group)
+        errors = self.gathered(None if error is None else f"{type(error).__name__}: {error}")
         if error is not None:
             raise error
         others = [f"rank {rank}: {text}" for rank, text in enumerate(errors) if text]

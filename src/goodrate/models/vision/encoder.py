@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from goodrate.models.pretrained import folder_hash, read_network, readable
 from goodrate.strict_json import read_object
 
-TINY_CARD = "vision.json"  # of a folder that TinyVision.save wrote
 IMAGENET_MEAN, IMAGENET_SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -73,18 +72,18 @@ def open_vision(folder: str | Path) -> Any:
     Raises FileNotFoundError for a folder with nothing of that, ValueError for weights that are not whole.
     """
     from goodrate.models.vision.efficientnet import EfficientNetLite0
-    from goodrate.models.vision.tiny import TinyVision
+    from goodrate.models.vision.tiny import CARD, TinyVision
 
     path = Path(folder).expanduser()
     weights = sorted(path.glob("*.pth")) if path.is_dir() else []
     encoder: Any
-    if (path / TINY_CARD).is_file():
+    if (path / CARD).is_file():
         encoder = TinyVision.load(path)
     elif weights and not (path / "config.json").is_file():
         encoder = EfficientNetLite0.load(weights[0])
     elif path.is_dir() and not (path / "config.json").is_file():
         raise FileNotFoundError(
-            f"{folder}: no {TINY_CARD}, config.json or *.pth there; expected a folder of a vision model"
+            f"{folder}: no {CARD}, config.json or *.pth there; expected a folder of a vision model"
         )
     else:
         encoder = _hugging_face(str(folder))

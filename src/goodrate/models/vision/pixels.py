@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-LARGEST = 50_000_000  # pixels of a picture that is decoded; more is refused
+MOST_PIXELS = 40_000_000  # of a picture that is decoded, 120 MB then; more is refused
 
 
 def to_pixels(picture: bytes | np.ndarray, size: int) -> np.ndarray:
     """uint8 (size, size, 3): the whole picture, centred on white where it is not square, scaled bicubically.
 
     picture: the bytes of a file that Pillow reads, or uint8 (H, W, 3). Transparent parts are white; a camera's rotation
-    is undone. Raises ValueError for anything else, and for a picture of more than 50 million pixels.
+    is undone. Raises ValueError for anything else, and for a picture of more than MOST_PIXELS.
     """
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
@@ -40,8 +40,8 @@ def _opened(picture: bytes | np.ndarray) -> Any:
         return Image.fromarray(picture)
     try:
         image: Any = Image.open(io.BytesIO(picture))
-        if image.width * image.height > LARGEST:
-            raise ValueError(f"a picture of {image.width} x {image.height} pixels; at most {LARGEST:,} are read")
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"a picture of {image.width} x {image.height} pixels; at most {MOST_PIXELS:,} are read")
         image = ImageOps.exif_transpose(image)
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             seen = image.convert("RGBA")

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from goodrate.models.pretrained import readable
-from goodrate.models.vision.encoder import TINY_CARD
 from goodrate.strict_json import dumps, read_object
 
-WEIGHTS = "vision.safetensors"
+CARD, WEIGHTS = "vision.json", "vision.safetensors"
 
 
 class TinyVision(nn.Module):
@@ -53,14 +52,14 @@ class TinyVision(nn.Module):
         save_file(
             {name: w.detach().cpu().contiguous() for name, w in self.state_dict().items()}, Path(folder) / WEIGHTS
         )
-        (Path(folder) / TINY_CARD).write_text(dumps({"size": self.size, "dimension": self.dimension}) + "\n")
+        (Path(folder) / CARD).write_text(dumps({"size": self.size, "dimension": self.dimension}) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path) -> TinyVision:
         """From the folder of `save`. Raises ValueError naming it when the files are not whole."""
         from safetensors.torch import load_file
 
-        card = read_object(Path(folder) / TINY_CARD)
+        card = read_object(Path(folder) / CARD)
         with readable(folder):
             network = cls(int(card["size"]), int(card["dimension"]))
             network.load_state_dict(load_file(Path(folder) / WEIGHTS))

@@ -1,6 +1,7 @@
 // What is behind "Why": the judge's reason, label probabilities, retrieval channels, attributes, description.
 import { fetchJson, make, percent } from "./dom.js";
 import { clip } from "./clip.js";
+import { fillEntities } from "./override.js";
 import { fillOverrule } from "./overrule.js";
 
 // Colours run from worst to best whatever the number of labels: with 3 labels, 0, 2 (rounded) and 3.
@@ -15,8 +16,9 @@ export function fillDetail(detail, answer, result) {
     if (verdict.tier) detail.append(probabilityTable(answer.labels, verdict.probabilities));
   }
   if (item.clip) detail.append(section("Clip", clip(result)));
-  const people = make("div", {});
-  detail.append(people);
+  const [entities, people] = [make("div", { className: "entities" }), make("div", {})];
+  detail.append(entities, people);
+  if (verdict) fillEntities(entities, answer, result);
   fillOverrule(people, answer, result);
   if (typeof result.utility === "number") detail.append(section("Ranker", make("p", {}, `Predicted chance of a click once it is seen: ${(100 * result.utility).toFixed(1)}%.`)));
   if (!answer.query_id) detail.append(channelTable(result.retrieval)); // an interleaved answer tells nobody who found what

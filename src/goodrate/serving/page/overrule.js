@@ -8,6 +8,9 @@ const CHANGED = "goodrate:overruled"; // an event of the document: searches are 
 /** action(text): called when somebody has overruled the judge, or undone that, with what happened. */
 export const whenOverruled = (action) => document.addEventListener(CHANGED, (event) => action(event.detail));
 
+/** Say that the judge says something else from here on, and what happened. */
+export const tellOverruled = (text) => document.dispatchEvent(new CustomEvent(CHANGED, { detail: text }));
+
 /** "Set by NAME until DATE", for a result whose verdict is a person's; null for the judge's own. */
 export function overruleMark(verdict) {
   const one = verdict?.overrule;
@@ -62,7 +65,7 @@ function form(query, answer, result) {
 async function change(wrong, told, send) {
   try {
     await send();
-    document.dispatchEvent(new CustomEvent(CHANGED, { detail: told }));
+    tellOverruled(told);
   } catch (error) {
     wrong.textContent = error.message;
   }

@@ -83,3 +83,10 @@ class Workbench:
     def _version(self, topic: Topic) -> int:
         found = self.rows("SELECT version FROM topics WHERE name = ?", (topic.name,))
         return int(found[0]["version"]) if found else 0
+
+
+def existing_workbench(folder: str | Path) -> Workbench:
+    """The workbench of a folder. Raises FileNotFoundError where there is none."""
+    if not (Path(folder) / FILE).is_file():
+        raise FileNotFoundError(f"{folder} is no workbench: it has no {FILE}; goodrate compare A B --out DIR makes one")
+    return Workbench(folder)

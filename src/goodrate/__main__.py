@@ -1,0 +1,5 @@
+"""`python -m goodrate`: the command line."""
+
+from goodrate.cli import main
+
+main()
