@@ -165,7 +165,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "types.toml").write_text(types, encoding="utf-8")
     titles = [f"The {kind} in {color}" for color in ("red", "blue", "green") for kind in ("lamp", "chair", "desk")]
     pl.DataFrame({"id": [f"i{n}" for n in range(9)], "title": titles}).write_csv(folder / "items.csv")
-    overrides = ["rounds=1", "tagger.updates=10", "tagger.negatives=0.3", "kept=1.0"]
+    overrides = ["rounds=1", "folds=1", "tagger.updates=10", "kept=1.0"]
     gr.understand(gr.read_catalog(folder / "items.csv"), folder / "found", types=folder / "types.toml",
                   overrides=overrides)  # fmt: skip
     return folder

@@ -24,7 +24,7 @@ COLORS, MATERIALS = (
     ("red", "blue", "green", "white", "grey", "teal"),
     ("oak", "glass", "wool", "steel", "brass", "jute"),
 )
-SETTINGS = Settings(rounds=1, kept=1.0, least=2, mentions=2, tagger=TaggerSettings(updates=30, negatives=0.2))
+SETTINGS = Settings(rounds=1, folds=2, kept=1.0, least=2, mentions=2, tagger=TaggerSettings(updates=30))
 
 
 class Table:

@@ -177,7 +177,7 @@ def test_a_round_takes_rules_labels_and_waits(corpus: tuple[Words, Spans, RuleTa
     believed[:, 1] = 1.0
     for text, phrase in ((1, "pine"), (2, "teak"), (4, "pine")):
         believed[span_of(corpus, text, phrase)] = (0.9, 0.1)  # the tagger says of pine and teak what the seed is
-    problem = Problem(words, spans, table, 1, lambda label, number: believed, gate_of(words), LoopSettings(kept=1.0))
+    problem = Problem(words, spans, table, 1, lambda pool: believed, gate_of(words), LoopSettings(kept=1.0))
     pool = seeded(problem, seeds)
     assert sorted(np.flatnonzero(pool.label == 0)) == sorted((span_of(corpus, 0, "oak"), span_of(corpus, 3, "oak")))
     after = next_round(problem, pool)

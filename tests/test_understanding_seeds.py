@@ -232,10 +232,13 @@ def test_negatives_are_drawn_among_the_unlabelled() -> None:
     known = phrases_of(words, spans, ["red", "six"])
     label = np.where(spans.phrase == known["red"], 0, NOTHING)
     none = np.arange(len(spans.count)) == known["six"]
-    soft, used = training_labels(spans, label, 1, 0.4, np.random.default_rng(0), none)
+    free = np.ones(len(spans), dtype=bool)
+    soft, used, share = training_labels(spans, label, 1, 2, np.random.default_rng(0), none, free)
     drawn = used & (label == NOTHING)
-    # 0.4 * 5 labelled: two that the expert calls no entity and two others
-    assert (drawn & none[spans.phrase]).sum() == 2 and (drawn & ~none[spans.phrase]).sum() == 2
+    # five that the expert calls no entity, as many as are labelled, and two of the ten others
+    assert (drawn & none[spans.phrase]).sum() == 5 and (drawn & ~none[spans.phrase]).sum() == 2 and share == 0.2
+    hidden = spans.text > 3  # the first four texts are left
+    assert not training_labels(spans, label, 1, 99, np.random.default_rng(0), none, ~hidden)[1][hidden].any()
     assert (soft[drawn] == [0, 1]).all() and (soft[~used] == 0).all()
     with pytest.raises(ValueError, match="no phrase is labelled"):
         SpanSource(words, spans, soft, np.zeros(len(spans), bool), TaggerSettings(), 0)
@@ -252,7 +255,7 @@ def test_a_tagger_comes_back_from_its_folder(tmp_path: Path) -> None:
     spans = find_spans(words)
     assert back.card == card and (back.probabilities(words, spans) == tagger.probabilities(words, spans)).all()
     (tagger_file := tmp_path / "tagger" / "tagger.json").write_text('{"format": 9}', encoding="utf-8")
-    with pytest.raises(ValueError, match=f"{tagger_file}: not a tagger of format 1"):
+    with pytest.raises(ValueError, match=f"{tagger_file}: not a tagger of format 2"):
         Tagger.load(tmp_path / "tagger")
     with pytest.raises(FileNotFoundError, match=r"no tagger.json"):
         Tagger.load(tmp_path)

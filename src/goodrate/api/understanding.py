@@ -47,14 +47,17 @@ class Understood:
 
 def understand(
     catalog: Catalog, out: str | Path, *, types: str | Path | None = None, expert: str | Path | None = None,
-    tagger: str | Path | None = None, queries: Sequence[str] = (), fields: Sequence[str] = ("title",),
-    settings: Path | None = None, overrides: Sequence[str] = (), progress: Progress = lambda what, done, total: None,
+    encoder: str | Path | None = None, tagger: str | Path | None = None, queries: Sequence[str] = (),
+    fields: Sequence[str] = ("title",), settings: Path | None = None, overrides: Sequence[str] = (),
+    progress: Progress = lambda what, done, total: None,
     cluster: Cluster | None = None,
 ) -> Understood:  # fmt: skip
     """Find entities in a catalogue's texts and write them to the folder `out`.
 
     types: a types file, or "products". expert: a language model's folder or hub id; None = the seeds of the types file
-    alone. tagger: the folder of one that was distilled before: it is applied, nothing is learned. fields: of title and
+    alone. encoder: a text encoder's folder or hub id, whose states of the words the tagger reads; None = the tagger
+    knows the catalogue's words alone. tagger: the folder of one that was distilled before: it is applied, nothing is
+    learned. fields: of title and
     description. settings, overrides: of the recipe. In `out`: entities.parquet, queries.parquet, catalog.parquet (the
     items with attributes found_TYPE), rules.txt, page.html, and where a tagger was distilled the run with `tagger`.
     A killed run goes on when it is called again. cluster: its workers tag the items (api.bulk.ray_cluster).
@@ -63,6 +66,8 @@ def understand(
     from goodrate.run_folder import run_lock
 
     _check(catalog, types, tagger, fields)
+    if tagger is not None and encoder is not None:
+        raise ValueError("a tagger knows its encoder; an encoder is named when one is distilled")
     with run_lock(out):
         every = item_texts(catalog, fields)
         if tagger is not None:
@@ -71,7 +76,8 @@ def understand(
             place = (Path(tagger), cluster)
             return _written(Path(out), catalog, every, Tagger.load(tagger), queries, [], (), progress, place)
         assert types is not None
-        found, history, left_out = _distilled(types, expert, every[2], Path(out), settings, overrides, progress)
+        models = (expert, encoder)
+        found, history, left_out = _distilled(types, models, every[2], Path(out), settings, overrides, progress)
         place = (Path(out) / TAGGER_FOLDER, cluster)
         return _written(Path(out), catalog, every, found, queries, history, left_out, progress, place)
 
@@ -95,19 +101,23 @@ def _check(catalog: Catalog, types: Any, tagger: Any, fields: Sequence[str]) -> 
 
 
 def _distilled(
-    types_file: str | Path, expert: str | Path | None, texts: list[str], out: Path, settings: Path | None,
-    overrides: Sequence[str], progress: Progress,
+    types_file: str | Path, models: tuple[str | Path | None, str | Path | None], texts: list[str], out: Path,
+    settings: Path | None, overrides: Sequence[str], progress: Progress,
 ) -> tuple[Tagger, list[dict[str, Any]], tuple[str, ...]]:  # fmt: skip
-    """The tagger of a run in `out`, the run's history, and the label words that were left out."""
+    """The tagger of a run in `out`, the run's history, and the label words that were left out.
+
+    models: expert and encoder.
+    """
     import numpy as np
 
-    from goodrate.recipes.stream import Settings, corpus_of, distil_tagger
+    from goodrate.recipes.stream import Settings, corpus_of, distil_tagger, read_words
     from goodrate.run_folder import RunFolder
     from goodrate.settings import load
     from goodrate.understanding.entity_types import read_types, require_words
     from goodrate.understanding.expert import open_expert
     from goodrate.understanding.words import split_words
 
+    expert, encoder = models
     resolved = load(Settings, settings, overrides)
     types = read_types(types_file)
     if expert is not None:
@@ -122,7 +132,10 @@ def _distilled(
     learned = [filled[i] for i in sorted(drawn)]
     data = hashlib.sha256("\n".join(learned).encode()).hexdigest()[:16]
     opened = open_expert(expert) if expert is not None else None
-    corpus = corpus_of(split_words(learned), types)
+    words = split_words(learned)
+    if encoder is not None:
+        progress("reading texts with the encoder", 0, len(learned))
+    corpus = corpus_of(words, types, read_words(words, encoder) if encoder is not None else None)
     done = distil_tagger(resolved, types, corpus, opened, RunFolder(out), data, progress, source=str(types_file))
     return done.tagger, done.history, done.left_out
 
@@ -149,8 +162,8 @@ def _written(
     write_atomic(out / "rules.txt", "".join(f"{line}\n" for line in rule_lines(tagger)))
     by_place: Mapping[tuple[str, str], str] = dict(zip(zip(texts[0], texts[1], strict=True), texts[2], strict=True))
     some = shown(table, by_place, SHOWN)
-    about = f"{len(table):,} entities in {len(catalog):,} items; here the first {len(some)} texts that have some."
-    write_atomic(out / "page.html", html_page(some, about))
+    about = f"{len(table):,} entities in {len(catalog):,} items; here {len(some)} of the texts that have some."
+    write_atomic(out / "page.html", html_page(some, about, tagger.card.types))
     shutil.rmtree(out / KEPT, ignore_errors=True)
     return Understood(table, asked, tagger, out, out / "catalog.parquet", history, left_out, tuple(some))
 

@@ -44,7 +44,9 @@ applies what was learned before, or a trained product_vision_language.
 
 Examples:
 
-  goodrate understand products.csv --types types.toml --expert ./gemma --out found
+  goodrate understand products.csv --types types.toml --encoder ./minilm --out found
+
+  goodrate understand products.csv --types types.toml --expert ./gemma --encoder ./minilm --out found
 
   goodrate understand products.csv --types products --expert google/gemma-3-270m --queries queries.csv --out found
 
@@ -75,6 +77,12 @@ def understand(
             help="A causal or masked language model. Default: the seeds of --types alone.", show_default=False
         ),
     ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="A text encoder such as MiniLM that the tagger reads words with. Default: none.", show_default=False
+        ),
+    ] = None,
     tagger: Annotated[
         Path | None, typer.Option(help="Apply the tagger of this folder; nothing is learned.", show_default=False)
     ] = None,
@@ -103,7 +111,8 @@ def understand(
     """See HELP."""
     reading = (format, parse_mapping(map), skip_bad, decimal, currency, images)
     if vision is not None or model is not None:
-        entities = {"--types": types, "--expert": expert, "--tagger": tagger, "--queries": queries, "--ray": ray}
+        entities = {"--types": types, "--expert": expert, "--encoder": encoder, "--tagger": tagger,
+                    "--queries": queries, "--ray": ray}  # fmt: skip
         wrong = next((name for name, value in entities.items() if value is not None), None)
         if wrong:
             raise ValueError(f"{wrong} is for entities, --vision and --model are for attributes; give one of both")
@@ -111,7 +120,8 @@ def understand(
     elif out is None:
         raise ValueError("entities are written into a folder; name it with --out")
     else:
-        given = {"types": types, "expert": expert, "tagger": tagger, "settings": config, "overrides": overrides or ()}
+        given = {"types": types, "expert": expert, "encoder": encoder, "tagger": tagger, "settings": config,
+                 "overrides": overrides or ()}  # fmt: skip
         _find_entities(catalog, reading, out, queries, column_names(fields), given, ray)
 
 

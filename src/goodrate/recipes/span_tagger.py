@@ -16,7 +16,7 @@ from goodrate.learning.source import EpochOrder, seed_of
 from goodrate.models.span_tagger import SpanTagger
 from goodrate.understanding.candidates import Spans
 from goodrate.understanding.labels import NOTHING, soft_labels
-from goodrate.understanding.tagger import TaggerCard, new_network, span_batch, word_features
+from goodrate.understanding.tagger import States, TaggerCard, new_network, span_batch, word_features
 from goodrate.understanding.words import Words
 
 
@@ -29,7 +29,7 @@ class TaggerSettings(BaseModel):
     batch_texts: int = Field(default=32, gt=0)
     learning_rate: float = Field(default=5e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
-    negatives: float = Field(default=1.0, ge=0, description="unlabelled phrases a labelled one that count as no entity")
+    negatives: float = Field(default=0.7, ge=0, description="unlabelled phrases for each word that count as no entity")
     hardest: float = Field(default=0.6, gt=0, description="of a text's negatives, so many times its words count")
 
 
@@ -60,11 +60,13 @@ class SpanSource:
     """Updates over the texts that have labelled spans, epoch by epoch, in batches of like length."""
 
     def __init__(
-        self, words: Words, spans: Spans, soft: np.ndarray, used: np.ndarray, settings: TaggerSettings, seed: int
-    ):
+        self, words: Words, spans: Spans, soft: np.ndarray, used: np.ndarray, settings: TaggerSettings, seed: int,
+        states: States | None = None,
+    ):  # fmt: skip
         """soft (S, C + 1), used (S,) bool: spans with a label. Raises ValueError when there are none."""
         rows = np.flatnonzero(used)
         self._words, self._spans, self._soft, self._settings = words, spans, soft, settings
+        self._states = states
         self._features = word_features(words)
         self._texts = np.unique(spans.text[rows])
         if not len(self._texts):
@@ -80,7 +82,7 @@ class SpanSource:
         places = np.asarray(self._order.rows(step))
         texts = self._texts[places]
         rows = np.concatenate([self._rows[self._begin[p] : self._end[p]] for p in places])
-        batch = span_batch(self._words, self._spans, self._features, texts, rows)
+        batch = span_batch(self._words, self._spans, self._features, texts, rows, self._states)
         soft = torch.from_numpy(self._soft[rows])
         lengths = torch.from_numpy(np.diff(self._words.begin)[texts])
         batch |= {"soft": soft, "mask": torch.ones(len(rows), dtype=torch.bool), "negative": soft[:, -1] > 0,
@@ -95,32 +97,35 @@ class SpanSource:
 
 
 def training_labels(
-    spans: Spans, label: np.ndarray, classes: int, negatives: float, rng: np.random.Generator, none: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Soft labels (S, C + 1) and which spans are trained on.
+    spans: Spans, label: np.ndarray, classes: int, negatives: int, rng: np.random.Generator, none: np.ndarray,
+    free: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, float]:  # fmt: skip
+    """Soft labels (S, C + 1), which spans are trained on, and the share of the others that is.
 
-    Besides those of soft_labels, "no entity" are `negatives` times as many unlabelled spans as there are labelled ones,
-    drawn at random (ours), and the phrases `none` (P,) bool that an expert calls no entity, the same number at most.
+    Besides those of soft_labels, "no entity" are so many spans of those without a label, drawn at random (ours), and
+    the phrases `none` (P,) bool that an expert calls no entity, as many as there are labelled spans at most. Only spans
+    that are free (S,) bool are used.
     """
     soft, used = soft_labels(spans.first, spans.last, label, classes)
-    most = int(negatives * int((label != NOTHING).sum()))
-    told = np.flatnonzero(~used & none[spans.phrase])
-    other = np.flatnonzero(~used & ~none[spans.phrase])
-    for rows in (told, other):
-        drawn = rng.permutation(rows)[:most]
-        soft[drawn, classes] = 1.0
-        used[drawn] = True
-    return soft, used
+    used &= free
+    left = free & ~used
+    told = rng.permutation(np.flatnonzero(left & none[spans.phrase]))[: int((label != NOTHING).sum())]
+    other = np.flatnonzero(left & ~none[spans.phrase])
+    drawn = rng.permutation(other)[:negatives]
+    for rows in (told, drawn):
+        soft[rows, classes] = 1.0
+        used[rows] = True
+    return soft, used, len(drawn) / max(len(other), 1)
 
 
 def trained(
     card: TaggerCard, words: Words, spans: Spans, soft: np.ndarray, used: np.ndarray, settings: TaggerSettings,
-    number: int, seed: int, on_update: Callable[[dict[str, Any]], None] | None = None,
+    number: int, seed: int, on_update: Callable[[dict[str, Any]], None] | None = None, states: States | None = None,
 ) -> SpanTagger:  # fmt: skip
     """A fresh network trained on soft labels, the same for the same arguments. number: the round; it adds updates."""
     torch.manual_seed(seed_of(seed, "network", number))
     network = new_network(card)
-    source = SpanSource(words, spans, soft, used, settings, seed_of(seed, "order", number))
+    source = SpanSource(words, spans, soft, used, settings, seed_of(seed, "order", number), states)
     updates = settings.updates + number * settings.updates_more
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     limits = FitSettings(updates=updates, clip_norm=5.0, precision="fp32", seed=seed_of(seed, "dropout", number))

@@ -10,6 +10,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
@@ -17,6 +18,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from goodrate.learning.source import seed_of
+from goodrate.models.span_tagger import SpanTagger
+from goodrate.models.word_states import WordReader
+from goodrate.recipes.phrase_folds import cross_fitted
 from goodrate.recipes.span_tagger import TaggerSettings, trained, training_labels
 from goodrate.run_folder import RunFolder, new_folder
 from goodrate.understanding import gate
@@ -35,7 +39,16 @@ from goodrate.understanding.seeds import (
     label_words,
     taught_seeds,
 )
-from goodrate.understanding.tagger import Tagger, TaggerCard, span_probabilities
+from goodrate.understanding.span_vectors import phrase_means
+from goodrate.understanding.tagger import (
+    States,
+    Tagger,
+    TaggerCard,
+    held_states,
+    open_reader,
+    reading,
+    span_probabilities,
+)
 from goodrate.understanding.words import Words
 
 Seeds = dict[int, int]  # phrase -> class
@@ -52,6 +65,7 @@ class Settings(BaseModel):
     least: int = Field(default=5, gt=0, description="times that such a phrase must be there")
     mentions: int = Field(default=5, gt=0, description="texts in which the expert is asked about a phrase")
     seeds: int = Field(default=10, gt=0, description="seeds of each type, at most")
+    folds: int = Field(default=3, ge=1, description="taggers a round; each judges phrases it was not trained on")
     passes: int = Field(default=2, ge=1, le=2, description="2: the expert is taught on the pool and asked again")
     rounds: int = Field(default=8, gt=0, description="rounds of a pass, at most")
     precision: float = Field(default=0.9, gt=0, le=1, description="least precision of a rule")
@@ -70,6 +84,16 @@ class _Identity(Settings):
     data: str
     types: str
     expert: str
+    encoder: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a frozen encoder says of the words. states: (T, D) float16. card: what the tagger's card keeps of it."""
+
+    reader: WordReader
+    states: np.ndarray
+    card: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -79,6 +103,12 @@ class Corpus:
     words: Words
     spans: Spans
     table: RuleTable
+    reading: Reading | None = None
+
+    @property
+    def states(self) -> States | None:
+        """The states of the words, where an encoder was read."""
+        return held_states(self.words, self.reading.states) if self.reading else None
 
 
 @dataclass(frozen=True)
@@ -93,12 +123,18 @@ class Distilled:
     left_out: tuple[str, ...]
 
 
-def corpus_of(words: Words, types: EntityTypes) -> Corpus:
+def read_words(words: Words, encoder: str | Path) -> Reading:
+    """The words as an encoder's folder or hub id reads them; errors as open_reader."""
+    reader = open_reader(encoder)
+    return Reading(reader, reader(words.texts.to_list(), words.start, words.begin), reading(reader, encoder))
+
+
+def corpus_of(words: Words, types: EntityTypes, reading: Reading | None = None) -> Corpus:
     """Candidates and rule candidates. ValueError when the texts hold none."""
     spans = find_spans(words, types.function_words)
     if not len(spans):
         raise ValueError("the texts hold no candidate phrase; expected titles or descriptions of words")
-    return Corpus(words, spans, rule_table(words, spans))
+    return Corpus(words, spans, rule_table(words, spans), reading)
 
 
 def distil_tagger(
@@ -114,7 +150,8 @@ def distil_tagger(
     Raises ValueError without a single seed, and as label_words.
     """
     whole = _Identity(**settings.model_dump(), data=data, types=types.model_dump_json(),
-                      expert=expert.identity if expert else "none")  # fmt: skip
+                      expert=expert.identity if expert else "none",
+                      encoder=corpus.reading.card["fingerprint"] if corpus.reading else "none")  # fmt: skip
     run.begin(whole, settings.seed)
     work = _Work(settings, types, corpus, expert, run, progress, watch)
     told = label_words(types, expert, source) if expert else None
@@ -145,7 +182,8 @@ class _Work:
 
     @property
     def card(self) -> TaggerCard:
-        return TaggerCard(self.types.names, tuple(self.types.function_words))
+        read = self.corpus.reading.card if self.corpus.reading else {}
+        return TaggerCard(self.types.names, tuple(self.types.function_words), **read)
 
     @property
     def seed_settings(self) -> SeedSettings:
@@ -190,9 +228,8 @@ class _Work:
         """The pool that the rounds of a pass end with."""
         last: list[np.ndarray] = []
 
-        def train(label: np.ndarray, at: int) -> np.ndarray:
-            network = self._network(number, label, at, none)
-            last[:] = [span_probabilities(network, self.corpus.words, self.corpus.spans)]
+        def train(pool: Pool) -> np.ndarray:
+            last[:] = [self._said(number, pool, none)]
             return last[0]
 
         s = self.settings
@@ -224,7 +261,8 @@ class _Work:
         """The tagger of the last pool, written to run/tagger."""
         folder = self.run.path / "tagger"
         if not folder.is_dir():
-            network = self._network(LAST, pool.label, pool.number, none)
+            rng = np.random.default_rng([self.settings.seed, LAST])
+            network = self._last_network(pool, none, rng)
             names = phrase_texts(self.corpus.words, self.corpus.spans, np.array(list(seeds), dtype=np.int64))
             told = {name: self.types.names[c] for name, c in zip(names, seeds.values(), strict=True)}
             card = TaggerCard(**{**vars(self.card), "seeds": told, "rules": pool.rules})
@@ -232,21 +270,52 @@ class _Work:
                 Tagger(card, network).save(beside)
         return Tagger.load(folder)
 
-    def _network(self, number: int, label: np.ndarray, at: int, none: np.ndarray) -> Any:
-        """A fresh tagger of a pool."""
-        rng = np.random.default_rng([self.settings.seed, number, at])
-        soft, used = training_labels(
-            self.corpus.spans, label, len(self.types), self.settings.tagger.negatives, rng, none
-        )
-        seed = seed_of(self.settings.seed, "tagger", number)
-        updates = self.settings.tagger.updates + at * self.settings.tagger.updates_more
-        what = f"pass {number}, round {at + 1}: training" if number != LAST else "training the last tagger"
+    def _last_network(self, pool: Pool, none: np.ndarray, rng: np.random.Generator) -> SpanTagger:
+        """The tagger of the last pool and of what the last round's taggers held for likely."""
+        classes = len(self.types)
+        likely = np.where(pool.said < classes, pool.said, NOTHING)
+        label = np.where(pool.label != NOTHING, pool.label, likely)
+        usable = (label != NOTHING) | (pool.said == classes)
+        if not (pool.said != NOTHING).any():  # no round was done, or nothing was learned in it
+            usable[:] = True
+        return self._network(label, usable, none, rng, pool.number, (LAST, 0))[0]
+
+    def _said(self, number: int, pool: Pool, none: np.ndarray) -> np.ndarray:
+        """(S, C + 1): what fresh taggers, trained on the pool, say of all spans; of phrases that they did not see."""
+        corpus, folds, classes = self.corpus, self.settings.folds, len(self.types)
+        rng = np.random.default_rng([self.settings.seed, number, pool.number])
+        free = (pool.said == NOTHING) | (pool.said == classes) | (pool.label != NOTHING)
+
+        def judge(label: np.ndarray, usable: np.ndarray, fold: int) -> tuple[np.ndarray, float]:
+            network, share = self._network(label, usable & free, none, rng, pool.number, (number, fold))
+            return span_probabilities(network, corpus.words, corpus.spans, corpus.states), share
+
+        if folds == 1:  # the tagger judges what it was trained on, as TALLOR's does
+            return judge(pool.label, np.ones(len(pool.label), dtype=bool), 0)[0]
+        return cross_fitted(corpus.spans, pool.label, classes, folds, rng, judge)
+
+    def _network(
+        self, label: np.ndarray, usable: np.ndarray, none: np.ndarray, rng: np.random.Generator, at: int,
+        which: tuple[int, int],
+    ) -> tuple[SpanTagger, float]:  # fmt: skip
+        """A fresh tagger of these labels, and which share of the unlabelled spans it had as negatives.
+
+        which: (pass, fold), for its seed and for what is said of it.
+        """
+        corpus, settings = self.corpus, self.settings.tagger
+        negatives = int(settings.negatives * len(corpus.words))
+        soft, used, share = training_labels(corpus.spans, label, len(self.types), negatives, rng, none, usable)
+        updates = settings.updates + at * settings.updates_more
+        number, fold = which
+        what = f"pass {number}, round {at + 1}: training {fold + 1}" if number != LAST else "training the last tagger"
         told = lambda record: self.progress(what, record["update"], updates)  # noqa: E731
-        return trained(
-            self.card, self.corpus.words, self.corpus.spans, soft, used, self.settings.tagger, at, seed, told
-        )
+        seed = seed_of(self.settings.seed, "tagger", number, fold)
+        network = trained(self.card, corpus.words, corpus.spans, soft, used, settings, at, seed, told, corpus.states)
+        return network, share
 
     def _vectors(self, phrases: np.ndarray) -> np.ndarray:
+        if self.corpus.reading:
+            return phrase_means(self.corpus.spans, phrases, self.corpus.reading.states)
         names = phrase_texts(self.corpus.words, self.corpus.spans, phrases)
         return self.expert.vectors(names) if self.expert else gate.letter_vectors(names)
 

@@ -18,6 +18,7 @@ from goodrate.understanding.rules import Rule, RuleTable, best_rules, class_coun
 from goodrate.understanding.words import Words
 
 SEED = -2  # found by a seed
+SURE = 0.7  # least probability of "no entity" of a phrase that then counts as none
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Pool:
     """What is labelled so far. label (S,): class or NOTHING. found (S,): place in `rules`, SEED, or -1.
 
     waiting (S,): classes that the gate has not let in yet, with waiting_for (S,), the rules that gave them.
+    said (S,): what the last round's taggers hold for likely: a class, `classes` where it is surely no entity, NOTHING.
     used (R,): rule candidates that were taken. rules: those, in order. number: rounds done. done: no more to come.
     """
 
@@ -50,6 +52,7 @@ class Pool:
     found: np.ndarray
     waiting: np.ndarray
     waiting_for: np.ndarray
+    said: np.ndarray
     used: np.ndarray
     rules: tuple[Rule, ...] = ()
     number: int = 0
@@ -58,13 +61,13 @@ class Pool:
 
 @dataclass(frozen=True)
 class Problem:
-    """What a loop works on. train: (pool's classes (S,), round) -> probabilities (S, C + 1) of a fresh tagger."""
+    """What a loop works on. train: pool -> what fresh taggers say of all spans, (S, C + 1)."""
 
     words: Words
     spans: Spans
     table: RuleTable
     classes: int
-    train: Callable[[np.ndarray, int], np.ndarray]
+    train: Callable[[Pool], np.ndarray]
     vectors: gate.Vectors
     settings: LoopSettings = field(default_factory=LoopSettings)
     seed: int = 0
@@ -84,8 +87,9 @@ def seeded(problem: Problem, seeds: dict[int, int]) -> Pool:
     label = labels.majority(votes)
     none = np.full(size, NOTHING)
     return Pool(
-        label, np.where(label != NOTHING, SEED, -1), none, none.copy(), np.zeros(len(problem.table.matches), bool)
-    )
+        label, np.where(label != NOTHING, SEED, -1), none, none.copy(), none.copy(),
+        np.zeros(len(problem.table.matches), bool),
+    )  # fmt: skip
 
 
 def distil(problem: Problem, pool: Pool) -> Iterator[Pool]:
@@ -101,7 +105,7 @@ def distil(problem: Problem, pool: Pool) -> Iterator[Pool]:
 def next_round(problem: Problem, pool: Pool) -> Pool:
     """One round: train, believe the likeliest predictions, take the best rules, label, let through the gate."""
     settings = problem.settings
-    probabilities = problem.train(pool.label, pool.number)
+    probabilities = problem.train(pool)
     believed = labels.strongest(probabilities, settings.kept)
     truth = np.where(pool.label != NOTHING, pool.label, believed)
     rows, kinds, labelled = best_rules(
@@ -124,6 +128,7 @@ def next_round(problem: Problem, pool: Pool) -> Pool:
         pool,
         label=np.where(enters, label, pool.label), found=np.where(enters, found, pool.found),
         waiting=np.where(enters, NOTHING, label), waiting_for=np.where(enters, -1, found),
+        said=labels.held_for(probabilities, SURE),
         number=pool.number + 1, done=not len(rows) or new < settings.converged * before,
     )  # fmt: skip
 

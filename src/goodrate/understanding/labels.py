@@ -92,3 +92,14 @@ def strongest(probabilities: np.ndarray, share: float) -> np.ndarray:
         chosen = rows[order[: int(np.ceil(share * len(rows)))]]
         kept[chosen] = c
     return kept
+
+
+def held_for(probabilities: np.ndarray, sure: float) -> np.ndarray:
+    """(S,) the likeliest class of probabilities (S, C + 1); "no entity" (C) only when it is that likely, else NOTHING.
+
+    >>> held_for(np.array([[0.6, 0.4], [0.4, 0.6], [0.1, 0.9]]), 0.7).tolist()
+    [0, -1, 1]
+    """
+    likeliest = probabilities.argmax(axis=1)
+    nothing = probabilities.shape[1] - 1
+    return np.where((likeliest < nothing) | (probabilities[:, nothing] >= sure), likeliest, NOTHING)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,43 +12,55 @@ import numpy as np
 import polars as pl
 import torch
 
+from goodrate.models.encoder import Encoder
 from goodrate.models.precision import evaluating
-from goodrate.models.pretrained import readable
+from goodrate.models.pretrained import readable, remembered_name
 from goodrate.models.span_tagger import SpanTagger
+from goodrate.models.word_states import WordReader
 from goodrate.strict_json import dumps, read_object
 from goodrate.understanding.candidates import Spans
 from goodrate.understanding.rules import Rule
 from goodrate.understanding.words import Words
 
 CARD, WEIGHTS = "tagger.json", "model.safetensors"
-FORMAT = 1
+FORMAT = 2
 BUCKETS = 1 << 14
 TEXTS_AT_ONCE = 256
+States = Callable[[np.ndarray], np.ndarray]  # texts (N,) -> states of their words, text after text
 
 
 @dataclass(frozen=True)
 class TaggerCard:
-    """What tagger.json says: types in the order of the classes, how candidates are found, the rules, the sizes."""
+    """What tagger.json says: types in the order of the classes, how candidates are found, the rules, the sizes.
+
+    encoder: folder or hub id of the frozen encoder whose states the network reads, with its fingerprint, the layer and
+    its width; empty and 0 = the network reads the words alone.
+    """
 
     types: tuple[str, ...]
     function_words: tuple[str, ...] = ()
     max_width: int = 5
     size: int = 48
     hidden: int = 48
+    encoder: str = ""
+    fingerprint: str = ""
+    layer: int = 0
+    states: int = 0
     seeds: dict[str, str] = field(default_factory=dict)  # phrase -> type
     rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True)
 class Tagger:
-    """A card and its network."""
+    """A card and its network; reader: of the encoder that the card names."""
 
     card: TaggerCard
     network: SpanTagger
+    reader: WordReader | None = None
 
     def probabilities(self, words: Words, spans: Spans) -> np.ndarray:
         """(S, C + 1) float32 of each candidate phrase; the last class is "no entity"."""
-        return span_probabilities(self.network, words, spans)
+        return span_probabilities(self.network, words, spans, read_states(words, self.reader) if self.reader else None)
 
     def save(self, folder: Path) -> None:
         """Write the folder's files; the caller makes the folder appear whole."""
@@ -60,7 +72,11 @@ class Tagger:
 
     @classmethod
     def load(cls, folder: str | Path) -> Tagger:
-        """Read a folder. FileNotFoundError where there is no tagger, ValueError for one that is broken or newer."""
+        """Read a folder, and the encoder that it names.
+
+        FileNotFoundError where there is no tagger or no encoder, ValueError for one that is broken or newer, or whose
+        encoder is another one than it was trained with.
+        """
         from safetensors.torch import load_file
 
         folder = Path(folder)
@@ -72,12 +88,56 @@ class Tagger:
         network = new_network(card)
         with readable(folder):
             network.load_state_dict(load_file(str(folder / WEIGHTS)))
-        return cls(card, network.eval())
+        return cls(card, network.eval(), _reader(card, folder) if card.encoder else None)
+
+
+def open_reader(encoder: str | Path) -> WordReader:
+    """The reader of an encoder's folder or hub id; errors as Encoder.load and WordReader."""
+    return WordReader(Encoder.load(encoder))
+
+
+def reading(reader: WordReader, encoder: str | Path) -> dict[str, Any]:
+    """What a card says of the encoder that its network reads."""
+    return {"encoder": remembered_name(str(encoder)), "fingerprint": reader.encoder.fingerprint, "layer": reader.layer,
+            "states": reader.dimension}  # fmt: skip
+
+
+def _reader(card: TaggerCard, folder: Path) -> WordReader:
+    """The reader that a card names."""
+    try:
+        encoder = Encoder.load(card.encoder)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{folder / CARD}: its encoder is not there: {error}") from error
+    if encoder.fingerprint != card.fingerprint:
+        raise ValueError(f"{folder / CARD}: {card.encoder} is another encoder than the tagger was trained with; put "
+                         "that one back, or distil the tagger anew")  # fmt: skip
+    return WordReader(encoder, card.layer)
 
 
 def new_network(card: TaggerCard) -> SpanTagger:
     """An untrained network of the card's sizes; torch's seed decides its weights."""
-    return SpanTagger(len(card.types), BUCKETS, card.size, card.hidden, card.max_width)
+    return SpanTagger(len(card.types), BUCKETS, card.size, card.hidden, card.max_width, states=card.states)
+
+
+def words_in(words: Words, texts: np.ndarray) -> np.ndarray:
+    """The words of some texts (N,), text after text."""
+    begin, size = words.begin[texts], np.diff(words.begin)[texts]
+    return np.repeat(begin - np.cumsum(size) + size, size) + np.arange(size.sum())
+
+
+def held_states(words: Words, table: np.ndarray) -> States:
+    """States of words that are in a table (T, D)."""
+    return lambda texts: table[words_in(words, texts)]
+
+
+def read_states(words: Words, reader: WordReader) -> States:
+    """States of words that are read when they are asked for."""
+
+    def states(texts: np.ndarray) -> np.ndarray:
+        begin = np.concatenate([[0], np.cumsum(np.diff(words.begin)[texts])])
+        return reader(words.texts.gather(texts).to_list(), words.start[words_in(words, texts)], begin)
+
+    return states
 
 
 def word_features(words: Words) -> np.ndarray:
@@ -113,7 +173,9 @@ def _buckets(name: str, values: pl.Series) -> np.ndarray:
     return values.replace_strict(distinct, hashed, return_dtype=pl.Int64).to_numpy()
 
 
-def span_batch(words: Words, spans: Spans, features: np.ndarray, texts: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
+def span_batch(
+    words: Words, spans: Spans, features: np.ndarray, texts: np.ndarray, rows: np.ndarray, states: States | None = None
+) -> dict[str, Any]:
     """What SpanTagger reads of some texts (N,) and of spans (M,) in them. Texts must have a word each."""
     begin, lengths = words.begin[texts], np.diff(words.begin)[texts]
     width = int(lengths.max())
@@ -125,10 +187,16 @@ def span_batch(words: Words, spans: Spans, features: np.ndarray, texts: np.ndarr
     row = row_of[spans.text[rows]]
     columns = {"features": padded, "lengths": lengths, "row": row, "first": spans.first[rows] - begin[row],
                "width": spans.width[rows]}  # fmt: skip
+    if states is not None:
+        own = states(texts)
+        columns["states"] = np.zeros((*padded.shape[:2], own.shape[1]), dtype=np.float32)
+        columns["states"][inside] = own
     return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in columns.items()}
 
 
-def span_probabilities(network: SpanTagger, words: Words, spans: Spans) -> np.ndarray:
+def span_probabilities(
+    network: SpanTagger, words: Words, spans: Spans, states: States | None = None
+) -> np.ndarray:
     """(S, C + 1) float32; texts of like length are read together."""
     classes = network.head[-1].out_features
     assert isinstance(classes, int)
@@ -138,7 +206,7 @@ def span_probabilities(network: SpanTagger, words: Words, spans: Spans) -> np.nd
     features = word_features(words)
     with evaluating(network), torch.inference_mode():
         for texts, rows in _parts(words, spans):
-            logits = network(span_batch(words, spans, features, texts, rows))["logits"]
+            logits = network(span_batch(words, spans, features, texts, rows, states))["logits"]
             found[rows] = logits.softmax(-1).numpy()
     return found
 
