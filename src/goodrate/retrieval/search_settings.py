@@ -14,7 +14,7 @@ from goodrate.run_folder import write_atomic
 SETTINGS_FILE = "search_settings.json"
 # Chosen on the two catalogues of benchmarks/search_quality.py and the embedded shop: docs/tune.md.
 DENSE_WEIGHT = 0.6
-# Between 2.5 and 8 no number is sure to be better ("One part of hybrid changed" there).
+# From 2.5 to 8 hybrid is at least the better half on both ("One part of hybrid changed" there).
 SHARE_WEIGHT = 4.0
 DENSE_SHARE = 0.45  # of the list: 0.4 and 0.5 are within the noise of it
 HEAD = 50  # items that are ordered by scores, and that a judge reads
