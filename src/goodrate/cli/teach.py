@@ -39,6 +39,13 @@ if TYPE_CHECKING:
 
 app = verb_app()
 TEACHERS = ("template", "facts", "endpoint")
+LabelScale = Annotated[
+    str | None,
+    typer.Option(help="Scale of the labels, a name or a TOML file, if not the rule book's.", show_default=False),
+]
+EndpointAddress = Annotated[
+    str | None, typer.Option(help="Endpoint: base address, such as http://localhost:8000/v1.", show_default=False)
+]
 
 HELP = """Write the reasons of labels, for judges to learn from.
 
@@ -82,16 +89,11 @@ def teach(
     currency: Currency = None,
     index: IndexFolder = None,
     rules: RuleBookName = None,
-    scale: Annotated[
-        str | None,
-        typer.Option(help="Scale of the labels, a name or a TOML file, if not the rule book's.", show_default=False),
-    ] = None,
+    scale: LabelScale = None,
     map: PairMap = None,
     facts: Facts = None,
     skip_bad: SkipBad = 0,
-    url: Annotated[
-        str | None, typer.Option(help="Endpoint: base address, such as http://localhost:8000/v1.", show_default=False)
-    ] = None,
+    url: EndpointAddress = None,
     model: Annotated[str | None, typer.Option(help="Endpoint: name of the model.", show_default=False)] = None,
     key_env: KeyEnv = None,
     max_tokens_total: TokenCap = None,
