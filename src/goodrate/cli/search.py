@@ -67,6 +67,7 @@ AllFacets = Annotated[
 Disjunctive = Annotated[
     bool, typer.Option("--disjunctive", help="Count each facet without what --where asks of its own field.")
 ]
+Picture = Annotated[Path | None, typer.Option(help="Search by this picture, without a query.", show_default=False)]
 Facet = Annotated[
     list[str] | None,
     typer.Option(help="Count this: brand, category, price, rating, attributes.NAME.", show_default=False),
@@ -128,9 +129,7 @@ def search(
     workbench: People = None,
     ranker: Ranker = None,
     across_tiers: AcrossTiers = False,
-    image: Annotated[
-        Path | None, typer.Option(help="Search by this picture, without a query.", show_default=False)
-    ] = None,
+    image: Picture = None,
     image_encoder: ImageEncoder = None,
     as_typed: AsTyped = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
