@@ -24,7 +24,7 @@ BLOCK = """address applet area article aside audio base blockquote body br butto
     h6 head header hgroup hr html iframe img input legend li link main map menu meta meter nav noscript object ol
     optgroup option output p param path picture pre progress section select slot source svg script style summary table
     tbody td template textarea tfoot th thead title tr track ul video""".split()  # noqa: SIM905
-UNSEEN = ("script", "style", "template", "head", "svg")  # with all that is in them
+UNSEEN = ("script", "style", "template", "head", "svg")  # with all that is in them, up to the first end tag
 TEXTS = ("title", "description", "brand", "category")
 
 _INSIDE = r"""(?:[\s/](?:"[^"<]*"|'[^'<]*'|[^<>"'])*|[\s/][^<>]*)?>"""  # of a tag, behind its name
