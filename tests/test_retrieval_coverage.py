@@ -129,3 +129,14 @@ def test_what_was_removed_meanwhile_has_no_share(tmp_path: Path, monkeypatch: py
     searcher = made(tmp_path / "index", {"a": "red lamp", "b": "red lamp"}, "en").searcher
     monkeypatch.setattr(searcher.store, "known_texts", lambda ids: {"b": "red lamp"})
     assert [hit.item_id for hit in searcher.search("red lamp", 2)] == ["b", "a"]
+
+
+def test_the_text_of_an_item_is_read_once_in_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    titles = {"straw": "bottle with straw", "plain": "bottle without straw", "red": "red bottle"}
+    searcher = made(tmp_path / "index", titles, "en").searcher
+    read: list[str] = []
+    texts = searcher.store.known_texts
+    monkeypatch.setattr(searcher.store, "known_texts", lambda ids: [read.extend(ids), texts(ids)][1])
+    hits = searcher.search("bottle without straw", 3)  # ordered by shares, then those with a straw last
+    assert hits[-1].item_id == "straw" and hits[-1].excluded
+    assert sorted(read) == ["plain", "red", "straw"]

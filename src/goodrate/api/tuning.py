@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from goodrate.retrieval.search import Searcher
+from goodrate.retrieval.search import Searcher, TextsReadOnce
 
 if TYPE_CHECKING:
     from goodrate.api.index import Index
@@ -199,8 +199,8 @@ class Recalling(Searcher):
         key = ("identifier", query, k, where)
         return self._once(key, lambda: super(Recalling, self)._hits(channel, query, k, where))
 
-    def _covering(self, query: str) -> Any:
-        cover = super()._covering(query)
+    def _covering(self, query: str, texts: TextsReadOnce) -> Any:
+        cover = super()._covering(query, texts)
         if cover is None:
             return None
         known: dict[str, dict[str, float]] = self._once(("shares", query), lambda: {"lexical": {}, "synonym": {}})

@@ -123,9 +123,11 @@ class Searcher:
         if not any(sign.isalnum() for sign in read.text):
             return []
         both = self.condition(read, where)
+        texts = TextsReadOnce(self.store)
         if read.constraints is None or not read.constraints.must_not:
-            return self._retrieve(read.text, k, both, mode)
-        return self._demoted(self._retrieve(read.text, max(k, DEMOTED_AMONG), both, mode), read.constraints)[:k]
+            return self._retrieve(read.text, k, both, mode, texts)
+        found = self._retrieve(read.text, max(k, DEMOTED_AMONG), both, mode, texts)
+        return self._demoted(found, read.constraints, texts)[:k]
 
     def condition(self, read: QueryReading, where: str | None = None) -> str | None:
         """The filter under which `find` searches: `where`, and the price that the query names.
@@ -175,16 +177,18 @@ class Searcher:
     def _of_ids(self, ids: Sequence[str], where: str | None = None) -> np.ndarray:
         return self.store.facets.of_ids(ids, where)
 
-    def _demoted(self, hits: list[FusedHit], read: QueryConstraints) -> list[FusedHit]:
+    def _demoted(self, hits: list[FusedHit], read: QueryConstraints, known: TextsReadOnce) -> list[FusedHit]:
         """The hits, of the first DEMOTED_AMONG those last that have what is excluded, ranked by their places."""
         head = hits[:DEMOTED_AMONG]
-        texts = self.store.known_texts([hit.item_id for hit in head])
+        texts = known.of([hit.item_id for hit in head])
         excluded = violations(read.must_not, [texts.get(hit.item_id) for hit in head])
         order = sorted(range(len(head)), key=lambda place: excluded[place])
         moved = [replace(head[place], excluded=excluded[place]) for place in order]
         return [replace(hit, rank=rank) for rank, hit in enumerate([*moved, *hits[DEMOTED_AMONG:]], start=1)]
 
-    def _retrieve(self, query: str, k: int, where: str | None, mode: str) -> list[FusedHit]:
+    def _retrieve(
+        self, query: str, k: int, where: str | None, mode: str, texts: TextsReadOnce
+    ) -> list[FusedHit]:  # fmt: skip
         """What the channels of a mode find."""
         found = self.found(query, k, where, mode)
         if mode != "hybrid" and len(found) == 1:
@@ -192,9 +196,9 @@ class Searcher:
         factors = self.weights.factors() if self.weights is not None and mode == "hybrid" else None
         every = self.with_further(found, list(factors)) if factors is not None else found
         depth = max(k, CHANNEL_DEPTH)
-        return fused(every, self.settings, self.calibration, k, depth, factors, self._covering(query))
+        return fused(every, self.settings, self.calibration, k, depth, factors, self._covering(query, texts))
 
-    def _covering(self, query: str) -> Covering | None:
+    def _covering(self, query: str, known: TextsReadOnce) -> Covering | None:
         """What of a query's words items have; None where words are compared by the engine alone."""
         spelling = self._known.spelling
         if spelling is None or self.store.manifest.language not in LANGUAGES:
@@ -203,7 +207,7 @@ class Searcher:
         asked, *others = (asked_words(way, spelling.vocabulary, self.calibration.items) for way in ways)
 
         def covering(ids: Sequence[str]) -> Instead:
-            texts = self.store.known_texts(ids)
+            texts = known.of(ids)
             return covered(asked, others, {item: texts.get(item, "") for item in ids})
 
         return covering
@@ -224,7 +228,7 @@ class Searcher:
         if not any(sign.isalnum() for sign in read.text):
             return [], np.zeros((0, len(channels)))
         found = self.found(read.text, CHANNEL_DEPTH, self.condition(read, where), "hybrid")
-        every, covering = self.with_further(found, channels), self._covering(read.text)
+        every, covering = self.with_further(found, channels), self._covering(read.text, TextsReadOnce(self.store))
         return channel_features(every, self.settings, self.calibration, channels, covering)
 
     def found(self, query: str, k: int, where: str | None, mode: str) -> dict[str, list[Hit]]:
@@ -274,6 +278,23 @@ class Searcher:
         if floor is None or high is None or not self.settings.floor or nearest > high or self._known.knows(query):
             return None
         return high if self._known.is_strange(query) else floor
+
+
+class TextsReadOnce:
+    """What the full text reads of items; of each item it is read from the store once in a search."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, str] = {}
+        self._asked: set[str] = set()
+
+    def of(self, ids: Sequence[str]) -> dict[str, str]:
+        """id -> text of those of these items that are there."""
+        new = [item for item in ids if item not in self._asked]
+        if new:
+            self._asked.update(new)
+            self._known |= self._store.known_texts(new)
+        return {item: self._known[item] for item in ids if item in self._known}
 
 
 def _single(channel: str, hits: list[Hit], k: int) -> list[FusedHit]:
